@@ -1,0 +1,77 @@
+//! The records of an SQS event, each read for itself: one body that cannot be read fails that message alone.
+
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use lambda_runtime::Diagnostic;
+use serde::de::DeserializeOwned;
+
+/// A message with the id by which SQS is told of its failure.
+#[derive(Debug)]
+pub struct Received<T> {
+    /// SQS's `messageId`.
+    pub message_id: String,
+    /// What the message says, or why that cannot be read.
+    pub body: Result<T, Malformed>,
+}
+
+/// Why a message's body cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the message cannot be read: {0}")]
+pub struct Malformed(String);
+
+/// Reads every record of the event for itself.
+pub fn read<T: DeserializeOwned>(event: SqsEvent) -> Vec<Received<T>> {
+    event.records.into_iter().map(read_one).collect()
+}
+
+fn read_one<T: DeserializeOwned>(record: SqsMessage) -> Received<T> {
+    let body = record.body.as_deref().unwrap_or_default();
+    // serde's message may quote the value it stumbled over; its place is enough to find it.
+    let body = serde_json::from_str(body).map_err(|error| {
+        let category = error.classify();
+        Malformed(format!("{category:?} error at line {} column {}", error.line(), error.column()))
+    });
+    Received { message_id: record.message_id.unwrap_or_default(), body }
+}
+
+/// What Lambda is told of the batch: the messages that failed, or, where all of them did, an error, so that
+/// the function's error metric moves.
+///
+/// # Errors
+/// Every message failed.
+pub fn respond(messages: usize, failed: Vec<String>) -> Result<SqsBatchResponse, Diagnostic> {
+    if messages > 0 && failed.len() == messages {
+        return Err(Diagnostic {
+            error_type: "BatchFailed".to_owned(),
+            error_message: format!("none of the batch's {messages} messages could be processed"),
+        });
+    }
+    let mut response = SqsBatchResponse::default();
+    response.set_failures(failed);
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn one_bad_body_fails_alone_and_is_not_quoted() {
+        let event: SqsEvent = serde_json::from_value(json!({"Records": [
+            {"messageId": "a", "body": "[1]"}, {"messageId": "b", "body": "\"ana@firm.example\""}, {"messageId": "c"}
+        ]}))
+        .unwrap();
+        let read: Vec<Received<Vec<u8>>> = read(event);
+        assert_eq!(read[0].body.as_ref().unwrap(), &[1]);
+        assert!(!read[1].body.as_ref().unwrap_err().to_string().contains("ana@"));
+        assert!(read[2].body.is_err());
+    }
+
+    #[test]
+    fn a_batch_that_fails_whole_is_an_error() {
+        assert!(respond(2, vec!["a".to_owned(), "b".to_owned()]).is_err());
+        assert_eq!(respond(2, vec!["a".to_owned()]).unwrap().batch_item_failures.len(), 1);
+        assert!(respond(0, vec![]).unwrap().batch_item_failures.is_empty());
+    }
+}

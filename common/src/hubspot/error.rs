@@ -1,0 +1,198 @@
+//! What HubSpot's refusals mean: each answer is one of a few things that a caller does next.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use serde::Deserialize;
+use thiserror::Error;
+
+/// Why HubSpot did not give what it was asked for.
+#[derive(Debug, Error)]
+pub enum HubSpotError {
+    /// A rate limit was met (429).
+    #[error("HubSpot's {policy} rate limit was met")]
+    RateLimited {
+        /// Which limit.
+        policy: RateLimit,
+        /// How long HubSpot asks to wait; undocumented for 429, used where it is there.
+        retry_after: Option<Duration>,
+    },
+    /// The access token is not accepted (401): expired, or revoked.
+    #[error("HubSpot does not accept the access token")]
+    Unauthorized,
+    /// The app lacks a scope (403).
+    #[error("HubSpot refuses access: {0}")]
+    Forbidden(String),
+    /// HubSpot or the network is in trouble; the same request may succeed later.
+    #[error("HubSpot is in trouble: {reason}")]
+    Transient {
+        /// In words.
+        reason: String,
+        /// How long HubSpot asks to wait (477, a move between data centres, may ask for a day).
+        retry_after: Option<Duration>,
+    },
+    /// HubSpot does not understand the request; the same request will fail again.
+    #[error("HubSpot rejects the request with status {status}: {message}")]
+    Rejected {
+        /// The HTTP status.
+        status: u16,
+        /// HubSpot's message.
+        message: String,
+    },
+    /// The answer is not of the documented form.
+    #[error("HubSpot's answer cannot be read: {0}")]
+    Malformed(String),
+}
+
+/// Which of HubSpot's rate limits (`policyName`, or what the message says: search answers carry no policy).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateLimit {
+    /// The search limit: a few requests a second.
+    Secondly,
+    /// The general limit: some hundred requests in ten seconds.
+    TenSecondly,
+    /// The daily limit; it ends at midnight in the account's time zone.
+    Daily,
+    /// HubSpot did not say.
+    Unknown,
+}
+
+impl std::fmt::Display for RateLimit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Secondly => "secondly",
+            Self::TenSecondly => "ten-secondly",
+            Self::Daily => "daily",
+            Self::Unknown => "unnamed",
+        })
+    }
+}
+
+/// HubSpot's error envelope; every part of it is optional.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Envelope {
+    message: String,
+    policy_name: String,
+}
+
+impl HubSpotError {
+    /// What an answer that is no success means.
+    pub(super) fn from_answer(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Self {
+        let envelope: Envelope = serde_json::from_slice(body).unwrap_or_default();
+        let message = shortened(&envelope.message);
+        match status.as_u16() {
+            429 => Self::RateLimited { policy: policy(&envelope), retry_after },
+            401 => Self::Unauthorized,
+            403 => Self::Forbidden(message),
+            // 423: locked, wait at least two seconds; 477: the account is being moved.
+            423 => Self::Transient {
+                reason: format!("status {status}"),
+                retry_after: Some(retry_after.unwrap_or_default().max(Duration::from_secs(2))),
+            },
+            408 | 477 | 500..=599 => Self::Transient { reason: format!("status {}", status.as_u16()), retry_after },
+            status => Self::Rejected { status, message },
+        }
+    }
+
+    /// What it means that no answer, or only a part of one, came.
+    pub(super) fn from_transport(error: reqwest::Error) -> Self {
+        let kind = if error.is_timeout() {
+            "no answer in time"
+        } else if error.is_connect() {
+            "no connection"
+        } else if error.is_body() || error.is_decode() {
+            "the answer broke off"
+        } else {
+            "the request failed"
+        };
+        Self::Transient { reason: kind.to_owned(), retry_after: None }
+    }
+
+    /// How long to pause before the same request is tried again within a slice, where that is worthwhile:
+    /// `None` ends the slice. `pause` is what the backoff proposes.
+    pub fn retry_soon(&self, pause: Duration) -> Option<Duration> {
+        const MOMENT: Duration = Duration::from_secs(2);
+        let wait = match self {
+            Self::RateLimited { policy: RateLimit::Daily, .. } => return None,
+            Self::RateLimited { policy: RateLimit::TenSecondly, retry_after } => {
+                (*retry_after).unwrap_or(Duration::from_secs(10))
+            }
+            Self::RateLimited { retry_after, .. } => (*retry_after).unwrap_or_default().max(pause),
+            Self::Transient { retry_after, .. } => (*retry_after).unwrap_or_default().max(pause),
+            Self::Unauthorized | Self::Forbidden(_) | Self::Rejected { .. } | Self::Malformed(_) => return None,
+        };
+        (wait <= MOMENT).then_some(wait)
+    }
+
+    /// How long HubSpot wants to be left alone before the next slice; zero where it does not say.
+    pub fn retry_later(&self) -> Duration {
+        match self {
+            Self::RateLimited { policy: RateLimit::Daily, retry_after } => {
+                (*retry_after).unwrap_or(Duration::from_secs(900))
+            }
+            Self::RateLimited { policy: RateLimit::TenSecondly, retry_after } => {
+                (*retry_after).unwrap_or(Duration::from_secs(10))
+            }
+            Self::RateLimited { retry_after, .. } | Self::Transient { retry_after, .. } => {
+                (*retry_after).unwrap_or_default()
+            }
+            Self::Unauthorized | Self::Forbidden(_) | Self::Rejected { .. } | Self::Malformed(_) => Duration::ZERO,
+        }
+    }
+}
+
+fn policy(envelope: &Envelope) -> RateLimit {
+    let said = format!("{} {}", envelope.policy_name, envelope.message).to_lowercase();
+    if said.contains("daily") {
+        RateLimit::Daily
+    } else if said.contains("ten_secondly") {
+        RateLimit::TenSecondly
+    } else if said.contains("secondly") {
+        RateLimit::Secondly
+    } else {
+        RateLimit::Unknown
+    }
+}
+
+fn shortened(message: &str) -> String {
+    message.chars().take(300).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, retry_after: Option<u64>, body: &str) -> HubSpotError {
+        let status = StatusCode::from_u16(status).unwrap();
+        HubSpotError::from_answer(status, retry_after.map(Duration::from_secs), body.as_bytes())
+    }
+
+    #[test]
+    fn each_answer_has_one_consequence() {
+        let pause = Duration::from_millis(200);
+        // status, Retry-After, body, pause within the slice, pause before the next slice
+        let second = Some(Duration::from_secs(1));
+        let table = [
+            (429, None, r#"{"message":"You have reached your secondly limit."}"#, Some(pause), 0),
+            (429, Some(1), r#"{"policyName":"SECONDLY"}"#, second, 1),
+            (429, None, r#"{"policyName":"TEN_SECONDLY_ROLLING"}"#, None, 10),
+            (429, None, r#"{"policyName":"DAILY","message":"You have reached your daily limit."}"#, None, 900),
+            (429, None, "<html>", Some(pause), 0),
+            (423, None, "", Some(Duration::from_secs(2)), 2),
+            (477, Some(86_400), "", None, 86_400),
+            (500, None, "", Some(pause), 0),
+            (502, None, "<html>bad gateway</html>", Some(pause), 0),
+            (524, None, "", Some(pause), 0),
+            (401, None, "", None, 0),
+            (403, None, "", None, 0),
+            (400, None, "", None, 0),
+            (414, None, "", None, 0),
+        ];
+        for (status, retry_after, body, soon, later) in table {
+            let error = answer(status, retry_after, body);
+            assert_eq!(error.retry_soon(pause), soon, "{status} {body}");
+            assert_eq!(error.retry_later(), Duration::from_secs(later), "{status} {body}");
+        }
+    }
+}

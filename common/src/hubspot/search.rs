@@ -1,0 +1,221 @@
+//! CRM search: `POST /crm/objects/{version}/{type}/search`, always by id within a window of modification times.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{
+    API_VERSION, HubSpotError, Session,
+    session::{Answer, Kind},
+};
+use crate::{
+    ids::RecordId,
+    object::ObjectType,
+    time::{self, DateTime},
+};
+
+/// What to search for.
+#[derive(Clone, Debug)]
+pub struct Search<'a> {
+    /// The object type.
+    pub object: ObjectType,
+    /// Which rows.
+    pub filter: Filter<'a>,
+    /// The properties to answer with, besides the ids and times that always come.
+    pub properties: &'a [String],
+    /// How many rows at most; [`Search::MAX_PAGE`] is HubSpot's maximum.
+    pub limit: u32,
+}
+
+impl Search<'_> {
+    /// The most rows that a search answers with (HubSpot's maximum since September 2024).
+    pub const MAX_PAGE: u32 = 200;
+}
+
+/// Which rows: a window of modification times, from the row behind `after_id` on.
+#[derive(Clone, Copy, Debug)]
+pub struct Filter<'a> {
+    /// Modified at or after this.
+    pub from: DateTime,
+    /// Modified before this.
+    pub to: Option<DateTime>,
+    /// `hs_object_id` greater than this.
+    pub after_id: Option<&'a str>,
+}
+
+/// One page of a search.
+#[derive(Debug)]
+pub struct Page {
+    /// HubSpot's time when it answered, to the second (the `Date` header).
+    pub date: DateTime,
+    /// How many rows match in all, this page's included.
+    pub total: i64,
+    /// The rows, in HubSpot's order.
+    pub rows: Vec<Row>,
+    /// Whether HubSpot has more. Pages shorter than the limit, even empty ones, may be followed by others.
+    pub has_more: bool,
+}
+
+/// One row: its raw id, and the record if it can be read.
+#[derive(Debug)]
+pub struct Row {
+    /// HubSpot's `id`, as it came.
+    pub id: String,
+    /// The record, or why it cannot be read.
+    pub record: Result<Record, String>,
+}
+
+/// A record as HubSpot holds it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Its id.
+    pub id: RecordId,
+    /// When it was created.
+    pub created_at: DateTime,
+    /// When it was last modified, to the millisecond.
+    pub modified_at: DateTime,
+    /// The properties that have a value.
+    pub properties: Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+struct RawPage {
+    total: i64,
+    results: Vec<Value>,
+    paging: Option<RawPaging>,
+}
+
+#[derive(Deserialize)]
+struct RawPaging {
+    next: Option<Value>,
+}
+
+impl Session {
+    /// Searches for one page.
+    ///
+    /// # Errors
+    /// See [`HubSpotError`]; failures that pass within a moment were tried again.
+    pub async fn search(&self, search: &Search<'_>) -> Result<Page, HubSpotError> {
+        let path = format!("/crm/objects/{API_VERSION}/{}/search", search.object);
+        let answer = self.post(Kind::Search, &path, &request(search)).await?;
+        page(search.object, &answer)
+    }
+}
+
+fn request(search: &Search<'_>) -> Value {
+    let Filter { from, to, after_id } = search.filter;
+    let condition = |property: &str, operator: &str, value: String| json!({"propertyName": property, "operator": operator, "value": value});
+    let modified = search.object.modified_property();
+    let millis = |time: DateTime| time.timestamp_millis().to_string();
+    let mut filters = vec![condition(modified, "GTE", millis(from))];
+    filters.extend(to.map(|to| condition(modified, "LT", millis(to))));
+    filters.extend(after_id.map(|id| condition("hs_object_id", "GT", id.to_owned())));
+    let mut properties: Vec<&str> = search.properties.iter().map(String::as_str).collect();
+    properties.extend(["createdate", modified]);
+    json!({
+        "filterGroups": [{"filters": filters}],
+        "sorts": [{"propertyName": "hs_object_id", "direction": "ASCENDING"}],
+        "properties": properties,
+        "limit": search.limit,
+    })
+}
+
+fn page(object: ObjectType, answer: &Answer) -> Result<Page, HubSpotError> {
+    let raw: RawPage = serde_json::from_slice(&answer.body).map_err(|error| {
+        HubSpotError::Malformed(format!("a search's answer is not of its form ({:?} error)", error.classify()))
+    })?;
+    let rows = raw.results.iter().map(|row| self::row(object, row)).collect::<Option<Vec<_>>>();
+    Ok(Page {
+        date: answer.date,
+        total: raw.total,
+        rows: rows.ok_or_else(|| HubSpotError::Malformed("a row without an id".to_owned()))?,
+        has_more: raw.paging.is_some_and(|paging| paging.next.is_some_and(|next| !next.is_null())),
+    })
+}
+
+/// A row without an id makes the page useless: there is no telling where the next one starts.
+fn row(object: ObjectType, row: &Value) -> Option<Row> {
+    let id = match row.get("id")? {
+        Value::String(id) => id.clone(),
+        Value::Number(id) => id.to_string(),
+        _ => return None,
+    };
+    let record = record(object, &id, row);
+    Some(Row { id, record })
+}
+
+fn record(object: ObjectType, id: &str, row: &Value) -> Result<Record, String> {
+    let id = RecordId::try_from(id.to_owned()).map_err(|error| error.to_string())?;
+    let empty = Map::new();
+    let raw = row.get("properties").and_then(Value::as_object).unwrap_or(&empty);
+    let time = |top_level: &str, property: &str| {
+        let text = raw.get(property).and_then(Value::as_str).or_else(|| row.get(top_level).and_then(Value::as_str));
+        text.and_then(time::parse)
+    };
+    let modified_at = time("updatedAt", object.modified_property()).ok_or("it has no modification time")?;
+    Ok(Record {
+        id,
+        created_at: time("createdAt", "createdate").unwrap_or(modified_at),
+        modified_at,
+        properties: raw.iter().filter(|(name, _)| !is_bookkeeping(name)).filter_map(property).collect(),
+    })
+}
+
+fn is_bookkeeping(name: &str) -> bool {
+    matches!(name, "createdate" | "lastmodifieddate" | "hs_lastmodifieddate" | "hs_object_id")
+}
+
+/// HubSpot writes every value as text; null and empty mean that there is none.
+fn property((name, value): (&String, &Value)) -> Option<(String, Value)> {
+    let text = match value {
+        Value::String(text) if !text.is_empty() => text.clone(),
+        Value::Number(number) => number.to_string(),
+        Value::Bool(flag) => flag.to_string(),
+        _ => return None,
+    };
+    Some((name.clone(), Value::String(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: Value) -> Result<Page, HubSpotError> {
+        let answer = Answer { date: DateTime::from_millis(0), body: body.to_string().into_bytes() };
+        page(ObjectType::Contacts, &answer)
+    }
+
+    #[test]
+    fn a_request_names_the_window_by_the_lanes_own_property() {
+        let filter = Filter { from: DateTime::from_millis(1), to: Some(DateTime::from_millis(2)), after_id: Some("9") };
+        let properties = ["email".to_owned()];
+        let search = Search { object: ObjectType::Contacts, filter, properties: &properties, limit: 200 };
+        let request = request(&search);
+        assert_eq!(request["filterGroups"][0]["filters"][0]["propertyName"], "lastmodifieddate");
+        assert_eq!(
+            request["filterGroups"][0]["filters"][2],
+            json!({"propertyName": "hs_object_id", "operator": "GT", "value": "9"})
+        );
+        assert!(request.get("after").is_none());
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_does_not_stop_its_page() {
+        let page = read(json!({"total": 3, "results": [
+            {"id": "1", "properties": {"email": "", "score": 5, "odd": {}, "lastmodifieddate": "2024-01-01T00:00:00.001Z"}},
+            {"id": 2, "properties": null, "updatedAt": "2024-01-01T00:00:00Z"},
+            {"id": "3", "properties": {"email": "a"}}
+        ], "paging": {"next": {"after": 1}}}))
+        .unwrap();
+        assert!(page.has_more);
+        assert_eq!(Value::Object(page.rows[0].record.as_ref().unwrap().properties.clone()), json!({"score": "5"}));
+        assert!(page.rows[1].record.is_ok());
+        assert!(page.rows[2].record.is_err());
+    }
+
+    #[test]
+    fn an_answer_of_another_form_is_no_empty_page() {
+        for body in [json!({}), json!({"results": []}), json!({"total": 1, "results": [{}]}), json!([])] {
+            assert!(matches!(read(body), Err(HubSpotError::Malformed(_))));
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The messages on the two queues: small, and versioned in their tag.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{account::AccountKey, action::Action, time::DateTime};
+
+/// A message on the sync queue.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum SyncMessage {
+    /// Work for one slice of one account.
+    #[serde(rename = "sync.v1")]
+    V1(SyncRequest),
+}
+
+/// A request to sync one account: a tick of the schedule, or a continuation of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncRequest {
+    /// Which account.
+    #[serde(flatten)]
+    pub account: AccountKey,
+    /// The tick of the schedule that this goes back to.
+    #[serde(with = "crate::time::rfc3339")]
+    pub tick: DateTime,
+    /// The run that this continues; absent on a tick.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Continuation>,
+    /// How many slices before this one made no progress; the delay grows with it.
+    #[serde(default)]
+    pub attempt: u32,
+}
+
+/// Which slice of which run is due. In a message it is written `"run": "<id>/<slice>"`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Continuation {
+    /// The run's id.
+    pub run: String,
+    /// The number of the slice that is due, from 1; a second delivery of a slice that is done ends at once.
+    pub slice: i64,
+}
+
+impl From<Continuation> for String {
+    fn from(due: Continuation) -> Self {
+        format!("{}/{}", due.run, due.slice)
+    }
+}
+
+impl TryFrom<String> for Continuation {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let parsed = text.rsplit_once('/').and_then(|(run, slice)| Some((run, slice.parse().ok()?)));
+        match parsed {
+            Some((run, slice)) if !run.is_empty() => Ok(Self { run: run.to_owned(), slice }),
+            _ => Err(format!("{text:?} names no slice of a run")),
+        }
+    }
+}
+
+/// A message on the actions queue.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum ActionsMessage {
+    /// The actions of one batch.
+    #[serde(rename = "actions.v1")]
+    V1(ActionBatch),
+}
+
+/// Up to [`MAX_ACTIONS`] actions of one account.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ActionBatch {
+    /// Whose actions they are.
+    #[serde(flatten)]
+    pub account: AccountKey,
+    /// The actions, in the order of the records they stem from.
+    pub actions: Vec<Action>,
+}
+
+/// The most actions that one message carries: a batch of records.
+pub const MAX_ACTIONS: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_tick_is_read_as_the_design_writes_it() {
+        let text =
+            json!({"type": "sync.v1", "domainId": "d", "hubId": "7", "tick": "2026-11-24T08:00:00Z", "attempt": 0});
+        let SyncMessage::V1(request) = serde_json::from_value(text).unwrap();
+        assert_eq!(request.run, None);
+        assert_eq!(request.account.to_string(), "d:7");
+    }
+
+    #[test]
+    fn a_continuation_survives_the_queue() {
+        let message = SyncMessage::V1(SyncRequest {
+            account: serde_json::from_value(json!({"domainId": "d", "hubId": "7"})).unwrap(),
+            tick: DateTime::from_millis(0),
+            run: Some(Continuation { run: "r".to_owned(), slice: 3 }),
+            attempt: 2,
+        });
+        let text = serde_json::to_string(&message).unwrap();
+        assert!(text.contains(r#""run":"r/3""#), "{text}");
+        assert_eq!(serde_json::from_str::<SyncMessage>(&text).unwrap(), message);
+    }
+
+    #[test]
+    fn an_unknown_version_is_an_error() {
+        let text = json!({"type": "sync.v2", "domainId": "d", "hubId": "7", "tick": "2026-11-24T08:00:00Z"});
+        assert!(serde_json::from_value::<SyncMessage>(text).is_err());
+        assert!(Continuation::try_from("r".to_owned()).is_err());
+        assert!(Continuation::try_from("/1".to_owned()).is_err());
+    }
+}

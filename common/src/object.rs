@@ -1,0 +1,69 @@
+//! The object types that are synced, and what HubSpot calls things in each.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// One of HubSpot's CRM object types; in the sync, a lane of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ObjectType {
+    /// HubSpot's companies (`0-2`).
+    Companies,
+    /// HubSpot's contacts (`0-1`).
+    Contacts,
+}
+
+impl ObjectType {
+    /// Every object type that is synced.
+    pub const ALL: [Self; 2] = [Self::Companies, Self::Contacts];
+
+    /// The name in HubSpot's paths, in messages, and of the current-state collection.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Companies => "companies",
+            Self::Contacts => "contacts",
+        }
+    }
+
+    /// The property that holds the modification time. The other type's name is accepted by HubSpot's
+    /// search too, and answers with zero rows and no error (airbytehq/airbyte#85019).
+    pub const fn modified_property(self) -> &'static str {
+        match self {
+            Self::Companies => "hs_lastmodifieddate",
+            Self::Contacts => "lastmodifieddate",
+        }
+    }
+
+    /// The properties asked for unless more are configured.
+    pub const fn default_properties(self) -> &'static [&'static str] {
+        match self {
+            Self::Companies => &[
+                "name",
+                "domain",
+                "country",
+                "industry",
+                "description",
+                "annualrevenue",
+                "numberofemployees",
+                "hs_lead_status",
+            ],
+            Self::Contacts => &[
+                "firstname",
+                "lastname",
+                "jobtitle",
+                "email",
+                "hubspotscore",
+                "hs_lead_status",
+                "hs_analytics_source",
+                "hs_latest_source",
+            ],
+        }
+    }
+}
+
+impl fmt::Display for ObjectType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

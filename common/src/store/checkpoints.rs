@@ -1,0 +1,178 @@
+//! Checkpoints and their leases (collection `checkpoints`).
+//!
+//! A lease carries a fencing number. Every write names the number it was made under, so that a holder whose
+//! lease ran out, and was taken by another, cannot write any more. Times are the server's (`$$NOW`).
+
+use std::time::Duration;
+
+use mongodb::{
+    bson::{Bson, Document, doc, serialize_to_bson},
+    error::{Error, ErrorKind, WriteFailure},
+    options::ReturnDocument,
+};
+use thiserror::Error;
+
+use super::{Store, collection};
+use crate::{
+    account::AccountKey,
+    checkpoint::{Checkpoint, Lane, LaneProblem, Run},
+    object::ObjectType,
+    time,
+};
+
+/// Why a checkpoint could not be written.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// Another holder has taken the lease.
+    #[error("the lease was lost to another holder")]
+    LeaseLost,
+    /// MongoDB refused a write, for the reason of this code.
+    #[error("MongoDB refused a write with code {0}")]
+    Refused(i32),
+    /// MongoDB cannot be reached, or failed.
+    #[error("MongoDB failed: {}", describe(.0))]
+    Mongo(#[from] Error),
+}
+
+/// What went wrong, without addresses or documents.
+pub fn describe(error: &Error) -> String {
+    match error.kind.as_ref() {
+        ErrorKind::Command(command) => format!("command error {} ({})", command.code, command.code_name),
+        ErrorKind::ServerSelection { .. } => "no server can be reached".to_owned(),
+        ErrorKind::Authentication { .. } => "authentication failed".to_owned(),
+        ErrorKind::Write(WriteFailure::WriteError(error)) => format!("write error {}", error.code),
+        ErrorKind::Io(error) => format!("input/output error: {}", error.kind()),
+        ErrorKind::ConnectionPoolCleared { .. } => "the connections were lost".to_owned(),
+        _ => "an error of the driver".to_owned(),
+    }
+}
+
+/// A lease on an account, and the checkpoint as it stood when the lease was taken.
+#[derive(Debug)]
+pub struct Leased {
+    /// The account's checkpoint.
+    pub checkpoint: Checkpoint,
+    key: String,
+}
+
+/// How a run goes on when the lease is given back.
+#[derive(Clone, Copy, Debug)]
+pub enum Next<'a> {
+    /// As it was.
+    Unchanged,
+    /// With this slice.
+    Slice(&'a Run),
+    /// Not at all, for now.
+    Stopped,
+    /// It is done: the account is caught up.
+    CaughtUp,
+}
+
+impl Leased {
+    fn held(&self) -> Document {
+        doc! { "_id": &self.key, "fence": self.checkpoint.fence, "lease": { "$ne": null } }
+    }
+}
+
+impl Store {
+    /// Takes the account's lease for `duration`, unless somebody holds it: then there is none to be had.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached, or the checkpoint cannot be read.
+    pub async fn lease(&self, account: &AccountKey, duration: Duration) -> Result<Option<Leased>, Error> {
+        let key = account.to_string();
+        let free = doc! { "_id": &key, "$expr": { "$lt": [{ "$ifNull": ["$lease.until", 0] }, "$$NOW"] } };
+        let take = vec![doc! { "$set": {
+            "domainId": { "$literal": account.domain_id.as_str() },
+            "hubId": account.hub_id.as_str(),
+            "fence": { "$add": [{ "$ifNull": ["$fence", 0_i64] }, 1_i64] },
+            "lease": { "takenAt": "$$NOW", "until": { "$add": ["$$NOW", time::millis(duration)] } },
+        } }];
+        let taken = self
+            .database
+            .collection::<Checkpoint>(collection::CHECKPOINTS)
+            .find_one_and_update(free, take)
+            .upsert(true)
+            .return_document(ReturnDocument::After)
+            .await;
+        match taken {
+            Ok(checkpoint) => Ok(checkpoint.map(|checkpoint| Leased { checkpoint, key })),
+            // The document exists and its lease is not free: the upsert found its `_id` taken.
+            Err(error) if is_duplicate_key(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes one lane's position.
+    ///
+    /// # Errors
+    /// The lease was lost, or MongoDB cannot be reached.
+    pub async fn save_lane(&self, leased: &Leased, object: ObjectType, lane: &Lane) -> Result<(), StoreError> {
+        self.write(leased, doc! { "$set": { format!("lanes.{object}"): to_bson(lane)? } }).await
+    }
+
+    /// Writes why a lane's slice ended early, and nothing else of the lane.
+    ///
+    /// # Errors
+    /// The lease was lost, or MongoDB cannot be reached.
+    pub async fn save_problem(
+        &self,
+        leased: &Leased,
+        object: ObjectType,
+        problem: &LaneProblem,
+    ) -> Result<(), StoreError> {
+        self.write(leased, doc! { "$set": { format!("lanes.{object}.lastError"): to_bson(problem)? } }).await
+    }
+
+    /// Gives the lease back, and says how the run goes on.
+    ///
+    /// # Errors
+    /// The lease was lost, or MongoDB cannot be reached.
+    pub async fn release(&self, leased: &Leased, next: Next<'_>) -> Result<(), StoreError> {
+        let mut set = doc! { "lease": Bson::Null };
+        match next {
+            Next::Unchanged => {}
+            Next::Slice(run) => {
+                set.insert("run", to_bson(run)?);
+            }
+            Next::Stopped => {
+                set.insert("run", Bson::Null);
+            }
+            Next::CaughtUp => {
+                set.insert("run", Bson::Null);
+                set.insert("lastSuccessAt", time::DateTime::now());
+            }
+        }
+        self.write(leased, doc! { "$set": set }).await
+    }
+
+    /// Notes that the message for the run's next slice has been sent. Needs no lease: it may be the next
+    /// slice's by now, and then this does nothing.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn continuation_sent(&self, account: &AccountKey, run: &Run) -> Result<(), Error> {
+        let due = doc! { "_id": account.to_string(), "run.id": &run.id, "run.slice": run.slice };
+        let checkpoints = self.database.collection::<Document>(collection::CHECKPOINTS);
+        checkpoints.update_one(due, doc! { "$set": { "run.sent": true } }).await?;
+        Ok(())
+    }
+
+    async fn write(&self, leased: &Leased, update: Document) -> Result<(), StoreError> {
+        let checkpoints = self.database.collection::<Document>(collection::CHECKPOINTS);
+        let written = checkpoints.update_one(leased.held(), update).await?;
+        if written.matched_count == 1 { Ok(()) } else { Err(StoreError::LeaseLost) }
+    }
+}
+
+fn to_bson(value: &impl serde::Serialize) -> Result<Bson, Error> {
+    Ok(serialize_to_bson(value)?)
+}
+
+pub(super) fn is_duplicate_key(error: &Error) -> bool {
+    match error.kind.as_ref() {
+        ErrorKind::Command(command) => command.code == super::bulk::DUPLICATE_KEY,
+        ErrorKind::Write(WriteFailure::WriteError(error)) => error.code == super::bulk::DUPLICATE_KEY,
+        _ => false,
+    }
+}

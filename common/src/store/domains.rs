@@ -1,0 +1,136 @@
+//! The product's Domains (collection `domains`), of which the service reads the HubSpot accounts and writes
+//! a few fields of one account entry at a time. Everything else in the document is left as others keep it.
+
+use mongodb::{
+    Cursor,
+    bson::{Bson, Document, doc},
+    error::Error,
+};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{Store, collection};
+use crate::{
+    account::{self, Account, AccountKey, REAUTHORIZE, Unusable},
+    hubspot::Tokens,
+    ids::HubId,
+    object::ObjectType,
+    time::DateTime,
+};
+
+/// The part of a Domain in which the accounts stand.
+const ACCOUNTS: &str = "integrations.hubspot.accounts";
+
+impl Store {
+    /// The Domains whose HubSpot integration is on, by `_id` from the one behind `after`.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached, at once or while the stream is read.
+    pub async fn domains_behind(&self, after: Option<&Bson>) -> Result<Cursor<Document>, Error> {
+        let mut filter = doc! { "integrations.hubspot.status": true };
+        if let Some(after) = after {
+            // `$gt` alone compares only values of one type, and ids may be of two.
+            filter.insert("$expr", doc! { "$gt": ["$_id", { "$literal": after }] });
+        }
+        let domains = self.database.collection::<Document>(collection::DOMAINS);
+        let fields = doc! { "integrations.hubspot.status": 1, ACCOUNTS: 1 };
+        domains.find(filter).sort(doc! { "_id": 1 }).projection(fields).batch_size(1000).await
+    }
+
+    /// One account, as its Domain holds it now; nothing if there is no such Domain, it is switched off, or it
+    /// has no such account.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn account(&self, key: &AccountKey) -> Result<Option<Result<Account, Unusable>>, Error> {
+        let filter = doc! { "_id": { "$in": key.domain_id.bson_forms() } };
+        let domains = self.database.collection::<Document>(collection::DOMAINS);
+        let path = format!("${ACCOUNTS}");
+        let entries = doc! { "$cond": [{ "$isArray": &path }, &path, []] };
+        // Only this account's entry: the others may be malformed, and their tokens are none of our business.
+        let fields = doc! {
+            "integrations.hubspot.status": 1,
+            ACCOUNTS: { "$filter": { "input": entries, "as": "entry", "cond": {
+                "$in": ["$$entry.hubId", key.hub_id.bson_forms()] } } },
+        };
+        let found = domains.find_one(filter).projection(fields).await?;
+        Ok(found.and_then(|domain| account::accounts(&domain).into_iter().next()))
+    }
+
+    /// Stores refreshed tokens, unless the account was connected anew in the meantime: then `false`, and they
+    /// must not be used.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn store_tokens(&self, key: &AccountKey, used: &SecretString, new: &Tokens) -> Result<bool, Error> {
+        let set = doc! {
+            field("accessToken"): new.access_token.expose_secret(),
+            field("refreshToken"): new.refresh_token.expose_secret(),
+            field("expiresAt"): new.expires_at,
+        };
+        self.update_account(key, doc! { "a.refreshToken": used.expose_secret() }, doc! { "$set": set }).await
+    }
+
+    /// Notes that an access token is of no use any more, so that the next slice refreshes it.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn expire_token(&self, key: &AccountKey, used: &SecretString) -> Result<bool, Error> {
+        let expired = doc! { "$set": { field("expiresAt"): DateTime::from_millis(0) } };
+        self.update_account(key, doc! { "a.accessToken": used.expose_secret() }, expired).await
+    }
+
+    /// Marks an account as one that the customer must connect again, unless that has happened in the
+    /// meantime. `credential` is the field that holds the rejected token, and the token.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn mark_reauthorize(
+        &self,
+        key: &AccountKey,
+        credential: (&str, &SecretString),
+        reason: &str,
+    ) -> Result<bool, Error> {
+        let (name, token) = credential;
+        let set = doc! {
+            field("state"): REAUTHORIZE,
+            field("stateReason"): reason,
+            field("stateAt"): DateTime::now(),
+        };
+        self.update_account(key, doc! { format!("a.{name}"): token.expose_secret() }, doc! { "$set": set }).await
+    }
+
+    /// Writes back how far lanes have been pulled, for those who read it in the Domain. Dates never move back.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn write_back(&self, key: &AccountKey, pulled: &[(ObjectType, DateTime)]) -> Result<(), Error> {
+        if pulled.is_empty() {
+            return Ok(());
+        }
+        let dates: Document = pulled
+            .iter()
+            .map(|(object, date)| (field(&format!("lastPulledDates.{object}")), Bson::DateTime(*date)))
+            .collect();
+        self.update_account(key, doc! {}, doc! { "$max": dates }).await?;
+        Ok(())
+    }
+
+    async fn update_account(&self, key: &AccountKey, entry: Document, update: Document) -> Result<bool, Error> {
+        let domains = self.database.collection::<Document>(collection::DOMAINS);
+        let mut condition = hub("a.hubId", &key.hub_id);
+        condition.extend(entry);
+        let mut filter = hub(&format!("{ACCOUNTS}.hubId"), &key.hub_id);
+        filter.insert("_id", doc! { "$in": key.domain_id.bson_forms() });
+        let updated = domains.update_one(filter, update).array_filters([condition]).await?;
+        Ok(updated.modified_count > 0)
+    }
+}
+
+fn hub(name: &str, hub: &HubId) -> Document {
+    doc! { name: { "$in": hub.bson_forms() } }
+}
+
+/// A field of the account entry that the array filter `a` selects.
+fn field(name: &str) -> String {
+    format!("{ACCOUNTS}.$[a].{name}")
+}

@@ -1,0 +1,66 @@
+//! The collections in MongoDB, each with the few operations that the functions need.
+//!
+//! Everything here may run twice with the same effect; nothing here waits longer than its caller's deadline.
+
+mod actions;
+mod bulk;
+mod checkpoints;
+mod domains;
+mod indexes;
+mod seen;
+
+use std::time::Duration;
+
+use mongodb::{
+    Client, Database,
+    options::{ClientOptions, WriteConcern},
+};
+use secrecy::ExposeSecret;
+
+pub use actions::{Stored, WriteFailed};
+pub use checkpoints::{Leased, Next, StoreError, describe};
+
+use crate::config::MongoConfig;
+
+/// The names of the collections.
+pub mod collection {
+    /// The customers and their HubSpot accounts; the product's own.
+    pub const DOMAINS: &str = "domains";
+    /// What happened, for the product's analytics.
+    pub const ACTIONS: &str = "actions";
+    /// Where the sync of each account stands.
+    pub const CHECKPOINTS: &str = "checkpoints";
+    /// What the sync has handed on: one small document a record.
+    pub const SEEN: &str = "seen";
+    /// Where the last fan-out stopped, if it did not reach the end.
+    pub const FAN_OUT: &str = "fanout";
+}
+
+/// The service's database.
+#[derive(Clone, Debug)]
+pub struct Store {
+    database: Database,
+}
+
+impl Store {
+    /// A store on the database that `config` names. Connections are made when they are needed.
+    ///
+    /// # Errors
+    /// The connection string cannot be used.
+    pub async fn connect(config: &MongoConfig) -> Result<Self, mongodb::error::Error> {
+        let mut options = ClientOptions::parse(config.uri.expose_secret()).await?;
+        options.app_name.get_or_insert_with(|| "hubspot-sync".to_owned());
+        options.max_pool_size.get_or_insert(8);
+        options.connect_timeout.get_or_insert(Duration::from_secs(2));
+        options.server_selection_timeout.get_or_insert(Duration::from_secs(3));
+        // A checkpoint that a failover takes back would be a lost lease, or a position that never was.
+        options.write_concern.get_or_insert_with(WriteConcern::majority);
+        let client = Client::with_options(options)?;
+        Ok(Self { database: client.database(&config.database) })
+    }
+
+    /// The database itself.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+}

@@ -1,0 +1,97 @@
+//! One fan-out: read Domains, group their accounts into batches, and send several batches at a time.
+
+use std::time::Duration;
+
+use common::{
+    account::{self, AccountKey},
+    message::{SyncMessage, SyncRequest},
+    queue::{MAX_BATCH_ENTRIES, QueueError},
+    store::{StoreError, collection},
+    time::{self, DateTime},
+};
+use futures::{StreamExt, TryStreamExt, stream::FuturesUnordered};
+use mongodb::bson::{Bson, Document, doc};
+
+use crate::{FanOut, Scheduler};
+
+/// How many `SendMessageBatch` calls are in flight.
+const IN_FLIGHT: usize = 20;
+
+/// What is left for the calls in flight, and for remembering where the fan-out stopped.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// The key of the one document that remembers where the last fan-out stopped.
+const POSITION: &str = "position";
+
+/// Why a fan-out failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FanOutError {
+    /// The Domains cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// SQS takes no messages.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+impl From<mongodb::error::Error> for FanOutError {
+    fn from(error: mongodb::error::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// Sends one message for each live account, from where the last fan-out stopped, as far as `deadline` allows.
+pub(crate) async fn run(scheduler: &Scheduler, tick: DateTime, deadline: DateTime) -> Result<FanOut, FanOutError> {
+    let stop_at = time::before(deadline, MARGIN);
+    let positions = scheduler.store.database().collection::<Document>(collection::FAN_OUT);
+    let position = positions.find_one(doc! { "_id": POSITION }).await?.and_then(|found| found.get("after").cloned());
+    let mut fan_out = FanOut { complete: true, ..FanOut::default() };
+    let mut domains = scheduler.store.domains_behind(position.as_ref()).await?;
+    let mut batch = Vec::with_capacity(MAX_BATCH_ENTRIES);
+    let mut in_flight = FuturesUnordered::new();
+    let mut after = None;
+    while let Some(domain) = domains.try_next().await? {
+        for account in account::accounts(&domain) {
+            match account {
+                Ok(account) => batch.push(message(&account.key, tick)?),
+                Err(reason) => {
+                    fan_out.skipped += 1;
+                    let domain_id = domain.get("_id").map(Bson::to_string).unwrap_or_default();
+                    tracing::warn!(account.domain_id = domain_id, reason = %reason, "an account is skipped");
+                }
+            }
+            if batch.len() == MAX_BATCH_ENTRIES {
+                in_flight.push(send(scheduler, std::mem::take(&mut batch)));
+            }
+            if in_flight.len() >= IN_FLIGHT {
+                fan_out.sent += in_flight.next().await.transpose()?.unwrap_or_default();
+            }
+        }
+        if DateTime::now() >= stop_at {
+            after = domain.get("_id").cloned();
+            fan_out.complete = false;
+            break;
+        }
+    }
+    in_flight.push(send(scheduler, batch));
+    while let Some(sent) = in_flight.next().await {
+        fan_out.sent += sent?;
+    }
+    if after != position {
+        let set = doc! { "$set": { "after": after.unwrap_or(Bson::Null) } };
+        positions.update_one(doc! { "_id": POSITION }, set).upsert(true).await?;
+    }
+    Ok(fan_out)
+}
+
+fn message(account: &AccountKey, tick: DateTime) -> Result<(String, String), QueueError> {
+    let request = SyncRequest { account: account.clone(), tick, run: None, attempt: 0 };
+    Ok((account.to_string(), serde_json::to_string(&SyncMessage::V1(request))?))
+}
+
+async fn send(scheduler: &Scheduler, batch: Vec<(String, String)>) -> Result<usize, QueueError> {
+    if !batch.is_empty() {
+        scheduler.queue.send_batch(&batch).await?;
+    }
+    Ok(batch.len())
+}

@@ -1,0 +1,139 @@
+//! From a HubSpot record to the action that the product reads: pure, and it takes any record there is.
+
+use common::{
+    action::{Action, ActionName, RecordState},
+    hubspot::Record,
+    ids::RecordId,
+    object::ObjectType,
+};
+use serde_json::{Map, Number, Value};
+
+/// The action for a change of a record. `created` says that it is the record's first; `companies` are a
+/// contact's companies, the primary one first.
+pub(crate) fn action(object: ObjectType, record: Record, companies: Vec<RecordId>, created: bool) -> Action {
+    let (action_name, action_date) = match created {
+        true => (ActionName::created(object), record.created_at),
+        false => (ActionName::updated(object), record.modified_at),
+    };
+    let (user_properties, company_properties) = match object {
+        ObjectType::Contacts => (user_properties(&record, companies.first()), Map::new()),
+        ObjectType::Companies => (Map::new(), company_properties(&record)),
+    };
+    Action {
+        object,
+        action_name,
+        action_date,
+        record_updated_at: record.modified_at,
+        include_in_analytics: 0,
+        identity: match object {
+            ObjectType::Contacts => text(&record, "email").map(str::to_owned),
+            ObjectType::Companies => None,
+        },
+        user_properties,
+        company_properties,
+        record_id: record.id,
+        record: Some(RecordState {
+            created_at: record.created_at,
+            properties: record.properties,
+            company_ids: companies,
+        }),
+    }
+}
+
+fn user_properties(record: &Record, company: Option<&RecordId>) -> Map<String, Value> {
+    let names: Vec<&str> = ["firstname", "lastname"].iter().filter_map(|name| text(record, name)).collect();
+    let score = number(record, "hubspotscore").unwrap_or_else(|| Number::from(0));
+    let properties = [
+        ("company_id", company.map(|id| Value::from(id.as_str()))),
+        ("contact_name", (!names.is_empty()).then(|| Value::from(names.join(" ")))),
+        ("contact_title", text(record, "jobtitle").map(Value::from)),
+        ("contact_source", text(record, "hs_analytics_source").map(Value::from)),
+        ("contact_status", text(record, "hs_lead_status").map(Value::from)),
+        ("contact_score", Some(Value::Number(score))),
+    ];
+    present(properties)
+}
+
+fn company_properties(record: &Record) -> Map<String, Value> {
+    let property = |name| text(record, name).map(Value::from);
+    let numeric = |name| number(record, name).map(Value::Number);
+    let properties = [
+        ("company_id", Some(Value::from(record.id.as_str()))),
+        ("company_domain", property("domain")),
+        ("company_industry", property("industry")),
+        ("company_name", property("name")),
+        ("company_country", property("country")),
+        ("company_description", property("description")),
+        ("company_annual_revenue", numeric("annualrevenue")),
+        ("company_employees", numeric("numberofemployees")),
+        ("company_lead_status", property("hs_lead_status")),
+    ];
+    present(properties)
+}
+
+fn present<const N: usize>(properties: [(&str, Option<Value>); N]) -> Map<String, Value> {
+    properties.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+}
+
+fn text<'a>(record: &'a Record, name: &str) -> Option<&'a str> {
+    record.properties.get(name).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty())
+}
+
+/// A number, if the property is one: HubSpot has been seen to hold `id;id` in a number's place.
+fn number(record: &Record, name: &str) -> Option<Number> {
+    let text = text(record, name)?;
+    text.parse::<i64>().map(Number::from).ok().or_else(|| Number::from_f64(text.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use common::time::DateTime;
+    use serde_json::json;
+
+    use super::*;
+
+    fn record(properties: Value) -> Record {
+        Record {
+            id: RecordId::try_from("151".to_owned()).unwrap(),
+            created_at: DateTime::from_millis(1000),
+            modified_at: DateTime::from_millis(2000),
+            properties: properties.as_object().unwrap().clone(),
+        }
+    }
+
+    #[test]
+    fn a_contact_becomes_the_documented_action() {
+        let record =
+            record(json!({"firstname": "Ana", "lastname": "Q", "jobtitle": "CTO", "email": "ana@firm.example",
+            "hubspotscore": "17", "hs_lead_status": "NEW", "hs_analytics_source": "OFFLINE"}));
+        let company = RecordId::try_from("51".to_owned()).unwrap();
+        let action = action(ObjectType::Contacts, record, vec![company], true);
+        assert_eq!(action.action_name, ActionName::ContactCreated);
+        assert_eq!(action.action_date, DateTime::from_millis(1000));
+        assert_eq!(action.identity.as_deref(), Some("ana@firm.example"));
+        let expected = json!({"company_id": "51", "contact_name": "Ana Q", "contact_title": "CTO",
+            "contact_source": "OFFLINE", "contact_status": "NEW", "contact_score": 17});
+        assert_eq!(Value::Object(action.user_properties), expected);
+    }
+
+    #[test]
+    fn a_bare_contact_still_yields_its_action() {
+        let action =
+            action(ObjectType::Contacts, record(json!({"hubspotscore": "n/a", "firstname": " "})), vec![], false);
+        assert_eq!(action.action_name, ActionName::ContactUpdated);
+        assert_eq!(action.action_date, DateTime::from_millis(2000));
+        assert_eq!(action.identity, None);
+        assert_eq!(Value::Object(action.user_properties), json!({"contact_score": 0}));
+    }
+
+    #[test]
+    fn a_company_carries_numbers_only_where_they_are_numbers() {
+        let record =
+            record(json!({"name": "Ørsted & 東京", "annualrevenue": "1250000.5", "numberofemployees": "12;13"}));
+        let action = action(ObjectType::Companies, record, vec![], true);
+        let expected =
+            json!({"company_id": "151", "company_name": "Ørsted & 東京", "company_annual_revenue": 1_250_000.5});
+        assert_eq!(Value::Object(action.company_properties), expected);
+        assert_eq!(action.identity, None);
+    }
+}

@@ -1,0 +1,89 @@
+//! The sync function's environment variables.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use common::{
+    config::{self, ConfigError, MongoConfig},
+    hubspot::{DEFAULT_BASE_URL, Limits, OAuthApp},
+    object::ObjectType,
+};
+
+/// HubSpot's search limit, in requests a second and account.
+const SEARCH_RPS: NonZeroU32 = NonZeroU32::new(5).expect("it is not zero");
+
+/// HubSpot's limit for an OAuth app's other requests, in ten seconds and account.
+const PER_10S: NonZeroU32 = NonZeroU32::new(110).expect("it is not zero");
+
+/// What the sync function is told by its environment.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `MONGODB_URI`, `MONGODB_DATABASE`.
+    pub mongo: MongoConfig,
+    /// `HUBSPOT_API_BASE_URL`.
+    pub hubspot_base_url: String,
+    /// `HUBSPOT_CLIENT_ID` and `HUBSPOT_CLIENT_SECRET`; not needed where all accounts use private apps' tokens.
+    pub app: Option<OAuthApp>,
+    /// `SYNC_QUEUE_URL`: where continuations go.
+    pub sync_queue_url: String,
+    /// `ACTIONS_QUEUE_URL`: where actions go.
+    pub actions_queue_url: String,
+    /// `SYNC_OVERLAP_SECONDS` (300): how far back a fresh pass looks behind the last one.
+    pub overlap: Duration,
+    /// `SYNC_SETTLE_SECONDS` (3600): after how long HubSpot's search index has surely caught up.
+    pub settle: Duration,
+    /// `SYNC_BUDGET_MS` (5000): how long an invocation may take.
+    pub budget: Duration,
+    /// `HUBSPOT_SEARCH_RPS` (5), `HUBSPOT_PER_10S` (110).
+    pub limits: Limits,
+    /// `HUBSPOT_COMPANY_PROPERTIES`: more properties of companies to keep, separated by commas.
+    pub company_properties: Vec<String>,
+    /// `HUBSPOT_CONTACT_PROPERTIES`: more properties of contacts to keep, separated by commas.
+    pub contact_properties: Vec<String>,
+}
+
+impl Config {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// A variable is missing or cannot be used; the error names it.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        let app = match config::optional("HUBSPOT_CLIENT_ID") {
+            Some(client_id) => Some(OAuthApp { client_id, client_secret: config::secret("HUBSPOT_CLIENT_SECRET")? }),
+            None => None,
+        };
+        Ok(Self {
+            mongo: MongoConfig::from_env()?,
+            hubspot_base_url: config::or("HUBSPOT_API_BASE_URL", DEFAULT_BASE_URL.to_owned())?,
+            app,
+            sync_queue_url: config::required("SYNC_QUEUE_URL")?,
+            actions_queue_url: config::required("ACTIONS_QUEUE_URL")?,
+            overlap: config::seconds("SYNC_OVERLAP_SECONDS", 300)?,
+            settle: config::seconds("SYNC_SETTLE_SECONDS", 3600)?,
+            budget: Duration::from_millis(config::or("SYNC_BUDGET_MS", 5000)?),
+            limits: Limits {
+                search_rps: config::or("HUBSPOT_SEARCH_RPS", SEARCH_RPS)?,
+                per_10s: config::or("HUBSPOT_PER_10S", PER_10S)?,
+            },
+            company_properties: properties(ObjectType::Companies, "HUBSPOT_COMPANY_PROPERTIES"),
+            contact_properties: properties(ObjectType::Contacts, "HUBSPOT_CONTACT_PROPERTIES"),
+        })
+    }
+
+    /// The properties asked for of an object type.
+    pub fn properties(&self, object: ObjectType) -> &[String] {
+        match object {
+            ObjectType::Companies => &self.company_properties,
+            ObjectType::Contacts => &self.contact_properties,
+        }
+    }
+}
+
+fn properties(object: ObjectType, more: &'static str) -> Vec<String> {
+    let mut names: Vec<String> = object.default_properties().iter().map(|name| (*name).to_owned()).collect();
+    for name in config::words(more) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}

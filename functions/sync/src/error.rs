@@ -1,0 +1,44 @@
+//! Why a slice, or a lane of it, ended before its work did.
+
+use common::{
+    hubspot::{HubSpotError, TokenError},
+    queue::QueueError,
+    store::StoreError,
+};
+use mongodb::error::Error as MongoError;
+use thiserror::Error;
+
+/// Why work could not go on.
+#[derive(Debug, Error)]
+pub(crate) enum SliceError {
+    /// HubSpot did not give what it was asked for.
+    #[error(transparent)]
+    HubSpot(#[from] HubSpotError),
+    /// There is no access token to be had.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The account was connected anew while its tokens were refreshed.
+    #[error("the account was connected anew in the meantime")]
+    Reconnected,
+    /// An account that needs the OAuth app, in a deployment without one.
+    #[error("the account uses OAuth, but HUBSPOT_CLIENT_ID is not set")]
+    NoApp,
+    /// MongoDB failed, or the lease was lost.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// SQS failed.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// The message continues a run whose slice is being worked on.
+    #[error("another slice of the account is under way")]
+    Busy,
+    /// What must be done at the end of a slice took too long.
+    #[error("the slice could not be ended in time")]
+    OutOfTime,
+}
+
+impl From<MongoError> for SliceError {
+    fn from(error: MongoError) -> Self {
+        Self::Store(error.into())
+    }
+}

@@ -1,0 +1,90 @@
+//! The sync function: takes one message, works for at most one slice of one account, and sends itself a
+//! continuation if the account is not caught up.
+
+mod backoff;
+mod batch;
+mod budget;
+mod build;
+mod chain;
+mod config;
+mod error;
+mod lane;
+mod plan;
+mod slice;
+mod tally;
+mod token;
+
+use std::time::Duration;
+
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
+use common::{
+    batch::{read, respond},
+    hubspot::HubSpot,
+    message::SyncMessage,
+    queue::Queue,
+    store::Store,
+};
+use lambda_runtime::{Diagnostic, LambdaEvent};
+
+pub use crate::{budget::Budget, config::Config};
+
+/// What the function holds on to between invocations.
+#[derive(Debug)]
+pub struct Sync {
+    config: Config,
+    store: Store,
+    hubspot: HubSpot,
+    sync_queue: Queue,
+    actions_queue: Queue,
+}
+
+impl Sync {
+    /// Sets up clients. Connections are made when they are first needed.
+    ///
+    /// # Errors
+    /// The configuration names something that cannot be used.
+    pub async fn new(config: Config) -> anyhow::Result<Self> {
+        let sqs = Queue::client().await;
+        Ok(Self {
+            store: Store::connect(&config.mongo).await?,
+            hubspot: HubSpot::new(&config.hubspot_base_url)?,
+            sync_queue: Queue::new(sqs.clone(), config.sync_queue_url.clone()),
+            actions_queue: Queue::new(sqs, config.actions_queue_url.clone()),
+            config,
+        })
+    }
+}
+
+/// Handles an SQS event: each of its messages is a slice of its own. They share one budget, so a batch size
+/// of 1 is what the template asks for.
+///
+/// # Errors
+/// Every message failed; SQS delivers them again.
+pub async fn handler(sync: &Sync, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Diagnostic> {
+    let budget = Budget::start(sync.config.budget, remaining(event.context.deadline));
+    let messages = read::<SyncMessage>(event.payload);
+    let count = messages.len();
+    let mut failed = Vec::new();
+    for message in messages {
+        let result = match message.body {
+            Ok(SyncMessage::V1(request)) => slice::run(sync, &request, &budget).await.map_err(|error| {
+                tracing::error!(account.domain_id = %request.account.domain_id, account.hub_id = %request.account.hub_id,
+                    error = %error, "a slice failed and will be delivered again");
+            }),
+            Err(error) => {
+                tracing::error!(message.id = message.message_id, error = %error, "a sync message is left to the dead-letter queue");
+                Err(())
+            }
+        };
+        if result.is_err() {
+            failed.push(message.message_id);
+        }
+    }
+    respond(count, failed)
+}
+
+/// How long Lambda still lets this invocation run. `deadline` is in milliseconds since the epoch.
+fn remaining(deadline: u64) -> Duration {
+    Duration::from_millis(deadline)
+        .saturating_sub(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default())
+}

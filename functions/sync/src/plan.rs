@@ -1,0 +1,189 @@
+//! What is read next, and whether what was read is complete: the rules of the incremental pull, without I/O.
+
+use std::{cmp::Ordering, time::Duration};
+
+use common::{
+    checkpoint::{IdOrder, Lane, Pass, PassKind, Window},
+    hubspot::{Page, Row},
+    time::{self, DateTime},
+};
+
+/// How often a fresh pass is made within a run that goes on for long.
+const FRESH_EVERY: Duration = Duration::from_secs(30);
+
+/// How often a window is halved before it is read again whole, after a pause. Halving finds what does not add
+/// up; where nothing ever does, it would otherwise go on down to every single millisecond.
+const MAX_REPAIRS: i32 = 12;
+
+/// HubSpot answers 500 to a search from the epoch itself.
+const BEGINNING: DateTime = DateTime::from_millis(1000);
+
+/// The times that the rules depend on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// See `SYNC_OVERLAP_SECONDS`.
+    pub(crate) overlap: Duration,
+    /// See `SYNC_SETTLE_SECONDS`.
+    pub(crate) settle: Duration,
+}
+
+/// The pass that is due in a lane, with its window opened; nothing where the lane is caught up. `look` says
+/// that a fresh pass is wanted in any case, as at the beginning of a run, and is taken back once it is begun;
+/// `blocked` says which passes cannot go on within this slice.
+pub(crate) fn due(
+    lane: &mut Lane,
+    settings: Settings,
+    now: DateTime,
+    look: &mut bool,
+    blocked: &[PassKind],
+) -> Option<PassKind> {
+    if lane.fresh.windows.is_empty() && (*look || is_stale(lane, now)) {
+        *look = false;
+        let from = time::before(lane.fresh.mark.unwrap_or(now), settings.overlap);
+        lane.fresh.windows = vec![Window::new(from, None)];
+        lane.checked_at = Some(now);
+    }
+    if lane.settled.windows.is_empty()
+        && let (Some(mark), Some(seen)) = (lane.settled.mark, lane.fresh.mark)
+    {
+        // The fresh pass's mark is HubSpot's time, at most a little ago.
+        let to = time::before(seen, settings.settle);
+        if mark < to && time::since(mark, to) >= settings.settle / 6 {
+            lane.settled.windows = vec![Window::new(mark, Some(to))];
+        }
+    }
+    [PassKind::Fresh, PassKind::Settled, PassKind::Backfill]
+        .into_iter()
+        .find(|kind| !lane.pass(*kind).windows.is_empty() && !blocked.contains(kind))
+}
+
+fn is_stale(lane: &Lane, now: DateTime) -> bool {
+    // A clock that was set back must not stop the fresh pass.
+    lane.checked_at.is_none_or(|at| at > now || time::since(at, now) >= FRESH_EVERY)
+}
+
+/// Whether the lane still has something to read.
+pub(crate) fn is_caught_up(lane: &Lane) -> bool {
+    lane.first_seen.is_some() && [&lane.fresh, &lane.settled, &lane.backfill].iter().all(|pass| pass.windows.is_empty())
+}
+
+/// Sets up the passes of an account that is read for the first time, at HubSpot's time `date`.
+pub(crate) fn meet(lane: &mut Lane, date: DateTime, settings: Settings) {
+    if lane.first_seen.is_some() {
+        return;
+    }
+    let start = lane.taken_over_from.unwrap_or(BEGINNING).max(BEGINNING);
+    lane.first_seen = Some(date);
+    lane.backfill = match start < date {
+        true => Pass { windows: vec![Window::new(start, Some(date))], ..Pass::default() },
+        false => Pass { mark: Some(date), ..Pass::default() },
+    };
+    // What was modified shortly before, the backfill may read before it is in the index.
+    lane.settled.mark = Some(time::before(date, settings.settle).max(start).min(date));
+}
+
+/// The rows of a page do not follow any order of ids, so that reading on from its last id might skip some.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Disorder;
+
+/// Which of a page's rows count towards the window's total.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counting {
+    /// All of them.
+    All,
+    /// Those modified before the end of the window, which was not known when the page was asked for.
+    Before(DateTime),
+}
+
+impl Counting {
+    /// Whether the row counts.
+    pub(crate) fn counts(self, row: &Row) -> bool {
+        match (self, &row.record) {
+            (Self::Before(to), Ok(record)) => record.modified_at < to,
+            _ => true,
+        }
+    }
+}
+
+/// Takes note of a page before its rows are handed on: the window's end and order, and how many rows it has.
+pub(crate) fn accept(window: &mut Window, page: &Page) -> Result<Counting, Disorder> {
+    let counting = match window.to {
+        Some(_) => Counting::All,
+        None => {
+            window.to = Some(page.date);
+            if page.has_more { Counting::Before(page.date) } else { Counting::All }
+        }
+    };
+    let ids = window.last_id.iter().chain(page.rows.iter().map(|row| &row.id));
+    window.order = narrow(window.order, ids.map(String::as_str))?;
+    if counting == Counting::All {
+        window.expected.get_or_insert(window.read + page.total);
+    }
+    // An empty page that others follow gives no id to read on from.
+    if page.has_more && page.rows.is_empty() { Err(Disorder) } else { Ok(counting) }
+}
+
+/// The order, of those that were possible, that also holds for these ids.
+fn narrow<'a>(order: Option<IdOrder>, ids: impl Iterator<Item = &'a str>) -> Result<Option<IdOrder>, Disorder> {
+    let mut numeric = order != Some(IdOrder::Lexical);
+    let mut lexical = order != Some(IdOrder::Numeric);
+    let mut previous: Option<&str> = None;
+    for id in ids {
+        if let Some(previous) = previous {
+            numeric &= by_number(previous, id) == Ordering::Less;
+            lexical &= previous < id;
+        }
+        previous = Some(id);
+    }
+    match (numeric, lexical) {
+        (true, true) => Ok(None),
+        (true, false) => Ok(Some(IdOrder::Numeric)),
+        (false, true) => Ok(Some(IdOrder::Lexical)),
+        (false, false) => Err(Disorder),
+    }
+}
+
+/// Compares decimal numbers of any length.
+fn by_number(left: &str, right: &str) -> Ordering {
+    let (left, right) = (left.trim_start_matches('0'), right.trim_start_matches('0'));
+    left.len().cmp(&right.len()).then(left.cmp(right))
+}
+
+/// Whether as many rows were read as there were at first. If fewer, rows may have left the window while it
+/// was read; then what it holds now decides ([`is_complete`]).
+pub(crate) fn adds_up(window: &Window) -> bool {
+    window.expected == Some(window.read)
+}
+
+/// Whether everything that the window holds now can be among the rows that were read.
+pub(crate) fn is_complete(window: &Window, holds_now: i64) -> bool {
+    window.read >= holds_now
+}
+
+/// The pass's first window has been read whole. The mark moves once all of them have.
+pub(crate) fn complete(pass: &mut Pass, now: DateTime) {
+    let window = pass.windows.remove(0);
+    if pass.windows.is_empty() {
+        pass.mark = window.to;
+        pass.completed_at = Some(now);
+    }
+}
+
+/// The pass's first window did not add up: it is read again, in two halves. `false` where that is no use any
+/// more; then it is read again as it is, after a pause.
+pub(crate) fn repair(pass: &mut Pass) -> bool {
+    let window = pass.windows.remove(0);
+    let (from, to) = (window.from, window.to.unwrap_or(window.from));
+    let again = |from, to| Window { repairs: window.repairs + 1, ..Window::new(from, Some(to)) };
+    let half = time::since(from, to) / 2;
+    if half.as_millis() == 0 || window.repairs >= MAX_REPAIRS {
+        pass.windows.insert(0, Window { repairs: window.repairs, ..Window::new(from, window.to) });
+        return false;
+    }
+    let middle = time::after(from, half);
+    pass.windows.splice(0..0, [again(from, middle), again(middle, to)]);
+    true
+}
+
+#[cfg(test)]
+mod tests;

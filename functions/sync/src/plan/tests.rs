@@ -1,0 +1,164 @@
+use common::{hubspot::Record, ids::RecordId};
+
+use super::*;
+
+const SETTINGS: Settings = Settings { overlap: Duration::from_secs(300), settle: Duration::from_secs(3600) };
+
+fn at(seconds: i64) -> DateTime {
+    DateTime::from_millis(seconds * 1000)
+}
+
+fn page(ids: &[&str], total: i64, has_more: bool, date: i64) -> Page {
+    let row = |id: &&str| {
+        let id = (*id).to_owned();
+        let record = Record {
+            id: RecordId::try_from(id.clone()).unwrap(),
+            created_at: at(1),
+            modified_at: at(500),
+            properties: serde_json::Map::new(),
+        };
+        Row { id, record: Ok(record) }
+    };
+    Page { date: at(date), total, rows: ids.iter().map(row).collect(), has_more }
+}
+
+/// A lane that was met at 10,000 s and has its backfill behind it.
+fn met() -> Lane {
+    let mut lane = Lane::default();
+    meet(&mut lane, at(10_000), SETTINGS);
+    complete(&mut lane.backfill, at(10_000));
+    lane.fresh.mark = Some(at(10_000));
+    lane.checked_at = Some(at(10_000));
+    lane
+}
+
+#[test]
+fn a_new_account_is_looked_at_and_then_backfilled() {
+    let mut lane = Lane::default();
+    assert_eq!(due(&mut lane, SETTINGS, at(10_000), &mut true, &[]), Some(PassKind::Fresh));
+    assert_eq!(lane.fresh.windows, [Window::new(at(9_700), None)]);
+    meet(&mut lane, at(10_002), SETTINGS);
+    assert_eq!(lane.backfill.windows, [Window::new(BEGINNING, Some(at(10_002)))]);
+    assert_eq!(lane.settled.mark, Some(at(6_402)));
+    assert!(!is_caught_up(&lane));
+}
+
+#[test]
+fn an_account_that_others_pulled_starts_where_they_stopped() {
+    let mut lane = Lane { taken_over_from: Some(at(9_000)), ..Lane::default() };
+    meet(&mut lane, at(10_000), SETTINGS);
+    assert_eq!(lane.backfill.windows, [Window::new(at(9_000), Some(at(10_000)))]);
+    assert_eq!(lane.settled.mark, Some(at(9_000)));
+    let mut ahead = Lane { taken_over_from: Some(at(99_000)), ..Lane::default() };
+    meet(&mut ahead, at(10_000), SETTINGS);
+    assert!(ahead.backfill.windows.is_empty());
+    assert_eq!(ahead.settled.mark, Some(at(10_000)));
+}
+
+#[test]
+fn a_lane_is_looked_at_once_a_run_and_again_when_the_run_is_long() {
+    let mut lane = met();
+    assert_eq!(due(&mut lane, SETTINGS, at(10_010), &mut false, &[]), None);
+    let mut look = true;
+    assert_eq!(due(&mut lane, SETTINGS, at(10_010), &mut look, &[]), Some(PassKind::Fresh));
+    complete(&mut lane.fresh, at(10_010));
+    assert_eq!(due(&mut lane, SETTINGS, at(10_011), &mut look, &[]), None);
+    assert_eq!(due(&mut lane, SETTINGS, at(10_040), &mut false, &[]), Some(PassKind::Fresh));
+    let mut set_back = met();
+    assert_eq!(due(&mut set_back, SETTINGS, at(9_000), &mut false, &[]), Some(PassKind::Fresh));
+}
+
+#[test]
+fn the_settled_pass_follows_at_its_distance_in_steps() {
+    let mut lane = met();
+    lane.fresh.mark = Some(at(10_500));
+    assert_eq!(due(&mut lane, SETTINGS, at(10_010), &mut false, &[]), None);
+    lane.fresh.mark = Some(at(10_600));
+    assert_eq!(due(&mut lane, SETTINGS, at(10_010), &mut false, &[]), Some(PassKind::Settled));
+    assert_eq!(lane.settled.windows, [Window::new(at(6_400), Some(at(7_000)))]);
+}
+
+#[test]
+fn a_blocked_pass_does_not_block_the_others() {
+    let mut lane = met();
+    lane.fresh.windows = vec![Window::new(at(0), Some(at(1)))];
+    lane.backfill.windows = vec![Window::new(at(0), Some(at(1)))];
+    assert_eq!(due(&mut lane, SETTINGS, at(10_010), &mut false, &[PassKind::Fresh]), Some(PassKind::Backfill));
+    assert!(!is_caught_up(&lane));
+}
+
+#[test]
+fn ids_may_come_as_numbers_or_as_text_but_not_both() {
+    let mut window = Window::new(at(0), Some(at(1_000)));
+    assert_eq!(accept(&mut window, &page(&["7", "8"], 9, true, 1_000)), Ok(Counting::All));
+    assert_eq!(window.order, None);
+    window.last_id = Some("8".to_owned());
+    assert_eq!(accept(&mut window, &page(&["9", "10"], 9, true, 1_000)), Ok(Counting::All));
+    assert_eq!(window.order, Some(IdOrder::Numeric));
+    window.last_id = Some("10".to_owned());
+    assert_eq!(accept(&mut window, &page(&["100", "11"], 9, true, 1_000)), Err(Disorder));
+    let mut lexical = Window::new(at(0), Some(at(1_000)));
+    assert_eq!(accept(&mut lexical, &page(&["10", "100", "11", "9"], 4, false, 1_000)), Ok(Counting::All));
+    assert_eq!(lexical.order, Some(IdOrder::Lexical));
+}
+
+#[test]
+fn a_page_must_go_on_behind_the_last_one() {
+    let mut window = Window { last_id: Some("8".to_owned()), ..Window::new(at(0), Some(at(1_000))) };
+    assert_eq!(accept(&mut window, &page(&["8"], 1, false, 1_000)), Err(Disorder));
+    assert_eq!(accept(&mut window, &page(&[], 5, true, 1_000)), Err(Disorder));
+    let long = "90071992547409931";
+    assert_eq!(accept(&mut window, &page(&["99", long], 2, false, 1_000)), Ok(Counting::All));
+}
+
+#[test]
+fn a_window_without_an_end_gets_hubspots_time() {
+    let mut window = Window::new(at(0), None);
+    assert_eq!(accept(&mut window, &page(&["1"], 1, false, 700)), Ok(Counting::All));
+    assert_eq!((window.to, window.expected), (Some(at(700)), Some(1)));
+    let mut more = Window::new(at(0), None);
+    let first = page(&["1", "2"], 9, true, 500);
+    let counting = accept(&mut more, &first).unwrap();
+    assert_eq!(more.expected, None);
+    assert!(!first.rows.iter().any(|row| counting.counts(row)), "they were modified at its end");
+    more.read = 2;
+    accept(&mut more, &page(&["3"], 1, false, 501)).unwrap();
+    assert_eq!((more.to, more.expected), (Some(at(500)), Some(3)));
+}
+
+#[test]
+fn rows_may_leave_a_window_but_none_may_be_missing() {
+    let mut window = Window::new(at(0), Some(at(1_000)));
+    (window.read, window.expected) = (10, Some(10));
+    assert!(adds_up(&window));
+    window.expected = Some(12);
+    assert!(!adds_up(&window));
+    assert!(is_complete(&window, 10));
+    assert!(!is_complete(&window, 11));
+}
+
+#[test]
+fn a_window_that_does_not_add_up_is_halved_and_the_mark_waits() {
+    let mut pass = Pass { windows: vec![Window::new(at(0), Some(at(10)))], ..Pass::default() };
+    assert!(repair(&mut pass));
+    assert!(repair(&mut pass));
+    let spans: Vec<_> =
+        pass.windows.iter().map(|w| (w.from.timestamp_millis(), w.to.unwrap().timestamp_millis())).collect();
+    assert_eq!(spans, [(0, 2500), (2500, 5000), (5000, 10_000)]);
+    complete(&mut pass, at(1));
+    complete(&mut pass, at(1));
+    assert_eq!(pass.mark, None);
+    complete(&mut pass, at(1));
+    assert_eq!(pass.mark, Some(at(10)));
+}
+
+#[test]
+fn halving_ends() {
+    let moment = Window::new(at(0), Some(DateTime::from_millis(1)));
+    let mut pass = Pass { windows: vec![moment.clone()], ..Pass::default() };
+    assert!(!repair(&mut pass));
+    assert_eq!(pass.windows, [moment]);
+    let mut pass = Pass { windows: vec![Window::new(at(0), Some(at(1_000_000)))], ..Pass::default() };
+    let halvings = (0..100).filter(|_| repair(&mut pass)).count();
+    assert_eq!(halvings, 12);
+}
