@@ -1,1 +1,82 @@
+//! HubSpot's CRM API, simulated over HTTP: OAuth, search, list, batch read and associations, with their limits,
+//! their documented errors, and the habits that have hurt other connectors (see `docs/SIMULATOR.md`).
+//!
+//! Every change is written into a ledger, so that a test can tell what should have arrived.
 
+mod clock;
+mod faults;
+mod limits;
+mod query;
+mod routes;
+mod seed;
+mod settings;
+mod world;
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use tokio::{net::TcpListener, task::JoinHandle};
+
+pub use faults::{Fault, FaultKind};
+pub use routes::{CLIENT_ID, CLIENT_SECRET};
+pub use seed::Changed;
+pub use settings::{IdOrder, Settings};
+pub use world::{Change, ChangeKind, Object, Portal, Version, World};
+
+/// The state that all requests share.
+pub type Shared = Arc<Mutex<World>>;
+
+/// A simulator that listens until it is dropped.
+#[derive(Debug)]
+pub struct Simulator {
+    /// Where it listens.
+    pub address: SocketAddr,
+    world: Shared,
+    server: JoinHandle<std::io::Result<()>>,
+}
+
+impl Simulator {
+    /// Starts to listen on 127.0.0.1; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// The port is taken.
+    pub async fn start(port: u16, settings: Settings) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+        let address = listener.local_addr()?;
+        let world = Arc::new(Mutex::new(World::new(settings)));
+        let app = routes::app(world.clone());
+        let server = tokio::spawn(async move { axum::serve(listener, app).await });
+        Ok(Self { address, world, server })
+    }
+
+    /// The address to give to HubSpot's clients.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The simulated HubSpot itself, to look at and to change. Requests wait while it is held.
+    pub fn world(&self) -> MutexGuard<'_, World> {
+        lock(&self.world)
+    }
+
+    /// Waits until the server ends, which it does not by itself.
+    ///
+    /// # Errors
+    /// The server failed.
+    pub async fn wait(mut self) -> std::io::Result<()> {
+        (&mut self.server).await.map_err(std::io::Error::other)?
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// The world's invariants hold between any two statements, so a panic elsewhere does not spoil it.
+pub(crate) fn lock(world: &Mutex<World>) -> MutexGuard<'_, World> {
+    world.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

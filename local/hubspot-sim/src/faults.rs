@@ -1,0 +1,72 @@
+//! Faults on demand: what happens to the next requests of some kind.
+
+use serde::{Deserialize, Serialize};
+
+/// A fault that waits for requests.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Fault {
+    /// Which requests: those whose path contains this.
+    pub path: String,
+    /// How many of them pass unharmed first.
+    #[serde(default)]
+    pub skip: u32,
+    /// How many of them are hit.
+    #[serde(default = "once")]
+    pub times: u32,
+    /// What happens to them.
+    #[serde(flatten)]
+    pub kind: FaultKind,
+}
+
+/// What a fault does.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum FaultKind {
+    /// Another answer. The request has no effect.
+    Answer {
+        /// The status.
+        status: u16,
+        /// The body; HubSpot's error envelope for the status if absent.
+        body: Option<String>,
+        /// A `Retry-After` header, in seconds.
+        retry_after: Option<u64>,
+    },
+    /// The right answer, late.
+    Delay {
+        /// By how many milliseconds.
+        millis: u64,
+    },
+}
+
+fn once() -> u32 {
+    1
+}
+
+/// Takes the fault that hits a request to `path`, if there is one, off the list.
+pub(crate) fn take(faults: &mut Vec<Fault>, path: &str) -> Option<FaultKind> {
+    let fault = faults.iter_mut().find(|fault| path.contains(&fault.path))?;
+    if fault.skip > 0 {
+        fault.skip -= 1;
+        return None;
+    }
+    fault.times -= 1;
+    let kind = fault.kind.clone();
+    faults.retain(|fault| fault.times > 0);
+    Some(kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_hits_as_often_as_it_says() {
+        let fault: Fault = serde_json::from_str(r#"{"path": "/search", "skip": 1, "times": 2, "kind": "answer", "status": 500}"#).unwrap();
+        let mut faults = vec![fault];
+        assert!(take(&mut faults, "/oauth").is_none());
+        let hits: Vec<bool> = (0..4).map(|_| take(&mut faults, "/contacts/search").is_some()).collect();
+        assert_eq!(hits, [false, true, true, false]);
+        assert!(faults.is_empty());
+    }
+}

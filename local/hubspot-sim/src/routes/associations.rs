@@ -1,0 +1,101 @@
+//! `POST .../associations/contacts/companies/batch/read`.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    errors,
+    objects::{admit, with_limits},
+};
+use crate::{
+    Shared, clock, lock,
+    world::{Object, World},
+};
+
+#[derive(Deserialize)]
+pub(crate) struct BatchRead {
+    inputs: Vec<Input>,
+}
+
+#[derive(Deserialize)]
+struct Input {
+    id: String,
+    after: Option<String>,
+}
+
+type Paths = Path<(String, String, String)>;
+
+pub(crate) async fn dated(state: State<Shared>, path: Paths, headers: HeaderMap, body: Json<BatchRead>) -> Response {
+    read(&mut lock(&state), (&path.1, &path.2), &headers, &body)
+}
+
+pub(crate) async fn numbered(state: State<Shared>, path: Paths, headers: HeaderMap, body: Json<BatchRead>) -> Response {
+    read(&mut lock(&state), (&path.1, &path.2), &headers, &body)
+}
+
+fn read(world: &mut World, objects: (&str, &str), headers: &HeaderMap, request: &BatchRead) -> Response {
+    let hub_id = match admit(world, headers) {
+        Ok(hub_id) => hub_id,
+        Err(refusal) => return *refusal,
+    };
+    let (Some(Object::Contacts), Some(Object::Companies)) = (Object::parse(objects.0), Object::parse(objects.1)) else {
+        return errors::invalid("The simulator knows associations from contacts to companies only");
+    };
+    if request.inputs.len() > 1000 {
+        return errors::invalid("The batch has more than 1000 inputs");
+    }
+    let page = world.settings.association_page.max(1);
+    let contacts = &world.portal(hub_id).records[&Object::Contacts];
+    let (mut results, mut missing) = (Vec::new(), Vec::new());
+    for input in &request.inputs {
+        let companies = input.id.parse().ok().and_then(|id| contacts.get(&id)).map_or(&[][..], |contact| &contact.companies);
+        if companies.is_empty() {
+            missing.push(none(&input.id));
+        } else {
+            results.push(associated(input, companies, page));
+        }
+    }
+    let mut answer = json!({"status": "COMPLETE", "results": results, "startedAt": clock::iso(clock::now()), "completedAt": clock::iso(clock::now())});
+    let mut status = StatusCode::OK;
+    if !missing.is_empty() {
+        answer["numErrors"] = json!(missing.len());
+        answer["errors"] = Value::Array(missing);
+        status = StatusCode::MULTI_STATUS;
+    }
+    with_limits(world, hub_id, (status, Json(answer)).into_response())
+}
+
+/// One contact's page of companies. The ids of companies are numbers here, as in HubSpot's answers, and the
+/// primary one stands last, where nobody expects it.
+fn associated(input: &Input, companies: &[u64], page: usize) -> Value {
+    let kind = |id: i64, label: Option<&str>| json!({"category": "HUBSPOT_DEFINED", "typeId": id, "label": label});
+    let mut all: Vec<Value> = companies
+        .iter()
+        .enumerate()
+        .map(|(index, company)| match index {
+            0 => json!({"toObjectId": company, "associationTypes": [kind(1, Some("Primary")), kind(279, None)]}),
+            _ => json!({"toObjectId": company, "associationTypes": [kind(279, None)]}),
+        })
+        .collect();
+    all.reverse();
+    let from: usize = input.after.as_deref().and_then(|after| after.parse().ok()).unwrap_or(0);
+    let end = all.len().min(from + page);
+    let to = all.get(from..end).unwrap_or_default();
+    let mut result = json!({"from": {"id": input.id}, "to": to});
+    if end < all.len() {
+        result["paging"] = json!({"next": {"after": end.to_string()}});
+    }
+    result
+}
+
+fn none(contact: &str) -> Value {
+    let context = json!({"fromObjectId": [contact], "fromObjectType": ["contact"], "toObjectType": ["company"]});
+    let message = format!("No company is associated with contact {contact}.");
+    errors::part("OBJECT_NOT_FOUND", Some("crm.associations.NO_ASSOCIATIONS_FOUND"), message, context)
+}

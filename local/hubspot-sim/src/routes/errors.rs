@@ -1,0 +1,83 @@
+//! HubSpot's errors, in the words in which they are documented or were recorded.
+
+use axum::{
+    Json,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+
+const CORRELATION: &str = "00000000-0000-4000-8000-000000000000";
+
+/// An error in HubSpot's envelope.
+pub(crate) fn refuse(status: StatusCode, category: &str, message: &str) -> Response {
+    let body = json!({"status": "error", "message": message, "correlationId": CORRELATION, "category": category});
+    (status, Json(body)).into_response()
+}
+
+/// A query or body that HubSpot does not understand.
+pub(crate) fn invalid(message: &str) -> Response {
+    refuse(StatusCode::BAD_REQUEST, "VALIDATION_ERROR", message)
+}
+
+/// The category that goes with a status.
+pub(crate) fn category(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        400 => "VALIDATION_ERROR",
+        401 => "EXPIRED_AUTHENTICATION",
+        403 => "MISSING_SCOPES",
+        404 => "OBJECT_NOT_FOUND",
+        429 => "RATE_LIMITS",
+        _ => "INTERNAL_ERROR",
+    }
+}
+
+/// The 429 of the search limit, as recorded: no policy, no `Retry-After`.
+pub(crate) fn secondly() -> Response {
+    refuse(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITS", "You have reached your secondly limit.")
+}
+
+/// The 429 of the general limit, as documented.
+pub(crate) fn ten_secondly() -> Response {
+    let body = json!({
+        "status": "error", "message": "You have reached your ten_secondly_rolling limit.", "errorType": "RATE_LIMIT",
+        "correlationId": CORRELATION, "policyName": "TEN_SECONDLY_ROLLING", "requestId": CORRELATION,
+    });
+    (StatusCode::TOO_MANY_REQUESTS, Json(body)).into_response()
+}
+
+/// The 401 of a token that has expired.
+pub(crate) fn expired(seconds: i64, at: String) -> Response {
+    let mut body = json!({
+        "status": "error", "message": format!("The OAuth token used to make this call expired {seconds} second(s) ago."),
+        "correlationId": CORRELATION, "category": "EXPIRED_AUTHENTICATION",
+    });
+    body["context"] = json!({"expire time": [at]});
+    (StatusCode::UNAUTHORIZED, Json(body)).into_response()
+}
+
+/// The 401 of a request without a token.
+pub(crate) fn unauthenticated() -> Response {
+    let message = "Authentication credentials not found. This API supports OAuth 2.0 authentication.";
+    refuse(StatusCode::UNAUTHORIZED, "INVALID_AUTHENTICATION", message)
+}
+
+/// An error of the OAuth endpoints.
+pub(crate) fn oauth(error: &str, status: &str, message: &str) -> Response {
+    let body = json!({"error": error, "error_description": message, "status": status, "message": message});
+    (StatusCode::BAD_REQUEST, Json(body)).into_response()
+}
+
+/// An entry of a 207's `errors`.
+pub(crate) fn part(category: &str, sub_category: Option<&str>, message: String, context: Value) -> Value {
+    let mut part = json!({"status": "error", "category": category, "message": message, "context": context});
+    if let Some(sub_category) = sub_category {
+        part["subCategory"] = json!(sub_category);
+    }
+    part
+}
+
+/// Whatever is not simulated.
+pub(crate) async fn not_found() -> Response {
+    refuse(StatusCode::NOT_FOUND, "OBJECT_NOT_FOUND", "The simulator has nothing at this path")
+}

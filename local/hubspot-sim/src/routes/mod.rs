@@ -1,0 +1,98 @@
+//! The HTTP interface: HubSpot's own paths, of every version that clients still use, and the simulator's
+//! control interface below `/_sim`.
+
+mod associations;
+mod control;
+mod errors;
+mod oauth;
+mod objects;
+mod search;
+
+use std::time::Duration;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderValue, StatusCode, header},
+    middleware::{self, Next},
+    response::Response,
+    routing::{get, post},
+};
+
+pub use oauth::{CLIENT_ID, CLIENT_SECRET};
+
+use crate::{Shared, clock, faults, faults::FaultKind, lock};
+
+/// The whole interface.
+pub(crate) fn app(world: Shared) -> Router {
+    let hubspot = Router::new()
+        .route("/oauth/{version}/token", post(oauth::token))
+        .route("/oauth/{version}/token/introspect", post(oauth::introspect))
+        .route("/account-info/{version}/details", get(oauth::details))
+        .route("/crm/objects/{version}/{object}/search", post(search::dated))
+        .route("/crm/{version}/objects/{object}/search", post(search::numbered))
+        .route("/crm/objects/{version}/{object}", get(objects::list_dated))
+        .route("/crm/{version}/objects/{object}", get(objects::list_numbered))
+        .route("/crm/objects/{version}/{object}/batch/read", post(objects::batch_dated))
+        .route("/crm/{version}/objects/{object}/batch/read", post(objects::batch_numbered))
+        .route("/crm/associations/{version}/{from}/{to}/batch/read", post(associations::dated))
+        .route("/crm/{version}/associations/{from}/{to}/batch/read", post(associations::numbered))
+        .fallback(errors::not_found)
+        .layer(middleware::from_fn_with_state(world.clone(), as_hubspot));
+    Router::new().nest("/_sim", control::routes()).merge(hubspot).with_state(world)
+}
+
+/// What every request to HubSpot goes through: latency, faults, the clock, and the count.
+async fn as_hubspot(State(world): State<Shared>, request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let (latency, fault) = {
+        let mut world = lock(&world);
+        (world.settings.latency_ms, faults::take(&mut world.faults, &path))
+    };
+    tokio::time::sleep(Duration::from_millis(latency)).await;
+    let mut response = match fault {
+        Some(FaultKind::Answer { status, body, retry_after }) => answer(status, body, retry_after),
+        Some(FaultKind::Delay { millis }) => {
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+            next.run(request).await
+        }
+        None => next.run(request).await,
+    };
+    let mut world = lock(&world);
+    let headers = response.headers_mut();
+    if let Ok(date) = HeaderValue::from_str(&clock::http_date(world.now())) {
+        headers.insert(header::DATE, date);
+    }
+    headers.insert("x-hubspot-correlation-id", HeaderValue::from_static("00000000-0000-4000-8000-000000000000"));
+    *world.requests.entry(format!("{} {}", kind(&path), response.status().as_u16())).or_default() += 1;
+    response
+}
+
+fn kind(path: &str) -> &'static str {
+    if path.ends_with("/search") {
+        "search"
+    } else if path.contains("/associations/") {
+        "associations"
+    } else if path.contains("/oauth/") {
+        "oauth"
+    } else {
+        "other"
+    }
+}
+
+fn answer(status: u16, body: Option<String>, retry_after: Option<u64>) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = match body {
+        Some(body) => {
+            let mut response = Response::new(Body::from(body));
+            *response.status_mut() = status;
+            response
+        }
+        None => errors::refuse(status, errors::category(status), "simulated"),
+    };
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}

@@ -1,0 +1,152 @@
+//! The list of an object type, and reading records by id.
+
+use axum::{
+    Json,
+    extract::{Path, Query, State},
+    http::{HeaderMap, HeaderValue, StatusCode},
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{errors, oauth, search::record};
+use crate::{
+    Shared, clock, lock,
+    world::{Object, Record, World},
+};
+
+#[derive(Deserialize)]
+pub(crate) struct ListQuery {
+    #[serde(default = "ten")]
+    limit: usize,
+    after: Option<u64>,
+    #[serde(default)]
+    properties: String,
+    #[serde(default)]
+    archived: bool,
+    #[serde(default)]
+    associations: String,
+}
+
+fn ten() -> usize {
+    10
+}
+
+type Paths = Path<(String, String)>;
+
+pub(crate) async fn list_dated(state: State<Shared>, path: Paths, query: Query<ListQuery>, headers: HeaderMap) -> Response {
+    list(&mut lock(&state), &path.1, &query, &headers)
+}
+
+pub(crate) async fn list_numbered(state: State<Shared>, path: Paths, query: Query<ListQuery>, headers: HeaderMap) -> Response {
+    list(&mut lock(&state), &path.1, &query, &headers)
+}
+
+/// Authenticates, and counts the request against the general limit.
+pub(crate) fn admit(world: &mut World, headers: &HeaderMap) -> Result<u64, Box<Response>> {
+    let hub_id = oauth::authenticate(world, headers)?;
+    let limit = world.settings.per_10s;
+    match world.portal(hub_id).requests.allow(clock::now(), 10_000, limit) {
+        true => Ok(hub_id),
+        false => Err(Box::new(with_limits(world, hub_id, errors::ten_secondly()))),
+    }
+}
+
+/// Adds the headers that tell of the general limit. Search answers do not have them.
+pub(crate) fn with_limits(world: &mut World, hub_id: u64, mut response: Response) -> Response {
+    let limit = world.settings.per_10s;
+    let left = world.portal(hub_id).requests.left(limit);
+    let headers = response.headers_mut();
+    headers.insert("x-hubspot-ratelimit-max", HeaderValue::from(limit));
+    headers.insert("x-hubspot-ratelimit-remaining", HeaderValue::from(left));
+    headers.insert("x-hubspot-ratelimit-interval-milliseconds", HeaderValue::from(10_000));
+    response
+}
+
+fn list(world: &mut World, object: &str, query: &ListQuery, headers: &HeaderMap) -> Response {
+    let hub_id = match admit(world, headers) {
+        Ok(hub_id) => hub_id,
+        Err(refusal) => return *refusal,
+    };
+    let Some(object) = Object::parse(object) else {
+        return errors::invalid("Unable to infer object type");
+    };
+    if query.limit > 100 {
+        return errors::invalid("The limit is greater than the maximum of 100");
+    }
+    let asked: Vec<String> = query.properties.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    let from = query.after.unwrap_or(0);
+    let wanted = |record: &&Record| record.newest().archived == query.archived;
+    let mut rows = world.portal(hub_id).records[&object].range(from..).map(|(_, record)| record).filter(wanted);
+    let results: Vec<Value> = rows.by_ref().take(query.limit).map(|row| listed(object, row, &asked, query)).collect();
+    let mut answer = json!({"results": results});
+    if let Some(next) = rows.next() {
+        answer["paging"] = json!({"next": {"after": next.id.to_string()}});
+    }
+    with_limits(world, hub_id, Json(answer).into_response())
+}
+
+fn listed(object: Object, row: &Record, asked: &[String], query: &ListQuery) -> Value {
+    let mut shown = record(object, row, row.newest(), asked);
+    if row.newest().archived {
+        shown["archivedAt"] = json!(clock::iso(row.newest().modified_at));
+    }
+    if object == Object::Contacts && query.associations.contains("compan") && !row.companies.is_empty() {
+        let typed = |(index, id): (usize, &u64)| {
+            let primary = (index == 0).then(|| json!({"id": id.to_string(), "type": "contact_to_company"}));
+            let plain = json!({"id": id.to_string(), "type": "contact_to_company_unlabeled"});
+            primary.into_iter().chain([plain])
+        };
+        let results: Vec<Value> = row.companies.iter().enumerate().flat_map(typed).collect();
+        shown["associations"] = json!({"companies": {"results": results}});
+    }
+    shown
+}
+
+#[derive(Deserialize)]
+pub(crate) struct BatchRead {
+    #[serde(default)]
+    properties: Vec<String>,
+    inputs: Vec<BatchInput>,
+}
+
+#[derive(Deserialize)]
+struct BatchInput {
+    id: String,
+}
+
+pub(crate) async fn batch_dated(state: State<Shared>, path: Paths, headers: HeaderMap, body: Json<BatchRead>) -> Response {
+    batch(&mut lock(&state), &path.1, &headers, &body)
+}
+
+pub(crate) async fn batch_numbered(state: State<Shared>, path: Paths, headers: HeaderMap, body: Json<BatchRead>) -> Response {
+    batch(&mut lock(&state), &path.1, &headers, &body)
+}
+
+fn batch(world: &mut World, object: &str, headers: &HeaderMap, request: &BatchRead) -> Response {
+    let hub_id = match admit(world, headers) {
+        Ok(hub_id) => hub_id,
+        Err(refusal) => return *refusal,
+    };
+    let Some(object) = Object::parse(object) else {
+        return errors::invalid("Unable to infer object type");
+    };
+    if request.inputs.len() > 100 {
+        return errors::invalid("The batch has more than 100 inputs");
+    }
+    let records = &world.portal(hub_id).records[&object];
+    let find = |input: &BatchInput| records.get(&input.id.parse().ok()?).filter(|record| !record.newest().archived);
+    let (found, missing): (Vec<&BatchInput>, Vec<&BatchInput>) = request.inputs.iter().partition(|input| find(input).is_some());
+    let show = |row: &Record| record(object, row, row.newest(), &request.properties);
+    let results: Vec<Value> = found.into_iter().filter_map(find).map(show).collect();
+    let mut answer = json!({"status": "COMPLETE", "results": results, "startedAt": clock::iso(clock::now()), "completedAt": clock::iso(clock::now())});
+    let mut status = StatusCode::OK;
+    if !missing.is_empty() {
+        let ids: Vec<&str> = missing.iter().map(|input| input.id.as_str()).collect();
+        let message = "Could not get some objects, they may be deleted or not exist".to_owned();
+        answer["errors"] = json!([errors::part("OBJECT_NOT_FOUND", None, message, json!({"ids": ids}))]);
+        answer["numErrors"] = json!(1);
+        status = StatusCode::MULTI_STATUS;
+    }
+    with_limits(world, hub_id, (status, Json(answer)).into_response())
+}

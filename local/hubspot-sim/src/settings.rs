@@ -1,0 +1,65 @@
+//! How the simulated HubSpot behaves. Everything can be changed while it runs.
+
+use serde::{Deserialize, Serialize};
+
+/// The simulator's switches; the defaults are HubSpot's documented behaviour.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Settings {
+    /// How long every answer takes, in milliseconds.
+    pub latency_ms: u64,
+    /// Search requests that an account may make in a rolling second; 0 is no limit.
+    pub search_rps: usize,
+    /// Other requests that an account may make in rolling ten seconds; 0 is no limit.
+    pub per_10s: usize,
+    /// How long an access token lives, in seconds.
+    pub token_seconds: i64,
+    /// How long a change takes to reach the search index, in milliseconds: at least this...
+    pub index_lag_min_ms: i64,
+    /// ...and at most this, another time for each change.
+    pub index_lag_max_ms: i64,
+    /// Whether search answers with a record's newest state where its index holds an older one.
+    pub newer_rows: bool,
+    /// Whether pages are sometimes shorter than the limit, or empty, though more follow.
+    pub short_pages: bool,
+    /// In which order ids are sorted and compared.
+    pub id_order: IdOrder,
+    /// How far rows sorted by modification time may be out of order, in milliseconds.
+    pub disorder_ms: i64,
+    /// How far HubSpot's clock is ahead of this machine's, in milliseconds.
+    pub clock_offset_ms: i64,
+    /// By how much a search's `total` is wrong.
+    pub total_off_by: i64,
+    /// How many companies of a contact an association page holds.
+    pub association_page: usize,
+}
+
+/// The order of `hs_object_id`; both have been reported of HubSpot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IdOrder {
+    /// As numbers.
+    Numeric,
+    /// As text.
+    Lexical,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            latency_ms: 0,
+            search_rps: 5,
+            per_10s: 110,
+            token_seconds: 1800,
+            index_lag_min_ms: 0,
+            index_lag_max_ms: 0,
+            newer_rows: true,
+            short_pages: false,
+            id_order: IdOrder::Numeric,
+            disorder_ms: 0,
+            clock_offset_ms: 0,
+            total_off_by: 0,
+            association_page: 100,
+        }
+    }
+}

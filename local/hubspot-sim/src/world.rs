@@ -1,0 +1,254 @@
+//! The simulated HubSpot: portals, their records with every version of them, and the ledger of changes.
+
+use std::collections::{BTreeMap, HashMap};
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use serde::{Deserialize, Serialize};
+
+use crate::{clock, faults::Fault, limits::Rolling, settings::Settings};
+
+/// An object type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Object {
+    /// Companies (`0-2`).
+    Companies,
+    /// Contacts (`0-1`).
+    Contacts,
+}
+
+impl Object {
+    /// Reads the name or the type id in a path.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        match name {
+            "companies" | "company" | "0-2" => Some(Self::Companies),
+            "contacts" | "contact" | "0-1" => Some(Self::Contacts),
+            _ => None,
+        }
+    }
+
+    /// The property that holds the modification time. A search by the other type's name finds nothing.
+    pub(crate) fn modified_property(self) -> &'static str {
+        match self {
+            Self::Companies => "hs_lastmodifieddate",
+            Self::Contacts => "lastmodifieddate",
+        }
+    }
+}
+
+/// What happened to a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChangeKind {
+    /// It was created.
+    Created,
+    /// It was modified.
+    Updated,
+    /// It was moved to the recycle bin.
+    Archived,
+}
+
+/// A line of the ledger.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Change {
+    /// The account.
+    pub hub_id: u64,
+    /// The record's type.
+    pub object: Object,
+    /// The record.
+    pub id: u64,
+    /// What happened.
+    pub kind: ChangeKind,
+    /// When, in milliseconds since the epoch: the record's modification time from then on.
+    pub at: i64,
+}
+
+/// A record as it was from one change to the next.
+#[derive(Clone, Debug)]
+pub struct Version {
+    /// The modification time, in milliseconds since the epoch.
+    pub modified_at: i64,
+    /// When this version is in the search index.
+    pub indexed_at: i64,
+    /// Whether it is in the recycle bin.
+    pub archived: bool,
+    /// The properties that have a value.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// A company or a contact.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    pub(crate) id: u64,
+    pub(crate) created_at: i64,
+    pub(crate) versions: Vec<Version>,
+    /// A contact's companies, the primary one first.
+    pub(crate) companies: Vec<u64>,
+}
+
+impl Record {
+    pub(crate) fn newest(&self) -> &Version {
+        &self.versions[self.versions.len() - 1]
+    }
+
+    /// The version that the search index holds at `now`.
+    pub(crate) fn indexed(&self, now: i64) -> Option<&Version> {
+        self.versions.iter().rev().find(|version| version.indexed_at <= now)
+    }
+}
+
+/// One HubSpot account.
+#[derive(Debug)]
+pub struct Portal {
+    /// Its id.
+    pub hub_id: u64,
+    /// A private app's token, which does not expire.
+    pub private_token: String,
+    /// The OAuth grant; none once it was revoked.
+    pub refresh_token: Option<String>,
+    pub(crate) records: BTreeMap<Object, BTreeMap<u64, Record>>,
+    pub(crate) searches: Rolling,
+    pub(crate) requests: Rolling,
+}
+
+/// All of it.
+#[derive(Debug)]
+pub struct World {
+    /// How it behaves.
+    pub settings: Settings,
+    /// What goes wrong next.
+    pub faults: Vec<Fault>,
+    /// Every change there was.
+    pub ledger: Vec<Change>,
+    /// The requests so far, by what was asked and the answer's status.
+    pub requests: BTreeMap<String, u64>,
+    pub(crate) portals: BTreeMap<u64, Portal>,
+    pub(crate) access_tokens: HashMap<String, (u64, i64)>,
+    pub(crate) random: StdRng,
+    next_id: u64,
+}
+
+impl World {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            faults: Vec::new(),
+            ledger: Vec::new(),
+            requests: BTreeMap::new(),
+            portals: BTreeMap::new(),
+            access_tokens: HashMap::new(),
+            random: StdRng::seed_from_u64(1),
+            // The first ids cross from two digits to three, four and five, where the orders of ids differ.
+            next_id: 95,
+        }
+    }
+
+    /// HubSpot's time, in milliseconds since the epoch.
+    pub fn now(&self) -> i64 {
+        clock::now() + self.settings.clock_offset_ms
+    }
+
+    /// Adds an account without records, or gives the one that is there.
+    pub fn portal(&mut self, hub_id: u64) -> &mut Portal {
+        self.portals.entry(hub_id).or_insert_with(|| Portal {
+            hub_id,
+            private_token: format!("pat-na1-simulated-{hub_id}"),
+            refresh_token: Some(format!("na1-simulated-refresh-{hub_id}")),
+            records: BTreeMap::from([(Object::Companies, BTreeMap::new()), (Object::Contacts, BTreeMap::new())]),
+            searches: Rolling::default(),
+            requests: Rolling::default(),
+        })
+    }
+
+    /// Creates a record at `at` (milliseconds since the epoch), and gives its id.
+    pub fn create(&mut self, hub_id: u64, object: Object, at: i64, properties: BTreeMap<String, String>) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        let version = Version { modified_at: at, indexed_at: self.indexed_at(at), archived: false, properties };
+        let record = Record { id, created_at: at, versions: vec![version], companies: Vec::new() };
+        self.portal(hub_id).records.entry(object).or_default().insert(id, record);
+        self.ledger.push(Change { hub_id, object, id, kind: ChangeKind::Created, at });
+        id
+    }
+
+    /// Sets properties of a record at `at`; an empty value clears one. Nothing happens to a record that is not
+    /// there, or that was modified later.
+    pub fn update(&mut self, hub_id: u64, object: Object, id: u64, at: i64, properties: &[(&str, &str)]) -> bool {
+        self.change(hub_id, object, id, at, ChangeKind::Updated, |version| {
+            for (name, value) in properties {
+                match value.is_empty() {
+                    true => version.properties.remove(*name),
+                    false => version.properties.insert((*name).to_owned(), (*value).to_owned()),
+                };
+            }
+        })
+    }
+
+    /// Moves a record to the recycle bin.
+    pub fn archive(&mut self, hub_id: u64, object: Object, id: u64, at: i64) -> bool {
+        self.change(hub_id, object, id, at, ChangeKind::Archived, |version| version.archived = true)
+    }
+
+    /// Sets a contact's companies, the primary one first. Does not move its modification time.
+    pub fn associate(&mut self, hub_id: u64, contact: u64, companies: Vec<u64>) {
+        let contacts = self.portal(hub_id).records.entry(Object::Contacts).or_default();
+        if let Some(contact) = contacts.get_mut(&contact) {
+            contact.companies = companies;
+        }
+    }
+
+    /// The ids of an account's records, those in the recycle bin left out.
+    pub fn ids(&mut self, hub_id: u64, object: Object) -> Vec<u64> {
+        let records = &self.portal(hub_id).records[&object];
+        records.values().filter(|record| !record.newest().archived).map(|record| record.id).collect()
+    }
+
+    /// The newest version of a record, and a contact's companies.
+    pub fn record(&self, hub_id: u64, object: Object, id: u64) -> Option<(&Version, &[u64])> {
+        let record = self.portals.get(&hub_id)?.records.get(&object)?.get(&id)?;
+        Some((record.newest(), &record.companies))
+    }
+
+    /// Lets all access tokens of an account expire.
+    pub fn expire_tokens(&mut self, hub_id: u64) {
+        for (hub, expires_at) in self.access_tokens.values_mut() {
+            if *hub == hub_id {
+                *expires_at = 0;
+            }
+        }
+    }
+
+    /// Takes the account's grant away, as its owner does by uninstalling the app.
+    pub fn revoke(&mut self, hub_id: u64) {
+        self.expire_tokens(hub_id);
+        self.portal(hub_id).refresh_token = None;
+    }
+
+    fn indexed_at(&mut self, at: i64) -> i64 {
+        let (least, most) = (self.settings.index_lag_min_ms, self.settings.index_lag_max_ms);
+        at + if least < most { self.random.random_range(least..=most) } else { least }
+    }
+
+    fn change(
+        &mut self,
+        hub_id: u64,
+        object: Object,
+        id: u64,
+        at: i64,
+        kind: ChangeKind,
+        change: impl FnOnce(&mut Version),
+    ) -> bool {
+        let indexed_at = self.indexed_at(at);
+        let records = self.portal(hub_id).records.entry(object).or_default();
+        let Some(record) = records.get_mut(&id) else { return false };
+        if record.newest().modified_at >= at {
+            return false;
+        }
+        let mut version = Version { modified_at: at, indexed_at, ..record.newest().clone() };
+        change(&mut version);
+        record.versions.push(version);
+        self.ledger.push(Change { hub_id, object, id, kind, at });
+        true
+    }
+}
