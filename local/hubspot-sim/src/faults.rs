@@ -62,7 +62,9 @@ mod tests {
 
     #[test]
     fn a_fault_hits_as_often_as_it_says() {
-        let fault: Fault = serde_json::from_str(r#"{"path": "/search", "skip": 1, "times": 2, "kind": "answer", "status": 500}"#).unwrap();
+        let fault: Fault =
+            serde_json::from_str(r#"{"path": "/search", "skip": 1, "times": 2, "kind": "answer", "status": 500}"#)
+                .unwrap();
         let mut faults = vec![fault];
         assert!(take(&mut faults, "/oauth").is_none());
         let hits: Vec<bool> = (0..4).map(|_| take(&mut faults, "/contacts/search").is_some()).collect();

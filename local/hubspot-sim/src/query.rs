@@ -164,7 +164,9 @@ impl Query {
         let filters: usize = self.filter_groups.iter().map(|group| group.filters.len()).sum();
         let most = self.filter_groups.iter().map(|group| group.filters.len()).max().unwrap_or(0);
         let from_epoch = self.filter_groups.iter().flat_map(|group| &group.filters).any(|filter| {
-            matches!(filter.operator, Operator::Gt | Operator::Gte) && filter.value == "0" && filter.property_name.ends_with("modifieddate")
+            matches!(filter.operator, Operator::Gt | Operator::Gte)
+                && filter.value == "0"
+                && filter.property_name.ends_with("modifieddate")
         });
         if length > 3000 {
             Some((400, "The request body exceeds 3,000 characters".to_owned()))
@@ -192,7 +194,9 @@ impl Query {
             None => ("createdate", Direction::Ascending),
         };
         if property == "hs_object_id" {
-            rows.sort_by(|left, right| left.compare(property, &left.record.id.to_string(), &right.record.id.to_string()));
+            rows.sort_by(|left, right| {
+                left.compare(property, &left.record.id.to_string(), &right.record.id.to_string())
+            });
         } else {
             let key = |row: &Row<'_>| row.value(property).unwrap_or_default();
             let mut keyed: Vec<(String, i64, usize)> = rows

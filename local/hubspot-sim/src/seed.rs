@@ -8,21 +8,69 @@ use crate::world::{Object, World};
 
 const DAY: i64 = 86_400_000;
 const STEMS: [&str; 16] = [
-    "Aurora", "Bluewater", "Cedar", "Delta", "Ember", "Fjord", "Granite", "Harbour", "Ídolo", "Juniper", "Kōyō", "Lumen",
-    "Móvil", "Nordlys", "Ørsund", "Πλειάδες",
+    "Aurora",
+    "Bluewater",
+    "Cedar",
+    "Delta",
+    "Ember",
+    "Fjord",
+    "Granite",
+    "Harbour",
+    "Ídolo",
+    "Juniper",
+    "Kōyō",
+    "Lumen",
+    "Móvil",
+    "Nordlys",
+    "Ørsund",
+    "Πλειάδες",
 ];
 const KINDS: [&str; 10] =
     ["Analytics", "Robotics", "Foods", "Logistics", "Health", "Energie", "Studios", "& Söhne", "Systems", "合同会社"];
-const INDUSTRIES: [&str; 6] =
-    ["COMPUTER_SOFTWARE", "FOOD_PRODUCTION", "HOSPITAL_HEALTH_CARE", "LOGISTICS_AND_SUPPLY_CHAIN", "RENEWABLES_ENVIRONMENT", "DESIGN"];
+const INDUSTRIES: [&str; 6] = [
+    "COMPUTER_SOFTWARE",
+    "FOOD_PRODUCTION",
+    "HOSPITAL_HEALTH_CARE",
+    "LOGISTICS_AND_SUPPLY_CHAIN",
+    "RENEWABLES_ENVIRONMENT",
+    "DESIGN",
+];
 const COUNTRIES: [&str; 8] = ["Germany", "United States", "Japan", "Brasil", "Norway", "Ελλάδα", "France", "India"];
 const FIRST: [&str; 16] = [
-    "Ana", "Björn", "Chloé", "Dmitri", "Eun-ji", "Fatima", "Gábor", "Hana", "Igor", "José", "Κατερίνα", "Łukasz", "Mei",
-    "Nuria", "Oluwaseun", "石田",
+    "Ana",
+    "Björn",
+    "Chloé",
+    "Dmitri",
+    "Eun-ji",
+    "Fatima",
+    "Gábor",
+    "Hana",
+    "Igor",
+    "José",
+    "Κατερίνα",
+    "Łukasz",
+    "Mei",
+    "Nuria",
+    "Oluwaseun",
+    "石田",
 ];
 const LAST: [&str; 16] = [
-    "Quintero", "Lindqvist", "O'Neill", "Novák", "Park", "Haddad", "Nagy", "Tanaka", "Petrov", "García-López", "Papadopoulou",
-    "Żak", "Chen", "Ferrer", "Adeyemi", "美咲",
+    "Quintero",
+    "Lindqvist",
+    "O'Neill",
+    "Novák",
+    "Park",
+    "Haddad",
+    "Nagy",
+    "Tanaka",
+    "Petrov",
+    "García-López",
+    "Papadopoulou",
+    "Żak",
+    "Chen",
+    "Ferrer",
+    "Adeyemi",
+    "美咲",
 ];
 const TITLES: [&str; 6] = ["CTO", "Head of Sales", "Buyer", "Geschäftsführerin", "Data Engineer", "Office Manager"];
 const STATUSES: [&str; 4] = ["NEW", "OPEN", "IN_PROGRESS", "CONNECTED"];
@@ -106,7 +154,13 @@ impl World {
     fn age(&mut self, hub_id: u64, object: Object, id: u64, created: i64, latest: i64, random: &mut StdRng) {
         if random.random_bool(0.5) && created < latest {
             let at = random.random_range(created + 1..=latest);
-            self.update(hub_id, object, id, at, &[("hs_lead_status", STATUSES[random.random_range(0..STATUSES.len())])]);
+            self.update(
+                hub_id,
+                object,
+                id,
+                at,
+                &[("hs_lead_status", STATUSES[random.random_range(0..STATUSES.len())])],
+            );
         }
     }
 }
@@ -116,7 +170,11 @@ fn pick<'a>(random: &mut StdRng, from: &[&'a str]) -> &'a str {
 }
 
 fn filled(properties: impl IntoIterator<Item = (&'static str, String)>) -> BTreeMap<String, String> {
-    properties.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name.to_owned(), value)).collect()
+    properties
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 fn company(random: &mut StdRng, number: usize) -> BTreeMap<String, String> {
@@ -127,8 +185,14 @@ fn company(random: &mut StdRng, number: usize) -> BTreeMap<String, String> {
         ("country", pick(random, &COUNTRIES).to_owned()),
         ("industry", if random.random_bool(0.8) { pick(random, &INDUSTRIES).to_owned() } else { String::new() }),
         ("description", if random.random_bool(0.3) { format!("“{name}” – since 1987") } else { String::new() }),
-        ("annualrevenue", if random.random_bool(0.6) { random.random_range(10_000..90_000_000).to_string() } else { String::new() }),
-        ("numberofemployees", if random.random_bool(0.7) { random.random_range(1..9_000).to_string() } else { String::new() }),
+        (
+            "annualrevenue",
+            if random.random_bool(0.6) { random.random_range(10_000..90_000_000).to_string() } else { String::new() },
+        ),
+        (
+            "numberofemployees",
+            if random.random_bool(0.7) { random.random_range(1..9_000).to_string() } else { String::new() },
+        ),
     ])
 }
 

@@ -1,1 +1,15 @@
+//! The service on one machine: MongoDB, MiniStack (AWS in one process) and the HubSpot simulator, with the
+//! service deployed on them by SAM, from the very template that goes to AWS.
 
+pub mod accounts;
+pub mod aws;
+pub mod demo;
+pub mod layout;
+pub mod process;
+pub mod proof;
+pub mod sam;
+pub mod servers;
+pub mod settings;
+pub mod simulator;
+pub mod stack;
+mod summary;

@@ -54,7 +54,8 @@ fn read(world: &mut World, objects: (&str, &str), headers: &HeaderMap, request: 
     let contacts = &world.portal(hub_id).records[&Object::Contacts];
     let (mut results, mut missing) = (Vec::new(), Vec::new());
     for input in &request.inputs {
-        let companies = input.id.parse().ok().and_then(|id| contacts.get(&id)).map_or(&[][..], |contact| &contact.companies);
+        let companies =
+            input.id.parse().ok().and_then(|id| contacts.get(&id)).map_or(&[][..], |contact| &contact.companies);
         if companies.is_empty() {
             missing.push(none(&input.id));
         } else {

@@ -34,11 +34,21 @@ fn ten() -> usize {
 
 type Paths = Path<(String, String)>;
 
-pub(crate) async fn list_dated(state: State<Shared>, path: Paths, query: Query<ListQuery>, headers: HeaderMap) -> Response {
+pub(crate) async fn list_dated(
+    state: State<Shared>,
+    path: Paths,
+    query: Query<ListQuery>,
+    headers: HeaderMap,
+) -> Response {
     list(&mut lock(&state), &path.1, &query, &headers)
 }
 
-pub(crate) async fn list_numbered(state: State<Shared>, path: Paths, query: Query<ListQuery>, headers: HeaderMap) -> Response {
+pub(crate) async fn list_numbered(
+    state: State<Shared>,
+    path: Paths,
+    query: Query<ListQuery>,
+    headers: HeaderMap,
+) -> Response {
     list(&mut lock(&state), &path.1, &query, &headers)
 }
 
@@ -115,11 +125,21 @@ struct BatchInput {
     id: String,
 }
 
-pub(crate) async fn batch_dated(state: State<Shared>, path: Paths, headers: HeaderMap, body: Json<BatchRead>) -> Response {
+pub(crate) async fn batch_dated(
+    state: State<Shared>,
+    path: Paths,
+    headers: HeaderMap,
+    body: Json<BatchRead>,
+) -> Response {
     batch(&mut lock(&state), &path.1, &headers, &body)
 }
 
-pub(crate) async fn batch_numbered(state: State<Shared>, path: Paths, headers: HeaderMap, body: Json<BatchRead>) -> Response {
+pub(crate) async fn batch_numbered(
+    state: State<Shared>,
+    path: Paths,
+    headers: HeaderMap,
+    body: Json<BatchRead>,
+) -> Response {
     batch(&mut lock(&state), &path.1, &headers, &body)
 }
 
@@ -136,7 +156,8 @@ fn batch(world: &mut World, object: &str, headers: &HeaderMap, request: &BatchRe
     }
     let records = &world.portal(hub_id).records[&object];
     let find = |input: &BatchInput| records.get(&input.id.parse().ok()?).filter(|record| !record.newest().archived);
-    let (found, missing): (Vec<&BatchInput>, Vec<&BatchInput>) = request.inputs.iter().partition(|input| find(input).is_some());
+    let (found, missing): (Vec<&BatchInput>, Vec<&BatchInput>) =
+        request.inputs.iter().partition(|input| find(input).is_some());
     let show = |row: &Record| record(object, row, row.newest(), &request.properties);
     let results: Vec<Value> = found.into_iter().filter_map(find).map(show).collect();
     let mut answer = json!({"status": "COMPLETE", "results": results, "startedAt": clock::iso(clock::now()), "completedAt": clock::iso(clock::now())});

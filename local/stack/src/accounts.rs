@@ -1,0 +1,41 @@
+//! Domains for the local stack, written as the product writes them.
+
+use anyhow::Result;
+use common::{account::AccountKey, store::collection};
+use mongodb::{
+    Database,
+    bson::{Bson, Document, doc},
+};
+
+/// Writes a Domain with these account entries, replacing the one of the same id.
+///
+/// # Errors
+/// MongoDB cannot be reached.
+pub async fn write_domain(database: &Database, id: impl Into<Bson>, name: &str, accounts: Vec<Document>) -> Result<()> {
+    let id = id.into();
+    let domain = doc! {
+        "_id": &id,
+        "company": { "name": name, "website": format!("https://{}.example", name.to_lowercase()) },
+        "integrations": { "hubspot": { "status": true, "accounts": accounts } },
+    };
+    database.collection(collection::DOMAINS).replace_one(doc! { "_id": id }, domain).upsert(true).await?;
+    Ok(())
+}
+
+/// An account entry with an OAuth grant.
+pub fn oauth(hub_id: impl ToString, refresh_token: &str) -> Document {
+    doc! { "hubId": hub_id.to_string(), "hubDomain": "simulated.example", "refreshToken": refresh_token }
+}
+
+/// An account entry with a private app's token.
+pub fn private_app(hub_id: impl ToString, token: &str) -> Document {
+    doc! { "hubId": hub_id.to_string(), "hubDomain": "simulated.example", "accessToken": token }
+}
+
+/// The key of an account.
+///
+/// # Errors
+/// The ids are no ids.
+pub fn key(domain_id: &str, hub_id: impl ToString) -> Result<AccountKey> {
+    Ok(AccountKey { domain_id: domain_id.to_owned().try_into()?, hub_id: hub_id.to_string().try_into()? })
+}

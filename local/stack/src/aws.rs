@@ -1,0 +1,57 @@
+//! The two things that are asked of AWS directly: invoke a function, and see whether queues are empty.
+
+use anyhow::{Context, Result, bail};
+use aws_sdk_sqs::types::QueueAttributeName;
+use serde_json::Value;
+
+/// Clients for the AWS that the environment names.
+#[derive(Clone, Debug)]
+pub struct Aws {
+    lambda: aws_sdk_lambda::Client,
+    sqs: aws_sdk_sqs::Client,
+}
+
+impl Aws {
+    /// Clients for the MiniStack at `port`.
+    pub async fn local(port: u16) -> Self {
+        let credentials = aws_sdk_sqs::config::Credentials::new("test", "test", None, None, "MiniStack");
+        let config = aws_config::from_env()
+            .endpoint_url(format!("http://127.0.0.1:{port}"))
+            .credentials_provider(credentials)
+            .region(aws_config::Region::new("us-east-1"))
+            .load()
+            .await;
+        Self { lambda: aws_sdk_lambda::Client::new(&config), sqs: aws_sdk_sqs::Client::new(&config) }
+    }
+
+    /// Invokes a function and gives its answer.
+    ///
+    /// # Errors
+    /// It cannot be invoked, or fails.
+    pub async fn invoke(&self, function: &str, payload: &Value) -> Result<Value> {
+        let payload = aws_sdk_lambda::primitives::Blob::new(payload.to_string());
+        let answer = self.lambda.invoke().function_name(function).payload(payload).send().await;
+        let answer = answer.with_context(|| format!("{function} cannot be invoked"))?;
+        let body = answer.payload().map(|blob| String::from_utf8_lossy(blob.as_ref()).into_owned()).unwrap_or_default();
+        if let Some(error) = answer.function_error() {
+            bail!("{function} failed ({error}): {body}");
+        }
+        Ok(serde_json::from_str(&body)?)
+    }
+
+    /// How many messages a queue holds: waiting, delayed, or in flight.
+    ///
+    /// # Errors
+    /// The queue cannot be asked.
+    pub async fn depth(&self, queue_url: &str) -> Result<u64> {
+        let wanted = [
+            QueueAttributeName::ApproximateNumberOfMessages,
+            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+            QueueAttributeName::ApproximateNumberOfMessagesDelayed,
+        ];
+        let asked = self.sqs.get_queue_attributes().queue_url(queue_url).set_attribute_names(Some(wanted.to_vec()));
+        let attributes = asked.send().await.context("a queue cannot be asked for its depth")?;
+        let count = |name| attributes.attributes()?.get(name)?.parse::<u64>().ok();
+        Ok(wanted.iter().filter_map(count).sum())
+    }
+}

@@ -1,0 +1,143 @@
+//! The demo: two ticks of the schedule with changes in between, watched, and compared with the ledger.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use common::{account::AccountKey, store::collection};
+use mongodb::bson::{Document, doc, oid::ObjectId};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::{
+    accounts::{key, oauth, private_app, write_domain},
+    proof,
+    settings::{RealHubSpot, Settings},
+    simulator::Control,
+    stack::{self, Stack},
+    summary,
+};
+
+/// How long a tick's work may take before the demo gives up.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Runs the demo, and leaves the stack up.
+///
+/// # Errors
+/// Anything fails, or MongoDB differs from the ledger in the end.
+pub async fn run(settings: &Settings) -> Result<()> {
+    println!("The stack:");
+    let stack = stack::up(settings, true).await?;
+    match &settings.hubspot {
+        Some(real) => with_hubspot(&stack, real).await?,
+        None => with_simulator(&stack, settings).await?,
+    }
+    summary::print_hints(settings, &stack);
+    Ok(())
+}
+
+/// Connects a real account, and runs one tick.
+async fn with_hubspot(stack: &Stack, real: &RealHubSpot) -> Result<()> {
+    let entry = match (&real.refresh_token, &real.access_token) {
+        (Some(token), _) => oauth(&real.hub_id, token),
+        (None, token) => private_app(&real.hub_id, token.as_deref().unwrap_or_default()),
+    };
+    let account = key("demo", &real.hub_id)?;
+    let domains = stack.store.database().collection::<Document>(collection::DOMAINS);
+    // The tokens of a Domain that is connected already are newer than those in .env.
+    if domains.find_one(doc! { "_id": "demo", "integrations.hubspot.accounts.hubId": &real.hub_id }).await?.is_none() {
+        write_domain(stack.store.database(), "demo", "Demo", vec![entry]).await?;
+    }
+    println!("\nA tick of the schedule:");
+    tick(stack, std::slice::from_ref(&account)).await?;
+    summary::print(stack, &[account], None).await
+}
+
+async fn with_simulator(stack: &Stack, settings: &Settings) -> Result<()> {
+    let simulator = Control::new(settings.ports.hubspot);
+    let database = stack.store.database();
+    let (companies, contacts) = (settings.companies, settings.contacts);
+    let first = simulator.seed(7_000_001, companies, contacts).await?;
+    let second = simulator.seed(7_000_002, companies / 4, contacts / 4).await?;
+    let acme = ObjectId::new();
+    write_domain(database, acme, "Acme", vec![oauth(first.hub_id, &first.refresh_token)]).await?;
+    // A customer with two accounts, of which one has lost its credentials: it is skipped, and the other goes on.
+    let globex = vec![private_app(second.hub_id, &second.private_token), doc! { "hubId": "7000003" }];
+    write_domain(database, "globex", "Globex", globex).await?;
+    let accounts = [key(&acme.to_hex(), first.hub_id)?, key("globex", second.hub_id)?];
+
+    println!(
+        "\nFirst tick: {} records of two HubSpot accounts, backfilled at HubSpot's limit",
+        (companies + contacts) * 5 / 4
+    );
+    let began = Instant::now();
+    tick(stack, &accounts).await?;
+    let backfill = began.elapsed();
+    let before = actions(stack).await?;
+
+    let changes = [settings.changes - settings.changes / 4, settings.changes / 4];
+    let mut made = 0;
+    for (account, count) in [first.hub_id, second.hub_id].into_iter().zip(changes) {
+        let changed = simulator.change(account, count).await?;
+        made += changed.created + changed.updated;
+    }
+    println!("\nSecond tick: {made} changes were made in HubSpot");
+    let began = Instant::now();
+    tick(stack, &accounts).await?;
+    let added = actions(stack).await? - before;
+    println!("  {added} actions were added");
+
+    summary::print(stack, &accounts, Some((&simulator, backfill, began.elapsed()))).await?;
+    for (account, hub_id) in accounts.iter().zip([first.hub_id, second.hub_id]) {
+        proof::check(database, account, &simulator.ledger(hub_id).await?).await?.ensure()?;
+    }
+    if added != made as u64 {
+        bail!("{made} changes were made, but {added} actions were added");
+    }
+    println!("Compared with the simulator's ledger: nothing lost, nothing twice, Created once.");
+    Ok(())
+}
+
+/// Invokes the scheduler as its schedule does, and watches until the accounts are caught up and the queues are
+/// empty.
+async fn tick(stack: &Stack, accounts: &[AccountKey]) -> Result<()> {
+    let sample: Value = serde_json::from_str(include_str!("../../../events/scheduler-tick.json"))?;
+    let began = mongodb::bson::DateTime::now();
+    let event = json!({ "time": began.try_to_rfc3339_string()? });
+    debug_assert!(sample.get("time").is_some(), "the sample event has the same form");
+    let fan_out = stack.aws.invoke(stack.output("SchedulerFunction")?, &event).await?;
+    println!("  the scheduler answered {fan_out}");
+    let started = Instant::now();
+    loop {
+        let caught_up = caught_up(stack, accounts, began).await?;
+        let queued = stack.aws.depth(stack.output("ActionsQueueUrl")?).await?;
+        let stored = actions(stack).await?;
+        println!(
+            "  {:5.1} s: {stored} actions stored, {queued} messages queued, {caught_up} of {} accounts caught up",
+            started.elapsed().as_secs_f32(),
+            accounts.len()
+        );
+        if caught_up == accounts.len() && queued == 0 {
+            return Ok(());
+        }
+        for queue in ["SyncDeadLetterQueueUrl", "ActionsDeadLetterQueueUrl"] {
+            if stack.aws.depth(stack.output(queue)?).await? > 0 {
+                bail!("messages were left to the dead-letter queue {queue}; see make logs");
+            }
+        }
+        if started.elapsed() > PATIENCE {
+            bail!("the accounts are not caught up after {} s; see make logs", PATIENCE.as_secs());
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
+}
+
+async fn caught_up(stack: &Stack, accounts: &[AccountKey], since: mongodb::bson::DateTime) -> Result<usize> {
+    let ids: Vec<String> = accounts.iter().map(ToString::to_string).collect();
+    let filter = doc! { "_id": { "$in": ids }, "run": null, "lastSuccessAt": { "$gte": since } };
+    let checkpoints = stack.store.database().collection::<Document>(collection::CHECKPOINTS);
+    Ok(usize::try_from(checkpoints.count_documents(filter).await?)?)
+}
+
+async fn actions(stack: &Stack) -> Result<u64> {
+    Ok(stack.store.database().collection::<Document>(collection::ACTIONS).count_documents(doc! {}).await?)
+}

@@ -1,0 +1,104 @@
+//! The local stack's commands, as the Makefile calls them.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use stack::{demo, layout, process, servers, settings::Settings, stack as whole};
+
+/// The service on one machine.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start the stack and leave it running.
+    Up,
+    /// Stop the stack.
+    Down,
+    /// Start the stack afresh and run two ticks of the schedule.
+    Demo,
+    /// Make the indexes that are missing in MONGODB_URI.
+    Migrate,
+    /// Build and deploy to AWS, with the parameters of .env.
+    Deploy,
+    /// Show the logs of the local functions.
+    Logs,
+    /// Run a command with a MongoDB and an AWS of its own (TEST_MONGODB_URI, AWS_ENDPOINT_URL).
+    Exec {
+        /// The command.
+        #[arg(trailing_var_arg = true, required = true)]
+        command: Vec<String>,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Arguments::parse().command).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Up => {
+            println!("The stack:");
+            whole::up(&Settings::read()?, false).await?;
+            println!("It is up; `make demo` shows it at work, `make down` stops it.");
+        }
+        Command::Down => whole::down().await?,
+        Command::Demo => demo::run(&Settings::read()?).await?,
+        Command::Migrate => {
+            let settings = Settings::read()?;
+            let uri = settings.mongodb_uri.context("MONGODB_URI is not set; put it into .env")?;
+            whole::migrate(&uri, &settings.database).await?;
+        }
+        Command::Deploy => whole::deploy(&Settings::read()?).await?,
+        Command::Logs => logs()?,
+        Command::Exec { command } => return exec(&command).await,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// MiniStack keeps what the functions write in its own log.
+fn logs() -> Result<()> {
+    let log = process::log(&layout::state(), "ministack");
+    let text = std::fs::read_to_string(&log).with_context(|| "there is no stack; start one with `make up`")?;
+    text.lines().filter(|line| line.contains("{\"timestamp\"")).for_each(|line| println!("{line}"));
+    Ok(())
+}
+
+/// Runs a command beside servers that end with it, also when it is interrupted.
+async fn exec(command: &[String]) -> Result<ExitCode> {
+    let state = std::env::temp_dir().join(format!("hubspot-sync-{}", std::process::id()));
+    let result = tokio::select! {
+        result = with_servers(&state, command) => result,
+        _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(130)),
+    };
+    process::stop_all(&state).await?;
+    std::fs::remove_dir_all(&state).ok();
+    result
+}
+
+async fn with_servers(state: &std::path::Path, command: &[String]) -> Result<ExitCode> {
+    let (mongodb, aws) = (process::free_port()?, process::free_port()?);
+    servers::start_mongod(state, mongodb).await?;
+    servers::start_ministack(state, aws).await?;
+    let status = tokio::process::Command::new(&command[0])
+        .args(&command[1..])
+        .envs(servers::aws_environment(aws))
+        .env("TEST_MONGODB_URI", servers::mongodb_uri(mongodb))
+        .env("TEST_AWS_PORT", aws.to_string())
+        .kill_on_drop(true)
+        .status()
+        .await
+        .with_context(|| format!("{} cannot be run", command[0]))?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+}

@@ -1,0 +1,123 @@
+//! Processes that outlive the one that started them, found again by a mark in their environment. Nothing is
+//! remembered in files, so that nothing is forgotten when the starter is interrupted.
+
+use std::{
+    fs::{self, File},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tokio::time::{Instant, sleep};
+
+/// The environment variable that marks the processes of a stack; its value is the stack's folder.
+const MARK: &str = "HUBSPOT_SYNC_STACK";
+
+/// Starts a program that goes on when this one ends, with its output in a log file of the stack's folder.
+///
+/// # Errors
+/// The program cannot be started.
+pub fn start(state: &Path, name: &str, command: &mut Command) -> Result<()> {
+    fs::create_dir_all(state)?;
+    let log = File::create(log(state, name))?;
+    command
+        .env(MARK, state)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        // A Ctrl-C in the terminal is meant for the starter.
+        .process_group(0)
+        .spawn()
+        .with_context(|| format!("{name} cannot be started ({})", command.get_program().display()))?;
+    Ok(())
+}
+
+/// The log file of a program of the stack.
+pub fn log(state: &Path, name: &str) -> PathBuf {
+    state.join(format!("{name}.log"))
+}
+
+/// Ends every process of the stack, the functions' included, and waits until they are gone.
+///
+/// # Errors
+/// Some do not end even when they are killed.
+pub async fn stop_all(state: &Path) -> Result<usize> {
+    let found = marked(state).len();
+    for (signal, patience) in [(Signal::SIGTERM, Duration::from_secs(10)), (Signal::SIGKILL, Duration::from_secs(5))] {
+        // MiniStack starts processes of its own: those that appear meanwhile are ended too.
+        let ended = wait_until("the stack's processes to end", patience, async || {
+            let running = marked(state);
+            running.iter().for_each(|pid| {
+                kill(*pid, signal).ok();
+            });
+            running.is_empty()
+        });
+        if ended.await.is_ok() {
+            return Ok(found);
+        }
+    }
+    bail!("processes {:?} do not end", marked(state));
+}
+
+/// The processes that carry the stack's mark.
+fn marked(state: &Path) -> Vec<Pid> {
+    let mark = format!("{MARK}={}", state.display());
+    let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+    processes
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid: &i32| {
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes()) && !is_zombie(*pid)
+        })
+        .map(Pid::from_raw)
+        .collect()
+}
+
+fn is_zombie(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'))
+}
+
+/// Waits until a condition holds.
+///
+/// # Errors
+/// It does not hold within the limit.
+pub async fn wait_until(what: &str, limit: Duration, mut condition: impl AsyncFnMut() -> bool) -> Result<()> {
+    let began = Instant::now();
+    while !condition().await {
+        if began.elapsed() > limit {
+            bail!("waited {} s in vain for {what}", limit.as_secs());
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+/// A port of 127.0.0.1 that is free at the moment.
+///
+/// # Errors
+/// There is none.
+pub fn free_port() -> Result<u16> {
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_started_is_found_and_ended() {
+        let state = std::env::temp_dir().join(format!("stack-test-{}", std::process::id()));
+        start(&state, "sleeper", Command::new("sleep").arg("60")).unwrap();
+        wait_until("the process to appear", Duration::from_secs(5), async || marked(&state).len() == 1).await.unwrap();
+        assert_eq!(stop_all(&state).await.unwrap(), 1);
+        assert!(marked(&state).is_empty());
+        fs::remove_dir_all(state).unwrap();
+    }
+}

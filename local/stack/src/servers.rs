@@ -1,0 +1,85 @@
+//! The servers of the local stack: how each is started, and how one sees that it is ready. All of them listen
+//! on 127.0.0.1 only.
+
+use std::{fs, path::Path, process::Command, time::Duration};
+
+use anyhow::{Context, Result};
+use mongodb::{Client, bson::doc, options::ClientOptions};
+
+use crate::{
+    layout,
+    process::{log, start, wait_until},
+};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The variables that direct AWS's SDKs and tools to the MiniStack at `port`.
+pub fn aws_environment(port: u16) -> [(&'static str, String); 6] {
+    [
+        ("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{port}")),
+        ("AWS_ACCESS_KEY_ID", "test".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
+        ("AWS_REGION", "us-east-1".to_owned()),
+        ("AWS_DEFAULT_REGION", "us-east-1".to_owned()),
+        ("SAM_CLI_TELEMETRY", "0".to_owned()),
+    ]
+}
+
+/// The connection string of the MongoDB at `port`.
+pub fn mongodb_uri(port: u16) -> String {
+    format!("mongodb://127.0.0.1:{port}/?replicaSet=rs0")
+}
+
+/// Starts MongoDB as a replica set of one, which makes writes retryable, and waits until it takes writes.
+///
+/// # Errors
+/// It cannot be started, or is not ready in time.
+pub async fn start_mongod(state: &Path, port: u16) -> Result<()> {
+    let data = state.join("mongodb");
+    fs::create_dir_all(&data)?;
+    let mut mongod = Command::new(layout::tools().join("mongodb/mongod"));
+    mongod.args(["--replSet", "rs0", "--bind_ip", "127.0.0.1", "--wiredTigerCacheSizeGB", "0.5", "--quiet"]);
+    mongod.arg("--port").arg(port.to_string()).arg("--dbpath").arg(&data);
+    start(state, "mongod", &mut mongod)?;
+    let ready = wait_until("MongoDB", PATIENCE, async || become_primary(port).await.unwrap_or(false));
+    ready.await.with_context(|| format!("see {}", log(state, "mongod").display()))
+}
+
+async fn become_primary(port: u16) -> Result<bool> {
+    let mut options = ClientOptions::parse(format!("mongodb://127.0.0.1:{port}/?directConnection=true")).await?;
+    options.server_selection_timeout = Some(Duration::from_secs(1));
+    let admin = Client::with_options(options)?.database("admin");
+    let hello = admin.run_command(doc! { "hello": 1 }).await?;
+    if hello.get_str("setName").is_err() {
+        let members = vec![doc! { "_id": 0, "host": format!("127.0.0.1:{port}") }];
+        admin.run_command(doc! { "replSetInitiate": { "_id": "rs0", "members": members } }).await?;
+    }
+    Ok(hello.get_bool("isWritablePrimary").unwrap_or(false))
+}
+
+/// Starts MiniStack, and waits until it answers.
+///
+/// # Errors
+/// It cannot be started, or is not ready in time.
+pub async fn start_ministack(state: &Path, port: u16) -> Result<()> {
+    let mut ministack = Command::new(layout::tools().join("ministack/bin/ministack"));
+    ministack.env("GATEWAY_PORT", port.to_string()).env("BIND_HOST", "127.0.0.1").env("MINISTACK_HOST", "127.0.0.1");
+    ministack.envs(aws_environment(port)).env("PYTHONUNBUFFERED", "1");
+    start(state, "ministack", &mut ministack)?;
+    let url = format!("http://127.0.0.1:{port}/_ministack/health");
+    let ready = wait_until("MiniStack", PATIENCE, async || reqwest::get(&url).await.is_ok());
+    ready.await.with_context(|| format!("see {}", log(state, "ministack").display()))
+}
+
+/// Starts the HubSpot simulator, and waits until it answers.
+///
+/// # Errors
+/// It cannot be started, or is not ready in time.
+pub async fn start_simulator(state: &Path, port: u16) -> Result<()> {
+    // Cargo puts the simulator's binary beside this one.
+    let binary = std::env::current_exe()?.with_file_name("hubspot-sim");
+    start(state, "hubspot-sim", Command::new(binary).arg("--port").arg(port.to_string()))?;
+    let url = format!("http://127.0.0.1:{port}/_sim/health");
+    let ready = wait_until("the HubSpot simulator", PATIENCE, async || reqwest::get(&url).await.is_ok());
+    ready.await.with_context(|| format!("see {}", log(state, "hubspot-sim").display()))
+}

@@ -1,0 +1,84 @@
+//! The simulator's control interface, as the demo uses it.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use hubspot_sim::{Change, Changed};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+/// A running simulator.
+#[derive(Clone, Debug)]
+pub struct Control {
+    url: String,
+    http: reqwest::Client,
+}
+
+/// What a Domain needs to connect a simulated account.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Connected {
+    /// The account's id.
+    pub hub_id: u64,
+    /// An OAuth grant.
+    pub refresh_token: String,
+    /// A private app's token.
+    pub private_token: String,
+}
+
+impl Control {
+    /// The simulator at `port` of 127.0.0.1.
+    pub fn new(port: u16) -> Self {
+        Self { url: format!("http://127.0.0.1:{port}/_sim"), http: reqwest::Client::new() }
+    }
+
+    /// Adds an account with that many records.
+    ///
+    /// # Errors
+    /// The simulator does not answer.
+    pub async fn seed(&self, hub_id: u64, companies: usize, contacts: usize) -> Result<Connected> {
+        self.post(&format!("portals/{hub_id}"), json!({"companies": companies, "contacts": contacts})).await
+    }
+
+    /// Makes changes in an account, each to another record.
+    ///
+    /// # Errors
+    /// The simulator does not answer.
+    pub async fn change(&self, hub_id: u64, count: usize) -> Result<Changed> {
+        self.post(&format!("portals/{hub_id}/changes"), json!({"count": count})).await
+    }
+
+    /// Every change there was in an account.
+    ///
+    /// # Errors
+    /// The simulator does not answer.
+    pub async fn ledger(&self, hub_id: u64) -> Result<Vec<Change>> {
+        self.get(&format!("ledger?hubId={hub_id}")).await
+    }
+
+    /// The requests so far, by kind and status.
+    ///
+    /// # Errors
+    /// The simulator does not answer.
+    pub async fn requests(&self) -> Result<BTreeMap<String, u64>> {
+        self.get("requests").await
+    }
+
+    async fn post<T: DeserializeOwned>(&self, path: &str, body: Value) -> Result<T> {
+        let answer = self.http.post(format!("{}/{path}", self.url)).json(&body).send().await;
+        Ok(answer
+            .and_then(reqwest::Response::error_for_status)
+            .context("the simulator does not answer")?
+            .json()
+            .await?)
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        let answer = self.http.get(format!("{}/{path}", self.url)).send().await;
+        Ok(answer
+            .and_then(reqwest::Response::error_for_status)
+            .context("the simulator does not answer")?
+            .json()
+            .await?)
+    }
+}

@@ -1,0 +1,155 @@
+//! The stack as a whole: started, deployed to, and stopped.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Instant};
+
+use anyhow::{Context, Result};
+use common::{config::MongoConfig, store::Store};
+
+use crate::{aws::Aws, layout, process, sam, servers, settings::Settings};
+
+/// The name of the deployed stack.
+pub const NAME: &str = "hubspot-sync";
+
+/// A stack that is up.
+#[derive(Debug)]
+pub struct Stack {
+    /// Its database.
+    pub store: Store,
+    /// Its AWS.
+    pub aws: Aws,
+    /// What SAM deployed: names and addresses.
+    pub outputs: BTreeMap<String, String>,
+    /// How to reach MongoDB from this machine.
+    pub mongodb_uri: String,
+}
+
+impl Stack {
+    /// One of the outputs of the template.
+    ///
+    /// # Errors
+    /// The template has no such output.
+    pub fn output(&self, name: &str) -> Result<&str> {
+        self.outputs.get(name).map(String::as_str).with_context(|| format!("the stack has no output {name}"))
+    }
+}
+
+/// Stops what is left of an earlier stack, starts the servers, builds, deploys, and makes the indexes. `fresh`
+/// throws the data of an earlier local MongoDB away.
+///
+/// # Errors
+/// Anything cannot be started or deployed.
+pub async fn up(settings: &Settings, fresh: bool) -> Result<Stack> {
+    let state = layout::state();
+    process::stop_all(&state).await?;
+    if fresh && state.join("mongodb").exists() {
+        std::fs::remove_dir_all(state.join("mongodb"))?;
+    }
+    let mongodb_uri = match &settings.mongodb_uri {
+        Some(uri) => uri.clone(),
+        None => {
+            step("starting MongoDB", servers::start_mongod(&state, settings.ports.mongodb)).await?;
+            servers::mongodb_uri(settings.ports.mongodb)
+        }
+    };
+    step("starting MiniStack, AWS in one process", servers::start_ministack(&state, settings.ports.aws)).await?;
+    if settings.hubspot.is_none() {
+        step("starting the HubSpot simulator", servers::start_simulator(&state, settings.ports.hubspot)).await?;
+    }
+    step("sam build (the first time this compiles everything, for minutes)", sam::build(&state)).await?;
+    let environment = servers::aws_environment(settings.ports.aws);
+    let parameters = parameters(settings, &mongodb_uri);
+    step("sam deploy", sam::deploy(&state, NAME, &parameters, &environment)).await?;
+    let mongo = MongoConfig { uri: mongodb_uri.clone().into(), database: settings.database.clone() };
+    let store = Store::connect(&mongo).await?;
+    store.migrate().await.context("the indexes cannot be made")?;
+    let outputs = sam::outputs(NAME, &environment).await?;
+    Ok(Stack { store, aws: Aws::local(settings.ports.aws).await, outputs, mongodb_uri })
+}
+
+/// Stops every process of the stack. Data and logs stay.
+///
+/// # Errors
+/// Some do not end.
+pub async fn down() -> Result<()> {
+    let state = layout::state();
+    let stopped = process::stop_all(&state).await?;
+    println!("{stopped} processes stopped; data and logs stay in {}", relative(state).display());
+    Ok(())
+}
+
+/// Builds and deploys to the AWS that the environment names, with the parameters that the environment and
+/// `.env` give, and makes the indexes.
+///
+/// # Errors
+/// The build or the deployment fails, or MongoDB cannot be reached from here.
+pub async fn deploy(settings: &Settings) -> Result<()> {
+    let state = layout::state();
+    let uri = settings.mongodb_uri.clone().context("MONGODB_URI is not set; put it into .env")?;
+    step("sam build", sam::build(&state)).await?;
+    step("sam deploy", sam::deploy(&state, NAME, &parameters(settings, &uri), &[])).await?;
+    migrate(&uri, &settings.database).await?;
+    for (name, value) in sam::outputs(NAME, &[]).await? {
+        println!("{name}: {value}");
+    }
+    Ok(())
+}
+
+/// Makes the indexes that are missing.
+///
+/// # Errors
+/// MongoDB cannot be reached, or what is stored violates an index.
+pub async fn migrate(uri: &str, database: &str) -> Result<()> {
+    let mongo = MongoConfig { uri: uri.into(), database: database.to_owned() };
+    step("making the indexes", async { Ok(Store::connect(&mongo).await?.migrate().await?) }).await
+}
+
+fn parameters<'a>(settings: &Settings, mongodb_uri: &str) -> BTreeMap<&'a str, String> {
+    let mut parameters =
+        BTreeMap::from([("MongoDbUri", mongodb_uri.to_owned()), ("MongoDbDatabase", settings.database.clone())]);
+    let (base_url, client) = match &settings.hubspot {
+        Some(real) => (common::config::optional("HUBSPOT_API_BASE_URL"), real.client.clone()),
+        None => {
+            let url = format!("http://127.0.0.1:{}", settings.ports.hubspot);
+            (Some(url), Some((hubspot_sim::CLIENT_ID.to_owned(), hubspot_sim::CLIENT_SECRET.to_owned())))
+        }
+    };
+    parameters.extend(base_url.map(|url| ("HubSpotApiBaseUrl", url)));
+    if let Some((id, secret)) = client {
+        parameters.extend([("HubSpotClientId", id), ("HubSpotClientSecret", secret)]);
+    }
+    let more = [
+        ("LogLevel", "LOG_LEVEL"),
+        ("ScheduleExpression", "SCHEDULE_EXPRESSION"),
+        ("SyncOverlapSeconds", "SYNC_OVERLAP_SECONDS"),
+        ("SyncSettleSeconds", "SYNC_SETTLE_SECONDS"),
+        ("SyncBudgetMs", "SYNC_BUDGET_MS"),
+        ("HubSpotSearchRps", "HUBSPOT_SEARCH_RPS"),
+        ("HubSpotPer10s", "HUBSPOT_PER_10S"),
+        ("HubSpotCompanyProperties", "HUBSPOT_COMPANY_PROPERTIES"),
+        ("HubSpotContactProperties", "HUBSPOT_CONTACT_PROPERTIES"),
+    ];
+    for (parameter, variable) in more {
+        parameters.extend(common::config::optional(variable).map(|value| (parameter, value)));
+    }
+    parameters
+}
+
+/// Says what is being done, and how long it took.
+///
+/// # Errors
+/// What the work says.
+pub async fn step<T>(what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let began = Instant::now();
+    print!("  {what} ... ");
+    std::io::Write::flush(&mut std::io::stdout())?;
+    let result = work.await;
+    match &result {
+        Ok(_) => println!("{:.1} s", began.elapsed().as_secs_f32()),
+        Err(_) => println!("failed"),
+    }
+    result
+}
+
+fn relative(path: PathBuf) -> PathBuf {
+    path.strip_prefix(layout::root()).map(|path| path.to_owned()).unwrap_or(path)
+}
