@@ -76,6 +76,9 @@ struct Envelope {
     policy_name: String,
 }
 
+/// How long an account is left alone that is out of reach for hours: the longest delay of a message.
+const PARKED: Duration = Duration::from_secs(900);
+
 impl HubSpotError {
     /// What an answer that is no success means.
     pub(super) fn from_answer(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Self {
@@ -85,12 +88,17 @@ impl HubSpotError {
             429 => Self::RateLimited { policy: policy(&envelope), retry_after },
             401 => Self::Unauthorized,
             403 => Self::Forbidden(message),
-            // 423: locked, wait at least two seconds; 477: the account is being moved.
+            // The account is being moved to another data centre, which may take a day.
+            477 => Self::Transient {
+                reason: format!("status {}", status.as_u16()),
+                retry_after: Some(retry_after.unwrap_or(PARKED)),
+            },
+            // Locked: wait at least two seconds.
             423 => Self::Transient {
-                reason: format!("status {status}"),
+                reason: format!("status {}", status.as_u16()),
                 retry_after: Some(retry_after.unwrap_or_default().max(Duration::from_secs(2))),
             },
-            408 | 477 | 500..=599 => Self::Transient { reason: format!("status {}", status.as_u16()), retry_after },
+            408 | 500..=599 => Self::Transient { reason: format!("status {}", status.as_u16()), retry_after },
             status => Self::Rejected { status, message },
         }
     }
@@ -128,9 +136,7 @@ impl HubSpotError {
     /// How long HubSpot wants to be left alone before the next slice; zero where it does not say.
     pub fn retry_later(&self) -> Duration {
         match self {
-            Self::RateLimited { policy: RateLimit::Daily, retry_after } => {
-                (*retry_after).unwrap_or(Duration::from_secs(900))
-            }
+            Self::RateLimited { policy: RateLimit::Daily, retry_after } => (*retry_after).unwrap_or(PARKED),
             Self::RateLimited { policy: RateLimit::TenSecondly, retry_after } => {
                 (*retry_after).unwrap_or(Duration::from_secs(10))
             }
@@ -181,6 +187,7 @@ mod tests {
             (429, None, "<html>", Some(pause), 0),
             (423, None, "", Some(Duration::from_secs(2)), 2),
             (477, Some(86_400), "", None, 86_400),
+            (477, None, "", None, 900),
             (500, None, "", Some(pause), 0),
             (502, None, "<html>bad gateway</html>", Some(pause), 0),
             (524, None, "", Some(pause), 0),

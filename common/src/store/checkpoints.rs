@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use mongodb::{
-    bson::{Bson, Document, doc, serialize_to_bson},
+    bson::{Bson, Document, doc, oid::ObjectId, serialize_to_bson},
     error::{Error, ErrorKind, WriteFailure},
     options::ReturnDocument,
 };
@@ -17,7 +17,7 @@ use crate::{
     account::AccountKey,
     checkpoint::{Checkpoint, Lane, LaneProblem, Run},
     object::ObjectType,
-    time,
+    time::{self, DateTime},
 };
 
 /// Why a checkpoint could not be written.
@@ -81,23 +81,28 @@ impl Store {
     /// MongoDB cannot be reached, or the checkpoint cannot be read.
     pub async fn lease(&self, account: &AccountKey, duration: Duration) -> Result<Option<Leased>, Error> {
         let key = account.to_string();
-        let free = doc! { "_id": &key, "$expr": { "$lt": [{ "$ifNull": ["$lease.until", 0] }, "$$NOW"] } };
+        let owner = ObjectId::new();
+        let free = doc! { "$lt": [{ "$ifNull": ["$lease.until", DateTime::from_millis(0)] }, "$$NOW"] };
+        let lease = doc! { "owner": owner, "until": { "$add": ["$$NOW", time::millis(duration)] } };
+        let fence = doc! { "$ifNull": ["$fence", 0_i64] };
         let take = vec![doc! { "$set": {
             "domainId": { "$literal": account.domain_id.as_str() },
             "hubId": account.hub_id.as_str(),
-            "fence": { "$add": [{ "$ifNull": ["$fence", 0_i64] }, 1_i64] },
-            "lease": { "takenAt": "$$NOW", "until": { "$add": ["$$NOW", time::millis(duration)] } },
+            "fence": { "$cond": [&free, { "$add": [&fence, 1_i64] }, &fence] },
+            "lease": { "$cond": [&free, lease, "$lease"] },
         } }];
         let taken = self
             .database
             .collection::<Checkpoint>(collection::CHECKPOINTS)
-            .find_one_and_update(free, take)
+            .find_one_and_update(doc! { "_id": &key }, take)
             .upsert(true)
             .return_document(ReturnDocument::After)
             .await;
         match taken {
-            Ok(checkpoint) => Ok(checkpoint.map(|checkpoint| Leased { checkpoint, key })),
-            // The document exists and its lease is not free: the upsert found its `_id` taken.
+            Ok(checkpoint) => {
+                Ok(checkpoint.filter(|found| is_owned(found, owner)).map(|checkpoint| Leased { checkpoint, key }))
+            }
+            // Two first leases of an account met, and the other one made the document.
             Err(error) if is_duplicate_key(&error) => Ok(None),
             Err(error) => Err(error),
         }
@@ -140,7 +145,7 @@ impl Store {
             }
             Next::CaughtUp => {
                 set.insert("run", Bson::Null);
-                set.insert("lastSuccessAt", time::DateTime::now());
+                set.insert("lastSuccessAt", DateTime::now());
             }
         }
         self.write(leased, doc! { "$set": set }).await
@@ -163,6 +168,10 @@ impl Store {
         let written = checkpoints.update_one(leased.held(), update).await?;
         if written.matched_count == 1 { Ok(()) } else { Err(StoreError::LeaseLost) }
     }
+}
+
+fn is_owned(checkpoint: &Checkpoint, owner: ObjectId) -> bool {
+    checkpoint.lease.as_ref().and_then(|lease| lease.get_object_id("owner").ok()) == Some(owner)
 }
 
 fn to_bson(value: &impl serde::Serialize) -> Result<Bson, Error> {

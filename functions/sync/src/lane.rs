@@ -33,16 +33,16 @@ enum Go {
     OutOfTime,
 }
 
-/// Pulls a lane. `look` says that the lane is looked at for changes in any case.
+/// Pulls a lane, within the run that was begun at `run_started`.
 pub(crate) async fn pull(
     slice: &Slice<'_>,
     object: ObjectType,
     lane: &mut Lane,
-    mut look: bool,
+    run_started: DateTime,
 ) -> Result<LaneEnd, SliceError> {
     let mut blocked = Vec::new();
     while slice.budget.has_time() {
-        let Some(kind) = plan::due(lane, slice.settings(), DateTime::now(), &mut look, &blocked) else {
+        let Some(kind) = plan::due(lane, slice.settings(), DateTime::now(), run_started, &blocked) else {
             return Ok(match plan::is_caught_up(lane) {
                 true => LaneEnd::CaughtUp(lane.fresh.mark),
                 false => LaneEnd::Mismatch,

@@ -27,18 +27,16 @@ pub(crate) struct Settings {
     pub(crate) settle: Duration,
 }
 
-/// The pass that is due in a lane, with its window opened; nothing where the lane is caught up. `look` says
-/// that a fresh pass is wanted in any case, as at the beginning of a run, and is taken back once it is begun;
-/// `blocked` says which passes cannot go on within this slice.
+/// The pass that is due in a lane, with its window opened; nothing where the lane is caught up. Every run, begun
+/// at `run_started`, makes a fresh pass of its own; `blocked` says which passes cannot go on within this slice.
 pub(crate) fn due(
     lane: &mut Lane,
     settings: Settings,
     now: DateTime,
-    look: &mut bool,
+    run_started: DateTime,
     blocked: &[PassKind],
 ) -> Option<PassKind> {
-    if lane.fresh.windows.is_empty() && (*look || is_stale(lane, now)) {
-        *look = false;
+    if lane.fresh.windows.is_empty() && is_stale(lane, now, run_started) {
         let from = time::before(lane.fresh.mark.unwrap_or(now), settings.overlap);
         lane.fresh.windows = vec![Window::new(from, None)];
         lane.checked_at = Some(now);
@@ -57,9 +55,9 @@ pub(crate) fn due(
         .find(|kind| !lane.pass(*kind).windows.is_empty() && !blocked.contains(kind))
 }
 
-fn is_stale(lane: &Lane, now: DateTime) -> bool {
+fn is_stale(lane: &Lane, now: DateTime, run_started: DateTime) -> bool {
     // A clock that was set back must not stop the fresh pass.
-    lane.checked_at.is_none_or(|at| at > now || time::since(at, now) >= FRESH_EVERY)
+    lane.checked_at.is_none_or(|at| at < run_started || at > now || time::since(at, now) >= FRESH_EVERY)
 }
 
 /// Whether the lane still has something to read.

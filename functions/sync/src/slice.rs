@@ -155,10 +155,9 @@ async fn pull(
             lane.taken_over_from = account.last_pulled(object);
         }
     }
-    let look = run.slice == 0;
     let (companies, contacts) = tokio::join!(
-        lane::pull(&slice, ObjectType::Companies, &mut lanes.companies, look),
-        lane::pull(&slice, ObjectType::Contacts, &mut lanes.contacts, look),
+        lane::pull(&slice, ObjectType::Companies, &mut lanes.companies, run.started_at),
+        lane::pull(&slice, ObjectType::Contacts, &mut lanes.contacts, run.started_at),
     );
     combine(&slice, request, &account, &token, [(ObjectType::Companies, companies), (ObjectType::Contacts, contacts)])
         .await

@@ -107,15 +107,18 @@ async fn tick(stack: &Stack, accounts: &[AccountKey]) -> Result<()> {
     let fan_out = stack.aws.invoke(stack.output("SchedulerFunction")?, &event).await?;
     println!("  the scheduler answered {fan_out}");
     let started = Instant::now();
+    let mut shown = None;
     loop {
         let caught_up = caught_up(stack, accounts, began).await?;
         let queued = stack.aws.depth(stack.output("ActionsQueueUrl")?).await?;
         let stored = actions(stack).await?;
-        println!(
-            "  {:5.1} s: {stored} actions stored, {queued} messages queued, {caught_up} of {} accounts caught up",
-            started.elapsed().as_secs_f32(),
-            accounts.len()
-        );
+        if shown.replace((stored, queued, caught_up)) != Some((stored, queued, caught_up)) {
+            println!(
+                "  {:5.1} s: {stored} actions stored, {queued} messages queued, {caught_up} of {} accounts caught up",
+                started.elapsed().as_secs_f32(),
+                accounts.len()
+            );
+        }
         if caught_up == accounts.len() && queued == 0 {
             return Ok(());
         }
@@ -127,7 +130,7 @@ async fn tick(stack: &Stack, accounts: &[AccountKey]) -> Result<()> {
         if started.elapsed() > PATIENCE {
             bail!("the accounts are not caught up after {} s; see make logs", PATIENCE.as_secs());
         }
-        sleep(Duration::from_secs(1)).await;
+        sleep(Duration::from_millis(500)).await;
     }
 }
 

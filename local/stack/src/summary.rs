@@ -39,10 +39,7 @@ pub(crate) async fn print(
     if let Some(account) = accounts.first() {
         let filter = doc! { "hubId": account.hub_id.as_str(), "identity": { "$ne": null }, "userProperties.company_id": { "$ne": null } };
         if let Some(action) = database.collection::<Document>(collection::ACTIONS).find_one(filter).await? {
-            println!(
-                "\nA sample action:\n{}",
-                serde_json::to_string_pretty(&readable(Bson::Document(action)))?
-            );
+            println!("\nA sample action:\n{}", serde_json::to_string_pretty(&readable(Bson::Document(action)))?);
         }
     }
     if let Some((simulator, backfill, changes)) = simulated {

@@ -35,7 +35,7 @@ fn met() -> Lane {
 #[test]
 fn a_new_account_is_looked_at_and_then_backfilled() {
     let mut lane = Lane::default();
-    assert_eq!(due(&mut lane, SETTINGS, at(10_000), &mut true, &[]), Some(PassKind::Fresh));
+    assert_eq!(due(&mut lane, SETTINGS, at(10_000), at(10_010), &[]), Some(PassKind::Fresh));
     assert_eq!(lane.fresh.windows, [Window::new(at(9_700), None)]);
     meet(&mut lane, at(10_002), SETTINGS);
     assert_eq!(lane.backfill.windows, [Window::new(BEGINNING, Some(at(10_002)))]);
@@ -58,23 +58,23 @@ fn an_account_that_others_pulled_starts_where_they_stopped() {
 #[test]
 fn a_lane_is_looked_at_once_a_run_and_again_when_the_run_is_long() {
     let mut lane = met();
-    assert_eq!(due(&mut lane, SETTINGS, at(10_010), &mut false, &[]), None);
-    let mut look = true;
-    assert_eq!(due(&mut lane, SETTINGS, at(10_010), &mut look, &[]), Some(PassKind::Fresh));
+    assert_eq!(due(&mut lane, SETTINGS, at(10_010), at(10_000), &[]), None);
+    let run_started = at(10_009);
+    assert_eq!(due(&mut lane, SETTINGS, at(10_010), run_started, &[]), Some(PassKind::Fresh));
     complete(&mut lane.fresh, at(10_010));
-    assert_eq!(due(&mut lane, SETTINGS, at(10_011), &mut look, &[]), None);
-    assert_eq!(due(&mut lane, SETTINGS, at(10_040), &mut false, &[]), Some(PassKind::Fresh));
+    assert_eq!(due(&mut lane, SETTINGS, at(10_011), run_started, &[]), None);
+    assert_eq!(due(&mut lane, SETTINGS, at(10_040), at(10_000), &[]), Some(PassKind::Fresh));
     let mut set_back = met();
-    assert_eq!(due(&mut set_back, SETTINGS, at(9_000), &mut false, &[]), Some(PassKind::Fresh));
+    assert_eq!(due(&mut set_back, SETTINGS, at(9_000), at(10_000), &[]), Some(PassKind::Fresh));
 }
 
 #[test]
 fn the_settled_pass_follows_at_its_distance_in_steps() {
     let mut lane = met();
     lane.fresh.mark = Some(at(10_500));
-    assert_eq!(due(&mut lane, SETTINGS, at(10_010), &mut false, &[]), None);
+    assert_eq!(due(&mut lane, SETTINGS, at(10_010), at(10_000), &[]), None);
     lane.fresh.mark = Some(at(10_600));
-    assert_eq!(due(&mut lane, SETTINGS, at(10_010), &mut false, &[]), Some(PassKind::Settled));
+    assert_eq!(due(&mut lane, SETTINGS, at(10_010), at(10_000), &[]), Some(PassKind::Settled));
     assert_eq!(lane.settled.windows, [Window::new(at(6_400), Some(at(7_000)))]);
 }
 
@@ -83,7 +83,7 @@ fn a_blocked_pass_does_not_block_the_others() {
     let mut lane = met();
     lane.fresh.windows = vec![Window::new(at(0), Some(at(1)))];
     lane.backfill.windows = vec![Window::new(at(0), Some(at(1)))];
-    assert_eq!(due(&mut lane, SETTINGS, at(10_010), &mut false, &[PassKind::Fresh]), Some(PassKind::Backfill));
+    assert_eq!(due(&mut lane, SETTINGS, at(10_010), at(10_000), &[PassKind::Fresh]), Some(PassKind::Backfill));
     assert!(!is_caught_up(&lane));
 }
 

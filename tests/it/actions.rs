@@ -1,0 +1,96 @@
+//! The drain against a real MongoDB.
+
+use anyhow::Result;
+use common::store::collection;
+use mongodb::bson::doc;
+use serde_json::{Value, json};
+
+use crate::world::{World, refused};
+
+fn change(name: &str, at: &str, title: &str) -> Value {
+    json!({"object": "contacts", "recordId": "151", "actionName": name, "actionDate": at, "recordUpdatedAt": at,
+        "includeInAnalytics": 0, "identity": "ana@firm.example", "userProperties": {"contact_title": title, "contact_score": 0},
+        "record": {"createdAt": "2026-01-01T00:00:00Z", "properties": {"jobtitle": title, "note": "$costs.5"}, "companyIds": ["51"]}})
+}
+
+fn message(actions: &[Value]) -> String {
+    json!({"type": "actions.v1", "domainId": "acme", "hubId": "7000001", "actions": actions}).to_string()
+}
+
+#[tokio::test]
+async fn what_is_delivered_again_is_stored_once() -> Result<()> {
+    let world = World::new("again").await?;
+    let batch = message(&[change("Contact Created", "2026-01-01T00:00:00Z", "CTO")]);
+    refused(world.store(&[batch.clone(), batch.clone()]).await)?;
+    let first = world.all(collection::ACTIONS).await?;
+    futures::future::join_all((0..4).map(|_| world.store(std::slice::from_ref(&batch))))
+        .await
+        .into_iter()
+        .try_for_each(refused)?;
+    assert_eq!(world.all(collection::ACTIONS).await?, first);
+    assert_eq!(first.len(), 1);
+    assert_eq!(first[0].get_str("_id")?, "acme:7000001:contacts:151:1767225600000");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_current_state_never_goes_back() -> Result<()> {
+    let world = World::new("state").await?;
+    let newest_first = [
+        message(&[change("Contact Updated", "2026-01-03T00:00:00Z", "CEO")]),
+        message(&[change("Contact Updated", "2026-01-02T00:00:00Z", "CTO")]),
+    ];
+    for batch in newest_first {
+        refused(world.store(&[batch]).await)?;
+    }
+    let states = world.all("contacts").await?;
+    assert_eq!(states.len(), 1);
+    assert_eq!(states[0].get_document("properties")?, &doc! { "jobtitle": "CEO", "note": "$costs.5" });
+    assert_eq!(states[0].get_datetime("updatedAt")?.try_to_rfc3339_string()?, "2026-01-03T00:00:00Z");
+    assert_eq!(world.all(collection::ACTIONS).await?.len(), 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn created_is_said_once_and_of_the_earliest_change() -> Result<()> {
+    let world = World::new("created").await?;
+    for at in ["2026-01-02T00:00:00Z", "2026-01-01T00:00:00Z", "2026-01-03T00:00:00Z"] {
+        refused(world.store(&[message(&[change("Contact Created", at, "CTO")])]).await)?;
+    }
+    let mut stored = Vec::new();
+    for action in world.all(collection::ACTIONS).await? {
+        stored.push((
+            action.get_datetime("recordUpdatedAt")?.try_to_rfc3339_string()?,
+            action.get_str("actionName")?.to_owned(),
+        ));
+    }
+    let expected =
+        [("2026-01-01", "Contact Created"), ("2026-01-02", "Contact Updated"), ("2026-01-03", "Contact Updated")];
+    assert_eq!(stored, expected.map(|(day, name)| (format!("{day}T00:00:00Z"), name.to_owned())));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_malformed_message_fails_alone() -> Result<()> {
+    let world = World::new("malformed").await?;
+    let good = message(&[change("Contact Created", "2026-01-01T00:00:00Z", "CTO")]);
+    let unknown = json!({"type": "actions.v9", "actions": []}).to_string();
+    let response =
+        world.store(&[good, "{".to_owned(), unknown]).await.map_err(|error| anyhow::anyhow!(error.error_message))?;
+    let failed: Vec<&str> =
+        response.batch_item_failures.iter().map(|failure| failure.item_identifier.as_str()).collect();
+    assert_eq!(failed, ["m1", "m2"]);
+    assert_eq!(world.all(collection::ACTIONS).await?.len(), 1);
+    assert!(world.store(&["{".to_owned()]).await.is_err(), "a batch that fails whole is an error");
+    Ok(())
+}
+
+#[tokio::test]
+async fn nothing_is_acknowledged_while_mongodb_is_away() -> Result<()> {
+    let mut world = World::new("away").await?;
+    world.config.mongo.uri = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=200".into();
+    let batch = message(&[change("Contact Created", "2026-01-01T00:00:00Z", "CTO")]);
+    let error = world.store(&[batch]).await.err().map(|error| error.error_type);
+    assert_eq!(error.as_deref(), Some("StoreFailed"));
+    Ok(())
+}

@@ -1,0 +1,389 @@
+//! The sync against a real MongoDB, real queues, and the simulator over HTTP.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use common::store::collection;
+use hubspot_sim::{Fault, FaultKind, IdOrder, Object};
+use mongodb::bson::{Document, doc};
+use serde_json::json;
+
+use crate::world::{HUB, World, refused};
+
+fn answer(status: u16) -> FaultKind {
+    FaultKind::Answer { status, body: None, retry_after: None }
+}
+
+/// The account is being moved to another data centre.
+fn moving(seconds: u64) -> FaultKind {
+    FaultKind::Answer { status: 477, body: None, retry_after: Some(seconds) }
+}
+
+impl World {
+    fn fault(&self, path: &str, times: u32, kind: FaultKind) {
+        self.hubspot.world().faults.push(Fault { path: path.to_owned(), skip: 0, times, kind });
+    }
+}
+
+#[tokio::test]
+async fn a_backfill_stores_each_record_once_as_created() -> Result<()> {
+    let world = World::new("backfill").await?;
+    world.hubspot.world().seed(HUB, 130, 1_250, 1);
+    world.run().await?;
+    let proof = world.proof().await?;
+    assert_eq!((proof.actions, proof.records), (1_380, 1_380));
+    // One search for each 200 records, and one look for changes in each lane; one association call a page.
+    assert_eq!((world.requests("search 200"), world.requests("associations 207")), (7 + 1 + 2, 7));
+    assert_eq!(world.requests("oauth 200"), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_next_tick_brings_exactly_what_changed() -> Result<()> {
+    let world = World::new("changes").await?;
+    world.hubspot.world().seed(HUB, 40, 200, 1);
+    world.run().await?;
+    let changed = world.hubspot.world().make_changes(HUB, 60, 2);
+    world.run().await?;
+    let proof = world.proof().await?;
+    assert_eq!(proof.actions, 240 + changed.created + changed.updated);
+    world.run().await?;
+    assert_eq!(world.proof().await?.actions, proof.actions, "a tick without changes adds nothing");
+    Ok(())
+}
+
+#[tokio::test]
+async fn contacts_carry_their_companies_the_primary_one_first() -> Result<()> {
+    let world = World::new("associations").await?;
+    let (contact, lonely, companies) = {
+        let mut hubspot = world.hubspot.world();
+        hubspot.settings.association_page = 2;
+        let now = hubspot.now() - 7_200_000;
+        let companies: Vec<u64> =
+            (0..5).map(|_| hubspot.create(HUB, Object::Companies, now, BTreeMap::new())).collect();
+        let contact = hubspot.create(
+            HUB,
+            Object::Contacts,
+            now,
+            BTreeMap::from([("email".to_owned(), "ana@firm.example".to_owned())]),
+        );
+        let lonely = hubspot.create(HUB, Object::Contacts, now, BTreeMap::new());
+        hubspot.associate(HUB, contact, companies.clone());
+        (contact, lonely, companies)
+    };
+    world.run().await?;
+    world.proof().await?;
+    let states = world.store.database().collection::<Document>("contacts");
+    let state = states.find_one(doc! { "recordId": contact.to_string() }).await?.unwrap_or_default();
+    let mut found: Vec<String> =
+        state.get_array("companyIds")?.iter().filter_map(|id| id.as_str().map(str::to_owned)).collect();
+    assert_eq!(found[0], companies[0].to_string(), "the primary company comes first");
+    found.sort();
+    let mut expected: Vec<String> = companies.iter().map(ToString::to_string).collect();
+    expected.sort();
+    assert_eq!(found, expected);
+    let actions = world.store.database().collection::<Document>(collection::ACTIONS);
+    let action = actions.find_one(doc! { "recordId": contact.to_string() }).await?.unwrap_or_default();
+    assert_eq!(action.get_str("identity")?, "ana@firm.example");
+    assert_eq!(action.get_document("userProperties")?.get_str("company_id")?, companies[0].to_string());
+    let bare = actions.find_one(doc! { "recordId": lonely.to_string() }).await?.unwrap_or_default();
+    assert!(bare.get("identity").is_none());
+    assert_eq!(bare.get_document("userProperties")?, &doc! { "contact_score": 0_i64 });
+    Ok(())
+}
+
+#[tokio::test]
+async fn more_records_of_one_millisecond_than_search_can_page() -> Result<()> {
+    let world = World::new("ties").await?;
+    {
+        let mut hubspot = world.hubspot.world();
+        let at = hubspot.now() - 7_200_000;
+        for _ in 0..10_400 {
+            hubspot.create(HUB, Object::Contacts, at, BTreeMap::new());
+        }
+    }
+    world.run().await?;
+    assert_eq!(world.proof().await?.actions, 10_400);
+    Ok(())
+}
+
+#[tokio::test]
+async fn ids_in_text_order_short_pages_and_index_lag_lose_nothing() -> Result<()> {
+    let world = World::new("hostile").await?;
+    {
+        let mut hubspot = world.hubspot.world();
+        hubspot.settings.id_order = IdOrder::Lexical;
+        hubspot.settings.short_pages = true;
+        hubspot.seed(HUB, 60, 1_500, 3);
+    }
+    world.run().await?;
+    world.proof().await?;
+    {
+        let mut hubspot = world.hubspot.world();
+        (hubspot.settings.index_lag_min_ms, hubspot.settings.index_lag_max_ms) = (0, 4_000);
+        hubspot.make_changes(HUB, 100, 4);
+    }
+    // What the index does not show yet is found by the overlap, or at the latest by the settled pass.
+    let began = tokio::time::Instant::now();
+    while world.proof().await.is_err() {
+        assert!(began.elapsed().as_secs() < 40, "{:?}", world.proof().await);
+        world.run().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_record_modified_during_every_page_is_not_lost() -> Result<()> {
+    let world = World::new("moving").await?;
+    world.hubspot.world().seed(HUB, 0, 2_000, 5);
+    world.hubspot.world().settings.latency_ms = 20;
+    let changes = async {
+        for seed in 0..40 {
+            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+            world.hubspot.world().make_changes(HUB, 5, seed);
+        }
+        anyhow::Ok(())
+    };
+    tokio::try_join!(world.run(), changes)?;
+    world.run().await?;
+    world.proof().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_account_taken_over_starts_at_its_dates_and_announces_old_records_as_updated() -> Result<()> {
+    let world = World::new("takeover").await?;
+    let (old, new, start) = {
+        let mut hubspot = world.hubspot.world();
+        let start = hubspot.now() - 86_400_000;
+        hubspot.create(HUB, Object::Contacts, start - 5_000, BTreeMap::new());
+        let old = hubspot.create(HUB, Object::Contacts, start - 4_000, BTreeMap::new());
+        hubspot.update(HUB, Object::Contacts, old, start + 1_000, &[("jobtitle", "CTO")]);
+        let new = hubspot.create(HUB, Object::Contacts, start + 2_000, BTreeMap::new());
+        (old, new, mongodb::bson::DateTime::from_millis(start))
+    };
+    let dates = doc! { "$set": { "integrations.hubspot.accounts.0.lastPulledDates": { "companies": start, "contacts": start } } };
+    world.store.database().collection::<Document>(collection::DOMAINS).update_one(doc! {}, dates).await?;
+    world.run().await?;
+    let mut actions = Vec::new();
+    for action in world.all(collection::ACTIONS).await? {
+        actions.push((action.get_str("recordId")?.to_owned(), action.get_str("actionName")?.to_owned()));
+    }
+    actions.sort();
+    assert_eq!(
+        actions,
+        [(old.to_string(), "Contact Updated".to_owned()), (new.to_string(), "Contact Created".to_owned())]
+    );
+    let written_back = world.entry().await?;
+    let written_back = written_back.get_document("lastPulledDates")?;
+    assert!(written_back.get_datetime("contacts")? > &start && written_back.get_datetime("companies")? > &start);
+    Ok(())
+}
+
+#[tokio::test]
+async fn trouble_that_passes_is_survived_within_the_run() -> Result<()> {
+    let world = World::new("trouble").await?;
+    world.hubspot.world().seed(HUB, 50, 700, 1);
+    world.fault("/search", 2, answer(502));
+    world.fault("/contacts/search", 3, answer(429));
+    world.fault(
+        "/associations/",
+        1,
+        FaultKind::Answer { status: 503, body: Some("<html>".to_owned()), retry_after: None },
+    );
+    world.run().await?;
+    assert_eq!(world.proof().await?.actions, 750);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_long_wait_ends_the_slice_and_travels_with_the_continuation() -> Result<()> {
+    let world = World::new("wait").await?;
+    world.hubspot.world().seed(HUB, 5, 5, 1);
+    world.fault("/search", 2, moving(3));
+    let sync = world.sync().await?;
+    let began = tokio::time::Instant::now();
+    refused(world.slice(&sync, &world.tick()).await)?;
+    assert!(began.elapsed().as_millis() < 2_000, "a slice does not wait");
+    let next = world.receive(&world.sync_queue).await?;
+    assert!(began.elapsed().as_millis() >= 2_500, "the message was delayed");
+    let next: serde_json::Value = serde_json::from_str(&next[0])?;
+    assert_eq!(next["attempt"], 1);
+    refused(world.slice(&sync, &next).await)?;
+    world.drain().await?;
+    assert_eq!(world.proof().await?.actions, 10);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_hubspot_that_hangs_does_not_make_a_slice_longer_than_its_budget() -> Result<()> {
+    let world = World::new("hang").await?;
+    world.hubspot.world().seed(HUB, 5, 5, 1);
+    world.fault("/search", 2, FaultKind::Delay { millis: 30_000 });
+    let sync = world.sync().await?;
+    let began = tokio::time::Instant::now();
+    refused(world.slice(&sync, &world.tick()).await)?;
+    assert!(began.elapsed().as_millis() < 5_000, "it took {:?}", began.elapsed());
+    assert_eq!(world.receive(&world.sync_queue).await?.len(), 1, "the run goes on");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_expired_token_is_refreshed_and_a_revoked_grant_marks_the_account() -> Result<()> {
+    let world = World::new("tokens").await?;
+    world.hubspot.world().seed(HUB, 5, 20, 1);
+    world.run().await?;
+    let first = world.entry().await?;
+    assert!(first.get_datetime("expiresAt")?.timestamp_millis() > mongodb::bson::DateTime::now().timestamp_millis());
+    // HubSpot may let a token expire before its time.
+    world.hubspot.world().expire_tokens(HUB);
+    world.hubspot.world().make_changes(HUB, 5, 2);
+    world.run().await?;
+    world.proof().await?;
+    assert_ne!(world.entry().await?.get_str("accessToken")?, first.get_str("accessToken")?);
+
+    world.hubspot.world().revoke(HUB);
+    world.run().await?;
+    let entry = world.entry().await?;
+    assert_eq!(entry.get_str("state")?, "reauthorize");
+    assert!(entry.get_str("stateReason")?.contains("refresh token"));
+    assert!(entry.get_datetime("stateAt").is_ok());
+    assert!(world.checkpoint().await?.get("run").is_some_and(|run| run.as_null().is_some()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn trouble_at_the_token_endpoint_never_marks_the_account() -> Result<()> {
+    let world = World::new("token_trouble").await?;
+    world.hubspot.world().seed(HUB, 5, 5, 1);
+    let migration = FaultKind::Answer {
+        status: 400,
+        body: Some(r#"{"message":"Migration in progress"}"#.to_owned()),
+        retry_after: None,
+    };
+    for kind in [answer(429), answer(503), migration] {
+        world.fault("/oauth/", 1, kind);
+    }
+    let slices = world.run().await?;
+    assert!(slices >= 4);
+    assert!(world.entry().await?.get("state").is_none());
+    assert_eq!(world.proof().await?.actions, 10);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_tokens_of_another_account_are_never_used() -> Result<()> {
+    let world = World::new("other_account").await?;
+    world.hubspot.world().seed(HUB + 1, 5, 5, 1);
+    let stolen = world.hubspot.world().portal(HUB + 1).refresh_token.clone();
+    let swap = doc! { "$set": { "integrations.hubspot.accounts.0.refreshToken": stolen } };
+    world.store.database().collection::<Document>(collection::DOMAINS).update_one(doc! {}, swap).await?;
+    world.run().await?;
+    assert_eq!(world.entry().await?.get_str("state")?, "reauthorize");
+    assert_eq!(world.requests("search 200"), 0);
+    assert!(world.all(collection::ACTIONS).await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn copies_of_messages_never_become_a_second_chain() -> Result<()> {
+    let world = World::new("copies").await?;
+    world.hubspot.world().seed(HUB, 5, 5, 1);
+    world.fault("/search", 2, moving(3));
+    let sync = world.sync().await?;
+    refused(world.slice(&sync, &world.tick()).await)?;
+    let next = world.receive(&world.sync_queue).await?;
+    assert_eq!(next.len(), 1);
+    // Another tick, and another copy of the first one, find a live run.
+    refused(world.slice(&sync, &world.tick()).await)?;
+    let due = serde_json::from_str(&next[0])?;
+    refused(world.slice(&sync, &due).await)?;
+    refused(world.slice(&sync, &due).await)?;
+    assert!(world.receive(&world.sync_queue).await?.is_empty());
+    world.drain().await?;
+    assert_eq!(world.proof().await?.actions, 10);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_continuation_that_was_lost_is_sent_again() -> Result<()> {
+    let world = World::new("lost").await?;
+    world.hubspot.world().seed(HUB, 5, 5, 1);
+    world.fault("/search", 2, moving(3));
+    let sync = world.sync().await?;
+    refused(world.slice(&sync, &world.tick()).await)?;
+    assert_eq!(world.receive(&world.sync_queue).await?.len(), 1);
+    // As if the function had been killed between the checkpoint and the message.
+    let checkpoints = world.store.database().collection::<Document>(collection::CHECKPOINTS);
+    checkpoints.update_one(doc! {}, doc! { "$set": { "run.sent": false } }).await?;
+    refused(world.slice(&sync, &world.tick()).await)?;
+    assert_eq!(world.receive(&world.sync_queue).await?.len(), 1);
+    // As if its message had been lost on the way, and the run had died.
+    let long_ago = mongodb::bson::DateTime::from_millis(0);
+    checkpoints.update_one(doc! {}, doc! { "$set": { "run.expectedBy": long_ago } }).await?;
+    refused(world.slice(&sync, &world.tick()).await)?;
+    world.drain().await?;
+    assert_eq!(world.proof().await?.actions, 10);
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_slice_of_an_account_at_a_time() -> Result<()> {
+    let world = World::new("lease").await?;
+    world.hubspot.world().seed(HUB, 20, 100, 1);
+    world.hubspot.world().settings.latency_ms = 50;
+    let sync = world.sync().await?;
+    let tick = world.tick();
+    let slices = futures::future::join_all((0..5).map(|_| world.slice(&sync, &tick))).await;
+    slices.into_iter().try_for_each(refused)?;
+    assert_eq!(world.requests("oauth 200"), 1, "one slice worked, the others found its lease");
+    world.drain().await?;
+    assert_eq!(world.proof().await?.actions, 120);
+    assert_eq!(world.checkpoint().await?.get_i64("fence")?, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_batch_that_was_sent_but_not_remembered_is_stored_once() -> Result<()> {
+    let world = World::new("repeat").await?;
+    world.hubspot.world().seed(HUB, 30, 300, 1);
+    world.run().await?;
+    // As if the function had been killed after every send, before anything was remembered.
+    world.store.database().collection::<Document>(collection::SEEN).drop().await?;
+    world.store.database().collection::<Document>(collection::CHECKPOINTS).drop().await?;
+    world.run().await?;
+    assert_eq!(world.proof().await?.actions, 330);
+    Ok(())
+}
+
+#[tokio::test]
+async fn rows_that_do_not_add_up_hold_the_mark() -> Result<()> {
+    let world = World::new("mismatch").await?;
+    world.hubspot.world().seed(HUB, 3, 3, 1);
+    world.hubspot.world().settings.total_off_by = 1;
+    let sync = world.sync().await?;
+    refused(world.slice(&sync, &world.tick()).await)?;
+    let lane = world.checkpoint().await?.get_document("lanes")?.get_document("contacts")?.clone();
+    assert!(lane.get_document("backfill")?.get("mark").is_none_or(|mark| mark.as_null().is_some()));
+    assert!(lane.get_document("lastError").is_ok());
+    let next: serde_json::Value = serde_json::from_str(&world.receive(&world.sync_queue).await?[0])?;
+    world.hubspot.world().settings.total_off_by = 0;
+    refused(world.slice(&sync, &next).await)?;
+    world.drain().await?;
+    assert_eq!(world.proof().await?.actions, 6);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_message_for_nobody_ends_at_once() -> Result<()> {
+    let world = World::new("nobody").await?;
+    let sync = world.sync().await?;
+    for (domain, hub) in [("unknown", HUB), ("acme", 1)] {
+        let message =
+            json!({"type": "sync.v1", "domainId": domain, "hubId": hub.to_string(), "tick": "2026-11-24T08:00:00Z"});
+        refused(world.slice(&sync, &message).await)?;
+    }
+    assert!(world.receive(&world.sync_queue).await?.is_empty());
+    assert!(world.slice(&sync, &json!({"type": "sync.v9"})).await.is_err());
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! The numbers of `template.yaml`, and the sample events.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result};
+use aws_lambda_events::sqs::SqsEvent;
+use common::store::collection;
+use serde_yaml_ng::Value;
+use stack::layout;
+
+use crate::world::{HUB, World, lambda, refused};
+
+fn template() -> Result<Value> {
+    Ok(serde_yaml_ng::from_str(&std::fs::read_to_string(layout::root().join("template.yaml"))?)?)
+}
+
+fn of_type<'a>(template: &'a Value, kind: &str) -> Result<Vec<(&'a str, &'a Value)>> {
+    let resources = template["Resources"].as_mapping().context("a template has resources")?;
+    let typed = resources.iter().filter(|(_, resource)| resource["Type"] == kind);
+    Ok(typed.filter_map(|(name, resource)| Some((name.as_str()?, &resource["Properties"]))).collect())
+}
+
+/// The queue that a `!GetAtt Queue.Arn` names.
+fn queue_of(value: &Value) -> Option<&str> {
+    let Value::Tagged(tagged) = value else { return None };
+    tagged.value.as_str()?.strip_suffix(".Arn")
+}
+
+#[test]
+fn every_queue_has_a_dead_letter_queue_and_a_visibility_timeout_of_six_timeouts() -> Result<()> {
+    let template = template()?;
+    let queues = of_type(&template, "AWS::SQS::Queue")?;
+    let (dead, live): (Vec<_>, Vec<_>) = queues.into_iter().partition(|(name, _)| name.contains("DeadLetter"));
+    assert_eq!(live.len(), 2);
+    for (name, queue) in &live {
+        let target = queue_of(&queue["RedrivePolicy"]["deadLetterTargetArn"]).context("a dead-letter queue")?;
+        assert!(dead.iter().any(|(name, _)| *name == target), "{name}");
+        assert!(queue["RedrivePolicy"]["maxReceiveCount"].as_u64() >= Some(5), "{name}");
+    }
+    for (name, queue) in dead {
+        assert_eq!(queue["MessageRetentionPeriod"].as_u64(), Some(14 * 86_400), "{name}");
+    }
+    let mut mappings = 0;
+    for (name, function) in of_type(&template, "AWS::Serverless::Function")? {
+        for (_, event) in function["Events"].as_mapping().context("a function has events")? {
+            if event["Type"] != "SQS" {
+                continue;
+            }
+            mappings += 1;
+            let event = &event["Properties"];
+            assert_eq!(event["FunctionResponseTypes"][0], "ReportBatchItemFailures", "{name}");
+            assert!(!event["ScalingConfig"]["MaximumConcurrency"].is_null(), "{name}");
+            let queue = queue_of(&event["Queue"]).context("the mapping's queue")?;
+            let queue = live.iter().find(|(name, _)| *name == queue).context("the queue")?.1;
+            let timeout = function["Timeout"].as_u64().context("a timeout")?;
+            assert!(queue["VisibilityTimeout"].as_u64() >= Some(6 * timeout), "{name}");
+        }
+    }
+    assert_eq!(mappings, 2);
+    Ok(())
+}
+
+#[test]
+fn the_sync_function_may_send_to_itself() -> Result<()> {
+    let template = template()?;
+    let functions = of_type(&template, "AWS::Serverless::Function")?;
+    let sync = functions.iter().find(|(name, _)| *name == "SyncFunction").context("the sync function")?.1;
+    assert_eq!(sync["RecursiveLoop"], "Allow");
+    // A slice, and what Lambda needs around it, must fit into the timeout.
+    assert!(sync["Timeout"].as_u64() >= Some(10));
+    Ok(())
+}
+
+/// The variables that the code of a function reads, found in its source and in the shared configuration.
+fn variables_read(function: &str) -> Result<BTreeSet<String>> {
+    let mut sources = vec![layout::root().join("common/src/config.rs"), layout::root().join("common/src/telemetry.rs")];
+    for file in std::fs::read_dir(layout::root().join("functions").join(function).join("src"))? {
+        sources.push(file?.path());
+    }
+    let mut found = BTreeSet::new();
+    for source in sources.iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs")) {
+        let text = std::fs::read_to_string(source)?;
+        let quoted = text.split('"').skip(1).step_by(2);
+        let is_name = |word: &&str| {
+            word.contains('_')
+                && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+        };
+        found.extend(quoted.filter(is_name).map(str::to_owned));
+    }
+    Ok(found)
+}
+
+#[test]
+fn the_template_sets_every_variable_that_a_function_reads_and_no_other() -> Result<()> {
+    let template = template()?;
+    let names = |value: &Value| -> BTreeSet<String> {
+        value.as_mapping().into_iter().flatten().filter_map(|(name, _)| name.as_str().map(str::to_owned)).collect()
+    };
+    let shared = names(&template["Globals"]["Function"]["Environment"]["Variables"]);
+    for (name, function) in of_type(&template, "AWS::Serverless::Function")? {
+        let folder = name.trim_end_matches("Function").to_lowercase();
+        let mut set = names(&function["Environment"]["Variables"]);
+        set.extend(shared.clone());
+        assert_eq!(set, variables_read(&folder)?, "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn every_parameter_is_used_described_and_shown() -> Result<()> {
+    let text = std::fs::read_to_string(layout::root().join("template.yaml"))?;
+    let template = template()?;
+    for (name, parameter) in template["Parameters"].as_mapping().context("parameters")? {
+        let name = name.as_str().context("a parameter's name")?;
+        assert!(text.contains(&format!("!Ref {name}")), "{name} is not used");
+        assert!(parameter["Description"].is_string(), "{name} is not described");
+        if name.contains("Secret") || name.ends_with("Uri") {
+            assert_eq!(parameter["NoEcho"], true, "{name} is shown");
+        }
+    }
+    Ok(())
+}
+
+fn sample(name: &str) -> Result<String> {
+    Ok(std::fs::read_to_string(layout::root().join(format!("events/{name}.json")))?)
+}
+
+#[tokio::test]
+async fn the_sample_events_are_answered_by_the_handlers() -> Result<()> {
+    let world = World::new("events").await?;
+    let tick = serde_json::from_str(&sample("scheduler-tick")?)?;
+    let fan_out = scheduler::handler(&world.scheduler().await?, lambda(tick)).await;
+    assert_eq!(fan_out.map_err(|error| anyhow::anyhow!(error.error_message))?.sent, 1);
+
+    // The samples are about a Domain of their own, which is connected here.
+    let (domain, token) = ("6562f1f77bcf86cd79943901", world.hubspot.world().portal(HUB).private_token.clone());
+    stack::accounts::write_domain(
+        world.store.database(),
+        domain,
+        "Sample",
+        vec![stack::accounts::private_app(HUB, &token)],
+    )
+    .await?;
+    world.hubspot.world().seed(HUB, 3, 7, 1);
+    let sync = world.sync().await?;
+    for name in ["sync-tick", "sync-continuation"] {
+        let event: SqsEvent = serde_json::from_str(&sample(name)?)?;
+        refused(sync::handler(&sync, lambda(event)).await)?;
+    }
+    world.drain().await?;
+    assert_eq!(world.all(collection::ACTIONS).await?.len(), 10);
+
+    let actions = world.actions().await?;
+    let event: SqsEvent = serde_json::from_str(&sample("actions-batch")?)?;
+    refused(actions::handler(&actions, lambda(event)).await)?;
+    assert_eq!(world.all(collection::ACTIONS).await?.len(), 14);
+    let event: SqsEvent = serde_json::from_str(&sample("actions-one-malformed")?)?;
+    let response =
+        actions::handler(&actions, lambda(event)).await.map_err(|error| anyhow::anyhow!(error.error_message))?;
+    assert_eq!(response.batch_item_failures.len(), 1);
+    assert_eq!(world.all(collection::ACTIONS).await?.len(), 14, "the readable message's action was there already");
+    Ok(())
+}

@@ -1,0 +1,226 @@
+//! What a test works with: a database, queues and a HubSpot of its own, and the functions' handlers.
+
+use std::{
+    env,
+    num::NonZeroU32,
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context as _, Result, bail};
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
+use aws_sdk_sqs::types::{Message, QueueAttributeName};
+use common::{
+    account::AccountKey,
+    config::MongoConfig,
+    hubspot::{Limits, OAuthApp},
+    object::ObjectType,
+    store::{Store, collection},
+};
+use futures::TryStreamExt;
+use hubspot_sim::{CLIENT_ID, CLIENT_SECRET, Settings, Simulator};
+use lambda_runtime::{Context, Diagnostic, LambdaEvent};
+use mongodb::bson::{Document, doc};
+use serde_json::{Value, json};
+use stack::{accounts, proof};
+
+/// The HubSpot account that a test's world has.
+pub(crate) const HUB: u64 = 7_000_001;
+/// The Domain it belongs to.
+pub(crate) const DOMAIN: &str = "acme";
+
+/// One test's surroundings.
+pub(crate) struct World {
+    pub(crate) hubspot: Simulator,
+    pub(crate) store: Store,
+    pub(crate) sync_queue: String,
+    pub(crate) actions_queue: String,
+    pub(crate) config: sync::Config,
+    sqs: aws_sdk_sqs::Client,
+}
+
+impl World {
+    /// A world with one Domain, whose one account is connected by OAuth and has no records yet. Time is
+    /// compressed: the search index settles within six seconds, and HubSpot's search limit is off.
+    pub(crate) async fn new(name: &str) -> Result<Self> {
+        let uri = env::var("TEST_MONGODB_URI").context("these tests are run by `make test`")?;
+        let hubspot = Simulator::start(0, Settings { search_rps: 0, per_10s: 0, ..Settings::default() }).await?;
+        let mongo = MongoConfig { uri: uri.into(), database: format!("test_{name}_{}", unique()) };
+        let store = Store::connect(&mongo).await?;
+        store.migrate().await?;
+        let sqs = common::queue::Queue::client().await;
+        let (sync_queue, actions_queue) =
+            (queue(&sqs, &format!("{name}-sync")).await?, queue(&sqs, &format!("{name}-actions")).await?);
+        let refresh_token = hubspot.world().portal(HUB).refresh_token.clone().context("a new portal has a grant")?;
+        accounts::write_domain(store.database(), DOMAIN, "Acme", vec![accounts::oauth(HUB, &refresh_token)]).await?;
+        let properties =
+            |object: ObjectType| object.default_properties().iter().map(|name| (*name).to_owned()).collect();
+        let limit = |limit| NonZeroU32::new(limit).context("a limit is not zero");
+        let config = sync::Config {
+            mongo,
+            hubspot_base_url: hubspot.url(),
+            app: Some(OAuthApp { client_id: CLIENT_ID.to_owned(), client_secret: CLIENT_SECRET.into() }),
+            sync_queue_url: sync_queue.clone(),
+            actions_queue_url: actions_queue.clone(),
+            overlap: Duration::from_secs(300),
+            settle: Duration::from_secs(6),
+            budget: Duration::from_secs(5),
+            limits: Limits { search_rps: limit(1000)?, per_10s: limit(10_000)? },
+            company_properties: properties(ObjectType::Companies),
+            contact_properties: properties(ObjectType::Contacts),
+        };
+        Ok(Self { hubspot, store, sync_queue, actions_queue, config, sqs })
+    }
+
+    pub(crate) fn account(&self) -> Result<AccountKey> {
+        accounts::key(DOMAIN, HUB)
+    }
+
+    pub(crate) async fn sync(&self) -> Result<sync::Sync> {
+        sync::Sync::new(self.config.clone()).await
+    }
+
+    pub(crate) async fn actions(&self) -> Result<actions::Actions> {
+        actions::Actions::new(actions::Config { mongo: self.config.mongo.clone() }).await
+    }
+
+    pub(crate) async fn scheduler(&self) -> Result<scheduler::Scheduler> {
+        let config = scheduler::Config { mongo: self.config.mongo.clone(), sync_queue_url: self.sync_queue.clone() };
+        scheduler::Scheduler::new(config).await
+    }
+
+    /// The message of a tick for the world's account.
+    pub(crate) fn tick(&self) -> Value {
+        json!({"type": "sync.v1", "domainId": DOMAIN, "hubId": HUB.to_string(), "tick": "2026-11-24T08:00:00Z", "attempt": 0})
+    }
+
+    /// Gives a message to the sync handler, as SQS would.
+    pub(crate) async fn slice(&self, sync: &sync::Sync, body: &Value) -> Result<SqsBatchResponse, Diagnostic> {
+        sync::handler(sync, lambda(event(&[body.to_string()]))).await
+    }
+
+    /// Gives messages to the actions handler, as SQS would.
+    pub(crate) async fn store(&self, bodies: &[String]) -> Result<SqsBatchResponse, Diagnostic> {
+        let actions = self
+            .actions()
+            .await
+            .map_err(|error| Diagnostic { error_type: String::new(), error_message: error.to_string() })?;
+        actions::handler(&actions, lambda(event(bodies))).await
+    }
+
+    /// Runs one tick until the account is caught up: slice after slice, without the waits in between, and
+    /// stores the actions after each. Gives the number of slices.
+    pub(crate) async fn run(&self) -> Result<usize> {
+        let sync = self.sync().await?;
+        let mut message = self.tick();
+        for slices in 1..200 {
+            refused(self.slice(&sync, &message).await)?;
+            self.drain().await?;
+            match self.receive(&self.sync_queue).await?.pop() {
+                Some(next) => message = serde_json::from_str(&next)?,
+                None => return Ok(slices),
+            }
+        }
+        bail!("the account is not caught up after 200 slices")
+    }
+
+    /// Takes all messages off the actions queue and stores what they carry.
+    pub(crate) async fn drain(&self) -> Result<()> {
+        loop {
+            let bodies = self.receive(&self.actions_queue).await?;
+            if bodies.is_empty() {
+                return Ok(());
+            }
+            refused(self.store(&bodies).await)?;
+        }
+    }
+
+    /// Takes up to ten messages off a queue, those with a delay that has not passed included.
+    pub(crate) async fn receive(&self, queue: &str) -> Result<Vec<String>> {
+        let delayed = QueueAttributeName::ApproximateNumberOfMessagesDelayed;
+        let began = tokio::time::Instant::now();
+        loop {
+            let received = self.sqs.receive_message().queue_url(queue).max_number_of_messages(10).send().await?;
+            let messages: Vec<Message> = received.messages.unwrap_or_default();
+            let mut bodies = Vec::new();
+            for message in messages {
+                let handle = message.receipt_handle.context("a message has a receipt")?;
+                self.sqs.delete_message().queue_url(queue).receipt_handle(handle).send().await?;
+                bodies.push(message.body.context("a message has a body")?);
+            }
+            let attributes =
+                self.sqs.get_queue_attributes().queue_url(queue).attribute_names(delayed.clone()).send().await?;
+            let waiting =
+                attributes.attributes.and_then(|found| found.get(&delayed).cloned()).is_some_and(|count| count != "0");
+            if !bodies.is_empty() || !waiting || began.elapsed() > Duration::from_secs(20) {
+                return Ok(bodies);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Compares MongoDB with the simulator's ledger.
+    pub(crate) async fn proof(&self) -> Result<proof::Proof> {
+        let ledger = self.hubspot.world().ledger.clone();
+        let proof = proof::check(self.store.database(), &self.account()?, &ledger).await?;
+        proof.ensure()?;
+        Ok(proof)
+    }
+
+    /// All documents of a collection.
+    pub(crate) async fn all(&self, name: &str) -> Result<Vec<Document>> {
+        let found = self.store.database().collection::<Document>(name).find(doc! {}).sort(doc! { "_id": 1 }).await?;
+        Ok(found.try_collect().await?)
+    }
+
+    /// The account's checkpoint.
+    pub(crate) async fn checkpoint(&self) -> Result<Document> {
+        self.all(collection::CHECKPOINTS).await?.pop().context("there is no checkpoint")
+    }
+
+    /// The account's entry in its Domain.
+    pub(crate) async fn entry(&self) -> Result<Document> {
+        let domain = self.all(collection::DOMAINS).await?.pop().context("there is no Domain")?;
+        let accounts = domain.get_document("integrations")?.get_document("hubspot")?.get_array("accounts")?;
+        Ok(accounts[0].as_document().context("an account is a document")?.clone())
+    }
+
+    /// Requests to HubSpot of some kind with some status.
+    pub(crate) fn requests(&self, kind_and_status: &str) -> u64 {
+        self.hubspot.world().requests.get(kind_and_status).copied().unwrap_or_default()
+    }
+}
+
+/// A Lambda event with the payload, and a deadline ten seconds ahead.
+pub(crate) fn lambda<T>(payload: T) -> LambdaEvent<T> {
+    let mut context = Context::default();
+    let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + Duration::from_secs(10);
+    context.deadline = u64::try_from(deadline.as_millis()).unwrap_or_default();
+    LambdaEvent::new(payload, context)
+}
+
+/// An SQS event with these bodies; the messages are named `m0`, `m1` and so on.
+pub(crate) fn event(bodies: &[String]) -> SqsEvent {
+    let record = |(index, body)| json!({"messageId": format!("m{index}"), "body": body});
+    let records: Vec<Value> = bodies.iter().enumerate().map(record).collect();
+    serde_json::from_value(json!({"Records": records})).unwrap_or_default()
+}
+
+/// Fails where the handler refused any message.
+pub(crate) fn refused(response: Result<SqsBatchResponse, Diagnostic>) -> Result<()> {
+    match response {
+        Ok(response) if response.batch_item_failures.is_empty() => Ok(()),
+        Ok(response) => bail!("{} messages failed", response.batch_item_failures.len()),
+        Err(error) => bail!("{}: {}", error.error_type, error.error_message),
+    }
+}
+
+async fn queue(sqs: &aws_sdk_sqs::Client, name: &str) -> Result<String> {
+    let created = sqs.create_queue().queue_name(format!("{name}-{}", unique())).send().await?;
+    created.queue_url.context("a queue has an address")
+}
+
+fn unique() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
