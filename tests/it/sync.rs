@@ -27,7 +27,8 @@ impl World {
 
 #[tokio::test]
 async fn a_backfill_stores_each_record_once_as_created() -> Result<()> {
-    let world = World::new("backfill").await?;
+    let mut world = World::new("backfill").await?;
+    world.config.settle = std::time::Duration::from_secs(3600);
     world.hubspot.world().seed(HUB, 130, 1_250, 1);
     world.run().await?;
     let proof = world.proof().await?;
@@ -41,12 +42,13 @@ async fn a_backfill_stores_each_record_once_as_created() -> Result<()> {
 #[tokio::test]
 async fn the_next_tick_brings_exactly_what_changed() -> Result<()> {
     let world = World::new("changes").await?;
-    world.hubspot.world().seed(HUB, 40, 200, 1);
+    world.hubspot.world().seed(HUB, 100, 900, 1);
     world.run().await?;
-    let changed = world.hubspot.world().make_changes(HUB, 60, 2);
+    // Several pages of them, within the very second in which the tick comes.
+    let changed = world.hubspot.world().make_changes(HUB, 700, 2);
     world.run().await?;
     let proof = world.proof().await?;
-    assert_eq!(proof.actions, 240 + changed.created + changed.updated);
+    assert_eq!(proof.actions, 1_000 + changed.created + changed.updated);
     world.run().await?;
     assert_eq!(world.proof().await?.actions, proof.actions, "a tick without changes adds nothing");
     Ok(())

@@ -18,6 +18,9 @@ const MAX_REPAIRS: i32 = 12;
 /// HubSpot answers 500 to a search from the epoch itself.
 const BEGINNING: DateTime = DateTime::from_millis(1000);
 
+/// The resolution of the `Date` header.
+const DATE_RESOLUTION: Duration = Duration::from_secs(1);
+
 /// The times that the rules depend on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
@@ -37,7 +40,7 @@ pub(crate) fn due(
     blocked: &[PassKind],
 ) -> Option<PassKind> {
     if lane.fresh.windows.is_empty() && is_stale(lane, now, run_started) {
-        let from = time::before(lane.fresh.mark.unwrap_or(now), settings.overlap);
+        let from = time::before(lane.fresh.mark.unwrap_or(now), settings.overlap.max(2 * DATE_RESOLUTION));
         lane.fresh.windows = vec![Window::new(from, None)];
         lane.checked_at = Some(now);
     }
@@ -108,8 +111,11 @@ pub(crate) fn accept(window: &mut Window, page: &Page) -> Result<Counting, Disor
     let counting = match window.to {
         Some(_) => Counting::All,
         None => {
-            window.to = Some(page.date);
-            if page.has_more { Counting::Before(page.date) } else { Counting::All }
+            // What was modified within the second that is under way belongs to the window. The rest of that second
+            // does not, but the next pass begins well before this one's end.
+            let to = time::after(page.date, DATE_RESOLUTION);
+            window.to = Some(to);
+            if page.has_more { Counting::Before(to) } else { Counting::All }
         }
     };
     let ids = window.last_id.iter().chain(page.rows.iter().map(|row| &row.id));

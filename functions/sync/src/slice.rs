@@ -148,6 +148,9 @@ async fn pull(
         Err(error) => return Err(error),
     };
     let session = Session::new(sync.hubspot.clone(), token.clone(), sync.config.limits, tally.hubspot.clone());
+    if run.slice > 0 {
+        session.assume_a_search();
+    }
     let slice = Slice { sync, key: &request.account, leased, session, budget, tally };
     let mut lanes = leased.checkpoint.lanes.clone();
     for (object, lane) in lanes.iter_mut() {

@@ -115,9 +115,9 @@ fn a_page_must_go_on_behind_the_last_one() {
 fn a_window_without_an_end_gets_hubspots_time() {
     let mut window = Window::new(at(0), None);
     assert_eq!(accept(&mut window, &page(&["1"], 1, false, 700)), Ok(Counting::All));
-    assert_eq!((window.to, window.expected), (Some(at(700)), Some(1)));
+    assert_eq!((window.to, window.expected), (Some(at(701)), Some(1)));
     let mut more = Window::new(at(0), None);
-    let first = page(&["1", "2"], 9, true, 500);
+    let first = page(&["1", "2"], 9, true, 499);
     let counting = accept(&mut more, &first).unwrap();
     assert_eq!(more.expected, None);
     assert!(!first.rows.iter().any(|row| counting.counts(row)), "they were modified at its end");

@@ -1,0 +1,81 @@
+# Everything that is installed goes into .tools, everything that runs keeps its data and logs in .stack.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+export SAM_CLI_TELEMETRY := 0
+SAM := PATH="$(CURDIR)/.tools/aws/bin:$$PATH" sam
+STACK := cargo run --quiet --package stack --bin stack --
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# --- the service on this machine -------------------------------------------------------------------------
+demo: tools local ## Start the stack afresh, run two ticks of the schedule, and show what happened
+	@$(STACK) demo
+
+up: tools local ## Start the stack (MongoDB, AWS, HubSpot simulator, the service) and leave it running
+	@$(STACK) up
+
+down: local ## Stop the stack; data and logs stay in .stack
+	@$(STACK) down
+
+logs: local ## Show what the functions of the local stack say
+	@$(STACK) logs
+
+# --- working on it ---------------------------------------------------------------------------------------
+test: tools local ## Run all tests, against servers of their own
+	@echo "sam build (the first time this compiles everything, for minutes)"
+	@$(MAKE) build > .tools/build.log 2>&1 || { tail -n 40 .tools/build.log; exit 1; }
+	@RUST_BACKTRACE=0 $(STACK) exec cargo test --quiet --workspace
+
+watch: tools local cargo-more-tools ## Check, and test again, whenever a file changes
+	@.tools/cargo-more/bin/bacon test
+
+coverage: tools local cargo-more-tools ## Run all tests and show how much of the code they reach
+	@PATH="$(CURDIR)/.tools/cargo-more/bin:$$PATH" $(STACK) exec cargo llvm-cov --workspace
+
+lint: cargo-tools ## Formatting, clippy, docs, licences, unused dependencies, shell scripts
+	cargo fmt --all --check
+	cargo clippy --quiet --workspace --all-targets --locked -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" cargo doc --quiet --workspace --no-deps --locked
+	.tools/cargo/bin/cargo-machete
+	.tools/cargo/bin/cargo-deny --log-level error check bans licenses sources
+	@.ci/advisories
+
+lint-fix: ## Format, and apply clippy's suggestions
+	cargo clippy --quiet --workspace --all-targets --fix --allow-dirty --allow-staged
+	cargo fmt --all
+
+validate: aws-tools ## Check template.yaml
+	$(SAM) validate --lint --region us-east-1
+
+build: aws-tools ## Build the functions for AWS Lambda
+	$(SAM) build
+
+# --- AWS -------------------------------------------------------------------------------------------------
+deploy: tools local ## Build and deploy to AWS, with the parameters of .env
+	@$(STACK) deploy
+
+migrate: local ## Make the indexes that are missing in the MongoDB of .env
+	@$(STACK) migrate
+
+# --- tools -----------------------------------------------------------------------------------------------
+tools: ## Install what the stack needs (into .tools, once)
+	@local/tools/install
+
+aws-tools:
+	@local/tools/install aws
+
+cargo-tools:
+	@local/tools/install cargo
+
+cargo-more-tools:
+	@local/tools/install cargo-more
+
+# The simulator is a program of its own, which the stack finds beside itself.
+local:
+	@cargo build --quiet --package stack --package hubspot-sim
+
+.PHONY: help demo up down logs test watch coverage lint lint-fix validate build deploy migrate tools aws-tools cargo-tools cargo-more-tools local
