@@ -1,6 +1,7 @@
 //! Integration and end-to-end tests. `make test` gives them a MongoDB and an AWS of their own.
 
 mod actions;
+mod end_to_end;
 mod scheduler;
 mod sync;
 mod template;

@@ -7,6 +7,9 @@ use mongodb::{
     bson::{Bson, Document, doc},
 };
 
+/// The Domain that the sample events in `events/` are about, with its account.
+pub const SAMPLE: (&str, u64) = ("6562f1f77bcf86cd79943901", 7_000_001);
+
 /// Writes a Domain with these account entries, replacing the one of the same id.
 ///
 /// # Errors

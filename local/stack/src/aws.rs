@@ -39,6 +39,15 @@ impl Aws {
         Ok(serde_json::from_str(&body)?)
     }
 
+    /// Makes a queue, and gives its address.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub async fn create_queue(&self, name: &str) -> Result<String> {
+        let created = self.sqs.create_queue().queue_name(name).send().await.context("a queue cannot be made")?;
+        created.queue_url.context("a queue has an address")
+    }
+
     /// How many messages a queue holds: waiting, delayed, or in flight.
     ///
     /// # Errors

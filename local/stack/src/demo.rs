@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use common::{account::AccountKey, store::collection};
 use mongodb::bson::{Document, doc, oid::ObjectId};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::sleep;
 
 use crate::{
-    accounts::{key, oauth, private_app, write_domain},
+    accounts::{SAMPLE, key, oauth, private_app, write_domain},
     proof,
     settings::{RealHubSpot, Settings},
     simulator::Control,
@@ -26,68 +26,84 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// Anything fails, or MongoDB differs from the ledger in the end.
 pub async fn run(settings: &Settings) -> Result<()> {
     println!("The stack:");
-    let stack = stack::up(settings, true).await?;
-    match &settings.hubspot {
-        Some(real) => with_hubspot(&stack, real).await?,
-        None => with_simulator(&stack, settings).await?,
+    let stack = stack::up(settings).await?;
+    let accounts = connect(&stack, settings).await?;
+    if settings.hubspot.is_none() {
+        with_simulator(&stack, settings, &accounts).await?;
+    } else {
+        println!("\nA tick of the schedule:");
+        tick(&stack, &accounts).await?;
+        summary::print(&stack, &accounts, None).await?;
     }
     summary::print_hints(settings, &stack);
     Ok(())
 }
 
-/// Connects a real account, and runs one tick.
-async fn with_hubspot(stack: &Stack, real: &RealHubSpot) -> Result<()> {
+async fn connect_real(stack: &Stack, real: &RealHubSpot) -> Result<AccountKey> {
     let entry = match (&real.refresh_token, &real.access_token) {
         (Some(token), _) => oauth(&real.hub_id, token),
         (None, token) => private_app(&real.hub_id, token.as_deref().unwrap_or_default()),
     };
-    let account = key("demo", &real.hub_id)?;
     let domains = stack.store.database().collection::<Document>(collection::DOMAINS);
     // The tokens of a Domain that is connected already are newer than those in .env.
     if domains.find_one(doc! { "_id": "demo", "integrations.hubspot.accounts.hubId": &real.hub_id }).await?.is_none() {
         write_domain(stack.store.database(), "demo", "Demo", vec![entry]).await?;
     }
-    println!("\nA tick of the schedule:");
-    tick(stack, std::slice::from_ref(&account)).await?;
-    summary::print(stack, &[account], None).await
+    key("demo", &real.hub_id)
 }
 
-async fn with_simulator(stack: &Stack, settings: &Settings) -> Result<()> {
+/// Connects what there is to connect: the real account of `.env`, or two simulated ones.
+///
+/// # Errors
+/// MongoDB or the simulator does not answer.
+pub async fn connect(stack: &Stack, settings: &Settings) -> Result<Vec<AccountKey>> {
+    match &settings.hubspot {
+        Some(real) => Ok(vec![connect_real(stack, real).await?]),
+        None => connect_simulated(stack, settings).await,
+    }
+}
+
+async fn connect_simulated(stack: &Stack, settings: &Settings) -> Result<Vec<AccountKey>> {
+    let simulator = Control::new(settings.ports.hubspot);
+    let database = stack.store.database();
+    let (domain, hub) = SAMPLE;
+    let first = simulator.seed(hub, settings.companies, settings.contacts).await?;
+    let second = simulator.seed(hub + 1, settings.companies / 4, settings.contacts / 4).await?;
+    write_domain(database, ObjectId::parse_str(domain)?, "Acme", vec![oauth(hub, &first.refresh_token)]).await?;
+    // A customer with two accounts, of which one has lost its credentials: it is skipped, and the other goes on.
+    let globex = vec![private_app(hub + 1, &second.private_token), doc! { "hubId": (hub + 2).to_string() }];
+    write_domain(database, "globex", "Globex", globex).await?;
+    Ok(vec![key(domain, hub)?, key("globex", hub + 1)?])
+}
+
+async fn with_simulator(stack: &Stack, settings: &Settings, accounts: &[AccountKey]) -> Result<()> {
     let simulator = Control::new(settings.ports.hubspot);
     let database = stack.store.database();
     let (companies, contacts) = (settings.companies, settings.contacts);
-    let first = simulator.seed(7_000_001, companies, contacts).await?;
-    let second = simulator.seed(7_000_002, companies / 4, contacts / 4).await?;
-    let acme = ObjectId::new();
-    write_domain(database, acme, "Acme", vec![oauth(first.hub_id, &first.refresh_token)]).await?;
-    // A customer with two accounts, of which one has lost its credentials: it is skipped, and the other goes on.
-    let globex = vec![private_app(second.hub_id, &second.private_token), doc! { "hubId": "7000003" }];
-    write_domain(database, "globex", "Globex", globex).await?;
-    let accounts = [key(&acme.to_hex(), first.hub_id)?, key("globex", second.hub_id)?];
-
+    let hubs = [SAMPLE.1, SAMPLE.1 + 1];
     println!(
         "\nFirst tick: {} records of two HubSpot accounts, backfilled at HubSpot's limit",
-        (companies + contacts) * 5 / 4
+        companies + companies / 4 + contacts + contacts / 4
     );
     let began = Instant::now();
-    tick(stack, &accounts).await?;
+    tick(stack, accounts).await?;
     let backfill = began.elapsed();
     let before = actions(stack).await?;
 
     let changes = [settings.changes - settings.changes / 4, settings.changes / 4];
     let mut made = 0;
-    for (account, count) in [first.hub_id, second.hub_id].into_iter().zip(changes) {
+    for (account, count) in hubs.into_iter().zip(changes) {
         let changed = simulator.change(account, count).await?;
         made += changed.created + changed.updated;
     }
     println!("\nSecond tick: {made} changes were made in HubSpot");
     let began = Instant::now();
-    tick(stack, &accounts).await?;
+    tick(stack, accounts).await?;
     let added = actions(stack).await? - before;
     println!("  {added} actions were added");
 
-    summary::print(stack, &accounts, Some((&simulator, backfill, began.elapsed()))).await?;
-    for (account, hub_id) in accounts.iter().zip([first.hub_id, second.hub_id]) {
+    summary::print(stack, accounts, Some((&simulator, backfill, began.elapsed()))).await?;
+    for (account, hub_id) in accounts.iter().zip(hubs) {
         proof::check(database, account, &simulator.ledger(hub_id).await?).await?.ensure()?;
     }
     if added != made as u64 {
@@ -100,10 +116,8 @@ async fn with_simulator(stack: &Stack, settings: &Settings) -> Result<()> {
 /// Invokes the scheduler as its schedule does, and watches until the accounts are caught up and the queues are
 /// empty.
 async fn tick(stack: &Stack, accounts: &[AccountKey]) -> Result<()> {
-    let sample: Value = serde_json::from_str(include_str!("../../../events/scheduler-tick.json"))?;
     let began = mongodb::bson::DateTime::now();
     let event = json!({ "time": began.try_to_rfc3339_string()? });
-    debug_assert!(sample.get("time").is_some(), "the sample event has the same form");
     let fan_out = stack.aws.invoke(stack.output("SchedulerFunction")?, &event).await?;
     println!("  the scheduler answered {fan_out}");
     let started = Instant::now();

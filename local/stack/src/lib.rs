@@ -8,6 +8,7 @@ pub mod layout;
 pub mod process;
 pub mod proof;
 pub mod sam;
+pub mod samples;
 pub mod servers;
 pub mod settings;
 pub mod simulator;

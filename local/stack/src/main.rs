@@ -1,10 +1,10 @@
 //! The local stack's commands, as the Makefile calls them.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use stack::{demo, layout, process, servers, settings::Settings, stack as whole};
+use stack::{demo, layout, process, samples, servers, settings::Settings, stack as whole};
 
 /// The service on one machine.
 #[derive(Parser)]
@@ -27,6 +27,8 @@ enum Command {
     Deploy,
     /// Show the logs of the local functions.
     Logs,
+    /// Give each sample event to its function in a container.
+    InvokeSamples,
     /// Run a command with a MongoDB and an AWS of its own (TEST_MONGODB_URI, AWS_ENDPOINT_URL).
     Exec {
         /// The command.
@@ -50,7 +52,9 @@ async fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Up => {
             println!("The stack:");
-            whole::up(&Settings::read()?, false).await?;
+            let settings = Settings::read()?;
+            let stack = whole::up(&settings).await?;
+            demo::connect(&stack, &settings).await?;
             println!("It is up; `make demo` shows it at work, `make down` stops it.");
         }
         Command::Down => whole::down().await?,
@@ -62,7 +66,8 @@ async fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Deploy => whole::deploy(&Settings::read()?).await?,
         Command::Logs => logs()?,
-        Command::Exec { command } => return exec(&command).await,
+        Command::InvokeSamples => return beside(async |state| samples::invoke_all(state).await).await,
+        Command::Exec { command } => return beside(async |state| with_servers(state, &command).await).await,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -75,11 +80,11 @@ fn logs() -> Result<()> {
     Ok(())
 }
 
-/// Runs a command beside servers that end with it, also when it is interrupted.
-async fn exec(command: &[String]) -> Result<ExitCode> {
+/// Works in a stack of its own, which ends with the work, also when that is interrupted.
+async fn beside(work: impl AsyncFnOnce(&Path) -> Result<ExitCode>) -> Result<ExitCode> {
     let state = std::env::temp_dir().join(format!("hubspot-sync-{}", std::process::id()));
     let result = tokio::select! {
-        result = with_servers(&state, command) => result,
+        result = work(&state) => result,
         _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(130)),
     };
     process::stop_all(&state).await?;
@@ -87,7 +92,7 @@ async fn exec(command: &[String]) -> Result<ExitCode> {
     result
 }
 
-async fn with_servers(state: &std::path::Path, command: &[String]) -> Result<ExitCode> {
+async fn with_servers(state: &Path, command: &[String]) -> Result<ExitCode> {
     let (mongodb, aws) = (process::free_port()?, process::free_port()?);
     servers::start_mongod(state, mongodb).await?;
     servers::start_ministack(state, aws).await?;

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, ffi::OsString, path::Path, process::Stdio};
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::process::Command;
 
 use crate::layout;
@@ -66,6 +67,22 @@ pub async fn outputs(name: &str, environment: &[(&'static str, String)]) -> Resu
     }
     let outputs: Vec<Output> = serde_json::from_slice(&listed.stdout).context("sam's list of outputs")?;
     Ok(outputs.into_iter().map(|output| (output.output_key, output.output_value)).collect())
+}
+
+/// Invokes a function in a container with an event, and gives what it answered.
+///
+/// # Errors
+/// The container cannot be started, or the function fails.
+pub async fn local_invoke(function: &str, event: &str, env_vars: &Path) -> Result<Value> {
+    let mut command = sam(&[]);
+    command.args(["local", "invoke", function, "--skip-pull-image", "--docker-network", "host", "--event", event]);
+    let invoked = command.arg("--env-vars").arg(env_vars).output().await?;
+    let log = String::from_utf8_lossy(&invoked.stderr);
+    let answer: Option<Value> = serde_json::from_slice(&invoked.stdout).ok();
+    match answer {
+        Some(answer) if invoked.status.success() && answer.get("errorType").is_none() => Ok(answer),
+        answer => bail!("{function} answered {event} with {answer:?}:\n{log}"),
+    }
 }
 
 async fn run(what: &str, command: &mut Command, state: &Path, name: &str) -> Result<()> {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 use anyhow::{Context, Result};
 use common::{config::MongoConfig, store::Store};
 
-use crate::{aws::Aws, layout, process, sam, servers, settings::Settings};
+use crate::{aws::Aws, layout, process, sam, samples, servers, settings::Settings};
 
 /// The name of the deployed stack.
 pub const NAME: &str = "hubspot-sync";
@@ -33,15 +33,16 @@ impl Stack {
     }
 }
 
-/// Stops what is left of an earlier stack, starts the servers, builds, deploys, and makes the indexes. `fresh`
-/// throws the data of an earlier local MongoDB away.
+/// Stops what is left of an earlier stack, starts the servers, builds, deploys, and makes the indexes. A
+/// new simulator has new records, so that what an earlier one left in a local MongoDB is thrown
+/// away.
 ///
 /// # Errors
 /// Anything cannot be started or deployed.
-pub async fn up(settings: &Settings, fresh: bool) -> Result<Stack> {
+pub async fn up(settings: &Settings) -> Result<Stack> {
     let state = layout::state();
     process::stop_all(&state).await?;
-    if fresh && state.join("mongodb").exists() {
+    if settings.hubspot.is_none() && state.join("mongodb").exists() {
         std::fs::remove_dir_all(state.join("mongodb"))?;
     }
     let mongodb_uri = match &settings.mongodb_uri {
@@ -57,12 +58,14 @@ pub async fn up(settings: &Settings, fresh: bool) -> Result<Stack> {
     }
     step("sam build (the first time this compiles everything, for minutes)", sam::build(&state)).await?;
     let environment = servers::aws_environment(settings.ports.aws);
-    let parameters = parameters(settings, &mongodb_uri);
+    let mut parameters = parameters(settings, &mongodb_uri);
+    parameters.insert("SqsEndpointUrl", format!("http://127.0.0.1:{}", settings.ports.aws));
     step("sam deploy", sam::deploy(&state, NAME, &parameters, &environment)).await?;
     let mongo = MongoConfig { uri: mongodb_uri.clone().into(), database: settings.database.clone() };
     let store = Store::connect(&mongo).await?;
     store.migrate().await.context("the indexes cannot be made")?;
     let outputs = sam::outputs(NAME, &environment).await?;
+    samples::write_env_vars(&state, settings, &mongodb_uri, &outputs)?;
     Ok(Stack { store, aws: Aws::local(settings.ports.aws).await, outputs, mongodb_uri })
 }
 
