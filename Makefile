@@ -24,6 +24,9 @@ down: local ## Stop the stack; data and logs stay in .stack
 logs: local ## Show what the functions of the local stack say
 	@$(STACK) logs
 
+invoke: tools local ## Give an event to a function in a container beside the stack: FUNCTION=SyncFunction EVENT=events/sync-tick.json
+	@$(STACK) invoke $(FUNCTION) $(EVENT)
+
 # --- working on it ---------------------------------------------------------------------------------------
 test: tools local ## Run all tests, against servers of their own
 	@echo "sam build (the first time this compiles everything, for minutes)"
@@ -78,4 +81,7 @@ cargo-more-tools:
 local:
 	@cargo build --quiet --package stack --package hubspot-sim
 
-.PHONY: help demo up down logs test watch coverage lint lint-fix validate build deploy migrate tools aws-tools cargo-tools cargo-more-tools local
+FUNCTION ?= SyncFunction
+EVENT ?= events/sync-tick.json
+
+.PHONY: help demo up down logs invoke test watch coverage lint lint-fix validate build deploy migrate tools aws-tools cargo-tools cargo-more-tools local

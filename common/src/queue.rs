@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_sqs::{
     Client,
-    error::{DisplayErrorContext, SdkError},
+    error::{ProvideErrorMetadata, SdkError},
     types::SendMessageBatchRequestEntry,
 };
 use backon::{ExponentialBuilder, Retryable};
@@ -34,9 +34,10 @@ pub enum QueueError {
     Encode(#[from] serde_json::Error),
 }
 
-impl<E: std::error::Error + 'static, R: std::fmt::Debug + 'static> From<SdkError<E, R>> for QueueError {
+impl<E: ProvideErrorMetadata, R> From<SdkError<E, R>> for QueueError {
     fn from(error: SdkError<E, R>) -> Self {
-        Self::Send(DisplayErrorContext(&error).to_string())
+        // The code says it all where SQS answered; otherwise the kind of failure does (no connection, timeout).
+        Self::Send(error.code().map_or_else(|| error.to_string(), str::to_owned))
     }
 }
 

@@ -7,6 +7,7 @@ pub mod demo;
 pub mod layout;
 pub mod process;
 pub mod proof;
+mod relay;
 pub mod sam;
 pub mod samples;
 pub mod servers;

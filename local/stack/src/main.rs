@@ -27,6 +27,13 @@ enum Command {
     Deploy,
     /// Show the logs of the local functions.
     Logs,
+    /// Give an event to a function in a container, beside the stack that is up.
+    Invoke {
+        /// The function's name in the template.
+        function: String,
+        /// The event's file.
+        event: String,
+    },
     /// Give each sample event to its function in a container.
     InvokeSamples,
     /// Run a command with a MongoDB and an AWS of its own (TEST_MONGODB_URI, AWS_ENDPOINT_URL).
@@ -66,6 +73,7 @@ async fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Deploy => whole::deploy(&Settings::read()?).await?,
         Command::Logs => logs()?,
+        Command::Invoke { function, event } => samples::invoke(&Settings::read()?, &function, &event).await?,
         Command::InvokeSamples => return beside(async |state| samples::invoke_all(state).await).await,
         Command::Exec { command } => return beside(async |state| with_servers(state, &command).await).await,
     }

@@ -75,7 +75,7 @@ pub async fn outputs(name: &str, environment: &[(&'static str, String)]) -> Resu
 /// The container cannot be started, or the function fails.
 pub async fn local_invoke(function: &str, event: &str, env_vars: &Path) -> Result<Value> {
     let mut command = sam(&[]);
-    command.args(["local", "invoke", function, "--skip-pull-image", "--docker-network", "host", "--event", event]);
+    command.args(["local", "invoke", function, "--skip-pull-image", "--event", event]);
     let invoked = command.arg("--env-vars").arg(env_vars).output().await?;
     let log = String::from_utf8_lossy(&invoked.stderr);
     let answer: Option<Value> = serde_json::from_slice(&invoked.stdout).ok();

@@ -14,10 +14,13 @@ use serde_json::{Value, json};
 use crate::{
     accounts::{SAMPLE, private_app, write_domain},
     aws::Aws,
+    layout,
     process::free_port,
+    relay::Relays,
     sam, servers,
     settings::{Ports, Settings},
     simulator::Control,
+    stack::NAME,
 };
 
 /// Each sample event, its function, and what the function answers.
@@ -33,31 +36,46 @@ fn samples() -> [(&'static str, &'static str, Value); 5] {
     ]
 }
 
-/// Writes the file that `sam local invoke --env-vars` takes, for the stack in `state`.
-///
-/// # Errors
-/// The file cannot be written.
-pub fn write_env_vars(
-    state: &Path,
-    settings: &Settings,
-    mongodb_uri: &str,
-    outputs: &BTreeMap<String, String>,
-) -> Result<PathBuf> {
+/// The variables of the functions in containers, and what keeps them valid.
+struct Surroundings {
+    env_vars: PathBuf,
+    _relays: Relays,
+}
+
+/// Lets containers reach the servers, and writes the file that `sam local invoke --env-vars` takes.
+async fn surroundings(state: &Path, settings: &Settings, outputs: &BTreeMap<String, String>) -> Result<Surroundings> {
+    let mut relays = Relays::new().await?;
+    let mongodb_uri = match &settings.mongodb_uri {
+        Some(uri) => uri.clone(),
+        None => format!("mongodb://{}/?directConnection=true", relays.open(settings.ports.mongodb).await?),
+    };
     let mut variables = json!({
         "MONGODB_URI": mongodb_uri,
         "MONGODB_DATABASE": settings.database,
-        "AWS_ENDPOINT_URL_SQS": format!("http://127.0.0.1:{}", settings.ports.aws),
+        "AWS_ENDPOINT_URL_SQS": format!("http://{}", relays.open(settings.ports.aws).await?),
         "SYNC_QUEUE_URL": outputs.get("SyncQueueUrl"),
         "ACTIONS_QUEUE_URL": outputs.get("ActionsQueueUrl"),
     });
     if settings.hubspot.is_none() {
-        variables["HUBSPOT_API_BASE_URL"] = json!(format!("http://127.0.0.1:{}", settings.ports.hubspot));
+        variables["HUBSPOT_API_BASE_URL"] = json!(format!("http://{}", relays.open(settings.ports.hubspot).await?));
         variables["HUBSPOT_CLIENT_ID"] = json!(hubspot_sim::CLIENT_ID);
         variables["HUBSPOT_CLIENT_SECRET"] = json!(hubspot_sim::CLIENT_SECRET);
     }
-    let file = state.join("env.json");
-    std::fs::write(&file, serde_json::to_vec_pretty(&json!({"Parameters": variables}))?)?;
-    Ok(file)
+    let env_vars = state.join("env.json");
+    std::fs::write(&env_vars, serde_json::to_vec_pretty(&json!({"Parameters": variables}))?)?;
+    Ok(Surroundings { env_vars, _relays: relays })
+}
+
+/// Gives an event to a function in a container, beside the stack that is up, and shows what it answers.
+///
+/// # Errors
+/// The stack is not up, Docker is not running, or the function fails.
+pub async fn invoke(settings: &Settings, function: &str, event: &str) -> Result<()> {
+    let outputs = sam::outputs(NAME, &servers::aws_environment(settings.ports.aws)).await;
+    let outputs = outputs.context("is the stack up? `make up` starts it")?;
+    let surroundings = surroundings(&layout::state(), settings, &outputs).await?;
+    println!("{}", sam::local_invoke(function, event, &surroundings.env_vars).await?);
+    Ok(())
 }
 
 /// Gives each sample event to its function, beside servers of their own, and compares the answers.
@@ -69,9 +87,9 @@ pub async fn invoke_all(state: &Path) -> Result<ExitCode> {
     servers::start_mongod(state, ports.mongodb).await?;
     servers::start_ministack(state, ports.aws).await?;
     servers::start_simulator(state, ports.hubspot).await?;
+    let settings = Settings { ports, hubspot: None, mongodb_uri: None, ..Settings::read()? };
     let uri = servers::mongodb_uri(ports.mongodb);
-    let settings = Settings { ports, hubspot: None, ..Settings::read()? };
-    let mongo = MongoConfig { uri: uri.clone().into(), database: settings.database.clone() };
+    let mongo = MongoConfig { uri: uri.into(), database: settings.database.clone() };
     let store = Store::connect(&mongo).await?;
     store.migrate().await?;
     let (domain, hub) = SAMPLE;
@@ -83,9 +101,9 @@ pub async fn invoke_all(state: &Path) -> Result<ExitCode> {
     for (output, name) in [("SyncQueueUrl", "sync"), ("ActionsQueueUrl", "actions")] {
         outputs.insert(output.to_owned(), aws.create_queue(name).await?);
     }
-    let env_vars = write_env_vars(state, &settings, &uri, &outputs)?;
+    let surroundings = surroundings(state, &settings, &outputs).await?;
     for (event, function, expected) in samples() {
-        let answer = sam::local_invoke(function, &format!("events/{event}.json"), &env_vars).await?;
+        let answer = sam::local_invoke(function, &format!("events/{event}.json"), &surroundings.env_vars).await?;
         ensure!(answer == expected, "{function} answered {event} with {answer}, not {expected}");
         println!("sam local invoke {function} --event events/{event}.json: {answer}");
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 use anyhow::{Context, Result};
 use common::{config::MongoConfig, store::Store};
 
-use crate::{aws::Aws, layout, process, sam, samples, servers, settings::Settings};
+use crate::{aws::Aws, layout, process, sam, servers, settings::Settings};
 
 /// The name of the deployed stack.
 pub const NAME: &str = "hubspot-sync";
@@ -65,7 +65,6 @@ pub async fn up(settings: &Settings) -> Result<Stack> {
     let store = Store::connect(&mongo).await?;
     store.migrate().await.context("the indexes cannot be made")?;
     let outputs = sam::outputs(NAME, &environment).await?;
-    samples::write_env_vars(&state, settings, &mongodb_uri, &outputs)?;
     Ok(Stack { store, aws: Aws::local(settings.ports.aws).await, outputs, mongodb_uri })
 }
 
