@@ -31,13 +31,13 @@ invoke: tools local ## Give an event to a function in a container beside the sta
 test: tools local ## Run all tests, against servers of their own
 	@echo "sam build (the first time this compiles everything, for minutes)"
 	@$(MAKE) build > .tools/build.log 2>&1 || { tail -n 40 .tools/build.log; exit 1; }
-	@RUST_BACKTRACE=0 $(STACK) exec cargo test --quiet --workspace
+	@RUST_BACKTRACE=0 $(STACK) exec cargo test --quiet --workspace --lib --tests
 
 watch: tools local cargo-more-tools ## Check, and test again, whenever a file changes
 	@.tools/cargo-more/bin/bacon test
 
 coverage: tools local cargo-more-tools ## Run all tests and show how much of the code they reach
-	@PATH="$(CURDIR)/.tools/cargo-more/bin:$$PATH" $(STACK) exec cargo llvm-cov --workspace
+	@PATH="$(CURDIR)/.tools/cargo-more/bin:$$PATH" $(STACK) exec cargo tarpaulin --workspace --skip-clean --target-dir target/coverage
 
 lint: cargo-tools ## Formatting, clippy, docs, licences, unused dependencies, shell scripts
 	cargo fmt --all --check

@@ -137,7 +137,8 @@ impl World {
 
     /// Takes up to ten messages off a queue, those with a delay that has not passed included.
     pub(crate) async fn receive(&self, queue: &str) -> Result<Vec<String>> {
-        let delayed = QueueAttributeName::ApproximateNumberOfMessagesDelayed;
+        let held =
+            [QueueAttributeName::ApproximateNumberOfMessages, QueueAttributeName::ApproximateNumberOfMessagesDelayed];
         let began = tokio::time::Instant::now();
         loop {
             let received = self.sqs.receive_message().queue_url(queue).max_number_of_messages(10).send().await?;
@@ -148,10 +149,9 @@ impl World {
                 self.sqs.delete_message().queue_url(queue).receipt_handle(handle).send().await?;
                 bodies.push(message.body.context("a message has a body")?);
             }
-            let attributes =
-                self.sqs.get_queue_attributes().queue_url(queue).attribute_names(delayed.clone()).send().await?;
-            let waiting =
-                attributes.attributes.and_then(|found| found.get(&delayed).cloned()).is_some_and(|count| count != "0");
+            let asked = self.sqs.get_queue_attributes().queue_url(queue).set_attribute_names(Some(held.to_vec()));
+            let attributes = asked.send().await?.attributes.unwrap_or_default();
+            let waiting = held.iter().any(|name| attributes.get(name).is_some_and(|count| count != "0"));
             if !bodies.is_empty() || !waiting || began.elapsed() > Duration::from_secs(20) {
                 return Ok(bodies);
             }

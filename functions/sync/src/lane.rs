@@ -154,7 +154,7 @@ impl Pull<'_> {
 
     async fn save(&mut self) -> Result<(), SliceError> {
         self.lane.last_error = None;
-        self.slice.store().save_lane(&self.slice.leased, self.object, self.lane).await?;
+        self.slice.store().save_lane(self.slice.leased, self.object, self.lane).await?;
         self.slice.tally.checkpoint();
         Ok(())
     }

@@ -29,14 +29,13 @@ struct Input {
     after: Option<String>,
 }
 
-type Paths = Path<(String, String, String)>;
-
-pub(crate) async fn dated(state: State<Shared>, path: Paths, headers: HeaderMap, body: Json<BatchRead>) -> Response {
-    read(&mut lock(&state), (&path.1, &path.2), &headers, &body)
-}
-
-pub(crate) async fn numbered(state: State<Shared>, path: Paths, headers: HeaderMap, body: Json<BatchRead>) -> Response {
-    read(&mut lock(&state), (&path.1, &path.2), &headers, &body)
+pub(crate) async fn handle(
+    State(world): State<Shared>,
+    Path((_, from, to)): Path<(String, String, String)>,
+    headers: HeaderMap,
+    body: Json<BatchRead>,
+) -> Response {
+    read(&mut lock(&world), (&from, &to), &headers, &body)
 }
 
 fn read(world: &mut World, objects: (&str, &str), headers: &HeaderMap, request: &BatchRead) -> Response {

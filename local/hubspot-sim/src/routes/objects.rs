@@ -34,22 +34,22 @@ fn ten() -> usize {
 
 type Paths = Path<(String, String)>;
 
-pub(crate) async fn list_dated(
-    state: State<Shared>,
-    path: Paths,
+pub(crate) async fn handle_list(
+    State(world): State<Shared>,
+    Path((_, object)): Paths,
     query: Query<ListQuery>,
     headers: HeaderMap,
 ) -> Response {
-    list(&mut lock(&state), &path.1, &query, &headers)
+    list(&mut lock(&world), &object, &query, &headers)
 }
 
-pub(crate) async fn list_numbered(
-    state: State<Shared>,
-    path: Paths,
-    query: Query<ListQuery>,
+pub(crate) async fn handle_batch(
+    State(world): State<Shared>,
+    Path((_, object)): Paths,
     headers: HeaderMap,
+    body: Json<BatchRead>,
 ) -> Response {
-    list(&mut lock(&state), &path.1, &query, &headers)
+    batch(&mut lock(&world), &object, &headers, &body)
 }
 
 /// Authenticates, and counts the request against the general limit.
@@ -123,24 +123,6 @@ pub(crate) struct BatchRead {
 #[derive(Deserialize)]
 struct BatchInput {
     id: String,
-}
-
-pub(crate) async fn batch_dated(
-    state: State<Shared>,
-    path: Paths,
-    headers: HeaderMap,
-    body: Json<BatchRead>,
-) -> Response {
-    batch(&mut lock(&state), &path.1, &headers, &body)
-}
-
-pub(crate) async fn batch_numbered(
-    state: State<Shared>,
-    path: Paths,
-    headers: HeaderMap,
-    body: Json<BatchRead>,
-) -> Response {
-    batch(&mut lock(&state), &path.1, &headers, &body)
 }
 
 fn batch(world: &mut World, object: &str, headers: &HeaderMap, request: &BatchRead) -> Response {

@@ -17,16 +17,7 @@ use crate::{
     world::{Object, Record, Version, World},
 };
 
-pub(crate) async fn dated(
-    State(world): State<Shared>,
-    Path((_, object)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    search(&mut lock(&world), &object, &headers, &body)
-}
-
-pub(crate) async fn numbered(
+pub(crate) async fn handle(
     State(world): State<Shared>,
     Path((_, object)): Path<(String, String)>,
     headers: HeaderMap,
