@@ -28,18 +28,18 @@ invoke: tools local ## Give an event to a function in a container beside the sta
 	@$(STACK) invoke $(FUNCTION) $(EVENT)
 
 # --- working on it ---------------------------------------------------------------------------------------
-test: tools local ## Run all tests, against servers of their own
+test: tools local hubspot-client-tools ## Run all tests, against servers of their own
 	@echo "sam build (the first time this compiles everything, for minutes)"
 	@$(MAKE) build > .tools/build.log 2>&1 || { tail -n 40 .tools/build.log; exit 1; }
 	@RUST_BACKTRACE=0 $(STACK) exec cargo test --quiet --workspace --lib --tests
 
-watch: tools local cargo-more-tools ## Check, and test again, whenever a file changes
+watch: tools local hubspot-client-tools cargo-more-tools ## Check, and test again, whenever a file changes
 	@.tools/cargo-more/bin/bacon test
 
-coverage: tools local cargo-more-tools ## Run all tests and show how much of the code they reach
+coverage: tools local hubspot-client-tools cargo-more-tools ## Run all tests and show how much of the code they reach
 	@PATH="$(CURDIR)/.tools/cargo-more/bin:$$PATH" $(STACK) exec cargo tarpaulin --workspace --skip-clean --target-dir target/coverage
 
-lint: cargo-tools ## Formatting, clippy, docs, licences, unused dependencies, shell scripts
+lint: cargo-tools ## Formatting, clippy, docs, licences, unused dependencies
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets --locked -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --quiet --workspace --no-deps --locked
@@ -71,6 +71,9 @@ tools: ## Install what the stack needs (into .tools, once)
 aws-tools:
 	@local/tools/install aws
 
+hubspot-client-tools:
+	@local/tools/install hubspot-client
+
 cargo-tools:
 	@local/tools/install cargo
 
@@ -84,4 +87,4 @@ local:
 FUNCTION ?= SyncFunction
 EVENT ?= events/sync-tick.json
 
-.PHONY: help demo up down logs invoke test watch coverage lint lint-fix validate build deploy migrate tools aws-tools cargo-tools cargo-more-tools local
+.PHONY: help demo up down logs invoke test watch coverage lint lint-fix validate build deploy migrate tools aws-tools hubspot-client-tools cargo-tools cargo-more-tools local

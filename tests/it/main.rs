@@ -2,6 +2,7 @@
 
 mod actions;
 mod end_to_end;
+mod hubspot_client;
 mod scheduler;
 mod sync;
 mod template;

@@ -206,7 +206,7 @@ async fn a_long_wait_ends_the_slice_and_travels_with_the_continuation() -> Resul
     let sync = world.sync().await?;
     let began = tokio::time::Instant::now();
     refused(world.slice(&sync, &world.tick()).await)?;
-    assert!(began.elapsed().as_millis() < 2_000, "a slice does not wait");
+    assert!(began.elapsed().as_millis() < 2_500, "a slice does not wait");
     let next = world.receive(&world.sync_queue).await?;
     assert!(began.elapsed().as_millis() >= 2_500, "the message was delayed");
     let next: serde_json::Value = serde_json::from_str(&next[0])?;
@@ -387,5 +387,23 @@ async fn a_message_for_nobody_ends_at_once() -> Result<()> {
     }
     assert!(world.receive(&world.sync_queue).await?.is_empty());
     assert!(world.slice(&sync, &json!({"type": "sync.v9"})).await.is_err());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_lane_that_is_caught_up_is_written_back_though_the_other_one_waits() -> Result<()> {
+    let world = World::new("one_lane").await?;
+    world.hubspot.world().seed(HUB, 5, 5, 1);
+    world.fault("/contacts/search", 1, moving(3));
+    let sync = world.sync().await?;
+    refused(world.slice(&sync, &world.tick()).await)?;
+    let entry = world.entry().await?;
+    let dates = entry.get_document("lastPulledDates")?;
+    assert!(dates.get_datetime("companies").is_ok() && dates.get("contacts").is_none());
+    let next = serde_json::from_str(&world.receive(&world.sync_queue).await?[0])?;
+    refused(world.slice(&sync, &next).await)?;
+    world.drain().await?;
+    assert_eq!(world.proof().await?.actions, 10);
+    assert!(world.entry().await?.get_document("lastPulledDates")?.get_datetime("contacts").is_ok());
     Ok(())
 }

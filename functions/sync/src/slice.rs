@@ -64,8 +64,8 @@ impl Slice<'_> {
 
 /// How the lanes' work ended.
 enum Outcome {
-    /// The account is caught up; how far, by lane.
-    CaughtUp(Vec<(ObjectType, DateTime)>),
+    /// The account is caught up.
+    CaughtUp,
     /// There is more to do, after what HubSpot asked to wait.
     More(Duration),
     /// There is more to do, but nothing is gained by doing it at once.
@@ -203,7 +203,8 @@ async fn combine(
             None => next,
         });
     }
-    Ok(outcome.unwrap_or(Outcome::CaughtUp(caught_up)))
+    slice.store().write_back(slice.key, &caught_up).await?;
+    Ok(outcome.unwrap_or(Outcome::CaughtUp))
 }
 
 /// Of two lanes' outcomes the one that decides: an account that cannot be read at all stops; otherwise what
@@ -254,8 +255,7 @@ async fn end(
     tally: &Tally,
 ) -> Result<String, SliceError> {
     let (attempt, hint) = match outcome {
-        Outcome::CaughtUp(pulled) => {
-            sync.store.write_back(&request.account, &pulled).await?;
+        Outcome::CaughtUp => {
             sync.store.release(leased, Next::CaughtUp).await?;
             return Ok("the account is caught up".to_owned());
         }
