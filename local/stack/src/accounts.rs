@@ -25,6 +25,21 @@ pub async fn write_domain(database: &Database, id: impl Into<Bson>, name: &str, 
     Ok(())
 }
 
+/// Deletes what the service stored of an account, so that it is new again. Its Domain stays.
+///
+/// # Errors
+/// MongoDB cannot be reached.
+pub async fn forget(database: &Database, account: &AccountKey) -> Result<()> {
+    // All keys of an account begin with its own; `;` is the character behind `:`.
+    let keys = doc! { "_id": { "$gte": format!("{account}:"), "$lt": format!("{account};") } };
+    for name in [collection::ACTIONS, collection::SEEN, "companies", "contacts"] {
+        database.collection::<Document>(name).delete_many(keys.clone()).await?;
+    }
+    let checkpoint = doc! { "_id": account.to_string() };
+    database.collection::<Document>(collection::CHECKPOINTS).delete_one(checkpoint).await?;
+    Ok(())
+}
+
 /// An account entry with an OAuth grant.
 pub fn oauth(hub_id: impl ToString, refresh_token: &str) -> Document {
     doc! { "hubId": hub_id.to_string(), "hubDomain": "simulated.example", "refreshToken": refresh_token }

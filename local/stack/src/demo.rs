@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use crate::{
-    accounts::{SAMPLE, key, oauth, private_app, write_domain},
+    accounts::{SAMPLE, forget, key, oauth, private_app, write_domain},
     proof,
     settings::{RealHubSpot, Settings},
     simulator::Control,
@@ -67,13 +67,18 @@ async fn connect_simulated(stack: &Stack, settings: &Settings) -> Result<Vec<Acc
     let simulator = Control::new(settings.ports.hubspot);
     let database = stack.store.database();
     let (domain, hub) = SAMPLE;
+    let accounts = vec![key(domain, hub)?, key("globex", hub + 1)?];
+    // A new simulator has new records; in a MongoDB that was named, an earlier demo's may be left.
+    for account in &accounts {
+        forget(database, account).await?;
+    }
     let first = simulator.seed(hub, settings.companies, settings.contacts).await?;
     let second = simulator.seed(hub + 1, settings.companies / 4, settings.contacts / 4).await?;
     write_domain(database, ObjectId::parse_str(domain)?, "Acme", vec![oauth(hub, &first.refresh_token)]).await?;
     // A customer with two accounts, of which one has lost its credentials: it is skipped, and the other goes on.
     let globex = vec![private_app(hub + 1, &second.private_token), doc! { "hubId": (hub + 2).to_string() }];
     write_domain(database, "globex", "Globex", globex).await?;
-    Ok(vec![key(domain, hub)?, key("globex", hub + 1)?])
+    Ok(accounts)
 }
 
 async fn with_simulator(stack: &Stack, settings: &Settings, accounts: &[AccountKey]) -> Result<()> {
