@@ -33,10 +33,10 @@ test: tools local hubspot-client-tools ## Run all tests, against servers of thei
 	@$(MAKE) build > .tools/build.log 2>&1 || { tail -n 40 .tools/build.log; exit 1; }
 	@RUST_BACKTRACE=0 $(STACK) exec cargo test --quiet --workspace --lib --tests
 
-watch: tools local hubspot-client-tools cargo-more-tools ## Check, and test again, whenever a file changes
+watch: tools local build hubspot-client-tools cargo-more-tools ## Check, and test again, whenever a file changes
 	@.tools/cargo-more/bin/bacon test
 
-coverage: tools local hubspot-client-tools cargo-more-tools ## Run all tests and show how much of the code they reach
+coverage: tools local build hubspot-client-tools cargo-more-tools ## Run all tests and show how much of the code they reach
 	@PATH="$(CURDIR)/.tools/cargo-more/bin:$$PATH" $(STACK) exec cargo tarpaulin --workspace --skip-clean --target-dir target/coverage
 
 lint: cargo-tools ## Formatting, clippy, docs, licences, unused dependencies
@@ -82,6 +82,7 @@ cargo-more-tools:
 
 # The simulator is a program of its own, which the stack finds beside itself.
 local:
+	@[ -x target/debug/stack ] || echo "Compiling the programs of the local stack (the first time this takes a few minutes) ..."
 	@cargo build --quiet --package stack --package hubspot-sim
 
 FUNCTION ?= SyncFunction
