@@ -1,10 +1,10 @@
-//! The two things that are asked of AWS directly: invoke a function, and see whether queues are empty.
+//! The few things that are asked of AWS directly: invoke a function, make a queue, and see whether queues are empty.
 
 use anyhow::{Context, Result, bail};
 use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::Value;
 
-/// Clients for the AWS that the environment names.
+/// Clients for a MiniStack.
 #[derive(Clone, Debug)]
 pub struct Aws {
     lambda: aws_sdk_lambda::Client,
