@@ -4,7 +4,12 @@
 use mongodb::bson::Document;
 use serde::{Deserialize, Serialize};
 
-use crate::{object::ObjectType, time::DateTime};
+use crate::{
+    hubspot::Remembered,
+    message::Continuation,
+    object::ObjectType,
+    time::{self, DateTime},
+};
 
 /// The checkpoint of one account (collection `checkpoints`).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -16,8 +21,13 @@ pub struct Checkpoint {
     pub lease: Option<Document>,
     /// The live chain of slices; absent while the account is caught up.
     pub run: Option<Run>,
+    /// The message that is left to the dead-letter queue because a lane does not get on, until that lane is
+    /// tried again.
+    pub stuck: Option<Stuck>,
     /// How far each lane has been read.
     pub lanes: Lanes,
+    /// What is left of the account's rate limits.
+    pub limits: RememberedLimits,
     /// When the account was last caught up.
     pub last_success_at: Option<DateTime>,
 }
@@ -34,9 +44,33 @@ pub struct Run {
     pub sent: bool,
     /// When the run began.
     pub started_at: DateTime,
-    /// By when the slice that is due should have been taken up; a run that is later than this has died, and
-    /// the next tick starts another.
-    pub expected_by: DateTime,
+    /// When the slice that is due should be taken up.
+    pub due_at: DateTime,
+    /// How many slices in a row have got nowhere.
+    #[serde(default)]
+    pub idle: i32,
+}
+
+/// A message that must end in the dead-letter queue.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stuck {
+    /// The slice that the message is for.
+    pub due: Continuation,
+    /// When the lane is tried again. After that, the message (sent back by an operator) begins a new run.
+    pub until: DateTime,
+    /// What is wrong, without secrets.
+    pub reason: String,
+}
+
+/// What is left of an account's rate limits, across the slices of its runs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RememberedLimits {
+    /// The search limit.
+    pub search: Remembered,
+    /// The limit of all other requests.
+    pub general: Remembered,
 }
 
 /// The lanes of an account.
@@ -62,6 +96,11 @@ impl Lanes {
     pub fn iter_mut(&mut self) -> [(ObjectType, &mut Lane); 2] {
         [(ObjectType::Companies, &mut self.companies), (ObjectType::Contacts, &mut self.contacts)]
     }
+
+    /// The lanes.
+    pub fn all(&self) -> [&Lane; 2] {
+        [&self.companies, &self.contacts]
+    }
 }
 
 /// How far one object type of an account has been read. All times but `checked_at` are HubSpot's.
@@ -81,17 +120,41 @@ pub struct Lane {
     pub settled: Pass,
     /// The history, once.
     pub backfill: Pass,
-    /// Why the lane's last slice ended early; absent once it goes on.
+    /// How many rows are asked for at once, where that is less than HubSpot's maximum because larger pages did
+    /// not arrive within a slice.
+    pub page_size: Option<u32>,
+    /// Why the lane's last slice got nowhere; absent once it goes on.
     pub last_error: Option<LaneProblem>,
 }
 
-/// Why a lane's slice ended before its work did.
+/// Why a lane's slice got nowhere, and when it is tried again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct LaneProblem {
+    /// What is to be done about it.
+    pub kind: ProblemKind,
     /// In words, without secrets.
     pub reason: String,
-    /// When.
+    /// When the last attempt failed.
     pub at: DateTime,
+    /// How many attempts in a row have failed in this way.
+    pub attempts: u32,
+    /// The next attempt is not made before this.
+    pub retry_at: DateTime,
+}
+
+/// What is to be done about a lane's problem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ProblemKind {
+    /// It is expected to pass: try again, with growing pauses.
+    Passing,
+    /// HubSpot does not accept the access token: refresh it.
+    Unauthorized,
+    /// The customer has to grant the app access (a missing scope): look again now and then.
+    Forbidden,
+    /// It will happen again unless somebody does something: try a few times, then leave the lane alone.
+    Lasting,
 }
 
 /// Which of a lane's three passes, in their order of right of way.
@@ -117,6 +180,13 @@ impl PassKind {
 }
 
 impl Lane {
+    /// Whether the lane may be worked on: it has no problem, or the time to try again has come.
+    pub fn is_ready(&self, now: DateTime) -> bool {
+        // Queues and clocks are not exact to the millisecond.
+        const EARLY: std::time::Duration = std::time::Duration::from_secs(1);
+        self.last_error.as_ref().is_none_or(|problem| problem.retry_at <= time::after(now, EARLY))
+    }
+
     /// One of the lane's passes.
     pub fn pass(&self, kind: PassKind) -> &Pass {
         match kind {
@@ -142,8 +212,10 @@ impl Lane {
 pub struct Pass {
     /// Everything before this moment has been read, and proved to be complete.
     pub mark: Option<DateTime>,
-    /// What is being read, in this order; the mark moves to the last one's end when all are done.
+    /// What is still to be read; the mark moves when all of it is done.
     pub windows: Vec<Window>,
+    /// The latest end of the windows that were done since the mark moved.
+    pub reached: Option<DateTime>,
     /// When the mark last moved, by Lambda's clock.
     pub completed_at: Option<DateTime>,
 }
@@ -156,6 +228,9 @@ pub struct Window {
     pub from: DateTime,
     /// Its end, exclusive. Absent only until the first answer of a fresh pass tells HubSpot's time.
     pub to: Option<DateTime>,
+    /// The raw id of the row behind which the window begins, where a larger window was divided.
+    #[serde(default)]
+    pub start_id: Option<String>,
     /// The raw id of the last row that was read.
     pub last_id: Option<String>,
     /// How many rows of the window were read; their ids are distinct because they are monotone.
@@ -171,7 +246,7 @@ pub struct Window {
 impl Window {
     /// A window that has not been read yet.
     pub fn new(from: DateTime, to: Option<DateTime>) -> Self {
-        Self { from, to, last_id: None, read: 0, expected: None, order: None, repairs: 0 }
+        Self { from, to, start_id: None, last_id: None, read: 0, expected: None, order: None, repairs: 0 }
     }
 }
 

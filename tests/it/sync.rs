@@ -322,7 +322,8 @@ async fn a_continuation_that_was_lost_is_sent_again() -> Result<()> {
     assert_eq!(world.receive(&world.sync_queue).await?.len(), 1);
     // As if its message had been lost on the way, and the run had died.
     let long_ago = mongodb::bson::DateTime::from_millis(0);
-    checkpoints.update_one(doc! {}, doc! { "$set": { "run.expectedBy": long_ago } }).await?;
+    let ready = doc! { "run.dueAt": long_ago, "lanes.companies.lastError": null, "lanes.contacts.lastError": null };
+    checkpoints.update_one(doc! {}, doc! { "$set": ready }).await?;
     refused(world.slice(&sync, &world.tick()).await)?;
     world.drain().await?;
     assert_eq!(world.proof().await?.actions, 10);

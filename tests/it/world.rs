@@ -64,6 +64,7 @@ impl World {
             actions_queue_url: actions_queue.clone(),
             overlap: Duration::from_secs(300),
             settle: Duration::from_secs(6),
+            fresh_every: Duration::from_secs(30),
             budget: Duration::from_secs(5),
             limits: Limits { search_rps: limit(1000)?, per_10s: limit(10_000)? },
             company_properties: properties(ObjectType::Companies),

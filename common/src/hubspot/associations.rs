@@ -29,8 +29,28 @@ struct Input {
 /// A 200, or a 207 whose `errors` name the contacts without a company: those are simply not in `results`.
 #[derive(Deserialize)]
 struct Answer {
-    #[serde(default)]
     results: Vec<Associated>,
+    #[serde(default)]
+    errors: Vec<Failure>,
+}
+
+/// Why some of the inputs have no result.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Failure {
+    #[serde(default)]
+    category: String,
+    /// Text in the answers seen, an object in HubSpot's own types.
+    #[serde(default)]
+    sub_category: Value,
+}
+
+impl Failure {
+    /// Whether it only says that there are no companies, or no such contact any more.
+    fn means_none(&self) -> bool {
+        self.category == "OBJECT_NOT_FOUND"
+            || self.sub_category.as_str().is_some_and(|name| name.ends_with("NO_ASSOCIATIONS_FOUND"))
+    }
 }
 
 #[derive(Deserialize)]
@@ -95,10 +115,15 @@ impl Session {
             contacts.iter().map(|contact| Input { id: contact.as_str().to_owned(), after: None }).collect();
         while !inputs.is_empty() {
             let now = inputs.split_off(inputs.len().saturating_sub(MAX_INPUTS));
-            let answer = self.post(Kind::Association, &path, &Request { inputs: &now }).await?;
+            let answer = self.post(Kind::Association, &path, &Request { inputs: &now }, None).await?;
+            let answer = answer.ok_or_else(|| trouble("its rate limit leaves no time"))?;
             let answer: Answer = serde_json::from_slice(&answer.body).map_err(|error| {
                 HubSpotError::Malformed(format!("associations are not of their form ({:?} error)", error.classify()))
             })?;
+            // A contact whose companies could not be read must not be taken for one without.
+            if let Some(failure) = answer.errors.iter().find(|failure| !failure.means_none()) {
+                return Err(trouble(&format!("some associations cannot be read ({})", shown(&failure.category))));
+            }
             for Associated { from, to, paging } in answer.results {
                 let next = paging.and_then(|paging| paging.next).map(|next| next.after);
                 // A cursor that does not move would be followed for ever.
@@ -112,6 +137,14 @@ impl Session {
         }
         Ok(found.into_iter().map(|(contact, companies)| (contact, primary_first(companies))).collect())
     }
+}
+
+fn trouble(reason: &str) -> HubSpotError {
+    HubSpotError::Transient { reason: reason.to_owned(), retry_after: None }
+}
+
+fn shown(category: &str) -> String {
+    category.chars().take(60).collect()
 }
 
 fn primary_first(mut companies: Vec<Association>) -> Vec<RecordId> {

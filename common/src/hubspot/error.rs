@@ -17,6 +17,15 @@ pub enum HubSpotError {
         /// How long HubSpot asks to wait; undocumented for 429, used where it is there.
         retry_after: Option<Duration>,
     },
+    /// The account is out of reach for a long time: its daily limit is used up, or HubSpot moves it to another
+    /// data centre (477, "typically up to 24 hours").
+    #[error("HubSpot keeps the account away: {reason}")]
+    Parked {
+        /// In words.
+        reason: String,
+        /// How long to leave the account alone.
+        retry_after: Duration,
+    },
     /// The access token is not accepted (401): expired, or revoked.
     #[error("HubSpot does not accept the access token")]
     Unauthorized,
@@ -28,7 +37,7 @@ pub enum HubSpotError {
     Transient {
         /// In words.
         reason: String,
-        /// How long HubSpot asks to wait (477, a move between data centres, may ask for a day).
+        /// How long HubSpot asks to wait.
         retry_after: Option<Duration>,
     },
     /// HubSpot does not understand the request; the same request will fail again.
@@ -51,8 +60,6 @@ pub enum RateLimit {
     Secondly,
     /// The general limit: some hundred requests in ten seconds.
     TenSecondly,
-    /// The daily limit; it ends at midnight in the account's time zone.
-    Daily,
     /// HubSpot did not say.
     Unknown,
 }
@@ -62,7 +69,6 @@ impl std::fmt::Display for RateLimit {
         f.write_str(match self {
             Self::Secondly => "secondly",
             Self::TenSecondly => "ten-secondly",
-            Self::Daily => "daily",
             Self::Unknown => "unnamed",
         })
     }
@@ -76,23 +82,28 @@ struct Envelope {
     policy_name: String,
 }
 
-/// How long an account is left alone that is out of reach for hours: the longest delay of a message.
+/// How long an account is left alone where HubSpot does not say: a daily limit ends at midnight in the account's
+/// time zone, which nobody tells us.
 const PARKED: Duration = Duration::from_secs(900);
+
+/// The longest that HubSpot's `Retry-After` is believed.
+const MAX_PARKED: Duration = Duration::from_secs(24 * 3600);
 
 impl HubSpotError {
     /// What an answer that is no success means.
     pub(super) fn from_answer(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Self {
         let envelope: Envelope = serde_json::from_slice(body).unwrap_or_default();
         let message = shortened(&envelope.message);
+        let parked = |reason: &str| Self::Parked {
+            reason: reason.to_owned(),
+            retry_after: retry_after.unwrap_or(PARKED).min(MAX_PARKED),
+        };
         match status.as_u16() {
+            429 if is_daily(&envelope) => parked("its daily limit is used up"),
             429 => Self::RateLimited { policy: policy(&envelope), retry_after },
             401 => Self::Unauthorized,
             403 => Self::Forbidden(message),
-            // The account is being moved to another data centre, which may take a day.
-            477 => Self::Transient {
-                reason: format!("status {}", status.as_u16()),
-                retry_after: Some(retry_after.unwrap_or(PARKED)),
-            },
+            477 => parked("it is being moved to another data centre"),
             // Locked: wait at least two seconds.
             423 => Self::Transient {
                 reason: format!("status {}", status.as_u16()),
@@ -122,13 +133,16 @@ impl HubSpotError {
     pub fn retry_soon(&self, pause: Duration) -> Option<Duration> {
         const MOMENT: Duration = Duration::from_secs(2);
         let wait = match self {
-            Self::RateLimited { policy: RateLimit::Daily, .. } => return None,
             Self::RateLimited { policy: RateLimit::TenSecondly, retry_after } => {
                 (*retry_after).unwrap_or(Duration::from_secs(10))
             }
             Self::RateLimited { retry_after, .. } => (*retry_after).unwrap_or_default().max(pause),
             Self::Transient { retry_after, .. } => (*retry_after).unwrap_or_default().max(pause),
-            Self::Unauthorized | Self::Forbidden(_) | Self::Rejected { .. } | Self::Malformed(_) => return None,
+            Self::Parked { .. }
+            | Self::Unauthorized
+            | Self::Forbidden(_)
+            | Self::Rejected { .. }
+            | Self::Malformed(_) => return None,
         };
         (wait <= MOMENT).then_some(wait)
     }
@@ -136,7 +150,7 @@ impl HubSpotError {
     /// How long HubSpot wants to be left alone before the next slice; zero where it does not say.
     pub fn retry_later(&self) -> Duration {
         match self {
-            Self::RateLimited { policy: RateLimit::Daily, retry_after } => (*retry_after).unwrap_or(PARKED),
+            Self::Parked { retry_after, .. } => *retry_after,
             Self::RateLimited { policy: RateLimit::TenSecondly, retry_after } => {
                 (*retry_after).unwrap_or(Duration::from_secs(10))
             }
@@ -148,11 +162,19 @@ impl HubSpotError {
     }
 }
 
+impl Envelope {
+    fn said(&self) -> String {
+        format!("{} {}", self.policy_name, self.message).to_lowercase()
+    }
+}
+
+fn is_daily(envelope: &Envelope) -> bool {
+    envelope.said().contains("daily")
+}
+
 fn policy(envelope: &Envelope) -> RateLimit {
-    let said = format!("{} {}", envelope.policy_name, envelope.message).to_lowercase();
-    if said.contains("daily") {
-        RateLimit::Daily
-    } else if said.contains("ten_secondly") {
+    let said = envelope.said();
+    if said.contains("ten_secondly") {
         RateLimit::TenSecondly
     } else if said.contains("secondly") {
         RateLimit::Secondly

@@ -5,11 +5,13 @@
 
 mod associations;
 mod error;
+mod limiter;
 mod search;
 mod session;
 mod token;
 
 pub use error::{HubSpotError, RateLimit};
+pub use limiter::Remembered;
 pub use search::{Filter, Page, Record, Row, Search};
 pub use session::{Limits, Session, Tally};
 pub use token::{OAuthApp, TokenError, Tokens};

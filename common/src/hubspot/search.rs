@@ -1,7 +1,10 @@
 //! CRM search: `POST /crm/objects/{version}/{type}/search`, always by id within a window of modification times.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 
 use super::{
     API_VERSION, HubSpotError, Session,
@@ -51,6 +54,8 @@ pub struct Page {
     pub total: i64,
     /// The rows, in HubSpot's order.
     pub rows: Vec<Row>,
+    /// How long the answer took.
+    pub took: Duration,
     /// Whether HubSpot has more. Pages shorter than the limit, even empty ones, may be followed by others.
     pub has_more: bool,
 }
@@ -90,14 +95,14 @@ struct RawPaging {
 }
 
 impl Session {
-    /// Searches for one page.
+    /// Searches for one page; nothing where the rate limit does not allow a request before `latest`.
     ///
     /// # Errors
     /// See [`HubSpotError`]; failures that pass within a moment were tried again.
-    pub async fn search(&self, search: &Search<'_>) -> Result<Page, HubSpotError> {
+    pub async fn search(&self, search: &Search<'_>, latest: Option<Instant>) -> Result<Option<Page>, HubSpotError> {
         let path = format!("/crm/objects/{API_VERSION}/{}/search", search.object);
-        let answer = self.post(Kind::Search, &path, &request(search)).await?;
-        page(search.object, &answer)
+        let answer = self.post(Kind::Search, &path, &request(search), latest).await?;
+        answer.map(|answer| page(search.object, &answer)).transpose()
     }
 }
 
@@ -126,6 +131,7 @@ fn page(object: ObjectType, answer: &Answer) -> Result<Page, HubSpotError> {
     let rows = raw.results.iter().map(|row| self::row(object, row)).collect::<Option<Vec<_>>>();
     Ok(Page {
         date: answer.date,
+        took: answer.took,
         total: raw.total,
         rows: rows.ok_or_else(|| HubSpotError::Malformed("a row without an id".to_owned()))?,
         has_more: raw.paging.is_some_and(|paging| paging.next.is_some_and(|next| !next.is_null())),
@@ -180,7 +186,8 @@ mod tests {
     use super::*;
 
     fn read(body: Value) -> Result<Page, HubSpotError> {
-        let answer = Answer { date: DateTime::from_millis(0), body: body.to_string().into_bytes() };
+        let answer =
+            Answer { date: DateTime::from_millis(0), took: Duration::ZERO, body: body.to_string().into_bytes() };
         page(ObjectType::Contacts, &answer)
     }
 

@@ -10,13 +10,13 @@ use std::{
 };
 
 use backon::{ExponentialBuilder, Retryable};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use reqwest::{Response, StatusCode, header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
+use tokio::time::Instant;
 
-use super::{HubSpot, HubSpotError};
-use crate::time::DateTime;
+use super::{HubSpot, HubSpotError, limiter::Limiter};
+use crate::{checkpoint::RememberedLimits, time::DateTime};
 
 /// The rate limits of an account, as HubSpot documents them.
 #[derive(Clone, Copy, Debug)]
@@ -27,9 +27,9 @@ pub struct Limits {
     pub per_10s: NonZeroU32,
 }
 
-/// HubSpot's second, and its ten seconds, with room for requests that overtake each other on the way.
-const SEARCH_PERIOD: Duration = Duration::from_millis(1_020);
-const GENERAL_PERIOD: Duration = Duration::from_millis(10_200);
+/// The rolling periods of HubSpot's search limit and of its general one.
+const SEARCH_PERIOD: Duration = Duration::from_secs(1);
+const GENERAL_PERIOD: Duration = Duration::from_secs(10);
 
 /// How many requests were made, by kind.
 #[derive(Debug, Default)]
@@ -56,67 +56,93 @@ pub(super) enum Kind {
 pub struct Session {
     hubspot: HubSpot,
     token: SecretString,
-    search: DefaultDirectRateLimiter,
-    general: DefaultDirectRateLimiter,
+    search: Limiter,
+    general: Limiter,
     tally: Arc<Tally>,
 }
 
-/// An answer: HubSpot's time, and the body.
+/// An answer.
 pub(super) struct Answer {
+    /// HubSpot's time.
     pub(super) date: DateTime,
+    /// How long it took, from sending the request that was answered.
+    pub(super) took: Duration,
     pub(super) body: Vec<u8>,
 }
 
 impl Session {
-    /// A session with `token`. Requests are spaced evenly under the limits: HubSpot counts a rolling second,
-    /// in which a burst at its end and one at its beginning would meet.
+    /// A session with `token`, under the account's limits as the slice before this one left them.
     /// What is asked is added to `tally`.
-    pub fn new(hubspot: HubSpot, token: SecretString, limits: Limits, tally: Arc<Tally>) -> Self {
-        let one = NonZeroU32::MIN;
-        let spaced = |every: Duration| {
-            // Both limits are at least one a period, so the period is never zero.
-            Quota::with_period(every).unwrap_or(Quota::per_second(one)).allow_burst(one)
-        };
+    pub fn new(
+        hubspot: HubSpot,
+        token: SecretString,
+        limits: Limits,
+        remembered: &RememberedLimits,
+        tally: Arc<Tally>,
+    ) -> Self {
         Self {
             hubspot,
             token,
-            search: RateLimiter::direct(spaced(SEARCH_PERIOD / limits.search_rps.get())),
-            general: RateLimiter::direct(spaced(GENERAL_PERIOD / limits.per_10s.get())),
+            search: Limiter::new(limits.search_rps, SEARCH_PERIOD, &remembered.search),
+            general: Limiter::new(limits.per_10s, GENERAL_PERIOD, &remembered.general),
             tally,
         }
     }
 
-    /// Takes it that a search has just been made, as by the slice before this one.
-    pub fn assume_a_search(&self) {
-        self.search.check().ok();
+    /// The token that is used.
+    pub fn token(&self) -> &SecretString {
+        &self.token
     }
 
-    /// Posts `body` to `path`, under the limit of `kind`. A failure that may pass within a moment is tried
-    /// again here, a few times, with growing and jittered pauses.
-    pub(super) async fn post(&self, kind: Kind, path: &str, body: &impl Serialize) -> Result<Answer, HubSpotError> {
+    /// What the next slice should know of the account's limits.
+    pub fn limits(&self) -> RememberedLimits {
+        RememberedLimits { search: self.search.remember(), general: self.general.remember() }
+    }
+
+    /// Posts `body` to `path`, under the limit of `kind`; nothing where the limit does not allow that before
+    /// `latest`. A failure that may pass within a moment is tried again here, a few times, with growing and
+    /// jittered pauses.
+    pub(super) async fn post(
+        &self,
+        kind: Kind,
+        path: &str,
+        body: &impl Serialize,
+        latest: Option<Instant>,
+    ) -> Result<Option<Answer>, HubSpotError> {
         let pauses = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(150))
             .with_max_delay(Duration::from_secs(1))
             .with_max_times(4)
             .with_jitter();
-        (|| self.post_once(kind, path, body))
-            .retry(pauses)
-            .when(|error| error.retry_soon(Duration::ZERO).is_some())
-            .adjust(|error, pause| pause.and_then(|pause| error.retry_soon(pause)))
-            .notify(|error, pause| {
-                self.tally.retries.fetch_add(1, Ordering::Relaxed);
-                tracing::debug!(error = %error, pause_ms = pause.as_millis() as u64, "a HubSpot request is made again");
-            })
-            .await
-    }
-
-    async fn post_once(&self, kind: Kind, path: &str, body: &impl Serialize) -> Result<Answer, HubSpotError> {
         let (limiter, count) = match kind {
             Kind::Search => (&self.search, &self.tally.searches),
             Kind::Association => (&self.general, &self.tally.associations),
         };
-        limiter.until_ready().await;
-        count.fetch_add(1, Ordering::Relaxed);
+        (|| async {
+            if !limiter.admit(latest).await {
+                return Ok(None);
+            }
+            count.fetch_add(1, Ordering::Relaxed);
+            let answer = self.post_once(limiter, path, body).await;
+            match &answer {
+                Ok(_) => limiter.taken(),
+                Err(HubSpotError::RateLimited { .. } | HubSpotError::Parked { .. }) => limiter.refused(),
+                Err(_) => {}
+            }
+            answer.map(Some)
+        })
+        .retry(pauses)
+        .when(|error| error.retry_soon(Duration::ZERO).is_some())
+        .adjust(|error, pause| pause.and_then(|pause| error.retry_soon(pause)))
+        .notify(|error, pause| {
+            self.tally.retries.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(error = %error, pause_ms = pause.as_millis() as u64, "a HubSpot request is made again");
+        })
+        .await
+    }
+
+    async fn post_once(&self, limiter: &Limiter, path: &str, body: &impl Serialize) -> Result<Answer, HubSpotError> {
+        let began = Instant::now();
         let answer = self
             .hubspot
             .http
@@ -130,19 +156,43 @@ impl Session {
         if status == StatusCode::TOO_MANY_REQUESTS {
             self.tally.rate_limited.fetch_add(1, Ordering::Relaxed);
         }
-        let date = header_text(&answer, &header::DATE).and_then(http_date);
-        let retry_after = header_text(&answer, &header::RETRY_AFTER).and_then(|seconds| seconds.parse().ok());
-        let body = answer.bytes().await.map_err(HubSpotError::from_transport)?;
+        if let Some(left) = requests_left(&answer) {
+            limiter.left(left);
+        }
+        let date = header_text(&answer, header::DATE.as_str()).and_then(http_date);
+        let retry_after = header_text(&answer, header::RETRY_AFTER.as_str()).and_then(|seconds| seconds.parse().ok());
+        let body = read_body(answer).await?;
         if !status.is_success() {
             return Err(HubSpotError::from_answer(status, retry_after.map(Duration::from_secs), &body));
         }
         // Every HTTP answer with a clock behind it has a Date; its lack means something that is not HubSpot.
         let date = date.ok_or_else(|| HubSpotError::Malformed("it has no Date header".to_owned()))?;
-        Ok(Answer { date, body: body.into() })
+        Ok(Answer { date, took: began.elapsed(), body })
     }
 }
 
-fn header_text<'a>(answer: &'a Response, name: &header::HeaderName) -> Option<&'a str> {
+/// The largest answer that is read: some ten times the largest page with properties of ordinary length.
+const MAX_BODY: usize = 32 * 1024 * 1024;
+
+/// Reads a body, unless it has no end.
+async fn read_body(mut answer: Response) -> Result<Vec<u8>, HubSpotError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(HubSpotError::from_transport)? {
+        if body.len() + chunk.len() > MAX_BODY {
+            return Err(HubSpotError::Malformed(format!("it is longer than {MAX_BODY} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// What HubSpot says is left of the ten-secondly limit; search answers do not say ("Usage guidelines").
+fn requests_left(answer: &Response) -> Option<usize> {
+    let interval = header_text(answer, "x-hubspot-ratelimit-interval-milliseconds")?;
+    (interval == "10000").then(|| header_text(answer, "x-hubspot-ratelimit-remaining")?.parse().ok()).flatten()
+}
+
+fn header_text<'a>(answer: &'a Response, name: &str) -> Option<&'a str> {
     answer.headers().get(name)?.to_str().ok()
 }
 

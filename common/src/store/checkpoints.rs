@@ -15,7 +15,7 @@ use thiserror::Error;
 use super::{Store, collection};
 use crate::{
     account::AccountKey,
-    checkpoint::{Checkpoint, Lane, LaneProblem, Run},
+    checkpoint::{Checkpoint, Lane, LaneProblem, RememberedLimits, Run, Stuck},
     object::ObjectType,
     time::{self, DateTime},
 };
@@ -64,6 +64,8 @@ pub enum Next<'a> {
     Slice(&'a Run),
     /// Not at all, for now.
     Stopped,
+    /// Not at all: the message that continues it is left to the dead-letter queue.
+    Stuck(&'a Stuck),
     /// It is done: the account is caught up.
     CaughtUp,
 }
@@ -116,7 +118,7 @@ impl Store {
         self.write(leased, doc! { "$set": { format!("lanes.{object}"): to_bson(lane)? } }).await
     }
 
-    /// Writes why a lane's slice ended early, and nothing else of the lane.
+    /// Writes why a lane's slice got nowhere, and how large its next page is; nothing else of the lane.
     ///
     /// # Errors
     /// The lease was lost, or MongoDB cannot be reached.
@@ -125,16 +127,33 @@ impl Store {
         leased: &Leased,
         object: ObjectType,
         problem: &LaneProblem,
+        page_size: Option<u32>,
     ) -> Result<(), StoreError> {
-        self.write(leased, doc! { "$set": { format!("lanes.{object}.lastError"): to_bson(problem)? } }).await
+        let set = doc! {
+            format!("lanes.{object}.lastError"): to_bson(problem)?,
+            format!("lanes.{object}.pageSize"): page_size,
+        };
+        self.write(leased, doc! { "$set": set }).await
     }
 
-    /// Gives the lease back, and says how the run goes on.
+    /// Gives the lease back, says how the run goes on, and what is left of the account's rate limits (where
+    /// HubSpot was asked anything).
     ///
     /// # Errors
     /// The lease was lost, or MongoDB cannot be reached.
-    pub async fn release(&self, leased: &Leased, next: Next<'_>) -> Result<(), StoreError> {
+    pub async fn release(
+        &self,
+        leased: &Leased,
+        next: Next<'_>,
+        limits: Option<&RememberedLimits>,
+    ) -> Result<(), StoreError> {
         let mut set = doc! { "lease": Bson::Null };
+        if let Some(limits) = limits {
+            set.insert("limits", to_bson(limits)?);
+        }
+        if !matches!(next, Next::Unchanged) {
+            set.insert("stuck", Bson::Null);
+        }
         match next {
             Next::Unchanged => {}
             Next::Slice(run) => {
@@ -142,6 +161,10 @@ impl Store {
             }
             Next::Stopped => {
                 set.insert("run", Bson::Null);
+            }
+            Next::Stuck(stuck) => {
+                set.insert("run", Bson::Null);
+                set.insert("stuck", to_bson(stuck)?);
             }
             Next::CaughtUp => {
                 set.insert("run", Bson::Null);

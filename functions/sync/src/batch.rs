@@ -48,6 +48,18 @@ pub(crate) async fn look_up(slice: &Slice<'_>, object: ObjectType, rows: &[Row])
 }
 
 impl Known {
+    /// Looks up once more which of the rows were handed on.
+    pub(crate) async fn look_again(
+        &mut self,
+        slice: &Slice<'_>,
+        object: ObjectType,
+        rows: &[Row],
+    ) -> Result<(), SliceError> {
+        let ids = rows.iter().filter_map(|row| row.record.as_ref().ok()).map(|record| &record.id);
+        self.seen = slice.store().seen(slice.account(), object, ids).await?;
+        Ok(())
+    }
+
     fn is_new(&self, record: &Record) -> bool {
         self.seen.get(record.id.as_str()).is_none_or(|at| *at < record.modified_at)
     }

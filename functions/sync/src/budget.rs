@@ -7,6 +7,8 @@ use std::{
 
 use tokio::time::Instant;
 
+use crate::plan::READERS;
+
 /// What ending a slice is given: the lease back, the continuation sent, the answer to Lambda.
 const ENDING: Duration = Duration::from_millis(500);
 
@@ -18,8 +20,10 @@ const LAMBDA_MARGIN: Duration = Duration::from_millis(200);
 pub struct Budget {
     work_ends: Instant,
     ends: Instant,
-    /// The longest step so far, in milliseconds.
-    longest_step: AtomicU64,
+    /// The longest that HubSpot took for a page so far, in milliseconds.
+    longest_page: AtomicU64,
+    /// The longest that handing on a page took so far, in milliseconds.
+    longest_handing_on: AtomicU64,
 }
 
 impl Budget {
@@ -28,7 +32,12 @@ impl Budget {
         // The answer still has to travel; a twentieth of the budget is left for that.
         let total = (allowed - allowed / 20).min(remaining.saturating_sub(LAMBDA_MARGIN));
         let ends = Instant::now() + total;
-        Self { work_ends: ends - ENDING.min(total / 2), ends, longest_step: AtomicU64::new(0) }
+        Self {
+            work_ends: ends - ENDING.min(total / 2),
+            ends,
+            longest_page: AtomicU64::new(0),
+            longest_handing_on: AtomicU64::new(0),
+        }
     }
 
     /// When work that is not done is abandoned.
@@ -41,18 +50,46 @@ impl Budget {
         self.ends
     }
 
-    /// Notes how long a step took, from `since` on.
-    pub(crate) fn step_took(&self, since: Instant) {
-        let millis = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.longest_step.fetch_max(millis, Ordering::Relaxed);
+    /// Notes how long HubSpot took for a page.
+    pub(crate) fn page_took(&self, took: Duration) {
+        note(&self.longest_page, took);
     }
 
-    /// Whether another step like the longest one so far can still end in time. What cannot is not begun: it
-    /// would be abandoned, and its requests made twice.
-    pub(crate) fn has_time(&self) -> bool {
-        let step = Duration::from_millis(self.longest_step.load(Ordering::Relaxed));
-        Instant::now() + step < self.work_ends
+    /// Notes how long it took to hand a page on.
+    pub(crate) fn handing_on_took(&self, took: Duration) {
+        note(&self.longest_handing_on, took);
     }
+
+    /// The moment until which another page can be asked for, and handed on in time, if it takes as long as the
+    /// longest so far. What cannot is not begun: it would be abandoned, and its requests made twice.
+    pub(crate) fn latest_start(&self) -> Instant {
+        self.work_ends - self.page_and_handing_on().min(self.work_ends.duration_since(Instant::now()))
+    }
+
+    /// Whether another page can still be read in time.
+    pub(crate) fn has_time(&self) -> bool {
+        Instant::now() + self.page_and_handing_on() < self.work_ends
+    }
+
+    /// How many readers it takes to make `rate` requests a second, at the pace so far: each of them asks for a
+    /// page while it hands on the one before. Some more than that make up for the pause between two slices.
+    pub(crate) fn readers(&self, rate: f64) -> usize {
+        let longer = read(&self.longest_page).max(read(&self.longest_handing_on));
+        let readers = (longer.as_secs_f64() * rate * 1.3).ceil();
+        (1..=READERS).rev().find(|count| *count as f64 <= readers).unwrap_or(1)
+    }
+
+    fn page_and_handing_on(&self) -> Duration {
+        read(&self.longest_page) + read(&self.longest_handing_on)
+    }
+}
+
+fn note(longest: &AtomicU64, took: Duration) {
+    longest.fetch_max(u64::try_from(took.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+}
+
+fn read(longest: &AtomicU64) -> Duration {
+    Duration::from_millis(longest.load(Ordering::Relaxed))
 }
 
 #[cfg(test)]
@@ -82,9 +119,22 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_step_that_would_not_fit_is_not_begun() {
         let budget = Budget::start(FIVE, Duration::from_secs(60));
-        let began = Instant::now();
-        tokio::time::advance(Duration::from_secs(3)).await;
-        budget.step_took(began);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        budget.page_took(Duration::from_secs(1));
+        assert!(budget.has_time());
+        assert!(budget.latest_start() > Instant::now());
+        budget.handing_on_took(Duration::from_millis(1_500));
         assert!(!budget.has_time());
+        assert!(budget.latest_start() <= Instant::now());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_answers_take_more_readers() {
+        let budget = Budget::start(FIVE, Duration::from_secs(60));
+        assert_eq!(budget.readers(5.0), 1);
+        for (millis, readers) in [(50, 1), (150, 1), (200, 2), (300, 2), (360, 3), (3_000, 4)] {
+            budget.page_took(Duration::from_millis(millis));
+            assert_eq!(budget.readers(5.0), readers, "{millis} ms");
+        }
     }
 }

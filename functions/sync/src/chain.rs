@@ -8,13 +8,17 @@
 use std::time::Duration;
 
 use common::{
-    checkpoint::Run,
+    checkpoint::{Checkpoint, Run},
     message::{Continuation, SyncRequest},
     time::{self, DateTime},
 };
 
 /// How much later than planned a slice may be taken up before its run counts as dead.
 const GRACE: Duration = Duration::from_secs(300);
+
+/// A tick does not wait for a slice that is due later than this: it begins a run of its own, for the lanes that
+/// have nothing to wait for, and the other one's continuation ends at once.
+const LONG: Duration = Duration::from_secs(30);
 
 /// What a message is allowed to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,19 +29,31 @@ pub(crate) enum Step {
     Resend(Run),
     /// Nothing.
     Drop(&'static str),
+    /// Fail, again and again, until it is in the dead-letter queue.
+    Fail(String),
 }
 
-/// Judges a message by the checkpoint's run.
-pub(crate) fn step(run: Option<&Run>, request: &SyncRequest, now: DateTime) -> Step {
-    match (&request.run, run) {
-        (None, Some(run)) if run.expected_by >= now => {
-            if run.sent {
+/// Judges a message by the account's checkpoint.
+pub(crate) fn step(checkpoint: &Checkpoint, request: &SyncRequest, now: DateTime) -> Step {
+    let is_ready = checkpoint.lanes.all().iter().any(|lane| lane.is_ready(now));
+    let begin = || if is_ready { Step::Work(begin(now)) } else { Step::Drop("the account waits") };
+    let due = match (&request.run, &checkpoint.stuck) {
+        (Some(due), Some(stuck)) if *due == stuck.due => {
+            return if stuck.until > now { Step::Fail(stuck.reason.clone()) } else { begin() };
+        }
+        (due, _) => due,
+    };
+    match (due, &checkpoint.run) {
+        (None, Some(run)) if now <= time::after(run.due_at, GRACE) => {
+            if run.due_at > time::after(now, LONG) && is_ready {
+                begin()
+            } else if run.sent {
                 Step::Drop("a run is live")
             } else {
                 Step::Resend(run.clone())
             }
         }
-        (None, _) => Step::Work(begin(now)),
+        (None, _) => begin(),
         (Some(_), None) => Step::Drop("the run is over"),
         (Some(due), Some(run)) if due.run != run.id => Step::Drop("another run has taken over"),
         (Some(due), Some(run)) if due.slice == run.slice => Step::Work(run.clone()),
@@ -48,12 +64,13 @@ pub(crate) fn step(run: Option<&Run>, request: &SyncRequest, now: DateTime) -> S
 
 fn begin(now: DateTime) -> Run {
     let id = mongodb::bson::oid::ObjectId::new().to_hex();
-    Run { id, slice: 0, sent: true, started_at: now, expected_by: now }
+    Run { id, slice: 0, sent: true, started_at: now, due_at: now, idle: 0 }
 }
 
 /// The run as it stands when its current slice is done and the next one waits for `delay`.
-pub(crate) fn next(run: &Run, now: DateTime, delay: Duration) -> Run {
-    Run { slice: run.slice + 1, sent: false, expected_by: time::after(now, delay + GRACE), ..run.clone() }
+pub(crate) fn next(run: &Run, now: DateTime, delay: Duration, progressed: bool) -> Run {
+    let idle = if progressed { 0 } else { run.idle + 1 };
+    Run { slice: run.slice + 1, sent: false, due_at: time::after(now, delay), idle, ..run.clone() }
 }
 
 /// The message for the slice that is due.
@@ -64,11 +81,13 @@ pub(crate) fn message(request: &SyncRequest, run: &Run, attempt: u32) -> SyncReq
 
 #[cfg(test)]
 mod tests {
+    use common::checkpoint::{LaneProblem, ProblemKind, Stuck};
     use serde_json::json;
 
     use super::*;
 
     const NOW: DateTime = DateTime::from_millis(1_000_000_000);
+    const HOUR: Duration = Duration::from_secs(3600);
 
     fn request(run: Option<(&str, i64)>) -> SyncRequest {
         SyncRequest {
@@ -79,45 +98,83 @@ mod tests {
         }
     }
 
-    fn run(slice: i64, sent: bool, late: bool) -> Run {
-        let expected_by = if late { time::before(NOW, GRACE) } else { NOW };
-        Run { id: "r".to_owned(), slice, sent, started_at: NOW, expected_by }
+    fn run(slice: i64, sent: bool, due_at: DateTime) -> Checkpoint {
+        let run = Run { id: "r".to_owned(), slice, sent, started_at: NOW, due_at, idle: 0 };
+        Checkpoint { run: Some(run), ..Checkpoint::default() }
+    }
+
+    fn waits(mut checkpoint: Checkpoint, companies: bool, contacts: bool) -> Checkpoint {
+        let problem = LaneProblem {
+            kind: ProblemKind::Passing,
+            reason: String::new(),
+            at: NOW,
+            attempts: 1,
+            retry_at: time::after(NOW, HOUR),
+        };
+        checkpoint.lanes.companies.last_error = companies.then(|| problem.clone());
+        checkpoint.lanes.contacts.last_error = contacts.then_some(problem);
+        checkpoint
+    }
+
+    fn begins(checkpoint: &Checkpoint) -> bool {
+        matches!(step(checkpoint, &request(None), NOW), Step::Work(run) if run.slice == 0 && run.id != "r")
     }
 
     #[test]
     fn a_tick_begins_a_run_only_where_none_is_live() {
-        let begins =
-            |found: Option<Run>| matches!(step(found.as_ref(), &request(None), NOW), Step::Work(run) if run.slice == 0);
-        assert!(begins(None));
-        assert!(begins(Some(run(3, true, true))));
-        assert!(!begins(Some(run(3, true, false))));
+        assert!(begins(&Checkpoint::default()));
+        assert!(begins(&run(3, true, time::before(NOW, HOUR))));
+        assert!(!begins(&run(3, true, NOW)));
+        assert!(!begins(&run(3, true, time::before(NOW, GRACE))));
+    }
+
+    #[test]
+    fn a_tick_takes_over_from_a_run_that_waits_for_long_if_a_lane_is_ready() {
+        let waiting = run(3, true, time::after(NOW, HOUR));
+        assert!(begins(&waits(waiting.clone(), true, false)));
+        assert!(!begins(&waits(waiting, true, true)));
+        assert!(!begins(&waits(Checkpoint::default(), true, true)));
+        assert!(!begins(&run(3, true, time::after(NOW, Duration::from_secs(20)))));
     }
 
     #[test]
     fn a_continuation_works_once() {
-        let live = run(3, true, false);
-        let on = |due| step(Some(&live), &request(Some(due)), NOW);
-        assert_eq!(on(("r", 3)), Step::Work(live.clone()));
+        let live = run(3, true, NOW);
+        let on = |due| step(&live, &request(Some(due)), NOW);
+        assert_eq!(on(("r", 3)), Step::Work(live.run.clone().unwrap()));
         for due in [("r", 2), ("r", 1), ("r", 4), ("other", 3)] {
             assert!(matches!(on(due), Step::Drop(_)), "{due:?}");
         }
-        assert!(matches!(step(None, &request(Some(("r", 3))), NOW), Step::Drop(_)));
+        assert!(matches!(step(&Checkpoint::default(), &request(Some(("r", 3))), NOW), Step::Drop(_)));
     }
 
     #[test]
     fn a_message_that_may_be_lost_is_sent_again() {
-        let unsent = run(3, false, false);
-        assert_eq!(step(Some(&unsent), &request(Some(("r", 2))), NOW), Step::Resend(unsent.clone()));
-        assert_eq!(step(Some(&unsent), &request(None), NOW), Step::Resend(unsent.clone()));
-        assert_eq!(step(Some(&unsent), &request(Some(("r", 3))), NOW), Step::Work(unsent.clone()));
-        assert!(matches!(step(Some(&unsent), &request(Some(("r", 1))), NOW), Step::Drop(_)));
+        let unsent = run(3, false, NOW);
+        let found = unsent.run.clone().unwrap();
+        assert_eq!(step(&unsent, &request(Some(("r", 2))), NOW), Step::Resend(found.clone()));
+        assert_eq!(step(&unsent, &request(None), NOW), Step::Resend(found.clone()));
+        assert_eq!(step(&unsent, &request(Some(("r", 3))), NOW), Step::Work(found));
+        assert!(matches!(step(&unsent, &request(Some(("r", 1))), NOW), Step::Drop(_)));
     }
 
     #[test]
-    fn a_run_that_waits_is_not_dead() {
-        let delay = Duration::from_secs(900);
-        let next = next(&run(0, true, false), NOW, delay);
-        assert!(matches!(step(Some(&next), &request(None), time::after(NOW, delay)), Step::Resend(_)));
-        assert!(matches!(step(Some(&next), &request(None), time::after(NOW, delay + GRACE + GRACE)), Step::Work(_)));
+    fn a_message_that_is_stuck_fails_until_the_lane_is_tried_again() {
+        let due = Continuation { run: "r".to_owned(), slice: 3 };
+        let stuck = Stuck { due, until: time::after(NOW, HOUR), reason: "why".to_owned() };
+        let checkpoint = Checkpoint { stuck: Some(stuck), ..Checkpoint::default() };
+        assert_eq!(step(&checkpoint, &request(Some(("r", 3))), NOW), Step::Fail("why".to_owned()));
+        assert!(matches!(step(&checkpoint, &request(Some(("r", 2))), NOW), Step::Drop(_)));
+        assert!(begins(&checkpoint), "a tick begins anew, for the other lane");
+        let later = time::after(NOW, HOUR);
+        assert!(matches!(step(&checkpoint, &request(Some(("r", 3))), later), Step::Work(run) if run.slice == 0));
+    }
+
+    #[test]
+    fn slices_without_progress_are_counted() {
+        let first = run(0, true, NOW).run.unwrap();
+        let second = next(&next(&first, NOW, HOUR, false), NOW, HOUR, false);
+        assert_eq!((second.slice, second.idle, second.due_at), (2, 2, time::after(NOW, HOUR)));
+        assert_eq!(next(&second, NOW, HOUR, true).idle, 0);
     }
 }

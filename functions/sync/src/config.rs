@@ -14,6 +14,9 @@ const SEARCH_RPS: NonZeroU32 = NonZeroU32::new(5).expect("it is not zero");
 /// HubSpot's limit for an OAuth app's other requests, in ten seconds and account.
 const PER_10S: NonZeroU32 = NonZeroU32::new(110).expect("it is not zero");
 
+/// Often enough for people who look at their screen, and few enough of the requests that HubSpot allows.
+const FRESH_EVERY: Duration = Duration::from_secs(30);
+
 /// What the sync function is told by its environment.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -31,6 +34,8 @@ pub struct Config {
     pub overlap: Duration,
     /// `SYNC_SETTLE_SECONDS` (3600): after how long HubSpot's search index has surely caught up.
     pub settle: Duration,
+    /// How often an account is looked at for changes while its history is still being read.
+    pub fresh_every: Duration,
     /// `SYNC_BUDGET_MS` (5000): how long an invocation may take.
     pub budget: Duration,
     /// `HUBSPOT_SEARCH_RPS` (5), `HUBSPOT_PER_10S` (110).
@@ -59,6 +64,7 @@ impl Config {
             actions_queue_url: config::required("ACTIONS_QUEUE_URL")?,
             overlap: config::seconds("SYNC_OVERLAP_SECONDS", 300)?,
             settle: config::seconds("SYNC_SETTLE_SECONDS", 3600)?,
+            fresh_every: FRESH_EVERY,
             budget: Duration::from_millis(config::or("SYNC_BUDGET_MS", 5000)?),
             limits: Limits {
                 search_rps: config::or("HUBSPOT_SEARCH_RPS", SEARCH_RPS)?,

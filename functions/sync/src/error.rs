@@ -32,6 +32,9 @@ pub(crate) enum SliceError {
     /// The message continues a run whose slice is being worked on.
     #[error("another slice of the account is under way")]
     Busy,
+    /// A lane was given up; the message is left to the dead-letter queue.
+    #[error("the account does not get on: {0}")]
+    Stuck(String),
     /// What must be done at the end of a slice took too long.
     #[error("the slice could not be ended in time")]
     OutOfTime,

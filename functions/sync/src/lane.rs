@@ -1,13 +1,23 @@
 //! Pulling one lane of an account: pass by pass, window by window, page by page, for as long as time allows.
-//! The next page is asked for while this one is handed on.
+//! The next page is asked for while this one is handed on, and the windows of a pass are read side by side
+//! where one request at a time cannot use HubSpot's limit.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    time::Duration,
+};
 
 use common::{
-    checkpoint::{Lane, PassKind},
+    checkpoint::{Lane, PassKind, Window},
     hubspot::{Filter, Page, Search},
     object::ObjectType,
     time::DateTime,
 };
-use tokio::time::Instant;
+use futures::{StreamExt, stream::FuturesUnordered};
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    time::Instant,
+};
 
 use crate::{
     batch::{self, BATCH},
@@ -15,6 +25,9 @@ use crate::{
     plan::{self, Counting},
     slice::Slice,
 };
+
+/// A page that took less than this leaves room for a larger one.
+const QUICK: Duration = Duration::from_secs(1);
 
 /// How a lane's slice ended, where nothing failed.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,150 +40,238 @@ pub(crate) enum LaneEnd {
     Mismatch,
 }
 
-/// Whether a window can be read on within this slice.
+/// How the reading of a window ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Go {
+    /// It was closed or divided: there may be others to read.
     On,
+    /// There is no time to read on.
     OutOfTime,
+    /// It does not add up, whatever is tried.
+    Blocked,
 }
 
-/// Pulls a lane, within the run that was begun at `run_started`.
-pub(crate) async fn pull(
-    slice: &Slice<'_>,
-    object: ObjectType,
-    lane: &mut Lane,
-    run_started: DateTime,
-) -> Result<LaneEnd, SliceError> {
-    let mut blocked = Vec::new();
-    while slice.budget.has_time() {
-        let Some(kind) = plan::due(lane, slice.settings(), DateTime::now(), run_started, &blocked) else {
-            return Ok(match plan::is_caught_up(lane) {
-                true => LaneEnd::CaughtUp(lane.fresh.mark),
-                false => LaneEnd::Mismatch,
-            });
-        };
-        let mut pull = Pull { slice, object, lane, kind, blocked: &mut blocked };
-        if let Go::OutOfTime = pull.read_window().await? {
-            break;
-        }
-    }
-    Ok(LaneEnd::OutOfTime)
-}
-
-/// The reading of one pass's first window.
-struct Pull<'a> {
+/// The pulling of one lane within a slice.
+pub(crate) struct Pull<'a> {
     slice: &'a Slice<'a>,
     object: ObjectType,
-    lane: &'a mut Lane,
-    kind: PassKind,
-    blocked: &'a mut Vec<PassKind>,
+    /// Held while rows are handed on, so that no two readers announce the same record.
+    state: Mutex<State>,
+    /// How many rows are asked for at once.
+    page_size: AtomicU32,
+    progressed: AtomicBool,
 }
 
-impl Pull<'_> {
-    async fn read_window(&mut self) -> Result<Go, SliceError> {
-        let window = self.window();
-        let from = window.from;
-        let mut page = fetch(self.slice, self.object, from, window.to, window.last_id.clone()).await?;
+struct State {
+    lane: Lane,
+    /// Grows with every batch that was handed on.
+    handed_on: u64,
+}
+
+impl<'a> Pull<'a> {
+    pub(crate) fn new(slice: &'a Slice<'a>, object: ObjectType, lane: Lane) -> Self {
+        Self {
+            slice,
+            object,
+            page_size: AtomicU32::new(lane.page_size.unwrap_or(Search::MAX_PAGE).min(Search::MAX_PAGE)),
+            progressed: AtomicBool::new(false),
+            state: Mutex::new(State { lane, handed_on: 0 }),
+        }
+    }
+
+    /// How many rows are asked for at once.
+    pub(crate) fn page_size(&self) -> u32 {
+        self.page_size.load(Ordering::Relaxed)
+    }
+
+    /// Whether the lane got on: its position was checkpointed, other than to read something again.
+    pub(crate) fn progressed(&self) -> bool {
+        self.progressed.load(Ordering::Relaxed)
+    }
+
+    /// Pulls within the run that was begun at `run_started`.
+    pub(crate) async fn run(&self, run_started: DateTime) -> Result<LaneEnd, SliceError> {
+        let mut blocked = Vec::new();
+        while self.slice.budget.has_time() {
+            let settings = self.slice.settings();
+            let due = plan::due(&mut self.state().await.lane, settings, DateTime::now(), run_started, &blocked);
+            let Some(kind) = due else {
+                let lane = &self.state().await.lane;
+                return Ok(match plan::is_caught_up(lane) {
+                    true => LaneEnd::CaughtUp(lane.fresh.mark),
+                    false => LaneEnd::Mismatch,
+                });
+            };
+            match self.read_pass(kind).await? {
+                Go::On => {}
+                Go::OutOfTime => break,
+                Go::Blocked => blocked.push(kind),
+            }
+        }
+        Ok(LaneEnd::OutOfTime)
+    }
+
+    /// Reads the windows of a pass, several side by side.
+    async fn read_pass(&self, kind: PassKind) -> Result<Go, SliceError> {
+        let mut go = Go::On;
+        let mut taken: Vec<DateTime> = Vec::new();
+        let mut readers = FuturesUnordered::new();
         loop {
-            let accepted = plan::accept(&mut self.lane.pass_mut(self.kind).windows[0], &page);
+            if go != Go::OutOfTime {
+                for window in &self.state().await.lane.pass(kind).windows {
+                    if readers.len() < plan::READERS && !taken.contains(&window.from) {
+                        taken.push(window.from);
+                        readers.push(self.read_window(kind, window.clone()));
+                    }
+                }
+            }
+            let Some(ended) = readers.next().await else { return Ok(go) };
+            match ended? {
+                (from, Go::On) => taken.retain(|other| *other != from),
+                (_, Go::Blocked) if go == Go::On => go = Go::Blocked,
+                (_, Go::Blocked) => {}
+                (_, Go::OutOfTime) => go = Go::OutOfTime,
+            }
+        }
+    }
+
+    /// Reads one window from where it stands, and tells which it was.
+    async fn read_window(&self, kind: PassKind, mut window: Window) -> Result<(DateTime, Go), SliceError> {
+        let from = window.from;
+        let Some(mut page) = self.fetch(&window, None).await? else { return Ok((from, Go::OutOfTime)) };
+        loop {
+            let accepted = plan::accept(&mut window, &page);
             // The first answer of all tells HubSpot's time, from which the other passes are set up.
-            plan::meet(self.lane, page.date, self.slice.settings());
+            plan::meet(&mut self.state().await.lane, page.date, self.slice.settings());
             let Ok(counting) = accepted else {
-                return self.repair("its ids are in no order").await;
+                return Ok((from, self.repair(kind, &window, "its ids are in no order").await?));
             };
             if !page.has_more {
-                self.hand_on(page, counting, true).await?;
-                return self.close().await;
+                self.hand_on(kind, &mut window, page, counting, true).await?;
+                return Ok((from, self.close(kind, &window).await?));
             }
-            let to = self.window().to;
-            let last_id = page.rows.last().map(|row| row.id.clone());
-            if !self.slice.budget.has_time() {
-                self.hand_on(page, counting, false).await?;
-                return Ok(Go::OutOfTime);
+            if let Some(middle) = self.divide_at(kind, &window, &page).await {
+                self.hand_on(kind, &mut window, page, counting, false).await?;
+                plan::divide(self.state().await.lane.pass_mut(kind), from, middle);
+                return Ok((from, Go::On));
             }
-            let next = fetch(self.slice, self.object, from, to, last_id);
-            let (handed_on, next) = tokio::join!(self.hand_on(page, counting, false), next);
+            let (asked, last_id) = (window.clone(), page.rows.last().map(|row| row.id.clone()));
+            let next = self.fetch(&asked, last_id.as_deref());
+            let (handed_on, next) = tokio::join!(self.hand_on(kind, &mut window, page, counting, false), next);
             handed_on?;
-            page = next?;
+            let Some(next) = next? else { return Ok((from, Go::OutOfTime)) };
+            page = next;
         }
+    }
+
+    /// Asks for the window's rows behind `last_id`, or behind the last row that was read; nothing where there is
+    /// no time for a page any more.
+    async fn fetch(&self, window: &Window, last_id: Option<&str>) -> Result<Option<Page>, SliceError> {
+        let after_id = last_id.or(window.last_id.as_deref()).or(window.start_id.as_deref());
+        let filter = Filter { from: window.from, to: window.to, after_id };
+        let properties = self.slice.properties(self.object);
+        let limit = self.page_size();
+        let search = Search { object: self.object, filter, properties, limit };
+        let page = self.slice.session.search(&search, Some(self.slice.budget.latest_start())).await?;
+        if let Some(page) = &page {
+            self.slice.budget.page_took(page.took);
+            if page.took < QUICK {
+                self.page_size.fetch_max((limit * 2).min(Search::MAX_PAGE), Ordering::Relaxed);
+            }
+        }
+        Ok(page)
+    }
+
+    async fn divide_at(&self, kind: PassKind, window: &Window, page: &Page) -> Option<DateTime> {
+        let readers = self.slice.budget.readers(self.slice.search_rps());
+        plan::divide_at(self.state().await.lane.pass(kind), window, page, readers)
     }
 
     /// Hands on the rows of a page, batch by batch, each with its checkpoint; the last batch of a window is
     /// checkpointed when the window is closed.
-    async fn hand_on(&mut self, page: Page, counting: Counting, last: bool) -> Result<(), SliceError> {
+    async fn hand_on(
+        &self,
+        kind: PassKind,
+        window: &mut Window,
+        page: Page,
+        counting: Counting,
+        last: bool,
+    ) -> Result<(), SliceError> {
         let began = Instant::now();
+        let handed_on = self.state().await.handed_on;
         let mut rows = page.rows;
         let mut known = batch::look_up(self.slice, self.object, &rows).await?;
+        let mut state = self.state().await;
+        if state.handed_on != handed_on {
+            // Another reader may have met a record of ours that was modified in between.
+            known.look_again(self.slice, self.object, &rows).await?;
+        }
         while !rows.is_empty() {
             let rest = rows.split_off(rows.len().min(BATCH));
             let read = rows.iter().filter(|row| counting.counts(row)).count();
             let last_id = rows.last().map(|row| row.id.clone());
-            batch::hand_on(self.slice, self.object, self.lane.taken_over_from, rows, &mut known).await?;
-            let window = &mut self.lane.pass_mut(self.kind).windows[0];
+            batch::hand_on(self.slice, self.object, state.lane.taken_over_from, rows, &mut known).await?;
+            state.handed_on += 1;
             window.read += i64::try_from(read).unwrap_or_default();
             window.last_id = last_id;
             rows = rest;
+            let place = state.lane.pass_mut(kind).windows.iter_mut().find(|place| place.from == window.from);
+            if let Some(place) = place {
+                place.clone_from(window);
+            }
             if !(last && rows.is_empty()) {
-                self.save().await?;
+                self.advance(&mut state).await?;
             }
         }
-        self.slice.budget.step_took(began);
+        self.slice.budget.handing_on_took(began.elapsed());
         Ok(())
     }
 
     /// Ends a window that HubSpot says has no more rows, if all of its rows were read.
-    async fn close(&mut self) -> Result<Go, SliceError> {
-        let window = self.window();
+    async fn close(&self, kind: PassKind, window: &Window) -> Result<Go, SliceError> {
         if !plan::adds_up(window) {
-            let properties = [];
-            let filter = Filter { from: window.from, to: window.to, after_id: None };
-            let count = Search { object: self.object, filter, properties: &properties, limit: 1 };
-            let holds_now = self.slice.session.search(&count).await?.total;
-            if !plan::is_complete(self.window(), holds_now) {
-                return self.repair("rows are missing").await;
+            let filter = Filter { from: window.from, to: window.to, after_id: window.start_id.as_deref() };
+            let count = Search { object: self.object, filter, properties: &[], limit: 1 };
+            let Some(page) = self.slice.session.search(&count, None).await? else { return Ok(Go::OutOfTime) };
+            if !plan::is_complete(window, page.total) {
+                return self.repair(kind, window, "rows are missing").await;
             }
         }
-        plan::complete(self.lane.pass_mut(self.kind), DateTime::now());
-        self.save().await?;
+        let mut state = self.state().await;
+        plan::complete(state.lane.pass_mut(kind), window.from, DateTime::now());
+        self.advance(&mut state).await?;
         Ok(Go::On)
     }
 
-    async fn repair(&mut self, reason: &str) -> Result<Go, SliceError> {
-        let window = self.window();
+    async fn repair(&self, kind: PassKind, window: &Window, reason: &str) -> Result<Go, SliceError> {
         tracing::warn!(
-            object = self.object.as_str(), pass = self.kind.as_str(), reason,
+            object = self.object.as_str(), pass = kind.as_str(), reason,
             window.from = %window.from, window.read, window.expected, "a window does not add up and is read again"
         );
         self.slice.tally.mismatch();
-        if !plan::repair(self.lane.pass_mut(self.kind)) {
-            self.blocked.push(self.kind);
-        }
-        self.save().await?;
-        Ok(Go::On)
+        let mut state = self.state().await;
+        let halved = plan::repair(state.lane.pass_mut(kind), window.from);
+        self.save(&mut state).await?;
+        Ok(if halved { Go::On } else { Go::Blocked })
     }
 
-    fn window(&self) -> &common::checkpoint::Window {
-        &self.lane.pass(self.kind).windows[0]
+    /// Checkpoints that the lane got on.
+    async fn advance(&self, state: &mut State) -> Result<(), SliceError> {
+        state.lane.last_error = None;
+        self.save(state).await?;
+        self.progressed.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
-    async fn save(&mut self) -> Result<(), SliceError> {
-        self.lane.last_error = None;
-        self.slice.store().save_lane(self.slice.leased, self.object, self.lane).await?;
+    async fn save(&self, state: &mut State) -> Result<(), SliceError> {
+        let page_size = self.page_size();
+        state.lane.page_size = (page_size < Search::MAX_PAGE).then_some(page_size);
+        self.slice.store().save_lane(self.slice.leased, self.object, &state.lane).await?;
         self.slice.tally.checkpoint();
         Ok(())
     }
-}
 
-async fn fetch(
-    slice: &Slice<'_>,
-    object: ObjectType,
-    from: DateTime,
-    to: Option<DateTime>,
-    last_id: Option<String>,
-) -> Result<Page, SliceError> {
-    let began = Instant::now();
-    let filter = Filter { from, to, after_id: last_id.as_deref() };
-    let properties = slice.properties(object);
-    let page = slice.session.search(&Search { object, filter, properties, limit: Search::MAX_PAGE }).await?;
-    slice.budget.step_took(began);
-    Ok(page)
+    async fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().await
+    }
 }

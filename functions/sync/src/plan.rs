@@ -8,8 +8,11 @@ use common::{
     time::{self, DateTime},
 };
 
-/// How often a fresh pass is made within a run that goes on for long.
-const FRESH_EVERY: Duration = Duration::from_secs(30);
+/// How many windows of a pass are read side by side at most.
+pub(crate) const READERS: usize = 4;
+
+/// A window is not divided where fewer rows than this are left of it.
+const WORTH_DIVIDING: i64 = 800;
 
 /// How often a window is halved before it is read again whole, after a pause. Halving finds what does not add
 /// up; where nothing ever does, it would otherwise go on down to every single millisecond.
@@ -28,6 +31,8 @@ pub(crate) struct Settings {
     pub(crate) overlap: Duration,
     /// See `SYNC_SETTLE_SECONDS`.
     pub(crate) settle: Duration,
+    /// How often a fresh pass is made within a run that goes on for long.
+    pub(crate) fresh_every: Duration,
 }
 
 /// The pass that is due in a lane, with its window opened; nothing where the lane is caught up. Every run, begun
@@ -39,7 +44,7 @@ pub(crate) fn due(
     run_started: DateTime,
     blocked: &[PassKind],
 ) -> Option<PassKind> {
-    if lane.fresh.windows.is_empty() && is_stale(lane, now, run_started) {
+    if lane.fresh.windows.is_empty() && is_stale(lane, settings, now, run_started) {
         let from = time::before(lane.fresh.mark.unwrap_or(now), settings.overlap.max(2 * DATE_RESOLUTION));
         lane.fresh.windows = vec![Window::new(from, None)];
         lane.checked_at = Some(now);
@@ -58,9 +63,9 @@ pub(crate) fn due(
         .find(|kind| !lane.pass(*kind).windows.is_empty() && !blocked.contains(kind))
 }
 
-fn is_stale(lane: &Lane, now: DateTime, run_started: DateTime) -> bool {
+fn is_stale(lane: &Lane, settings: Settings, now: DateTime, run_started: DateTime) -> bool {
     // A clock that was set back must not stop the fresh pass.
-    lane.checked_at.is_none_or(|at| at < run_started || at > now || time::since(at, now) >= FRESH_EVERY)
+    lane.checked_at.is_none_or(|at| at < run_started || at > now || time::since(at, now) >= settings.fresh_every)
 }
 
 /// Whether the lane still has something to read.
@@ -118,7 +123,8 @@ pub(crate) fn accept(window: &mut Window, page: &Page) -> Result<Counting, Disor
             if page.has_more { Counting::Before(to) } else { Counting::All }
         }
     };
-    let ids = window.last_id.iter().chain(page.rows.iter().map(|row| &row.id));
+    let before = window.last_id.as_ref().or(window.start_id.as_ref());
+    let ids = before.into_iter().chain(page.rows.iter().map(|row| &row.id));
     window.order = narrow(window.order, ids.map(String::as_str))?;
     if counting == Counting::All {
         window.expected.get_or_insert(window.read + page.total);
@@ -164,29 +170,64 @@ pub(crate) fn is_complete(window: &Window, holds_now: i64) -> bool {
     window.read >= holds_now
 }
 
-/// The pass's first window has been read whole. The mark moves once all of them have.
-pub(crate) fn complete(pass: &mut Pass, now: DateTime) {
-    let window = pass.windows.remove(0);
+/// Where a window had better be divided, so that its rest can be read side by side: the median modification time
+/// of the page that is about to be handed on. Nothing where `readers` have enough to do, or not enough rows, or where all of
+/// the rows are of one moment.
+pub(crate) fn divide_at(pass: &Pass, window: &Window, page: &Page, readers: usize) -> Option<DateTime> {
+    // What comes before is not looked at again, so it has to be accounted for.
+    let adds_up = window.expected == Some(window.read + page.total);
+    if !adds_up || pass.windows.len() >= readers || page.total < WORTH_DIVIDING {
+        return None;
+    }
+    let to = window.to?;
+    let mut times: Vec<DateTime> =
+        page.rows.iter().filter_map(|row| Some(row.record.as_ref().ok()?.modified_at)).collect();
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().filter(|middle| window.from < *middle && *middle < to)
+}
+
+/// Divides what is left of the window that begins at `from` into two windows.
+pub(crate) fn divide(pass: &mut Pass, from: DateTime, middle: DateTime) {
+    let Some(index) = index(pass, from) else { return };
+    let window = pass.windows.remove(index);
+    let rest = |from, to| Window {
+        start_id: window.last_id.clone().or_else(|| window.start_id.clone()),
+        order: window.order,
+        repairs: window.repairs,
+        ..Window::new(from, to)
+    };
+    pass.windows.splice(index..index, [rest(from, Some(middle)), rest(middle, window.to)]);
+}
+
+/// The window that begins at `from` has been read whole. The mark moves once all of them have.
+pub(crate) fn complete(pass: &mut Pass, from: DateTime, now: DateTime) {
+    let Some(index) = index(pass, from) else { return };
+    let window = pass.windows.remove(index);
+    pass.reached = pass.reached.max(window.to);
     if pass.windows.is_empty() {
-        pass.mark = window.to;
+        pass.mark = pass.reached.take();
         pass.completed_at = Some(now);
     }
 }
 
-/// The pass's first window did not add up: it is read again, in two halves. `false` where that is no use any
-/// more; then it is read again as it is, after a pause.
-pub(crate) fn repair(pass: &mut Pass) -> bool {
-    let window = pass.windows.remove(0);
-    let (from, to) = (window.from, window.to.unwrap_or(window.from));
-    let again = |from, to| Window { repairs: window.repairs + 1, ..Window::new(from, Some(to)) };
-    let half = time::since(from, to) / 2;
+/// The window that begins at `from` did not add up: it is read again, in two halves. `false` where that is no use
+/// any more; then it is read again as it is, after a pause.
+pub(crate) fn repair(pass: &mut Pass, from: DateTime) -> bool {
+    let Some(index) = index(pass, from) else { return false };
+    let window = pass.windows.remove(index);
+    let again = |from, to, repairs| Window { start_id: window.start_id.clone(), repairs, ..Window::new(from, to) };
+    let half = time::since(from, window.to.unwrap_or(from)) / 2;
     if half.as_millis() == 0 || window.repairs >= MAX_REPAIRS {
-        pass.windows.insert(0, Window { repairs: window.repairs, ..Window::new(from, window.to) });
+        pass.windows.insert(index, again(from, window.to, window.repairs));
         return false;
     }
-    let middle = time::after(from, half);
-    pass.windows.splice(0..0, [again(from, middle), again(middle, to)]);
+    let (middle, repairs) = (time::after(from, half), window.repairs + 1);
+    pass.windows.splice(index..index, [again(from, Some(middle), repairs), again(middle, window.to, repairs)]);
     true
+}
+
+fn index(pass: &Pass, from: DateTime) -> Option<usize> {
+    pass.windows.iter().position(|window| window.from == from)
 }
 
 #[cfg(test)]

@@ -4,24 +4,25 @@ use std::time::Duration;
 
 use common::{
     account::{Account, AccountKey},
-    checkpoint::{LaneProblem, Run},
-    hubspot::{HubSpotError, Session},
-    message::{SyncMessage, SyncRequest},
+    checkpoint::{Lane, Lanes, ProblemKind, RememberedLimits, Run, Stuck},
+    hubspot::Session,
+    message::{Continuation, SyncMessage, SyncRequest},
     object::ObjectType,
-    queue::Queue,
+    queue::{MAX_DELAY, Queue},
     store::{Leased, Next, Store, StoreError},
-    time::DateTime,
+    time::{self, DateTime},
 };
-use secrecy::SecretString;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    Sync, backoff,
+    Sync,
     budget::Budget,
     chain::{self, Step},
     error::SliceError,
-    lane::{self, LaneEnd},
+    lane::{LaneEnd, Pull},
+    outcome::{LaneOutcome, Outcome, Wait},
     plan::Settings,
+    problem::{Failure, smaller_page},
     tally::Tally,
     token,
 };
@@ -29,6 +30,9 @@ use crate::{
 /// How long a lease holds: longer than any invocation, and short enough that a killed slice's message finds
 /// it gone when it is delivered again.
 const LEASE: Duration = Duration::from_secs(20);
+
+/// A run says so when it has got nowhere for this many slices.
+const IDLE: i32 = 5;
 
 /// What the lanes of a slice share.
 pub(crate) struct Slice<'a> {
@@ -57,21 +61,36 @@ impl Slice<'_> {
         self.sync.config.properties(object)
     }
 
+    /// How many searches a second HubSpot allows.
+    pub(crate) fn search_rps(&self) -> f64 {
+        f64::from(self.sync.config.limits.search_rps.get())
+    }
+
     pub(crate) fn settings(&self) -> Settings {
-        Settings { overlap: self.sync.config.overlap, settle: self.sync.config.settle }
+        let config = &self.sync.config;
+        Settings { overlap: config.overlap, settle: config.settle, fresh_every: config.fresh_every }
     }
 }
 
-/// How the lanes' work ended.
-enum Outcome {
-    /// The account is caught up.
-    CaughtUp,
-    /// There is more to do, after what HubSpot asked to wait.
-    More(Duration),
-    /// There is more to do, but nothing is gained by doing it at once.
-    Failed(Duration),
+/// A slice under way: the message, the lease, and the run it is for.
+struct Work<'a> {
+    sync: &'a Sync,
+    request: &'a SyncRequest,
+    leased: Leased,
+    run: Run,
+    budget: &'a Budget,
+    tally: Tally,
+}
+
+/// What is needed to read an account.
+enum Access {
+    Granted(Box<Account>, Session),
     /// The account cannot be read until somebody does something about it.
     Stopped(String),
+    /// The account cannot be read now.
+    Failed(Failure),
+    /// It was connected anew while its tokens were refreshed.
+    Reconnected,
 }
 
 /// Does what a message asks for.
@@ -88,196 +107,217 @@ async fn within_budget(sync: &Sync, request: &SyncRequest, budget: &Budget) -> R
         // A tick has nothing to add to the slice under way; a continuation must not get lost.
         return if request.run.is_none() { Ok(()) } else { Err(SliceError::Busy) };
     };
-    match chain::step(leased.checkpoint.run.as_ref(), request, DateTime::now()) {
-        Step::Work(run) => work(sync, request, leased, run, budget).await,
+    let now = DateTime::now();
+    match chain::step(&leased.checkpoint, request, now) {
+        Step::Work(run) => {
+            let work = Work { sync, request, leased, run, budget, tally: Tally::default() };
+            work.within_lease().await
+        }
         Step::Resend(run) => {
-            sync.store.release(&leased, Next::Unchanged).await?;
-            send(sync, request, &run, request.attempt, Duration::ZERO).await
+            sync.store.release(&leased, Next::Unchanged, None).await?;
+            send(sync, request, &run, request.attempt, time::since(now, run.due_at)).await
         }
         Step::Drop(reason) => {
             tracing::info!(account.domain_id = %request.account.domain_id, account.hub_id = %request.account.hub_id,
                 reason, "a message has nothing to do");
-            Ok(sync.store.release(&leased, Next::Unchanged).await?)
+            Ok(sync.store.release(&leased, Next::Unchanged, None).await?)
+        }
+        Step::Fail(reason) => {
+            sync.store.release(&leased, Next::Unchanged, None).await?;
+            Err(SliceError::Stuck(reason))
         }
     }
 }
 
-async fn work(sync: &Sync, request: &SyncRequest, leased: Leased, run: Run, budget: &Budget) -> Result<(), SliceError> {
-    let began = Instant::now();
-    let tally = Tally::default();
-    let work = Box::pin(pull(sync, request, &leased, &run, budget, &tally));
-    let outcome = match timeout_at(budget.work_ends(), work).await {
-        Ok(Ok(outcome)) => outcome,
-        // Whoever holds the lease now goes on with the account.
-        Ok(Err(SliceError::Store(StoreError::LeaseLost))) => {
-            tracing::warn!(account.domain_id = %request.account.domain_id, account.hub_id = %request.account.hub_id,
-                "the lease was lost to another slice");
-            return Ok(());
-        }
-        Ok(Err(error)) => {
-            // The message is delivered again; it should not have to wait for the lease to run out.
-            sync.store.release(&leased, Next::Unchanged).await.ok();
-            return Err(error);
-        }
-        Err(_) => Outcome::More(Duration::ZERO),
-    };
-    let result = end(sync, request, &leased, &run, outcome, &tally).await?;
-    tally.log(request, &run, began.elapsed(), &result);
-    Ok(())
-}
-
-/// Reads the account, gets a token, and pulls both lanes side by side.
-async fn pull(
-    sync: &Sync,
-    request: &SyncRequest,
-    leased: &Leased,
-    run: &Run,
-    budget: &Budget,
-    tally: &Tally,
-) -> Result<Outcome, SliceError> {
-    let account = match sync.store.account(&request.account).await? {
-        Some(Ok(account)) => account,
-        Some(Err(unusable)) => return Ok(Outcome::Stopped(unusable.to_string())),
-        None => return Ok(Outcome::Stopped("there is no such live account".to_owned())),
-    };
-    let token = match token::access_token(&sync.store, &sync.hubspot, sync.config.app.as_ref(), &account).await {
-        Ok(token) => token,
-        Err(error @ (SliceError::Token(_) | SliceError::NoApp | SliceError::Reconnected)) => {
-            return failed(sync, request, &account, None, &error).await;
-        }
-        Err(error) => return Err(error),
-    };
-    let session = Session::new(sync.hubspot.clone(), token.clone(), sync.config.limits, tally.hubspot.clone());
-    if run.slice > 0 {
-        session.assume_a_search();
-    }
-    let slice = Slice { sync, key: &request.account, leased, session, budget, tally };
-    let mut lanes = leased.checkpoint.lanes.clone();
-    for (object, lane) in lanes.iter_mut() {
-        if lane.first_seen.is_none() {
-            lane.taken_over_from = account.last_pulled(object);
-        }
-    }
-    let (companies, contacts) = tokio::join!(
-        lane::pull(&slice, ObjectType::Companies, &mut lanes.companies, run.started_at),
-        lane::pull(&slice, ObjectType::Contacts, &mut lanes.contacts, run.started_at),
-    );
-    combine(&slice, request, &account, &token, [(ObjectType::Companies, companies), (ObjectType::Contacts, contacts)])
-        .await
-}
-
-/// What the two lanes together mean for the account.
-async fn combine(
-    slice: &Slice<'_>,
-    request: &SyncRequest,
-    account: &Account,
-    token: &SecretString,
-    lanes: [(ObjectType, Result<LaneEnd, SliceError>); 2],
-) -> Result<Outcome, SliceError> {
-    let mut caught_up = Vec::new();
-    let mut outcome = None;
-    for (object, end) in lanes {
-        let (problem, next) = match end {
-            Ok(LaneEnd::CaughtUp(pulled)) => {
-                caught_up.extend(pulled.map(|date| (object, date)));
-                continue;
-            }
-            Ok(LaneEnd::OutOfTime) => (None, Outcome::More(Duration::ZERO)),
-            Ok(LaneEnd::Mismatch) => {
-                (Some("the rows of a window do not add up".to_owned()), Outcome::Failed(Duration::ZERO))
-            }
-            Err(error @ SliceError::HubSpot(_)) => {
-                let next = failed(slice.sync, request, account, Some(token), &error).await?;
-                (Some(error.to_string()), next)
-            }
-            Err(error) => return Err(error),
-        };
-        if let Some(reason) = problem {
-            tracing::warn!(account.domain_id = %slice.key.domain_id, account.hub_id = %slice.key.hub_id,
-                object = object.as_str(), reason, "a lane did not get on");
-            let problem = LaneProblem { reason, at: DateTime::now() };
-            slice.store().save_problem(slice.leased, object, &problem).await?;
-        }
-        outcome = Some(match outcome {
-            Some(other) => worse(other, next),
-            None => next,
-        });
-    }
-    slice.store().write_back(slice.key, &caught_up).await?;
-    Ok(outcome.unwrap_or(Outcome::CaughtUp))
-}
-
-/// Of two lanes' outcomes the one that decides: an account that cannot be read at all stops; otherwise what
-/// can go on at once does, and what must wait waits beside it.
-fn worse(one: Outcome, other: Outcome) -> Outcome {
-    match (one, other) {
-        (Outcome::Stopped(reason), _) | (_, Outcome::Stopped(reason)) => Outcome::Stopped(reason),
-        (Outcome::Failed(one), Outcome::Failed(other)) => Outcome::Failed(one.max(other)),
-        (Outcome::More(wait), _) | (_, Outcome::More(wait)) => Outcome::More(wait),
-        (outcome, _) => outcome,
-    }
-}
-
-/// What follows from a failure that concerns this account alone.
-async fn failed(
-    sync: &Sync,
-    request: &SyncRequest,
-    account: &Account,
-    token: Option<&SecretString>,
-    error: &SliceError,
-) -> Result<Outcome, SliceError> {
-    if let Some(reason) = token::must_reauthorize(error, account, request.attempt) {
-        token::mark(&sync.store, account, &reason).await?;
-        return Ok(Outcome::Stopped(format!("{reason}; it must be connected again")));
-    }
-    Ok(match (error, token) {
-        (SliceError::HubSpot(HubSpotError::Unauthorized), Some(token)) => {
-            token::expire(&sync.store, account, token).await?;
-            Outcome::Failed(Duration::ZERO)
-        }
-        (SliceError::HubSpot(error), _) => Outcome::Failed(error.retry_later()),
-        (SliceError::Reconnected, _) => Outcome::More(Duration::ZERO),
-        (error, _) => {
-            tracing::warn!(account.domain_id = %request.account.domain_id, account.hub_id = %request.account.hub_id,
-                error = %error, "the account has no token for now");
-            Outcome::Failed(Duration::ZERO)
-        }
-    })
-}
-
-/// Ends the slice: says in the checkpoint how the run goes on, and sends the message for it.
-async fn end(
-    sync: &Sync,
-    request: &SyncRequest,
-    leased: &Leased,
-    run: &Run,
-    outcome: Outcome,
-    tally: &Tally,
-) -> Result<String, SliceError> {
-    let (attempt, hint) = match outcome {
-        Outcome::CaughtUp => {
-            sync.store.release(leased, Next::CaughtUp).await?;
-            return Ok("the account is caught up".to_owned());
-        }
-        Outcome::Stopped(reason) => {
-            sync.store.release(leased, Next::Stopped).await?;
-            return Ok(format!("the account is left alone: {reason}"));
-        }
-        Outcome::More(hint) if tally.made_progress() => (0, hint),
-        // A failure behind progress is new: it is given a moment, but the attempts begin at one again.
-        Outcome::Failed(hint) if tally.made_progress() => (1, hint),
-        Outcome::More(hint) | Outcome::Failed(hint) => (request.attempt.saturating_add(1), hint),
-    };
-    let delay = backoff::delay(attempt, hint, rand::random());
-    let next = chain::next(run, DateTime::now(), delay);
-    sync.store.release(leased, Next::Slice(&next)).await?;
-    send(sync, request, &next, attempt, delay).await?;
-    Ok(format!("there is more, after {} s", delay.as_secs()))
-}
-
+/// Sends the message for the slice that is due.
 async fn send(sync: &Sync, request: &SyncRequest, run: &Run, attempt: u32, delay: Duration) -> Result<(), SliceError> {
     let message = SyncMessage::V1(chain::message(request, run, attempt));
     sync.sync_queue.send(&message, &request.account.to_string(), delay).await?;
     sync.store.continuation_sent(&request.account, run).await?;
     Ok(())
+}
+
+impl Work<'_> {
+    async fn within_lease(&self) -> Result<(), SliceError> {
+        let began = Instant::now();
+        match self.pull_and_end().await {
+            Ok(result) => {
+                self.tally.log(self.request, &self.run, began.elapsed(), &result);
+                Ok(())
+            }
+            // Whoever holds the lease now goes on with the account.
+            Err(SliceError::Store(StoreError::LeaseLost)) => {
+                tracing::warn!(account.domain_id = %self.request.account.domain_id,
+                    account.hub_id = %self.request.account.hub_id, "the lease was lost to another slice");
+                Ok(())
+            }
+            // The lease was given back with what is to be done.
+            Err(error @ SliceError::Stuck(_)) => Err(error),
+            Err(error) => {
+                // The message is delivered again; it should not have to wait for the lease to run out.
+                self.sync.store.release(&self.leased, Next::Unchanged, None).await.ok();
+                Err(error)
+            }
+        }
+    }
+
+    async fn pull_and_end(&self) -> Result<String, SliceError> {
+        let access = match timeout_at(self.budget.work_ends(), self.access()).await {
+            Ok(access) => access?,
+            Err(_) => Access::Failed(Failure::passing("the account's tokens took longer than a slice")),
+        };
+        match access {
+            Access::Granted(account, session) => self.pull(&account, session).await,
+            Access::Stopped(reason) => {
+                self.sync.store.release(&self.leased, Next::Stopped, None).await?;
+                Ok(format!("the account is left alone: {reason}"))
+            }
+            Access::Failed(failure) => {
+                tracing::warn!(account.domain_id = %self.request.account.domain_id,
+                    account.hub_id = %self.request.account.hub_id, reason = failure.reason, "the account has no token for now");
+                let failed = |object| self.failed(object, self.leased.checkpoint.lanes.get(object), &failure);
+                self.end(vec![failed(ObjectType::Companies), failed(ObjectType::Contacts)], None).await
+            }
+            Access::Reconnected => self.end(vec![LaneOutcome::more(ObjectType::Contacts, true)], None).await,
+        }
+    }
+
+    /// Reads the account, and gets a token.
+    async fn access(&self) -> Result<Access, SliceError> {
+        let Self { sync, request, .. } = self;
+        let account = match sync.store.account(&request.account).await? {
+            Some(Ok(account)) => account,
+            Some(Err(unusable)) => return Ok(Access::Stopped(unusable.to_string())),
+            None => return Ok(Access::Stopped("there is no such live account".to_owned())),
+        };
+        let token = match token::access_token(&sync.store, &sync.hubspot, sync.config.app.as_ref(), &account).await {
+            Ok(token) => token,
+            Err(SliceError::Reconnected) => return Ok(Access::Reconnected),
+            Err(error @ (SliceError::Token(_) | SliceError::NoApp)) => {
+                return Ok(match token::is_rejected(&error) {
+                    true => Access::Stopped(self.reauthorize(&account, &error.to_string()).await?),
+                    false => Access::Failed(Failure::passing(error)),
+                });
+            }
+            Err(error) => return Err(error),
+        };
+        let (limits, remembered) = (sync.config.limits, &self.leased.checkpoint.limits);
+        let session = Session::new(sync.hubspot.clone(), token, limits, remembered, self.tally.hubspot.clone());
+        Ok(Access::Granted(Box::new(account), session))
+    }
+
+    /// Pulls both lanes side by side, as far as they have nothing to wait for.
+    async fn pull(&self, account: &Account, session: Session) -> Result<String, SliceError> {
+        let slice = Slice {
+            sync: self.sync,
+            key: &self.request.account,
+            leased: &self.leased,
+            session,
+            budget: self.budget,
+            tally: &self.tally,
+        };
+        let Lanes { companies, contacts } = self.leased.checkpoint.lanes.clone();
+        let (companies, contacts) = tokio::join!(
+            self.pull_lane(&slice, account, ObjectType::Companies, companies),
+            self.pull_lane(&slice, account, ObjectType::Contacts, contacts),
+        );
+        let lanes = vec![companies?, contacts?];
+        if lanes.iter().any(|lane| lane.has(ProblemKind::Unauthorized)) {
+            let worn_out = lanes.iter().any(|lane| token::is_worn_out(account, lane.problem.as_ref()));
+            if worn_out {
+                let reason = self.reauthorize(account, "HubSpot does not accept the access token").await?;
+                self.sync.store.release(&self.leased, Next::Stopped, None).await?;
+                return Ok(format!("the account is left alone: {reason}"));
+            }
+            token::expire(&self.sync.store, account, slice.session.token()).await?;
+        }
+        self.end(lanes, Some(&slice.session.limits())).await
+    }
+
+    async fn pull_lane(
+        &self,
+        slice: &Slice<'_>,
+        account: &Account,
+        object: ObjectType,
+        mut lane: Lane,
+    ) -> Result<LaneOutcome, SliceError> {
+        if !lane.is_ready(DateTime::now()) {
+            return Ok(LaneOutcome::waiting(object, &lane));
+        }
+        if lane.first_seen.is_none() {
+            lane.taken_over_from = account.last_pulled(object);
+        }
+        let pull = Pull::new(slice, object, lane.clone());
+        let end = timeout_at(self.budget.work_ends(), pull.run(self.run.started_at)).await;
+        let progressed = pull.progressed();
+        // A failure behind progress is new.
+        let before = if progressed { Lane::default() } else { lane };
+        let failed = |failure| LaneOutcome { progressed, ..self.failed(object, &before, &failure) };
+        Ok(match end {
+            Ok(Ok(LaneEnd::CaughtUp(date))) => LaneOutcome::caught_up(object, date),
+            Ok(Ok(LaneEnd::OutOfTime)) => LaneOutcome::more(object, progressed),
+            Ok(Ok(LaneEnd::Mismatch)) => failed(Failure::mismatch()),
+            Ok(Err(error)) => failed(Failure::of(error)?),
+            Err(_) if progressed => LaneOutcome::more(object, true),
+            Err(_) => {
+                let page_size = Some(smaller_page(pull.page_size()));
+                LaneOutcome { page_size, ..failed(Failure::too_slow(pull.page_size())) }
+            }
+        })
+    }
+
+    fn failed(&self, object: ObjectType, lane: &Lane, failure: &Failure) -> LaneOutcome {
+        LaneOutcome::failed(object, lane, failure.after(lane.last_error.as_ref(), DateTime::now(), rand::random()))
+    }
+
+    async fn reauthorize(&self, account: &Account, reason: &str) -> Result<String, SliceError> {
+        token::mark(&self.sync.store, account, reason).await?;
+        Ok(format!("{reason}; it must be connected again"))
+    }
+
+    /// Ends the slice: says in the checkpoint how the lanes and the run go on, and sends the message for that.
+    async fn end(&self, lanes: Vec<LaneOutcome>, limits: Option<&RememberedLimits>) -> Result<String, SliceError> {
+        let Self { sync, request, leased, run, .. } = self;
+        let store = &sync.store;
+        for lane in &lanes {
+            if let Some(problem) = &lane.problem {
+                tracing::warn!(account.domain_id = %request.account.domain_id, account.hub_id = %request.account.hub_id,
+                    object = lane.object.as_str(), reason = problem.reason, attempts = problem.attempts,
+                    retry_at = %problem.retry_at, "a lane did not get on");
+                store.save_problem(leased, lane.object, problem, lane.page_size).await?;
+            }
+        }
+        let caught_up: Vec<_> = lanes.iter().filter_map(|lane| Some((lane.object, lane.caught_up?))).collect();
+        store.write_back(&request.account, &caught_up).await?;
+
+        let now = DateTime::now();
+        let Outcome { wait, given_up, attempts, progressed } = Outcome::of(&lanes, now);
+        if let Some(problem) = given_up {
+            let due = Continuation { run: run.id.clone(), slice: run.slice };
+            let stuck =
+                Stuck { due: request.run.clone().unwrap_or(due), until: problem.retry_at, reason: problem.reason };
+            store.release(leased, Next::Stuck(&stuck), limits).await?;
+            return Err(SliceError::Stuck(stuck.reason));
+        }
+        let delay = match wait {
+            Wait::CaughtUp => {
+                store.release(leased, Next::CaughtUp, limits).await?;
+                return Ok("the account is caught up".to_owned());
+            }
+            // The first tick after that goes on.
+            Wait::For(wait) if wait > MAX_DELAY => {
+                store.release(leased, Next::Stopped, limits).await?;
+                return Ok(format!("there is more, but not for {} s", wait.as_secs()));
+            }
+            Wait::For(wait) => wait,
+        };
+        let next = chain::next(run, now, delay, progressed);
+        if next.idle >= IDLE {
+            tracing::warn!(account.domain_id = %request.account.domain_id, account.hub_id = %request.account.hub_id,
+                run.id = run.id, run.idle_slices = next.idle, "a run makes no progress");
+        }
+        store.release(leased, Next::Slice(&next), limits).await?;
+        send(sync, request, &next, attempts, delay).await?;
+        Ok(format!("there is more, after {} s", delay.as_secs()))
+    }
 }

@@ -43,11 +43,6 @@ impl Tally {
         self.checkpoints.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A position that was read again whole is no progress, though it is checkpointed.
-    pub(crate) fn made_progress(&self) -> bool {
-        self.checkpoints.load(Ordering::Relaxed) > self.mismatches.load(Ordering::Relaxed)
-    }
-
     /// Tells the slice's story in one line.
     pub(crate) fn log(&self, request: &SyncRequest, run: &Run, duration: Duration, result: &str) {
         let count = |counter: &AtomicU32| counter.load(Ordering::Relaxed);
@@ -56,6 +51,7 @@ impl Tally {
             account.hub_id = %request.account.hub_id,
             run.id = run.id,
             run.slice = run.slice,
+            run.idle_slices = run.idle,
             attempt = request.attempt,
             duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
             rows = count(&self.rows),

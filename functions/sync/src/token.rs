@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use common::{
     account::{Account, Credentials},
+    checkpoint::{LaneProblem, ProblemKind},
     hubspot::{HubSpot, OAuthApp, TokenError},
     store::Store,
     time::{self, DateTime},
@@ -41,19 +42,19 @@ pub(crate) async fn access_token(
     Ok(tokens.access_token)
 }
 
-/// Whether the failure means that the customer must connect the account again, and why. A token that was
-/// refused although it is a private app's, or though it was refreshed again and again, will not get better.
-pub(crate) fn must_reauthorize(error: &SliceError, account: &Account, attempt: u32) -> Option<String> {
-    const REFUSALS: u32 = 3;
-    match error {
-        SliceError::Token(error @ (TokenError::Rejected(_) | TokenError::OtherAccount(_))) => Some(error.to_string()),
-        SliceError::HubSpot(error @ common::hubspot::HubSpotError::Unauthorized)
-            if attempt >= REFUSALS || matches!(account.credentials, Credentials::PrivateApp(_)) =>
-        {
-            Some(error.to_string())
-        }
-        _ => None,
-    }
+/// Whether the failure means that the customer must connect the account again.
+pub(crate) fn is_rejected(error: &SliceError) -> bool {
+    matches!(error, SliceError::Token(TokenError::Rejected(_) | TokenError::OtherAccount(_)))
+}
+
+/// Whether an access token that HubSpot does not accept will not get better: it is a private app's, or it was
+/// refreshed again and again.
+pub(crate) fn is_worn_out(account: &Account, problem: Option<&LaneProblem>) -> bool {
+    const REFUSALS: u32 = 4;
+    problem.is_some_and(|problem| {
+        let refused = problem.kind == ProblemKind::Unauthorized;
+        refused && (problem.attempts >= REFUSALS || matches!(account.credentials, Credentials::PrivateApp(_)))
+    })
 }
 
 /// Marks the account as one to be connected again.

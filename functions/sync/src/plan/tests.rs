@@ -2,7 +2,11 @@ use common::{hubspot::Record, ids::RecordId};
 
 use super::*;
 
-const SETTINGS: Settings = Settings { overlap: Duration::from_secs(300), settle: Duration::from_secs(3600) };
+const SETTINGS: Settings = Settings {
+    overlap: Duration::from_secs(300),
+    settle: Duration::from_secs(3600),
+    fresh_every: Duration::from_secs(30),
+};
 
 fn at(seconds: i64) -> DateTime {
     DateTime::from_millis(seconds * 1000)
@@ -19,14 +23,14 @@ fn page(ids: &[&str], total: i64, has_more: bool, date: i64) -> Page {
         };
         Row { id, record: Ok(record) }
     };
-    Page { date: at(date), total, rows: ids.iter().map(row).collect(), has_more }
+    Page { date: at(date), total, rows: ids.iter().map(row).collect(), took: Duration::ZERO, has_more }
 }
 
 /// A lane that was met at 10,000 s and has its backfill behind it.
 fn met() -> Lane {
     let mut lane = Lane::default();
     meet(&mut lane, at(10_000), SETTINGS);
-    complete(&mut lane.backfill, at(10_000));
+    complete(&mut lane.backfill, BEGINNING, at(10_000));
     lane.fresh.mark = Some(at(10_000));
     lane.checked_at = Some(at(10_000));
     lane
@@ -61,7 +65,7 @@ fn a_lane_is_looked_at_once_a_run_and_again_when_the_run_is_long() {
     assert_eq!(due(&mut lane, SETTINGS, at(10_010), at(10_000), &[]), None);
     let run_started = at(10_009);
     assert_eq!(due(&mut lane, SETTINGS, at(10_010), run_started, &[]), Some(PassKind::Fresh));
-    complete(&mut lane.fresh, at(10_010));
+    complete(&mut lane.fresh, at(9_700), at(10_010));
     assert_eq!(due(&mut lane, SETTINGS, at(10_011), run_started, &[]), None);
     assert_eq!(due(&mut lane, SETTINGS, at(10_040), at(10_000), &[]), Some(PassKind::Fresh));
     let mut set_back = met();
@@ -140,25 +144,63 @@ fn rows_may_leave_a_window_but_none_may_be_missing() {
 #[test]
 fn a_window_that_does_not_add_up_is_halved_and_the_mark_waits() {
     let mut pass = Pass { windows: vec![Window::new(at(0), Some(at(10)))], ..Pass::default() };
-    assert!(repair(&mut pass));
-    assert!(repair(&mut pass));
-    let spans: Vec<_> =
-        pass.windows.iter().map(|w| (w.from.timestamp_millis(), w.to.unwrap().timestamp_millis())).collect();
-    assert_eq!(spans, [(0, 2500), (2500, 5000), (5000, 10_000)]);
-    complete(&mut pass, at(1));
-    complete(&mut pass, at(1));
+    assert!(repair(&mut pass, at(0)));
+    assert!(repair(&mut pass, at(0)));
+    assert_eq!(spans(&pass), [(0, 2500), (2500, 5000), (5000, 10_000)]);
+    complete(&mut pass, at(5), at(1));
+    complete(&mut pass, at(0), at(1));
     assert_eq!(pass.mark, None);
-    complete(&mut pass, at(1));
-    assert_eq!(pass.mark, Some(at(10)));
+    complete(&mut pass, DateTime::from_millis(2500), at(1));
+    assert_eq!((pass.mark, pass.reached), (Some(at(10)), None), "whatever the order in which they were done");
+}
+
+fn spans(pass: &Pass) -> Vec<(i64, i64)> {
+    let span = |window: &Window| (window.from.timestamp_millis(), window.to.unwrap().timestamp_millis());
+    pass.windows.iter().map(span).collect()
 }
 
 #[test]
 fn halving_ends() {
     let moment = Window::new(at(0), Some(DateTime::from_millis(1)));
     let mut pass = Pass { windows: vec![moment.clone()], ..Pass::default() };
-    assert!(!repair(&mut pass));
+    assert!(!repair(&mut pass, at(0)));
     assert_eq!(pass.windows, [moment]);
     let mut pass = Pass { windows: vec![Window::new(at(0), Some(at(1_000_000)))], ..Pass::default() };
-    let halvings = (0..100).filter(|_| repair(&mut pass)).count();
+    let halvings = (0..100).filter(|_| repair(&mut pass, at(0))).count();
     assert_eq!(halvings, 12);
+}
+
+#[test]
+fn a_large_window_is_divided_where_half_of_its_rows_are() {
+    let mut window = Window::new(at(0), Some(at(1_000)));
+    let mut first = page(&["1", "2", "3"], 5_000, true, 1_000);
+    for (row, seconds) in first.rows.iter_mut().zip([900, 700, 0]) {
+        row.record.as_mut().unwrap().modified_at = at(seconds);
+    }
+    accept(&mut window, &first).unwrap();
+    let mut pass = Pass { windows: vec![window.clone()], ..Pass::default() };
+    assert_eq!(divide_at(&pass, &window, &first, 1), None, "one reader is enough");
+    assert_eq!(divide_at(&pass, &window, &first, 2), Some(at(700)));
+    (pass.windows[0].last_id, pass.windows[0].read) = (Some("3".to_owned()), 3);
+    divide(&mut pass, at(0), at(700));
+    assert_eq!(spans(&pass), [(0, 700_000), (700_000, 1_000_000)]);
+    for part in &pass.windows {
+        assert_eq!((part.start_id.as_deref(), &part.last_id, part.read, part.expected), (Some("3"), &None, 0, None));
+    }
+    assert_eq!(accept(&mut pass.windows[1], &page(&["3"], 1, false, 1_000)), Err(Disorder), "it begins behind 3");
+}
+
+#[test]
+fn a_window_is_not_divided_where_that_loses_sight_of_rows_or_is_no_use() {
+    let mut window = Window::new(at(0), Some(at(1_000)));
+    let first = page(&["1", "2"], 5_000, true, 1_000);
+    accept(&mut window, &first).unwrap();
+    let pass = Pass { windows: vec![window.clone()], ..Pass::default() };
+    assert_eq!(divide_at(&pass, &window, &first, 2), Some(at(500)));
+    let missing = Window { read: 100, expected: Some(5_200), ..window.clone() };
+    assert_eq!(divide_at(&pass, &missing, &first, 2), None, "of 200 rows before only 100 were read");
+    let moment = Window { from: at(500), ..window.clone() };
+    assert_eq!(divide_at(&pass, &moment, &first, 2), None, "all rows are of one moment");
+    let few = page(&["1", "2"], 700, true, 1_000);
+    assert_eq!(divide_at(&pass, &Window { expected: Some(700), ..window }, &few, 2), None, "few are left");
 }

@@ -1,0 +1,136 @@
+//! How a slice's lanes ended, and what that means for the run: pure.
+
+use std::time::Duration;
+
+use common::{
+    checkpoint::{Lane, LaneProblem, ProblemKind},
+    object::ObjectType,
+    time::{self, DateTime},
+};
+
+use crate::problem::is_given_up;
+
+/// How one lane ended.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LaneOutcome {
+    pub(crate) object: ObjectType,
+    /// How far the lane's fresh pass got, if there is nothing left to read.
+    pub(crate) caught_up: Option<DateTime>,
+    /// When the lane goes on; absent where there is nothing left to read.
+    pub(crate) retry_at: Option<DateTime>,
+    /// What went wrong in this slice.
+    pub(crate) problem: Option<LaneProblem>,
+    /// How many rows the lane's next page has, if not the usual number.
+    pub(crate) page_size: Option<u32>,
+    /// Whether the lane got on.
+    pub(crate) progressed: bool,
+}
+
+impl LaneOutcome {
+    fn new(object: ObjectType, retry_at: Option<DateTime>, progressed: bool) -> Self {
+        Self { object, caught_up: None, retry_at, problem: None, page_size: None, progressed }
+    }
+
+    /// There is nothing left to read.
+    pub(crate) fn caught_up(object: ObjectType, date: Option<DateTime>) -> Self {
+        Self { caught_up: date, ..Self::new(object, None, true) }
+    }
+
+    /// There is more to read, at once.
+    pub(crate) fn more(object: ObjectType, progressed: bool) -> Self {
+        Self::new(object, Some(DateTime::MIN), progressed)
+    }
+
+    /// Nothing was tried: the lane waits.
+    pub(crate) fn waiting(object: ObjectType, lane: &Lane) -> Self {
+        let retry_at = lane.last_error.as_ref().map_or(DateTime::MIN, |problem| problem.retry_at);
+        Self::new(object, Some(retry_at), false)
+    }
+
+    /// Something went wrong.
+    pub(crate) fn failed(object: ObjectType, lane: &Lane, problem: LaneProblem) -> Self {
+        let retry_at = Some(problem.retry_at);
+        Self { problem: Some(problem), page_size: lane.page_size, ..Self::new(object, retry_at, false) }
+    }
+
+    /// Whether it failed in this way.
+    pub(crate) fn has(&self, kind: ProblemKind) -> bool {
+        self.problem.as_ref().is_some_and(|problem| problem.kind == kind)
+    }
+}
+
+/// When the run goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Not at all: the account is caught up.
+    CaughtUp,
+    /// After this pause.
+    For(Duration),
+}
+
+/// What the lanes together mean for the run.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Outcome {
+    /// When it goes on: as soon as one of the lanes does.
+    pub(crate) wait: Wait,
+    /// The problem of a lane that was given up.
+    pub(crate) given_up: Option<LaneProblem>,
+    /// How many attempts in a row have failed, in the lane that goes on next.
+    pub(crate) attempts: u32,
+    /// Whether any lane got on.
+    pub(crate) progressed: bool,
+}
+
+impl Outcome {
+    pub(crate) fn of(lanes: &[LaneOutcome], now: DateTime) -> Self {
+        let next = lanes.iter().filter_map(|lane| Some((lane.retry_at?, lane))).min_by_key(|(at, _)| *at);
+        Self {
+            wait: next.map_or(Wait::CaughtUp, |(at, _)| Wait::For(time::since(now, at))),
+            given_up: lanes.iter().filter_map(|lane| lane.problem.clone()).find(is_given_up),
+            attempts: next.and_then(|(_, lane)| lane.problem.as_ref()).map_or(0, |problem| problem.attempts),
+            progressed: lanes.iter().any(|lane| lane.progressed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: DateTime = DateTime::from_millis(1_000_000_000);
+
+    fn failed(kind: ProblemKind, attempts: u32, seconds: u64) -> LaneOutcome {
+        let retry_at = time::after(NOW, Duration::from_secs(seconds));
+        let problem = LaneProblem { kind, reason: "why".to_owned(), at: NOW, attempts, retry_at };
+        LaneOutcome::failed(ObjectType::Contacts, &Lane::default(), problem)
+    }
+
+    fn of(companies: LaneOutcome, contacts: LaneOutcome) -> (Wait, u32, bool) {
+        let outcome = Outcome::of(&[companies, contacts], NOW);
+        (outcome.wait, outcome.attempts, outcome.given_up.is_some())
+    }
+
+    #[test]
+    fn the_run_goes_on_with_the_lane_that_goes_on_first() {
+        let caught_up = || LaneOutcome::caught_up(ObjectType::Companies, Some(NOW));
+        let more = || LaneOutcome::more(ObjectType::Companies, true);
+        let wait = |seconds| Wait::For(Duration::from_secs(seconds));
+        let passing = |seconds| failed(ProblemKind::Passing, 3, seconds);
+        assert_eq!(of(caught_up(), caught_up()), (Wait::CaughtUp, 0, false));
+        assert_eq!(of(caught_up(), more()), (wait(0), 0, false));
+        assert_eq!(of(more(), passing(60)), (wait(0), 0, false));
+        assert_eq!(of(caught_up(), passing(60)), (wait(60), 3, false));
+        assert_eq!(of(passing(90), passing(60)), (wait(60), 3, false));
+        assert_eq!(of(caught_up(), failed(ProblemKind::Lasting, 8, 3600)), (wait(3600), 8, true));
+        assert_eq!(of(caught_up(), failed(ProblemKind::Lasting, 7, 128)), (wait(128), 7, false));
+    }
+
+    #[test]
+    fn a_lane_that_waits_is_waited_for() {
+        let mut lane = Lane::default();
+        lane.last_error = failed(ProblemKind::Passing, 3, 60).problem;
+        let waiting = LaneOutcome::waiting(ObjectType::Contacts, &lane);
+        let caught_up = LaneOutcome::caught_up(ObjectType::Companies, None);
+        assert_eq!(of(caught_up, waiting), (Wait::For(Duration::from_secs(60)), 0, false));
+    }
+}
