@@ -59,7 +59,7 @@ impl Queue {
         Client::new(&aws_config::load_from_env().await)
     }
 
-    /// Sends one message after `delay` (at most [`MAX_DELAY`], whole seconds). Messages of one `group` share
+    /// Sends one message after `delay` (at most [`MAX_DELAY`]; SQS counts whole seconds, so up to one more). Messages of one `group` share
     /// their turn fairly with other groups; it is neither order nor exclusion.
     ///
     /// # Errors
@@ -73,7 +73,7 @@ impl Queue {
     /// # Errors
     /// SQS did not take it.
     pub async fn send_text(&self, body: String, group: &str, delay: Duration) -> Result<(), QueueError> {
-        let delay = i32::try_from(delay.min(MAX_DELAY).as_secs()).unwrap_or(0);
+        let delay = i32::try_from(delay.min(MAX_DELAY).as_millis().div_ceil(1000)).unwrap_or(0);
         self.client
             .send_message()
             .queue_url(&self.url)

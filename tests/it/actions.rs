@@ -5,7 +5,7 @@ use common::store::collection;
 use mongodb::bson::doc;
 use serde_json::{Value, json};
 
-use crate::world::{World, refused};
+use tests::world::{World, refused};
 
 fn change(name: &str, at: &str, title: &str) -> Value {
     json!({"object": "contacts", "recordId": "151", "actionName": name, "actionDate": at, "recordUpdatedAt": at,

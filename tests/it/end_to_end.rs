@@ -13,7 +13,7 @@ use stack::{
     proof, sam, servers,
 };
 
-use crate::world::{DOMAIN, HUB, World};
+use tests::world::{DOMAIN, HUB, World};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use stack::layout;
 use tokio::process::Command;
 
-use crate::world::HUB;
+use tests::world::HUB;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hubspots_own_client_reads_the_simulator() -> Result<()> {

@@ -6,4 +6,3 @@ mod hubspot_client;
 mod scheduler;
 mod sync;
 mod template;
-mod world;

@@ -9,7 +9,7 @@ use scheduler::{FanOut, Tick};
 use serde_json::Value;
 use stack::accounts::{oauth, private_app, write_domain};
 
-use crate::world::{HUB, World, lambda};
+use tests::world::{HUB, World, lambda};
 
 async fn sent(world: &World) -> Result<BTreeSet<String>> {
     let mut accounts = BTreeSet::new();

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use common::store::collection;
-use hubspot_sim::{Fault, FaultKind, IdOrder, Object};
+use hubspot_sim::{FaultKind, IdOrder, Object};
 use mongodb::bson::{Document, doc};
 use serde_json::json;
 
-use crate::world::{HUB, World, refused};
+use tests::world::{HUB, World, refused};
 
 fn answer(status: u16) -> FaultKind {
     FaultKind::Answer { status, body: None, retry_after: None }
@@ -19,16 +19,11 @@ fn moving(seconds: u64) -> FaultKind {
     FaultKind::Answer { status: 477, body: None, retry_after: Some(seconds) }
 }
 
-impl World {
-    fn fault(&self, path: &str, times: u32, kind: FaultKind) {
-        self.hubspot.world().faults.push(Fault { path: path.to_owned(), skip: 0, times, kind });
-    }
-}
-
 #[tokio::test]
 async fn a_backfill_stores_each_record_once_as_created() -> Result<()> {
     let mut world = World::new("backfill").await?;
     world.config.settle = std::time::Duration::from_secs(3600);
+    world.config.limits.search_rps = std::num::NonZeroU32::new(5).context("it is not zero")?;
     world.hubspot.world().seed(HUB, 130, 1_250, 1);
     world.run().await?;
     let proof = world.proof().await?;

@@ -8,7 +8,7 @@ use common::store::collection;
 use serde_yaml_ng::Value;
 use stack::layout;
 
-use crate::world::{HUB, World, lambda, refused};
+use tests::world::{HUB, World, lambda, refused};
 
 fn template() -> Result<Value> {
     Ok(serde_yaml_ng::from_str(&std::fs::read_to_string(layout::root().join("template.yaml"))?)?)

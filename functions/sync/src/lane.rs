@@ -3,7 +3,10 @@
 //! where one request at a time cannot use HubSpot's limit.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -14,10 +17,7 @@ use common::{
     time::DateTime,
 };
 use futures::{StreamExt, stream::FuturesUnordered};
-use tokio::{
-    sync::{Mutex, MutexGuard},
-    time::Instant,
-};
+use tokio::time::Instant;
 
 use crate::{
     batch::{self, BATCH},
@@ -55,17 +55,14 @@ enum Go {
 pub(crate) struct Pull<'a> {
     slice: &'a Slice<'a>,
     object: ObjectType,
-    /// Held while rows are handed on, so that no two readers announce the same record.
-    state: Mutex<State>,
+    /// How the lane stands. Never held while anything is waited for: the readers of a pass are polled together.
+    lane: Mutex<Lane>,
+    /// Held while rows are handed on and while the lane is saved, so that no two readers announce the same record,
+    /// and none saves an older state over a newer one. It counts the batches that were handed on.
+    turn: tokio::sync::Mutex<u64>,
     /// How many rows are asked for at once.
     page_size: AtomicU32,
     progressed: AtomicBool,
-}
-
-struct State {
-    lane: Lane,
-    /// Grows with every batch that was handed on.
-    handed_on: u64,
 }
 
 impl<'a> Pull<'a> {
@@ -75,7 +72,8 @@ impl<'a> Pull<'a> {
             object,
             page_size: AtomicU32::new(lane.page_size.unwrap_or(Search::MAX_PAGE).min(Search::MAX_PAGE)),
             progressed: AtomicBool::new(false),
-            state: Mutex::new(State { lane, handed_on: 0 }),
+            lane: Mutex::new(lane),
+            turn: tokio::sync::Mutex::default(),
         }
     }
 
@@ -94,10 +92,10 @@ impl<'a> Pull<'a> {
         let mut blocked = Vec::new();
         while self.slice.budget.has_time() {
             let settings = self.slice.settings();
-            let due = plan::due(&mut self.state().await.lane, settings, DateTime::now(), run_started, &blocked);
+            let due = plan::due(&mut self.lane(), settings, DateTime::now(), run_started, &blocked);
             let Some(kind) = due else {
-                let lane = &self.state().await.lane;
-                return Ok(match plan::is_caught_up(lane) {
+                let lane = self.lane();
+                return Ok(match plan::is_caught_up(&lane) {
                     true => LaneEnd::CaughtUp(lane.fresh.mark),
                     false => LaneEnd::Mismatch,
                 });
@@ -117,8 +115,9 @@ impl<'a> Pull<'a> {
         let mut taken: Vec<DateTime> = Vec::new();
         let mut readers = FuturesUnordered::new();
         loop {
-            if go != Go::OutOfTime {
-                for window in &self.state().await.lane.pass(kind).windows {
+            // Behind a window that does not add up, the others wait for the next slice.
+            if go == Go::On {
+                for window in &self.lane().pass(kind).windows {
                     if readers.len() < plan::READERS && !taken.contains(&window.from) {
                         taken.push(window.from);
                         readers.push(self.read_window(kind, window.clone()));
@@ -142,7 +141,7 @@ impl<'a> Pull<'a> {
         loop {
             let accepted = plan::accept(&mut window, &page);
             // The first answer of all tells HubSpot's time, from which the other passes are set up.
-            plan::meet(&mut self.state().await.lane, page.date, self.slice.settings());
+            plan::meet(&mut self.lane(), page.date, self.slice.settings());
             let Ok(counting) = accepted else {
                 return Ok((from, self.repair(kind, &window, "its ids are in no order").await?));
             };
@@ -150,9 +149,9 @@ impl<'a> Pull<'a> {
                 self.hand_on(kind, &mut window, page, counting, true).await?;
                 return Ok((from, self.close(kind, &window).await?));
             }
-            if let Some(middle) = self.divide_at(kind, &window, &page).await {
+            if let Some(middle) = self.divide_at(kind, &window, &page) {
                 self.hand_on(kind, &mut window, page, counting, false).await?;
-                plan::divide(self.state().await.lane.pass_mut(kind), from, middle);
+                plan::divide(self.lane().pass_mut(kind), &window, middle);
                 return Ok((from, Go::On));
             }
             let (asked, last_id) = (window.clone(), page.rows.last().map(|row| row.id.clone()));
@@ -182,9 +181,9 @@ impl<'a> Pull<'a> {
         Ok(page)
     }
 
-    async fn divide_at(&self, kind: PassKind, window: &Window, page: &Page) -> Option<DateTime> {
+    fn divide_at(&self, kind: PassKind, window: &Window, page: &Page) -> Option<DateTime> {
         let readers = self.slice.budget.readers(self.slice.search_rps());
-        plan::divide_at(self.state().await.lane.pass(kind), window, page, readers)
+        plan::divide_at(self.lane().pass(kind), window, page, readers)
     }
 
     /// Hands on the rows of a page, batch by batch, each with its checkpoint; the last batch of a window is
@@ -198,29 +197,31 @@ impl<'a> Pull<'a> {
         last: bool,
     ) -> Result<(), SliceError> {
         let began = Instant::now();
-        let handed_on = self.state().await.handed_on;
+        let handed_on = *self.turn.lock().await;
         let mut rows = page.rows;
         let mut known = batch::look_up(self.slice, self.object, &rows).await?;
-        let mut state = self.state().await;
-        if state.handed_on != handed_on {
+        let mut turn = self.turn.lock().await;
+        if *turn != handed_on {
             // Another reader may have met a record of ours that was modified in between.
             known.look_again(self.slice, self.object, &rows).await?;
         }
+        let taken_over_from = self.lane().taken_over_from;
         while !rows.is_empty() {
             let rest = rows.split_off(rows.len().min(BATCH));
             let read = rows.iter().filter(|row| counting.counts(row)).count();
             let last_id = rows.last().map(|row| row.id.clone());
-            batch::hand_on(self.slice, self.object, state.lane.taken_over_from, rows, &mut known).await?;
-            state.handed_on += 1;
+            batch::hand_on(self.slice, self.object, taken_over_from, rows, &mut known).await?;
+            *turn += 1;
             window.read += i64::try_from(read).unwrap_or_default();
             window.last_id = last_id;
             rows = rest;
-            let place = state.lane.pass_mut(kind).windows.iter_mut().find(|place| place.from == window.from);
-            if let Some(place) = place {
-                place.clone_from(window);
-            }
+            let place = |lane: &mut Lane| {
+                let windows = &mut lane.pass_mut(kind).windows;
+                windows.iter_mut().filter(|place| place.from == window.from).for_each(|place| place.clone_from(window));
+            };
+            place(&mut self.lane());
             if !(last && rows.is_empty()) {
-                self.advance(&mut state).await?;
+                self.advance().await?;
             }
         }
         self.slice.budget.handing_on_took(began.elapsed());
@@ -237,9 +238,9 @@ impl<'a> Pull<'a> {
                 return self.repair(kind, window, "rows are missing").await;
             }
         }
-        let mut state = self.state().await;
-        plan::complete(state.lane.pass_mut(kind), window.from, DateTime::now());
-        self.advance(&mut state).await?;
+        let _turn = self.turn.lock().await;
+        plan::complete(self.lane().pass_mut(kind), window, DateTime::now());
+        self.advance().await?;
         Ok(Go::On)
     }
 
@@ -249,29 +250,34 @@ impl<'a> Pull<'a> {
             window.from = %window.from, window.read, window.expected, "a window does not add up and is read again"
         );
         self.slice.tally.mismatch();
-        let mut state = self.state().await;
-        let halved = plan::repair(state.lane.pass_mut(kind), window.from);
-        self.save(&mut state).await?;
+        let _turn = self.turn.lock().await;
+        let halved = plan::repair(self.lane().pass_mut(kind), window);
+        self.save().await?;
         Ok(if halved { Go::On } else { Go::Blocked })
     }
 
-    /// Checkpoints that the lane got on.
-    async fn advance(&self, state: &mut State) -> Result<(), SliceError> {
-        state.lane.last_error = None;
-        self.save(state).await?;
+    /// Checkpoints that the lane got on. The caller has the turn.
+    async fn advance(&self) -> Result<(), SliceError> {
+        self.lane().last_error = None;
+        self.save().await?;
         self.progressed.store(true, Ordering::Relaxed);
         Ok(())
     }
 
-    async fn save(&self, state: &mut State) -> Result<(), SliceError> {
+    async fn save(&self) -> Result<(), SliceError> {
         let page_size = self.page_size();
-        state.lane.page_size = (page_size < Search::MAX_PAGE).then_some(page_size);
-        self.slice.store().save_lane(self.slice.leased, self.object, &state.lane).await?;
+        let lane = {
+            let mut lane = self.lane();
+            lane.page_size = (page_size < Search::MAX_PAGE).then_some(page_size);
+            lane.clone()
+        };
+        self.slice.store().save_lane(self.slice.leased, self.object, &lane).await?;
         self.slice.tally.checkpoint();
         Ok(())
     }
 
-    async fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().await
+    fn lane(&self) -> MutexGuard<'_, Lane> {
+        // A panic elsewhere leaves the lane as it was.
+        self.lane.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

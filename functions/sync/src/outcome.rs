@@ -127,8 +127,7 @@ mod tests {
 
     #[test]
     fn a_lane_that_waits_is_waited_for() {
-        let mut lane = Lane::default();
-        lane.last_error = failed(ProblemKind::Passing, 3, 60).problem;
+        let lane = Lane { last_error: failed(ProblemKind::Passing, 3, 60).problem, ..Lane::default() };
         let waiting = LaneOutcome::waiting(ObjectType::Contacts, &lane);
         let caught_up = LaneOutcome::caught_up(ObjectType::Companies, None);
         assert_eq!(of(caught_up, waiting), (Wait::For(Duration::from_secs(60)), 0, false));

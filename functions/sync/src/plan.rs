@@ -186,23 +186,23 @@ pub(crate) fn divide_at(pass: &Pass, window: &Window, page: &Page, readers: usiz
     times.get(times.len() / 2).copied().filter(|middle| window.from < *middle && *middle < to)
 }
 
-/// Divides what is left of the window that begins at `from` into two windows.
-pub(crate) fn divide(pass: &mut Pass, from: DateTime, middle: DateTime) {
-    let Some(index) = index(pass, from) else { return };
-    let window = pass.windows.remove(index);
+/// Divides what is left of a window of the pass into two windows.
+pub(crate) fn divide(pass: &mut Pass, window: &Window, middle: DateTime) {
+    let Some(index) = take_out(pass, window) else { return };
     let rest = |from, to| Window {
         start_id: window.last_id.clone().or_else(|| window.start_id.clone()),
         order: window.order,
         repairs: window.repairs,
         ..Window::new(from, to)
     };
-    pass.windows.splice(index..index, [rest(from, Some(middle)), rest(middle, window.to)]);
+    pass.windows.splice(index..index, [rest(window.from, Some(middle)), rest(middle, window.to)]);
 }
 
-/// The window that begins at `from` has been read whole. The mark moves once all of them have.
-pub(crate) fn complete(pass: &mut Pass, from: DateTime, now: DateTime) {
-    let Some(index) = index(pass, from) else { return };
-    let window = pass.windows.remove(index);
+/// A window of the pass has been read whole. The mark moves once all of them have.
+pub(crate) fn complete(pass: &mut Pass, window: &Window, now: DateTime) {
+    if take_out(pass, window).is_none() {
+        return;
+    }
     pass.reached = pass.reached.max(window.to);
     if pass.windows.is_empty() {
         pass.mark = pass.reached.take();
@@ -210,11 +210,11 @@ pub(crate) fn complete(pass: &mut Pass, from: DateTime, now: DateTime) {
     }
 }
 
-/// The window that begins at `from` did not add up: it is read again, in two halves. `false` where that is no use
+/// A window of the pass did not add up: it is read again, in two halves. `false` where that is no use
 /// any more; then it is read again as it is, after a pause.
-pub(crate) fn repair(pass: &mut Pass, from: DateTime) -> bool {
-    let Some(index) = index(pass, from) else { return false };
-    let window = pass.windows.remove(index);
+pub(crate) fn repair(pass: &mut Pass, window: &Window) -> bool {
+    let Some(index) = take_out(pass, window) else { return false };
+    let from = window.from;
     let again = |from, to, repairs| Window { start_id: window.start_id.clone(), repairs, ..Window::new(from, to) };
     let half = time::since(from, window.to.unwrap_or(from)) / 2;
     if half.as_millis() == 0 || window.repairs >= MAX_REPAIRS {
@@ -226,8 +226,11 @@ pub(crate) fn repair(pass: &mut Pass, from: DateTime) -> bool {
     true
 }
 
-fn index(pass: &Pass, from: DateTime) -> Option<usize> {
-    pass.windows.iter().position(|window| window.from == from)
+/// Takes the window out of the pass, where windows are told apart by their beginnings, and tells its place.
+fn take_out(pass: &mut Pass, window: &Window) -> Option<usize> {
+    let index = pass.windows.iter().position(|other| other.from == window.from)?;
+    pass.windows.remove(index);
+    Some(index)
 }
 
 #[cfg(test)]

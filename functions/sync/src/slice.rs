@@ -84,7 +84,7 @@ struct Work<'a> {
 
 /// What is needed to read an account.
 enum Access {
-    Granted(Box<Account>, Session),
+    Granted(Box<(Account, Session)>),
     /// The account cannot be read until somebody does something about it.
     Stopped(String),
     /// The account cannot be read now.
@@ -167,7 +167,10 @@ impl Work<'_> {
             Err(_) => Access::Failed(Failure::passing("the account's tokens took longer than a slice")),
         };
         match access {
-            Access::Granted(account, session) => self.pull(&account, session).await,
+            Access::Granted(granted) => {
+                let (account, session) = *granted;
+                self.pull(&account, session).await
+            }
             Access::Stopped(reason) => {
                 self.sync.store.release(&self.leased, Next::Stopped, None).await?;
                 Ok(format!("the account is left alone: {reason}"))
@@ -203,7 +206,7 @@ impl Work<'_> {
         };
         let (limits, remembered) = (sync.config.limits, &self.leased.checkpoint.limits);
         let session = Session::new(sync.hubspot.clone(), token, limits, remembered, self.tally.hubspot.clone());
-        Ok(Access::Granted(Box::new(account), session))
+        Ok(Access::Granted(Box::new((account, session))))
     }
 
     /// Pulls both lanes side by side, as far as they have nothing to wait for.

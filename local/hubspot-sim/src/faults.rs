@@ -37,6 +37,17 @@ pub enum FaultKind {
         /// By how many milliseconds.
         millis: u64,
     },
+    /// The connection is closed without an answer. The request has no effect.
+    Reset,
+    /// The right answer breaks off in the middle.
+    Cut,
+    /// The right answer, a byte at a time.
+    Drip {
+        /// How many milliseconds pass before each byte.
+        millis: u64,
+    },
+    /// White space without an end, in place of an answer.
+    Endless,
 }
 
 fn once() -> u32 {

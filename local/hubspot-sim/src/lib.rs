@@ -9,6 +9,7 @@ mod limits;
 mod query;
 mod routes;
 mod seed;
+mod server;
 mod settings;
 mod world;
 
@@ -47,7 +48,7 @@ impl Simulator {
         let address = listener.local_addr()?;
         let world = Arc::new(Mutex::new(World::new(settings)));
         let app = routes::app(world.clone());
-        let server = tokio::spawn(async move { axum::serve(listener, app).await });
+        let server = tokio::spawn(server::serve(listener, app));
         Ok(Self { address, world, server })
     }
 
@@ -59,6 +60,11 @@ impl Simulator {
     /// The simulated HubSpot itself, to look at and to change. Requests wait while it is held.
     pub fn world(&self) -> MutexGuard<'_, World> {
         lock(&self.world)
+    }
+
+    /// The same, for those who outlive this value.
+    pub fn shared(&self) -> Shared {
+        self.world.clone()
     }
 
     /// Waits until the server ends, which it does not by itself.
@@ -76,7 +82,7 @@ impl Drop for Simulator {
     }
 }
 
-/// The world's invariants hold between any two statements, so a panic elsewhere does not spoil it.
-pub(crate) fn lock(world: &Mutex<World>) -> MutexGuard<'_, World> {
+/// Locks the state. Its invariants hold between any two statements, so a panic elsewhere does not spoil it.
+pub fn lock(world: &Mutex<World>) -> MutexGuard<'_, World> {
     world.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

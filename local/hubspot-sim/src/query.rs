@@ -108,23 +108,49 @@ pub(crate) struct Row<'a> {
     pub(crate) order: IdOrder,
 }
 
-impl Row<'_> {
-    fn value(&self, property: &str) -> Option<String> {
-        match property {
-            "hs_object_id" => Some(self.record.id.to_string()),
-            "createdate" => Some(self.record.created_at.to_string()),
-            name if name == self.object.modified_property() => Some(self.version.modified_at.to_string()),
-            name => self.version.properties.get(name).cloned(),
+/// A property's value.
+enum Value<'a> {
+    /// `hs_object_id`.
+    Id(u64),
+    /// A time, in milliseconds since the epoch.
+    Time(i64),
+    /// Anything else; compared as a number where both sides are one.
+    Text(&'a str),
+}
+
+impl Value<'_> {
+    fn compare(&self, order: IdOrder, other: &str) -> Ordering {
+        match self {
+            Self::Id(id) if order == IdOrder::Lexical => id.to_string().as_str().cmp(other),
+            Self::Id(id) => number(other).map_or(Ordering::Less, |other| i128::from(*id).cmp(&other)),
+            Self::Time(time) => number(other).map_or(Ordering::Less, |other| i128::from(*time).cmp(&other)),
+            Self::Text(text) => match (number(text), number(other)) {
+                (Some(text), Some(other)) => text.cmp(&other),
+                _ => text.to_lowercase().cmp(&other.to_lowercase()),
+            },
         }
     }
 
-    fn compare(&self, property: &str, left: &str, right: &str) -> Ordering {
-        if property == "hs_object_id" && self.order == IdOrder::Lexical {
-            return left.cmp(right);
+    fn text(&self) -> String {
+        match self {
+            Self::Id(id) => id.to_string(),
+            Self::Time(time) => time.to_string(),
+            Self::Text(text) => (*text).to_owned(),
         }
-        match (left.parse::<i128>(), right.parse::<i128>()) {
-            (Ok(left), Ok(right)) => left.cmp(&right),
-            _ => left.to_lowercase().cmp(&right.to_lowercase()),
+    }
+}
+
+fn number(text: &str) -> Option<i128> {
+    text.parse().ok()
+}
+
+impl<'a> Row<'a> {
+    fn value(&self, property: &str) -> Option<Value<'a>> {
+        match property {
+            "hs_object_id" => Some(Value::Id(self.record.id)),
+            "createdate" => Some(Value::Time(self.record.created_at)),
+            name if name == self.object.modified_property() => Some(Value::Time(self.version.modified_at)),
+            name => self.version.properties.get(name).map(|text| Value::Text(text)),
         }
     }
 
@@ -134,12 +160,11 @@ impl Row<'_> {
     }
 
     fn passes(&self, filter: &Filter) -> bool {
-        let name = filter.property_name.as_str();
-        let Some(value) = self.value(name) else {
+        let Some(value) = self.value(&filter.property_name) else {
             return matches!(filter.operator, Operator::NotHasProperty | Operator::NotIn | Operator::NotContainsToken);
         };
-        let against = |other: &str| self.compare(name, &value, other);
-        let contains = || value.to_lowercase().contains(&filter.value.trim_matches('*').to_lowercase());
+        let against = |other: &str| value.compare(self.order, other);
+        let contains = || value.text().to_lowercase().contains(&filter.value.trim_matches('*').to_lowercase());
         match filter.operator {
             Operator::Eq => against(&filter.value).is_eq(),
             Operator::Neq => against(&filter.value).is_ne(),
@@ -159,6 +184,16 @@ impl Row<'_> {
 }
 
 impl Query {
+    /// The id from which on rows can match at all, where ids are compared as numbers.
+    pub(crate) fn first_id(&self) -> u64 {
+        let [group] = &self.filter_groups[..] else { return 0 };
+        let behind = |filter: &Filter| {
+            let by_id = filter.property_name == "hs_object_id" && filter.operator == Operator::Gt;
+            by_id.then(|| filter.value.parse().ok()).flatten()
+        };
+        group.filters.iter().filter_map(behind).max().unwrap_or(0)
+    }
+
     /// What is wrong with the query, in HubSpot's words where they are known.
     pub(crate) fn problem(&self, length: usize) -> Option<(u16, String)> {
         let filters: usize = self.filter_groups.iter().map(|group| group.filters.len()).sum();
@@ -193,26 +228,25 @@ impl Query {
             Some(Sort::Rule { property_name, direction }) => (property_name.as_str(), *direction),
             None => ("createdate", Direction::Ascending),
         };
-        if property == "hs_object_id" {
-            rows.sort_by(|left, right| {
-                left.compare(property, &left.record.id.to_string(), &right.record.id.to_string())
-            });
-        } else {
-            let key = |row: &Row<'_>| row.value(property).unwrap_or_default();
-            let mut keyed: Vec<(String, i64, usize)> = rows
-                .iter()
-                .enumerate()
-                .map(|(index, row)| match (disorder > 0, row.version.modified_at) {
-                    (true, at) if property == row.object.modified_property() => {
-                        ((at + noise().rem_euclid(disorder)).to_string(), noise(), index)
+        match (property, rows.first().map(|row| row.order)) {
+            // That is how the records are kept.
+            ("hs_object_id", Some(IdOrder::Numeric)) => {}
+            ("hs_object_id", _) => rows.sort_by_cached_key(|row| row.record.id.to_string()),
+            _ => {
+                let keyed = rows.iter().enumerate().map(|(index, row)| match row.value(property) {
+                    Some(Value::Time(at)) if disorder > 0 && property == row.object.modified_property() => {
+                        (Some(at + noise().rem_euclid(disorder)), String::new(), noise(), index)
                     }
-                    _ => (key(row), noise(), index),
-                })
-                .collect();
-            keyed.sort_by(|left, right| rows[left.2].compare(property, &left.0, &right.0).then(left.1.cmp(&right.1)));
-            let mut place = vec![0; rows.len()];
-            keyed.iter().enumerate().for_each(|(to, (_, _, from))| place[*from] = to);
-            permute(rows, &mut place);
+                    Some(Value::Time(at)) => (Some(at), String::new(), noise(), index),
+                    Some(Value::Text(text)) => (text.parse().ok(), text.to_lowercase(), noise(), index),
+                    _ => (None, String::new(), noise(), index),
+                });
+                let mut keyed: Vec<(Option<i64>, String, i64, usize)> = keyed.collect();
+                keyed.sort();
+                let mut place = vec![0; rows.len()];
+                keyed.iter().enumerate().for_each(|(to, (.., from))| place[*from] = to);
+                permute(rows, &mut place);
+            }
         }
         if direction == Direction::Descending {
             rows.reverse();

@@ -46,6 +46,17 @@ pub enum ChangeKind {
     Updated,
     /// It was moved to the recycle bin.
     Archived,
+    /// It was taken out of the recycle bin again.
+    Restored,
+    /// It was merged into another record, and is gone.
+    Merged,
+}
+
+impl ChangeKind {
+    /// Whether the record is not to be found any more.
+    pub fn is_gone(self) -> bool {
+        matches!(self, Self::Archived | Self::Merged)
+    }
 }
 
 /// A line of the ledger.
@@ -188,6 +199,47 @@ impl World {
     /// Moves a record to the recycle bin.
     pub fn archive(&mut self, hub_id: u64, object: Object, id: u64, at: i64) -> bool {
         self.change(hub_id, object, id, at, ChangeKind::Archived, |version| version.archived = true)
+    }
+
+    /// Takes a record out of the recycle bin.
+    pub fn restore(&mut self, hub_id: u64, object: Object, id: u64, at: i64) -> bool {
+        let archived = self.record(hub_id, object, id).is_some_and(|(version, _)| version.archived);
+        archived && self.change(hub_id, object, id, at, ChangeKind::Restored, |version| version.archived = false)
+    }
+
+    /// Merges `loser` into `winner`, which names it in `hs_merged_object_ids` from then on. HubSpot has been seen
+    /// to give the survivor a new id; `mint` does so. Gives the survivor's id, or nothing where one of the two is
+    /// not there.
+    pub fn merge(&mut self, hub_id: u64, object: Object, ids: (u64, u64), at: i64, mint: bool) -> Option<u64> {
+        let (winner, loser) = ids;
+        let live =
+            |id| self.record(hub_id, object, id).filter(|(version, _)| !version.archived && version.modified_at < at);
+        let (kept, lost) = (live(winner)?, live(loser)?);
+        if winner == loser {
+            return None;
+        }
+        let mut merged: Vec<String> = Vec::new();
+        for (id, (version, _)) in [(winner, kept), (loser, lost)] {
+            merged.extend(version.properties.get("hs_merged_object_ids").cloned());
+            merged.extend((mint || id == loser).then(|| id.to_string()));
+        }
+        let merged = merged.join(";");
+        let (mut properties, companies) = (kept.0.properties.clone(), kept.1.to_vec());
+        self.change(hub_id, object, loser, at, ChangeKind::Merged, |version| version.archived = true);
+        if !mint {
+            self.update(hub_id, object, winner, at, &[("hs_merged_object_ids", &merged)]);
+            return Some(winner);
+        }
+        self.change(hub_id, object, winner, at, ChangeKind::Merged, |version| version.archived = true);
+        properties.insert("hs_merged_object_ids".to_owned(), merged);
+        let survivor = self.create(hub_id, object, at, properties);
+        self.associate(hub_id, survivor, companies);
+        Some(survivor)
+    }
+
+    /// Lets the next records have ids from this one on.
+    pub fn continue_ids_at(&mut self, id: u64) {
+        self.next_id = self.next_id.max(id);
     }
 
     /// Sets a contact's companies, the primary one first. Does not move its modification time.

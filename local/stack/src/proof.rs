@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use anyhow::{Result, bail};
 use common::{account::AccountKey, store::collection};
 use futures::TryStreamExt;
-use hubspot_sim::{Change, ChangeKind, Object};
+use hubspot_sim::{Change, Object};
 use mongodb::{
     Database,
     bson::{Document, doc},
@@ -70,7 +70,7 @@ pub async fn check(database: &Database, account: &AccountKey, ledger: &[Change])
         changes.insert(format!("{record}:{}", change.at));
         last.insert(record, change);
     }
-    last.retain(|_, change| change.kind != ChangeKind::Archived);
+    last.retain(|_, change| !change.kind.is_gone());
     proof.records = last.len();
     let mine = doc! { "domainId": account.domain_id.as_str(), "hubId": account.hub_id.as_str() };
 

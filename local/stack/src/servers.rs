@@ -25,6 +25,14 @@ pub fn aws_environment(port: u16) -> [(&'static str, String); 6] {
     ]
 }
 
+/// The port of an address as [`aws_environment`] gives it.
+///
+/// # Errors
+/// It has none.
+pub fn port_of(url: &str) -> Result<u16> {
+    Ok(url.rsplit(':').next().context("the address has no port")?.trim_end_matches('/').parse()?)
+}
+
 /// The connection string of the MongoDB at `port`.
 pub fn mongodb_uri(port: u16) -> String {
     format!("mongodb://127.0.0.1:{port}/?replicaSet=rs0")

@@ -2,6 +2,7 @@
 //! control interface below `/_sim`.
 
 mod associations;
+mod broken;
 mod control;
 mod errors;
 mod oauth;
@@ -57,6 +58,10 @@ async fn as_hubspot(State(world): State<Shared>, request: Request, next: Next) -
             tokio::time::sleep(Duration::from_millis(millis)).await;
             next.run(request).await
         }
+        Some(FaultKind::Reset) => broken::reset(),
+        Some(FaultKind::Cut) => broken::cut(next.run(request).await).await,
+        Some(FaultKind::Drip { millis }) => broken::drip(next.run(request).await, Duration::from_millis(millis)).await,
+        Some(FaultKind::Endless) => broken::endless(),
         None => next.run(request).await,
     };
     let mut world = lock(&world);

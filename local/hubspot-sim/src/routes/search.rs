@@ -14,6 +14,7 @@ use super::{errors, oauth};
 use crate::{
     Shared, clock, lock,
     query::{Query, Row},
+    settings::IdOrder,
     world::{Object, Record, Version, World},
 };
 
@@ -55,9 +56,10 @@ fn results(world: &mut World, hub_id: u64, object: Object, query: &Query) -> Val
     let mut random = StdRng::from_rng(&mut world.random);
     let records = &world.portal(hub_id).records[&object];
     let row = |record| Some(Row { object, record, version: Record::indexed(record, now)?, order: settings.id_order });
+    let first = if settings.id_order == IdOrder::Numeric { query.first_id() } else { 0 };
     let mut rows: Vec<Row<'_>> = records
-        .values()
-        .filter_map(row)
+        .range(first..)
+        .filter_map(|(_, record)| row(record))
         .filter(|row| !row.version.archived && row.matches(&query.filter_groups))
         .collect();
     query.sort(&mut rows, settings.disorder_ms, || i64::from(random.random::<u32>()));

@@ -3,7 +3,10 @@
 use std::{
     env,
     num::NonZeroU32,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Once,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -18,31 +21,50 @@ use common::{
     store::{Store, collection},
 };
 use futures::TryStreamExt;
-use hubspot_sim::{CLIENT_ID, CLIENT_SECRET, Settings, Simulator};
+use hubspot_sim::{CLIENT_ID, CLIENT_SECRET, Fault, FaultKind, Settings, Simulator};
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use mongodb::bson::{Document, doc};
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use stack::{accounts, proof};
 
 /// The HubSpot account that a test's world has.
-pub(crate) const HUB: u64 = 7_000_001;
+pub const HUB: u64 = 7_000_001;
 /// The Domain it belongs to.
-pub(crate) const DOMAIN: &str = "acme";
+pub const DOMAIN: &str = "acme";
 
 /// One test's surroundings.
-pub(crate) struct World {
-    pub(crate) hubspot: Simulator,
-    pub(crate) store: Store,
-    pub(crate) sync_queue: String,
-    pub(crate) actions_queue: String,
-    pub(crate) config: sync::Config,
-    sqs: aws_sdk_sqs::Client,
+pub struct World {
+    /// Its HubSpot.
+    pub hubspot: Simulator,
+    /// Its database.
+    pub store: Store,
+    /// Its sync queue's address.
+    pub sync_queue: String,
+    /// Its actions queue's address.
+    pub actions_queue: String,
+    /// What its sync function is told.
+    pub config: sync::Config,
+    /// Its SQS.
+    pub sqs: aws_sdk_sqs::Client,
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("World").field("database", &self.config.mongo.database).finish_non_exhaustive()
+    }
 }
 
 impl World {
     /// A world with one Domain, whose one account is connected by OAuth and has no records yet. Time is
-    /// compressed: the search index settles within six seconds, and HubSpot's search limit is off.
-    pub(crate) async fn new(name: &str) -> Result<Self> {
+    /// compressed: the search index settles within six seconds, and HubSpot's limits are off.
+    ///
+    /// # Errors
+    /// The servers do not answer.
+    pub async fn new(name: &str) -> Result<Self> {
+        // With LOG_LEVEL set, tests show what the functions say.
+        static LOGS: Once = Once::new();
+        LOGS.call_once(|| env::var_os("LOG_LEVEL").iter().for_each(|_| common::telemetry::init()));
         let uri = env::var("TEST_MONGODB_URI").context("these tests are run by `make test`")?;
         let hubspot = Simulator::start(0, Settings { search_rps: 0, per_10s: 0, ..Settings::default() }).await?;
         let mongo = MongoConfig { uri: uri.into(), database: format!("test_{name}_{}", unique()) };
@@ -73,35 +95,57 @@ impl World {
         Ok(Self { hubspot, store, sync_queue, actions_queue, config, sqs })
     }
 
-    pub(crate) fn account(&self) -> Result<AccountKey> {
+    /// The key of its account.
+    ///
+    /// # Errors
+    /// None: its ids are ids.
+    pub fn account(&self) -> Result<AccountKey> {
         accounts::key(DOMAIN, HUB)
     }
 
-    pub(crate) async fn sync(&self) -> Result<sync::Sync> {
+    /// What the sync function holds on to.
+    ///
+    /// # Errors
+    /// The configuration cannot be used.
+    pub async fn sync(&self) -> Result<sync::Sync> {
         sync::Sync::new(self.config.clone()).await
     }
 
-    pub(crate) async fn actions(&self) -> Result<actions::Actions> {
+    /// What the actions function holds on to.
+    ///
+    /// # Errors
+    /// The configuration cannot be used.
+    pub async fn actions(&self) -> Result<actions::Actions> {
         actions::Actions::new(actions::Config { mongo: self.config.mongo.clone() }).await
     }
 
-    pub(crate) async fn scheduler(&self) -> Result<scheduler::Scheduler> {
+    /// What the scheduler function holds on to.
+    ///
+    /// # Errors
+    /// The configuration cannot be used.
+    pub async fn scheduler(&self) -> Result<scheduler::Scheduler> {
         let config = scheduler::Config { mongo: self.config.mongo.clone(), sync_queue_url: self.sync_queue.clone() };
         scheduler::Scheduler::new(config).await
     }
 
     /// The message of a tick for the world's account.
-    pub(crate) fn tick(&self) -> Value {
+    pub fn tick(&self) -> Value {
         json!({"type": "sync.v1", "domainId": DOMAIN, "hubId": HUB.to_string(), "tick": "2026-11-24T08:00:00Z", "attempt": 0})
     }
 
     /// Gives a message to the sync handler, as SQS would.
-    pub(crate) async fn slice(&self, sync: &sync::Sync, body: &Value) -> Result<SqsBatchResponse, Diagnostic> {
+    ///
+    /// # Errors
+    /// What the handler says.
+    pub async fn slice(&self, sync: &sync::Sync, body: &Value) -> Result<SqsBatchResponse, Diagnostic> {
         sync::handler(sync, lambda(event(&[body.to_string()]))).await
     }
 
     /// Gives messages to the actions handler, as SQS would.
-    pub(crate) async fn store(&self, bodies: &[String]) -> Result<SqsBatchResponse, Diagnostic> {
+    ///
+    /// # Errors
+    /// What the handler says.
+    pub async fn store(&self, bodies: &[String]) -> Result<SqsBatchResponse, Diagnostic> {
         let actions = self
             .actions()
             .await
@@ -111,7 +155,10 @@ impl World {
 
     /// Runs one tick until the account is caught up: slice after slice, without the waits in between, and
     /// stores the actions after each. Gives the number of slices.
-    pub(crate) async fn run(&self) -> Result<usize> {
+    ///
+    /// # Errors
+    /// A message fails, or the account is not caught up after 200 slices.
+    pub async fn run(&self) -> Result<usize> {
         let sync = self.sync().await?;
         let mut message = self.tick();
         for slices in 1..200 {
@@ -126,7 +173,10 @@ impl World {
     }
 
     /// Takes all messages off the actions queue and stores what they carry.
-    pub(crate) async fn drain(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// A message fails.
+    pub async fn drain(&self) -> Result<()> {
         loop {
             let bodies = self.receive(&self.actions_queue).await?;
             if bodies.is_empty() {
@@ -137,19 +187,17 @@ impl World {
     }
 
     /// Takes up to ten messages off a queue, those with a delay that has not passed included.
-    pub(crate) async fn receive(&self, queue: &str) -> Result<Vec<String>> {
+    ///
+    /// # Errors
+    /// SQS cannot be asked.
+    pub async fn receive(&self, queue: &str) -> Result<Vec<String>> {
         let held =
             [QueueAttributeName::ApproximateNumberOfMessages, QueueAttributeName::ApproximateNumberOfMessagesDelayed];
         let began = tokio::time::Instant::now();
         loop {
             let received = self.sqs.receive_message().queue_url(queue).max_number_of_messages(10).send().await?;
             let messages: Vec<Message> = received.messages.unwrap_or_default();
-            let mut bodies = Vec::new();
-            for message in messages {
-                let handle = message.receipt_handle.context("a message has a receipt")?;
-                self.sqs.delete_message().queue_url(queue).receipt_handle(handle).send().await?;
-                bodies.push(message.body.context("a message has a body")?);
-            }
+            let bodies = self.delete(queue, messages).await?;
             let asked = self.sqs.get_queue_attributes().queue_url(queue).set_attribute_names(Some(held.to_vec()));
             let attributes = asked.send().await?.attributes.unwrap_or_default();
             let waiting = held.iter().any(|name| attributes.get(name).is_some_and(|count| count != "0"));
@@ -161,7 +209,10 @@ impl World {
     }
 
     /// Compares MongoDB with the simulator's ledger.
-    pub(crate) async fn proof(&self) -> Result<proof::Proof> {
+    ///
+    /// # Errors
+    /// They differ.
+    pub async fn proof(&self) -> Result<proof::Proof> {
         let ledger = self.hubspot.world().ledger.clone();
         let proof = proof::check(self.store.database(), &self.account()?, &ledger).await?;
         proof.ensure()?;
@@ -169,31 +220,89 @@ impl World {
     }
 
     /// All documents of a collection.
-    pub(crate) async fn all(&self, name: &str) -> Result<Vec<Document>> {
+    ///
+    /// # Errors
+    /// MongoDB cannot be read.
+    pub async fn all(&self, name: &str) -> Result<Vec<Document>> {
         let found = self.store.database().collection::<Document>(name).find(doc! {}).sort(doc! { "_id": 1 }).await?;
         Ok(found.try_collect().await?)
     }
 
     /// The account's checkpoint.
-    pub(crate) async fn checkpoint(&self) -> Result<Document> {
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn checkpoint(&self) -> Result<Document> {
         self.all(collection::CHECKPOINTS).await?.pop().context("there is no checkpoint")
     }
 
     /// The account's entry in its Domain.
-    pub(crate) async fn entry(&self) -> Result<Document> {
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn entry(&self) -> Result<Document> {
         let domain = self.all(collection::DOMAINS).await?.pop().context("there is no Domain")?;
         let accounts = domain.get_document("integrations")?.get_document("hubspot")?.get_array("accounts")?;
         Ok(accounts[0].as_document().context("an account is a document")?.clone())
     }
 
+    /// Makes something go wrong with the next requests to HubSpot whose path contains `path`.
+    pub fn fault(&self, path: &str, times: u32, kind: FaultKind) {
+        self.hubspot.world().faults.push(Fault { path: path.to_owned(), skip: 0, times, kind });
+    }
+
+    /// Takes what is on a queue and due.
+    ///
+    /// # Errors
+    /// SQS cannot be asked.
+    pub async fn take(&self, queue: &str) -> Result<Vec<String>> {
+        let mut bodies = Vec::new();
+        loop {
+            let received = self.sqs.receive_message().queue_url(queue).max_number_of_messages(10).send().await?;
+            let messages = received.messages.unwrap_or_default();
+            if messages.is_empty() {
+                return Ok(bodies);
+            }
+            bodies.extend(self.delete(queue, messages).await?);
+        }
+    }
+
+    async fn delete(&self, queue: &str, messages: Vec<Message>) -> Result<Vec<String>> {
+        let mut bodies = Vec::new();
+        for message in messages {
+            let handle = message.receipt_handle.context("a message has a receipt")?;
+            self.sqs.delete_message().queue_url(queue).receipt_handle(handle).send().await?;
+            bodies.push(message.body.context("a message has a body")?);
+        }
+        Ok(bodies)
+    }
+
+    /// Where the MongoDB listens.
+    ///
+    /// # Errors
+    /// Its connection string names no port.
+    pub fn mongodb_address(&self) -> Result<String> {
+        let uri = self.config.mongo.uri.expose_secret();
+        let address = uri.strip_prefix("mongodb://").and_then(|rest| rest.split('/').next());
+        Ok(address.context("a connection string of another form")?.to_owned())
+    }
+
+    /// Drops the world's database.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn end(self) -> Result<()> {
+        Ok(self.store.database().drop().await?)
+    }
+
     /// Requests to HubSpot of some kind with some status.
-    pub(crate) fn requests(&self, kind_and_status: &str) -> u64 {
+    pub fn requests(&self, kind_and_status: &str) -> u64 {
         self.hubspot.world().requests.get(kind_and_status).copied().unwrap_or_default()
     }
 }
 
 /// A Lambda event with the payload, and a deadline ten seconds ahead.
-pub(crate) fn lambda<T>(payload: T) -> LambdaEvent<T> {
+pub fn lambda<T>(payload: T) -> LambdaEvent<T> {
     let mut context = Context::default();
     let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + Duration::from_secs(10);
     context.deadline = u64::try_from(deadline.as_millis()).unwrap_or_default();
@@ -201,14 +310,25 @@ pub(crate) fn lambda<T>(payload: T) -> LambdaEvent<T> {
 }
 
 /// An SQS event with these bodies; the messages are named `m0`, `m1` and so on.
-pub(crate) fn event(bodies: &[String]) -> SqsEvent {
-    let record = |(index, body)| json!({"messageId": format!("m{index}"), "body": body});
+pub fn event(bodies: &[String]) -> SqsEvent {
+    serde_json::from_value(message_event(bodies)).unwrap_or_default()
+}
+
+/// The same as JSON.
+pub fn message_event(bodies: &[impl AsRef<str>]) -> Value {
+    let record = |(index, body): (usize, &_)| {
+        let body: &str = AsRef::as_ref(body);
+        json!({"messageId": format!("m{index}"), "body": body})
+    };
     let records: Vec<Value> = bodies.iter().enumerate().map(record).collect();
-    serde_json::from_value(json!({"Records": records})).unwrap_or_default()
+    json!({ "Records": records })
 }
 
 /// Fails where the handler refused any message.
-pub(crate) fn refused(response: Result<SqsBatchResponse, Diagnostic>) -> Result<()> {
+///
+/// # Errors
+/// It refused any.
+pub fn refused(response: Result<SqsBatchResponse, Diagnostic>) -> Result<()> {
     match response {
         Ok(response) if response.batch_item_failures.is_empty() => Ok(()),
         Ok(response) => bail!("{} messages failed", response.batch_item_failures.len()),

@@ -1,0 +1,52 @@
+//! Answers that a network breaks.
+
+use std::{io, time::Duration};
+
+use axum::{
+    body::{Body, Bytes, to_bytes},
+    http::header,
+    response::Response,
+};
+use futures::stream;
+
+use crate::server::HangUp;
+
+/// No answer: the connection is closed.
+pub(crate) fn reset() -> Response {
+    let mut response = Response::new(Body::empty());
+    response.extensions_mut().insert(HangUp);
+    response
+}
+
+/// An answer that breaks off in the middle.
+pub(crate) async fn cut(response: Response) -> Response {
+    let (mut response, body) = taken_apart(response).await;
+    let parts = [Ok(body.slice(..body.len() / 2)), Err(io::Error::from(io::ErrorKind::BrokenPipe))];
+    *response.body_mut() = Body::from_stream(stream::iter(parts));
+    response
+}
+
+/// An answer that comes a byte at a time.
+pub(crate) async fn drip(response: Response, pause: Duration) -> Response {
+    let (mut response, body) = taken_apart(response).await;
+    let bytes = stream::unfold((body, 0), move |(body, at)| async move {
+        tokio::time::sleep(pause).await;
+        (at < body.len()).then(|| (Ok::<_, io::Error>(body.slice(at..=at)), (body, at + 1)))
+    });
+    *response.body_mut() = Body::from_stream(bytes);
+    response
+}
+
+/// White space without an end.
+pub(crate) fn endless() -> Response {
+    let chunk = Bytes::from(vec![b' '; 65_536]);
+    Response::new(Body::from_stream(stream::repeat_with(move || Ok::<_, io::Error>(chunk.clone()))))
+}
+
+/// The answer without its body, which says how long it should be, and the body.
+async fn taken_apart(response: Response) -> (Response, Bytes) {
+    let (mut head, body) = response.into_parts();
+    let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    head.headers.insert(header::CONTENT_LENGTH, body.len().into());
+    (Response::from_parts(head, Body::empty()), body)
+}

@@ -1,0 +1,291 @@
+//! A function's real bootstrap as `sam build` made it, behind the Lambda Runtime API, with a gate between it and
+//! MongoDB, SQS and HubSpot.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    process::Stdio,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{Path, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use mongodb::bson::DateTime;
+use nix::unistd::Pid;
+use secrecy::ExposeSecret;
+use serde_json::Value;
+use stack::{layout, servers};
+use tokio::{
+    net::TcpListener,
+    process::{Child, Command},
+    sync::{Mutex as AsyncMutex, mpsc, oneshot},
+    task::JoinSet,
+};
+
+use crate::{
+    gate::Gate,
+    proxy::{
+        http::{Api, HttpProxy},
+        mongodb::MongoProxy,
+    },
+    world::World,
+};
+
+/// Which function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Function {
+    /// `functions/sync`.
+    Sync,
+    /// `functions/actions`.
+    Actions,
+}
+
+impl Function {
+    fn bootstrap(self) -> PathBuf {
+        let name = match self {
+            Self::Sync => "SyncFunction",
+            Self::Actions => "ActionsFunction",
+        };
+        layout::root().join(".aws-sam/build").join(name).join("bootstrap")
+    }
+
+    /// Its timeout, as in the template.
+    fn timeout(self) -> Duration {
+        match self {
+            Self::Sync => Duration::from_secs(10),
+            Self::Actions => Duration::from_secs(30),
+        }
+    }
+}
+
+/// How an invocation ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Invoked {
+    /// With an answer.
+    Answered(Value),
+    /// With an error.
+    Failed(Value),
+    /// With the death of the process.
+    Died,
+}
+
+impl Invoked {
+    /// Whether SQS would take the messages for processed.
+    pub fn is_success(&self) -> bool {
+        matches!(self, Self::Answered(answer)
+            if answer["batchItemFailures"].as_array().is_none_or(|failures| failures.is_empty()))
+    }
+
+    /// The answer's failed messages, by id.
+    pub fn failures(&self) -> Vec<String> {
+        let Self::Answered(answer) = self else { return Vec::new() };
+        let failures = answer["batchItemFailures"].as_array().map(Vec::as_slice).unwrap_or_default();
+        failures.iter().filter_map(|failure| failure["itemIdentifier"].as_str().map(str::to_owned)).collect()
+    }
+}
+
+struct Invocation {
+    event: String,
+    deadline: i64,
+    ended: oneshot::Sender<Invoked>,
+}
+
+/// The Runtime API's side of things.
+#[derive(Clone)]
+struct Runtime {
+    waiting: Arc<AsyncMutex<mpsc::Receiver<Invocation>>>,
+    under_way: Arc<Mutex<HashMap<String, oneshot::Sender<Invoked>>>>,
+}
+
+/// A running bootstrap.
+#[derive(Debug)]
+pub struct Bootstrap {
+    /// What it does outside.
+    pub gate: Gate,
+    function: Function,
+    child: Child,
+    invocations: mpsc::Sender<Invocation>,
+    _server: JoinSet<std::io::Result<()>>,
+    _proxies: Option<(MongoProxy, HttpProxy, HttpProxy)>,
+}
+
+impl Bootstrap {
+    /// Starts a function for a test's world, behind a gate.
+    ///
+    /// # Errors
+    /// It was not built, or cannot be started.
+    pub async fn start(function: Function, world: &World) -> Result<Self> {
+        let gate = Gate::default();
+        let mongodb = MongoProxy::start(world.mongodb_address()?, gate.clone()).await?;
+        let hubspot = HttpProxy::start(Api::HubSpot, world.config.hubspot_base_url.clone(), gate.clone()).await?;
+        let sqs = HttpProxy::start(Api::Sqs, std::env::var("AWS_ENDPOINT_URL")?, gate.clone()).await?;
+        let ways = [
+            ("MONGODB_URI", mongodb.uri()),
+            ("HUBSPOT_API_BASE_URL", hubspot.url.clone()),
+            ("AWS_ENDPOINT_URL_SQS", sqs.url.clone()),
+        ];
+        let mut bootstrap = Self::spawn(function, world, &ways, gate).await?;
+        bootstrap._proxies = Some((mongodb, hubspot, sqs));
+        Ok(bootstrap)
+    }
+
+    /// Starts a function for a test's world, with no gate between it and the servers.
+    ///
+    /// # Errors
+    /// It was not built, or cannot be started.
+    pub async fn start_ungated(function: Function, world: &World) -> Result<Self> {
+        Self::spawn(function, world, &[], Gate::default()).await
+    }
+
+    async fn spawn(function: Function, world: &World, ways: &[(&str, String)], gate: Gate) -> Result<Self> {
+        let path = function.bootstrap();
+        if !path.exists() {
+            bail!("{} is missing; `make build` makes it", path.display());
+        }
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let api = listener.local_addr()?.to_string();
+        let (invocations, waiting) = mpsc::channel(1);
+        let runtime = Runtime { waiting: Arc::new(AsyncMutex::new(waiting)), under_way: Arc::default() };
+        let mut server = JoinSet::new();
+        server.spawn(axum::serve(listener, routes(runtime)).into_future());
+        let port = servers::port_of(&std::env::var("AWS_ENDPOINT_URL")?)?;
+        let mut command = Command::new(path);
+        command
+            .env_clear()
+            .envs(servers::aws_environment(port))
+            .envs(environment(world))
+            .envs(ways.iter().map(|(name, value)| (name, value)))
+            .env("AWS_LAMBDA_RUNTIME_API", api)
+            .stdin(Stdio::null())
+            .stdout(log()?)
+            .stderr(Stdio::inherit())
+            .kill_on_drop(true);
+        let child = command.spawn().context("the bootstrap cannot be started")?;
+        let process = child.id().and_then(|id| i32::try_from(id).ok()).context("a process that runs has an id")?;
+        gate.guard(Pid::from_raw(process));
+        Ok(Self { gate, function, child, invocations, _server: server, _proxies: None })
+    }
+
+    /// Invokes the function with an event.
+    ///
+    /// # Errors
+    /// It answers neither within its timeout nor some seconds later, when Lambda would have ended it.
+    pub async fn invoke(&mut self, event: &Value) -> Result<(Invoked, Duration)> {
+        let began = Instant::now();
+        let (ended, answer) = oneshot::channel();
+        let timeout = self.function.timeout();
+        let deadline = DateTime::now().timestamp_millis() + i64::try_from(timeout.as_millis())?;
+        self.invocations.send(Invocation { event: event.to_string(), deadline, ended }).await?;
+        let invoked = tokio::select! {
+            invoked = answer => invoked.unwrap_or(Invoked::Died),
+            _ = self.child.wait() => Invoked::Died,
+            () = tokio::time::sleep(timeout + Duration::from_secs(20)) => bail!("the function does not answer"),
+        };
+        Ok((invoked, began.elapsed()))
+    }
+
+    /// Whether the process still runs.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// The most memory that the process has held, in bytes (`VmHWM`).
+    ///
+    /// # Errors
+    /// It does not run any more.
+    pub fn peak_memory(&self) -> Result<u64> {
+        let status = self.status_line("VmHWM:")?;
+        let kilobytes: u64 = status.split_whitespace().next().context("an empty line")?.parse()?;
+        Ok(kilobytes * 1024)
+    }
+
+    fn status_line(&self, name: &str) -> Result<String> {
+        let process = self.child.id().context("the process has ended")?;
+        let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).context("no such line")?;
+        Ok(line.trim().to_owned())
+    }
+}
+
+/// Where the bootstraps' logs go: to the file that `TEST_LOG` names, if it does.
+fn log() -> Result<Stdio> {
+    match std::env::var_os("TEST_LOG") {
+        Some(path) => Ok(std::fs::OpenOptions::new().create(true).append(true).open(path)?.into()),
+        None => Ok(Stdio::null()),
+    }
+}
+
+fn environment(world: &World) -> HashMap<&'static str, String> {
+    let config = &world.config;
+    let mut variables = HashMap::from([
+        ("AWS_LAMBDA_FUNCTION_NAME", "test".to_owned()),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256".to_owned()),
+        ("AWS_LAMBDA_FUNCTION_VERSION", "1".to_owned()),
+        ("AWS_LAMBDA_LOG_GROUP_NAME", "test".to_owned()),
+        ("AWS_LAMBDA_LOG_STREAM_NAME", "test".to_owned()),
+        ("MONGODB_URI", config.mongo.uri.expose_secret().to_owned()),
+        ("MONGODB_DATABASE", config.mongo.database.clone()),
+        ("HUBSPOT_API_BASE_URL", config.hubspot_base_url.clone()),
+        ("SYNC_QUEUE_URL", config.sync_queue_url.clone()),
+        ("ACTIONS_QUEUE_URL", config.actions_queue_url.clone()),
+        ("SYNC_OVERLAP_SECONDS", config.overlap.as_secs().to_string()),
+        ("SYNC_SETTLE_SECONDS", config.settle.as_secs().to_string()),
+        ("SYNC_BUDGET_MS", config.budget.as_millis().to_string()),
+        ("HUBSPOT_SEARCH_RPS", config.limits.search_rps.to_string()),
+        ("HUBSPOT_PER_10S", config.limits.per_10s.to_string()),
+    ]);
+    if let Some(app) = &config.app {
+        variables.insert("HUBSPOT_CLIENT_ID", app.client_id.clone());
+        variables.insert("HUBSPOT_CLIENT_SECRET", app.client_secret.expose_secret().to_owned());
+    }
+    variables.extend(std::env::var("TEST_LOG_LEVEL").map(|level| ("LOG_LEVEL", level)));
+    variables
+}
+
+fn routes(runtime: Runtime) -> Router {
+    Router::new()
+        .route("/2018-06-01/runtime/invocation/next", get(next))
+        .route("/2018-06-01/runtime/invocation/{id}/response", post(response))
+        .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
+        .with_state(runtime)
+}
+
+async fn next(State(runtime): State<Runtime>) -> Response {
+    static NUMBER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+    let Some(invocation) = runtime.waiting.lock().await.recv().await else {
+        return StatusCode::GONE.into_response();
+    };
+    let id = format!("{:036}", NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+    let headers = [
+        ("lambda-runtime-aws-request-id", id.clone()),
+        ("lambda-runtime-deadline-ms", invocation.deadline.to_string()),
+        ("lambda-runtime-invoked-function-arn", "arn:aws:lambda:us-east-1:123456789012:function:test".to_owned()),
+    ];
+    runtime.under_way.lock().unwrap_or_else(PoisonError::into_inner).insert(id, invocation.ended);
+    (headers, invocation.event).into_response()
+}
+
+async fn response(State(runtime): State<Runtime>, Path(id): Path<String>, body: Bytes) -> StatusCode {
+    end(&runtime, &id, Invoked::Answered(serde_json::from_slice(&body).unwrap_or_default()))
+}
+
+async fn error(State(runtime): State<Runtime>, Path(id): Path<String>, body: Bytes) -> StatusCode {
+    end(&runtime, &id, Invoked::Failed(serde_json::from_slice(&body).unwrap_or_default()))
+}
+
+fn end(runtime: &Runtime, id: &str, invoked: Invoked) -> StatusCode {
+    let ended = runtime.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    // Whoever invoked may have lost patience.
+    if let Some(ended) = ended {
+        ended.send(invoked).ok();
+    }
+    StatusCode::ACCEPTED
+}

@@ -1,0 +1,132 @@
+//! The proxy for HTTP: HubSpot's API and SQS's.
+
+use std::convert::Infallible;
+
+use anyhow::Result;
+use axum::{
+    body::{Body, Bytes, to_bytes},
+    extract::Request,
+    http::{HeaderMap, HeaderName, header},
+    response::Response,
+};
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::{net::TcpListener, task::JoinSet};
+
+use crate::gate::{Closed, Gate};
+
+/// A proxy that works until it is dropped.
+#[derive(Debug)]
+pub struct HttpProxy {
+    /// Where it listens.
+    pub url: String,
+    _server: JoinSet<Result<Infallible>>,
+}
+
+/// Which API is behind the proxy.
+#[derive(Clone, Copy, Debug)]
+pub enum Api {
+    /// HubSpot's: effects are named by path.
+    HubSpot,
+    /// SQS's: effects are named by action and queue. Delays are left out of the messages: in tests that kill and
+    /// deliver, messages wait in the hands of the test.
+    Sqs,
+}
+
+impl HttpProxy {
+    /// A proxy for the server at `upstream`.
+    ///
+    /// # Errors
+    /// There is no port to listen on.
+    pub async fn start(api: Api, upstream: String, gate: Gate) -> Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let mut server = JoinSet::new();
+        server.spawn(async move {
+            let http = reqwest::Client::new();
+            let mut connections = JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                let way = Way { api, upstream: upstream.clone(), gate: gate.clone(), http: http.clone() };
+                let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+                    let way = way.clone();
+                    async move { way.pass(request.map(Body::new)).await }
+                });
+                let gate = gate.clone();
+                connections.spawn(async move {
+                    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+                    // However the connection ends: its other side sees it.
+                    tokio::select! { _ = connection => {}, () = gate.is_cut() => {} }
+                });
+            }
+        });
+        Ok(Self { url, _server: server })
+    }
+}
+
+#[derive(Clone)]
+struct Way {
+    api: Api,
+    upstream: String,
+    gate: Gate,
+    http: reqwest::Client,
+}
+
+impl Way {
+    async fn pass(&self, request: Request) -> Result<Response, Closed> {
+        let (head, body) = request.into_parts();
+        let body = to_bytes(body, usize::MAX).await.map_err(|_| Closed)?;
+        let (name, body) = match self.api {
+            Api::HubSpot => (hubspot(head.uri.path()), body),
+            Api::Sqs => sqs(&head.headers, &body),
+        };
+        let number = self.gate.before(&name).await?;
+        let url = format!("{}{}", self.upstream, head.uri);
+        let request = self.http.request(head.method, url).headers(without_hop(head.headers)).body(body);
+        let answer = request.send().await.map_err(|_| Closed)?;
+        let (status, headers) = (answer.status(), without_hop(answer.headers().clone()));
+        let body = answer.bytes().await.map_err(|_| Closed)?;
+        self.gate.after(number, &name).await?;
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        Ok(response)
+    }
+}
+
+fn without_hop(mut headers: HeaderMap) -> HeaderMap {
+    let own: [HeaderName; 4] = [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION];
+    own.iter().for_each(|name| {
+        headers.remove(name);
+    });
+    headers
+}
+
+fn hubspot(path: &str) -> String {
+    let lane = if path.contains("companies/search") { "companies" } else { "contacts" };
+    if path.ends_with("/search") {
+        format!("hubspot search {lane}")
+    } else if path.contains("/associations/") {
+        "hubspot associations".to_owned()
+    } else {
+        "hubspot token".to_owned()
+    }
+}
+
+fn sqs(headers: &HeaderMap, body: &Bytes) -> (String, Bytes) {
+    let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
+    let action = target.rsplit('.').next().unwrap_or_default();
+    let Ok(mut request) = serde_json::from_slice::<Value>(body) else {
+        return (format!("sqs {action}"), body.clone());
+    };
+    // The queues of a world are named `<test>-sync-...` and `<test>-actions-...`.
+    let queue = request["QueueUrl"].as_str().unwrap_or_default().rsplit('/').next().unwrap_or_default();
+    let queue = if queue.contains("-actions-") { "actions" } else { "sync" };
+    let name = format!("sqs {action} {queue}");
+    if let Some(request) = request.as_object_mut() {
+        request.remove("DelaySeconds");
+    }
+    (name, Bytes::from(request.to_string()))
+}

@@ -1,0 +1,281 @@
+//! The service in the hands of a test: real bootstraps and real queues, but messages are delivered when, how often
+//! and in which order the test likes, and time passes when it says so.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use common::store::collection;
+use mongodb::bson::{DateTime, Document, doc};
+use serde_json::Value;
+
+use crate::{
+    bootstrap::{Bootstrap, Function, Invoked},
+    world::{World, message_event},
+};
+
+/// After how many deliveries SQS gives a message to the dead-letter queue (`maxReceiveCount` in the template).
+const MAX_RECEIVES: u32 = 5;
+
+/// How many rounds of ticks and deliveries it may take until all is caught up.
+const MAX_ROUNDS: usize = 60;
+
+/// The longest that an invocation of sync may take.
+pub const BOUND: Duration = Duration::from_secs(5);
+
+/// A message that was taken off its queue, and is not yet processed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Its body.
+    pub body: String,
+    /// How often it was delivered.
+    pub received: u32,
+}
+
+/// What is given to a worker.
+#[derive(Debug)]
+pub struct Delivery {
+    /// Which of the function's workers.
+    pub worker: usize,
+    /// The messages of the event.
+    pub messages: Vec<Message>,
+    /// Whether SQS goes on to deliver them though they were processed.
+    pub again: bool,
+}
+
+/// The service.
+#[derive(Debug)]
+pub struct Service {
+    /// What it works on.
+    pub world: World,
+    /// Its sync workers.
+    pub sync: Vec<Bootstrap>,
+    /// Its actions workers.
+    pub actions: Vec<Bootstrap>,
+    /// What waits for sync.
+    pub sync_messages: Vec<Message>,
+    /// What waits for actions.
+    pub actions_messages: Vec<Message>,
+    /// How often a worker was killed.
+    pub killed: usize,
+    /// How many invocations there were.
+    pub invocations: usize,
+}
+
+impl Service {
+    /// The service with so many workers of each function.
+    ///
+    /// # Errors
+    /// They cannot be started.
+    pub async fn new(world: World, sync: usize, actions: usize) -> Result<Self> {
+        let mut service = Self {
+            world,
+            sync: Vec::new(),
+            actions: Vec::new(),
+            sync_messages: Vec::new(),
+            actions_messages: Vec::new(),
+            killed: 0,
+            invocations: 0,
+        };
+        for _ in 0..sync {
+            service.sync.push(Bootstrap::start(Function::Sync, &service.world).await?);
+        }
+        for _ in 0..actions {
+            service.actions.push(Bootstrap::start(Function::Actions, &service.world).await?);
+        }
+        Ok(service)
+    }
+
+    /// A tick of the schedule.
+    pub fn tick(&mut self) {
+        self.sync_messages.push(Message { body: self.world.tick().to_string(), received: 0 });
+    }
+
+    /// Delivers to sync, to several workers at the same time.
+    ///
+    /// # Errors
+    /// A worker does not answer, or took longer than an invocation may take.
+    pub async fn deliver_sync(&mut self, deliveries: Vec<Delivery>) -> Result<Vec<Invoked>> {
+        let mut left = Vec::new();
+        let mut workers: Vec<Option<&mut Bootstrap>> = self.sync.iter_mut().map(Some).collect();
+        let invoked = invoke(&mut workers, &deliveries).await?;
+        for (delivery, (invoked, took)) in deliveries.into_iter().zip(&invoked) {
+            ensure!(*took < BOUND, "an invocation of sync took {took:?}");
+            left.extend(unprocessed(delivery, invoked));
+        }
+        // The dead-letter queue is where a tick's message ends well: the next tick begins anew.
+        left.retain(|message| message.received < MAX_RECEIVES);
+        self.sync_messages.extend(left);
+        self.after(invoked.len()).await?;
+        Ok(invoked.into_iter().map(|(invoked, _)| invoked).collect())
+    }
+
+    /// Delivers to actions, to several workers at the same time.
+    ///
+    /// # Errors
+    /// A worker does not answer.
+    pub async fn deliver_actions(&mut self, deliveries: Vec<Delivery>) -> Result<Vec<Invoked>> {
+        let mut workers: Vec<Option<&mut Bootstrap>> = self.actions.iter_mut().map(Some).collect();
+        let invoked = invoke(&mut workers, &deliveries).await?;
+        for (delivery, (invoked, _)) in deliveries.into_iter().zip(&invoked) {
+            self.actions_messages.extend(unprocessed(delivery, invoked));
+        }
+        self.after(invoked.len()).await?;
+        Ok(invoked.into_iter().map(|(invoked, _)| invoked).collect())
+    }
+
+    /// Starts what was killed again, and takes what was sent.
+    async fn after(&mut self, invocations: usize) -> Result<()> {
+        self.invocations += invocations;
+        let workers = [(Function::Sync, &mut self.sync), (Function::Actions, &mut self.actions)]
+            .into_iter()
+            .flat_map(|(function, workers)| workers.iter_mut().map(move |worker| (function, worker)));
+        let mut killed = 0;
+        for (function, worker) in workers {
+            if !worker.is_alive() {
+                *worker = Bootstrap::start(function, &self.world).await?;
+                killed += 1;
+            }
+        }
+        self.killed += killed;
+        self.collect().await
+    }
+
+    /// Takes what was sent off the queues.
+    ///
+    /// # Errors
+    /// SQS cannot be asked.
+    pub async fn collect(&mut self) -> Result<()> {
+        let message = |body| Message { body, received: 0 };
+        let sent = self.world.take(&self.world.sync_queue).await?;
+        self.sync_messages.extend(sent.into_iter().map(message));
+        let sent = self.world.take(&self.world.actions_queue).await?;
+        self.actions_messages.extend(sent.into_iter().map(message));
+        Ok(())
+    }
+
+    /// Delivers one message to the first sync worker, and removes it if it was processed.
+    ///
+    /// # Errors
+    /// There is no message, or the worker does not answer.
+    pub async fn deliver_next(&mut self) -> Result<Invoked> {
+        ensure!(!self.sync_messages.is_empty(), "there is no message for sync");
+        let messages = vec![self.sync_messages.remove(0)];
+        let delivery = Delivery { worker: 0, messages, again: false };
+        self.deliver_sync(vec![delivery]).await?.pop().context("one delivery has one end")
+    }
+
+    /// Lets everything pass, and works until the account is caught up and every action is stored; then once more
+    /// when HubSpot's index has settled. Compares MongoDB with the ledger.
+    ///
+    /// # Errors
+    /// It does not get there, or something was lost, stored twice, or is stale.
+    pub async fn finish(&mut self) -> Result<stack::proof::Proof> {
+        for worker in self.sync.iter().chain(&self.actions) {
+            worker.gate.open();
+        }
+        self.world.hubspot.world().faults.clear();
+        let settle = i64::try_from(self.world.config.settle.as_millis())?;
+        for _ in 0..2 {
+            self.world.hubspot.world().settings.clock_offset_ms += 2 * settle;
+            let rounds = self.catch_up().await?;
+            ensure!(
+                rounds < MAX_ROUNDS,
+                "it is not caught up after {rounds} rounds: {:?}",
+                self.world.checkpoint().await
+            );
+        }
+        self.world.proof().await
+    }
+
+    async fn catch_up(&mut self) -> Result<usize> {
+        self.tick();
+        for round in 0..MAX_ROUNDS {
+            while !self.actions_messages.is_empty() {
+                let count = self.actions_messages.len().min(10);
+                let messages = self.actions_messages.drain(..count).collect();
+                let delivery = Delivery { worker: 0, messages, again: false };
+                let invoked = self.deliver_actions(vec![delivery]).await?;
+                ensure!(invoked.iter().all(Invoked::is_success), "an action cannot be stored: {invoked:?}");
+            }
+            if self.sync_messages.is_empty() {
+                // A message that is lost is what the next tick is for.
+                let checkpoint = self.world.checkpoint().await?;
+                if checkpoint.get_document("run").is_err() && checkpoint.get_document("stuck").is_err() {
+                    return Ok(round);
+                }
+                self.run_is_dead().await?;
+                self.tick();
+            }
+            self.time_passes().await?;
+            self.deliver_next().await?;
+        }
+        Ok(MAX_ROUNDS)
+    }
+
+    /// Time passes: leases run out, and what waits is due.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn time_passes(&self) -> Result<()> {
+        let now = DateTime::now();
+        let if_there = |path: &str, change: Document| {
+            let is_document = doc! { "$eq": [{ "$type": path }, "object"] };
+            doc! { "$cond": [is_document, { "$mergeObjects": [path, change] }, path] }
+        };
+        let due = doc! { "$set": {
+            "lease": if_there("$lease", doc! { "until": DateTime::from_millis(0) }),
+            "stuck": if_there("$stuck", doc! { "until": now }),
+            "lanes.companies.lastError": if_there("$lanes.companies.lastError", doc! { "retryAt": now }),
+            "lanes.contacts.lastError": if_there("$lanes.contacts.lastError", doc! { "retryAt": now }),
+        } };
+        self.update_checkpoint(vec![due]).await
+    }
+
+    /// So much time passes that a run whose message was lost counts as dead.
+    async fn run_is_dead(&self) -> Result<()> {
+        self.update_checkpoint(vec![doc! { "$set": { "run": {
+        "$cond": [{ "$eq": [{ "$type": "$run" }, "object"] },
+            { "$mergeObjects": ["$run", { "dueAt": DateTime::from_millis(0) }] }, "$run"] } } }])
+            .await
+    }
+
+    async fn update_checkpoint(&self, update: Vec<Document>) -> Result<()> {
+        let checkpoints = self.world.store.database().collection::<Document>(collection::CHECKPOINTS);
+        // A checkpoint that was never made needs no time to pass.
+        checkpoints.update_many(doc! { "lanes": { "$exists": true } }, update.clone()).await?;
+        let leases: Vec<Document> = update;
+        checkpoints.update_many(doc! { "lanes": { "$exists": false } }, only_lease(leases)).await?;
+        Ok(())
+    }
+}
+
+/// A checkpoint that has only been leased has no lanes yet, and must not get any.
+fn only_lease(mut update: Vec<Document>) -> Vec<Document> {
+    for stage in &mut update {
+        if let Ok(set) = stage.get_document_mut("$set") {
+            set.remove("lanes.companies.lastError");
+            set.remove("lanes.contacts.lastError");
+        }
+    }
+    update
+}
+
+async fn invoke(workers: &mut [Option<&mut Bootstrap>], deliveries: &[Delivery]) -> Result<Vec<(Invoked, Duration)>> {
+    let mut under_way = Vec::new();
+    for delivery in deliveries {
+        let worker = workers.get_mut(delivery.worker).and_then(Option::take);
+        let worker = worker.context("a worker can do one thing at a time")?;
+        let bodies: Vec<&str> = delivery.messages.iter().map(|message| message.body.as_str()).collect();
+        let event: Value = message_event(&bodies);
+        under_way.push(async move { worker.invoke(&event).await });
+    }
+    futures::future::try_join_all(under_way).await
+}
+
+fn unprocessed(delivery: Delivery, invoked: &Invoked) -> Vec<Message> {
+    let failed = invoked.failures();
+    let whole = !matches!(invoked, Invoked::Answered(_));
+    let messages = delivery.messages.into_iter().enumerate();
+    let left = messages.filter(|(index, _)| delivery.again || whole || failed.contains(&format!("m{index}")));
+    left.map(|(_, message)| Message { received: message.received + 1, ..message }).collect()
+}
