@@ -44,6 +44,10 @@ pub enum Verdict {
     Lose,
     /// The request gets no further.
     Hang,
+    /// The server is said to have answered with this status (HTTP only).
+    Refuse(u16),
+    /// Of a batch, the last entry is refused (`SendMessageBatch` only).
+    RefuseLast,
     /// It is late.
     Late(Duration),
     /// The function is stopped (SIGSTOP) until it is [`Gate::thaw`]ed; then the request goes on.
@@ -54,6 +58,17 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the connection is to be closed")]
 pub struct Closed;
+
+/// How a request goes on that passes the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pass {
+    /// As it is.
+    Whole,
+    /// To be answered with this status.
+    Refused(u16),
+    /// Without its last entry.
+    WithoutLast,
+}
 
 type Rule = Box<dyn FnMut(&Effect) -> Verdict + Send>;
 
@@ -148,25 +163,27 @@ impl Gate {
     }
 
     /// Counts an effect before it reaches the server, and gives its number for [`Gate::after`].
-    pub(crate) async fn before(&self, name: &str) -> Result<usize, Closed> {
+    pub(crate) async fn before(&self, name: &str) -> Result<(usize, Pass), Closed> {
         let number = {
             let mut state = self.state();
             state.effects.push(name.to_owned());
             state.effects.len() - 1
         };
-        self.pass(Effect { number, name: name.to_owned(), when: When::Before }).await?;
-        Ok(number)
+        let pass = self.pass(Effect { number, name: name.to_owned(), when: When::Before }).await?;
+        Ok((number, pass))
     }
 
     /// What happens to the answer on the way back.
-    pub(crate) async fn after(&self, number: usize, name: &str) -> Result<(), Closed> {
+    pub(crate) async fn after(&self, number: usize, name: &str) -> Result<Pass, Closed> {
         self.pass(Effect { number, name: name.to_owned(), when: When::After }).await
     }
 
-    async fn pass(&self, effect: Effect) -> Result<(), Closed> {
+    async fn pass(&self, effect: Effect) -> Result<Pass, Closed> {
         let verdict = (self.state().rule)(&effect);
         match verdict {
-            Verdict::Pass => Ok(()),
+            Verdict::Pass => Ok(Pass::Whole),
+            Verdict::Refuse(status) => Ok(Pass::Refused(status)),
+            Verdict::RefuseLast => Ok(Pass::WithoutLast),
             Verdict::Kill => {
                 self.signal(Signal::SIGKILL);
                 Err(Closed)
@@ -175,13 +192,13 @@ impl Gate {
             Verdict::Hang => std::future::pending().await,
             Verdict::Late(by) => {
                 tokio::time::sleep(by).await;
-                Ok(())
+                Ok(Pass::Whole)
             }
             Verdict::Freeze => {
                 let thawed = self.thawed.notified();
                 self.freeze();
                 thawed.await;
-                Ok(())
+                Ok(Pass::Whole)
             }
         }
     }

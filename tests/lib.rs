@@ -6,4 +6,5 @@ pub mod bootstrap;
 pub mod gate;
 pub mod proxy;
 pub mod service;
+mod time;
 pub mod world;

@@ -4,8 +4,6 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use common::store::collection;
-use mongodb::bson::{DateTime, Document, doc};
 use serde_json::Value;
 
 use crate::{
@@ -203,61 +201,14 @@ impl Service {
                 if checkpoint.get_document("run").is_err() && checkpoint.get_document("stuck").is_err() {
                     return Ok(round);
                 }
-                self.run_is_dead().await?;
+                self.world.run_is_dead().await?;
                 self.tick();
             }
-            self.time_passes().await?;
+            self.world.time_passes().await?;
             self.deliver_next().await?;
         }
         Ok(MAX_ROUNDS)
     }
-
-    /// Time passes: leases run out, and what waits is due.
-    ///
-    /// # Errors
-    /// MongoDB cannot be reached.
-    pub async fn time_passes(&self) -> Result<()> {
-        let now = DateTime::now();
-        let if_there = |path: &str, change: Document| {
-            let is_document = doc! { "$eq": [{ "$type": path }, "object"] };
-            doc! { "$cond": [is_document, { "$mergeObjects": [path, change] }, path] }
-        };
-        let due = doc! { "$set": {
-            "lease": if_there("$lease", doc! { "until": DateTime::from_millis(0) }),
-            "stuck": if_there("$stuck", doc! { "until": now }),
-            "lanes.companies.lastError": if_there("$lanes.companies.lastError", doc! { "retryAt": now }),
-            "lanes.contacts.lastError": if_there("$lanes.contacts.lastError", doc! { "retryAt": now }),
-        } };
-        self.update_checkpoint(vec![due]).await
-    }
-
-    /// So much time passes that a run whose message was lost counts as dead.
-    async fn run_is_dead(&self) -> Result<()> {
-        self.update_checkpoint(vec![doc! { "$set": { "run": {
-        "$cond": [{ "$eq": [{ "$type": "$run" }, "object"] },
-            { "$mergeObjects": ["$run", { "dueAt": DateTime::from_millis(0) }] }, "$run"] } } }])
-            .await
-    }
-
-    async fn update_checkpoint(&self, update: Vec<Document>) -> Result<()> {
-        let checkpoints = self.world.store.database().collection::<Document>(collection::CHECKPOINTS);
-        // A checkpoint that was never made needs no time to pass.
-        checkpoints.update_many(doc! { "lanes": { "$exists": true } }, update.clone()).await?;
-        let leases: Vec<Document> = update;
-        checkpoints.update_many(doc! { "lanes": { "$exists": false } }, only_lease(leases)).await?;
-        Ok(())
-    }
-}
-
-/// A checkpoint that has only been leased has no lanes yet, and must not get any.
-fn only_lease(mut update: Vec<Document>) -> Vec<Document> {
-    for stage in &mut update {
-        if let Ok(set) = stage.get_document_mut("$set") {
-            set.remove("lanes.companies.lastError");
-            set.remove("lanes.contacts.lastError");
-        }
-    }
-    update
 }
 
 async fn invoke(workers: &mut [Option<&mut Bootstrap>], deliveries: &[Delivery]) -> Result<Vec<(Invoked, Duration)>> {

@@ -1,7 +1,10 @@
 //! Integration and end-to-end tests. `make test` gives them a MongoDB and an AWS of their own.
 
 mod actions;
+mod chaos;
+mod crash;
 mod end_to_end;
+mod faults;
 mod hubspot_client;
 mod scheduler;
 mod sync;

@@ -6,15 +6,15 @@ use anyhow::Result;
 use axum::{
     body::{Body, Bytes, to_bytes},
     extract::Request,
-    http::{HeaderMap, HeaderName, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::Response,
 };
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet};
 
-use crate::gate::{Closed, Gate};
+use crate::gate::{Closed, Gate, Pass};
 
 /// A proxy that works until it is dropped.
 #[derive(Debug)]
@@ -82,18 +82,51 @@ impl Way {
             Api::HubSpot => (hubspot(head.uri.path()), body),
             Api::Sqs => sqs(&head.headers, &body),
         };
-        let number = self.gate.before(&name).await?;
+        let (number, pass) = self.gate.before(&name).await?;
+        let (body, refused) = match pass {
+            Pass::Whole => (body, None),
+            Pass::Refused(status) => return Ok(refusal(status)),
+            Pass::WithoutLast => without_last(&body).ok_or(Closed)?,
+        };
         let url = format!("{}{}", self.upstream, head.uri);
         let request = self.http.request(head.method, url).headers(without_hop(head.headers)).body(body);
         let answer = request.send().await.map_err(|_| Closed)?;
         let (status, headers) = (answer.status(), without_hop(answer.headers().clone()));
-        let body = answer.bytes().await.map_err(|_| Closed)?;
-        self.gate.after(number, &name).await?;
+        let mut body = answer.bytes().await.map_err(|_| Closed)?;
+        if let Some(entry) = refused {
+            body = with_failed(&body, &entry).ok_or(Closed)?;
+        }
+        if let Pass::Refused(status) = self.gate.after(number, &name).await? {
+            return Ok(refusal(status));
+        }
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         Ok(response)
     }
+}
+
+/// An error as SQS writes it.
+fn refusal(status: u16) -> Response {
+    let error = json!({"__type": "com.amazonaws.sqs#ServiceUnavailable", "message": "simulated"});
+    let mut response = Response::new(Body::from(error.to_string()));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.0"));
+    response
+}
+
+/// A `SendMessageBatch` without its last entry, and that entry's id.
+fn without_last(body: &Bytes) -> Option<(Bytes, Option<String>)> {
+    let mut request: Value = serde_json::from_slice(body).ok()?;
+    let last = request["Entries"].as_array_mut()?.pop()?;
+    Some((Bytes::from(request.to_string()), Some(last["Id"].as_str()?.to_owned())))
+}
+
+/// The answer to it, which says that the entry failed.
+fn with_failed(body: &Bytes, entry: &str) -> Option<Bytes> {
+    let mut answer: Value = serde_json::from_slice(body).ok()?;
+    answer["Failed"] = json!([{"Id": entry, "SenderFault": false, "Code": "InternalError"}]);
+    Some(Bytes::from(answer.to_string()))
 }
 
 fn without_hop(mut headers: HeaderMap) -> HeaderMap {

@@ -82,7 +82,7 @@ async fn requests(
     loop {
         let message = message(&mut from).await?;
         if let Some(name) = name(&message) {
-            let number = gate.before(&name).await?;
+            let (number, _) = gate.before(&name).await?;
             asked.lock().unwrap_or_else(PoisonError::into_inner).insert(int(&message, 4)?, (number, name));
         }
         to.write_all(&message).await?;

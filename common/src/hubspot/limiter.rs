@@ -99,14 +99,14 @@ impl Limiter {
         Some(moment)
     }
 
-    /// HubSpot refused a request by this limit: other apps use it, too. The requests that were under way together
-    /// count as one refusal.
-    pub(super) fn refused(&self) {
+    /// HubSpot refused a request by this limit: other apps use it, too. None is made for as long as HubSpot asks, or
+    /// else for a period. The requests that were under way together count as one refusal.
+    pub(super) fn refused(&self, retry_after: Option<Duration>) {
         let now = Instant::now();
         let mut state = self.state();
         if state.closed_until <= now {
             state.stretch = (state.stretch * STRETCH).min(MAX_STRETCH);
-            state.closed_until = now + self.period;
+            state.closed_until = now + retry_after.unwrap_or(self.period);
         }
     }
 
@@ -196,7 +196,7 @@ mod tests {
         let first = limiter(2, &Remembered::default());
         first.admit(None).await;
         first.admit(None).await;
-        first.refused();
+        first.refused(None);
         let remembered = first.remember();
         assert_eq!(remembered.requests.len(), 2);
         assert!(remembered.stretch > 1.0);
@@ -210,8 +210,8 @@ mod tests {
     async fn a_refusal_closes_the_limit_and_slows_it_down_until_requests_are_taken_again() {
         let limiter = limiter(5, &Remembered::default());
         limiter.admit(None).await;
-        limiter.refused();
-        limiter.refused();
+        limiter.refused(None);
+        limiter.refused(None);
         let began = Instant::now();
         limiter.admit(None).await;
         assert!(began.elapsed() >= SECOND);
@@ -221,6 +221,15 @@ mod tests {
             limiter.taken();
         }
         assert!((limiter.remember().stretch - 1.0).abs() < 0.001);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hubspot_may_say_for_how_long() {
+        let limiter = limiter(5, &Remembered::default());
+        limiter.refused(Some(Duration::from_millis(300)));
+        let began = Instant::now();
+        limiter.admit(None).await;
+        assert_eq!(began.elapsed(), Duration::from_millis(300));
     }
 
     #[tokio::test(start_paused = true)]

@@ -126,7 +126,7 @@ impl Session {
             let answer = self.post_once(limiter, path, body).await;
             match &answer {
                 Ok(_) => limiter.taken(),
-                Err(HubSpotError::RateLimited { .. } | HubSpotError::Parked { .. }) => limiter.refused(),
+                Err(HubSpotError::RateLimited { retry_after, .. }) => limiter.refused(*retry_after),
                 Err(_) => {}
             }
             answer.map(Some)

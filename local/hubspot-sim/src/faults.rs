@@ -41,9 +41,9 @@ pub enum FaultKind {
     Reset,
     /// The right answer breaks off in the middle.
     Cut,
-    /// The right answer, a byte at a time.
+    /// The right answer, 64 bytes at a time.
     Drip {
-        /// How many milliseconds pass before each byte.
+        /// How many milliseconds pass before each of these parts.
         millis: u64,
     },
     /// White space without an end, in place of an answer.

@@ -256,6 +256,18 @@ impl World {
         records.values().filter(|record| !record.newest().archived).map(|record| record.id).collect()
     }
 
+    /// The ids of the records in the recycle bin, those that were merged left out.
+    pub fn archived(&self, hub_id: u64, object: Object) -> Vec<u64> {
+        let merged = |id: u64| {
+            self.ledger.iter().any(|change| {
+                (change.object, change.id, change.kind) == (object, id, ChangeKind::Merged) && change.hub_id == hub_id
+            })
+        };
+        let records = self.portals.get(&hub_id).and_then(|portal| portal.records.get(&object));
+        let archived = records.into_iter().flatten().filter(|(_, record)| record.newest().archived);
+        archived.map(|(id, _)| *id).filter(|id| !merged(*id)).collect()
+    }
+
     /// The newest version of a record, and a contact's companies.
     pub fn record(&self, hub_id: u64, object: Object, id: u64) -> Option<(&Version, &[u64])> {
         let record = self.portals.get(&hub_id)?.records.get(&object)?.get(&id)?;

@@ -26,14 +26,16 @@ pub(crate) async fn cut(response: Response) -> Response {
     response
 }
 
-/// An answer that comes a byte at a time.
+/// An answer that comes in small parts.
 pub(crate) async fn drip(response: Response, pause: Duration) -> Response {
+    const PART: usize = 64;
     let (mut response, body) = taken_apart(response).await;
-    let bytes = stream::unfold((body, 0), move |(body, at)| async move {
+    let parts = stream::unfold(body, move |mut rest| async move {
         tokio::time::sleep(pause).await;
-        (at < body.len()).then(|| (Ok::<_, io::Error>(body.slice(at..=at)), (body, at + 1)))
+        let part = rest.split_to(rest.len().min(PART));
+        (!part.is_empty()).then_some((Ok::<_, io::Error>(part), rest))
     });
-    *response.body_mut() = Body::from_stream(bytes);
+    *response.body_mut() = Body::from_stream(parts);
     response
 }
 

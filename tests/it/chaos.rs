@@ -1,0 +1,267 @@
+//! Random schedules: changes in HubSpot, ticks, deliveries to real bootstraps (twice, out of order, to several workers
+//! at once), kills, freezes, lost connections and HubSpot's faults, in an order that a seed gives. Whatever the order,
+//! in the end MongoDB equals the ledger.
+//!
+//! `SEED=7` runs one seed, `SEEDS=2000` so many of them (`make chaos SEEDS=2000`).
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use futures::{StreamExt, stream};
+use hubspot_sim::{Fault, FaultKind, IdOrder, Object, Shared};
+use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+use tests::{
+    gate::{Effect, Gate, Verdict, When},
+    service::{Delivery, Service},
+    world::{HUB, World},
+};
+
+/// How many seeds are tried where nobody says otherwise.
+const SEEDS: u64 = 200;
+
+/// How many of them at a time.
+const SIDE_BY_SIDE: usize = 6;
+
+/// Workers of each function.
+const WORKERS: usize = 2;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_the_schedule_nothing_is_lost_and_nothing_stored_twice() -> Result<()> {
+    let number = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>()).transpose();
+    let seeds: Vec<u64> = match (number("SEED")?, number("SEEDS")?) {
+        (Some(seed), _) => vec![seed],
+        (None, count) => (1..=count.unwrap_or(SEEDS)).collect(),
+    };
+    let (began, count) = (Instant::now(), seeds.len());
+    let tried = stream::iter(seeds).map(|seed| async move { (seed, schedule(seed).await) });
+    let mut tried = tried.buffer_unordered(SIDE_BY_SIDE);
+    let (mut failed, mut all) = (Vec::new(), Done::default());
+    while let Some((seed, result)) = tried.next().await {
+        match result {
+            Ok(done) => all.add(&done),
+            Err(error) => {
+                println!("seed {seed} failed: {error:#}");
+                failed.push(seed);
+            }
+        }
+    }
+    println!(
+        "{count} seeds in {:.0} s: {} changes, {} invocations, {} kills, {} actions stored",
+        began.elapsed().as_secs_f32(),
+        all.changes,
+        all.invocations,
+        all.killed,
+        all.actions
+    );
+    if failed.is_empty() { Ok(()) } else { bail!("{} of {count} seeds failed: {failed:?}", failed.len()) }
+}
+
+#[derive(Debug, Default)]
+struct Done {
+    changes: usize,
+    invocations: usize,
+    killed: usize,
+    actions: usize,
+}
+
+impl Done {
+    fn add(&mut self, other: &Self) {
+        self.changes += other.changes;
+        self.invocations += other.invocations;
+        self.killed += other.killed;
+        self.actions += other.actions;
+    }
+}
+
+/// Runs one schedule.
+async fn schedule(seed: u64) -> Result<Done> {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut world = World::new("chaos").await?;
+    world.config.overlap = Duration::from_secs(60);
+    world.config.settle = Duration::from_secs(120);
+    behave(&world.hubspot.shared(), &mut random);
+    let mut service = Service::new(world, WORKERS, WORKERS).await?;
+    for _ in 0..random.random_range(8..25) {
+        step(&mut service, &mut random).await?;
+    }
+    let proof = service.finish().await?;
+    let changes = service.world.hubspot.world().ledger.len();
+    let done = Done { changes, invocations: service.invocations, killed: service.killed, actions: proof.actions };
+    service.world.end().await?;
+    Ok(done)
+}
+
+/// How this HubSpot behaves, and what it holds.
+fn behave(hubspot: &Shared, random: &mut StdRng) {
+    let mut hubspot = hubspot_sim::lock(hubspot);
+    if random.random_bool(0.3) {
+        hubspot.continue_ids_at((1 << 53) - 20);
+    }
+    let settings = &mut hubspot.settings;
+    settings.id_order = *[IdOrder::Numeric, IdOrder::Lexical].choose(random).unwrap_or(&IdOrder::Numeric);
+    settings.short_pages = random.random_bool(0.5);
+    settings.newer_rows = random.random_bool(0.5);
+    settings.clock_offset_ms = random.random_range(-120_000..120_000);
+    settings.index_lag_max_ms = *[0, 2_000, 110_000].choose(random).unwrap_or(&0);
+    settings.association_page = random.random_range(1..4);
+    let (companies, contacts) = (random.random_range(0..20), random.random_range(0..450));
+    hubspot.seed(HUB, companies, contacts, random.random());
+}
+
+async fn step(service: &mut Service, random: &mut StdRng) -> Result<()> {
+    match random.random_range(0..100) {
+        0..20 => change(&service.world.hubspot.shared(), random),
+        20..30 => service.world.hubspot.world().settings.clock_offset_ms += random.random_range(0..90_000),
+        30..42 => service.tick(),
+        42..50 => break_something(&mut service.world.hubspot.world().faults, random),
+        50..55 => service.world.time_passes().await?,
+        55..83 => {
+            if service.sync_messages.is_empty() {
+                service.tick();
+            }
+            let deliveries = deliveries(&mut service.sync_messages, 1, random);
+            let gates: Vec<Gate> = service.sync.iter().map(|worker| worker.gate.clone()).collect();
+            disturb(&gates, &service.world, random);
+            let watched = watch(gates, service.world.store.clone());
+            service.deliver_sync(deliveries).await?;
+            watched.abort();
+        }
+        _ => {
+            let deliveries = deliveries(&mut service.actions_messages, 10, random);
+            let gates: Vec<Gate> = service.actions.iter().map(|worker| worker.gate.clone()).collect();
+            disturb(&gates, &service.world, random);
+            let watched = watch(gates, service.world.store.clone());
+            service.deliver_actions(deliveries).await?;
+            watched.abort();
+        }
+    }
+    Ok(())
+}
+
+/// Takes messages at random, for one worker or for several at once; some of them stay to be delivered again.
+fn deliveries(messages: &mut Vec<tests::service::Message>, most: usize, random: &mut StdRng) -> Vec<Delivery> {
+    let mut deliveries = Vec::new();
+    for worker in 0..random.random_range(1..=WORKERS) {
+        let count = random.random_range(1..=most).min(messages.len());
+        let taken = (0..count).map(|_| messages.swap_remove(random.random_range(0..messages.len()))).collect();
+        deliveries.push(Delivery { worker, messages: taken, again: random.random_bool(0.15) });
+    }
+    if random.random_bool(0.1) && deliveries.len() == WORKERS {
+        // The same message twice at the same time.
+        let copy = deliveries[0].messages.clone();
+        deliveries[1].messages.truncate(most.saturating_sub(copy.len()));
+        messages.append(&mut deliveries[1].messages.split_off(0));
+        deliveries[1] = Delivery { worker: 1, messages: copy, again: false };
+    }
+    deliveries.retain(|delivery| !delivery.messages.is_empty());
+    deliveries
+}
+
+/// Sets what happens to the workers in their next invocations.
+fn disturb(gates: &[Gate], world: &World, random: &mut StdRng) {
+    for gate in gates {
+        let hubspot = world.hubspot.shared();
+        let mut chance = StdRng::seed_from_u64(random.random());
+        let at = random.random_bool(0.45).then(|| random.random_range(0..30));
+        let when = if random.random_bool(0.5) { When::Before } else { When::After };
+        let verdict = match random.random_range(0..10) {
+            0..5 => Verdict::Kill,
+            5..7 => Verdict::Lose,
+            7 => Verdict::Late(Duration::from_millis(80)),
+            _ => Verdict::Freeze,
+        };
+        let busy = random.random_bool(0.5);
+        gate.set(move |effect: &Effect| {
+            if busy && effect.name.starts_with("hubspot") && chance.random_bool(0.3) {
+                change(&hubspot, &mut chance);
+            }
+            match at == Some(effect.number) && when == effect.when {
+                true => verdict.clone(),
+                false => Verdict::Pass,
+            }
+        });
+    }
+}
+
+/// While a worker is frozen its lease runs out; then it goes on.
+fn watch(gates: Vec<Gate>, store: common::store::Store) -> tokio::task::JoinHandle<Result<()>> {
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            for gate in gates.iter().filter(|gate| gate.is_frozen()) {
+                let over = mongodb::bson::doc! { "$set": { "lease.until": mongodb::bson::DateTime::from_millis(0) } };
+                let checkpoints = store.database().collection::<mongodb::bson::Document>("checkpoints");
+                checkpoints.update_many(mongodb::bson::doc! { "lease": { "$ne": null } }, over).await?;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                gate.thaw();
+            }
+        }
+    })
+}
+
+/// A few changes in HubSpot.
+fn change(hubspot: &Shared, random: &mut StdRng) {
+    let mut hubspot = hubspot_sim::lock(hubspot);
+    let object = *[Object::Companies, Object::Contacts].choose(random).unwrap_or(&Object::Contacts);
+    for _ in 0..random.random_range(1..12) {
+        let (ids, at) = (hubspot.ids(HUB, object), hubspot.now());
+        let pick = |random: &mut StdRng| ids.choose(random).copied().unwrap_or_default();
+        let (one, other) = (pick(random), pick(random));
+        match random.random_range(0..10) {
+            0..2 => {
+                let id = hubspot.create(HUB, object, at, Default::default());
+                let company = hubspot.ids(HUB, Object::Companies).into_iter().take(3).collect();
+                hubspot.associate(HUB, id, company);
+            }
+            2..7 => {
+                hubspot.update(HUB, object, one, at, &[("hs_lead_status", &random.random_range(0..9).to_string())]);
+            }
+            7 => {
+                hubspot.archive(HUB, object, one, at);
+            }
+            8 => {
+                let gone = hubspot.archived(HUB, object);
+                let id = gone.choose(random).copied().unwrap_or_default();
+                hubspot.restore(HUB, object, id, at);
+            }
+            _ => {
+                hubspot.merge(HUB, object, (one, other), at, random.random_bool(0.5));
+            }
+        }
+    }
+}
+
+/// Something goes wrong with HubSpot's next answers.
+fn break_something(faults: &mut Vec<Fault>, random: &mut StdRng) {
+    let answer = |status| FaultKind::Answer { status, body: None, retry_after: None };
+    let daily = r#"{"status":"error","message":"You have reached your daily limit.","policyName":"DAILY"}"#;
+    let kinds = [
+        answer(429),
+        answer(401),
+        answer(400),
+        answer(403),
+        answer(423),
+        answer(500),
+        answer(503),
+        FaultKind::Answer { status: 429, body: Some(daily.to_owned()), retry_after: None },
+        FaultKind::Answer { status: 477, body: None, retry_after: Some(3600) },
+        FaultKind::Answer { status: 502, body: Some("<html>bad gateway</html>".to_owned()), retry_after: None },
+        FaultKind::Answer { status: 200, body: Some("<html>hello</html>".to_owned()), retry_after: None },
+        FaultKind::Reset,
+        FaultKind::Cut,
+        FaultKind::Endless,
+        FaultKind::Delay { millis: 300 },
+    ];
+    let path = *["/search", "/contacts/search", "/associations/", "/oauth/"].choose(random).unwrap_or(&"/search");
+    let kind = match kinds.choose(random).cloned() {
+        // A token endpoint that refuses the grant is another story: the account is connected anew by its owner.
+        Some(FaultKind::Answer { status: 400..=403, .. }) if path == "/oauth/" => answer(500),
+        kind => kind.unwrap_or(FaultKind::Reset),
+    };
+    faults.push(Fault {
+        path: path.to_owned(),
+        skip: random.random_range(0..3),
+        times: random.random_range(1..3),
+        kind,
+    });
+}

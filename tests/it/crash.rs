@@ -1,0 +1,153 @@
+//! The real bootstraps, killed (SIGKILL) before and after each of their effects in turn, with every message delivered
+//! again; afterwards MongoDB equals the ledger.
+
+use anyhow::{Context as _, Result, ensure};
+use futures::{StreamExt, TryStreamExt, stream};
+use tests::{
+    bootstrap::Invoked,
+    gate::{Verdict, When},
+    service::{Delivery, Message, Service},
+    world::{HUB, World},
+};
+
+/// How many worlds are tried at a time.
+const SIDE_BY_SIDE: usize = 4;
+
+/// An account of two pages of contacts, three batches, and a company.
+async fn service(name: &str) -> Result<Service> {
+    let world = World::new(name).await?;
+    world.hubspot.world().seed(HUB, 5, 250, 1);
+    Service::new(world, 1, 1).await
+}
+
+fn one(messages: Vec<Message>) -> Vec<Delivery> {
+    vec![Delivery { worker: 0, messages, again: false }]
+}
+
+/// What a whole run does, effect by effect.
+async fn effects_of_sync() -> Result<Vec<String>> {
+    let mut service = service("crash_sync").await?;
+    service.tick();
+    ensure!(service.deliver_next().await?.is_success());
+    let effects = service.sync[0].gate.effects();
+    service.finish().await?;
+    service.world.end().await?;
+    Ok(effects)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sync_is_killed_at_every_effect_and_nothing_is_lost_or_stored_twice() -> Result<()> {
+    let effects = effects_of_sync().await?;
+    for name in [
+        "mongodb findAndModify checkpoints",
+        "hubspot token",
+        "hubspot search contacts",
+        "hubspot associations",
+        "sqs SendMessage actions",
+        "mongodb update seen",
+        "mongodb update checkpoints",
+        "mongodb update domains",
+    ] {
+        ensure!(effects.iter().any(|effect| effect == name), "{name} is not among {effects:?}");
+    }
+    let points = (0..effects.len()).flat_map(|number| [(number, When::Before), (number, When::After)]);
+    let tried = stream::iter(points).map(|(number, when)| {
+        let name = effects[number].clone();
+        async move { kill_sync(number, when).await.with_context(|| format!("killed {when:?} effect {number}, {name}")) }
+    });
+    let killed: Vec<bool> = tried.buffer_unordered(SIDE_BY_SIDE).try_collect().await?;
+    // Lanes run side by side, so that the last effects may come in another number; nearly all points are met.
+    let met = killed.iter().filter(|killed| **killed).count();
+    ensure!(met * 10 >= killed.len() * 9, "only {met} of {} points were met", killed.len());
+    println!("sync was killed at {met} points");
+    Ok(())
+}
+
+/// Kills sync at one effect of its first slice, and delivers the message again, twice. Tells whether it came to that.
+async fn kill_sync(number: usize, when: When) -> Result<bool> {
+    let mut service = service("crash_sync").await?;
+    service.tick();
+    service.sync[0].gate.kill_at(number, when);
+    let tick = service.sync_messages.clone();
+    let died = service.deliver_next().await? == Invoked::Died;
+    // SQS delivers it again when its visibility timeout is over, and a copy of it later.
+    service.sync_messages.extend(tick);
+    service.world.time_passes().await?;
+    let proof = service.finish().await?;
+    ensure!(proof.actions == 255, "{} actions were stored", proof.actions);
+    service.world.end().await?;
+    Ok(died)
+}
+
+/// The continuation is what keeps a long backfill alive: the slice is cut short by HubSpot here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sync_is_killed_around_its_continuation_and_the_chain_goes_on_alone() -> Result<()> {
+    for name in ["mongodb update checkpoints", "sqs SendMessage sync"] {
+        for when in [When::Before, When::After] {
+            let mut service = service("crash_chain").await?;
+            // Both lanes get one page, and are then told to wait.
+            let moving = hubspot_sim::FaultKind::Answer { status: 477, body: None, retry_after: Some(2) };
+            service.world.fault("/search", 2, moving);
+            service.tick();
+            let at_the_end = move |effect: &tests::gate::Effect| effect.name == name && effect.when == when;
+            let mut ended = name == "sqs SendMessage sync";
+            service.sync[0].gate.set(move |effect| match at_the_end(effect) {
+                // The lanes' problems are written first; the last write gives the lease back.
+                true if std::mem::replace(&mut ended, effect.number > 8) => Verdict::Kill,
+                _ => Verdict::Pass,
+            });
+            let tick = service.sync_messages.clone();
+            service.deliver_next().await?;
+            service.sync_messages.extend(tick);
+            service.world.time_passes().await?;
+            let proof = service.finish().await.with_context(|| format!("{name} {when:?}"))?;
+            ensure!(proof.actions == 255);
+            service.world.end().await?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn actions_is_killed_at_every_effect_and_stores_everything_once() -> Result<()> {
+    let mut first = queued().await?;
+    let messages = std::mem::take(&mut first.actions_messages);
+    ensure!(first.deliver_actions(one(messages)).await?.iter().all(Invoked::is_success));
+    let effects = first.actions[0].gate.effects();
+    first.finish().await?;
+    first.world.end().await?;
+    ensure!(effects.contains(&"mongodb update actions".to_owned()), "{effects:?}");
+    let points = (0..effects.len()).flat_map(|number| [(number, When::Before), (number, When::After)]);
+    let tried = stream::iter(points).map(|(number, when)| async move {
+        kill_actions(number, when).await.with_context(|| format!("killed {when:?} effect {number}"))
+    });
+    let killed: Vec<bool> = tried.buffer_unordered(SIDE_BY_SIDE).try_collect().await?;
+    ensure!(killed.iter().all(|killed| *killed), "a point was not met");
+    println!("actions was killed at {} points", killed.len());
+    Ok(())
+}
+
+/// A service whose sync is done, with a second change of some records behind it, and nothing stored yet.
+async fn queued() -> Result<Service> {
+    let mut service = service("crash_actions").await?;
+    service.tick();
+    service.deliver_next().await?;
+    service.world.hubspot.world().make_changes(HUB, 60, 2);
+    service.tick();
+    service.deliver_next().await?;
+    // The changes before the creations.
+    service.actions_messages.reverse();
+    Ok(service)
+}
+
+async fn kill_actions(number: usize, when: When) -> Result<bool> {
+    let mut service = queued().await?;
+    let messages = std::mem::take(&mut service.actions_messages);
+    service.actions[0].gate.kill_at(number, when);
+    let again = messages.clone();
+    let died = service.deliver_actions(one(messages)).await? == [Invoked::Died];
+    service.actions_messages.extend(again);
+    service.finish().await?;
+    service.world.end().await?;
+    Ok(died)
+}

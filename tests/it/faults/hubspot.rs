@@ -1,0 +1,245 @@
+//! HubSpot's faults. Each is made to happen while a new account is read, and leads to one of a few outcomes; when it
+//! is over, everything is stored.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use common::store::collection;
+use futures::future::try_join_all;
+use hubspot_sim::FaultKind;
+use serde_json::{Value, json};
+use tests::world::{HUB, World, refused};
+
+/// What a fault leads to.
+#[derive(Clone, Debug)]
+enum Then {
+    /// The request is made again within the slice, which reads everything.
+    GoesOn,
+    /// The slice ends, and the lane goes on after so many seconds.
+    Waits(RangeInclusive<u64>),
+    /// The account is marked as one to be connected again, and its run ends.
+    Reauthorize,
+}
+
+use Then::{GoesOn, Reauthorize, Waits};
+
+/// A growing, jittered pause, as it is after a first failure.
+const SOON: RangeInclusive<u64> = 0..=2;
+
+/// For good, as far as one slice can tell.
+const LASTING: u32 = 1_000;
+
+fn answer(status: u16, retry_after: Option<u64>, body: Option<&str>) -> FaultKind {
+    FaultKind::Answer { status, body: body.map(str::to_owned), retry_after }
+}
+
+fn plain(status: u16) -> FaultKind {
+    answer(status, None, None)
+}
+
+fn limited(policy: &str) -> String {
+    format!(r#"{{"status":"error","message":"You have reached your {policy} limit.","policyName":"{policy}"}}"#)
+}
+
+/// Makes a fault happen to requests for `path`, runs a slice, checks what came of it, and that nothing is lost.
+async fn meets(path: &str, times: u32, kind: FaultKind, then: Then) -> Result<()> {
+    let what = format!("{kind:?} {times} times for {path}");
+    let world = World::new("fault").await?;
+    world.hubspot.world().seed(HUB, 3, 120, 1);
+    world.fault(path, times, kind);
+    let sync = world.sync().await?;
+    let began = tokio::time::Instant::now();
+    refused(world.slice(&sync, &world.tick()).await).with_context(|| what.clone())?;
+    ensure!(began.elapsed() < Duration::from_secs(5), "{what}: the slice took {:?}", began.elapsed());
+    match then {
+        GoesOn => ensure!(world.checkpoint().await?.get_datetime("lastSuccessAt").is_ok(), "{what}: not caught up"),
+        Waits(seconds) => {
+            let pause = world.pause().await?.with_context(|| format!("{what}: it waits for nothing"))?.as_secs();
+            ensure!(seconds.contains(&pause), "{what}: it waits for {pause} s");
+            let continues = world.checkpoint().await?.get_document("run").is_ok();
+            ensure!(continues == (pause <= 900), "{what}: there is a continuation though it waits long, or none");
+        }
+        Reauthorize => {
+            ensure!(world.entry().await?.get_str("state").ok() == Some("reauthorize"), "{what}: it is not marked");
+            ensure!(world.checkpoint().await?.get_document("run").is_err(), "{what}: its run goes on");
+            return world.end().await;
+        }
+    }
+    world.hubspot.world().faults.clear();
+    world.run_on().await.with_context(|| what.clone())?;
+    ensure!(world.proof().await.with_context(|| what)?.actions == 123);
+    ensure!(world.entry().await?.get("state").is_none());
+    world.end().await
+}
+
+async fn all_meet(rows: Vec<(&str, u32, FaultKind, Then)>) -> Result<()> {
+    for rows in rows.chunks(8) {
+        try_join_all(rows.iter().cloned().map(|(path, times, kind, then)| meets(path, times, kind, then))).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn rate_limits_of_each_policy() -> Result<()> {
+    let (secondly, ten, daily) = (limited("secondly"), limited("TEN_SECONDLY_ROLLING"), limited("DAILY"));
+    all_meet(vec![
+        ("/search", 1, answer(429, None, Some(&secondly)), GoesOn),
+        ("/search", 1, answer(429, Some(1), Some(&secondly)), GoesOn),
+        ("/contacts/search", LASTING, answer(429, None, Some(&secondly)), Waits(SOON)),
+        ("/contacts/search", LASTING, answer(429, Some(7), Some(&secondly)), Waits(7..=7)),
+        ("/associations/", 1, answer(429, None, Some(&ten)), Waits(10..=10)),
+        ("/associations/", 1, answer(429, Some(1), Some(&ten)), GoesOn),
+        ("/contacts/search", 1, answer(429, None, Some(&daily)), Waits(900..=900)),
+        ("/contacts/search", 1, answer(429, Some(7200), Some(&daily)), Waits(7_200..=7_200)),
+    ])
+    .await
+}
+
+#[tokio::test]
+async fn refusals() -> Result<()> {
+    all_meet(vec![
+        // A token that expired in the middle of a page is refreshed by the next slice.
+        ("/associations/", 1, plain(401), Waits(0..=0)),
+        ("/contacts/search", 1, plain(403), Waits(3_600..=3_600)),
+        ("/contacts/search", 1, plain(400), Waits(SOON)),
+        ("/contacts/search", 1, plain(404), Waits(SOON)),
+        ("/associations/", 1, plain(409), Waits(SOON)),
+        ("/contacts/search", 1, plain(414), Waits(SOON)),
+        ("/contacts/search", 1, plain(423), GoesOn),
+        ("/contacts/search", 1, plain(477), Waits(900..=900)),
+        ("/contacts/search", 1, answer(477, Some(86_400), None), Waits(86_400..=86_400)),
+        ("/contacts/search", 1, answer(477, Some(999_999), None), Waits(86_400..=86_400)),
+    ])
+    .await
+}
+
+#[tokio::test]
+async fn servers_in_trouble() -> Result<()> {
+    let mut rows = vec![
+        ("/contacts/search", 2, answer(502, None, Some("<html>bad gateway</html>")), GoesOn),
+        ("/contacts/search", LASTING, plain(503), Waits(SOON)),
+        ("/contacts/search", LASTING, answer(503, Some(30), None), Waits(30..=30)),
+    ];
+    rows.extend([500, 503, 504, 521, 522, 523, 524, 530].map(|status| ("/contacts/search", 1, plain(status), GoesOn)));
+    rows.extend([500, 504, 524].map(|status| ("/associations/", 1, plain(status), GoesOn)));
+    all_meet(rows).await
+}
+
+#[tokio::test]
+async fn a_network_in_trouble() -> Result<()> {
+    all_meet(vec![
+        ("/contacts/search", 1, FaultKind::Reset, GoesOn),
+        ("/associations/", 1, FaultKind::Reset, GoesOn),
+        ("/contacts/search", LASTING, FaultKind::Reset, Waits(SOON)),
+        ("/contacts/search", 1, FaultKind::Cut, GoesOn),
+        ("/associations/", 1, FaultKind::Cut, GoesOn),
+        ("/contacts/search", 1, FaultKind::Endless, Waits(SOON)),
+        ("/contacts/search", LASTING, FaultKind::Delay { millis: 30_000 }, Waits(SOON)),
+    ])
+    .await
+}
+
+#[tokio::test]
+async fn answers_of_another_form() -> Result<()> {
+    let partly = json!({"status": "COMPLETE", "results": [], "numErrors": 1,
+        "errors": [{"status": "error", "category": "INTERNAL_ERROR", "message": "no"}]});
+    all_meet(vec![
+        ("/contacts/search", 1, answer(200, None, Some("<html>welcome</html>")), Waits(SOON)),
+        ("/contacts/search", 1, answer(200, None, Some("{\"records\": []}")), Waits(SOON)),
+        ("/contacts/search", 1, answer(200, None, Some("{\"total\": \"x\", \"results\": {}}")), Waits(SOON)),
+        ("/contacts/search", 1, answer(200, None, Some("")), Waits(SOON)),
+        ("/associations/", 1, answer(200, None, Some("[]")), Waits(SOON)),
+        // Companies that could not be read are not taken for none.
+        ("/associations/", 1, answer(207, None, Some(&partly.to_string())), Waits(SOON)),
+    ])
+    .await
+}
+
+#[tokio::test]
+async fn the_token_endpoint_in_trouble() -> Result<()> {
+    let migration = r#"{"message":"Migration in progress"}"#;
+    let revoked = r#"{"error":"invalid_grant","status":"BAD_REFRESH_TOKEN","message":"it was revoked"}"#;
+    all_meet(vec![
+        ("/oauth/", 1, plain(429), Waits(SOON)),
+        ("/oauth/", 1, plain(500), Waits(SOON)),
+        ("/oauth/", 1, answer(503, None, Some("<html>")), Waits(SOON)),
+        ("/oauth/", 1, answer(400, None, Some(migration)), Waits(SOON)),
+        ("/oauth/", 1, answer(200, None, Some("<html>")), Waits(SOON)),
+        ("/oauth/", 1, answer(200, None, Some("{\"token_type\":\"bearer\",\"access_token\":\"a\"}")), Waits(SOON)),
+        ("/oauth/", 1, FaultKind::Reset, Waits(SOON)),
+        ("/oauth/", 1, FaultKind::Delay { millis: 30_000 }, Waits(SOON)),
+        ("/oauth/", 1, answer(400, None, Some(revoked)), Reauthorize),
+    ])
+    .await
+}
+
+#[tokio::test]
+async fn nobody_listens() -> Result<()> {
+    let mut world = World::new("refused").await?;
+    world.hubspot.world().seed(HUB, 3, 3, 1);
+    let there = std::mem::replace(&mut world.config.hubspot_base_url, "http://127.0.0.1:1".to_owned());
+    refused(world.slice(&world.sync().await?, &world.tick()).await)?;
+    ensure!(SOON.contains(&world.pause().await?.context("it waits")?.as_secs()));
+    world.config.hubspot_base_url = there;
+    world.run_on().await?;
+    ensure!(world.proof().await?.actions == 6);
+    Ok(())
+}
+
+/// The wait is in the message, not in the function.
+#[tokio::test]
+async fn a_lasting_problem_is_tried_a_few_times_and_left_to_the_dead_letter_queue() -> Result<()> {
+    let world = World::new("stuck").await?;
+    world.hubspot.world().seed(HUB, 3, 3, 1);
+    world.fault("/contacts/search", LASTING, plain(400));
+    let sync = world.sync().await?;
+    let mut message = world.tick();
+    let mut slices = 1;
+    while world.slice(&sync, &message).await.is_ok() {
+        world.time_passes().await?;
+        message = world.due_message().await?;
+        slices += 1;
+        ensure!(slices < 20, "it goes on for ever");
+    }
+    ensure!(slices == 8, "it was given up after {slices} slices");
+    // Companies were read; only contacts are left alone.
+    world.drain().await?;
+    ensure!(world.all(collection::ACTIONS).await?.len() == 3);
+    // Each further delivery fails at once, until SQS gives up, too.
+    let asked = world.requests("search 400");
+    ensure!(world.slice(&sync, &message).await.is_err());
+    ensure!(world.requests("search 400") == asked, "HubSpot was asked again");
+    // A tick reads companies, and leaves contacts alone.
+    refused(world.slice(&sync, &world.tick()).await)?;
+    ensure!(world.requests("search 400") == asked, "contacts were read again");
+    // Later it is tried again; a message that an operator sent back does so, too.
+    world.hubspot.world().faults.clear();
+    world.run_on().await?;
+    ensure!(world.proof().await?.actions == 6);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_does_not_stop_the_others() -> Result<()> {
+    let mut world = World::new("unreadable").await?;
+    world.config.settle = Duration::from_secs(3600);
+    world.hubspot.world().seed(HUB, 0, 5, 1);
+    let row = |id: Value, properties: Value| json!({"id": id, "properties": properties, "createdAt": "2024-01-01T00:00:00Z", "updatedAt": "2024-01-01T00:00:00Z"});
+    let page = json!({"total": 4, "results": [
+        row(json!("11"), json!({"email": "ana@firm.example", "lastmodifieddate": "2024-01-01T00:00:00Z"})),
+        {"id": "12", "properties": {"email": "no times"}},
+        row(json!(13), json!({"hubspotscore": {"odd": true}, "firstname": 7})),
+        row(json!("x14"), json!({})),
+    ]});
+    // The fresh pass finds nothing; the backfill gets the page.
+    let (path, kind) = ("/contacts/search".to_owned(), answer(200, None, Some(&page.to_string())));
+    world.hubspot.world().faults.push(hubspot_sim::Fault { path, skip: 1, times: 1, kind });
+    world.run().await?;
+    let mut records = Vec::new();
+    for action in world.all(collection::ACTIONS).await? {
+        records.push(action.get_str("recordId")?.to_owned());
+    }
+    ensure!(records == ["11", "13"], "{records:?} were stored");
+    ensure!(world.checkpoint().await?.get_datetime("lastSuccessAt").is_ok());
+    Ok(())
+}

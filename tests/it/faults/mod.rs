@@ -1,0 +1,8 @@
+//! What can go wrong outside, and the one defined outcome of each; `docs/FAULTS.md` names these tests.
+
+mod hubspot;
+mod lambda;
+mod limits;
+mod mongodb;
+mod sqs;
+mod tokens;

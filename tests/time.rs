@@ -1,0 +1,87 @@
+//! Time, as far as the service waits for it: passed by changing what the checkpoint waits for.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use common::{store::collection, time};
+use mongodb::bson::{Bson, DateTime, Document, doc};
+use serde_json::Value;
+
+use crate::world::{World, refused};
+
+const LONG_AGO: DateTime = DateTime::from_millis(0);
+
+impl World {
+    /// Time passes: leases run out, and what waits is due.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn time_passes(&self) -> Result<()> {
+        let now = DateTime::now();
+        self.change_if_there("lease", doc! { "until": LONG_AGO }).await?;
+        self.change_if_there("stuck", doc! { "until": now }).await?;
+        for lane in ["companies", "contacts"] {
+            self.change_if_there(&format!("lanes.{lane}.lastError"), doc! { "retryAt": now }).await?;
+        }
+        Ok(())
+    }
+
+    /// So much time passes that a run whose message was lost counts as dead.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn run_is_dead(&self) -> Result<()> {
+        self.change_if_there("run", doc! { "dueAt": LONG_AGO }).await
+    }
+
+    /// How long the account waits, if it waits for anything: the first of its lanes from its failure on.
+    ///
+    /// # Errors
+    /// MongoDB cannot be read.
+    pub async fn pause(&self) -> Result<Option<Duration>> {
+        let checkpoint = self.checkpoint().await?;
+        let pause = |lane: &str| {
+            let problem = checkpoint.get_document("lanes").ok()?.get_document(lane).ok()?.get_document("lastError").ok()?;
+            Some(time::since(*problem.get_datetime("at").ok()?, *problem.get_datetime("retryAt").ok()?))
+        };
+        Ok(["companies", "contacts"].into_iter().filter_map(pause).min())
+    }
+
+    /// The message of the slice that is due, as its run sent it.
+    ///
+    /// # Errors
+    /// No run is live.
+    pub async fn due_message(&self) -> Result<Value> {
+        let checkpoint = self.checkpoint().await?;
+        let run = checkpoint.get_document("run").context("no run is live")?;
+        let mut message = self.tick();
+        message["run"] = format!("{}/{}", run.get_str("id")?, run.get_i64("slice")?).into();
+        Ok(message)
+    }
+
+    /// Goes on with the live run, or with a tick where there is none, until the account is caught up; the waits
+    /// pass at once. Stores the actions.
+    ///
+    /// # Errors
+    /// A message fails, or the account is not caught up after 100 slices.
+    pub async fn run_on(&self) -> Result<()> {
+        let sync = self.sync().await?;
+        for _ in 0..100 {
+            self.time_passes().await?;
+            let message = self.due_message().await.unwrap_or_else(|_| self.tick());
+            refused(self.slice(&sync, &message).await)?;
+            if self.checkpoint().await?.get_document("run").is_err() {
+                return self.drain().await;
+            }
+        }
+        bail!("the account is not caught up after 100 slices")
+    }
+
+    async fn change_if_there(&self, part: &str, change: Document) -> Result<()> {
+        let set: Document =
+            change.into_iter().map(|(name, value): (String, Bson)| (format!("{part}.{name}"), value)).collect();
+        let checkpoints = self.store.database().collection::<Document>(collection::CHECKPOINTS);
+        checkpoints.update_many(doc! { part: { "$type": "object" } }, doc! { "$set": set }).await?;
+        Ok(())
+    }
+}
