@@ -46,6 +46,8 @@ pub enum Function {
     Sync,
     /// `functions/actions`.
     Actions,
+    /// `functions/scheduler`.
+    Scheduler,
 }
 
 impl Function {
@@ -53,6 +55,7 @@ impl Function {
         let name = match self {
             Self::Sync => "SyncFunction",
             Self::Actions => "ActionsFunction",
+            Self::Scheduler => "SchedulerFunction",
         };
         layout::root().join(".aws-sam/build").join(name).join("bootstrap")
     }
@@ -62,6 +65,7 @@ impl Function {
         match self {
             Self::Sync => Duration::from_secs(10),
             Self::Actions => Duration::from_secs(30),
+            Self::Scheduler => Duration::from_secs(300),
         }
     }
 }

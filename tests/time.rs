@@ -41,7 +41,8 @@ impl World {
     pub async fn pause(&self) -> Result<Option<Duration>> {
         let checkpoint = self.checkpoint().await?;
         let pause = |lane: &str| {
-            let problem = checkpoint.get_document("lanes").ok()?.get_document(lane).ok()?.get_document("lastError").ok()?;
+            let problem =
+                checkpoint.get_document("lanes").ok()?.get_document(lane).ok()?.get_document("lastError").ok()?;
             Some(time::since(*problem.get_datetime("at").ok()?, *problem.get_datetime("retryAt").ok()?))
         };
         Ok(["companies", "contacts"].into_iter().filter_map(pause).min())

@@ -62,10 +62,17 @@ impl World {
     /// # Errors
     /// The servers do not answer.
     pub async fn new(name: &str) -> Result<Self> {
+        Self::with_mongodb(name, &env::var("TEST_MONGODB_URI").context("these tests are run by `make test`")?).await
+    }
+
+    /// The same with a MongoDB of its own.
+    ///
+    /// # Errors
+    /// The servers do not answer.
+    pub async fn with_mongodb(name: &str, uri: &str) -> Result<Self> {
         // With LOG_LEVEL set, tests show what the functions say.
         static LOGS: Once = Once::new();
         LOGS.call_once(|| env::var_os("LOG_LEVEL").iter().for_each(|_| common::telemetry::init()));
-        let uri = env::var("TEST_MONGODB_URI").context("these tests are run by `make test`")?;
         let hubspot = Simulator::start(0, Settings { search_rps: 0, per_10s: 0, ..Settings::default() }).await?;
         let mongo = MongoConfig { uri: uri.into(), database: format!("test_{name}_{}", unique()) };
         let store = Store::connect(&mongo).await?;

@@ -81,7 +81,7 @@ async fn schedule(seed: u64) -> Result<Done> {
     world.config.settle = Duration::from_secs(120);
     behave(&world.hubspot.shared(), &mut random);
     let mut service = Service::new(world, WORKERS, WORKERS).await?;
-    for _ in 0..random.random_range(8..25) {
+    for _ in 0..random.random_range(10..30) {
         step(&mut service, &mut random).await?;
     }
     let proof = service.finish().await?;
@@ -162,11 +162,11 @@ fn disturb(gates: &[Gate], world: &World, random: &mut StdRng) {
     for gate in gates {
         let hubspot = world.hubspot.shared();
         let mut chance = StdRng::seed_from_u64(random.random());
-        let at = random.random_bool(0.45).then(|| random.random_range(0..30));
+        let at = random.random_bool(0.65).then(|| random.random_range(0..16));
         let when = if random.random_bool(0.5) { When::Before } else { When::After };
         let verdict = match random.random_range(0..10) {
-            0..5 => Verdict::Kill,
-            5..7 => Verdict::Lose,
+            0..6 => Verdict::Kill,
+            6 => Verdict::Lose,
             7 => Verdict::Late(Duration::from_millis(80)),
             _ => Verdict::Freeze,
         };

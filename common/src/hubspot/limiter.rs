@@ -12,29 +12,36 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::time::{self, DateTime};
 
 /// How much longer than HubSpot's own the period is: room for requests that overtake each other on the way.
 const MARGIN: f64 = 1.02;
 
-/// How much a refusal stretches the period, and how much each answer relaxes it again. Where other apps use a
-/// constant part of the limit, about one request in fifty is refused.
-const STRETCH: f64 = 1.1;
-const RELAX: f64 = 0.998;
+/// What a refusal leaves of our share of the limit, and what each request that is taken adds to it again. Where other
+/// apps use a constant part of the limit, about one request in fifty is refused.
+const KEPT: f64 = 0.8;
+const REGAINED: f64 = 0.004;
 
-/// The most that the period is stretched.
-const MAX_STRETCH: f64 = 20.0;
+/// The least that is left of our share: then a request is made every so many periods.
+const MIN_SHARE: f64 = 0.01;
 
 /// What a limiter knows, as the checkpoint keeps it between slices.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Remembered {
     /// When the latest requests were made.
     pub requests: Vec<DateTime>,
-    /// By how much the period is stretched because HubSpot refused requests; 0 is not at all.
-    pub stretch: f64,
+    /// Which part of the limit is ours, from 0 to 1: less than all of it where HubSpot refused requests that our own
+    /// count allowed.
+    pub share: f64,
+}
+
+impl Default for Remembered {
+    fn default() -> Self {
+        Self { requests: Vec::new(), share: 1.0 }
+    }
 }
 
 /// A rate limit. Requests that wait are let through in the order in which they asked.
@@ -42,14 +49,16 @@ pub struct Remembered {
 pub(super) struct Limiter {
     limit: usize,
     period: Duration,
+    /// Held by the request that is the next to be made, for as long as it waits.
+    queue: tokio::sync::Mutex<()>,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// The latest requests, those that still wait for their moment included; never more than the limit.
+    /// The latest requests, the oldest first; never more than the limit.
     times: VecDeque<Instant>,
-    stretch: f64,
+    share: f64,
     /// HubSpot refused a request; none is made before this.
     closed_until: Instant,
 }
@@ -63,40 +72,49 @@ impl Limiter {
         let skipped = remembered.requests.len().saturating_sub(limit);
         let state = State {
             times: remembered.requests.iter().skip(skipped).map(ago).collect(),
-            stretch: remembered.stretch.clamp(1.0, MAX_STRETCH),
+            share: remembered.share.clamp(MIN_SHARE, 1.0),
             closed_until: now,
         };
-        Self { limit, period: period.mul_f64(MARGIN), state: Mutex::new(state) }
+        Self { limit, period: period.mul_f64(MARGIN), queue: tokio::sync::Mutex::default(), state: Mutex::new(state) }
     }
 
-    /// Waits for the moment of the next request; `false` at once where that would be after `latest`.
+    /// Waits for the moment of the next request, which counts from then on; `false`, as soon as that is clear, where it
+    /// would be after `latest`. A request that is given up while it waits does not count.
     pub(super) async fn admit(&self, latest: Option<Instant>) -> bool {
+        let turn = self.queue.lock();
+        let _turn = match latest {
+            None => turn.await,
+            Some(latest) => match timeout_at(latest, turn).await {
+                Ok(turn) => turn,
+                Err(_) => return false,
+            },
+        };
         loop {
-            let Some(moment) = self.reserve(latest) else { return false };
+            let moment = self.next();
+            if latest.is_some_and(|latest| moment > latest) {
+                return false;
+            }
             sleep_until(moment).await;
-            // What was refused meanwhile has closed the limit for all that wait.
-            if self.state().closed_until <= moment {
-                return true;
+            // What was refused meanwhile has moved the moment.
+            if self.next() <= Instant::now() {
+                break;
             }
         }
+        self.state().note(Instant::now(), self.limit);
+        true
     }
 
-    /// The moment of the next request, which is then taken.
-    fn reserve(&self, latest: Option<Instant>) -> Option<Instant> {
-        let mut state = self.state();
-        let period = self.period.mul_f64(state.stretch);
-        let mut moment = Instant::now().max(state.closed_until);
-        if let Some(before) = state.times.len().checked_sub(self.limit).and_then(|index| state.times.get(index)) {
-            moment = moment.max(*before + period);
-        }
-        if latest.is_some_and(|latest| moment > latest) {
-            return None;
-        }
-        state.times.push_back(moment);
-        while state.times.len() > self.limit {
-            state.times.pop_front();
-        }
-        Some(moment)
+    /// The earliest moment of the next request.
+    fn next(&self) -> Instant {
+        let state = self.state();
+        let ours = state.share * self.limit as f64;
+        // Of less than one request a period, each takes some periods.
+        let (count, period) = match ours >= 1.0 {
+            true => (ours as usize, self.period),
+            false => (1, self.period.div_f64(ours)),
+        };
+        let before = state.times.len().checked_sub(count).and_then(|index| state.times.get(index));
+        before.map_or(state.closed_until, |before| state.closed_until.max(*before + period))
     }
 
     /// HubSpot refused a request by this limit: other apps use it, too. None is made for as long as HubSpot asks, or
@@ -105,7 +123,7 @@ impl Limiter {
         let now = Instant::now();
         let mut state = self.state();
         if state.closed_until <= now {
-            state.stretch = (state.stretch * STRETCH).min(MAX_STRETCH);
+            state.share = (state.share * KEPT).max(MIN_SHARE);
             state.closed_until = now + retry_after.unwrap_or(self.period);
         }
     }
@@ -113,20 +131,16 @@ impl Limiter {
     /// HubSpot took a request.
     pub(super) fn taken(&self) {
         let mut state = self.state();
-        state.stretch = (state.stretch * RELAX).max(1.0);
+        state.share = (state.share + REGAINED).min(1.0);
     }
 
     /// HubSpot says how many requests are left in the current period. Those that others have made count as ours.
     pub(super) fn left(&self, left: usize) {
         let now = Instant::now();
         let mut state = self.state();
-        let period = self.period.mul_f64(state.stretch);
-        let counted = state.times.iter().filter(|time| **time + period > now).count();
+        let counted = state.times.iter().filter(|time| **time + self.period > now).count();
         for _ in counted..self.limit.saturating_sub(left) {
-            state.times.push_back(now);
-        }
-        while state.times.len() > self.limit {
-            state.times.pop_front();
+            state.note(now, self.limit);
         }
     }
 
@@ -134,15 +148,24 @@ impl Limiter {
     pub(super) fn remember(&self) -> Remembered {
         let (now, now_by_clock) = (Instant::now(), DateTime::now());
         let state = self.state();
-        let period = self.period.mul_f64(state.stretch);
-        let recent = state.times.iter().filter(|time| **time <= now && **time + period > now);
+        let longest = self.period.div_f64((state.share * self.limit as f64).min(1.0));
+        let recent = state.times.iter().filter(|time| **time + longest > now);
         let by_clock = |time: &Instant| time::before(now_by_clock, now.duration_since(*time));
-        Remembered { requests: recent.map(by_clock).collect(), stretch: state.stretch }
+        Remembered { requests: recent.map(by_clock).collect(), share: state.share }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere leaves the counts as they are.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn note(&mut self, time: Instant, limit: usize) {
+        self.times.push_back(time);
+        while self.times.len() > limit {
+            self.times.pop_front();
+        }
     }
 }
 
@@ -199,7 +222,7 @@ mod tests {
         first.refused(None);
         let remembered = first.remember();
         assert_eq!(remembered.requests.len(), 2);
-        assert!(remembered.stretch > 1.0);
+        assert!(remembered.share < 1.0);
         let began = Instant::now();
         let second = limiter(2, &remembered);
         second.admit(None).await;
@@ -207,20 +230,47 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_refusal_closes_the_limit_and_slows_it_down_until_requests_are_taken_again() {
+    async fn a_refusal_closes_the_limit_and_leaves_less_of_it_until_requests_are_taken_again() {
         let limiter = limiter(5, &Remembered::default());
         limiter.admit(None).await;
         limiter.refused(None);
         limiter.refused(None);
         let began = Instant::now();
-        limiter.admit(None).await;
-        assert!(began.elapsed() >= SECOND);
-        let stretched = limiter.remember().stretch;
-        assert!((stretched - STRETCH).abs() < 0.001, "{stretched}");
+        for _ in 0..5 {
+            limiter.admit(None).await;
+        }
+        // One period for the refusal, and four of five requests in the next.
+        assert!(began.elapsed() >= 2 * SECOND);
+        assert!((limiter.remember().share - KEPT).abs() < 0.001);
         for _ in 0..100 {
             limiter.taken();
         }
-        assert!((limiter.remember().stretch - 1.0).abs() < 0.001);
+        assert!((limiter.remember().share - 1.0).abs() < 0.001);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refused_again_and_again_it_makes_a_request_every_few_periods() {
+        let limiter = limiter(2, &Remembered::default());
+        for _ in 0..10 {
+            limiter.admit(None).await;
+            limiter.refused(None);
+        }
+        limiter.admit(None).await;
+        let began = Instant::now();
+        limiter.admit(None).await;
+        let waited = began.elapsed();
+        assert!(waited > 2 * SECOND && waited < 10 * SECOND, "{waited:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_is_given_up_while_it_waits_is_forgotten() {
+        let limiter = limiter(2, &Remembered::default());
+        limiter.admit(None).await;
+        limiter.admit(None).await;
+        for _ in 0..3 {
+            assert!(tokio::time::timeout(SECOND / 10, limiter.admit(None)).await.is_err());
+        }
+        assert_eq!(limiter.remember().requests.len(), 2, "the two that were made still count");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,1 +1,139 @@
-//! .
+//! Lambda's faults, and the bound: no invocation lasts longer than five seconds, whatever HubSpot, SQS and MongoDB do,
+//! and progress is made whenever one batch fits. (What happens when a function is killed is in `crash.rs`.)
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use futures::{StreamExt, TryStreamExt};
+use hubspot_sim::FaultKind;
+use tests::{
+    bootstrap::Invoked,
+    gate::{Effect, Verdict, When},
+    service::Service,
+    world::{HUB, World, event, lambda, refused},
+};
+
+async fn service(name: &str, contacts: usize) -> Result<Service> {
+    let world = World::new(name).await?;
+    world.hubspot.world().seed(HUB, 5, contacts, 1);
+    Service::new(world, 1, 1).await
+}
+
+/// Delivers until nothing is left to do, while the waits pass at once; gives the number of slices. That none of them
+/// is too long is seen to by the service.
+async fn slices(service: &mut Service, most: usize) -> Result<usize> {
+    service.tick();
+    let mut slices = 0;
+    while !service.sync_messages.is_empty() {
+        service.world.time_passes().await?;
+        let slice = service.deliver_next().await?;
+        ensure!(slice.is_success(), "{slice:?}");
+        slices += 1;
+        ensure!(slices <= most, "it is not done after {slices} slices: {}", service.world.checkpoint().await?);
+    }
+    Ok(slices)
+}
+
+/// Four minutes pass between two invocations: the process is stopped, and every connection is closed meanwhile.
+#[tokio::test]
+async fn frozen_between_two_invocations_it_goes_on() -> Result<()> {
+    let mut service = service("frozen", 20).await?;
+    slices(&mut service, 1).await?;
+    service.world.hubspot.world().make_changes(HUB, 10, 2);
+    let gate = service.sync[0].gate.clone();
+    gate.freeze();
+    gate.cut_connections();
+    service.world.hubspot.world().expire_tokens(HUB);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    gate.thaw();
+    slices(&mut service, 3).await?;
+    ensure!(service.killed == 0);
+    service.finish().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_deadline_nearer_than_the_budget_counts() -> Result<()> {
+    let world = World::new("deadline").await?;
+    world.hubspot.world().seed(HUB, 5, 250, 1);
+    world.fault("/contacts/search", 1_000, FaultKind::Delay { millis: 30_000 });
+    let sync = world.sync().await?;
+    let mut invocation = lambda(event(&[world.tick().to_string()]));
+    invocation.context.deadline -= 8_500;
+    let began = tokio::time::Instant::now();
+    refused(sync::handler(&sync, invocation).await)?;
+    ensure!(began.elapsed() < Duration::from_millis(1_500), "it took {:?}", began.elapsed());
+    ensure!(world.checkpoint().await?.get_document("run").is_ok(), "the run goes on");
+    Ok(())
+}
+
+/// An answer that takes nearly the whole budget is too late to be handed on, however small the page. That is said,
+/// and tried again later; the other lane is not slowed down, and nothing is lost when HubSpot is itself again.
+#[tokio::test]
+async fn hubspot_answers_in_4_9_seconds() -> Result<()> {
+    for path in ["/contacts/search", "/associations/"] {
+        let mut service = service("slow_answer", 50).await?;
+        service.world.fault(path, 3, FaultKind::Delay { millis: 4_900 });
+        slices(&mut service, 8).await?;
+        ensure!(service.finish().await?.actions == 55, "{path}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn hubspot_hangs() -> Result<()> {
+    for path in ["/contacts/search", "/associations/", "/oauth/"] {
+        let mut service = service("hangs", 50).await?;
+        service.world.fault(path, 2, FaultKind::Delay { millis: 60_000 });
+        slices(&mut service, 6).await?;
+        ensure!(service.finish().await?.actions == 55, "{path}");
+    }
+    Ok(())
+}
+
+/// Answers drip in so slowly that only a smaller page arrives within a slice; then pages grow again.
+#[tokio::test]
+async fn hubspot_drips_and_pages_get_smaller_until_they_fit() -> Result<()> {
+    let mut service = service("drips", 60).await?;
+    service.world.fault("/contacts/search", 1_000, FaultKind::Drip { millis: 10 });
+    service.tick();
+    let mut smallest = 200;
+    for _ in 0..10 {
+        if service.sync_messages.is_empty() {
+            break;
+        }
+        service.world.time_passes().await?;
+        ensure!(service.deliver_next().await?.is_success());
+        let lanes = service.world.checkpoint().await?.get_document("lanes")?.clone();
+        smallest = smallest.min(lanes.get_document("contacts")?.get_i32("pageSize").unwrap_or(200));
+    }
+    ensure!(smallest < 200, "pages did not get smaller");
+    ensure!(service.world.all("seen").await?.len() > 30, "no progress was made");
+    service.world.hubspot.world().faults.clear();
+    ensure!(service.finish().await?.actions == 65);
+    Ok(())
+}
+
+/// Whatever does not answer, the invocation ends in time, and the message is delivered again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_hangs_the_invocation_ends_in_time() -> Result<()> {
+    let effects = {
+        let mut service = service("bound", 250).await?;
+        slices(&mut service, 1).await?;
+        service.sync[0].gate.effects()
+    };
+    let tried = (0..effects.len()).step_by(3).map(|number| async move {
+        let mut service = service("bound", 250).await?;
+        service.sync[0].gate.set(move |effect: &Effect| match effect.number >= number && effect.when == When::After {
+            true => Verdict::Hang,
+            false => Verdict::Pass,
+        });
+        service.tick();
+        let slice = service.deliver_next().await?;
+        ensure!(!matches!(slice, Invoked::Died), "it died");
+        service.sync[0].gate.cut_connections();
+        service.finish().await?;
+        service.world.end().await
+    });
+    futures::stream::iter(tried).buffer_unordered(4).try_collect().await
+}

@@ -1,1 +1,77 @@
-//! .
+//! HubSpot's rate limits: kept across the slices of a run, shared with other apps, and waited for without being billed.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use hubspot_sim::FaultKind;
+use tests::world::{HUB, World, refused};
+
+async fn limited(name: &str, ours: u32, theirs: usize) -> Result<World> {
+    let mut world = World::new(name).await?;
+    world.config.limits.search_rps = NonZeroU32::new(ours).context("it is not zero")?;
+    world.hubspot.world().settings.search_rps = theirs;
+    Ok(world)
+}
+
+/// Short slices, so that there are many: each begins with what the one before has left.
+#[tokio::test]
+async fn the_slices_of_a_run_keep_the_search_limit_together() -> Result<()> {
+    let mut world = limited("keep_limit", 5, 5).await?;
+    world.config.budget = Duration::from_millis(1_500);
+    world.hubspot.world().seed(HUB, 100, 5_000, 1);
+    let slices = world.run().await?;
+    ensure!(slices >= 4, "{slices} slices are too few to tell");
+    ensure!(world.requests("search 429") == 0, "{} searches were refused", world.requests("search 429"));
+    ensure!(world.proof().await?.actions == 5_100);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_general_limit_is_kept_as_well() -> Result<()> {
+    let mut world = World::new("keep_general").await?;
+    world.config.limits.per_10s = NonZeroU32::new(4).context("it is not zero")?;
+    world.hubspot.world().settings.per_10s = 4;
+    world.hubspot.world().seed(HUB, 0, 1_200, 1);
+    world.run().await?;
+    ensure!(world.requests("associations 429") == 0);
+    ensure!(world.proof().await?.actions == 1_200);
+    Ok(())
+}
+
+/// Other apps of the same account use two of its five searches a second.
+#[tokio::test]
+async fn other_apps_take_their_share() -> Result<()> {
+    let world = limited("others", 5, 3).await?;
+    world.hubspot.world().seed(HUB, 0, 8_000, 1);
+    world.run().await?;
+    let (taken, refused) = (world.requests("search 200"), world.requests("search 429"));
+    ensure!(taken >= 40 && refused > 0, "{taken} taken, {refused} refused");
+    ensure!(refused * 4 < taken, "{refused} of {taken} searches were refused: it does not adapt");
+    ensure!(world.proof().await?.actions == 8_000);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_daily_limit_is_looked_at_every_quarter_of_an_hour_at_most() -> Result<()> {
+    let world = World::new("daily").await?;
+    world.hubspot.world().seed(HUB, 5, 20, 1);
+    let daily = r#"{"status":"error","message":"You have reached your daily limit.","policyName":"DAILY"}"#;
+    world.fault("/search", 1_000, FaultKind::Answer { status: 429, body: Some(daily.to_owned()), retry_after: None });
+    let sync = world.sync().await?;
+    refused(world.slice(&sync, &world.tick()).await)?;
+    let asked = world.requests("search 429");
+    ensure!(asked == 2, "one search a lane tells it, but there were {asked}");
+    for _ in 0..5 {
+        refused(world.slice(&sync, &world.tick()).await)?;
+    }
+    ensure!(world.requests("search 429") == asked, "ticks ask HubSpot though it said no");
+    ensure!(world.pause().await? == Some(Duration::from_secs(900)));
+    // A quarter of an hour later it is asked once more, a lane.
+    world.time_passes().await?;
+    refused(world.slice(&sync, &world.due_message().await?).await)?;
+    ensure!(world.requests("search 429") == 2 * asked);
+    world.hubspot.world().faults.clear();
+    world.run_on().await?;
+    ensure!(world.proof().await?.actions == 25);
+    Ok(())
+}

@@ -1,1 +1,174 @@
-//! .
+//! MongoDB's faults.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use mongodb::bson::doc;
+use stack::{process, servers};
+use tests::{
+    bootstrap::{Bootstrap, Function, Invoked},
+    gate::{Effect, Verdict, When},
+    service::{BOUND, Service},
+    world::{HUB, World, message_event},
+};
+
+async fn service(name: &str) -> Result<Service> {
+    let world = World::new(name).await?;
+    world.hubspot.world().seed(HUB, 5, 250, 1);
+    Service::new(world, 1, 1).await
+}
+
+#[tokio::test]
+async fn unreachable_at_start_fails_the_message_in_time_and_is_forgotten_when_it_is_back() -> Result<()> {
+    let mut world = World::new("mongo_start").await?;
+    world.hubspot.world().seed(HUB, 5, 20, 1);
+    let tick = message_event(&[world.tick().to_string()]);
+    let there = world.config.mongo.uri.clone();
+    world.config.mongo.uri = "mongodb://127.0.0.1:1/".into();
+    let mut sync = Bootstrap::start_ungated(Function::Sync, &world).await?;
+    let (invoked, took) = sync.invoke(&tick).await?;
+    ensure!(matches!(invoked, Invoked::Failed(_)) && took < BOUND, "{invoked:?} after {took:?}");
+    world.config.mongo.uri = there;
+    let mut service = Service::new(world, 1, 1).await?;
+    // The same process goes on when MongoDB is back.
+    service.sync[0].gate.set(|effect| if effect.name.starts_with("mongodb") { Verdict::Lose } else { Verdict::Pass });
+    let (invoked, took) = service.sync[0].invoke(&tick).await?;
+    ensure!(matches!(invoked, Invoked::Failed(_)) && took < BOUND, "{invoked:?} after {took:?}");
+    ensure!(service.finish().await?.actions == 25);
+    Ok(())
+}
+
+/// From each point of the slice on, MongoDB is gone, or does not answer any more.
+#[tokio::test]
+async fn gone_in_the_middle_loses_nothing() -> Result<()> {
+    for verdict in [Verdict::Lose, Verdict::Hang] {
+        for from in [1, 3, 6, 10, 14] {
+            let mut service = service("mongo_gone").await?;
+            let gone = verdict.clone();
+            service.sync[0].gate.set(move |effect: &Effect| {
+                let gone = gone.clone();
+                if effect.number >= from && effect.name.starts_with("mongodb") { gone } else { Verdict::Pass }
+            });
+            service.tick();
+            let slice = service.deliver_next().await?;
+            ensure!(matches!(slice, Invoked::Failed(_)), "{verdict:?} from {from} on: {slice:?}");
+            service.sync[0].gate.cut_connections();
+            let proof = service.finish().await.with_context(|| format!("{verdict:?} from {from} on"))?;
+            ensure!(proof.actions == 255);
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_is_lost_is_made_again() -> Result<()> {
+    for name in ["mongodb update seen", "mongodb update checkpoints", "mongodb findAndModify checkpoints"] {
+        let mut service = service("mongo_answer").await?;
+        let mut once = true;
+        service.sync[0].gate.set(move |effect: &Effect| {
+            let hit = effect.name == name && effect.when == When::After && std::mem::take(&mut once);
+            if hit { Verdict::Lose } else { Verdict::Pass }
+        });
+        service.tick();
+        service.deliver_next().await?;
+        ensure!(service.finish().await?.actions == 255, "{name}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn slow_takes_more_slices_and_none_is_too_long() -> Result<()> {
+    let mut service = service("mongo_slow").await?;
+    let slow = |effect: &Effect| match effect.name.starts_with("mongodb") && effect.when == When::Before {
+        true => Verdict::Late(Duration::from_millis(250)),
+        false => Verdict::Pass,
+    };
+    service.sync[0].gate.set(slow);
+    service.tick();
+    let mut slices = 0;
+    while !service.sync_messages.is_empty() {
+        ensure!(service.deliver_next().await?.is_success());
+        slices += 1;
+        ensure!(slices < 20, "it makes no progress");
+    }
+    ensure!(slices > 1, "it was not slow at all");
+    ensure!(service.finish().await?.actions == 255);
+    Ok(())
+}
+
+/// A worker is stopped in the middle of its slice until another one has its lease: what it then writes is refused.
+#[tokio::test]
+async fn a_stale_lease_writes_nothing() -> Result<()> {
+    for name in ["mongodb update checkpoints", "sqs SendMessage actions", "mongodb update seen"] {
+        let world = World::new("stale").await?;
+        world.hubspot.world().seed(HUB, 5, 250, 1);
+        let mut service = Service::new(world, 2, 1).await?;
+        let mut once = true;
+        service.sync[0].gate.set(move |effect: &Effect| {
+            let hit = effect.name == name && effect.when == When::Before && std::mem::take(&mut once);
+            if hit { Verdict::Freeze } else { Verdict::Pass }
+        });
+        let tick = message_event(&[service.world.tick().to_string()]);
+        let (first, second) = service.sync.split_at_mut(1);
+        let (frozen, other) = (&mut first[0], &mut second[0]);
+        let gate = frozen.gate.clone();
+        let world = &service.world;
+        let meanwhile = async {
+            process::wait_until("the worker to stop", Duration::from_secs(5), async || gate.is_frozen()).await?;
+            world.time_passes().await?;
+            let (invoked, _) = other.invoke(&tick).await?;
+            let checkpoint = world.checkpoint().await?;
+            gate.thaw();
+            anyhow::Ok((invoked, checkpoint))
+        };
+        let ((stopped, _), (invoked, checkpoint)) = tokio::try_join!(frozen.invoke(&tick), meanwhile)?;
+        ensure!(invoked.is_success() && stopped != Invoked::Died, "{name}: {invoked:?} {stopped:?}");
+        ensure!(world.checkpoint().await? == checkpoint, "{name}: the stale holder has written");
+        ensure!(checkpoint.get_i64("fence")? == 2);
+        service.collect().await?;
+        ensure!(service.finish().await?.actions == 255, "{name}");
+    }
+    Ok(())
+}
+
+/// A MongoDB of the test's own, whose primary steps down in the middle of a slice.
+#[tokio::test]
+async fn a_primary_that_steps_down() -> Result<()> {
+    let state = std::env::temp_dir().join(format!("step-down-{}", std::process::id()));
+    let port = process::free_port()?;
+    servers::start_mongod(&state, port).await?;
+    let result = step_down(port).await;
+    process::stop_all(&state).await?;
+    std::fs::remove_dir_all(&state)?;
+    result
+}
+
+async fn step_down(port: u16) -> Result<()> {
+    let world = World::with_mongodb("step_down", &servers::mongodb_uri(port)).await?;
+    world.hubspot.world().seed(HUB, 5, 250, 1);
+    let admin = world.store.database().client().database("admin");
+    let mut service = Service::new(world, 1, 1).await?;
+    let mut once = true;
+    service.sync[0].gate.set(move |effect: &Effect| {
+        if effect.name == "mongodb update seen" && effect.when == When::Before && std::mem::take(&mut once) {
+            let admin = admin.clone();
+            // It closes this very connection, too.
+            tokio::spawn(async move { admin.run_command(doc! { "replSetStepDown": 5, "force": true }).await });
+            return Verdict::Late(Duration::from_millis(500));
+        }
+        Verdict::Pass
+    });
+    service.tick();
+    let slice = service.deliver_next().await?;
+    ensure!(!slice.is_success(), "it did not notice: {slice:?}");
+    let database = service.world.store.database().clone();
+    process::wait_until("a primary", Duration::from_secs(60), async || {
+        database
+            .run_command(doc! { "hello": 1 })
+            .await
+            .is_ok_and(|hello| hello.get_bool("isWritablePrimary").is_ok_and(|is| is))
+    })
+    .await?;
+    ensure!(service.finish().await?.actions == 255);
+    Ok(())
+}

@@ -1,1 +1,132 @@
-//! .
+//! SQS's faults: messages that cannot be sent, and messages that nobody should have sent.
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+use tests::{
+    bootstrap::{Bootstrap, Function, Invoked},
+    gate::{Effect, Verdict, When},
+    service::{Delivery, Service},
+    world::{HUB, World, message_event},
+};
+
+async fn service(name: &str) -> Result<Service> {
+    let world = World::new(name).await?;
+    world.hubspot.world().seed(HUB, 5, 250, 1);
+    Service::new(world, 1, 1).await
+}
+
+/// What happens to sends to one of the queues, the first so many times.
+fn at_sends(queue: &'static str, mut times: u32, verdict: Verdict) -> impl FnMut(&Effect) -> Verdict + Send + 'static {
+    move |effect| {
+        let hit = effect.name == format!("sqs SendMessage {queue}") && effect.when == When::Before && times > 0;
+        times -= u32::from(hit);
+        if hit { verdict.clone() } else { Verdict::Pass }
+    }
+}
+
+#[tokio::test]
+async fn a_send_that_fails_once_is_made_again_within_the_slice() -> Result<()> {
+    for verdict in [Verdict::Refuse(503), Verdict::Lose] {
+        let mut service = service("send_once").await?;
+        service.sync[0].gate.set(at_sends("actions", 1, verdict));
+        service.tick();
+        let slice = service.deliver_next().await?;
+        ensure!(slice.is_success(), "{slice:?}");
+        ensure!(service.finish().await?.actions == 255);
+    }
+    Ok(())
+}
+
+/// Nothing of the batch is remembered before it was sent: the message fails, and is delivered again.
+#[tokio::test]
+async fn a_send_that_goes_on_failing_fails_the_message_and_loses_nothing() -> Result<()> {
+    for (queue, verdict) in [
+        ("actions", Verdict::Refuse(503)),
+        ("actions", Verdict::Lose),
+        ("actions", Verdict::Hang),
+        ("sync", Verdict::Hang),
+    ] {
+        let mut service = service("send_never").await?;
+        if queue == "sync" {
+            // There is a continuation to send only where there is something to wait for.
+            let moving = hubspot_sim::FaultKind::Answer { status: 477, body: None, retry_after: Some(2) };
+            service.world.fault("/search", 2, moving);
+        }
+        service.sync[0].gate.set(at_sends(queue, 1_000, verdict.clone()));
+        service.tick();
+        let slice = service.deliver_next().await?;
+        ensure!(matches!(slice, Invoked::Failed(_)) || queue == "actions", "{queue} {verdict:?}: {slice:?}");
+        ensure!(service.actions_messages.is_empty(), "{queue} {verdict:?}: something was sent");
+        ensure!(service.world.all("seen").await?.is_empty(), "{queue} {verdict:?}: something was remembered");
+        ensure!(service.finish().await?.actions == 255);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_entries_of_a_batch_that_sqs_refuses_are_sent_again() -> Result<()> {
+    let world = World::new("entries").await?;
+    let entries = (1..=25).map(|hub| stack::accounts::oauth(hub, "token")).collect();
+    stack::accounts::write_domain(world.store.database(), "many", "Many", entries).await?;
+    let mut scheduler = Bootstrap::start(Function::Scheduler, &world).await?;
+    let mut times = 3;
+    scheduler.gate.set(move |effect| {
+        let hit = effect.name.starts_with("sqs SendMessageBatch") && effect.when == When::Before && times > 0;
+        times -= u32::from(hit);
+        if hit { Verdict::RefuseLast } else { Verdict::Pass }
+    });
+    let (answer, _) = scheduler.invoke(&json!({"time": "2026-11-24T08:00:00Z"})).await?;
+    ensure!(answer == Invoked::Answered(json!({"sent": 26, "skipped": 0, "complete": true})), "{answer:?}");
+    let mut sent = world.take(&world.sync_queue).await?;
+    ensure!(sent.len() == 26, "{} messages were sent", sent.len());
+    sent.sort();
+    sent.dedup();
+    ensure!(sent.len() == 26, "a message was sent twice");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_message_that_says_nothing_is_left_to_the_dead_letter_queue_and_the_others_are_processed() -> Result<()> {
+    let mut service = service("bad_messages").await?;
+    let tick = service.world.tick().to_string();
+    let bad = ["", "no JSON", "{\"type\": \"sync.v9\"}", "{\"type\": \"sync.v1\", \"domainId\": \"acme\"}", "[]"];
+    for body in bad {
+        let (alone, _) = service.sync[0].invoke(&message_event(&[body])).await?;
+        ensure!(matches!(alone, Invoked::Failed(_)), "{body}: {alone:?}");
+    }
+    let (beside, _) = service.sync[0].invoke(&message_event(&["no JSON", &tick])).await?;
+    ensure!(beside.failures() == ["m0"], "{beside:?}");
+    service.collect().await?;
+    ensure!(service.finish().await?.actions == 255);
+    Ok(())
+}
+
+#[tokio::test]
+async fn messages_of_strangers_end_at_once() -> Result<()> {
+    let mut service = service("strangers").await?;
+    for (domain, hub) in [("unknown", HUB), ("acme", 1)] {
+        let message =
+            json!({"type": "sync.v1", "domainId": domain, "hubId": hub.to_string(), "tick": "2026-11-24T08:00:00Z"});
+        let (ended, _) = service.sync[0].invoke(&message_event(&[message.to_string()])).await?;
+        ensure!(ended.is_success(), "{ended:?}");
+    }
+    service.collect().await?;
+    ensure!(service.sync_messages.is_empty(), "a stranger's run goes on");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_same_message_to_two_workers_at_once_and_again_later() -> Result<()> {
+    let world = World::new("twice").await?;
+    world.hubspot.world().seed(HUB, 5, 250, 1);
+    let mut service = Service::new(world, 2, 2).await?;
+    service.tick();
+    let messages = std::mem::take(&mut service.sync_messages);
+    let both = (0..2).map(|worker| Delivery { worker, messages: messages.clone(), again: worker == 0 }).collect();
+    ensure!(service.deliver_sync(both).await?.iter().all(Invoked::is_success));
+    let messages = std::mem::take(&mut service.actions_messages);
+    let both = (0..2).map(|worker| Delivery { worker, messages: messages.clone(), again: worker == 0 }).collect();
+    ensure!(service.deliver_actions(both).await?.iter().all(Invoked::is_success));
+    ensure!(service.finish().await?.actions == 255);
+    Ok(())
+}

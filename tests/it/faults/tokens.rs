@@ -1,1 +1,132 @@
-//! .
+//! Access tokens: refreshed in time, by one, stored before they are used, and never against the customer's own doing.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use common::store::collection;
+use mongodb::bson::{DateTime, Document, doc};
+use stack::accounts::{private_app, write_domain};
+use tests::{
+    gate::{Effect, Verdict, When},
+    service::Service,
+    world::{DOMAIN, HUB, World, refused},
+};
+
+async fn service(name: &str) -> Result<Service> {
+    let world = World::new(name).await?;
+    world.hubspot.world().seed(HUB, 2, 10, 1);
+    Service::new(world, 1, 1).await
+}
+
+#[tokio::test]
+async fn a_token_is_refreshed_before_it_expires_and_stored_before_it_is_used() -> Result<()> {
+    let mut service = service("token_order").await?;
+    service.tick();
+    service.deliver_next().await?;
+    let effects = service.sync[0].gate.effects();
+    let place = |name: &str| effects.iter().position(|effect| effect == name).with_context(|| format!("no {name}"));
+    let stored = place("mongodb update domains")?;
+    ensure!(place("hubspot token")? < stored && stored < place("hubspot search contacts")?, "{effects:?}");
+    // A minute before its end it is refreshed, and HubSpot never sees an expired one.
+    let soon = doc! { "$set": { "integrations.hubspot.accounts.0.expiresAt": DateTime::from_millis(DateTime::now().timestamp_millis() + 60_000) } };
+    service.world.store.database().collection::<Document>(collection::DOMAINS).update_one(doc! {}, soon).await?;
+    service.tick();
+    service.deliver_next().await?;
+    ensure!(service.world.requests("oauth 200") == 2);
+    ensure!(service.world.requests("search 401") == 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_others_change_in_the_domain_meanwhile_is_kept() -> Result<()> {
+    let mut service = service("token_edits").await?;
+    let domains = service.world.store.database().collection::<Document>(collection::DOMAINS);
+    let editor = domains.clone();
+    let mut edits = 0;
+    service.sync[0].gate.set(move |effect: &Effect| {
+        // Between each reading of the Domain and each writing to it.
+        if effect.name == "mongodb update domains" && effect.when == When::Before {
+            edits += 1;
+            let (editor, edit) = (editor.clone(), edits);
+            tokio::spawn(async move {
+                let rename =
+                    doc! { "company.name": format!("renamed {edit}"), "integrations.hubspot.accounts.0.note": edit };
+                // Others are put before it, so that its place changes.
+                let other = doc! { "$each": [{ "hubId": format!("9{edit}") }], "$position": 0 };
+                editor.update_one(doc! {}, doc! { "$set": rename }).await?;
+                editor.update_one(doc! {}, doc! { "$push": { "integrations.hubspot.accounts": other } }).await
+            });
+            return Verdict::Late(Duration::from_millis(150));
+        }
+        Verdict::Pass
+    });
+    service.tick();
+    ensure!(service.deliver_next().await?.is_success());
+    let domain = domains.find_one(doc! {}).await?.context("the Domain is gone")?;
+    let accounts = domain.get_document("integrations")?.get_document("hubspot")?.get_array("accounts")?;
+    let mine = |entry: &&Document| entry.get_str("hubId").is_ok_and(|hub| hub == HUB.to_string());
+    let entry = accounts.iter().filter_map(|entry| entry.as_document()).find(mine).context("the account is gone")?;
+    ensure!(entry.get_str("accessToken").is_ok() && entry.get_document("lastPulledDates").is_ok(), "{entry}");
+    ensure!(accounts.len() > 1 && domain.get_document("company")?.get_str("name")?.starts_with("renamed"));
+    let others = accounts.iter().filter_map(|entry| entry.as_document()).filter(|entry| !mine(entry));
+    ensure!(others.into_iter().all(|entry| entry.get("accessToken").is_none()), "another account got the tokens");
+    Ok(())
+}
+
+/// The customer connects the account again while its old token is refreshed: the new one is not overwritten.
+#[tokio::test]
+async fn an_account_that_is_connected_anew_meanwhile_keeps_its_new_tokens() -> Result<()> {
+    let mut service = service("token_anew").await?;
+    let domains = service.world.store.database().collection::<Document>(collection::DOMAINS);
+    let mut once = true;
+    let hubspot = service.world.hubspot.shared();
+    service.sync[0].gate.set(move |effect: &Effect| {
+        if effect.name == "hubspot token" && effect.when == When::After && std::mem::take(&mut once) {
+            let domains = domains.clone();
+            hubspot_sim::lock(&hubspot).portal(HUB).refresh_token = Some("na1-new".to_owned());
+            tokio::spawn(async move {
+                let new = doc! { "$set": { "integrations.hubspot.accounts.0.refreshToken": "na1-new" } };
+                domains.update_one(doc! {}, new).await
+            });
+            return Verdict::Late(Duration::from_millis(150));
+        }
+        Verdict::Pass
+    });
+    service.tick();
+    ensure!(service.deliver_next().await?.is_success());
+    ensure!(service.world.requests("search 200") == 0, "the old token was used");
+    ensure!(service.finish().await?.actions == 12);
+    ensure!(service.world.entry().await?.get_str("refreshToken")? == "na1-new");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_revoked_account_ends_its_chain_and_goes_on_when_it_is_connected_again() -> Result<()> {
+    let world = World::new("token_revoked").await?;
+    world.hubspot.world().seed(HUB, 2, 10, 1);
+    world.hubspot.world().revoke(HUB);
+    let sync = world.sync().await?;
+    refused(world.slice(&sync, &world.tick()).await)?;
+    ensure!(world.entry().await?.get_str("state")? == "reauthorize");
+    ensure!(world.take(&world.sync_queue).await?.is_empty(), "its chain goes on");
+    world.hubspot.world().portal(HUB).refresh_token = Some("na1-again".to_owned());
+    let again = doc! {
+        "$set": { "integrations.hubspot.accounts.0.refreshToken": "na1-again" },
+        "$unset": { "integrations.hubspot.accounts.0.state": "" },
+    };
+    world.store.database().collection::<Document>(collection::DOMAINS).update_one(doc! {}, again).await?;
+    world.run().await?;
+    ensure!(world.proof().await?.actions == 12);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_private_apps_token_that_is_refused_marks_the_account_at_once() -> Result<()> {
+    let world = World::new("token_private").await?;
+    world.hubspot.world().seed(HUB, 2, 10, 1);
+    write_domain(world.store.database(), DOMAIN, "Acme", vec![private_app(HUB, "pat-na1-wrong")]).await?;
+    refused(world.slice(&world.sync().await?, &world.tick()).await)?;
+    ensure!(world.entry().await?.get_str("state")? == "reauthorize");
+    ensure!(world.checkpoint().await?.get_document("run").is_err());
+    Ok(())
+}
