@@ -241,12 +241,15 @@ pub struct Window {
     pub order: Option<IdOrder>,
     /// How often the window was halved, or read again whole, because its rows did not add up.
     pub repairs: i32,
+    /// How often the window was divided, so that its parts could be read side by side.
+    #[serde(default)]
+    pub divisions: i32,
 }
 
 impl Window {
     /// A window that has not been read yet.
     pub fn new(from: DateTime, to: Option<DateTime>) -> Self {
-        Self { from, to, start_id: None, last_id: None, read: 0, expected: None, order: None, repairs: 0 }
+        Self { from, to, start_id: None, last_id: None, read: 0, expected: None, order: None, repairs: 0, divisions: 0 }
     }
 }
 

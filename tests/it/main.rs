@@ -5,6 +5,7 @@ mod chaos;
 mod crash;
 mod end_to_end;
 mod faults;
+mod hostile;
 mod hubspot_client;
 mod scheduler;
 mod sync;

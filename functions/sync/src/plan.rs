@@ -14,6 +14,10 @@ pub(crate) const READERS: usize = 4;
 /// A window is not divided where fewer rows than this are left of it.
 const WORTH_DIVIDING: i64 = 800;
 
+/// How often a window is divided into parts that are read side by side: where they turn out to be of very different
+/// size it is done again, but each time costs a request.
+const MAX_DIVISIONS: i32 = 6;
+
 /// How often a window is halved before it is read again whole, after a pause. Halving finds what does not add
 /// up; where nothing ever does, it would otherwise go on down to every single millisecond.
 const MAX_REPAIRS: i32 = 12;
@@ -170,20 +174,28 @@ pub(crate) fn is_complete(window: &Window, holds_now: i64) -> bool {
     window.read >= holds_now
 }
 
-/// Where a window had better be divided, so that its rest can be read side by side: the median modification time
-/// of the page that is about to be handed on. Nothing where `readers` have enough to do, or not enough rows, or where all of
-/// the rows are of one moment.
+/// Where a window had better be divided, so that its rest can be read side by side, once this page is handed on.
+/// Nothing where `readers` have enough to do, or where there are not enough rows for that.
 pub(crate) fn divide_at(pass: &Pass, window: &Window, page: &Page, readers: usize) -> Option<DateTime> {
     // What comes before is not looked at again, so it has to be accounted for.
     let adds_up = window.expected == Some(window.read + page.total);
-    if !adds_up || pass.windows.len() >= readers || page.total < WORTH_DIVIDING {
+    let is_enough = pass.windows.len() >= readers || page.total < WORTH_DIVIDING || window.divisions >= MAX_DIVISIONS;
+    if !adds_up || is_enough {
         return None;
     }
     let to = window.to?;
     let mut times: Vec<DateTime> =
         page.rows.iter().filter_map(|row| Some(row.record.as_ref().ok()?.modified_at)).collect();
     times.sort_unstable();
-    times.get(times.len() / 2).copied().filter(|middle| window.from < *middle && *middle < to)
+    let (first, last) = (*times.first()?, *times.last()?);
+    let middle = match time::since(first, last) * 2 >= time::since(window.from, to) {
+        // The page is a sample of the whole window.
+        true => times[times.len() / 2],
+        // Ids grow with time here, as they do where records were not modified since they were created: what is left
+        // is behind the page.
+        false => time::after(last, time::since(last, to) / 2),
+    };
+    (window.from < middle && middle < to).then_some(middle)
 }
 
 /// Divides what is left of a window of the pass into two windows.
@@ -193,6 +205,7 @@ pub(crate) fn divide(pass: &mut Pass, window: &Window, middle: DateTime) {
         start_id: window.last_id.clone().or_else(|| window.start_id.clone()),
         order: window.order,
         repairs: window.repairs,
+        divisions: window.divisions + 1,
         ..Window::new(from, to)
     };
     pass.windows.splice(index..index, [rest(window.from, Some(middle)), rest(middle, window.to)]);

@@ -15,10 +15,14 @@ mod world;
 
 use std::{
     net::SocketAddr,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    task::{JoinHandle, JoinSet},
+};
 
 pub use faults::{Fault, FaultKind};
 pub use routes::{CLIENT_ID, CLIENT_SECRET};
@@ -36,6 +40,7 @@ pub struct Simulator {
     pub address: SocketAddr,
     world: Shared,
     server: JoinHandle<std::io::Result<()>>,
+    tls: JoinSet<std::io::Result<()>>,
 }
 
 impl Simulator {
@@ -48,8 +53,19 @@ impl Simulator {
         let address = listener.local_addr()?;
         let world = Arc::new(Mutex::new(World::new(settings)));
         let app = routes::app(world.clone());
-        let server = tokio::spawn(server::serve(listener, app));
-        Ok(Self { address, world, server })
+        let server = tokio::spawn(server::serve(listener, app, None));
+        Ok(Self { address, world, server, tls: JoinSet::new() })
+    }
+
+    /// Listens on another port of 127.0.0.1 as well, by TLS with a certificate and its key (PEM files).
+    ///
+    /// # Errors
+    /// The port is taken, or the files cannot be used.
+    pub async fn listen_tls(&mut self, port: u16, certificate: &Path, key: &Path) -> std::io::Result<()> {
+        let tls = server::tls(certificate, key)?;
+        let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+        self.tls.spawn(server::serve(listener, routes::app(self.world.clone()), Some(tls)));
+        Ok(())
     }
 
     /// The address to give to HubSpot's clients.

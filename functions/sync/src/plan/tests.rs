@@ -215,11 +215,11 @@ fn a_window_is_not_divided_where_that_loses_sight_of_rows_or_is_no_use() {
     let first = page(&["1", "2"], 5_000, true, 1_000);
     accept(&mut window, &first).unwrap();
     let pass = Pass { windows: vec![window.clone()], ..Pass::default() };
-    assert_eq!(divide_at(&pass, &window, &first, 2), Some(at(500)));
+    assert_eq!(divide_at(&pass, &window, &first, 2), Some(at(750)), "what is left is behind the page");
     let missing = Window { read: 100, expected: Some(5_200), ..window.clone() };
     assert_eq!(divide_at(&pass, &missing, &first, 2), None, "of 200 rows before only 100 were read");
-    let moment = Window { from: at(500), ..window.clone() };
-    assert_eq!(divide_at(&pass, &moment, &first, 2), None, "all rows are of one moment");
+    let divided = Window { divisions: MAX_DIVISIONS, ..window.clone() };
+    assert_eq!(divide_at(&pass, &divided, &first, 2), None, "it was divided often enough");
     let few = page(&["1", "2"], 700, true, 1_000);
     assert_eq!(divide_at(&pass, &Window { expected: Some(700), ..window }, &few, 2), None, "few are left");
 }

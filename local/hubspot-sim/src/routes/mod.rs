@@ -7,6 +7,7 @@ mod control;
 mod errors;
 mod oauth;
 mod objects;
+mod properties;
 mod search;
 
 use std::time::Duration;
@@ -39,6 +40,11 @@ pub(crate) fn app(world: Shared) -> Router {
         .route("/crm/{version}/objects/{object}/batch/read", post(objects::handle_batch))
         .route("/crm/associations/{version}/{from}/{to}/batch/read", post(associations::handle))
         .route("/crm/{version}/associations/{from}/{to}/batch/read", post(associations::handle))
+        .route("/crm/properties/{version}/{object}", get(properties::handle))
+        .route("/crm/{version}/properties/{object}", get(properties::handle))
+        .route("/properties/{version}/{object}/properties", get(properties::handle_old))
+        .route("/crm-object-schemas/{version}/schemas", get(properties::handle_schemas))
+        .route("/crm/{version}/schemas", get(properties::handle_schemas))
         .fallback(errors::not_found)
         .layer(middleware::from_fn_with_state(world.clone(), as_hubspot));
     Router::new().nest("/_sim", control::routes()).merge(hubspot).with_state(world)

@@ -1,0 +1,76 @@
+//! The definitions of properties, which other connectors read before they read records.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::HeaderMap,
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+
+use super::objects::admit;
+use crate::{Shared, lock, world::Object};
+
+const COMPANY: [(&str, &str); 11] = [
+    ("name", "string"),
+    ("domain", "string"),
+    ("country", "string"),
+    ("industry", "string"),
+    ("description", "string"),
+    ("annualrevenue", "number"),
+    ("numberofemployees", "number"),
+    ("hs_lead_status", "string"),
+    ("createdate", "datetime"),
+    ("hs_lastmodifieddate", "datetime"),
+    ("hs_object_id", "number"),
+];
+const CONTACT: [(&str, &str); 11] = [
+    ("firstname", "string"),
+    ("lastname", "string"),
+    ("jobtitle", "string"),
+    ("email", "string"),
+    ("hubspotscore", "number"),
+    ("hs_lead_status", "string"),
+    ("hs_analytics_source", "string"),
+    ("hs_latest_source", "string"),
+    ("createdate", "datetime"),
+    ("lastmodifieddate", "datetime"),
+    ("hs_object_id", "number"),
+];
+
+/// `GET /crm/properties/{version}/{object}`: in `results`.
+pub(crate) async fn handle(state: State<Shared>, path: Path<(String, String)>, headers: HeaderMap) -> Response {
+    match definitions(state, path, &headers) {
+        Ok(properties) => Json(json!({ "results": properties })).into_response(),
+        Err(refusal) => *refusal,
+    }
+}
+
+/// `GET /properties/{version}/{object}/properties`, the old form: an array.
+pub(crate) async fn handle_old(state: State<Shared>, path: Path<(String, String)>, headers: HeaderMap) -> Response {
+    match definitions(state, path, &headers) {
+        Ok(properties) => Json(properties).into_response(),
+        Err(refusal) => *refusal,
+    }
+}
+
+/// `GET /crm-object-schemas/{version}/schemas`: there are no custom objects.
+pub(crate) async fn handle_schemas() -> Json<Value> {
+    Json(json!({"results": []}))
+}
+
+fn definitions(
+    State(world): State<Shared>,
+    Path((_, object)): Path<(String, String)>,
+    headers: &HeaderMap,
+) -> Result<Value, Box<Response>> {
+    admit(&mut lock(&world), headers)?;
+    let properties = match Object::parse(&object) {
+        Some(Object::Companies) => COMPANY,
+        Some(Object::Contacts) => CONTACT,
+        // Other connectors ask for those of all objects, also where they read none of them.
+        None => CONTACT,
+    };
+    let define = |(name, kind)| json!({"name": name, "label": name, "type": kind, "fieldType": "text", "groupName": "all", "calculated": false});
+    Ok(properties.into_iter().map(define).collect())
+}

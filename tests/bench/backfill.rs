@@ -1,0 +1,79 @@
+//! The backfill of one account, with HubSpot's limits on, at several latencies.
+
+use std::{
+    num::NonZeroU32,
+    sync::atomic::AtomicBool,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use common::store::collection;
+use hubspot_sim::Settings;
+use mongodb::bson::{Document, doc};
+use tests::world::{HUB, World};
+
+use crate::pool::{end_when, send, work};
+
+const COMPANIES: usize = 3_000;
+const CONTACTS: usize = 15_000;
+
+/// HubSpot's search limit in records: requests a second by rows a page.
+const LIMIT: f64 = 5.0 * 200.0;
+
+/// A world whose limits are HubSpot's own, on both sides.
+pub(crate) async fn limited(name: &str, latency_ms: u64) -> Result<World> {
+    let mut world = World::new(name).await?;
+    world.hubspot.world().settings = Settings { latency_ms, ..Settings::default() };
+    world.config.settle = Duration::from_secs(3600);
+    let limit = |limit| NonZeroU32::new(limit).context("a limit is not zero");
+    (world.config.limits.search_rps, world.config.limits.per_10s) = (limit(5)?, limit(110)?);
+    Ok(world)
+}
+
+pub(crate) async fn run() -> Result<()> {
+    println!(
+        "\nBackfill of one account: {COMPANIES} companies, {CONTACTS} contacts; 5 searches/s, 110 requests/10 s\n"
+    );
+    println!(
+        "| ms a request | time, s | records/s | share of the limit | searches | associations | tokens | 429 | slices | p50, s | p99, s | longest, s | peak RSS, MB |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
+    for latency in [50, 150, 300] {
+        one(latency).await?;
+    }
+    Ok(())
+}
+
+async fn one(latency: u64) -> Result<()> {
+    let world = limited("bench_backfill", latency).await?;
+    world.hubspot.world().seed(HUB, COMPANIES, CONTACTS, 1);
+    let checkpoints = world.store.database().collection::<Document>(collection::CHECKPOINTS);
+    let done = AtomicBool::new(false);
+    send(&world, world.tick().to_string()).await?;
+    let caught_up =
+        async || Ok(checkpoints.find_one(doc! { "run": null, "lastSuccessAt": { "$ne": null } }).await?.is_some());
+    let ended = end_when(&done, Instant::now(), Duration::from_secs(180), caught_up);
+    let (time, mut worked) = tokio::try_join!(ended, work(&world, 1, &done))?;
+    let seen = world.store.database().collection::<Document>(collection::SEEN).count_documents(doc! {}).await?;
+    ensure!(seen == (COMPANIES + CONTACTS) as u64, "only {seen} records were read in {time:?}");
+    let all = |kind: &str| {
+        let requests = &world.hubspot.world().requests;
+        requests.iter().filter(|(name, _)| name.starts_with(kind)).map(|(_, count)| count).sum::<u64>()
+    };
+    let refused = world.requests("search 429") + world.requests("associations 429");
+    let rate = seen as f64 / time.as_secs_f64();
+    println!(
+        "| {latency} | {:.1} | {rate:.0} | {:.0} % | {} | {} | {} | {refused} | {} | {:.2} | {:.2} | {:.2} | {:.0} |",
+        time.as_secs_f64(),
+        rate / LIMIT * 100.0,
+        all("search"),
+        all("associations"),
+        all("oauth"),
+        worked.slices.len(),
+        worked.percentile(50),
+        worked.percentile(99),
+        worked.percentile(100),
+        worked.peak_memory as f64 / 1e6,
+    );
+    world.end().await
+}

@@ -1,0 +1,23 @@
+//! `make bench`: how fast the real bootstraps are against a real MongoDB, real queues and the simulator over HTTP,
+//! printed as tables. Nothing is asserted: machines differ, ratios within one run tell.
+//!
+//! Arguments choose parts (`backfill`, `fleet`); without any, all are run.
+
+mod backfill;
+mod fleet;
+mod pool;
+
+use anyhow::Result;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let parts: Vec<String> = std::env::args().skip(1).collect();
+    let wanted = |part: &str| parts.is_empty() || parts.iter().any(|other| other == part);
+    if wanted("backfill") {
+        backfill::run().await?;
+    }
+    if wanted("fleet") {
+        fleet::run().await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,222 @@
+//! HubSpot's pages at their worst: whatever moves while a lane is read, nothing is lost.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::{Result, ensure};
+use common::store::collection;
+use hubspot_sim::{IdOrder, Object};
+use mongodb::bson::{Document, doc};
+use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+use tests::{
+    gate::{Effect, Verdict},
+    service::Service,
+    world::{HUB, World, refused},
+};
+
+/// A real sync bootstrap, and something that happens in HubSpot before each page is asked for.
+async fn during_every_page(
+    name: &str,
+    contacts: usize,
+    mut happens: impl FnMut(&mut hubspot_sim::World, &mut StdRng) + Send + 'static,
+) -> Result<Service> {
+    let world = World::new(name).await?;
+    world.hubspot.world().seed(HUB, 50, contacts, 1);
+    let mut service = Service::new(world, 1, 1).await?;
+    let (hubspot, mut random) = (service.world.hubspot.shared(), StdRng::seed_from_u64(1));
+    let pages = Arc::new(AtomicUsize::new(0));
+    let counted = pages.clone();
+    service.sync[0].gate.set(move |effect: &Effect| {
+        if effect.name.starts_with("hubspot search") {
+            counted.fetch_add(1, Ordering::Relaxed);
+            happens(&mut hubspot_sim::lock(&hubspot), &mut random);
+        }
+        Verdict::Pass
+    });
+    service.tick();
+    let mut slices = 0;
+    while !service.sync_messages.is_empty() {
+        service.world.time_passes().await?;
+        ensure!(service.deliver_next().await?.is_success());
+        slices += 1;
+        ensure!(slices < 30, "it is not done after {slices} slices");
+    }
+    ensure!(pages.load(Ordering::Relaxed) >= 2 * (contacts / 200), "there were too few pages");
+    Ok(service)
+}
+
+fn some(hubspot: &mut hubspot_sim::World, random: &mut StdRng, count: usize) -> Vec<u64> {
+    let ids = hubspot.ids(HUB, Object::Contacts);
+    ids.sample(random, count).copied().collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_are_modified_and_created_during_every_page() -> Result<()> {
+    let mut service = during_every_page("page_modified", 2_000, |hubspot, random| {
+        let at = hubspot.now();
+        for id in some(hubspot, random, 20) {
+            hubspot.update(HUB, Object::Contacts, id, at, &[("jobtitle", "CTO")]);
+        }
+        hubspot.create(HUB, Object::Contacts, at, BTreeMap::new());
+    })
+    .await?;
+    service.finish().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_are_deleted_and_restored_during_every_page() -> Result<()> {
+    let mut service = during_every_page("page_deleted", 2_000, |hubspot, random| {
+        let at = hubspot.now();
+        for id in hubspot.archived(HUB, Object::Contacts).into_iter().step_by(2) {
+            hubspot.restore(HUB, Object::Contacts, id, at);
+        }
+        for id in some(hubspot, random, 20) {
+            hubspot.archive(HUB, Object::Contacts, id, at);
+        }
+    })
+    .await?;
+    service.finish().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_are_merged_during_every_page() -> Result<()> {
+    let mut service = during_every_page("page_merged", 2_000, |hubspot, random| {
+        let at = hubspot.now();
+        for pair in some(hubspot, random, 20).chunks(2) {
+            let mint = random.random_bool(0.5);
+            hubspot.merge(HUB, Object::Contacts, (pair[0], pair[pair.len() - 1]), at, mint);
+        }
+    })
+    .await?;
+    service.finish().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_way_in_which_pages_have_been_seen_to_differ() -> Result<()> {
+    let ways = [(IdOrder::Numeric, 0, -120_000), (IdOrder::Lexical, 5_500, 120_000), (IdOrder::Lexical, 3_000, 0)];
+    for (id_order, lag, clock) in ways {
+        let world = World::new("ways").await?;
+        {
+            let mut hubspot = world.hubspot.world();
+            // Ids that a number of JavaScript cannot hold.
+            hubspot.continue_ids_at((1 << 53) - 300);
+            let settings = &mut hubspot.settings;
+            (settings.id_order, settings.short_pages, settings.clock_offset_ms) = (id_order, true, clock);
+            (settings.index_lag_min_ms, settings.index_lag_max_ms) = (0, lag);
+            settings.disorder_ms = 3_600_000;
+            hubspot.seed(HUB, 60, 900, 3);
+        }
+        let mut service = Service::new(world, 1, 1).await?;
+        for seed in 0..3 {
+            service.tick();
+            while !service.sync_messages.is_empty() {
+                service.world.time_passes().await?;
+                ensure!(service.deliver_next().await?.is_success());
+            }
+            service.world.hubspot.world().make_changes(HUB, 120, seed);
+        }
+        service.finish().await?;
+        service.world.end().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn twelve_thousand_records_of_one_millisecond() -> Result<()> {
+    let world = World::new("ties").await?;
+    {
+        let mut hubspot = world.hubspot.world();
+        let at = hubspot.now() - 7_200_000;
+        for _ in 0..12_000 {
+            hubspot.create(HUB, Object::Contacts, at, BTreeMap::new());
+        }
+    }
+    world.run().await?;
+    ensure!(world.proof().await?.actions == 12_000);
+    Ok(())
+}
+
+/// All of it, with few more searches than its 500 pages: one look a lane, and what dividing windows costs.
+#[tokio::test]
+async fn a_lane_of_a_hundred_thousand_records() -> Result<()> {
+    let mut world = World::new("large").await?;
+    world.config.settle = Duration::from_secs(3_600);
+    {
+        let mut hubspot = world.hubspot.world();
+        let start = hubspot.now() - 86_400_000;
+        for number in 0..100_000 {
+            hubspot.create(HUB, Object::Contacts, start + number * 500, BTreeMap::new());
+        }
+    }
+    world.run().await?;
+    ensure!(world.all(collection::SEEN).await?.len() == 100_000);
+    let proof = world.proof().await?;
+    ensure!(proof.actions == 100_000);
+    let searches = world.requests("search 200");
+    ensure!(searches < 560, "{searches} searches");
+    world.end().await
+}
+
+/// A backfill of many slices, with HubSpot's limit compressed; changes made meanwhile are there within one slice or
+/// two, long before the backfill ends.
+#[tokio::test]
+async fn fresh_changes_do_not_wait_for_a_long_backfill() -> Result<()> {
+    let mut world = World::new("live").await?;
+    world.config.fresh_every = Duration::from_millis(500);
+    world.config.budget = Duration::from_millis(1_500);
+    world.config.limits.search_rps = std::num::NonZeroU32::MIN.saturating_add(7);
+    world.hubspot.world().settings.search_rps = 8;
+    world.hubspot.world().seed(HUB, 100, 12_000, 1);
+    let sync = world.sync().await?;
+    let done = AtomicBool::new(false);
+    let backfill = async {
+        let mut message = world.tick();
+        loop {
+            refused(world.slice(&sync, &message).await)?;
+            world.drain().await?;
+            match world.due_message().await {
+                Ok(next) => message = next,
+                Err(_) => break,
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        anyhow::Ok(())
+    };
+    let changes = async {
+        let actions = world.store.database().collection::<Document>(collection::ACTIONS);
+        let mut waits = Vec::new();
+        while !done.load(Ordering::Relaxed) {
+            let (id, at) = {
+                let mut hubspot = world.hubspot.world();
+                let at = hubspot.now();
+                (hubspot.create(HUB, Object::Contacts, at, BTreeMap::new()), at)
+            };
+            let began = tokio::time::Instant::now();
+            let stored =
+                doc! { "recordId": id.to_string(), "recordUpdatedAt": mongodb::bson::DateTime::from_millis(at) };
+            while actions.find_one(stored.clone()).await?.is_none() && !done.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(30)).await;
+            }
+            if !done.load(Ordering::Relaxed) {
+                waits.push(began.elapsed());
+            }
+        }
+        Ok(waits)
+    };
+    let ((), waits) = tokio::try_join!(backfill, changes)?;
+    ensure!(waits.len() >= 3, "the backfill was too short to tell: {waits:?}");
+    let longest = waits.iter().max().copied().unwrap_or_default();
+    ensure!(longest < Duration::from_secs(5), "a change waited {longest:?} behind the backfill");
+    world.run().await?;
+    world.proof().await?;
+    Ok(())
+}
