@@ -201,22 +201,30 @@ impl Bootstrap {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// The most memory that the process has held, in bytes (`VmHWM`).
+    /// The processor time that the process has taken, in seconds, and the most memory it has held, in bytes.
     ///
     /// # Errors
     /// It does not run any more.
-    pub fn peak_memory(&self) -> Result<u64> {
-        let status = self.status_line("VmHWM:")?;
-        let kilobytes: u64 = status.split_whitespace().next().context("an empty line")?.parse()?;
-        Ok(kilobytes * 1024)
+    pub fn usage(&self) -> Result<(f64, u64)> {
+        usage(self.child.id().context("the process has ended")?)
     }
+}
 
-    fn status_line(&self, name: &str) -> Result<String> {
-        let process = self.child.id().context("the process has ended")?;
-        let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).context("no such line")?;
-        Ok(line.trim().to_owned())
-    }
+/// The processor time of a process, in seconds, and the most memory it has held, in bytes (`VmHWM`).
+///
+/// # Errors
+/// It does not run any more.
+pub fn usage(process: u32) -> Result<(f64, u64)> {
+    /// Linux's `USER_HZ`.
+    const TICKS: f64 = 100.0;
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The name, in brackets, may hold anything; `utime` and `stime` are the 12th and 13th fields behind it.
+    let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ').skip(11).take(2);
+    let ticks: f64 = fields.filter_map(|field| field.parse::<f64>().ok()).sum();
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no peak is told")?;
+    let kilobytes: u64 = peak.split_whitespace().next().context("an empty line")?.parse()?;
+    Ok((ticks / TICKS, kilobytes * 1024))
 }
 
 /// Where the bootstraps' logs go: to the file that `TEST_LOG` names, if it does.

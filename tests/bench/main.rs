@@ -1,10 +1,11 @@
 //! `make bench`: how fast the real bootstraps are against a real MongoDB, real queues and the simulator over HTTP,
 //! printed as tables. Nothing is asserted: machines differ, ratios within one run tell.
 //!
-//! Arguments choose parts (`backfill`, `fleet`); without any, all are run.
+//! Arguments choose parts (`backfill`, `fleet`); without any, both are run. `peers` is a part of its own.
 
 mod backfill;
 mod fleet;
+mod peers;
 mod pool;
 
 use anyhow::Result;
@@ -18,6 +19,9 @@ async fn main() -> Result<()> {
     }
     if wanted("fleet") {
         fleet::run().await?;
+    }
+    if parts.iter().any(|part| part == "peers") {
+        peers::run().await?;
     }
     Ok(())
 }

@@ -21,6 +21,8 @@ pub(crate) struct Worked {
     pub(crate) slices: Vec<Duration>,
     /// The most memory that any of the workers has held, in bytes.
     pub(crate) peak_memory: u64,
+    /// How much processor time they took, in seconds.
+    pub(crate) cpu: f64,
 }
 
 impl Worked {
@@ -40,7 +42,8 @@ pub(crate) async fn work(world: &World, workers: usize, done: &AtomicBool) -> Re
     }
     let worked = try_join_all(bootstraps.into_iter().map(|bootstrap| one(world, bootstrap, done))).await?;
     let mut all = Worked::default();
-    for Worked { slices, peak_memory } in worked {
+    for Worked { slices, peak_memory, cpu } in worked {
+        all.cpu += cpu;
         all.slices.extend(slices);
         all.peak_memory = all.peak_memory.max(peak_memory);
     }
@@ -64,7 +67,7 @@ async fn one(world: &World, mut bootstrap: Bootstrap, done: &AtomicBool) -> Resu
         let handle = message.receipt_handle.context("a message has a receipt")?;
         world.sqs.delete_message().queue_url(&world.sync_queue).receipt_handle(handle).send().await?;
     }
-    worked.peak_memory = bootstrap.peak_memory()?;
+    (worked.cpu, worked.peak_memory) = bootstrap.usage()?;
     Ok(worked)
 }
 

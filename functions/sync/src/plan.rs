@@ -12,7 +12,7 @@ use common::{
 pub(crate) const READERS: usize = 4;
 
 /// A window is not divided where fewer rows than this are left of it.
-const WORTH_DIVIDING: i64 = 800;
+const WORTH_DIVIDING: i64 = 600;
 
 /// How often a window is divided into parts that are read side by side: where they turn out to be of very different
 /// size it is done again, but each time costs a request.
@@ -187,13 +187,17 @@ pub(crate) fn divide_at(pass: &Pass, window: &Window, page: &Page, readers: usiz
     let mut times: Vec<DateTime> =
         page.rows.iter().filter_map(|row| Some(row.record.as_ref().ok()?.modified_at)).collect();
     times.sort_unstable();
-    let (first, last) = (*times.first()?, *times.last()?);
-    let middle = match time::since(first, last) * 2 >= time::since(window.from, to) {
+    let (first, last, median) = (*times.first()?, *times.last()?, times[times.len() / 2]);
+    let spread = time::since(first, last);
+    let middle = if spread * 2 < time::since(first, to) {
+        // Ids grow with time, as they do where records were not modified since: what is left is behind the page.
+        time::after(last, time::since(last, to) / 2)
+    } else if time::since(first, median) * 4 < spread {
+        // Only some were modified since: what is left is behind the page, too, but those are among it.
+        time::after(first, spread / 2)
+    } else {
         // The page is a sample of the whole window.
-        true => times[times.len() / 2],
-        // Ids grow with time here, as they do where records were not modified since they were created: what is left
-        // is behind the page.
-        false => time::after(last, time::since(last, to) / 2),
+        median
     };
     (window.from < middle && middle < to).then_some(middle)
 }

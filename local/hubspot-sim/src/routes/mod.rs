@@ -43,6 +43,7 @@ pub(crate) fn app(world: Shared) -> Router {
         .route("/crm/properties/{version}/{object}", get(properties::handle))
         .route("/crm/{version}/properties/{object}", get(properties::handle))
         .route("/properties/{version}/{object}/properties", get(properties::handle_old))
+        .route("/{object}/{version}/properties", get(properties::handle_oldest))
         .route("/crm-object-schemas/{version}/schemas", get(properties::handle_schemas))
         .route("/crm/{version}/schemas", get(properties::handle_schemas))
         .fallback(errors::not_found)

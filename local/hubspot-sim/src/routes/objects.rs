@@ -15,21 +15,27 @@ use crate::{
     world::{Object, Record, World},
 };
 
-#[derive(Deserialize)]
+/// What a list is asked for. A name may come several times.
 pub(crate) struct ListQuery {
-    #[serde(default = "ten")]
     limit: usize,
     after: Option<u64>,
-    #[serde(default)]
-    properties: String,
-    #[serde(default)]
+    properties: Vec<String>,
     archived: bool,
-    #[serde(default)]
     associations: String,
 }
 
-fn ten() -> usize {
-    10
+impl ListQuery {
+    fn read(pairs: &[(String, String)]) -> Option<Self> {
+        let values = |name: &'static str| pairs.iter().filter(move |pair| pair.0 == name).map(|pair| pair.1.as_str());
+        let properties = values("properties").flat_map(|names| names.split(',')).filter(|name| !name.is_empty());
+        Some(Self {
+            limit: values("limit").next().map_or(Some(10), |limit| limit.parse().ok())?,
+            after: values("after").next().map(|after| after.parse().ok()).unwrap_or(Some(0)),
+            properties: properties.map(str::to_owned).collect(),
+            archived: values("archived").any(|archived| archived == "true"),
+            associations: values("associations").collect(),
+        })
+    }
 }
 
 type Paths = Path<(String, String)>;
@@ -37,10 +43,13 @@ type Paths = Path<(String, String)>;
 pub(crate) async fn handle_list(
     State(world): State<Shared>,
     Path((_, object)): Paths,
-    query: Query<ListQuery>,
+    Query(query): Query<Vec<(String, String)>>,
     headers: HeaderMap,
 ) -> Response {
-    list(&mut lock(&world), &object, &query, &headers)
+    match ListQuery::read(&query) {
+        Some(query) => list(&mut lock(&world), &object, &query, &headers),
+        None => errors::invalid("The limit or the cursor is no number"),
+    }
 }
 
 pub(crate) async fn handle_batch(
@@ -87,11 +96,10 @@ fn list(world: &mut World, object: &str, query: &ListQuery, headers: &HeaderMap)
     if query.limit > 100 {
         return errors::invalid("The limit is greater than the maximum of 100");
     }
-    let asked: Vec<String> = query.properties.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
     let from = query.after.unwrap_or(0);
     let wanted = |record: &&Record| record.newest().archived == query.archived;
     let mut rows = world.portal(hub_id).records[&object].range(from..).map(|(_, record)| record).filter(wanted);
-    let results: Vec<Value> = rows.by_ref().take(query.limit).map(|row| listed(object, row, &asked, query)).collect();
+    let results: Vec<Value> = rows.by_ref().take(query.limit).map(|row| listed(object, row, query)).collect();
     let mut answer = json!({"results": results});
     if let Some(next) = rows.next() {
         answer["paging"] = json!({"next": {"after": next.id.to_string()}});
@@ -99,8 +107,8 @@ fn list(world: &mut World, object: &str, query: &ListQuery, headers: &HeaderMap)
     with_limits(world, hub_id, Json(answer).into_response())
 }
 
-fn listed(object: Object, row: &Record, asked: &[String], query: &ListQuery) -> Value {
-    let mut shown = record(object, row, row.newest(), asked);
+fn listed(object: Object, row: &Record, query: &ListQuery) -> Value {
+    let mut shown = record(object, row, row.newest(), &query.properties);
     if row.newest().archived {
         shown["archivedAt"] = json!(clock::iso(row.newest().modified_at));
     }

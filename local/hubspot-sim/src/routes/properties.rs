@@ -54,6 +54,15 @@ pub(crate) async fn handle_old(state: State<Shared>, path: Path<(String, String)
     }
 }
 
+/// `GET /companies/{version}/properties`, older still: the path begins with the object.
+pub(crate) async fn handle_oldest(
+    state: State<Shared>,
+    Path((object, version)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Response {
+    handle_old(state, Path((version, object)), headers).await
+}
+
 /// `GET /crm-object-schemas/{version}/schemas`: there are no custom objects.
 pub(crate) async fn handle_schemas() -> Json<Value> {
     Json(json!({"results": []}))

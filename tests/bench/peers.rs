@@ -1,0 +1,460 @@
+//! `make bench-peers`: other connectors, unmodified, beside this service, on the same simulator and the same changes.
+//!
+//! Their address of HubSpot is fixed, so each runs in a mount namespace of its own in which the hosts file names this
+//! machine and the local CA is trusted. That takes root, and port 443 of 127.0.0.1.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::atomic::AtomicBool,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use common::store::collection;
+use hubspot_sim::{Object, Settings};
+use mongodb::bson::{DateTime, Document, doc};
+use serde_json::{Value, json};
+use stack::layout;
+use tests::{
+    bootstrap::usage,
+    world::{HUB, World},
+};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+};
+
+use crate::{
+    backfill::limited,
+    pool::{end_when, send, work},
+};
+
+const CONTACTS: usize = 24_000;
+const CHANGED: usize = 15_000;
+const OF_ONE_MILLISECOND: usize = 12_000;
+const COMPANIES: usize = 3_000;
+const COMPANIES_CHANGED: usize = 375;
+
+/// How long each connector may take.
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// A connector that is compared.
+struct Peer {
+    name: &'static str,
+    /// The folder below `.tools` into which it is installed.
+    tool: &'static str,
+    /// Which lanes it reads.
+    lanes: &'static [&'static str],
+    /// Its command, in a folder with its configuration.
+    command: fn(&Path) -> Vec<String>,
+    /// Writes its configuration: the time from which on to read, and the account's token.
+    configure: fn(&Path, &str, &str) -> Result<()>,
+}
+
+const BOTH: &[&str] = &["companies", "contacts"];
+
+fn peers() -> [Peer; 4] {
+    [
+        Peer {
+            name: "tap-hubspot",
+            tool: "tap-hubspot",
+            // Its companies are read by endpoints of 2013, which the simulator does not have.
+            lanes: &["contacts"],
+            command: |folder| singer(&layout::tools().join("tap-hubspot/bin/tap-hubspot"), folder, "--properties"),
+            configure: |folder, since, token| {
+                write(folder, "config.json", &singer_config(since, token))?;
+                write(folder, "state.json", &json!({"bookmarks": {"contacts": {"updatedAt": since}}}))
+            },
+        },
+        Peer {
+            name: "meltano-tap-hubspot",
+            tool: "meltano-tap-hubspot",
+            lanes: BOTH,
+            command: |folder| singer(&layout::tools().join("meltano-tap-hubspot/bin/tap-hubspot"), folder, "--catalog"),
+            configure: |folder, since, token| {
+                write(folder, "config.json", &singer_config(since, token))?;
+                let mark = |key: &str| json!({"replication_key": key, "replication_key_value": since});
+                let bookmarks = json!({"companies": mark("hs_lastmodifieddate"), "contacts": mark("lastmodifieddate")});
+                write(folder, "state.json", &json!({ "bookmarks": bookmarks }))
+            },
+        },
+        Peer {
+            name: "airbyte-source-hubspot",
+            tool: "airbyte-source-hubspot",
+            lanes: BOTH,
+            command: |folder| {
+                let program = layout::tools().join("airbyte-source-hubspot/bin/source-hubspot");
+                let file = |name: &str| folder.join(name).display().to_string();
+                let words = [
+                    "--config",
+                    &file("config.json"),
+                    "--catalog",
+                    &file("catalog.json"),
+                    "--state",
+                    &file("state.json"),
+                ];
+                [program.display().to_string(), "read".to_owned()].into_iter().chain(words.map(str::to_owned)).collect()
+            },
+            configure: |folder, since, token| {
+                let credentials = json!({"credentials_title": "Private App Credentials", "access_token": token});
+                write(folder, "config.json", &json!({"credentials": credentials, "start_date": since}))?;
+                let stream = |name: &str| json!({"type": "STREAM", "stream": {"stream_descriptor": {"name": name}, "stream_state": {"updatedAt": since}}});
+                write(folder, "state.json", &json!([stream("companies"), stream("contacts")]))
+            },
+        },
+        Peer {
+            name: "@hubspot/api-client, a plain loop",
+            tool: "hubspot-node",
+            lanes: BOTH,
+            command: |folder| {
+                let script = layout::root().join("tests/bench/plain_loop.mjs").display().to_string();
+                vec!["node".to_owned(), script, folder.join("config.json").display().to_string()]
+            },
+            configure: |folder, since, token| {
+                let client = layout::tools().join("hubspot-node/node_modules/@hubspot/api-client/lib/index.js");
+                write(folder, "config.json", &json!({"client": client, "since": since, "token": token}))
+            },
+        },
+    ]
+}
+
+fn singer(program: &Path, folder: &Path, catalog: &str) -> Vec<String> {
+    let file = |name: &str| folder.join(name).display().to_string();
+    let words = ["--config", &file("config.json"), catalog, &file("catalog.json"), "--state", &file("state.json")];
+    std::iter::once(program.display().to_string()).chain(words.map(str::to_owned)).collect()
+}
+
+fn singer_config(since: &str, token: &str) -> Value {
+    json!({
+        "access_token": token, "start_date": since, "redirect_uri": "https://localhost",
+        "client_id": hubspot_sim::CLIENT_ID, "client_secret": hubspot_sim::CLIENT_SECRET,
+        "refresh_token": format!("na1-simulated-refresh-{HUB}"),
+    })
+}
+
+fn write(folder: &Path, name: &str, value: &Value) -> Result<()> {
+    Ok(std::fs::write(folder.join(name), value.to_string())?)
+}
+
+/// What a connector did.
+#[derive(Debug, Default)]
+struct Outcome {
+    /// The records it delivered, and how often each.
+    delivered: BTreeMap<(String, String), usize>,
+    time: Duration,
+    /// Processor time, in seconds.
+    cpu: f64,
+    peak_memory: u64,
+    /// The longest time without a checkpoint.
+    longest_gap: Duration,
+    note: String,
+}
+
+pub(crate) async fn run() -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("make bench-peers needs root: for a mount namespace, and port 443");
+    }
+    println!(
+        "\n{CONTACTS} contacts of which {CHANGED} changed ({OF_ONE_MILLISECOND} in one millisecond), {COMPANIES} companies of which \
+         {COMPANIES_CHANGED} changed; 50 ms a request; at most {} s each",
+        LIMIT.as_secs()
+    );
+    for limits in [false, true] {
+        println!("\nHubSpot's limits {}\n", if limits { "on: 5 searches/s, 110 requests/10 s" } else { "off" });
+        println!(
+            "| connector | delivered of expected | duplicates | requests | 429 | time, s | CPU, s | peak RSS, MB | longest without a checkpoint, s | |"
+        );
+        println!("|---|---|---|---|---|---|---|---|---|---|");
+        let (world, since) = scenario(limits).await?;
+        let outcome = ours(&world, since).await?;
+        print(&world, "this service (sync)", BOTH, since, &outcome);
+        world.end().await?;
+        for peer in peers() {
+            let (mut world, since) = scenario(limits).await?;
+            let outcome = theirs(&mut world, &peer, since).await?;
+            print(&world, peer.name, peer.lanes, since, &outcome);
+            world.end().await?;
+        }
+    }
+    Ok(())
+}
+
+/// The account, and the moment from which on its changes are to be read.
+async fn scenario(limits: bool) -> Result<(World, i64)> {
+    let mut world = limited("bench_peers", 50).await?;
+    if !limits {
+        world.hubspot.world().settings = Settings { search_rps: 0, per_10s: 0, latency_ms: 50, ..Settings::default() };
+        world.config.limits.search_rps = std::num::NonZeroU32::new(1_000).context("it is not zero")?;
+        world.config.limits.per_10s = std::num::NonZeroU32::new(10_000).context("it is not zero")?;
+    }
+    let since = {
+        let mut hubspot = world.hubspot.world();
+        let now = hubspot.now();
+        let (old, since) = (now - 400 * 86_400_000, (now - 2 * 86_400_000) / 1000 * 1000);
+        let person =
+            |number: usize| BTreeMap::from([("email".to_owned(), format!("contact-{number}@company.example"))]);
+        let mut company_ids = Vec::new();
+        for number in 0..COMPANIES {
+            let name = BTreeMap::from([("name".to_owned(), format!("Company {number}"))]);
+            company_ids.push(hubspot.create(HUB, Object::Companies, old + number as i64, name));
+        }
+        let mut contact_ids = Vec::new();
+        for number in 0..CONTACTS {
+            let id = hubspot.create(HUB, Object::Contacts, old + number as i64, person(number));
+            hubspot.associate(HUB, id, vec![company_ids[number % COMPANIES]]);
+            contact_ids.push(id);
+        }
+        for (number, id) in company_ids.iter().step_by(COMPANIES / COMPANIES_CHANGED).enumerate() {
+            hubspot.update(
+                HUB,
+                Object::Companies,
+                *id,
+                since + 60_000 + number as i64 * 1000,
+                &[("country", "Norway")],
+            );
+        }
+        for (number, id) in contact_ids.iter().take(CHANGED).enumerate() {
+            let at =
+                if number < OF_ONE_MILLISECOND { since + 3_600_000 } else { since + 60_000 + number as i64 * 1000 };
+            hubspot.update(HUB, Object::Contacts, *id, at, &[("jobtitle", "CTO")]);
+        }
+        since
+    };
+    Ok((world, since))
+}
+
+/// What was to be delivered.
+fn expected(world: &World, lanes: &[&str], since: i64) -> Vec<(String, String)> {
+    let hubspot = world.hubspot.world();
+    let name = |object| if object == Object::Companies { "companies" } else { "contacts" };
+    let changes = hubspot.ledger.iter().filter(|change| change.at >= since);
+    changes
+        .map(|change| (name(change.object).to_owned(), change.id.to_string()))
+        .filter(|(lane, _)| lanes.contains(&lane.as_str()))
+        .collect()
+}
+
+fn print(world: &World, name: &str, lanes: &[&str], since: i64, outcome: &Outcome) {
+    let expected = expected(world, lanes, since);
+    let found = expected.iter().filter(|record| outcome.delivered.contains_key(*record)).count();
+    let duplicates: usize = outcome.delivered.values().map(|times| times - 1).sum();
+    let (mut all, mut refused) = (0, 0);
+    for (request, count) in &world.hubspot.world().requests {
+        all += count;
+        refused += if request.ends_with(" 429") { *count } else { 0 };
+    }
+    println!(
+        "| {name} | {found} of {} | {duplicates} | {all} | {:.1} % | {:.1} | {:.1} | {:.0} | {:.1} | {} |",
+        expected.len(),
+        refused as f64 / (all as f64).max(1.0) * 100.0,
+        outcome.time.as_secs_f64(),
+        outcome.cpu,
+        outcome.peak_memory as f64 / 1e6,
+        outcome.longest_gap.as_secs_f64(),
+        outcome.note,
+    );
+}
+
+/// This service's sync, by its real bootstrap, as an account taken over at `since`.
+async fn ours(world: &World, since: i64) -> Result<Outcome> {
+    let since = DateTime::from_millis(since);
+    let dates = doc! { "integrations.hubspot.accounts.0.lastPulledDates": { "companies": since, "contacts": since } };
+    let database = world.store.database();
+    database.collection::<Document>(collection::DOMAINS).update_one(doc! {}, doc! { "$set": dates }).await?;
+    let checkpoints = database.collection::<Document>(collection::CHECKPOINTS);
+    let done = AtomicBool::new(false);
+    let began = Instant::now();
+    send(world, world.tick().to_string()).await?;
+    let (mut position, mut at, mut longest_gap) = (None, began, Duration::ZERO);
+    let caught_up = async || {
+        let checkpoint = checkpoints.find_one(doc! {}).await?.unwrap_or_default();
+        let lanes = checkpoint.get("lanes").cloned();
+        if lanes != position {
+            longest_gap = longest_gap.max(at.elapsed());
+            (position, at) = (lanes, Instant::now());
+        }
+        Ok(checkpoint.get_datetime("lastSuccessAt").is_ok())
+    };
+    let (time, worked) = tokio::try_join!(end_when(&done, began, LIMIT, caught_up), work(world, 1, &done))?;
+    let mut outcome =
+        Outcome { time, cpu: worked.cpu, peak_memory: worked.peak_memory, longest_gap, ..Outcome::default() };
+    while let messages = world.take(&world.actions_queue).await?
+        && !messages.is_empty()
+    {
+        for message in messages {
+            let message: Value = serde_json::from_str(&message)?;
+            for action in message["actions"].as_array().context("a message has actions")? {
+                let text = |name: &str| action[name].as_str().unwrap_or_default().to_owned();
+                *outcome.delivered.entry((text("object"), text("recordId"))).or_default() += 1;
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+/// Another connector, in a namespace in which HubSpot is the simulator.
+async fn theirs(world: &mut World, peer: &Peer, since: i64) -> Result<Outcome> {
+    let folder = std::env::temp_dir().join(format!("bench-peers-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let result = observe(world, peer, since, &folder).await;
+    std::fs::remove_dir_all(&folder)?;
+    result
+}
+
+async fn observe(world: &mut World, peer: &Peer, since: i64, folder: &Path) -> Result<Outcome> {
+    certificates(folder).await?;
+    world.hubspot.listen_tls(443, &folder.join("cert.pem"), &folder.join("key.pem")).await.context("port 443")?;
+    let since = DateTime::from_millis(since).try_to_rfc3339_string()?;
+    let token = world.hubspot.world().portal(HUB).private_token.clone();
+    (peer.configure)(folder, &since, &token)?;
+    discover(peer, folder).await?;
+    world.hubspot.world().requests.clear();
+
+    let mut child = namespaced(peer, folder, &(peer.command)(folder))?.stderr(log(folder)?).spawn()?;
+    let process = child.id().context("a process that runs has an id")?;
+    let mut lines = BufReader::new(child.stdout.take().context("its output is read")?).lines();
+    let (began, mut outcome) = (Instant::now(), Outcome::default());
+    let mut checkpoint = began;
+    let mut ticks = tokio::time::interval(Duration::from_millis(100));
+    loop {
+        tokio::select! {
+            line = lines.next_line() => {
+                let Some(line) = line? else { break };
+                let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
+                match message["type"].as_str() {
+                    Some("RECORD") => {
+                        let (stream, id) = record(&message);
+                        *outcome.delivered.entry((stream, id)).or_default() += 1;
+                    }
+                    Some("STATE") => {
+                        outcome.longest_gap = outcome.longest_gap.max(checkpoint.elapsed());
+                        checkpoint = Instant::now();
+                    }
+                    _ => {}
+                }
+            }
+            _ = ticks.tick() => {
+                (outcome.cpu, outcome.peak_memory) = usage(process).unwrap_or((outcome.cpu, outcome.peak_memory));
+                if began.elapsed() > LIMIT {
+                    outcome.note = "was ended at the time limit".to_owned();
+                    child.kill().await?;
+                    break;
+                }
+            }
+        }
+    }
+    let status = child.wait().await?;
+    outcome.time = began.elapsed();
+    outcome.longest_gap = outcome.longest_gap.max(checkpoint.elapsed());
+    if !status.success() && outcome.note.is_empty() {
+        let log = std::fs::read_to_string(folder.join("stderr.log"))?;
+        let last = log.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().replace('|', "/");
+        outcome.note = format!("failed: {}", last.chars().take(120).collect::<String>());
+    }
+    Ok(outcome)
+}
+
+/// A record's stream and id: Singer's form, or Airbyte's.
+fn record(message: &Value) -> (String, String) {
+    let (stream, data) = match message.get("stream") {
+        Some(stream) => (stream, &message["record"]),
+        None => (&message["record"]["stream"], &message["record"]["data"]),
+    };
+    let id = match &data["id"] {
+        Value::String(id) => id.clone(),
+        id => id.to_string(),
+    };
+    (stream.as_str().unwrap_or_default().to_owned(), id)
+}
+
+/// Asks a connector for its catalog, and selects the lanes in it.
+async fn discover(peer: &Peer, folder: &Path) -> Result<()> {
+    let words = (peer.command)(folder);
+    let config = folder.join("config.json").display().to_string();
+    let words: Vec<String> = match peer.tool {
+        "hubspot-node" => return Ok(()),
+        "airbyte-source-hubspot" => vec![words[0].clone(), "discover".to_owned(), "--config".to_owned(), config],
+        _ => vec![words[0].clone(), "--config".to_owned(), config, "--discover".to_owned()],
+    };
+    let output = namespaced(peer, folder, &words)?.stderr(log(folder)?).output().await?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let catalog = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let catalog = match catalog.into_iter().find(|message| message["type"] == "CATALOG") {
+        Some(message) => configured(&message["catalog"], peer.lanes),
+        None => selected(
+            serde_json::from_str(&text).with_context(|| format!("{} gives no catalog", peer.name))?,
+            peer.lanes,
+        ),
+    };
+    write(folder, "catalog.json", &catalog)
+}
+
+/// A Singer catalog in which only these streams are selected.
+fn selected(mut catalog: Value, lanes: &[&str]) -> Value {
+    for stream in catalog["streams"].as_array_mut().into_iter().flatten() {
+        let wanted = lanes.iter().any(|lane| stream["tap_stream_id"] == *lane);
+        stream["selected"] = wanted.into();
+        for part in stream["metadata"].as_array_mut().into_iter().flatten() {
+            let whole = part["breadcrumb"].as_array().is_some_and(Vec::is_empty);
+            if whole || wanted {
+                part["metadata"]["selected"] = wanted.into();
+            }
+        }
+    }
+    catalog
+}
+
+/// An Airbyte catalog with only these streams.
+fn configured(catalog: &Value, lanes: &[&str]) -> Value {
+    let streams = catalog["streams"].as_array().into_iter().flatten();
+    let wanted = streams.filter(|stream| lanes.iter().any(|lane| stream["name"] == *lane));
+    let configure = |stream: &Value| {
+        json!({"stream": stream, "sync_mode": "incremental", "destination_sync_mode": "append",
+            "cursor_field": ["updatedAt"], "primary_key": [["id"]]})
+    };
+    json!({"streams": wanted.map(configure).collect::<Vec<_>>()})
+}
+
+/// The command in a mount namespace in which `api.hubapi.com` is this machine and its certificate is trusted.
+fn namespaced(peer: &Peer, folder: &Path, words: &[String]) -> Result<Command> {
+    let tool = layout::tools().join(peer.tool);
+    ensure!(tool.exists(), "{} is missing; `make bench-peers` installs it", tool.display());
+    let script = r#"mount --bind "$0/hosts" /etc/hosts
+        if [ -n "$1" ]; then cat "$1" "$0/ca.pem" > "$0/bundle.pem" && mount --bind "$0/bundle.pem" "$1"; fi
+        export NODE_EXTRA_CA_CERTS="$0/ca.pem"
+        shift && exec "$@""#;
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "bash", "-ec", script]).arg(folder).arg(trusted(&tool).unwrap_or_default()).args(words);
+    for name in ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"] {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+    Ok(command)
+}
+
+/// The certificates that a Python environment trusts (`certifi`).
+fn trusted(tool: &Path) -> Option<PathBuf> {
+    let versions = std::fs::read_dir(tool.join("lib")).ok()?;
+    versions
+        .filter_map(|entry| Some(entry.ok()?.path().join("site-packages/certifi/cacert.pem")))
+        .find(|path| path.exists())
+}
+
+fn log(folder: &Path) -> Result<Stdio> {
+    Ok(std::fs::File::create(folder.join("stderr.log"))?.into())
+}
+
+/// A CA of this run's own, and a certificate for HubSpot's name.
+async fn certificates(folder: &Path) -> Result<()> {
+    let script = r#"cd "$0"
+        printf '127.0.0.1 localhost api.hubapi.com\n' > hosts
+        openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj '/CN=bench-peers' -keyout ca.key -out ca.pem
+        openssl req -newkey rsa:2048 -nodes -subj '/CN=api.hubapi.com' -keyout key.pem -out request.pem
+        printf 'subjectAltName=DNS:api.hubapi.com\n' > extensions
+        openssl x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile extensions -out cert.pem"#;
+    let made = Command::new("bash").args(["-ec", script]).arg(folder).output().await?;
+    ensure!(made.status.success(), "openssl failed: {}", String::from_utf8_lossy(&made.stderr));
+    Ok(())
+}
