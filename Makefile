@@ -33,6 +33,19 @@ test: tools local hubspot-client-tools ## Run all tests, against servers of thei
 	@$(MAKE) build > .tools/build.log 2>&1 || { tail -n 40 .tools/build.log; exit 1; }
 	@RUST_BACKTRACE=0 $(STACK) exec cargo test --quiet --workspace --lib --tests
 
+chaos: tools local ## Try random schedules of everything that can happen: SEEDS=2000, or one: SEED=7
+	@$(MAKE) build > .tools/build.log 2>&1 || { tail -n 40 .tools/build.log; exit 1; }
+	@SEEDS=$(SEEDS) $(STACK) exec cargo test --quiet --package tests --test it -- --nocapture chaos::
+
+bench: tools local ## Measure how fast the functions are, and print tables
+	@$(MAKE) build > .tools/build.log 2>&1 || { tail -n 40 .tools/build.log; exit 1; }
+	@cargo build --quiet --package tests --bin bench
+	@$(STACK) exec target/debug/bench $(PART)
+
+bench-peers: tools local ## Run other HubSpot connectors beside this service, on the same simulator (as root)
+	@local/tools/install peers
+	@$(MAKE) bench PART=peers
+
 watch: tools local build hubspot-client-tools cargo-more-tools ## Check, and test again, whenever a file changes
 	@.tools/cargo-more/bin/bacon test
 
@@ -86,6 +99,7 @@ local:
 	@cargo build --quiet --package stack --package hubspot-sim
 
 FUNCTION ?= SyncFunction
+SEEDS ?= 200
 EVENT ?= events/sync-tick.json
 
-.PHONY: help demo up down logs invoke test watch coverage lint lint-fix validate build deploy migrate tools aws-tools hubspot-client-tools cargo-tools cargo-more-tools local
+.PHONY: help demo up down logs invoke test chaos bench bench-peers watch coverage lint lint-fix validate build deploy migrate tools aws-tools hubspot-client-tools cargo-tools cargo-more-tools local

@@ -158,7 +158,7 @@ pub enum ProblemKind {
 }
 
 /// Which of a lane's three passes, in their order of right of way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PassKind {
     /// See [`Lane::fresh`].
     Fresh,

@@ -38,7 +38,7 @@ const COMPANIES: usize = 3_000;
 const COMPANIES_CHANGED: usize = 375;
 
 /// How long each connector may take.
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A connector that is compared.
 struct Peer {

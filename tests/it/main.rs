@@ -3,6 +3,7 @@
 mod actions;
 mod chaos;
 mod crash;
+mod documents;
 mod end_to_end;
 mod faults;
 mod hostile;

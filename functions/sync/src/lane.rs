@@ -3,6 +3,7 @@
 //! where one request at a time cannot use HubSpot's limit.
 
 use std::{
+    collections::HashMap,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -63,6 +64,8 @@ pub(crate) struct Pull<'a> {
     /// How many rows are asked for at once.
     page_size: AtomicU32,
     progressed: AtomicBool,
+    /// The first pages of windows that were just made, by their passes and beginnings.
+    fetched_ahead: Mutex<HashMap<(PassKind, DateTime), Page>>,
 }
 
 impl<'a> Pull<'a> {
@@ -72,6 +75,7 @@ impl<'a> Pull<'a> {
             object,
             page_size: AtomicU32::new(lane.page_size.unwrap_or(Search::MAX_PAGE).min(Search::MAX_PAGE)),
             progressed: AtomicBool::new(false),
+            fetched_ahead: Mutex::default(),
             lane: Mutex::new(lane),
             turn: tokio::sync::Mutex::default(),
         }
@@ -137,7 +141,14 @@ impl<'a> Pull<'a> {
     /// Reads one window from where it stands, and tells which it was.
     async fn read_window(&self, kind: PassKind, mut window: Window) -> Result<(DateTime, Go), SliceError> {
         let from = window.from;
-        let Some(mut page) = self.fetch(&window, None).await? else { return Ok((from, Go::OutOfTime)) };
+        let ahead = self.fetched_ahead().remove(&(kind, from));
+        let mut page = match ahead {
+            Some(page) => page,
+            None => match self.fetch(&window, None).await? {
+                Some(page) => page,
+                None => return Ok((from, Go::OutOfTime)),
+            },
+        };
         loop {
             let accepted = plan::accept(&mut window, &page);
             // The first answer of all tells HubSpot's time, from which the other passes are set up.
@@ -149,12 +160,20 @@ impl<'a> Pull<'a> {
                 self.hand_on(kind, &mut window, page, counting, true).await?;
                 return Ok((from, self.close(kind, &window).await?));
             }
+            let last_id = page.rows.last().map(|row| row.id.clone());
             if let Some(middle) = self.divide_at(kind, &window, &page) {
-                self.hand_on(kind, &mut window, page, counting, false).await?;
-                plan::divide(self.lane().pass_mut(kind), &window, middle);
+                let halves = plan::halves(&window, last_id.as_ref(), middle);
+                let handing_on = self.hand_on(kind, &mut window, page, counting, false);
+                let (handed_on, first, second) =
+                    tokio::join!(handing_on, self.fetch(&halves[0], None), self.fetch(&halves[1], None));
+                handed_on?;
+                for (half, page) in halves.iter().zip([first?, second?]) {
+                    self.fetched_ahead().extend(page.map(|page| ((kind, half.from), page)));
+                }
+                plan::divide(self.lane().pass_mut(kind), &window, halves);
                 return Ok((from, Go::On));
             }
-            let (asked, last_id) = (window.clone(), page.rows.last().map(|row| row.id.clone()));
+            let asked = window.clone();
             let next = self.fetch(&asked, last_id.as_deref());
             let (handed_on, next) = tokio::join!(self.hand_on(kind, &mut window, page, counting, false), next);
             handed_on?;
@@ -274,6 +293,10 @@ impl<'a> Pull<'a> {
         self.slice.store().save_lane(self.slice.leased, self.object, &lane).await?;
         self.slice.tally.checkpoint();
         Ok(())
+    }
+
+    fn fetched_ahead(&self) -> MutexGuard<'_, HashMap<(PassKind, DateTime), Page>> {
+        self.fetched_ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lane(&self) -> MutexGuard<'_, Lane> {

@@ -48,7 +48,13 @@ pub(crate) fn due(
     run_started: DateTime,
     blocked: &[PassKind],
 ) -> Option<PassKind> {
-    if lane.fresh.windows.is_empty() && is_stale(lane, settings, now, run_started) {
+    if lane.first_seen.is_none() {
+        // The history first: its first answer tells HubSpot's time, from which on there are fresh changes.
+        if lane.backfill.windows.is_empty() {
+            lane.backfill.windows = vec![Window::new(start(lane), None)];
+            lane.checked_at = Some(now);
+        }
+    } else if lane.fresh.windows.is_empty() && is_stale(lane, settings, now, run_started) {
         let from = time::before(lane.fresh.mark.unwrap_or(now), settings.overlap.max(2 * DATE_RESOLUTION));
         lane.fresh.windows = vec![Window::new(from, None)];
         lane.checked_at = Some(now);
@@ -77,19 +83,21 @@ pub(crate) fn is_caught_up(lane: &Lane) -> bool {
     lane.first_seen.is_some() && [&lane.fresh, &lane.settled, &lane.backfill].iter().all(|pass| pass.windows.is_empty())
 }
 
-/// Sets up the passes of an account that is read for the first time, at HubSpot's time `date`.
+/// Where a lane's history begins.
+fn start(lane: &Lane) -> DateTime {
+    lane.taken_over_from.unwrap_or(BEGINNING).max(BEGINNING)
+}
+
+/// Takes note of HubSpot's time `date` when a lane was read for the first time: what the backfill does not have from
+/// then on, the other passes have.
 pub(crate) fn meet(lane: &mut Lane, date: DateTime, settings: Settings) {
     if lane.first_seen.is_some() {
         return;
     }
-    let start = lane.taken_over_from.unwrap_or(BEGINNING).max(BEGINNING);
     lane.first_seen = Some(date);
-    lane.backfill = match start < date {
-        true => Pass { windows: vec![Window::new(start, Some(date))], ..Pass::default() },
-        false => Pass { mark: Some(date), ..Pass::default() },
-    };
+    lane.fresh.mark = Some(date);
     // What was modified shortly before, the backfill may read before it is in the index.
-    lane.settled.mark = Some(time::before(date, settings.settle).max(start).min(date));
+    lane.settled.mark = Some(time::before(date, settings.settle).max(start(lane)).min(date));
 }
 
 /// The rows of a page do not follow any order of ids, so that reading on from its last id might skip some.
@@ -178,7 +186,7 @@ pub(crate) fn is_complete(window: &Window, holds_now: i64) -> bool {
 /// Nothing where `readers` have enough to do, or where there are not enough rows for that.
 pub(crate) fn divide_at(pass: &Pass, window: &Window, page: &Page, readers: usize) -> Option<DateTime> {
     // What comes before is not looked at again, so it has to be accounted for.
-    let adds_up = window.expected == Some(window.read + page.total);
+    let adds_up = window.read == 0 || window.expected == Some(window.read + page.total);
     let is_enough = pass.windows.len() >= readers || page.total < WORTH_DIVIDING || window.divisions >= MAX_DIVISIONS;
     if !adds_up || is_enough {
         return None;
@@ -202,17 +210,24 @@ pub(crate) fn divide_at(pass: &Pass, window: &Window, page: &Page, readers: usiz
     (window.from < middle && middle < to).then_some(middle)
 }
 
-/// Divides what is left of a window of the pass into two windows.
-pub(crate) fn divide(pass: &mut Pass, window: &Window, middle: DateTime) {
-    let Some(index) = take_out(pass, window) else { return };
+/// What is left of a window behind the row `last_id`, as two windows that meet at `middle`.
+pub(crate) fn halves(window: &Window, last_id: Option<&String>, middle: DateTime) -> [Window; 2] {
+    let start_id = last_id.or(window.last_id.as_ref()).or(window.start_id.as_ref());
     let rest = |from, to| Window {
-        start_id: window.last_id.clone().or_else(|| window.start_id.clone()),
+        start_id: start_id.cloned(),
         order: window.order,
         repairs: window.repairs,
         divisions: window.divisions + 1,
         ..Window::new(from, to)
     };
-    pass.windows.splice(index..index, [rest(window.from, Some(middle)), rest(middle, window.to)]);
+    [rest(window.from, Some(middle)), rest(middle, window.to)]
+}
+
+/// Puts the halves of a window in its place.
+pub(crate) fn divide(pass: &mut Pass, window: &Window, halves: [Window; 2]) {
+    if let Some(index) = take_out(pass, window) {
+        pass.windows.splice(index..index, halves);
+    }
 }
 
 /// A window of the pass has been read whole. The mark moves once all of them have.

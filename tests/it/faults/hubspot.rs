@@ -231,9 +231,7 @@ async fn a_record_that_cannot_be_read_does_not_stop_the_others() -> Result<()> {
         row(json!(13), json!({"hubspotscore": {"odd": true}, "firstname": 7})),
         row(json!("x14"), json!({})),
     ]});
-    // The fresh pass finds nothing; the backfill gets the page.
-    let (path, kind) = ("/contacts/search".to_owned(), answer(200, None, Some(&page.to_string())));
-    world.hubspot.world().faults.push(hubspot_sim::Fault { path, skip: 1, times: 1, kind });
+    world.fault("/contacts/search", 1, answer(200, None, Some(&page.to_string())));
     world.run().await?;
     let mut records = Vec::new();
     for action in world.all(collection::ACTIONS).await? {
@@ -241,5 +239,25 @@ async fn a_record_that_cannot_be_read_does_not_stop_the_others() -> Result<()> {
     }
     ensure!(records == ["11", "13"], "{records:?} were stored");
     ensure!(world.checkpoint().await?.get_datetime("lastSuccessAt").is_ok());
+    Ok(())
+}
+
+/// A run that gets nowhere counts its slices, and says so from the fifth on; one that gets on forgets them.
+#[tokio::test]
+async fn a_run_without_progress_is_counted() -> Result<()> {
+    let world = World::new("idle").await?;
+    world.hubspot.world().seed(HUB, 3, 3, 1);
+    world.fault("/search", LASTING, plain(503));
+    let sync = world.sync().await?;
+    let mut message = world.tick();
+    for slices in 1..=5 {
+        refused(world.slice(&sync, &message).await)?;
+        ensure!(world.checkpoint().await?.get_document("run")?.get_i32("idle")? == slices);
+        world.time_passes().await?;
+        message = world.due_message().await?;
+    }
+    world.hubspot.world().faults.clear();
+    world.run_on().await?;
+    ensure!(world.proof().await?.actions == 6);
     Ok(())
 }

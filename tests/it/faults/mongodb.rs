@@ -80,7 +80,7 @@ async fn a_write_whose_answer_is_lost_is_made_again() -> Result<()> {
 async fn slow_takes_more_slices_and_none_is_too_long() -> Result<()> {
     let mut service = service("mongo_slow").await?;
     let slow = |effect: &Effect| match effect.name.starts_with("mongodb") && effect.when == When::Before {
-        true => Verdict::Late(Duration::from_millis(250)),
+        true => Verdict::Late(Duration::from_millis(450)),
         false => Verdict::Pass,
     };
     service.sync[0].gate.set(slow);

@@ -29,6 +29,7 @@ fn page(ids: &[&str], total: i64, has_more: bool, date: i64) -> Page {
 /// A lane that was met at 10,000 s and has its backfill behind it.
 fn met() -> Lane {
     let mut lane = Lane::default();
+    due(&mut lane, SETTINGS, at(10_000), at(10_000), &[]);
     meet(&mut lane, at(10_000), SETTINGS);
     let all = lane.backfill.windows[0].clone();
     complete(&mut lane.backfill, &all, at(10_000));
@@ -38,25 +39,27 @@ fn met() -> Lane {
 }
 
 #[test]
-fn a_new_account_is_looked_at_and_then_backfilled() {
+fn a_new_account_is_backfilled_and_then_looked_at() {
     let mut lane = Lane::default();
-    assert_eq!(due(&mut lane, SETTINGS, at(10_000), at(10_010), &[]), Some(PassKind::Fresh));
-    assert_eq!(lane.fresh.windows, [Window::new(at(9_700), None)]);
+    assert_eq!(due(&mut lane, SETTINGS, at(10_000), at(9_999), &[]), Some(PassKind::Backfill));
+    assert_eq!(lane.backfill.windows, [Window::new(BEGINNING, None)]);
     meet(&mut lane, at(10_002), SETTINGS);
-    assert_eq!(lane.backfill.windows, [Window::new(BEGINNING, Some(at(10_002)))]);
-    assert_eq!(lane.settled.mark, Some(at(6_402)));
-    assert!(!is_caught_up(&lane));
+    assert_eq!((lane.fresh.mark, lane.settled.mark), (Some(at(10_002)), Some(at(6_402))));
+    assert_eq!(due(&mut lane, SETTINGS, at(10_020), at(9_999), &[]), Some(PassKind::Backfill));
+    assert_eq!(due(&mut lane, SETTINGS, at(10_030), at(9_999), &[]), Some(PassKind::Fresh));
+    assert_eq!(lane.fresh.windows, [Window::new(at(9_702), None)]);
 }
 
 #[test]
 fn an_account_that_others_pulled_starts_where_they_stopped() {
     let mut lane = Lane { taken_over_from: Some(at(9_000)), ..Lane::default() };
+    due(&mut lane, SETTINGS, at(10_000), at(10_000), &[]);
     meet(&mut lane, at(10_000), SETTINGS);
-    assert_eq!(lane.backfill.windows, [Window::new(at(9_000), Some(at(10_000)))]);
+    assert_eq!(lane.backfill.windows, [Window::new(at(9_000), None)]);
     assert_eq!(lane.settled.mark, Some(at(9_000)));
     let mut ahead = Lane { taken_over_from: Some(at(99_000)), ..Lane::default() };
+    due(&mut ahead, SETTINGS, at(10_000), at(10_000), &[]);
     meet(&mut ahead, at(10_000), SETTINGS);
-    assert!(ahead.backfill.windows.is_empty());
     assert_eq!(ahead.settled.mark, Some(at(10_000)));
 }
 
@@ -86,8 +89,8 @@ fn the_settled_pass_follows_at_its_distance_in_steps() {
 
 #[test]
 fn a_window_without_rows_moves_the_mark_to_its_end() {
-    let mut lane = Lane::default();
-    due(&mut lane, SETTINGS, at(10_000), at(10_000), &[]);
+    let mut lane = met();
+    due(&mut lane, SETTINGS, at(10_001), at(10_001), &[]);
     let mut window = lane.fresh.windows[0].clone();
     accept(&mut window, &page(&[], 0, false, 10_002)).unwrap();
     complete(&mut lane.fresh, &window, at(10_000));
@@ -201,7 +204,8 @@ fn a_large_window_is_divided_where_half_of_its_rows_are() {
     assert_eq!(divide_at(&pass, &window, &first, 2), Some(at(700)));
     (pass.windows[0].last_id, pass.windows[0].read) = (Some("3".to_owned()), 3);
     let read = pass.windows[0].clone();
-    divide(&mut pass, &read, at(700));
+    let parts = halves(&read, Some(&"3".to_owned()), at(700));
+    divide(&mut pass, &read, parts);
     assert_eq!(spans(&pass), [(0, 700_000), (700_000, 1_000_000)]);
     for part in &pass.windows {
         assert_eq!((part.start_id.as_deref(), &part.last_id, part.read, part.expected), (Some("3"), &None, 0, None));
