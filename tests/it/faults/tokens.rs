@@ -130,3 +130,23 @@ async fn a_private_apps_token_that_is_refused_marks_the_account_at_once() -> Res
     ensure!(world.checkpoint().await?.get_document("run").is_err());
     Ok(())
 }
+
+/// New tokens are given, but HubSpot takes none of them: a few times it is believed, then the account is marked.
+#[tokio::test]
+async fn a_grant_whose_tokens_are_all_refused_marks_the_account_in_the_end() -> Result<()> {
+    let world = World::new("token_worn").await?;
+    world.hubspot.world().seed(HUB, 2, 10, 1);
+    let kind = hubspot_sim::FaultKind::Answer { status: 401, body: None, retry_after: None };
+    world.fault("/search", 1_000, kind);
+    let sync = world.sync().await?;
+    let mut message = world.tick();
+    for slice in 1..=4 {
+        ensure!(world.entry().await?.get("state").is_none(), "it was marked before slice {slice}");
+        refused(world.slice(&sync, &message).await)?;
+        world.time_passes().await?;
+        message = world.due_message().await.unwrap_or_default();
+    }
+    ensure!(world.entry().await?.get_str("state")? == "reauthorize");
+    ensure!(world.requests("oauth 200") == 4, "each slice has refreshed the token");
+    Ok(())
+}
