@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     bootstrap::{Bootstrap, Function, Invoked},
-    world::{World, message_event},
+    world::{HUB, World, message_event},
 };
 
 /// After how many deliveries SQS gives a message to the dead-letter queue (`maxReceiveCount` in the template).
@@ -81,6 +81,16 @@ impl Service {
             service.actions.push(Bootstrap::start(Function::Actions, &service.world).await?);
         }
         Ok(service)
+    }
+
+    /// One worker of each function, for an account that has so many records and is new.
+    ///
+    /// # Errors
+    /// The servers do not answer, or the workers cannot be started.
+    pub async fn seeded(name: &str, companies: usize, contacts: usize) -> Result<Self> {
+        let world = World::new(name).await?;
+        world.hubspot.world().seed(HUB, companies, contacts, 1);
+        Self::new(world, 1, 1).await
     }
 
     /// A tick of the schedule.

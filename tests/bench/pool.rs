@@ -26,13 +26,22 @@ pub(crate) struct Worked {
 }
 
 impl Worked {
+    /// The columns of a table: slices, their times at the 50th and 99th percentile and the longest, and peak memory.
+    pub(crate) fn columns(&mut self) -> String {
+        let [half, most, all] = [50, 99, 100].map(|percent| self.percentile(percent));
+        format!("{} | {half:.2} | {most:.2} | {all:.2} | {:.0}", self.slices.len(), self.peak_memory as f64 / 1e6)
+    }
+
     /// The slice time that so many percent do not exceed, in seconds.
-    pub(crate) fn percentile(&mut self, percent: usize) -> f64 {
+    fn percentile(&mut self, percent: usize) -> f64 {
         self.slices.sort_unstable();
         let index = (self.slices.len() * percent).div_ceil(100).saturating_sub(1);
         self.slices.get(index).copied().unwrap_or_default().as_secs_f64()
     }
 }
+
+/// The headings of those columns.
+pub(crate) const COLUMNS: &str = "slices | p50, s | p99, s | longest, s | peak RSS, MB";
 
 /// Lets so many workers work until `done` says that it is enough.
 pub(crate) async fn work(world: &World, workers: usize, done: &AtomicBool) -> Result<Worked> {

@@ -7,18 +7,11 @@ use tests::{
     bootstrap::Invoked,
     gate::{Verdict, When},
     service::{Delivery, Message, Service},
-    world::{HUB, World},
+    world::HUB,
 };
 
 /// How many worlds are tried at a time.
 const SIDE_BY_SIDE: usize = 4;
-
-/// An account of two pages of contacts, three batches, and a company.
-async fn service(name: &str) -> Result<Service> {
-    let world = World::new(name).await?;
-    world.hubspot.world().seed(HUB, 5, 250, 1);
-    Service::new(world, 1, 1).await
-}
 
 fn one(messages: Vec<Message>) -> Vec<Delivery> {
     vec![Delivery { worker: 0, messages, again: false }]
@@ -26,7 +19,7 @@ fn one(messages: Vec<Message>) -> Vec<Delivery> {
 
 /// What a whole run does, effect by effect.
 async fn effects_of_sync() -> Result<Vec<String>> {
-    let mut service = service("crash_sync").await?;
+    let mut service = Service::seeded("crash_sync", 5, 250).await?;
     service.tick();
     ensure!(service.deliver_next().await?.is_success());
     let effects = service.sync[0].gate.effects();
@@ -65,7 +58,7 @@ async fn sync_is_killed_at_every_effect_and_nothing_is_lost_or_stored_twice() ->
 
 /// Kills sync at one effect of its first slice, and delivers the message again, twice. Tells whether it came to that.
 async fn kill_sync(number: usize, when: When) -> Result<bool> {
-    let mut service = service("crash_sync").await?;
+    let mut service = Service::seeded("crash_sync", 5, 250).await?;
     service.tick();
     service.sync[0].gate.kill_at(number, when);
     let tick = service.sync_messages.clone();
@@ -84,7 +77,7 @@ async fn kill_sync(number: usize, when: When) -> Result<bool> {
 async fn sync_is_killed_around_its_continuation_and_the_chain_goes_on_alone() -> Result<()> {
     for name in ["mongodb update checkpoints", "sqs SendMessage sync"] {
         for when in [When::Before, When::After] {
-            let mut service = service("crash_chain").await?;
+            let mut service = Service::seeded("crash_chain", 5, 250).await?;
             // Both lanes get one page, and are then told to wait.
             let moving = hubspot_sim::FaultKind::Answer { status: 477, body: None, retry_after: Some(2) };
             service.world.fault("/search", 2, moving);
@@ -129,7 +122,7 @@ async fn actions_is_killed_at_every_effect_and_stores_everything_once() -> Resul
 
 /// A service whose sync is done, with a second change of some records behind it, and nothing stored yet.
 async fn queued() -> Result<Service> {
-    let mut service = service("crash_actions").await?;
+    let mut service = Service::seeded("crash_actions", 5, 250).await?;
     service.tick();
     service.deliver_next().await?;
     service.world.hubspot.world().make_changes(HUB, 60, 2);

@@ -13,12 +13,6 @@ use tests::{
     world::{HUB, World, event, lambda, refused},
 };
 
-async fn service(name: &str, contacts: usize) -> Result<Service> {
-    let world = World::new(name).await?;
-    world.hubspot.world().seed(HUB, 5, contacts, 1);
-    Service::new(world, 1, 1).await
-}
-
 /// Delivers until nothing is left to do, while the waits pass at once; gives the number of slices. That none of them
 /// is too long is seen to by the service.
 async fn slices(service: &mut Service, most: usize) -> Result<usize> {
@@ -37,7 +31,7 @@ async fn slices(service: &mut Service, most: usize) -> Result<usize> {
 /// Four minutes pass between two invocations: the process is stopped, and every connection is closed meanwhile.
 #[tokio::test]
 async fn frozen_between_two_invocations_it_goes_on() -> Result<()> {
-    let mut service = service("frozen", 20).await?;
+    let mut service = Service::seeded("frozen", 5, 20).await?;
     slices(&mut service, 1).await?;
     service.world.hubspot.world().make_changes(HUB, 10, 2);
     let gate = service.sync[0].gate.clone();
@@ -72,7 +66,7 @@ async fn a_deadline_nearer_than_the_budget_counts() -> Result<()> {
 #[tokio::test]
 async fn hubspot_answers_in_4_9_seconds() -> Result<()> {
     for path in ["/contacts/search", "/associations/"] {
-        let mut service = service("slow_answer", 50).await?;
+        let mut service = Service::seeded("slow_answer", 5, 50).await?;
         service.world.fault(path, 3, FaultKind::Delay { millis: 4_900 });
         slices(&mut service, 8).await?;
         ensure!(service.finish().await?.actions == 55, "{path}");
@@ -83,7 +77,7 @@ async fn hubspot_answers_in_4_9_seconds() -> Result<()> {
 #[tokio::test]
 async fn hubspot_hangs() -> Result<()> {
     for path in ["/contacts/search", "/associations/", "/oauth/"] {
-        let mut service = service("hangs", 50).await?;
+        let mut service = Service::seeded("hangs", 5, 50).await?;
         service.world.fault(path, 2, FaultKind::Delay { millis: 60_000 });
         slices(&mut service, 6).await?;
         ensure!(service.finish().await?.actions == 55, "{path}");
@@ -94,7 +88,7 @@ async fn hubspot_hangs() -> Result<()> {
 /// Answers drip in so slowly that only a smaller page arrives within a slice; then pages grow again.
 #[tokio::test]
 async fn hubspot_drips_and_pages_get_smaller_until_they_fit() -> Result<()> {
-    let mut service = service("drips", 60).await?;
+    let mut service = Service::seeded("drips", 5, 60).await?;
     service.world.fault("/contacts/search", 1_000, FaultKind::Drip { millis: 10 });
     service.tick();
     let mut smallest = 200;
@@ -118,12 +112,12 @@ async fn hubspot_drips_and_pages_get_smaller_until_they_fit() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_hangs_the_invocation_ends_in_time() -> Result<()> {
     let effects = {
-        let mut service = service("bound", 250).await?;
+        let mut service = Service::seeded("bound", 5, 250).await?;
         slices(&mut service, 1).await?;
         service.sync[0].gate.effects()
     };
     let tried = (0..effects.len()).step_by(3).map(|number| async move {
-        let mut service = service("bound", 250).await?;
+        let mut service = Service::seeded("bound", 5, 250).await?;
         service.sync[0].gate.set(move |effect: &Effect| match effect.number >= number && effect.when == When::After {
             true => Verdict::Hang,
             false => Verdict::Pass,

@@ -12,12 +12,6 @@ use tests::{
     world::{HUB, World, message_event},
 };
 
-async fn service(name: &str) -> Result<Service> {
-    let world = World::new(name).await?;
-    world.hubspot.world().seed(HUB, 5, 250, 1);
-    Service::new(world, 1, 1).await
-}
-
 #[tokio::test]
 async fn unreachable_at_start_fails_the_message_in_time_and_is_forgotten_when_it_is_back() -> Result<()> {
     let mut world = World::new("mongo_start").await?;
@@ -43,7 +37,7 @@ async fn unreachable_at_start_fails_the_message_in_time_and_is_forgotten_when_it
 async fn gone_in_the_middle_loses_nothing() -> Result<()> {
     for verdict in [Verdict::Lose, Verdict::Hang] {
         for from in [1, 3, 6, 10, 14] {
-            let mut service = service("mongo_gone").await?;
+            let mut service = Service::seeded("mongo_gone", 5, 250).await?;
             let gone = verdict.clone();
             service.sync[0].gate.set(move |effect: &Effect| {
                 let gone = gone.clone();
@@ -63,7 +57,7 @@ async fn gone_in_the_middle_loses_nothing() -> Result<()> {
 #[tokio::test]
 async fn a_write_whose_answer_is_lost_is_made_again() -> Result<()> {
     for name in ["mongodb update seen", "mongodb update checkpoints", "mongodb findAndModify checkpoints"] {
-        let mut service = service("mongo_answer").await?;
+        let mut service = Service::seeded("mongo_answer", 5, 250).await?;
         let mut once = true;
         service.sync[0].gate.set(move |effect: &Effect| {
             let hit = effect.name == name && effect.when == When::After && std::mem::take(&mut once);
@@ -78,7 +72,7 @@ async fn a_write_whose_answer_is_lost_is_made_again() -> Result<()> {
 
 #[tokio::test]
 async fn slow_takes_more_slices_and_none_is_too_long() -> Result<()> {
-    let mut service = service("mongo_slow").await?;
+    let mut service = Service::seeded("mongo_slow", 5, 250).await?;
     let slow = |effect: &Effect| match effect.name.starts_with("mongodb") && effect.when == When::Before {
         true => Verdict::Late(Duration::from_millis(450)),
         false => Verdict::Pass,

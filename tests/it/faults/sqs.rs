@@ -9,12 +9,6 @@ use tests::{
     world::{HUB, World, message_event},
 };
 
-async fn service(name: &str) -> Result<Service> {
-    let world = World::new(name).await?;
-    world.hubspot.world().seed(HUB, 5, 250, 1);
-    Service::new(world, 1, 1).await
-}
-
 /// What happens to sends to one of the queues, the first so many times.
 fn at_sends(queue: &'static str, mut times: u32, verdict: Verdict) -> impl FnMut(&Effect) -> Verdict + Send + 'static {
     move |effect| {
@@ -27,7 +21,7 @@ fn at_sends(queue: &'static str, mut times: u32, verdict: Verdict) -> impl FnMut
 #[tokio::test]
 async fn a_send_that_fails_once_is_made_again_within_the_slice() -> Result<()> {
     for verdict in [Verdict::Refuse(503), Verdict::Lose] {
-        let mut service = service("send_once").await?;
+        let mut service = Service::seeded("send_once", 5, 250).await?;
         service.sync[0].gate.set(at_sends("actions", 1, verdict));
         service.tick();
         let slice = service.deliver_next().await?;
@@ -46,7 +40,7 @@ async fn a_send_that_goes_on_failing_fails_the_message_and_loses_nothing() -> Re
         ("actions", Verdict::Hang),
         ("sync", Verdict::Hang),
     ] {
-        let mut service = service("send_never").await?;
+        let mut service = Service::seeded("send_never", 5, 250).await?;
         if queue == "sync" {
             // There is a continuation to send only where there is something to wait for.
             let moving = hubspot_sim::FaultKind::Answer { status: 477, body: None, retry_after: Some(2) };
@@ -87,7 +81,7 @@ async fn the_entries_of_a_batch_that_sqs_refuses_are_sent_again() -> Result<()> 
 
 #[tokio::test]
 async fn a_message_that_says_nothing_is_left_to_the_dead_letter_queue_and_the_others_are_processed() -> Result<()> {
-    let mut service = service("bad_messages").await?;
+    let mut service = Service::seeded("bad_messages", 5, 250).await?;
     let tick = service.world.tick().to_string();
     let bad = ["", "no JSON", "{\"type\": \"sync.v9\"}", "{\"type\": \"sync.v1\", \"domainId\": \"acme\"}", "[]"];
     for body in bad {
@@ -103,7 +97,7 @@ async fn a_message_that_says_nothing_is_left_to_the_dead_letter_queue_and_the_ot
 
 #[tokio::test]
 async fn messages_of_strangers_end_at_once() -> Result<()> {
-    let mut service = service("strangers").await?;
+    let mut service = Service::seeded("strangers", 5, 250).await?;
     for (domain, hub) in [("unknown", HUB), ("acme", 1)] {
         let message =
             json!({"type": "sync.v1", "domainId": domain, "hubId": hub.to_string(), "tick": "2026-11-24T08:00:00Z"});

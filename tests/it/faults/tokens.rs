@@ -12,15 +12,9 @@ use tests::{
     world::{DOMAIN, HUB, World, refused},
 };
 
-async fn service(name: &str) -> Result<Service> {
-    let world = World::new(name).await?;
-    world.hubspot.world().seed(HUB, 2, 10, 1);
-    Service::new(world, 1, 1).await
-}
-
 #[tokio::test]
 async fn a_token_is_refreshed_before_it_expires_and_stored_before_it_is_used() -> Result<()> {
-    let mut service = service("token_order").await?;
+    let mut service = Service::seeded("token_order", 2, 10).await?;
     service.tick();
     service.deliver_next().await?;
     let effects = service.sync[0].gate.effects();
@@ -39,7 +33,7 @@ async fn a_token_is_refreshed_before_it_expires_and_stored_before_it_is_used() -
 
 #[tokio::test]
 async fn what_others_change_in_the_domain_meanwhile_is_kept() -> Result<()> {
-    let mut service = service("token_edits").await?;
+    let mut service = Service::seeded("token_edits", 2, 10).await?;
     let domains = service.world.store.database().collection::<Document>(collection::DOMAINS);
     let editor = domains.clone();
     let mut edits = 0;
@@ -76,7 +70,7 @@ async fn what_others_change_in_the_domain_meanwhile_is_kept() -> Result<()> {
 /// The customer connects the account again while its old token is refreshed: the new one is not overwritten.
 #[tokio::test]
 async fn an_account_that_is_connected_anew_meanwhile_keeps_its_new_tokens() -> Result<()> {
-    let mut service = service("token_anew").await?;
+    let mut service = Service::seeded("token_anew", 2, 10).await?;
     let domains = service.world.store.database().collection::<Document>(collection::DOMAINS);
     let mut once = true;
     let hubspot = service.world.hubspot.shared();
