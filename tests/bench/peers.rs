@@ -171,7 +171,8 @@ pub(crate) async fn run() -> Result<()> {
         let outcome = ours(&world, since).await?;
         print(&world, "this service (sync)", BOTH, since, &outcome);
         world.end().await?;
-        for peer in peers() {
+        let wanted = std::env::var("PEER").unwrap_or_default();
+        for peer in peers().into_iter().filter(|peer| peer.name.contains(&wanted)) {
             let (mut world, since) = scenario(limits).await?;
             let outcome = theirs(&mut world, &peer, since).await?;
             print(&world, peer.name, peer.lanes, since, &outcome);
@@ -316,7 +317,7 @@ async fn observe(world: &mut World, peer: &Peer, since: i64, folder: &Path) -> R
     let process = child.id().context("a process that runs has an id")?;
     let mut lines = BufReader::new(child.stdout.take().context("its output is read")?).lines();
     let (began, mut outcome) = (Instant::now(), Outcome::default());
-    let mut checkpoint = began;
+    let (mut checkpoint, mut said) = (began, None);
     let mut ticks = tokio::time::interval(Duration::from_millis(100));
     loop {
         tokio::select! {
@@ -331,6 +332,11 @@ async fn observe(world: &mut World, peer: &Peer, since: i64, folder: &Path) -> R
                     Some("STATE") => {
                         outcome.longest_gap = outcome.longest_gap.max(checkpoint.elapsed());
                         checkpoint = Instant::now();
+                    }
+                    // Airbyte's connectors tell their errors here.
+                    Some("TRACE") => {
+                        let error = message["trace"]["error"]["message"].as_str();
+                        said = error.map(str::to_owned).or(said);
                     }
                     _ => {}
                 }
@@ -350,8 +356,9 @@ async fn observe(world: &mut World, peer: &Peer, since: i64, folder: &Path) -> R
     outcome.longest_gap = outcome.longest_gap.max(checkpoint.elapsed());
     if !status.success() && outcome.note.is_empty() {
         let log = std::fs::read_to_string(folder.join("stderr.log"))?;
-        let last = log.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().replace('|', "/");
-        outcome.note = format!("failed: {}", last.chars().take(120).collect::<String>());
+        let said = said.or_else(|| log.lines().rev().find(|line| line.contains("rror")).map(str::to_owned));
+        let said: String = said.unwrap_or_default().replace(['|', '\n'], "/").chars().take(200).collect();
+        outcome.note = format!("failed: {said}");
     }
     Ok(outcome)
 }

@@ -1,4 +1,4 @@
-//! `POST .../associations/contacts/companies/batch/read`.
+//! `POST .../associations/{from}/{to}/batch/read`, between contacts and companies.
 
 use axum::{
     Json,
@@ -43,22 +43,32 @@ fn read(world: &mut World, objects: (&str, &str), headers: &HeaderMap, request: 
         Ok(hub_id) => hub_id,
         Err(refusal) => return *refusal,
     };
-    let (Some(Object::Contacts), Some(Object::Companies)) = (Object::parse(objects.0), Object::parse(objects.1)) else {
-        return errors::invalid("The simulator knows associations from contacts to companies only");
-    };
+    let objects = (Object::parse(objects.0), Object::parse(objects.1));
     if request.inputs.len() > 1000 {
         return errors::invalid("The batch has more than 1000 inputs");
     }
     let page = world.settings.association_page.max(1);
     let contacts = &world.portal(hub_id).records[&Object::Contacts];
+    let of = |id: u64| -> Vec<u64> {
+        match objects {
+            (Some(Object::Contacts), Some(Object::Companies)) => {
+                contacts.get(&id).map(|contact| contact.companies.clone()).unwrap_or_default()
+            }
+            (Some(Object::Companies), Some(Object::Contacts)) => {
+                let mine = contacts.values().filter(|contact| contact.companies.contains(&id));
+                mine.map(|contact| contact.id).collect()
+            }
+            // Nothing else is associated here.
+            _ => Vec::new(),
+        }
+    };
     let (mut results, mut missing) = (Vec::new(), Vec::new());
     for input in &request.inputs {
-        let companies =
-            input.id.parse().ok().and_then(|id| contacts.get(&id)).map_or(&[][..], |contact| &contact.companies);
-        if companies.is_empty() {
+        let associated_ids = input.id.parse().map(of).unwrap_or_default();
+        if associated_ids.is_empty() {
             missing.push(none(&input.id));
         } else {
-            results.push(associated(input, companies, page));
+            results.push(associated(input, &associated_ids, page));
         }
     }
     let mut answer = json!({"status": "COMPLETE", "results": results, "startedAt": clock::iso(clock::now()), "completedAt": clock::iso(clock::now())});
