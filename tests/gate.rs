@@ -86,6 +86,8 @@ struct State {
     rule: Rule,
     effects: Vec<String>,
     frozen: bool,
+    /// Whether it was stopped since the gate was set.
+    was_frozen: bool,
 }
 
 impl fmt::Debug for Gate {
@@ -96,7 +98,13 @@ impl fmt::Debug for Gate {
 
 impl Default for Gate {
     fn default() -> Self {
-        let state = State { process: None, rule: Box::new(|_| Verdict::Pass), effects: Vec::new(), frozen: false };
+        let state = State {
+            process: None,
+            rule: Box::new(|_| Verdict::Pass),
+            effects: Vec::new(),
+            frozen: false,
+            was_frozen: false,
+        };
         Self { state: Arc::new(Mutex::new(state)), thawed: Arc::default(), cut: watch::Sender::new(0) }
     }
 }
@@ -111,6 +119,7 @@ impl Gate {
     pub fn set(&self, rule: impl FnMut(&Effect) -> Verdict + Send + 'static) {
         let mut state = self.state();
         state.effects.clear();
+        state.was_frozen = false;
         state.rule = Box::new(rule);
     }
 
@@ -137,10 +146,16 @@ impl Gate {
         self.state().frozen
     }
 
+    /// Whether it was stopped at any time since the gate was set.
+    pub fn was_frozen(&self) -> bool {
+        self.state().was_frozen
+    }
+
     /// Stops the process, as Lambda does between two invocations.
     pub fn freeze(&self) {
         self.signal(Signal::SIGSTOP);
-        self.state().frozen = true;
+        let mut state = self.state();
+        (state.frozen, state.was_frozen) = (true, true);
     }
 
     /// Lets a stopped process, and the request that it was stopped at, go on.
