@@ -145,7 +145,8 @@ async fn twelve_thousand_records_of_one_millisecond() -> Result<()> {
     Ok(())
 }
 
-/// All of it, with few more searches than its 500 pages: one look a lane, and what dividing windows costs.
+/// All of it, with few more searches than its 500 pages: one look a lane, the last page of each window that was divided
+/// off (six times in two at most), and what was asked for ahead when a slice's time was over (four readers).
 #[tokio::test]
 async fn a_lane_of_a_hundred_thousand_records() -> Result<()> {
     let mut world = World::new("large").await?;
@@ -157,12 +158,12 @@ async fn a_lane_of_a_hundred_thousand_records() -> Result<()> {
             hubspot.create(HUB, Object::Contacts, start + number * 500, BTreeMap::new());
         }
     }
-    world.run().await?;
+    let slices = world.run().await? as u64;
     ensure!(world.all(collection::SEEN).await?.len() == 100_000);
     let proof = world.proof().await?;
     ensure!(proof.actions == 100_000);
     let searches = world.requests("search 200");
-    ensure!(searches < 560, "{searches} searches");
+    ensure!(searches <= 500 + 2 + 64 + 4 * slices, "{searches} searches in {slices} slices");
     world.end().await
 }
 

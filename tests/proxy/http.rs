@@ -90,9 +90,9 @@ impl Way {
         };
         let url = format!("{}{}", self.upstream, head.uri);
         let request = self.http.request(head.method, url).headers(without_hop(head.headers)).body(body);
-        let answer = request.send().await.map_err(|_| Closed)?;
+        let mut answer = request.send().await.map_err(|_| Closed)?;
         let (status, headers) = (answer.status(), without_hop(answer.headers().clone()));
-        let mut body = answer.bytes().await.map_err(|_| Closed)?;
+        let mut body = read_body(&mut answer).await?;
         if let Some(entry) = refused {
             body = with_failed(&body, &entry).ok_or(Closed)?;
         }
@@ -104,6 +104,19 @@ impl Way {
         *response.headers_mut() = headers;
         Ok(response)
     }
+}
+
+/// Reads a body, or, of one that has no end, more than any client takes.
+async fn read_body(answer: &mut reqwest::Response) -> Result<Bytes, Closed> {
+    const ENOUGH: usize = 40 * 1024 * 1024;
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|_| Closed)? {
+        body.extend_from_slice(&chunk);
+        if body.len() > ENOUGH {
+            break;
+        }
+    }
+    Ok(body.into())
 }
 
 /// An error as SQS writes it.
