@@ -12,7 +12,7 @@ use common::{
 pub(crate) const READERS: usize = 4;
 
 /// A window is not divided where fewer rows than this are left of it.
-const WORTH_DIVIDING: i64 = 400;
+const WORTH_DIVIDING: i64 = 600;
 
 /// How often a window is divided into parts that are read side by side: where they turn out to be of very different
 /// size it is done again, but each time costs a request.
