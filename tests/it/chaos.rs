@@ -11,10 +11,12 @@ use futures::{StreamExt, stream};
 use hubspot_sim::{Fault, FaultKind, IdOrder, Object, Shared};
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use tests::{
+    bootstrap::Bootstrap,
     gate::{Effect, Gate, Verdict, When},
     service::{Delivery, Service},
     world::{HUB, World},
 };
+use tokio::task::JoinHandle;
 
 /// How many seeds are tried where nobody says otherwise.
 const SEEDS: u64 = 200;
@@ -120,17 +122,13 @@ async fn step(service: &mut Service, random: &mut StdRng) -> Result<()> {
                 service.tick();
             }
             let deliveries = deliveries(&mut service.sync_messages, 1, random);
-            let gates: Vec<Gate> = service.sync.iter().map(|worker| worker.gate.clone()).collect();
-            disturb(&gates, &service.world, random);
-            let watched = watch(gates, service.world.store.clone());
+            let watched = disturb(&service.sync, &service.world, random);
             service.deliver_sync(deliveries).await?;
             watched.abort();
         }
         _ => {
             let deliveries = deliveries(&mut service.actions_messages, 10, random);
-            let gates: Vec<Gate> = service.actions.iter().map(|worker| worker.gate.clone()).collect();
-            disturb(&gates, &service.world, random);
-            let watched = watch(gates, service.world.store.clone());
+            let watched = disturb(&service.actions, &service.world, random);
             service.deliver_actions(deliveries).await?;
             watched.abort();
         }
@@ -157,9 +155,10 @@ fn deliveries(messages: &mut Vec<tests::service::Message>, most: usize, random: 
     deliveries
 }
 
-/// Sets what happens to the workers in their next invocations.
-fn disturb(gates: &[Gate], world: &World, random: &mut StdRng) {
-    for gate in gates {
+/// Sets what happens to the workers in their next invocations, and watches over those that are frozen.
+fn disturb(workers: &[Bootstrap], world: &World, random: &mut StdRng) -> JoinHandle<Result<()>> {
+    let gates: Vec<Gate> = workers.iter().map(|worker| worker.gate.clone()).collect();
+    for gate in &gates {
         let hubspot = world.hubspot.shared();
         let mut chance = StdRng::seed_from_u64(random.random());
         let at = random.random_bool(0.65).then(|| random.random_range(0..16));
@@ -181,10 +180,11 @@ fn disturb(gates: &[Gate], world: &World, random: &mut StdRng) {
             }
         });
     }
+    watch(gates, world.store.clone())
 }
 
 /// While a worker is frozen its lease runs out; then it goes on.
-fn watch(gates: Vec<Gate>, store: common::store::Store) -> tokio::task::JoinHandle<Result<()>> {
+fn watch(gates: Vec<Gate>, store: common::store::Store) -> JoinHandle<Result<()>> {
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
 use tests::{
     bootstrap::Invoked,
-    gate::{Verdict, When},
+    gate::When,
     service::{Delivery, Message, Service},
     world::HUB,
 };
@@ -72,28 +72,35 @@ async fn kill_sync(number: usize, when: When) -> Result<bool> {
     Ok(died)
 }
 
-/// The continuation is what keeps a long backfill alive: the slice is cut short by HubSpot here.
+/// A service both of whose lanes HubSpot is about to tell to wait.
+async fn told_to_wait() -> Result<Service> {
+    let mut service = Service::seeded("crash_chain", 5, 250).await?;
+    let moving = hubspot_sim::FaultKind::Answer { status: 477, body: None, retry_after: Some(2) };
+    service.world.fault("/search", 2, moving);
+    service.tick();
+    Ok(service)
+}
+
+/// The continuation is what keeps a long backfill alive: the write that says it is due, its sending, and the write that
+/// says it was sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sync_is_killed_around_its_continuation_and_the_chain_goes_on_alone() -> Result<()> {
-    for name in ["mongodb update checkpoints", "sqs SendMessage sync"] {
+    let mut first = told_to_wait().await?;
+    ensure!(first.deliver_next().await?.is_success());
+    let effects = first.sync[0].gate.effects();
+    let sending = effects.iter().position(|effect| effect == "sqs SendMessage sync");
+    let sending = sending.with_context(|| format!("there was no continuation: {effects:?}"))?;
+    first.world.end().await?;
+    for number in [sending - 1, sending, sending + 1] {
         for when in [When::Before, When::After] {
-            let mut service = Service::seeded("crash_chain", 5, 250).await?;
-            // Both lanes get one page, and are then told to wait.
-            let moving = hubspot_sim::FaultKind::Answer { status: 477, body: None, retry_after: Some(2) };
-            service.world.fault("/search", 2, moving);
-            service.tick();
-            let at_the_end = move |effect: &tests::gate::Effect| effect.name == name && effect.when == when;
-            let mut ended = name == "sqs SendMessage sync";
-            service.sync[0].gate.set(move |effect| match at_the_end(effect) {
-                // The lanes' problems are written first; the last write gives the lease back.
-                true if std::mem::replace(&mut ended, effect.number > 8) => Verdict::Kill,
-                _ => Verdict::Pass,
-            });
+            let what = || format!("killed {when:?} effect {number}, {}", effects[number]);
+            let mut service = told_to_wait().await?;
+            service.sync[0].gate.kill_at(number, when);
             let tick = service.sync_messages.clone();
-            service.deliver_next().await?;
+            ensure!(service.deliver_next().await? == Invoked::Died, "{}: it lives", what());
             service.sync_messages.extend(tick);
             service.world.time_passes().await?;
-            let proof = service.finish().await.with_context(|| format!("{name} {when:?}"))?;
+            let proof = service.finish().await.with_context(what)?;
             ensure!(proof.actions == 255);
             service.world.end().await?;
         }
