@@ -24,6 +24,10 @@ const MARGIN: f64 = 1.02;
 const KEPT: f64 = 0.8;
 const REGAINED: f64 = 0.004;
 
+/// A share above the whole limit is credit: the first refusal for a while, of a request that only overtook another one,
+/// costs no more than its pause.
+const MAX_SHARE: f64 = 1.0 / KEPT;
+
 /// The least that is left of our share: then a request is made every so many periods.
 const MIN_SHARE: f64 = 0.01;
 
@@ -33,14 +37,13 @@ const MIN_SHARE: f64 = 0.01;
 pub struct Remembered {
     /// When the latest requests were made.
     pub requests: Vec<DateTime>,
-    /// Which part of the limit is ours, from 0 to 1: less than all of it where HubSpot refused requests that our own
-    /// count allowed.
+    /// Which part of the limit is ours: less than 1 where HubSpot refused requests that our own count allowed.
     pub share: f64,
 }
 
 impl Default for Remembered {
     fn default() -> Self {
-        Self { requests: Vec::new(), share: 1.0 }
+        Self { requests: Vec::new(), share: MAX_SHARE }
     }
 }
 
@@ -72,7 +75,7 @@ impl Limiter {
         let skipped = remembered.requests.len().saturating_sub(limit);
         let state = State {
             times: remembered.requests.iter().skip(skipped).map(ago).collect(),
-            share: remembered.share.clamp(MIN_SHARE, 1.0),
+            share: remembered.share.clamp(MIN_SHARE, MAX_SHARE),
             closed_until: now,
         };
         Self { limit, period: period.mul_f64(MARGIN), queue: tokio::sync::Mutex::default(), state: Mutex::new(state) }
@@ -90,7 +93,7 @@ impl Limiter {
             },
         };
         loop {
-            let moment = self.next();
+            let moment = self.next().max(Instant::now());
             if latest.is_some_and(|latest| moment > latest) {
                 return false;
             }
@@ -107,7 +110,7 @@ impl Limiter {
     /// The earliest moment of the next request.
     fn next(&self) -> Instant {
         let state = self.state();
-        let ours = state.share * self.limit as f64;
+        let ours = state.share.min(1.0) * self.limit as f64;
         // Of less than one request a period, each takes some periods.
         let (count, period) = match ours >= 1.0 {
             true => (ours as usize, self.period),
@@ -131,7 +134,7 @@ impl Limiter {
     /// HubSpot took a request.
     pub(super) fn taken(&self) {
         let mut state = self.state();
-        state.share = (state.share + REGAINED).min(1.0);
+        state.share = (state.share + REGAINED).min(MAX_SHARE);
     }
 
     /// HubSpot says how many requests are left in the current period. Those that others have made count as ours.
@@ -220,6 +223,8 @@ mod tests {
         first.admit(None).await;
         first.admit(None).await;
         first.refused(None);
+        first.state().closed_until = Instant::now();
+        first.refused(None);
         let remembered = first.remember();
         assert_eq!(remembered.requests.len(), 2);
         assert!(remembered.share < 1.0);
@@ -235,17 +240,23 @@ mod tests {
         limiter.admit(None).await;
         limiter.refused(None);
         limiter.refused(None);
-        let began = Instant::now();
-        for _ in 0..5 {
-            limiter.admit(None).await;
-        }
-        // One period for the refusal, and four of five requests in the next.
-        assert!(began.elapsed() >= 2 * SECOND);
+        let ten_requests = async || {
+            let began = Instant::now();
+            for _ in 0..10 {
+                limiter.admit(None).await;
+            }
+            began.elapsed()
+        };
+        // The first time costs a period for the refusal, and no more.
+        assert_eq!(ten_requests().await, limiter.period * 2);
+        limiter.refused(None);
+        // Then four of five requests in each of the periods behind the first.
+        assert_eq!(ten_requests().await, limiter.period * 3);
         assert!((limiter.remember().share - KEPT).abs() < 0.001);
-        for _ in 0..100 {
+        for _ in 0..200 {
             limiter.taken();
         }
-        assert!((limiter.remember().share - 1.0).abs() < 0.001);
+        assert!((limiter.remember().share - MAX_SHARE).abs() < 0.001);
     }
 
     #[tokio::test(start_paused = true)]

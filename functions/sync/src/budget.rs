@@ -20,10 +20,6 @@ const LAMBDA_MARGIN: Duration = Duration::from_millis(200);
 pub struct Budget {
     work_ends: Instant,
     ends: Instant,
-    /// The longest that HubSpot took for a page so far, in milliseconds.
-    longest_page: AtomicU64,
-    /// The longest that handing on a page took so far, in milliseconds.
-    longest_handing_on: AtomicU64,
 }
 
 impl Budget {
@@ -32,12 +28,7 @@ impl Budget {
         // The answer still has to travel; a twentieth of the budget is left for that.
         let total = (allowed - allowed / 20).min(remaining.saturating_sub(LAMBDA_MARGIN));
         let ends = Instant::now() + total;
-        Self {
-            work_ends: ends - ENDING.min(total / 2),
-            ends,
-            longest_page: AtomicU64::new(0),
-            longest_handing_on: AtomicU64::new(0),
-        }
+        Self { work_ends: ends - ENDING.min(total / 2), ends }
     }
 
     /// When work that is not done is abandoned.
@@ -48,6 +39,31 @@ impl Budget {
     /// When the invocation must have ended.
     pub(crate) fn ends(&self) -> Instant {
         self.ends
+    }
+}
+
+/// What is done with the page before while another is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meanwhile {
+    /// There is none.
+    Nothing,
+    /// It begins to be handed on; the other waits for that.
+    HandingOn,
+}
+
+/// How fast a lane is read, and what of it still fits into the budget.
+#[derive(Debug)]
+pub(crate) struct Pace<'a> {
+    budget: &'a Budget,
+    /// The longest that HubSpot took for a page so far, in milliseconds.
+    longest_page: AtomicU64,
+    /// The longest that handing on a page took so far, in milliseconds.
+    longest_handing_on: AtomicU64,
+}
+
+impl<'a> Pace<'a> {
+    pub(crate) fn new(budget: &'a Budget) -> Self {
+        Self { budget, longest_page: AtomicU64::new(0), longest_handing_on: AtomicU64::new(0) }
     }
 
     /// Notes how long HubSpot took for a page.
@@ -61,26 +77,22 @@ impl Budget {
     }
 
     /// The moment until which another page can be asked for, and handed on in time, if it takes as long as the
-    /// longest so far. What cannot is not begun: it would be abandoned, and its requests made twice.
-    pub(crate) fn latest_start(&self) -> Instant {
-        self.work_ends - self.page_and_handing_on().min(self.work_ends.duration_since(Instant::now()))
-    }
-
-    /// Whether another page can still be read in time.
-    pub(crate) fn has_time(&self) -> bool {
-        Instant::now() + self.page_and_handing_on() < self.work_ends
+    /// longest so far; nothing where it is too late for that. What cannot is not begun: it would be abandoned, and
+    /// its requests made twice.
+    pub(crate) fn latest_start(&self, meanwhile: Meanwhile) -> Option<Instant> {
+        let (now, handing_on) = (Instant::now(), read(&self.longest_handing_on));
+        if meanwhile == Meanwhile::HandingOn && now + 2 * handing_on >= self.budget.work_ends {
+            return None;
+        }
+        self.budget.work_ends.checked_sub(read(&self.longest_page) + handing_on).filter(|latest| *latest > now)
     }
 
     /// How many readers it takes to make `rate` requests a second, at the pace so far: each of them asks for a
     /// page while it hands on the one before. Some more than that make up for the pause between two slices.
     pub(crate) fn readers(&self, rate: f64) -> usize {
         let longer = read(&self.longest_page).max(read(&self.longest_handing_on));
-        let readers = (longer.as_secs_f64() * rate * 1.3).ceil();
+        let readers = (longer.as_secs_f64() * rate * 1.2).ceil();
         (1..=READERS).rev().find(|count| *count as f64 <= readers).unwrap_or(1)
-    }
-
-    fn page_and_handing_on(&self) -> Duration {
-        read(&self.longest_page) + read(&self.longest_handing_on)
     }
 }
 
@@ -103,9 +115,10 @@ mod tests {
         let budget = Budget::start(FIVE, Duration::from_secs(60));
         assert!(budget.work_ends() < budget.ends());
         assert!(budget.ends() < Instant::now() + FIVE);
-        assert!(budget.has_time());
+        let pace = Pace::new(&budget);
+        assert_eq!(pace.latest_start(Meanwhile::Nothing), Some(budget.work_ends()));
         tokio::time::advance(FIVE).await;
-        assert!(!budget.has_time());
+        assert_eq!(pace.latest_start(Meanwhile::Nothing), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -113,28 +126,31 @@ mod tests {
         let budget = Budget::start(FIVE, Duration::from_secs(1));
         assert!(budget.ends() <= Instant::now() + Duration::from_millis(800));
         let late = Budget::start(FIVE, Duration::ZERO);
-        assert!(!late.has_time());
+        assert_eq!(Pace::new(&late).latest_start(Meanwhile::Nothing), None);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_step_that_would_not_fit_is_not_begun() {
+    async fn a_page_that_would_not_fit_is_not_asked_for() {
         let budget = Budget::start(FIVE, Duration::from_secs(60));
+        let pace = Pace::new(&budget);
         tokio::time::advance(Duration::from_secs(2)).await;
-        budget.page_took(Duration::from_secs(1));
-        assert!(budget.has_time());
-        assert!(budget.latest_start() > Instant::now());
-        budget.handing_on_took(Duration::from_millis(1_500));
-        assert!(!budget.has_time());
-        assert!(budget.latest_start() <= Instant::now());
+        pace.page_took(Duration::from_secs(1));
+        assert!(pace.latest_start(Meanwhile::Nothing).is_some());
+        pace.handing_on_took(Duration::from_millis(1_200));
+        assert!(pace.latest_start(Meanwhile::Nothing).is_some());
+        assert_eq!(pace.latest_start(Meanwhile::HandingOn), None, "each of the two takes 1.2 s");
+        pace.handing_on_took(Duration::from_millis(1_500));
+        assert_eq!(pace.latest_start(Meanwhile::Nothing), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn slow_answers_take_more_readers() {
         let budget = Budget::start(FIVE, Duration::from_secs(60));
-        assert_eq!(budget.readers(5.0), 1);
+        let pace = Pace::new(&budget);
+        assert_eq!(pace.readers(5.0), 1);
         for (millis, readers) in [(50, 1), (150, 1), (200, 2), (300, 2), (360, 3), (3_000, 4)] {
-            budget.page_took(Duration::from_millis(millis));
-            assert_eq!(budget.readers(5.0), readers, "{millis} ms");
+            pace.page_took(Duration::from_millis(millis));
+            assert_eq!(pace.readers(5.0), readers, "{millis} ms");
         }
     }
 }

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 use crate::{
     batch::{self, BATCH},
+    budget::{Meanwhile, Pace},
     error::SliceError,
     plan::{self, Counting},
     slice::Slice,
@@ -64,6 +65,7 @@ pub(crate) struct Pull<'a> {
     /// How many rows are asked for at once.
     page_size: AtomicU32,
     progressed: AtomicBool,
+    pace: Pace<'a>,
     /// The first pages of windows that were just made, by their passes and beginnings.
     fetched_ahead: Mutex<HashMap<(PassKind, DateTime), Page>>,
 }
@@ -75,6 +77,7 @@ impl<'a> Pull<'a> {
             object,
             page_size: AtomicU32::new(lane.page_size.unwrap_or(Search::MAX_PAGE).min(Search::MAX_PAGE)),
             progressed: AtomicBool::new(false),
+            pace: Pace::new(slice.budget),
             fetched_ahead: Mutex::default(),
             lane: Mutex::new(lane),
             turn: tokio::sync::Mutex::default(),
@@ -94,7 +97,7 @@ impl<'a> Pull<'a> {
     /// Pulls within the run that was begun at `run_started`.
     pub(crate) async fn run(&self, run_started: DateTime) -> Result<LaneEnd, SliceError> {
         let mut blocked = Vec::new();
-        while self.slice.budget.has_time() {
+        while self.pace.latest_start(Meanwhile::Nothing).is_some() {
             let settings = self.slice.settings();
             let due = plan::due(&mut self.lane(), settings, DateTime::now(), run_started, &blocked);
             let Some(kind) = due else {
@@ -119,13 +122,17 @@ impl<'a> Pull<'a> {
         let mut taken: Vec<DateTime> = Vec::new();
         let mut readers = FuturesUnordered::new();
         loop {
-            // Behind a window that does not add up, the others wait for the next slice.
-            if go == Go::On {
-                for window in &self.lane().pass(kind).windows {
-                    if readers.len() < plan::READERS && !taken.contains(&window.from) {
-                        taken.push(window.from);
-                        readers.push(self.read_window(kind, window.clone()));
-                    }
+            // Behind a window that does not add up, the others wait for the next slice. Where there is no time to read
+            // on, what was fetched ahead is still handed on.
+            let goes_on = |window: &Window| match go {
+                Go::On => true,
+                Go::OutOfTime => self.fetched_ahead().contains_key(&(kind, window.from)),
+                Go::Blocked => false,
+            };
+            for window in self.lane().pass(kind).windows.iter().filter(|window| goes_on(window)) {
+                if readers.len() < plan::READERS && !taken.contains(&window.from) {
+                    taken.push(window.from);
+                    readers.push(self.read_window(kind, window.clone()));
                 }
             }
             let Some(ended) = readers.next().await else { return Ok(go) };
@@ -144,7 +151,7 @@ impl<'a> Pull<'a> {
         let ahead = self.fetched_ahead().remove(&(kind, from));
         let mut page = match ahead {
             Some(page) => page,
-            None => match self.fetch(&window, None).await? {
+            None => match self.fetch(&window, None, Meanwhile::Nothing).await? {
                 Some(page) => page,
                 None => return Ok((from, Go::OutOfTime)),
             },
@@ -164,8 +171,11 @@ impl<'a> Pull<'a> {
             if let Some(middle) = self.divide_at(kind, &window, &page) {
                 let halves = plan::halves(&window, last_id.as_ref(), middle);
                 let handing_on = self.hand_on(kind, &mut window, page, counting, false);
-                let (handed_on, first, second) =
-                    tokio::join!(handing_on, self.fetch(&halves[0], None), self.fetch(&halves[1], None));
+                let (handed_on, first, second) = tokio::join!(
+                    handing_on,
+                    self.fetch(&halves[0], None, Meanwhile::HandingOn),
+                    self.fetch(&halves[1], None, Meanwhile::HandingOn)
+                );
                 handed_on?;
                 for (half, page) in halves.iter().zip([first?, second?]) {
                     self.fetched_ahead().extend(page.map(|page| ((kind, half.from), page)));
@@ -174,7 +184,7 @@ impl<'a> Pull<'a> {
                 return Ok((from, Go::On));
             }
             let asked = window.clone();
-            let next = self.fetch(&asked, last_id.as_deref());
+            let next = self.fetch(&asked, last_id.as_deref(), Meanwhile::HandingOn);
             let (handed_on, next) = tokio::join!(self.hand_on(kind, &mut window, page, counting, false), next);
             handed_on?;
             let Some(next) = next? else { return Ok((from, Go::OutOfTime)) };
@@ -184,15 +194,21 @@ impl<'a> Pull<'a> {
 
     /// Asks for the window's rows behind `last_id`, or behind the last row that was read; nothing where there is
     /// no time for a page any more.
-    async fn fetch(&self, window: &Window, last_id: Option<&str>) -> Result<Option<Page>, SliceError> {
+    async fn fetch(
+        &self,
+        window: &Window,
+        last_id: Option<&str>,
+        meanwhile: Meanwhile,
+    ) -> Result<Option<Page>, SliceError> {
         let after_id = last_id.or(window.last_id.as_deref()).or(window.start_id.as_deref());
         let filter = Filter { from: window.from, to: window.to, after_id };
         let properties = self.slice.properties(self.object);
         let limit = self.page_size();
         let search = Search { object: self.object, filter, properties, limit };
-        let page = self.slice.session.search(&search, Some(self.slice.budget.latest_start())).await?;
+        let Some(latest) = self.pace.latest_start(meanwhile) else { return Ok(None) };
+        let page = self.slice.session.search(&search, Some(latest)).await?;
         if let Some(page) = &page {
-            self.slice.budget.page_took(page.took);
+            self.pace.page_took(page.took);
             if page.took < QUICK {
                 self.page_size.fetch_max((limit * 2).min(Search::MAX_PAGE), Ordering::Relaxed);
             }
@@ -201,7 +217,7 @@ impl<'a> Pull<'a> {
     }
 
     fn divide_at(&self, kind: PassKind, window: &Window, page: &Page) -> Option<DateTime> {
-        let readers = self.slice.budget.readers(self.slice.search_rps());
+        let readers = self.pace.readers(self.slice.search_rps());
         plan::divide_at(self.lane().pass(kind), window, page, readers)
     }
 
@@ -243,7 +259,7 @@ impl<'a> Pull<'a> {
                 self.advance().await?;
             }
         }
-        self.slice.budget.handing_on_took(began.elapsed());
+        self.pace.handing_on_took(began.elapsed());
         Ok(())
     }
 

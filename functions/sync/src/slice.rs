@@ -1,6 +1,9 @@
 //! One slice of one account: lease, pull, and what comes next. Nothing in here takes longer than the budget.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use common::{
     account::{Account, AccountKey},
@@ -42,6 +45,8 @@ pub(crate) struct Slice<'a> {
     pub(crate) session: Session,
     pub(crate) budget: &'a Budget,
     pub(crate) tally: &'a Tally,
+    /// How many lanes are being read. They share the account's limits.
+    lanes: AtomicU32,
 }
 
 impl Slice<'_> {
@@ -61,9 +66,9 @@ impl Slice<'_> {
         self.sync.config.properties(object)
     }
 
-    /// How many searches a second HubSpot allows.
+    /// How many of the searches that HubSpot allows a second are a lane's own.
     pub(crate) fn search_rps(&self) -> f64 {
-        f64::from(self.sync.config.limits.search_rps.get())
+        f64::from(self.sync.config.limits.search_rps.get()) / f64::from(self.lanes.load(Ordering::Relaxed).max(1))
     }
 
     pub(crate) fn settings(&self) -> Settings {
@@ -218,6 +223,7 @@ impl Work<'_> {
             session,
             budget: self.budget,
             tally: &self.tally,
+            lanes: AtomicU32::new(0),
         };
         let Lanes { companies, contacts } = self.leased.checkpoint.lanes.clone();
         let (companies, contacts) = tokio::join!(
@@ -251,7 +257,9 @@ impl Work<'_> {
             lane.taken_over_from = account.last_pulled(object);
         }
         let pull = Pull::new(slice, object, lane.clone());
+        slice.lanes.fetch_add(1, Ordering::Relaxed);
         let end = timeout_at(self.budget.work_ends(), pull.run(self.run.started_at)).await;
+        slice.lanes.fetch_sub(1, Ordering::Relaxed);
         let progressed = pull.progressed();
         // A failure behind progress is new.
         let before = if progressed { Lane::default() } else { lane };

@@ -24,10 +24,12 @@ pub(crate) async fn handle(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    search(&mut lock(&world), &object, &headers, &body)
+    // A request counts from when it arrives, however long the ones before it take.
+    let arrived = clock::now();
+    search(&mut lock(&world), arrived, &object, &headers, &body)
 }
 
-fn search(world: &mut World, object: &str, headers: &HeaderMap, body: &[u8]) -> Response {
+fn search(world: &mut World, arrived: i64, object: &str, headers: &HeaderMap, body: &[u8]) -> Response {
     let hub_id = match oauth::authenticate(world, headers) {
         Ok(hub_id) => hub_id,
         Err(refusal) => return *refusal,
@@ -35,8 +37,8 @@ fn search(world: &mut World, object: &str, headers: &HeaderMap, body: &[u8]) -> 
     let Some(object) = Object::parse(object) else {
         return errors::invalid("Unable to infer object type");
     };
-    let (now, limit) = (clock::now(), world.settings.search_rps);
-    if !world.portal(hub_id).searches.allow(now, 1000, limit) {
+    let limit = world.settings.search_rps;
+    if !world.portal(hub_id).searches.allow(arrived, 1000, limit) {
         return errors::secondly();
     }
     let query: Query = match serde_json::from_slice(body) {
