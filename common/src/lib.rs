@@ -5,6 +5,7 @@
 pub mod account;
 pub mod action;
 pub mod batch;
+pub mod changes;
 pub mod checkpoint;
 pub mod config;
 pub mod hubspot;

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use common::store::collection;
-use mongodb::bson::doc;
+use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 
 use tests::world::{World, refused};
@@ -67,6 +67,90 @@ async fn created_is_said_once_and_of_the_earliest_change() -> Result<()> {
     let expected =
         [("2026-01-01", "Contact Created"), ("2026-01-02", "Contact Updated"), ("2026-01-03", "Contact Updated")];
     assert_eq!(stored, expected.map(|(day, name)| (format!("{day}T00:00:00Z"), name.to_owned())));
+    Ok(())
+}
+
+/// A contact's change with a job title and companies of its own.
+fn moved(at: &str, title: &str, companies: &[&str]) -> Value {
+    let mut change = change("Contact Updated", at, title);
+    change["record"]["companyIds"] = json!(companies);
+    change
+}
+
+async fn changes(world: &World) -> Result<Vec<Option<Document>>> {
+    let actions = world.all(collection::ACTIONS).await?;
+    Ok(actions.iter().map(|action| action.get_document("changes").ok().cloned()).collect())
+}
+
+const DAYS: [&str; 4] =
+    ["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z", "2026-01-03T00:00:00Z", "2026-01-04T00:00:00Z"];
+
+#[tokio::test]
+async fn an_updated_action_says_what_changed() -> Result<()> {
+    let world = World::new("changes").await?;
+    refused(world.store(&[message(&[change("Contact Created", DAYS[0], "CTO")])]).await)?;
+    // Two changes of one record in one batch, the newer one first.
+    let both = message(&[moved(DAYS[2], "CEO", &["52", "51"]), moved(DAYS[1], "COO", &["51"])]);
+    refused(world.store(std::slice::from_ref(&both)).await)?;
+    refused(world.store(&[message(&[moved(DAYS[3], "", &[])])]).await)?;
+    let expected = [
+        None,
+        Some(doc! { "jobtitle": { "from": "CTO", "to": "COO" } }),
+        Some(doc! { "jobtitle": { "from": "COO", "to": "CEO" }, "companyIds": { "from": ["51"], "to": ["52", "51"] } }),
+        Some(doc! { "jobtitle": { "from": "CEO", "to": "" }, "companyIds": { "from": ["52", "51"] } }),
+    ];
+    assert_eq!(changes(&world).await?, expected);
+    // An action that got lost behind its state, and comes again when the state has moved on, still knows its changes.
+    let actions = world.store.database().collection::<Document>(collection::ACTIONS);
+    actions
+        .delete_many(doc! { "recordUpdatedAt": { "$gt": mongodb::bson::DateTime::parse_rfc3339_str(DAYS[0])? } })
+        .await?;
+    refused(world.store(&[both, message(&[moved(DAYS[3], "", &[])])]).await)?;
+    assert_eq!(changes(&world).await?, expected);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_comes_after_a_newer_change_does_not_guess_what_it_changed() -> Result<()> {
+    let world = World::new("late").await?;
+    for (at, title) in [(DAYS[0], "CTO"), (DAYS[2], "CEO"), (DAYS[1], "COO")] {
+        refused(world.store(&[message(&[moved(at, title, &["51"])])]).await)?;
+    }
+    let expected = [None, None, Some(doc! { "jobtitle": { "from": "CTO", "to": "CEO" } })];
+    assert_eq!(changes(&world).await?, expected);
+    Ok(())
+}
+
+#[tokio::test]
+async fn drains_that_meet_do_not_lose_what_changed() -> Result<()> {
+    let world = World::new("race").await?;
+    let at = |second: usize| format!("2026-01-01T00:00:{second:02}Z");
+    refused(world.store(&[message(&[moved(&at(0), "0", &["51"])])]).await)?;
+    // Three workers at once, each with the same messages in an order of its own.
+    let messages: Vec<String> =
+        (1..30).map(|second| message(&[moved(&at(second), &second.to_string(), &["51"])])).collect();
+    let (mut backwards, mut turned) = (messages.clone(), messages.clone());
+    backwards.reverse();
+    turned.rotate_left(13);
+    let worker = async |messages: &[String]| {
+        for batch in messages.chunks(5) {
+            refused(world.store(batch).await)?;
+        }
+        anyhow::Ok(())
+    };
+    tokio::try_join!(worker(&messages), worker(&backwards), worker(&turned))?;
+    // Each says what it changed against the state that it replaced: from one to the next, without a gap or a fork.
+    let mut title = "0".to_owned();
+    for (second, changed) in changes(&world).await?.iter().enumerate().skip(1) {
+        let Some(changed) = changed else { continue };
+        let changed = changed.get_document("jobtitle")?;
+        assert_eq!(changed.get_str("from")?, title);
+        second.to_string().clone_into(&mut title);
+        assert_eq!(changed.get_str("to")?, title);
+    }
+    assert_eq!(title, "29");
+    let states = world.all("contacts").await?;
+    assert_eq!(states[0].get_document("properties")?.get_str("jobtitle")?, "29");
     Ok(())
 }
 

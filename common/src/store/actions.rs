@@ -1,8 +1,8 @@
-//! What the drain writes: actions (collection `actions`), each once, and the current state of their records
-//! (collections `companies` and `contacts`), which never goes back in time.
+//! What the drain writes: actions (collection `actions`), each once, with what they changed in the current states
+//! of their records.
 
 use mongodb::{
-    bson::{Bson, Document, doc, serialize_to_bson},
+    bson::{Document, doc, serialize_to_bson},
     error::Error,
 };
 
@@ -11,13 +11,17 @@ use super::{
     bulk::{self, Refused},
     collection,
     indexes::CREATED_ONCE,
+    states::Changes,
 };
 use crate::{
     account::AccountKey,
-    action::{Action, ActionName, RecordState, record_key},
+    action::{Action, ActionName},
     object::ObjectType,
     time::DateTime,
 };
+
+/// Actions of any accounts, in any order.
+pub(super) type Given<'a> = &'a [(&'a AccountKey, &'a Action)];
 
 /// How often writes that met a concurrent one are made again.
 const ROUNDS: usize = 4;
@@ -38,8 +42,19 @@ pub struct Stored {
     pub failed: Vec<WriteFailed>,
 }
 
+impl Stored {
+    pub(super) fn has_failed(&self, index: usize) -> bool {
+        self.failed.iter().any(|failed| failed.index == index)
+    }
+
+    pub(super) fn fail(&mut self, index: usize, code: i32) {
+        self.failed.push(WriteFailed { index, code });
+    }
+}
+
 impl Store {
-    /// Stores the actions and the states they carry. All of it may be given again, and in any order.
+    /// Stores the states that the actions carry, and then the actions with what they changed. All of it may be
+    /// given again, and in any order.
     ///
     /// An action is inserted unless it is there already. Where a record has been announced as Created before,
     /// the earlier of the two changes keeps that name and the other one becomes Updated.
@@ -47,42 +62,50 @@ impl Store {
     /// # Errors
     /// MongoDB cannot be reached; any part may have been stored.
     pub async fn store_actions(&self, actions: &[(&AccountKey, &Action)]) -> Result<Stored, Error> {
-        let mut stored = Stored::default();
         let now = DateTime::now();
-        let inserts = writes(actions, &mut stored, |account, action| {
-            action_document(account, action, now).map(|document| insert(action.id(account), document))
-        });
-        self.insert_actions(actions, inserts, &mut stored, now).await?;
-        for object in ObjectType::ALL {
-            let upserts = writes(actions, &mut stored, |account, action| match &action.record {
-                Some(record) if action.object == object => {
-                    state_document(account, action, record, now).map(|document| replace_if_newer(document, action))
-                }
-                _ => Ok(Document::new()),
-            });
-            self.upsert_states(object, upserts, &mut stored).await?;
-        }
+        let (mut stored, mut of_contacts) = (Stored::default(), Stored::default());
+        let (mut changes, changes_of_contacts) = tokio::try_join!(
+            self.advance_states(ObjectType::Companies, actions, &mut stored, now),
+            self.advance_states(ObjectType::Contacts, actions, &mut of_contacts, now),
+        )?;
+        stored.failed.append(&mut of_contacts.failed);
+        changes.extend(changes_of_contacts);
+        self.insert_actions(actions, &changes, &mut stored, now).await?;
         Ok(stored)
     }
 
     async fn insert_actions(
         &self,
-        actions: &[(&AccountKey, &Action)],
-        mut inserts: Vec<(usize, Document)>,
+        actions: Given<'_>,
+        changes: &Changes,
         stored: &mut Stored,
         now: DateTime,
     ) -> Result<(), Error> {
+        let insert = |index: usize, action: &Action| -> Result<Document, Error> {
+            let (account, _) = actions[index];
+            let document = document(account, action, changes.get(&index), now)?;
+            Ok(bulk::upsert(doc! { "_id": action.id(account) }, doc! { "$setOnInsert": document }))
+        };
+        let mut inserts = Vec::with_capacity(actions.len());
+        for (index, (_, action)) in actions.iter().enumerate() {
+            if stored.has_failed(index) {
+                continue;
+            }
+            match insert(index, action) {
+                Ok(write) => inserts.push((index, write)),
+                Err(_) => stored.fail(index, 0),
+            }
+        }
         for _ in 0..ROUNDS {
             let refused = self.bulk(collection::ACTIONS, &inserts).await?;
             inserts = Vec::new();
             for (index, refused) in refused {
                 let (account, action) = actions[index];
                 if refused.code != bulk::DUPLICATE_KEY {
-                    stored.failed.push(WriteFailed { index, code: refused.code });
+                    stored.fail(index, refused.code);
                 } else if CREATED_ONCE.iter().any(|name| refused.message.contains(name)) {
                     let renamed = self.settle_created(account, action).await?;
-                    let document = action_document(account, &renamed, now)?;
-                    inserts.push((index, insert(action.id(account), document)));
+                    inserts.push((index, insert(index, &renamed)?));
                 }
                 // Otherwise its `_id` is taken: another delivery of the same action was quicker.
             }
@@ -90,7 +113,7 @@ impl Store {
                 return Ok(());
             }
         }
-        stored.failed.extend(inserts.iter().map(|(index, _)| WriteFailed { index: *index, code: bulk::DUPLICATE_KEY }));
+        inserts.iter().for_each(|(index, _)| stored.fail(*index, bulk::DUPLICATE_KEY));
         Ok(())
     }
 
@@ -114,30 +137,6 @@ impl Store {
         Ok(Action { action_name: updated, action_date: action.record_updated_at, ..action.clone() })
     }
 
-    async fn upsert_states(
-        &self,
-        object: ObjectType,
-        mut upserts: Vec<(usize, Document)>,
-        stored: &mut Stored,
-    ) -> Result<(), Error> {
-        upserts.retain(|(_, upsert)| !upsert.is_empty());
-        for _ in 0..ROUNDS {
-            let refused = self.bulk(object.as_str(), &upserts).await?;
-            // Two first states of one record met; the one that lost is compared with the winner in another round.
-            let (again, failed): (Vec<_>, Vec<_>) =
-                refused.into_iter().partition(|(_, refused)| refused.code == bulk::DUPLICATE_KEY);
-            stored
-                .failed
-                .extend(failed.iter().map(|(index, refused)| WriteFailed { index: *index, code: refused.code }));
-            upserts.retain(|(index, _)| again.iter().any(|(other, _)| other == index));
-            if upserts.is_empty() {
-                return Ok(());
-            }
-        }
-        stored.failed.extend(upserts.iter().map(|(index, _)| WriteFailed { index: *index, code: bulk::DUPLICATE_KEY }));
-        Ok(())
-    }
-
     /// Makes the writes, and tells which were refused by the place of their action.
     async fn bulk(&self, collection: &str, writes: &[(usize, Document)]) -> Result<Vec<(usize, Refused)>, Error> {
         let updates = writes.iter().map(|(_, write)| write.clone()).collect();
@@ -146,38 +145,12 @@ impl Store {
     }
 }
 
-/// The write for each action that has not failed yet; those without one fail.
-fn writes(
-    actions: &[(&AccountKey, &Action)],
-    stored: &mut Stored,
-    write: impl Fn(&AccountKey, &Action) -> Result<Document, Error>,
-) -> Vec<(usize, Document)> {
-    let mut writes = Vec::with_capacity(actions.len());
-    for (index, (account, action)) in actions.iter().enumerate() {
-        if stored.failed.iter().any(|failed| failed.index == index) {
-            continue;
-        }
-        match write(account, action) {
-            Ok(document) => writes.push((index, document)),
-            Err(_) => stored.failed.push(WriteFailed { index, code: 0 }),
-        }
-    }
-    writes
-}
-
-fn insert(id: String, document: Document) -> Document {
-    bulk::upsert(doc! { "_id": id }, doc! { "$setOnInsert": document })
-}
-
-/// Replaces the state in place, by the server, only where the new one is newer.
-fn replace_if_newer(state: Document, action: &Action) -> Document {
-    let query = doc! { "_id": state.get_str("_id").unwrap_or_default() };
-    let is_newer = doc! { "$lt": ["$updatedAt", action.record_updated_at] };
-    let replace = doc! { "$replaceWith": { "$cond": [is_newer, { "$literal": state }, "$$ROOT"] } };
-    bulk::upsert(query, vec![Bson::Document(replace)])
-}
-
-fn action_document(account: &AccountKey, action: &Action, now: DateTime) -> Result<Document, Error> {
+fn document(
+    account: &AccountKey,
+    action: &Action,
+    changes: Option<&Document>,
+    now: DateTime,
+) -> Result<Document, Error> {
     let mut document = doc! {
         "domainId": account.domain_id.as_str(),
         "hubId": account.hub_id.as_str(),
@@ -197,27 +170,9 @@ fn action_document(account: &AccountKey, action: &Action, now: DateTime) -> Resu
             document.insert(name, serialize_to_bson(properties)?);
         }
     }
-    document.insert("storedAt", now);
-    Ok(document)
-}
-
-fn state_document(
-    account: &AccountKey,
-    action: &Action,
-    record: &RecordState,
-    now: DateTime,
-) -> Result<Document, Error> {
-    let company_ids: Vec<&str> = record.company_ids.iter().map(|id| id.as_str()).collect();
-    let mut document = doc! {
-        "_id": record_key(account, action.object, &action.record_id),
-        "domainId": account.domain_id.as_str(),
-        "hubId": account.hub_id.as_str(),
-        "recordId": action.record_id.as_str(),
-        "properties": serialize_to_bson(&record.properties)?,
-    };
-    if action.object == ObjectType::Contacts {
-        document.insert("companyIds", company_ids);
+    if let Some(changes) = changes.filter(|_| !action.action_name.is_created()) {
+        document.insert("changes", changes);
     }
-    document.extend(doc! { "createdAt": record.created_at, "updatedAt": action.record_updated_at, "storedAt": now });
+    document.insert("storedAt", now);
     Ok(document)
 }

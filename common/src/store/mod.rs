@@ -8,6 +8,7 @@ mod checkpoints;
 mod domains;
 mod indexes;
 mod seen;
+mod states;
 
 use std::time::Duration;
 
