@@ -7,7 +7,7 @@ use tests::{
     bootstrap::Invoked,
     gate::When,
     service::{Delivery, Message, Service},
-    world::HUB,
+    world::{HUB, World},
 };
 
 /// How many worlds are tried at a time.
@@ -129,7 +129,9 @@ async fn actions_is_killed_at_every_effect_and_stores_everything_once() -> Resul
 
 /// A service whose sync is done, with a second change of some records behind it, and nothing stored yet.
 async fn queued() -> Result<Service> {
-    let mut service = Service::seeded("crash_actions", 5, 250).await?;
+    let world = World::new("crash_actions").await?;
+    world.hubspot.world().seed(HUB, 5, 250, 1);
+    let mut service = Service::new(world, 1, 3).await?;
     service.tick();
     service.deliver_next().await?;
     service.world.hubspot.world().make_changes(HUB, 60, 2);
@@ -140,13 +142,15 @@ async fn queued() -> Result<Service> {
     Ok(service)
 }
 
+/// Kills actions at one effect, and delivers the messages again, to three workers at once.
 async fn kill_actions(number: usize, when: When) -> Result<bool> {
     let mut service = queued().await?;
     let messages = std::mem::take(&mut service.actions_messages);
     service.actions[0].gate.kill_at(number, when);
-    let again = messages.clone();
-    let died = service.deliver_actions(one(messages)).await? == [Invoked::Died];
-    service.actions_messages.extend(again);
+    let died = service.deliver_actions(one(messages.clone())).await? == [Invoked::Died];
+    service.actions_messages.clear();
+    let again = |worker| Delivery { worker, messages: messages.clone(), again: false };
+    service.deliver_actions((0..3).map(again).collect()).await?;
     service.finish().await?;
     service.world.end().await?;
     Ok(died)

@@ -69,10 +69,8 @@ impl Store {
                 match advance(found.remove(key), given, indexes, now) {
                     Ok((write, changes)) => {
                         known.extend(changes);
-                        writes.extend(write.map(|write| {
-                            written.push(key.clone());
-                            write
-                        }));
+                        written.extend(write.is_some().then(|| key.clone()));
+                        writes.extend(write);
                     }
                     Err(_) => indexes.iter().for_each(|index| stored.fail(*index, 0)),
                 }
