@@ -6,6 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 export SAM_CLI_TELEMETRY := 0
 SAM := PATH="$(CURDIR)/.tools/aws/bin:$$PATH" sam
+REPAIR = $(STACK) repair $(if $(filter aws,$(TARGET)),--aws)
 STACK := cargo run --quiet --package stack --bin stack --
 
 help: ## Show this help
@@ -77,6 +78,19 @@ deploy: tools local ## Build and deploy to AWS, with the parameters of .env
 migrate: local ## Make the indexes that are missing in the MongoDB of .env
 	@$(STACK) migrate
 
+# --- repair: of the local stack, or with TARGET=aws of the AWS and MongoDB of .env -------------------------
+redrive: local ## List what is in the dead-letter queues and why; send it back: SEND=all or ids; or EXPORT=file
+	@$(REPAIR) $(if $(SEND),send $(SEND),$(if $(EXPORT),export $(EXPORT),list))
+
+resync: local ## Read an account again: DOMAIN=id HUB=id [LANE=contacts] [FROM=2026-11-01T00:00:00Z]
+	@$(REPAIR) resync --domain $(DOMAIN) --hub $(HUB) $(if $(LANE),--lane $(LANE)) $(if $(FROM),--from $(FROM))
+
+pause: local ## Ask nothing of HubSpot for an account: DOMAIN=id HUB=id
+	@$(REPAIR) pause --domain $(DOMAIN) --hub $(HUB)
+
+resume: local ## Let a paused account go on: DOMAIN=id HUB=id
+	@$(REPAIR) resume --domain $(DOMAIN) --hub $(HUB)
+
 # --- tools -----------------------------------------------------------------------------------------------
 tools: ## Install what the stack needs (into .tools, once)
 	@local/tools/install
@@ -102,4 +116,4 @@ FUNCTION ?= SyncFunction
 SEEDS ?= 200
 EVENT ?= events/sync-tick.json
 
-.PHONY: help demo up down logs invoke test chaos bench bench-peers watch coverage lint lint-fix validate build deploy migrate tools aws-tools hubspot-client-tools cargo-tools cargo-more-tools local
+.PHONY: help demo up down logs invoke test chaos bench bench-peers watch coverage lint lint-fix validate build deploy migrate redrive resync pause resume tools aws-tools hubspot-client-tools cargo-tools cargo-more-tools local

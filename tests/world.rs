@@ -76,7 +76,7 @@ impl World {
         let hubspot = Simulator::start(0, Settings { search_rps: 0, per_10s: 0, ..Settings::default() }).await?;
         let mongo = MongoConfig { uri: uri.into(), database: format!("test_{name}_{}", unique()) };
         let store = Store::connect(&mongo).await?;
-        store.migrate().await?;
+        store.migrate(None).await?;
         let sqs = common::queue::Queue::client().await;
         let (sync_queue, actions_queue) =
             (queue(&sqs, &format!("{name}-sync")).await?, queue(&sqs, &format!("{name}-actions")).await?);

@@ -78,6 +78,9 @@ pub enum Unusable {
     /// The refresh token was rejected; the customer must connect again.
     #[error("it must be connected again")]
     Reauthorize,
+    /// An operator has paused it (`pausedAt`).
+    #[error("it is paused")]
+    Paused,
     /// Neither an access token nor a refresh token.
     #[error("it has no credentials")]
     NoCredentials,
@@ -118,6 +121,9 @@ fn account(domain: &Document, entry: &Bson) -> Result<Account, Unusable> {
     };
     if entry.get_str("state").is_ok_and(|state| state == REAUTHORIZE) {
         return Err(Unusable::Reauthorize);
+    }
+    if entry.get_datetime("pausedAt").is_ok() {
+        return Err(Unusable::Paused);
     }
     let pulled = entry.get_document("lastPulledDates").ok();
     let pulled = |lane: ObjectType| pulled.and_then(|dates| date(dates.get(lane.as_str())?));

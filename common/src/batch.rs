@@ -1,8 +1,13 @@
 //! The records of an SQS event, each read for itself: one body that cannot be read fails that message alone.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::Diagnostic;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use crate::store::Store;
 
 /// A message with the id by which SQS is told of its failure.
 #[derive(Debug)]
@@ -33,12 +38,32 @@ fn read_one<T: DeserializeOwned>(record: SqsMessage) -> Received<T> {
     Received { message_id: record.message_id.unwrap_or_default(), body }
 }
 
+/// Notes why messages failed, for whoever finds them in the dead-letter queue, and answers Lambda. Where the reasons
+/// cannot be noted within `patience`, only the log has them.
+///
+/// # Errors
+/// Every message failed.
+pub async fn conclude(
+    store: &Store,
+    messages: usize,
+    failed: BTreeMap<String, String>,
+    patience: Duration,
+) -> Result<SqsBatchResponse, Diagnostic> {
+    if !failed.is_empty() {
+        let noted = timeout(patience, store.note_failures(failed.clone().into_iter())).await;
+        if !matches!(noted, Ok(Ok(()))) {
+            tracing::warn!(messages = failed.len(), "the reasons of failures could not be noted");
+        }
+    }
+    respond(messages, failed.into_keys().collect())
+}
+
 /// What Lambda is told of the batch: the messages that failed, or, where all of them did, an error, so that
 /// the function's error metric moves.
 ///
 /// # Errors
 /// Every message failed.
-pub fn respond(messages: usize, failed: Vec<String>) -> Result<SqsBatchResponse, Diagnostic> {
+fn respond(messages: usize, failed: Vec<String>) -> Result<SqsBatchResponse, Diagnostic> {
     if messages > 0 && failed.len() == messages {
         return Err(Diagnostic {
             error_type: "BatchFailed".to_owned(),

@@ -3,11 +3,13 @@
 mod actions;
 mod chaos;
 mod crash;
+mod data;
 mod documents;
 mod end_to_end;
 mod faults;
 mod hostile;
 mod hubspot_client;
+mod repair;
 mod scheduler;
 mod sync;
 mod template;

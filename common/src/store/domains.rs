@@ -99,6 +99,19 @@ impl Store {
         self.update_account(key, doc! { format!("a.{name}"): token.expose_secret() }, doc! { "$set": set }).await
     }
 
+    /// Pauses an account, or lets it go on: while it is paused, nothing is asked of HubSpot for it. `false` where there
+    /// is no such account, or it was so already.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn pause(&self, key: &AccountKey, paused: bool) -> Result<bool, Error> {
+        let (entry, update) = match paused {
+            true => (doc! { "a.pausedAt": null }, doc! { "$set": { field("pausedAt"): DateTime::now() } }),
+            false => (doc! { "a.pausedAt": { "$ne": null } }, doc! { "$unset": { field("pausedAt"): "" } }),
+        };
+        self.update_account(key, entry, update).await
+    }
+
     /// Writes back how far lanes have been pulled, for those who read it in the Domain. Dates never move back.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! The indexes the service needs. They are made by an explicit step (`make migrate`), never by a cold start.
 
+use std::time::Duration;
+
 use mongodb::{
     IndexModel,
     bson::{Document, doc},
@@ -13,17 +15,32 @@ use crate::{action::ActionName, object::ObjectType};
 /// The unique indexes that allow each record one Created action, by object type.
 pub(super) const CREATED_ONCE: [&str; 2] = ["company_created_once", "contact_created_once"];
 
+/// How long reasons of failures are kept: as long as the dead-letter queues keep the messages.
+const FAILURES_KEPT: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// The index by which MongoDB deletes old actions.
+const RETENTION: &str = "retention";
+
 impl Store {
-    /// Makes the indexes that are missing. Safe to run at any time and twice.
+    /// Makes the indexes that are missing; `docs/DATA.md` names the queries that they are for. Actions are deleted
+    /// when they have been stored for `retention`; without it they are kept. Safe to run at any time and twice.
     ///
     /// # Errors
     /// MongoDB cannot be reached, or what is stored violates an index.
-    pub async fn migrate(&self) -> Result<(), Error> {
+    pub async fn migrate(&self, retention: Option<Duration>) -> Result<(), Error> {
         let once = ObjectType::ALL.into_iter().zip(CREATED_ONCE).map(|(object, name)| created_once(object, name));
+        let by_company =
+            |name: &str, field: &str| partial(name, doc! { "domainId": 1, field: 1, "actionDate": -1 }, field);
+        let queries = [
+            index("by_domain_and_date", doc! { "domainId": 1, "actionDate": -1 }),
+            partial("by_identity", doc! { "domainId": 1, "identity": 1, "actionDate": -1 }, "identity"),
+            by_company("by_contacts_company", "userProperties.company_id"),
+            by_company("by_company", "companyProperties.company_id"),
+        ];
         let actions = self.database.collection::<Document>(collection::ACTIONS);
-        actions
-            .create_indexes(once.chain([index("by_domain_and_date", doc! { "domainId": 1, "actionDate": -1 })]))
-            .await?;
+        actions.create_indexes(once.chain(queries)).await?;
+        self.retain(collection::ACTIONS, "storedAt", retention).await?;
+        self.retain(collection::FAILURES, "at", Some(FAILURES_KEPT)).await?;
         for object in ObjectType::ALL {
             let states = self.database.collection::<Document>(object.as_str());
             states.create_index(index("by_account", doc! { "domainId": 1, "hubId": 1 })).await?;
@@ -31,6 +48,28 @@ impl Store {
         let domains = self.database.collection::<Document>(collection::DOMAINS);
         let live = doc! { "integrations.hubspot.status": 1, "_id": 1 };
         domains.create_index(index("live_hubspot", live)).await?;
+        Ok(())
+    }
+
+    /// Lets MongoDB delete a collection's documents so long after the time in `field`, or keep them.
+    async fn retain(&self, collection: &str, field: &str, retention: Option<Duration>) -> Result<(), Error> {
+        let documents = self.database.collection::<Document>(collection);
+        // A collection that is not there has no indexes either.
+        let names = documents.list_index_names().await.unwrap_or_default();
+        let exists = names.iter().any(|name| name == RETENTION);
+        match (retention, exists) {
+            (Some(kept), true) => {
+                let index =
+                    doc! { "name": RETENTION, "expireAfterSeconds": i64::try_from(kept.as_secs()).unwrap_or(i64::MAX) };
+                self.database.run_command(doc! { "collMod": collection, "index": index }).await?;
+            }
+            (Some(kept), false) => {
+                let options = IndexOptions::builder().name(RETENTION.to_owned()).expire_after(kept).build();
+                documents.create_index(IndexModel::builder().keys(doc! { field: 1 }).options(options).build()).await?;
+            }
+            (None, true) => documents.drop_index(RETENTION).await?,
+            (None, false) => {}
+        }
         Ok(())
     }
 }
@@ -44,4 +83,11 @@ fn created_once(object: ObjectType, name: &str) -> IndexModel {
 
 fn index(name: &str, keys: Document) -> IndexModel {
     IndexModel::builder().keys(keys).options(IndexOptions::builder().name(name.to_owned()).build()).build()
+}
+
+/// An index of the documents that have the field.
+fn partial(name: &str, keys: Document, field: &str) -> IndexModel {
+    let has = doc! { field: { "$exists": true } };
+    let options = IndexOptions::builder().name(name.to_owned()).partial_filter_expression(has).build();
+    IndexModel::builder().keys(keys).options(options).build()
 }

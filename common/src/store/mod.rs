@@ -6,7 +6,9 @@ mod actions;
 mod bulk;
 mod checkpoints;
 mod domains;
+mod failures;
 mod indexes;
+mod resync;
 mod seen;
 mod states;
 
@@ -20,6 +22,7 @@ use secrecy::ExposeSecret;
 
 pub use actions::{Stored, WriteFailed};
 pub use checkpoints::{Leased, Next, StoreError, describe};
+pub use resync::Resync;
 
 use crate::config::MongoConfig;
 
@@ -33,6 +36,8 @@ pub mod collection {
     pub const CHECKPOINTS: &str = "checkpoints";
     /// What the sync has handed on: one small document a record.
     pub const SEEN: &str = "seen";
+    /// Why messages were left to the dead-letter queues.
+    pub const FAILURES: &str = "failures";
     /// Where the last fan-out stopped, if it did not reach the end.
     pub const FAN_OUT: &str = "fanout";
 }

@@ -1,13 +1,13 @@
 //! The actions function: drains the actions queue into MongoDB, all messages of an SQS batch by a few bulk
 //! writes. Whatever is delivered again, in whatever order, has its effect once.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeMap, time::Duration};
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use common::{
     account::AccountKey,
     action::Action,
-    batch::{read, respond},
+    batch::{conclude, read},
     config::{ConfigError, MongoConfig},
     message::{ActionBatch, ActionsMessage},
     store::{Store, describe},
@@ -47,6 +47,9 @@ impl Actions {
     }
 }
 
+/// What noting failures may take.
+const NOTING: Duration = Duration::from_secs(1);
+
 /// Handles an SQS event. A message that cannot be read, or one of whose actions MongoDB refuses, fails alone
 /// and reaches the dead-letter queue; the rest are stored.
 ///
@@ -56,14 +59,14 @@ pub async fn handler(actions: &Actions, event: LambdaEvent<SqsEvent>) -> Result<
     let began = std::time::Instant::now();
     let received = read::<ActionsMessage>(event.payload);
     let messages = received.len();
-    let mut failed = BTreeSet::new();
+    let mut failed = BTreeMap::new();
     let mut batches: Vec<(String, ActionBatch)> = Vec::with_capacity(messages);
     for message in received {
         match message.body {
             Ok(ActionsMessage::V1(batch)) => batches.push((message.message_id, batch)),
             Err(error) => {
                 tracing::error!(message.id = message.message_id, error = %error, "an actions message is left to the dead-letter queue");
-                failed.insert(message.message_id);
+                failed.insert(message.message_id, error.to_string());
             }
         }
     }
@@ -84,7 +87,11 @@ pub async fn handler(actions: &Actions, event: LambdaEvent<SqsEvent>) -> Result<
             object = action.object.as_str(), record.id = %action.record_id, code = refused.code,
             "MongoDB refuses an action; its message is left to the dead-letter queue"
         );
-        failed.insert(message_id.to_owned());
+        let record = format!("{} {} of {account}", action.object, action.record_id);
+        failed.insert(
+            message_id.to_owned(),
+            format!("MongoDB refuses the action of {record} with code {}", refused.code),
+        );
     }
     tracing::info!(
         messages,
@@ -94,5 +101,5 @@ pub async fn handler(actions: &Actions, event: LambdaEvent<SqsEvent>) -> Result<
         duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         "a batch was stored"
     );
-    respond(messages, failed.into_iter().collect())
+    conclude(&actions.store, messages, failed, NOTING).await
 }

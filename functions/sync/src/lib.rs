@@ -16,11 +16,11 @@ mod slice;
 mod tally;
 mod token;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use common::{
-    batch::{read, respond},
+    batch::{conclude, read},
     hubspot::HubSpot,
     message::SyncMessage,
     queue::Queue,
@@ -57,6 +57,9 @@ impl Sync {
     }
 }
 
+/// What noting a failure may take: it comes behind the budget.
+const NOTING: Duration = Duration::from_millis(100);
+
 /// Handles an SQS event: each of its messages is a slice of its own. They share one budget, so a batch size
 /// of 1 is what the template asks for.
 ///
@@ -66,23 +69,24 @@ pub async fn handler(sync: &Sync, event: LambdaEvent<SqsEvent>) -> Result<SqsBat
     let budget = Budget::start(sync.config.budget, remaining(event.context.deadline));
     let messages = read::<SyncMessage>(event.payload);
     let count = messages.len();
-    let mut failed = Vec::new();
+    let mut failed = BTreeMap::new();
     for message in messages {
         let result = match message.body {
             Ok(SyncMessage::V1(request)) => slice::run(sync, &request, &budget).await.map_err(|error| {
                 tracing::error!(account.domain_id = %request.account.domain_id, account.hub_id = %request.account.hub_id,
                     error = %error, "a slice failed and will be delivered again");
+                error.to_string()
             }),
             Err(error) => {
                 tracing::error!(message.id = message.message_id, error = %error, "a sync message is left to the dead-letter queue");
-                Err(())
+                Err(error.to_string())
             }
         };
-        if result.is_err() {
-            failed.push(message.message_id);
+        if let Err(reason) = result {
+            failed.insert(message.message_id, reason);
         }
     }
-    respond(count, failed)
+    conclude(&sync.store, count, failed, NOTING).await
 }
 
 /// How long Lambda still lets this invocation run. `deadline` is in milliseconds since the epoch.

@@ -24,6 +24,11 @@ impl Aws {
         Self { lambda: aws_sdk_lambda::Client::new(&config), sqs: aws_sdk_sqs::Client::new(&config) }
     }
 
+    /// Its SQS.
+    pub fn sqs(&self) -> &aws_sdk_sqs::Client {
+        &self.sqs
+    }
+
     /// Invokes a function and gives its answer.
     ///
     /// # Errors

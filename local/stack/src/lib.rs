@@ -3,11 +3,13 @@
 
 pub mod accounts;
 pub mod aws;
+pub mod dead_letters;
 pub mod demo;
 pub mod layout;
 pub mod process;
 pub mod proof;
 mod relay;
+pub mod repair;
 pub mod sam;
 pub mod samples;
 pub mod servers;

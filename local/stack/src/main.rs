@@ -4,7 +4,7 @@ use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use stack::{demo, layout, process, samples, servers, settings::Settings, stack as whole};
+use stack::{demo, layout, process, repair, repair::Repair, samples, servers, settings::Settings, stack as whole};
 
 /// The service on one machine.
 #[derive(Parser)]
@@ -25,6 +25,14 @@ enum Command {
     Migrate,
     /// Build and deploy to AWS, with the parameters of .env.
     Deploy,
+    /// Look into the dead-letter queues, send messages back, read an account again, pause it.
+    Repair {
+        /// Of the stack on the AWS that the environment names, not of the local one.
+        #[arg(long)]
+        aws: bool,
+        #[command(subcommand)]
+        repair: Repair,
+    },
     /// Show the logs of the local functions.
     Logs,
     /// Give an event to a function in a container, beside the stack that is up.
@@ -68,10 +76,11 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Demo => demo::run(&Settings::read()?).await?,
         Command::Migrate => {
             let settings = Settings::read()?;
-            let uri = settings.mongodb_uri.context("MONGODB_URI is not set; put it into .env")?;
-            whole::migrate(&uri, &settings.database).await?;
+            let uri = settings.mongodb_uri.clone().context("MONGODB_URI is not set; put it into .env")?;
+            whole::migrate(&uri, &settings).await?;
         }
         Command::Deploy => whole::deploy(&Settings::read()?).await?,
+        Command::Repair { aws, repair } => repair::run(&Settings::read()?, aws, repair).await?,
         Command::Logs => logs()?,
         Command::Invoke { function, event } => samples::invoke(&Settings::read()?, &function, &event).await?,
         Command::InvokeSamples => return beside(async |state| samples::invoke_all(state).await).await,

@@ -91,7 +91,7 @@ pub async fn invoke_all(state: &Path) -> Result<ExitCode> {
     let uri = servers::mongodb_uri(ports.mongodb);
     let mongo = MongoConfig { uri: uri.into(), database: settings.database.clone() };
     let store = Store::connect(&mongo).await?;
-    store.migrate().await?;
+    store.migrate(None).await?;
     let (domain, hub) = SAMPLE;
     let connected = Control::new(ports.hubspot).seed(hub, 20, 80).await?;
     let entry = private_app(hub, &connected.private_token);

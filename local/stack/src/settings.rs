@@ -1,5 +1,7 @@
 //! What `make up` and `make demo` are told by the environment and by `.env`. `.env.example` explains each.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use common::config;
 
@@ -10,6 +12,8 @@ pub struct Settings {
     pub mongodb_uri: Option<String>,
     /// `MONGODB_DATABASE`.
     pub database: String,
+    /// `ACTIONS_RETENTION_DAYS`: how long actions are kept; for ever where it is absent.
+    pub retention: Option<Duration>,
     /// The real HubSpot account to sync; the simulator is started where it is absent.
     pub hubspot: Option<RealHubSpot>,
     /// `STACK_MONGODB_PORT`, `STACK_AWS_PORT`, `STACK_HUBSPOT_PORT`.
@@ -60,6 +64,7 @@ impl Settings {
         Ok(Self {
             mongodb_uri: config::optional("MONGODB_URI"),
             database: config::or("MONGODB_DATABASE", "hubspot_sync".to_owned())?,
+            retention: config::optional("ACTIONS_RETENTION_DAYS").map(|days| retention(&days)).transpose()?,
             hubspot: real_hubspot()?,
             ports: Ports {
                 mongodb: config::or("STACK_MONGODB_PORT", 27117)?,
@@ -71,6 +76,13 @@ impl Settings {
             changes: config::or("DEMO_CHANGES", 100)?,
         })
     }
+}
+
+/// At least as long as messages can wait in the queues: what is delivered again behind that would be stored again.
+fn retention(days: &str) -> Result<Duration> {
+    let days: u64 = days.parse().context("ACTIONS_RETENTION_DAYS is no number of days")?;
+    anyhow::ensure!((30..=36_500).contains(&days), "ACTIONS_RETENTION_DAYS must be 30 to 36500");
+    Ok(Duration::from_secs(days * 24 * 3600))
 }
 
 fn real_hubspot() -> Result<Option<RealHubSpot>> {

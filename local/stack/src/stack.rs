@@ -63,7 +63,7 @@ pub async fn up(settings: &Settings) -> Result<Stack> {
     step("sam deploy", sam::deploy(&state, NAME, &parameters, &environment)).await?;
     let mongo = MongoConfig { uri: mongodb_uri.clone().into(), database: settings.database.clone() };
     let store = Store::connect(&mongo).await?;
-    store.migrate().await.context("the indexes cannot be made")?;
+    store.migrate(settings.retention).await.context("the indexes cannot be made")?;
     let outputs = sam::outputs(NAME, &environment).await?;
     Ok(Stack { store, aws: Aws::local(settings.ports.aws).await, outputs, mongodb_uri })
 }
@@ -89,7 +89,7 @@ pub async fn deploy(settings: &Settings) -> Result<()> {
     let uri = settings.mongodb_uri.clone().context("MONGODB_URI is not set; put it into .env")?;
     step("sam build", sam::build(&state)).await?;
     step("sam deploy", sam::deploy(&state, NAME, &parameters(settings, &uri), &[])).await?;
-    migrate(&uri, &settings.database).await?;
+    migrate(&uri, settings).await?;
     for (name, value) in sam::outputs(NAME, &[]).await? {
         println!("{name}: {value}");
     }
@@ -100,9 +100,9 @@ pub async fn deploy(settings: &Settings) -> Result<()> {
 ///
 /// # Errors
 /// MongoDB cannot be reached, or what is stored violates an index.
-pub async fn migrate(uri: &str, database: &str) -> Result<()> {
-    let mongo = MongoConfig { uri: uri.into(), database: database.to_owned() };
-    step("making the indexes", async { Ok(Store::connect(&mongo).await?.migrate().await?) }).await
+pub async fn migrate(uri: &str, settings: &Settings) -> Result<()> {
+    let mongo = MongoConfig { uri: uri.into(), database: settings.database.clone() };
+    step("making the indexes", async { Ok(Store::connect(&mongo).await?.migrate(settings.retention).await?) }).await
 }
 
 fn parameters<'a>(settings: &Settings, mongodb_uri: &str) -> BTreeMap<&'a str, String> {

@@ -1,0 +1,58 @@
+//! Reading a lane again, where an operator asks for it.
+
+use std::time::Duration;
+
+use mongodb::bson::{Document, doc};
+
+use super::{Next, Store, StoreError, collection};
+use crate::{
+    account::AccountKey,
+    checkpoint::{Pass, Window},
+    object::ObjectType,
+    time::{self, DateTime},
+};
+
+/// How long the lease holds while the checkpoint is changed.
+const LEASE: Duration = Duration::from_secs(30);
+
+/// The earliest time from which HubSpot's search can be asked: it answers 500 to one from the epoch itself.
+const BEGINNING: DateTime = DateTime::from_millis(1000);
+
+/// What became of a wish to read a lane again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resync {
+    /// The account's next slice begins with it.
+    Due,
+    /// A slice is under way; ask again.
+    Busy,
+    /// The lane has not been read yet, and will be from its beginning.
+    New,
+}
+
+impl Store {
+    /// Lets a lane's records that were modified at or after `from` be read and handed on again. What is stored of
+    /// them is not stored twice, what is missing is stored as Updated. May be asked for again at any time.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn resync(&self, account: &AccountKey, object: ObjectType, from: DateTime) -> Result<Resync, StoreError> {
+        let Some(leased) = self.lease(account, LEASE).await? else { return Ok(Resync::Busy) };
+        let mut lane = leased.checkpoint.lanes.get(object).clone();
+        let result = if lane.first_seen.is_some() {
+            let from = from.max(BEGINNING);
+            // All keys of a lane begin with its own; `;` is the character behind `:`.
+            let keys = doc! { "$gte": format!("{account}:{object}:"), "$lt": format!("{account}:{object};") };
+            let handed_on = doc! { "_id": keys, "at": { "$gte": from } };
+            let forgotten = doc! { "$set": { "at": time::before(from, Duration::from_millis(1)) } };
+            self.database.collection::<Document>(collection::SEEN).update_many(handed_on, forgotten).await?;
+            lane.backfill = Pass { windows: vec![Window::new(from, None)], ..Pass::default() };
+            lane.last_error = None;
+            self.save_lane(&leased, object, &lane).await?;
+            Resync::Due
+        } else {
+            Resync::New
+        };
+        self.release(&leased, Next::Unchanged, None).await?;
+        Ok(result)
+    }
+}

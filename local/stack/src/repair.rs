@@ -1,0 +1,183 @@
+//! What whoever is on call does by hand: look into the dead-letter queues and send messages back, read an account
+//! again, pause it and let it go on. Against the local stack, or with `--aws` against the AWS and MongoDB of `.env`.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+use common::{
+    config::MongoConfig,
+    object::ObjectType,
+    queue::Queue,
+    store::{Resync, Store},
+    time::{self, DateTime},
+};
+
+use crate::{
+    accounts,
+    aws::Aws,
+    dead_letters::{Chosen, DeadLetterQueue, DeadLetters},
+    sam, servers,
+    settings::Settings,
+    stack,
+};
+
+/// How often, and after which pauses, a lane is asked for whose account is being worked for.
+const TRIES: usize = 30;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What is to be repaired.
+#[derive(Debug, Subcommand)]
+pub enum Repair {
+    /// List what is in the dead-letter queues, and why.
+    List,
+    /// Send messages back from the dead-letter queues.
+    Send {
+        /// Their ids; or `all`.
+        #[arg(required = true)]
+        ids: Vec<String>,
+    },
+    /// Write what is in the dead-letter queues to a file, a line of JSON each.
+    Export {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Read an account again.
+    Resync {
+        /// Which.
+        #[command(flatten)]
+        account: AccountArguments,
+        /// `companies` or `contacts`; both where it is left out.
+        #[arg(long)]
+        lane: Option<String>,
+        /// Records modified from then on, e.g. 2026-11-01T00:00:00Z; all where it is left out.
+        #[arg(long)]
+        from: Option<String>,
+    },
+    /// Ask nothing of HubSpot for an account until it is resumed.
+    Pause(AccountArguments),
+    /// Let a paused account go on.
+    Resume(AccountArguments),
+}
+
+/// An account.
+#[derive(Debug, Args)]
+pub struct AccountArguments {
+    /// The Domain's `_id`.
+    #[arg(long)]
+    domain: String,
+    /// HubSpot's account id.
+    #[arg(long)]
+    hub: String,
+}
+
+/// Does it.
+///
+/// # Errors
+/// SQS or MongoDB cannot be reached, or there is no such account.
+pub async fn run(settings: &Settings, aws: bool, repair: Repair) -> Result<()> {
+    let uri = match &settings.mongodb_uri {
+        Some(uri) => uri.clone(),
+        None if aws => bail!("MONGODB_URI is not set; put it into .env"),
+        None => servers::mongodb_uri(settings.ports.mongodb),
+    };
+    let store = Store::connect(&MongoConfig { uri: uri.into(), database: settings.database.clone() }).await?;
+    match repair {
+        Repair::List => list(&dead_letters(settings, aws, store).await?).await,
+        Repair::Send { ids } => {
+            let chosen = if ids.iter().any(|id| id == "all") { Chosen::All } else { Chosen::Ids(ids) };
+            let sent = dead_letters(settings, aws, store).await?.send_back(&chosen).await?;
+            println!("{sent} messages sent back");
+            Ok(())
+        }
+        Repair::Export { file } => {
+            let written = dead_letters(settings, aws, store).await?.export(&file).await?;
+            println!("{written} messages written to {}; they are still in their queues", file.display());
+            Ok(())
+        }
+        Repair::Resync { account, lane, from } => resync(&store, &account, lane.as_deref(), from.as_deref()).await,
+        Repair::Pause(account) => pause(&store, &account, true).await,
+        Repair::Resume(account) => pause(&store, &account, false).await,
+    }
+}
+
+async fn dead_letters(settings: &Settings, aws: bool, store: Store) -> Result<DeadLetters> {
+    let (sqs, environment) = match aws {
+        true => (Queue::client().await, Vec::new()),
+        false => {
+            let port = settings.ports.aws;
+            (Aws::local(port).await.sqs().clone(), servers::aws_environment(port).to_vec())
+        }
+    };
+    let outputs = sam::outputs(stack::NAME, &environment).await?;
+    let output = |name: &str| outputs.get(name).cloned().with_context(|| format!("the stack has no output {name}"));
+    let queue = |name, url, source| DeadLetterQueue { name, url, source };
+    let queues = vec![
+        queue("sync", output("SyncDeadLetterQueueUrl")?, Some(output("SyncQueueUrl")?)),
+        queue("actions", output("ActionsDeadLetterQueueUrl")?, Some(output("ActionsQueueUrl")?)),
+        // The next tick of the schedule does what a lost one did not.
+        queue("schedule", output("ScheduleDeadLetterQueueUrl")?, None),
+    ];
+    Ok(DeadLetters::new(sqs, store, queues))
+}
+
+async fn list(letters: &DeadLetters) -> Result<()> {
+    let letters = letters.list().await?;
+    for letter in &letters {
+        let sent = letter.sent_at.map(|at| DateTime::from_millis(at).to_string()).unwrap_or_default();
+        let account = letter.account.as_deref().unwrap_or("-");
+        println!("{:<8} {} {sent} {account}: {}", letter.queue, letter.message_id, letter.reason);
+    }
+    println!("{} messages", letters.len());
+    Ok(())
+}
+
+async fn resync(store: &Store, account: &AccountArguments, lane: Option<&str>, from: Option<&str>) -> Result<()> {
+    let key = accounts::key(&account.domain, &account.hub)?;
+    let from = match from {
+        Some(text) => time::parse(text).with_context(|| format!("{text:?} is no date"))?,
+        None => DateTime::from_millis(0),
+    };
+    let lanes: Vec<ObjectType> =
+        ObjectType::ALL.into_iter().filter(|object| lane.is_none_or(|lane| lane == object.as_str())).collect();
+    if lanes.is_empty() {
+        bail!("there is no lane {}", lane.unwrap_or_default());
+    }
+    if store.account(&key).await?.is_none() {
+        bail!("there is no account {key} that is switched on");
+    }
+    for lane in lanes {
+        match resync_lane(store, &key, lane, from).await? {
+            Resync::Due => println!("{key} {lane}: read again from {from} on, with the next tick or slice"),
+            Resync::New => println!("{key} {lane}: not read yet, and will be from its beginning"),
+            Resync::Busy => bail!("{key} is being worked for all the time; pause it first"),
+        }
+    }
+    Ok(())
+}
+
+async fn resync_lane(
+    store: &Store,
+    key: &common::account::AccountKey,
+    lane: ObjectType,
+    from: DateTime,
+) -> Result<Resync> {
+    for _ in 1..TRIES {
+        match store.resync(key, lane, from).await? {
+            Resync::Busy => tokio::time::sleep(PAUSE).await,
+            done => return Ok(done),
+        }
+    }
+    Ok(store.resync(key, lane, from).await?)
+}
+
+async fn pause(store: &Store, account: &AccountArguments, paused: bool) -> Result<()> {
+    let key = accounts::key(&account.domain, &account.hub)?;
+    let changed = store.pause(&key, paused).await?;
+    if !changed && store.account(&key).await?.is_none() {
+        bail!("there is no account {key} that is switched on");
+    }
+    let already = if changed { "" } else { " already" };
+    println!("{key} {}{already}", if paused { "is paused" } else { "goes on" });
+    Ok(())
+}

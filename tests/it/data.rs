@@ -1,0 +1,71 @@
+//! The queries and indexes that docs/DATA.md tells of.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use common::store::collection;
+use mongodb::bson::{Bson, Document, doc};
+use stack::layout;
+use tests::world::{HUB, World};
+
+/// The documented queries, each with the name of its index.
+fn documented() -> Result<Vec<(String, Document)>> {
+    let text = std::fs::read_to_string(layout::root().join("docs/DATA.md"))?;
+    let mut queries = Vec::new();
+    for (before, rest) in text.match_indices("```json\n").map(|(at, fence)| (&text[..at], &text[at + fence.len()..])) {
+        let index = before.rsplit('`').nth(1);
+        let query: Document = serde_json::from_str(rest.split("```").next().unwrap_or_default())?;
+        queries.push((index.context("a query names its index")?.to_owned(), query));
+    }
+    ensure!(queries.len() >= 6, "only {} queries are documented", queries.len());
+    Ok(queries)
+}
+
+/// The names of the indexes in a plan, and whether it reads a whole collection or sorts by itself.
+fn read(plan: &Document, indexes: &mut Vec<String>, stages: &mut Vec<String>) {
+    for (name, value) in plan {
+        match value {
+            Bson::String(text) if name == "indexName" => indexes.push(text.clone()),
+            Bson::String(text) if name == "stage" => stages.push(text.clone()),
+            Bson::Document(inner) => read(inner, indexes, stages),
+            Bson::Array(parts) => {
+                parts.iter().filter_map(Bson::as_document).for_each(|part| read(part, indexes, stages))
+            }
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_documented_query_uses_its_index() -> Result<()> {
+    let world = World::new("explain").await?;
+    world.hubspot.world().seed(HUB, 50, 300, 1);
+    world.run().await?;
+    for (index, query) in documented()? {
+        let explained =
+            world.store.database().run_command(doc! { "explain": &query, "verbosity": "queryPlanner" }).await?;
+        let plan = explained.get_document("queryPlanner")?.get_document("winningPlan")?;
+        let (mut indexes, mut stages) = (Vec::new(), Vec::new());
+        read(plan, &mut indexes, &mut stages);
+        ensure!(indexes == [index.clone()], "{query} uses {indexes:?}, not {index}: {plan}");
+        ensure!(!stages.iter().any(|stage| stage == "SORT" || stage == "COLLSCAN"), "{query}: {plan}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn actions_are_kept_for_as_long_as_is_said() -> Result<()> {
+    let world = World::new("retention").await?;
+    let day = |days: u64| Some(Duration::from_secs(days * 24 * 3600));
+    for retention in [None, day(30), day(60), day(60), None] {
+        world.store.migrate(retention).await?;
+        let listed = world.store.database().run_command(doc! { "listIndexes": collection::ACTIONS }).await?;
+        let indexes = listed.get_document("cursor")?.get_array("firstBatch")?;
+        let kept =
+            indexes.iter().filter_map(Bson::as_document).find_map(|index| index.get("expireAfterSeconds").cloned());
+        let seconds = |kept: &Bson| kept.as_i64().or_else(|| kept.as_i32().map(i64::from));
+        let expected = retention.map(|kept| i64::try_from(kept.as_secs())).transpose()?;
+        assert_eq!(kept.as_ref().and_then(seconds), expected);
+    }
+    Ok(())
+}
