@@ -1,9 +1,10 @@
 //! `make bench`: how fast the real bootstraps are against a real MongoDB, real queues and the simulator over HTTP,
 //! printed as tables. Nothing is asserted: machines differ, ratios within one run tell.
 //!
-//! Arguments choose parts (`backfill`, `fleet`); without any, both are run. `peers` is a part of its own.
+//! Arguments choose parts (`backfill`, `fleet`, `drain`, `start`, `fan-out`); without any, all are run. `peers` is a part of its own.
 
 mod backfill;
+mod drain;
 mod fleet;
 mod peers;
 mod pool;
@@ -19,6 +20,9 @@ async fn main() -> Result<()> {
     }
     if wanted("fleet") {
         fleet::run().await?;
+    }
+    if wanted("drain") {
+        drain::run().await?;
     }
     if parts.iter().any(|part| part == "peers") {
         peers::run().await?;

@@ -6,13 +6,7 @@ use mongodb::{
     error::Error,
 };
 
-use super::{
-    Store,
-    bulk::{self, Refused},
-    collection,
-    indexes::CREATED_ONCE,
-    states::Changes,
-};
+use super::{Store, bulk, collection, indexes::CREATED_ONCE, states::Steps};
 use crate::{
     account::AccountKey,
     action::{Action, ActionName},
@@ -64,56 +58,75 @@ impl Store {
     pub async fn store_actions(&self, actions: &[(&AccountKey, &Action)]) -> Result<Stored, Error> {
         let now = DateTime::now();
         let (mut stored, mut of_contacts) = (Stored::default(), Stored::default());
-        let (mut changes, changes_of_contacts) = tokio::try_join!(
+        let (mut steps, of_contacts_too) = tokio::try_join!(
             self.advance_states(ObjectType::Companies, actions, &mut stored, now),
             self.advance_states(ObjectType::Contacts, actions, &mut of_contacts, now),
         )?;
-        stored.failed.append(&mut of_contacts.failed);
-        changes.extend(changes_of_contacts);
-        self.insert_actions(actions, &changes, &mut stored, now).await?;
+        stored.failed.extend(of_contacts.failed);
+        steps.extend(of_contacts_too);
+        self.insert_actions(actions, &steps, &mut stored, now).await?;
         Ok(stored)
     }
 
+    /// An action whose state moved on just now is hardly stored yet, and is inserted; one that comes again is
+    /// upserted, which is no error where it is stored.
     async fn insert_actions(
         &self,
         actions: Given<'_>,
-        changes: &Changes,
+        steps: &Steps,
         stored: &mut Stored,
         now: DateTime,
     ) -> Result<(), Error> {
-        let insert = |index: usize, action: &Action| -> Result<Document, Error> {
+        let document = |index: usize, action: &Action| {
             let (account, _) = actions[index];
-            let document = document(account, action, changes.get(&index), now)?;
-            Ok(bulk::upsert(doc! { "_id": action.id(account) }, doc! { "$setOnInsert": document }))
+            document(account, action, steps.get(&index).and_then(|step| step.changes.as_ref()), now)
         };
-        let mut inserts = Vec::with_capacity(actions.len());
+        let upsert = |document: Document| {
+            let mut fields = document;
+            bulk::upsert(doc! { "_id": fields.remove("_id") }, doc! { "$setOnInsert": fields })
+        };
+        let (mut inserts, mut inserted, mut upserts, mut upserted) = (vec![], vec![], vec![], vec![]);
         for (index, (_, action)) in actions.iter().enumerate() {
             if stored.has_failed(index) {
                 continue;
             }
-            match insert(index, action) {
-                Ok(write) => inserts.push((index, write)),
+            match document(index, action) {
+                Ok(document) if steps.get(&index).is_some_and(|step| step.is_new) => {
+                    inserts.push(document);
+                    inserted.push(index);
+                }
+                Ok(document) => {
+                    upserts.push(upsert(document));
+                    upserted.push(index);
+                }
                 Err(_) => stored.fail(index, 0),
             }
         }
         for _ in 0..ROUNDS {
-            let refused = self.bulk(collection::ACTIONS, &inserts).await?;
-            inserts = Vec::new();
+            let (not_inserted, not_upserted) = tokio::try_join!(
+                bulk::insert(&self.database, collection::ACTIONS, std::mem::take(&mut inserts)),
+                bulk::update(&self.database, collection::ACTIONS, std::mem::take(&mut upserts)),
+            )?;
+            let refused = not_inserted.iter().map(|refused| (inserted[refused.index], refused));
+            let refused = refused.chain(not_upserted.iter().map(|refused| (upserted[refused.index], refused)));
+            let mut again = Vec::new();
             for (index, refused) in refused {
                 let (account, action) = actions[index];
                 if refused.code != bulk::DUPLICATE_KEY {
                     stored.fail(index, refused.code);
                 } else if CREATED_ONCE.iter().any(|name| refused.message.contains(name)) {
                     let renamed = self.settle_created(account, action).await?;
-                    inserts.push((index, insert(index, &renamed)?));
+                    upserts.push(upsert(document(index, &renamed)?));
+                    again.push(index);
                 }
                 // Otherwise its `_id` is taken: another delivery of the same action was quicker.
             }
-            if inserts.is_empty() {
+            upserted = again;
+            if upserts.is_empty() {
                 return Ok(());
             }
         }
-        inserts.iter().for_each(|(index, _)| stored.fail(*index, bulk::DUPLICATE_KEY));
+        upserted.iter().for_each(|index| stored.fail(*index, bulk::DUPLICATE_KEY));
         Ok(())
     }
 
@@ -136,13 +149,6 @@ impl Store {
         }
         Ok(Action { action_name: updated, action_date: action.record_updated_at, ..action.clone() })
     }
-
-    /// Makes the writes, and tells which were refused by the place of their action.
-    async fn bulk(&self, collection: &str, writes: &[(usize, Document)]) -> Result<Vec<(usize, Refused)>, Error> {
-        let updates = writes.iter().map(|(_, write)| write.clone()).collect();
-        let refused = bulk::update(&self.database, collection, updates).await?;
-        Ok(refused.into_iter().map(|refused| (writes[refused.index].0, refused)).collect())
-    }
 }
 
 fn document(
@@ -152,6 +158,7 @@ fn document(
     now: DateTime,
 ) -> Result<Document, Error> {
     let mut document = doc! {
+        "_id": action.id(account),
         "domainId": account.domain_id.as_str(),
         "hubId": account.hub_id.as_str(),
         "object": action.object.as_str(),

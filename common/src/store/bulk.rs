@@ -35,7 +35,23 @@ pub(super) async fn update(
     if updates.is_empty() {
         return Ok(Vec::new());
     }
-    let mut command = doc! { "update": collection, "updates": updates, "ordered": false };
+    run(database, doc! { "update": collection, "updates": updates, "ordered": false }).await
+}
+
+/// Inserts all the documents, in no order, and tells which were refused. Cheaper than upserts where none of
+/// them is expected to be there.
+pub(super) async fn insert(
+    database: &Database,
+    collection: &str,
+    documents: Vec<Document>,
+) -> Result<Vec<Refused>, Error> {
+    if documents.is_empty() {
+        return Ok(Vec::new());
+    }
+    run(database, doc! { "insert": collection, "documents": documents, "ordered": false }).await
+}
+
+async fn run(database: &Database, mut command: Document) -> Result<Vec<Refused>, Error> {
     if let Some(concern) = database.write_concern() {
         command.insert("writeConcern", mongodb::bson::serialize_to_bson(concern)?);
     }

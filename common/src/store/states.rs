@@ -34,8 +34,17 @@ const STEPS: usize = 5;
 /// The field of a state with its latest steps: `[{at, changes}]`, the oldest first.
 const HISTORY: &str = "history";
 
-/// What actions changed in the states of their records, by their places among those given.
-pub(super) type Changes = HashMap<usize, Document>;
+/// What became of the state of an action's record.
+#[derive(Debug, Default)]
+pub(super) struct Step {
+    /// What the action changed, where that is known.
+    pub(super) changes: Option<Document>,
+    /// Whether the state moved on just now, so that the action is hardly stored yet.
+    pub(super) is_new: bool,
+}
+
+/// The steps of actions, by their places among those given.
+pub(super) type Steps = HashMap<usize, Step>;
 
 impl Store {
     /// Moves the states of one object type's records on to what the actions say, and tells what each changed.
@@ -46,8 +55,8 @@ impl Store {
         given: Given<'_>,
         stored: &mut Stored,
         now: DateTime,
-    ) -> Result<Changes, Error> {
-        let mut known = Changes::new();
+    ) -> Result<Steps, Error> {
+        let mut steps = Steps::new();
         let mut pending: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (index, (account, action)) in given.iter().enumerate() {
             if action.object == object && action.record.is_some() && !stored.has_failed(index) {
@@ -58,59 +67,78 @@ impl Store {
         let states = self.database.collection::<Document>(object.as_str());
         for _ in 0..ROUNDS {
             if pending.is_empty() {
-                return Ok(known);
+                return Ok(steps);
             }
             let keys: Vec<&String> = pending.keys().collect();
             let found: Vec<Document> = states.find(doc! { "_id": { "$in": keys } }).await?.try_collect().await?;
             let mut found: HashMap<String, Document> =
                 found.into_iter().filter_map(|state| Some((state.get_str("_id").ok()?.to_owned(), state))).collect();
-            let (mut writes, mut written) = (Vec::new(), Vec::new());
+            let (mut inserts, mut inserted, mut updates, mut updated) = (vec![], vec![], vec![], vec![]);
             for (key, indexes) in &pending {
                 match advance(found.remove(key), given, indexes, now) {
-                    Ok((write, changes)) => {
-                        known.extend(changes);
-                        written.extend(write.is_some().then(|| key.clone()));
-                        writes.extend(write);
+                    Ok((write, made)) => {
+                        steps.extend(made);
+                        match write {
+                            Some(Write::Insert(state)) => {
+                                inserts.push(state);
+                                inserted.push(key.clone());
+                            }
+                            Some(Write::Update(update)) => {
+                                updates.push(update);
+                                updated.push(key.clone());
+                            }
+                            None => {}
+                        }
                     }
                     Err(_) => indexes.iter().for_each(|index| stored.fail(*index, 0)),
                 }
             }
-            let refused = bulk::update(&self.database, object.as_str(), writes).await?;
+            let (not_inserted, not_updated) = tokio::try_join!(
+                bulk::insert(&self.database, object.as_str(), inserts),
+                bulk::update(&self.database, object.as_str(), updates),
+            )?;
+            let refused = not_inserted.iter().map(|refused| (&inserted[refused.index], refused.code));
+            let refused = refused.chain(not_updated.iter().map(|refused| (&updated[refused.index], refused.code)));
             let mut again = BTreeMap::new();
-            for refused in refused {
-                let key = &written[refused.index];
+            for (key, code) in refused {
                 let Some(indexes) = pending.remove(key) else { continue };
-                match refused.code {
-                    bulk::DUPLICATE_KEY => {
-                        again.insert(key.clone(), indexes);
-                    }
-                    code => indexes.iter().for_each(|index| stored.fail(*index, code)),
+                if code == bulk::DUPLICATE_KEY {
+                    again.insert(key.clone(), indexes);
+                } else {
+                    indexes.iter().for_each(|index| stored.fail(*index, code));
                 }
             }
             pending = again;
         }
         pending.values().flatten().for_each(|index| stored.fail(*index, bulk::DUPLICATE_KEY));
-        Ok(known)
+        Ok(steps)
     }
 }
 
+/// Where actions lead a state: what is to be written, if anything, and the steps, by the actions' places.
+type Advance = (Option<Write>, Vec<(usize, Step)>);
+
+/// What is to be written of a state.
+enum Write {
+    Insert(Document),
+    Update(Document),
+}
+
 /// Takes a record's state through its actions, the oldest first: the write that stores where that leads, unless it
-/// leads nowhere, and what each action changed.
-fn advance(
-    found: Option<Document>,
-    given: Given<'_>,
-    indexes: &[usize],
-    now: DateTime,
-) -> Result<(Option<Document>, Changes), Error> {
+/// leads nowhere, and the steps.
+fn advance(found: Option<Document>, given: Given<'_>, indexes: &[usize], now: DateTime) -> Result<Advance, Error> {
     let stored_at = found.as_ref().and_then(updated_at);
-    let mut history: Vec<Bson> =
-        found.as_ref().and_then(|state| state.get_array(HISTORY).ok()).cloned().unwrap_or_default();
-    let (mut current, mut known) = (found, Changes::new());
+    let (mut current, mut history) = (found, Vec::new());
+    if let Some(Bson::Array(kept)) = current.as_mut().and_then(|state| state.remove(HISTORY)) {
+        history = kept;
+    }
+    let mut steps = Vec::with_capacity(indexes.len());
     for index in indexes {
         let (account, action) = given[*index];
         let Some(record) = &action.record else { continue };
         let at = action.record_updated_at;
-        if current.as_ref().is_none_or(|state| updated_at(state).is_none_or(|before| before < at)) {
+        let is_new = current.as_ref().and_then(updated_at).is_none_or(|before| before < at);
+        if is_new {
             let next = document(account, action, record, now)?;
             if let Some(before) = &current {
                 history.push(Bson::Document(doc! { "at": at, "changes": changes::between(before, &next) }));
@@ -118,20 +146,23 @@ fn advance(
             current = Some(next);
         }
         let step = history.iter().filter_map(Bson::as_document).find(|step| step.get_datetime("at").ok() == Some(&at));
-        known.extend(step.and_then(|step| Some((*index, step.get_document("changes").ok()?.clone()))));
+        let changes = step.and_then(|step| step.get_document("changes").ok()).cloned();
+        steps.push((*index, Step { changes, is_new }));
     }
     let write = current.filter(|state| updated_at(state) != stored_at).map(|mut state| {
         history.drain(..history.len().saturating_sub(STEPS));
         if !history.is_empty() {
             state.insert(HISTORY, history);
         }
-        let as_it_was = match stored_at {
-            Some(at) => Bson::DateTime(at),
-            None => Bson::Document(doc! { "$exists": false }),
-        };
-        bulk::upsert(doc! { "_id": state.get_str("_id").unwrap_or_default(), "updatedAt": as_it_was }, state)
+        match stored_at {
+            None => Write::Insert(state),
+            Some(at) => {
+                let as_it_was = doc! { "_id": state.get_str("_id").unwrap_or_default(), "updatedAt": at };
+                Write::Update(bulk::upsert(as_it_was, state))
+            }
+        }
     });
-    Ok((write, known))
+    Ok((write, steps))
 }
 
 fn updated_at(state: &Document) -> Option<DateTime> {
