@@ -2,56 +2,58 @@
 
 use std::collections::BTreeSet;
 
-use mongodb::bson::{Bson, Document};
+use serde_json::{Map, Value, json};
 
 /// The name under which a contact's companies are among its changes. HubSpot's own names have no capitals.
 pub const COMPANY_IDS: &str = "companyIds";
 
-/// The properties whose values differ, each as `{from, to}`; the side where it has no value is left out. The
-/// documents are current states, with `properties` and, for contacts, `companyIds`.
-pub fn between(from: &Document, to: &Document) -> Document {
-    let empty = Document::new();
-    let (before, after) =
-        (from.get_document("properties").unwrap_or(&empty), to.get_document("properties").unwrap_or(&empty));
-    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    let mut changes = Document::new();
+/// A record's properties, and a contact's companies, the primary one first.
+#[derive(Clone, Copy, Debug)]
+pub struct Side<'a> {
+    /// HubSpot's properties that have a value.
+    pub properties: &'a Map<String, Value>,
+    /// The associated companies.
+    pub company_ids: &'a [String],
+}
+
+/// The properties whose values differ, each as `{from, to}`; the side where it has no value is left out.
+pub fn between(from: Side<'_>, to: Side<'_>) -> Map<String, Value> {
+    let names: BTreeSet<&String> = from.properties.keys().chain(to.properties.keys()).collect();
+    let mut changes = Map::new();
     for name in names {
-        change(&mut changes, name, before.get(name), after.get(name));
+        change(&mut changes, name, from.properties.get(name), to.properties.get(name));
     }
-    change(&mut changes, COMPANY_IDS, companies(from), companies(to));
+    let companies = |ids: &[String]| (!ids.is_empty()).then(|| json!(ids));
+    change(&mut changes, COMPANY_IDS, companies(from.company_ids).as_ref(), companies(to.company_ids).as_ref());
     changes
 }
 
-fn companies(state: &Document) -> Option<&Bson> {
-    state.get(COMPANY_IDS).filter(|ids| ids.as_array().is_some_and(|ids| !ids.is_empty()))
-}
-
-fn change(changes: &mut Document, name: &str, from: Option<&Bson>, to: Option<&Bson>) {
+fn change(changes: &mut Map<String, Value>, name: &str, from: Option<&Value>, to: Option<&Value>) {
     if from == to {
         return;
     }
     let sides = [("from", from), ("to", to)];
-    let sides: Document =
-        sides.into_iter().filter_map(|(side, value)| Some((side.to_owned(), value?.clone()))).collect();
-    changes.insert(name, sides);
+    let sides = sides.into_iter().filter_map(|(side, value)| Some((side.to_owned(), value?.clone())));
+    changes.insert(name.to_owned(), Value::Object(sides.collect()));
 }
 
 #[cfg(test)]
 mod tests {
-    use mongodb::bson::doc;
-
     use super::*;
 
     #[test]
     fn only_what_differs_is_named_with_both_sides() {
-        let from = doc! { "properties": { "a": "1", "b": "2", "c": "3" }, "companyIds": ["51", "52"] };
-        let to = doc! { "properties": { "a": "1", "b": "4", "d": "5" }, "companyIds": ["52", "51"] };
-        let expected = doc! {
-            "b": { "from": "2", "to": "4" }, "c": { "from": "3" }, "d": { "to": "5" },
-            "companyIds": { "from": ["51", "52"], "to": ["52", "51"] },
-        };
-        assert_eq!(between(&from, &to), expected);
-        assert_eq!(between(&from, &from), doc! {});
-        assert_eq!(between(&doc! { "companyIds": [] }, &doc! {}), doc! {});
+        let map = |value: Value| value.as_object().unwrap().clone();
+        let (before, after) = (map(json!({"a": "1", "b": "2", "c": "3"})), map(json!({"a": "1", "b": "4", "d": "5"})));
+        let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+        let (few, turned) = (ids(&["51", "52"]), ids(&["52", "51"]));
+        let from = Side { properties: &before, company_ids: &few };
+        let to = Side { properties: &after, company_ids: &turned };
+        let expected = json!({
+            "b": {"from": "2", "to": "4"}, "c": {"from": "3"}, "d": {"to": "5"},
+            "companyIds": {"from": ["51", "52"], "to": ["52", "51"]},
+        });
+        assert_eq!(Value::Object(between(from, to)), expected);
+        assert!(between(from, from).is_empty());
     }
 }

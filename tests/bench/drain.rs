@@ -122,16 +122,22 @@ async fn drain(world: &World, workers: usize, round: usize) -> Result<Drained> {
 async fn bare(from: &Database, to: &Database, loops: usize, name: &str) -> Result<f64> {
     let actions = documents(from, collection::ACTIONS, doc! { "actionName": format!("Contact {name}") }).await?;
     let states = documents(from, "contacts", doc! {}).await?;
-    let insert = |action: &Document| {
-        let mut fields = action.clone();
-        let id = fields.remove("_id");
-        doc! { "q": { "_id": id }, "u": { "$setOnInsert": fields }, "upsert": true }
+    let replace = |state: &Document| doc! { "q": { "_id": state.get("_id") }, "u": state };
+    let concern = doc! { "w": "majority" };
+    let insert = |name: &str, documents: &[Document]| {
+        doc! { "insert": name, "documents": documents, "ordered": false, "writeConcern": &concern }
     };
-    let replace = |state: &Document| doc! { "q": { "_id": state.get("_id") }, "u": state, "upsert": true };
     let mut commands: Vec<[RawDocumentBuf; 2]> = Vec::new();
     for (actions, states) in actions.chunks(EVENT * MESSAGE).zip(states.chunks(EVENT * MESSAGE)) {
-        let states = command("contacts", states.iter().map(replace).collect())?;
-        commands.push([states, command(collection::ACTIONS, actions.iter().map(insert).collect())?]);
+        let states = match name {
+            "Created" => insert("contacts", states),
+            _ => {
+                let updates: Vec<Document> = states.iter().map(replace).collect();
+                doc! { "update": "contacts", "updates": updates, "ordered": false, "writeConcern": &concern }
+            }
+        };
+        let actions = insert(collection::ACTIONS, actions);
+        commands.push([serialize_to_raw_document_buf(&states)?, serialize_to_raw_document_buf(&actions)?]);
     }
     let commands = Mutex::new(VecDeque::from(commands));
     let next = || commands.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
@@ -154,10 +160,4 @@ async fn bare(from: &Database, to: &Database, loops: usize, name: &str) -> Resul
 
 async fn documents(database: &Database, name: &str, filter: Document) -> Result<Vec<Document>> {
     Ok(database.collection::<Document>(name).find(filter).sort(doc! { "_id": 1 }).await?.try_collect().await?)
-}
-
-fn command(collection: &str, updates: Vec<Document>) -> Result<RawDocumentBuf> {
-    let concern = doc! { "w": "majority" };
-    let command = doc! { "update": collection, "updates": updates, "ordered": false, "writeConcern": concern };
-    Ok(serialize_to_raw_document_buf(&command)?)
 }

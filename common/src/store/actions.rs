@@ -1,10 +1,18 @@
 //! What the drain writes: actions (collection `actions`), each once, with what they changed in the current states
 //! of their records.
 
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+};
+
+use futures::future::try_join_all;
 use mongodb::{
-    bson::{Document, doc, serialize_to_bson},
+    bson::{Document, doc},
     error::Error,
 };
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::{Store, bulk, collection, indexes::CREATED_ONCE, states::Steps};
 use crate::{
@@ -19,6 +27,10 @@ pub(super) type Given<'a> = &'a [(&'a AccountKey, &'a Action)];
 
 /// How often writes that met a concurrent one are made again.
 const ROUNDS: usize = 4;
+
+/// How many actions are written at once, so that the next ones are made ready while the server writes these.
+const GROUP: usize = 250;
+const MAX_GROUPS: usize = 4;
 
 /// One action could not be stored, while others were.
 #[derive(Debug)]
@@ -57,6 +69,23 @@ impl Store {
     /// MongoDB cannot be reached; any part may have been stored.
     pub async fn store_actions(&self, actions: &[(&AccountKey, &Action)]) -> Result<Stored, Error> {
         let now = DateTime::now();
+        // All actions of a record are in one group; the groups are written side by side.
+        let mut groups: Vec<Vec<usize>> = vec![Vec::new(); actions.len().div_ceil(GROUP).clamp(1, MAX_GROUPS)];
+        let count = groups.len();
+        for (index, (account, action)) in actions.iter().enumerate() {
+            let mut hasher = DefaultHasher::new();
+            (account, action.object, &action.record_id).hash(&mut hasher);
+            groups[usize::try_from(hasher.finish() % count as u64).unwrap_or_default()].push(index);
+        }
+        let stored = groups.iter().map(async |group| {
+            let given: Vec<(&AccountKey, &Action)> = group.iter().map(|index| actions[*index]).collect();
+            let stored = self.store_group(&given, now).await?;
+            Ok::<_, Error>(stored.failed.into_iter().map(|failed| WriteFailed { index: group[failed.index], ..failed }))
+        });
+        Ok(Stored { failed: try_join_all(stored).await?.into_iter().flatten().collect() })
+    }
+
+    async fn store_group(&self, actions: Given<'_>, now: DateTime) -> Result<Stored, Error> {
         let (mut stored, mut of_contacts) = (Stored::default(), Stored::default());
         let (mut steps, of_contacts_too) = tokio::try_join!(
             self.advance_states(ObjectType::Companies, actions, &mut stored, now),
@@ -78,26 +107,29 @@ impl Store {
         now: DateTime,
     ) -> Result<(), Error> {
         let document = |index: usize, action: &Action| {
-            let (account, _) = actions[index];
-            document(account, action, steps.get(&index).and_then(|step| step.changes.as_ref()), now)
+            let changes = steps.get(&index).and_then(|step| step.changes.as_ref());
+            bulk::document(&ActionDocument::new(actions[index].0, action, changes, now))
         };
-        let upsert = |document: Document| {
-            let mut fields = document;
-            bulk::upsert(doc! { "_id": fields.remove("_id") }, doc! { "$setOnInsert": fields })
+        let upsert = |index: usize, action: &Action| {
+            let changes = steps.get(&index).and_then(|step| step.changes.as_ref());
+            let document = ActionDocument::new(actions[index].0, action, changes, now);
+            let fields = ActionDocument { id: None, ..document };
+            bulk::upsert(&doc! { "_id": document.id }, &HashMap::from([("$setOnInsert", fields)]))
         };
         let (mut inserts, mut inserted, mut upserts, mut upserted) = (vec![], vec![], vec![], vec![]);
         for (index, (_, action)) in actions.iter().enumerate() {
             if stored.has_failed(index) {
                 continue;
             }
-            match document(index, action) {
-                Ok(document) if steps.get(&index).is_some_and(|step| step.is_new) => {
-                    inserts.push(document);
-                    inserted.push(index);
-                }
-                Ok(document) => {
-                    upserts.push(upsert(document));
-                    upserted.push(index);
+            let is_new = steps.get(&index).is_some_and(|step| step.is_new);
+            let (writes, written, write) = match is_new {
+                true => (&mut inserts, &mut inserted, document(index, action)),
+                false => (&mut upserts, &mut upserted, upsert(index, action)),
+            };
+            match write {
+                Ok(write) => {
+                    writes.push(write);
+                    written.push(index);
                 }
                 Err(_) => stored.fail(index, 0),
             }
@@ -107,8 +139,8 @@ impl Store {
                 bulk::insert(&self.database, collection::ACTIONS, std::mem::take(&mut inserts)),
                 bulk::update(&self.database, collection::ACTIONS, std::mem::take(&mut upserts)),
             )?;
-            let refused = not_inserted.iter().map(|refused| (inserted[refused.index], refused));
-            let refused = refused.chain(not_upserted.iter().map(|refused| (upserted[refused.index], refused)));
+            let refused = not_inserted.refused.iter().map(|refused| (inserted[refused.index], refused));
+            let refused = refused.chain(not_upserted.refused.iter().map(|refused| (upserted[refused.index], refused)));
             let mut again = Vec::new();
             for (index, refused) in refused {
                 let (account, action) = actions[index];
@@ -116,7 +148,7 @@ impl Store {
                     stored.fail(index, refused.code);
                 } else if CREATED_ONCE.iter().any(|name| refused.message.contains(name)) {
                     let renamed = self.settle_created(account, action).await?;
-                    upserts.push(upsert(document(index, &renamed)?));
+                    upserts.push(upsert(index, &renamed)?);
                     again.push(index);
                 }
                 // Otherwise its `_id` is taken: another delivery of the same action was quicker.
@@ -151,35 +183,53 @@ impl Store {
     }
 }
 
-fn document(
-    account: &AccountKey,
-    action: &Action,
-    changes: Option<&Document>,
-    now: DateTime,
-) -> Result<Document, Error> {
-    let mut document = doc! {
-        "_id": action.id(account),
-        "domainId": account.domain_id.as_str(),
-        "hubId": account.hub_id.as_str(),
-        "object": action.object.as_str(),
-        "recordId": action.record_id.as_str(),
-        "actionName": action.action_name.as_str(),
-        "actionDate": action.action_date,
-        "recordUpdatedAt": action.record_updated_at,
-        "includeInAnalytics": action.include_in_analytics,
-    };
-    if let Some(identity) = &action.identity {
-        document.insert("identity", identity);
-    }
-    let properties = [("userProperties", &action.user_properties), ("companyProperties", &action.company_properties)];
-    for (name, properties) in properties {
-        if !properties.is_empty() {
-            document.insert(name, serialize_to_bson(properties)?);
+/// An action as it is stored.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ActionDocument<'a> {
+    #[serde(rename = "_id", skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    domain_id: &'a str,
+    hub_id: &'a str,
+    object: &'a str,
+    record_id: &'a str,
+    action_name: &'a str,
+    action_date: DateTime,
+    record_updated_at: DateTime,
+    include_in_analytics: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<&'a str>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    user_properties: &'a Map<String, Value>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    company_properties: &'a Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changes: Option<&'a Map<String, Value>>,
+    stored_at: DateTime,
+}
+
+impl<'a> ActionDocument<'a> {
+    fn new(
+        account: &'a AccountKey,
+        action: &'a Action,
+        changes: Option<&'a Map<String, Value>>,
+        now: DateTime,
+    ) -> Self {
+        Self {
+            id: Some(action.id(account)),
+            domain_id: account.domain_id.as_str(),
+            hub_id: account.hub_id.as_str(),
+            object: action.object.as_str(),
+            record_id: action.record_id.as_str(),
+            action_name: action.action_name.as_str(),
+            action_date: action.action_date,
+            record_updated_at: action.record_updated_at,
+            include_in_analytics: action.include_in_analytics,
+            identity: action.identity.as_deref(),
+            user_properties: &action.user_properties,
+            company_properties: &action.company_properties,
+            changes: changes.filter(|_| !action.action_name.is_created()),
+            stored_at: now,
         }
     }
-    if let Some(changes) = changes.filter(|_| !action.action_name.is_created()) {
-        document.insert("changes", changes);
-    }
-    document.insert("storedAt", now);
-    Ok(document)
 }

@@ -1,11 +1,13 @@
-//! Many writes to one collection by one round trip, on every version of the server: the `update` command
-//! (the driver's own bulk write is for MongoDB 8 and later).
+//! Many writes to one collection by one round trip, on every version of the server: the `update` and `insert`
+//! commands (the driver's own bulk write is for MongoDB 8 and later). What is written is serialized once, straight
+//! into the command.
 
 use mongodb::{
     Database,
-    bson::{Bson, Document, doc},
+    bson::{Bson, Document, RawArrayBuf, RawDocumentBuf, cstr, rawdoc, serialize_to_raw_document_buf},
     error::Error,
 };
+use serde::Serialize;
 
 /// A write that the server refused, while it took the others.
 #[derive(Debug)]
@@ -18,44 +20,100 @@ pub(super) struct Refused {
     pub(super) message: String,
 }
 
+/// What became of a number of writes.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    /// Those that were refused.
+    pub(super) refused: Vec<Refused>,
+    /// How many documents were changed; those that were inserted are not among them.
+    pub(super) modified: usize,
+}
+
 /// The server's code for a violated unique index.
 pub(super) const DUPLICATE_KEY: i32 = 11000;
 
+/// The most that one command carries, in bytes; the server takes 16 MiB.
+const MAX_COMMAND: usize = 12 * 1024 * 1024;
+
+/// A write as the server's commands take it.
+pub(super) type Write = RawDocumentBuf;
+
 /// One upsert.
-pub(super) fn upsert(query: Document, update: impl Into<Bson>) -> Document {
-    doc! { "q": query, "u": update.into(), "upsert": true }
+///
+/// # Errors
+/// The update has no form that MongoDB can hold.
+pub(super) fn upsert(query: &impl Serialize, update: &impl Serialize) -> Result<Write, Error> {
+    operation(query, update, true)
 }
 
-/// Makes all the updates, in no order, and tells which were refused.
-pub(super) async fn update(
-    database: &Database,
-    collection: &str,
-    updates: Vec<Document>,
-) -> Result<Vec<Refused>, Error> {
-    if updates.is_empty() {
-        return Ok(Vec::new());
+fn operation(q: &impl Serialize, u: &impl Serialize, upsert: bool) -> Result<Write, Error> {
+    #[derive(Serialize)]
+    struct Operation<'a, Q, U> {
+        q: &'a Q,
+        u: &'a U,
+        upsert: bool,
     }
-    run(database, doc! { "update": collection, "updates": updates, "ordered": false }).await
+    Ok(serialize_to_raw_document_buf(&Operation { q, u, upsert })?)
 }
 
-/// Inserts all the documents, in no order, and tells which were refused. Cheaper than upserts where none of
+/// One insert.
+///
+/// # Errors
+/// The document has no form that MongoDB can hold.
+pub(super) fn document(document: &impl Serialize) -> Result<Write, Error> {
+    Ok(serialize_to_raw_document_buf(document)?)
+}
+
+/// One update of a document that is there.
+///
+/// # Errors
+/// The update has no form that MongoDB can hold.
+pub(super) fn change(query: &impl Serialize, update: &impl Serialize) -> Result<Write, Error> {
+    operation(query, update, false)
+}
+
+/// Makes all the updates, in no order.
+pub(super) async fn update(database: &Database, collection: &str, updates: Vec<Write>) -> Result<Written, Error> {
+    run(database, updates, |updates| rawdoc! { "update": collection, "updates": updates, "ordered": false }).await
+}
+
+/// Inserts all the documents, in no order. Cheaper than upserts where none of
 /// them is expected to be there.
-pub(super) async fn insert(
-    database: &Database,
-    collection: &str,
-    documents: Vec<Document>,
-) -> Result<Vec<Refused>, Error> {
-    if documents.is_empty() {
-        return Ok(Vec::new());
-    }
-    run(database, doc! { "insert": collection, "documents": documents, "ordered": false }).await
+pub(super) async fn insert(database: &Database, collection: &str, documents: Vec<Write>) -> Result<Written, Error> {
+    run(database, documents, |documents| rawdoc! { "insert": collection, "documents": documents, "ordered": false })
+        .await
 }
 
-async fn run(database: &Database, mut command: Document) -> Result<Vec<Refused>, Error> {
-    if let Some(concern) = database.write_concern() {
-        command.insert("writeConcern", mongodb::bson::serialize_to_bson(concern)?);
+async fn run(
+    database: &Database,
+    writes: Vec<Write>,
+    command: impl Fn(RawArrayBuf) -> RawDocumentBuf,
+) -> Result<Written, Error> {
+    let mut written = Written::default();
+    let (mut first, mut writes) = (0, writes.into_iter().peekable());
+    while writes.peek().is_some() {
+        let (mut batch, mut count, mut size) = (RawArrayBuf::new(), 0, 0);
+        while let Some(write) = writes.next_if(|write| count == 0 || size + write.as_bytes().len() < MAX_COMMAND) {
+            size += write.as_bytes().len();
+            count += 1;
+            batch.push(write);
+        }
+        let mut command = command(batch);
+        if let Some(concern) = database.write_concern() {
+            command.append(cstr!("writeConcern"), serialize_to_raw_document_buf(concern)?);
+        }
+        let answer = database.run_raw_command(command).await?;
+        let modified = answer.get_i32("nModified").unwrap_or_default();
+        written.modified += usize::try_from(modified).unwrap_or_default();
+        written
+            .refused
+            .extend(refused(&answer)?.into_iter().map(|refused| Refused { index: first + refused.index, ..refused }));
+        first += count;
     }
-    let answer = database.run_command(command).await?;
+    Ok(written)
+}
+
+fn refused(answer: &Document) -> Result<Vec<Refused>, Error> {
     if let Ok(concern) = answer.get_document("writeConcernError") {
         return Err(Error::custom(format!(
             "the write is not yet safe: {}",

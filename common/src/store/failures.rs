@@ -21,11 +21,11 @@ impl Store {
         let now = DateTime::now();
         let note = |(message_id, reason)| {
             bulk::upsert(
-                doc! { "_id": message_id },
-                doc! { "$set": { "reason": reason, "at": now }, "$inc": { "times": 1 } },
+                &doc! { "_id": message_id },
+                &doc! { "$set": { "reason": reason, "at": now }, "$inc": { "times": 1 } },
             )
         };
-        bulk::update(&self.database, collection::FAILURES, failures.map(note).collect()).await?;
+        bulk::update(&self.database, collection::FAILURES, failures.map(note).collect::<Result<_, _>>()?).await?;
         Ok(())
     }
 

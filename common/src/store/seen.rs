@@ -45,12 +45,12 @@ impl Store {
         records: impl Iterator<Item = (&RecordId, DateTime)>,
     ) -> Result<(), StoreError> {
         let updates = records.map(|(record, at)| {
-            bulk::upsert(doc! { "_id": record_key(account, object, record) }, doc! { "$max": { "at": at } })
+            bulk::upsert(&doc! { "_id": record_key(account, object, record) }, &doc! { "$max": { "at": at } })
         });
-        let mut updates: Vec<Document> = updates.collect();
+        let mut updates = updates.collect::<Result<Vec<bulk::Write>, Error>>()?;
         // Two upserts of one new document may collide, where a lease ran out; then the document exists.
         for _ in 0..2 {
-            let refused = bulk::update(&self.database, collection::SEEN, updates.clone()).await?;
+            let refused = bulk::update(&self.database, collection::SEEN, updates.clone()).await?.refused;
             match refused.iter().find(|refused| refused.code != bulk::DUPLICATE_KEY) {
                 Some(refused) => return Err(StoreError::Refused(refused.code)),
                 None if refused.is_empty() => return Ok(()),

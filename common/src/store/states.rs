@@ -2,15 +2,17 @@
 //! each step forward is kept with what it changed, until the action that tells of it is surely stored.
 //!
 //! A state is replaced only where it is still the one that was read, which closes the race between two drains
-//! of one record: the one that comes second is refused (its upsert meets the record's `_id`), and looks again.
+//! of one record: the one that comes second changes nothing, sees that, and looks again.
 
 use std::collections::{BTreeMap, HashMap};
 
 use futures::TryStreamExt;
 use mongodb::{
-    bson::{Bson, Document, doc, serialize_to_bson},
+    bson::{DateTime, Document, doc},
     error::Error,
 };
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::{
     Store,
@@ -20,9 +22,8 @@ use super::{
 use crate::{
     account::AccountKey,
     action::{Action, RecordState, record_key},
-    changes,
+    changes::{self, Side},
     object::ObjectType,
-    time::DateTime,
 };
 
 /// How often a step that met another drain's is tried again.
@@ -31,14 +32,40 @@ const ROUNDS: usize = 8;
 /// How many of a record's latest steps are kept: as many as may be under way while an action is delivered again.
 const STEPS: usize = 5;
 
-/// The field of a state with its latest steps: `[{at, changes}]`, the oldest first.
-const HISTORY: &str = "history";
+/// A record's current state, as it is stored.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct State {
+    #[serde(rename = "_id")]
+    id: String,
+    domain_id: String,
+    hub_id: String,
+    record_id: String,
+    #[serde(default)]
+    properties: Map<String, Value>,
+    /// A contact's companies; absent for companies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    company_ids: Option<Vec<String>>,
+    created_at: DateTime,
+    updated_at: DateTime,
+    stored_at: DateTime,
+    /// The latest steps, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    history: Vec<Past>,
+}
+
+/// What a step changed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Past {
+    at: DateTime,
+    changes: Map<String, Value>,
+}
 
 /// What became of the state of an action's record.
 #[derive(Debug, Default)]
 pub(super) struct Step {
     /// What the action changed, where that is known.
-    pub(super) changes: Option<Document>,
+    pub(super) changes: Option<Map<String, Value>>,
     /// Whether the state moved on just now, so that the action is hardly stored yet.
     pub(super) is_new: bool,
 }
@@ -64,15 +91,14 @@ impl Store {
             }
         }
         pending.values_mut().for_each(|indexes| indexes.sort_by_key(|index| given[*index].1.record_updated_at));
-        let states = self.database.collection::<Document>(object.as_str());
+        let states = self.database.collection::<State>(object.as_str());
         for _ in 0..ROUNDS {
             if pending.is_empty() {
                 return Ok(steps);
             }
             let keys: Vec<&String> = pending.keys().collect();
-            let found: Vec<Document> = states.find(doc! { "_id": { "$in": keys } }).await?.try_collect().await?;
-            let mut found: HashMap<String, Document> =
-                found.into_iter().filter_map(|state| Some((state.get_str("_id").ok()?.to_owned(), state))).collect();
+            let found: Vec<State> = states.find(doc! { "_id": { "$in": keys } }).await?.try_collect().await?;
+            let mut found: HashMap<String, State> = found.into_iter().map(|state| (state.id.clone(), state)).collect();
             let (mut inserts, mut inserted, mut updates, mut updated) = (vec![], vec![], vec![], vec![]);
             for (key, indexes) in &pending {
                 match advance(found.remove(key), given, indexes, now) {
@@ -93,12 +119,12 @@ impl Store {
                     Err(_) => indexes.iter().for_each(|index| stored.fail(*index, 0)),
                 }
             }
-            let (not_inserted, not_updated) = tokio::try_join!(
+            let (insert, update) = tokio::try_join!(
                 bulk::insert(&self.database, object.as_str(), inserts),
                 bulk::update(&self.database, object.as_str(), updates),
             )?;
-            let refused = not_inserted.iter().map(|refused| (&inserted[refused.index], refused.code));
-            let refused = refused.chain(not_updated.iter().map(|refused| (&updated[refused.index], refused.code)));
+            let refused = insert.refused.iter().map(|refused| (&inserted[refused.index], refused.code));
+            let refused = refused.chain(update.refused.iter().map(|refused| (&updated[refused.index], refused.code)));
             let mut again = BTreeMap::new();
             for (key, code) in refused {
                 let Some(indexes) = pending.remove(key) else { continue };
@@ -107,6 +133,11 @@ impl Store {
                 } else {
                     indexes.iter().for_each(|index| stored.fail(*index, code));
                 }
+            }
+            if update.modified + update.refused.len() < updated.len() {
+                // Some were not what they had been. Those that were changed have nothing to write when they are
+                // looked at again.
+                again.extend(updated.into_iter().filter_map(|key| pending.remove_entry(&key)));
             }
             pending = again;
         }
@@ -120,67 +151,90 @@ type Advance = (Option<Write>, Vec<(usize, Step)>);
 
 /// What is to be written of a state.
 enum Write {
-    Insert(Document),
-    Update(Document),
+    Insert(bulk::Write),
+    Update(bulk::Write),
 }
 
-/// Takes a record's state through its actions, the oldest first: the write that stores where that leads, unless it
-/// leads nowhere, and the steps.
-fn advance(found: Option<Document>, given: Given<'_>, indexes: &[usize], now: DateTime) -> Result<Advance, Error> {
-    let stored_at = found.as_ref().and_then(updated_at);
-    let (mut current, mut history) = (found, Vec::new());
-    if let Some(Bson::Array(kept)) = current.as_mut().and_then(|state| state.remove(HISTORY)) {
-        history = kept;
-    }
+/// Takes a record's state through its actions, the oldest first.
+fn advance(found: Option<State>, given: Given<'_>, indexes: &[usize], now: DateTime) -> Result<Advance, Error> {
+    let stored_at = found.as_ref().map(|state| state.updated_at);
+    let mut current = found;
     let mut steps = Vec::with_capacity(indexes.len());
     for index in indexes {
         let (account, action) = given[*index];
         let Some(record) = &action.record else { continue };
         let at = action.record_updated_at;
-        let is_new = current.as_ref().and_then(updated_at).is_none_or(|before| before < at);
+        let is_new = current.as_ref().is_none_or(|state| state.updated_at < at);
         if is_new {
-            let next = document(account, action, record, now)?;
-            if let Some(before) = &current {
-                history.push(Bson::Document(doc! { "at": at, "changes": changes::between(before, &next) }));
+            let mut next = state(account, action, record, now);
+            if let Some(before) = current {
+                let changes = changes::between(before.side(), next.side());
+                next.history = before.history;
+                next.history.push(Past { at, changes });
             }
             current = Some(next);
         }
-        let step = history.iter().filter_map(Bson::as_document).find(|step| step.get_datetime("at").ok() == Some(&at));
-        let changes = step.and_then(|step| step.get_document("changes").ok()).cloned();
-        steps.push((*index, Step { changes, is_new }));
+        let past = current.iter().flat_map(|state| &state.history).find(|past| past.at == at);
+        steps.push((*index, Step { changes: past.map(|past| past.changes.clone()), is_new }));
     }
-    let write = current.filter(|state| updated_at(state) != stored_at).map(|mut state| {
-        history.drain(..history.len().saturating_sub(STEPS));
-        if !history.is_empty() {
-            state.insert(HISTORY, history);
+    let write = match current.filter(|state| Some(state.updated_at) != stored_at) {
+        None => None,
+        Some(mut state) => {
+            state.history.drain(..state.history.len().saturating_sub(STEPS));
+            Some(match stored_at {
+                None => Write::Insert(bulk::document(&state)?),
+                Some(at) => Write::Update(bulk::change(&doc! { "_id": &state.id }, &[Replace::new(at, &state)])?),
+            })
         }
-        match stored_at {
-            None => Write::Insert(state),
-            Some(at) => {
-                let as_it_was = doc! { "_id": state.get_str("_id").unwrap_or_default(), "updatedAt": at };
-                Write::Update(bulk::upsert(as_it_was, state))
-            }
-        }
-    });
+    };
     Ok((write, steps))
 }
 
-fn updated_at(state: &Document) -> Option<DateTime> {
-    state.get_datetime("updatedAt").ok().copied()
+/// The update that replaces a state where it is still that of `at`. (A query for both the `_id` and the time would do
+/// the same, but the server plans each such query: it takes twice as long.)
+#[derive(Serialize)]
+struct Replace<'a> {
+    #[serde(rename = "$replaceWith")]
+    with: Condition<'a>,
 }
 
-fn document(account: &AccountKey, action: &Action, record: &RecordState, now: DateTime) -> Result<Document, Error> {
-    let mut document = doc! {
-        "_id": record_key(account, action.object, &action.record_id),
-        "domainId": account.domain_id.as_str(),
-        "hubId": account.hub_id.as_str(),
-        "recordId": action.record_id.as_str(),
-        "properties": serialize_to_bson(&record.properties)?,
-    };
-    if action.object == ObjectType::Contacts {
-        let company_ids: Vec<&str> = record.company_ids.iter().map(|id| id.as_str()).collect();
-        document.insert(changes::COMPANY_IDS, company_ids);
+#[derive(Serialize)]
+struct Condition<'a> {
+    #[serde(rename = "$cond")]
+    parts: (Document, Literal<'a>, &'static str),
+}
+
+#[derive(Serialize)]
+struct Literal<'a> {
+    #[serde(rename = "$literal")]
+    state: &'a State,
+}
+
+impl<'a> Replace<'a> {
+    fn new(at: DateTime, state: &'a State) -> Self {
+        let is_as_it_was = doc! { "$eq": ["$updatedAt", at] };
+        Self { with: Condition { parts: (is_as_it_was, Literal { state }, "$$ROOT") } }
     }
-    document.extend(doc! { "createdAt": record.created_at, "updatedAt": action.record_updated_at, "storedAt": now });
-    Ok(document)
+}
+
+impl State {
+    fn side(&self) -> Side<'_> {
+        Side { properties: &self.properties, company_ids: self.company_ids.as_deref().unwrap_or_default() }
+    }
+}
+
+fn state(account: &AccountKey, action: &Action, record: &RecordState, now: DateTime) -> State {
+    let company_ids = || record.company_ids.iter().map(|id| id.as_str().to_owned()).collect();
+    State {
+        id: record_key(account, action.object, &action.record_id),
+        domain_id: account.domain_id.as_str().to_owned(),
+        hub_id: account.hub_id.as_str().to_owned(),
+        record_id: action.record_id.as_str().to_owned(),
+        properties: record.properties.clone(),
+        company_ids: (action.object == ObjectType::Contacts).then(company_ids),
+        created_at: record.created_at,
+        updated_at: action.record_updated_at,
+        stored_at: now,
+        history: Vec::new(),
+    }
 }
