@@ -49,7 +49,7 @@ pub async fn conclude(
     failed: BTreeMap<String, String>,
     patience: Duration,
 ) -> Result<SqsBatchResponse, Diagnostic> {
-    if !failed.is_empty() {
+    if !failed.is_empty() && !patience.is_zero() {
         let noted = timeout(patience, store.note_failures(failed.clone().into_iter())).await;
         if !matches!(noted, Ok(Ok(()))) {
             tracing::warn!(messages = failed.len(), "the reasons of failures could not be noted");

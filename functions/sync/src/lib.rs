@@ -27,6 +27,7 @@ use common::{
     store::Store,
 };
 use lambda_runtime::{Diagnostic, LambdaEvent};
+use tokio::time::Instant;
 
 pub use crate::{budget::Budget, config::Config};
 
@@ -57,8 +58,8 @@ impl Sync {
     }
 }
 
-/// What noting a failure may take: it comes behind the budget.
-const NOTING: Duration = Duration::from_millis(100);
+/// What noting a failure may take, where the budget leaves it any time.
+const NOTING: Duration = Duration::from_secs(1);
 
 /// Handles an SQS event: each of its messages is a slice of its own. They share one budget, so a batch size
 /// of 1 is what the template asks for.
@@ -86,7 +87,8 @@ pub async fn handler(sync: &Sync, event: LambdaEvent<SqsEvent>) -> Result<SqsBat
             failed.insert(message.message_id, reason);
         }
     }
-    conclude(&sync.store, count, failed, NOTING).await
+    let left = budget.ends().saturating_duration_since(Instant::now());
+    conclude(&sync.store, count, failed, left.min(NOTING)).await
 }
 
 /// How long Lambda still lets this invocation run. `deadline` is in milliseconds since the epoch.
