@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     path::PathBuf,
     process::Stdio,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -51,7 +51,8 @@ pub enum Function {
 }
 
 impl Function {
-    fn bootstrap(self) -> PathBuf {
+    /// Its file, as `sam build` made it.
+    pub fn bootstrap(self) -> PathBuf {
         let name = match self {
             Self::Sync => "SyncFunction",
             Self::Actions => "ActionsFunction",
@@ -107,6 +108,8 @@ struct Invocation {
 struct Runtime {
     waiting: Arc<AsyncMutex<mpsc::Receiver<Invocation>>>,
     under_way: Arc<Mutex<HashMap<String, oneshot::Sender<Invoked>>>>,
+    /// When the bootstrap first asked for an invocation.
+    polled: Arc<OnceLock<Instant>>,
 }
 
 /// A running bootstrap.
@@ -115,6 +118,8 @@ pub struct Bootstrap {
     /// What it does outside.
     pub gate: Gate,
     function: Function,
+    spawned: Instant,
+    polled: Arc<OnceLock<Instant>>,
     child: Child,
     invocations: mpsc::Sender<Invocation>,
     _server: JoinSet<std::io::Result<()>>,
@@ -157,7 +162,9 @@ impl Bootstrap {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let api = listener.local_addr()?.to_string();
         let (invocations, waiting) = mpsc::channel(1);
-        let runtime = Runtime { waiting: Arc::new(AsyncMutex::new(waiting)), under_way: Arc::default() };
+        let runtime =
+            Runtime { waiting: Arc::new(AsyncMutex::new(waiting)), under_way: Arc::default(), polled: Arc::default() };
+        let polled = runtime.polled.clone();
         let mut server = JoinSet::new();
         server.spawn(axum::serve(listener, routes(runtime)).into_future());
         let port = servers::port_of(&std::env::var("AWS_ENDPOINT_URL")?)?;
@@ -172,10 +179,11 @@ impl Bootstrap {
             .stdout(log()?)
             .stderr(Stdio::inherit())
             .kill_on_drop(true);
+        let spawned = Instant::now();
         let child = command.spawn().context("the bootstrap cannot be started")?;
         let process = child.id().and_then(|id| i32::try_from(id).ok()).context("a process that runs has an id")?;
         gate.guard(Pid::from_raw(process));
-        Ok(Self { gate, function, child, invocations, _server: server, _proxies: None })
+        Ok(Self { gate, function, spawned, polled, child, invocations, _server: server, _proxies: None })
     }
 
     /// Invokes the function with an event.
@@ -194,6 +202,11 @@ impl Bootstrap {
             () = tokio::time::sleep(timeout + Duration::from_secs(20)) => bail!("the function does not answer"),
         };
         Ok((invoked, began.elapsed()))
+    }
+
+    /// How long it took from starting the process to its first poll of the Runtime API; nothing before that.
+    pub fn cold_start(&self) -> Option<Duration> {
+        Some(self.polled.get()?.duration_since(self.spawned))
     }
 
     /// Whether the process still runs.
@@ -272,6 +285,7 @@ fn routes(runtime: Runtime) -> Router {
 
 async fn next(State(runtime): State<Runtime>) -> Response {
     static NUMBER: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+    runtime.polled.get_or_init(Instant::now);
     let Some(invocation) = runtime.waiting.lock().await.recv().await else {
         return StatusCode::GONE.into_response();
     };

@@ -1,13 +1,16 @@
 //! `make bench`: how fast the real bootstraps are against a real MongoDB, real queues and the simulator over HTTP,
 //! printed as tables. Nothing is asserted: machines differ, ratios within one run tell.
 //!
-//! Arguments choose parts (`backfill`, `fleet`, `drain`, `start`, `fan-out`); without any, all are run. `peers` is a part of its own.
+//! Arguments choose parts (`backfill`, `fleet`, `drain`, `start`, `fan-out`, `seen`); without any, all are run. `peers` is a part of its own.
 
 mod backfill;
 mod drain;
+mod fan_out;
 mod fleet;
 mod peers;
 mod pool;
+mod seen;
+mod start;
 
 use anyhow::Result;
 
@@ -23,6 +26,15 @@ async fn main() -> Result<()> {
     }
     if wanted("drain") {
         drain::run().await?;
+    }
+    if wanted("start") {
+        start::run().await?;
+    }
+    if wanted("seen") {
+        seen::run().await?;
+    }
+    if wanted("fan-out") {
+        fan_out::run().await?;
     }
     if parts.iter().any(|part| part == "peers") {
         peers::run().await?;
