@@ -247,6 +247,9 @@ pub struct Window {
 }
 
 impl Window {
+    /// The earliest beginning: HubSpot answers 500 to a search from the epoch itself.
+    pub const BEGINNING: DateTime = DateTime::from_millis(1000);
+
     /// A window that has not been read yet.
     pub fn new(from: DateTime, to: Option<DateTime>) -> Self {
         Self { from, to, start_id: None, last_id: None, read: 0, expected: None, order: None, repairs: 0, divisions: 0 }

@@ -15,9 +15,6 @@ use crate::{
 /// How long the lease holds while the checkpoint is changed.
 const LEASE: Duration = Duration::from_secs(30);
 
-/// The earliest time from which HubSpot's search can be asked: it answers 500 to one from the epoch itself.
-const BEGINNING: DateTime = DateTime::from_millis(1000);
-
 /// What became of a wish to read a lane again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resync {
@@ -39,7 +36,7 @@ impl Store {
         let Some(leased) = self.lease(account, LEASE).await? else { return Ok(Resync::Busy) };
         let mut lane = leased.checkpoint.lanes.get(object).clone();
         let result = if lane.first_seen.is_some() {
-            let from = from.max(BEGINNING);
+            let from = from.max(Window::BEGINNING);
             // All keys of a lane begin with its own; `;` is the character behind `:`.
             let keys = doc! { "$gte": format!("{account}:{object}:"), "$lt": format!("{account}:{object};") };
             let handed_on = doc! { "_id": keys, "at": { "$gte": from } };

@@ -22,9 +22,6 @@ const MAX_DIVISIONS: i32 = 6;
 /// up; where nothing ever does, it would otherwise go on down to every single millisecond.
 const MAX_REPAIRS: i32 = 12;
 
-/// HubSpot answers 500 to a search from the epoch itself.
-const BEGINNING: DateTime = DateTime::from_millis(1000);
-
 /// The resolution of the `Date` header.
 const DATE_RESOLUTION: Duration = Duration::from_secs(1);
 
@@ -85,7 +82,7 @@ pub(crate) fn is_caught_up(lane: &Lane) -> bool {
 
 /// Where a lane's history begins.
 fn start(lane: &Lane) -> DateTime {
-    lane.taken_over_from.unwrap_or(BEGINNING).max(BEGINNING)
+    lane.taken_over_from.unwrap_or(Window::BEGINNING).max(Window::BEGINNING)
 }
 
 /// Takes note of HubSpot's time `date` when a lane was read for the first time: what the backfill does not have from

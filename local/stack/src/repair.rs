@@ -124,7 +124,7 @@ async fn dead_letters(settings: &Settings, aws: bool, store: Store) -> Result<De
 async fn list(letters: &DeadLetters) -> Result<()> {
     let letters = letters.list().await?;
     for letter in &letters {
-        let sent = letter.sent_at.map(|at| DateTime::from_millis(at).to_string()).unwrap_or_default();
+        let sent = letter.sent_at.map(|at| written(DateTime::from_millis(at))).unwrap_or_default();
         let account = letter.account.as_deref().unwrap_or("-");
         println!("{:<8} {} {sent} {account}: {}", letter.queue, letter.message_id, letter.reason);
     }
@@ -148,12 +148,16 @@ async fn resync(store: &Store, account: &AccountArguments, lane: Option<&str>, f
     }
     for lane in lanes {
         match resync_lane(store, &key, lane, from).await? {
-            Resync::Due => println!("{key} {lane}: read again from {from} on, with the next tick or slice"),
+            Resync::Due => println!("{key} {lane}: read again from {} on, with the next tick or slice", written(from)),
             Resync::New => println!("{key} {lane}: not read yet, and will be from its beginning"),
             Resync::Busy => bail!("{key} is being worked for all the time; pause it first"),
         }
     }
     Ok(())
+}
+
+fn written(time: DateTime) -> String {
+    time.try_to_rfc3339_string().unwrap_or_else(|_| time.to_string())
 }
 
 async fn resync_lane(

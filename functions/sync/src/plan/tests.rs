@@ -42,7 +42,7 @@ fn met() -> Lane {
 fn a_new_account_is_backfilled_and_then_looked_at() {
     let mut lane = Lane::default();
     assert_eq!(due(&mut lane, SETTINGS, at(10_000), at(9_999), &[]), Some(PassKind::Backfill));
-    assert_eq!(lane.backfill.windows, [Window::new(BEGINNING, None)]);
+    assert_eq!(lane.backfill.windows, [Window::new(Window::BEGINNING, None)]);
     meet(&mut lane, at(10_002), SETTINGS);
     assert_eq!((lane.fresh.mark, lane.settled.mark), (Some(at(10_002)), Some(at(6_402))));
     assert_eq!(due(&mut lane, SETTINGS, at(10_020), at(9_999), &[]), Some(PassKind::Backfill));
