@@ -170,6 +170,23 @@ async fn a_malformed_message_fails_alone() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_state_that_others_made_unreadable_fails_its_own_message_alone() -> Result<()> {
+    let world = World::new("unreadable").await?;
+    refused(world.store(&[message(&[change("Contact Created", DAYS[0], "CTO")])]).await)?;
+    let states = world.store.database().collection::<Document>("contacts");
+    states.update_one(doc! {}, doc! { "$set": { "updatedAt": "yesterday" } }).await?;
+    let mut other = change("Contact Created", DAYS[0], "CTO");
+    other["recordId"] = json!("152");
+    let bodies = [message(&[change("Contact Updated", DAYS[1], "CEO")]), message(&[other])];
+    let response = world.store(&bodies).await.map_err(|error| anyhow::anyhow!(error.error_message))?;
+    let failed: Vec<&str> =
+        response.batch_item_failures.iter().map(|failure| failure.item_identifier.as_str()).collect();
+    assert_eq!(failed, ["m0"]);
+    assert_eq!(world.all(collection::ACTIONS).await?.len(), 2);
+    Ok(())
+}
+
+#[tokio::test]
 async fn nothing_is_acknowledged_while_mongodb_is_away() -> Result<()> {
     let mut world = World::new("away").await?;
     world.config.mongo.uri = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=200".into();

@@ -37,7 +37,7 @@ const MAX_GROUPS: usize = 4;
 pub struct WriteFailed {
     /// Its place among the actions given.
     pub index: usize,
-    /// The server's error code; 0 where the action has no form that MongoDB can hold.
+    /// The server's error code; 0 where the action has no form that MongoDB can hold, or its record's state none that can be read.
     pub code: i32,
 }
 

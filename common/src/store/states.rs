@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use futures::TryStreamExt;
 use mongodb::{
-    bson::{DateTime, Document, doc},
+    bson::{DateTime, Document, RawDocumentBuf, deserialize_from_slice, doc},
     error::Error,
 };
 use serde::{Deserialize, Serialize};
@@ -91,17 +91,14 @@ impl Store {
             }
         }
         pending.values_mut().for_each(|indexes| indexes.sort_by_key(|index| given[*index].1.record_updated_at));
-        let states = self.database.collection::<State>(object.as_str());
         for _ in 0..ROUNDS {
             if pending.is_empty() {
                 return Ok(steps);
             }
-            let keys: Vec<&String> = pending.keys().collect();
-            let found: Vec<State> = states.find(doc! { "_id": { "$in": keys } }).await?.try_collect().await?;
-            let mut found: HashMap<String, State> = found.into_iter().map(|state| (state.id.clone(), state)).collect();
+            let mut found = self.read_states(object, pending.keys()).await?;
             let (mut inserts, mut inserted, mut updates, mut updated) = (vec![], vec![], vec![], vec![]);
             for (key, indexes) in &pending {
-                match advance(found.remove(key), given, indexes, now) {
+                match found.remove(key).transpose().and_then(|state| advance(state, given, indexes, now)) {
                     Ok((write, made)) => {
                         steps.extend(made);
                         match write {
@@ -143,6 +140,23 @@ impl Store {
         }
         pending.values().flatten().for_each(|index| stored.fail(*index, bulk::DUPLICATE_KEY));
         Ok(steps)
+    }
+
+    /// The states that are there, by their keys, each read for itself: one that others made unreadable stands in the
+    /// way of its own record alone.
+    async fn read_states(
+        &self,
+        object: ObjectType,
+        keys: impl Iterator<Item = &String>,
+    ) -> Result<HashMap<String, Result<State, Error>>, Error> {
+        let keys: Vec<&String> = keys.collect();
+        let states = self.database.collection::<RawDocumentBuf>(object.as_str());
+        let found: Vec<RawDocumentBuf> = states.find(doc! { "_id": { "$in": keys } }).await?.try_collect().await?;
+        let read = |found: &RawDocumentBuf| {
+            let key = found.get_str("_id").ok()?.to_owned();
+            Some((key, deserialize_from_slice(found.as_bytes()).map_err(Error::from)))
+        };
+        Ok(found.iter().filter_map(read).collect())
     }
 }
 
