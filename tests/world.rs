@@ -343,7 +343,11 @@ pub fn refused(response: Result<SqsBatchResponse, Diagnostic>) -> Result<()> {
     }
 }
 
-async fn queue(sqs: &aws_sdk_sqs::Client, name: &str) -> Result<String> {
+/// Makes a queue of its own for a test, and gives its address.
+///
+/// # Errors
+/// SQS does not answer.
+pub async fn queue(sqs: &aws_sdk_sqs::Client, name: &str) -> Result<String> {
     let created = sqs.create_queue().queue_name(format!("{name}-{}", unique())).send().await?;
     created.queue_url.context("a queue has an address")
 }

@@ -9,13 +9,12 @@ use common::{
 use mongodb::bson::{Document, doc};
 use serde_json::json;
 use stack::dead_letters::{Chosen, DeadLetterQueue, DeadLetters};
-use tests::world::{DOMAIN, HUB, World, lambda, refused};
+use tests::world::{DOMAIN, HUB, World, lambda, queue, refused};
 
 async fn dead_letters(world: &World, name: &str) -> Result<(DeadLetters, String)> {
-    let created = world.sqs.create_queue().queue_name(format!("{name}-{}", std::process::id())).send().await?;
-    let url = created.queue_url.context("a queue has an address")?;
-    let queue = DeadLetterQueue { name: "actions", url: url.clone(), source: Some(world.actions_queue.clone()) };
-    Ok((DeadLetters::new(world.sqs.clone(), world.store.clone(), vec![queue]), url))
+    let url = queue(&world.sqs, name).await?;
+    let letters = DeadLetterQueue { name: "actions", url: url.clone(), source: Some(world.actions_queue.clone()) };
+    Ok((DeadLetters::new(world.sqs.clone(), world.store.clone(), vec![letters]), url))
 }
 
 fn message(record: usize) -> String {

@@ -106,25 +106,21 @@ impl Store {
         stored: &mut Stored,
         now: DateTime,
     ) -> Result<(), Error> {
-        let document = |index: usize, action: &Action| {
-            let changes = steps.get(&index).and_then(|step| step.changes.as_ref());
-            bulk::document(&ActionDocument::new(actions[index].0, action, changes, now))
-        };
-        let upsert = |index: usize, action: &Action| {
-            let changes = steps.get(&index).and_then(|step| step.changes.as_ref());
-            let document = ActionDocument::new(actions[index].0, action, changes, now);
+        fn upsert(document: ActionDocument<'_>) -> Result<bulk::Write, Error> {
             let fields = ActionDocument { id: None, ..document };
             bulk::upsert(&doc! { "_id": document.id }, &HashMap::from([("$setOnInsert", fields)]))
-        };
+        }
+        let changes = |index: usize| steps.get(&index).and_then(|step| step.changes.as_ref());
         let (mut inserts, mut inserted, mut upserts, mut upserted) = (vec![], vec![], vec![], vec![]);
-        for (index, (_, action)) in actions.iter().enumerate() {
+        for (index, (account, action)) in actions.iter().enumerate() {
             if stored.has_failed(index) {
                 continue;
             }
+            let document = ActionDocument::new(account, action, changes(index), now);
             let is_new = steps.get(&index).is_some_and(|step| step.is_new);
             let (writes, written, write) = match is_new {
-                true => (&mut inserts, &mut inserted, document(index, action)),
-                false => (&mut upserts, &mut upserted, upsert(index, action)),
+                true => (&mut inserts, &mut inserted, bulk::document(&document)),
+                false => (&mut upserts, &mut upserted, upsert(document)),
             };
             match write {
                 Ok(write) => {
@@ -148,7 +144,7 @@ impl Store {
                     stored.fail(index, refused.code);
                 } else if CREATED_ONCE.iter().any(|name| refused.message.contains(name)) {
                     let renamed = self.settle_created(account, action).await?;
-                    upserts.push(upsert(index, &renamed)?);
+                    upserts.push(upsert(ActionDocument::new(account, &renamed, changes(index), now))?);
                     again.push(index);
                 }
                 // Otherwise its `_id` is taken: another delivery of the same action was quicker.
