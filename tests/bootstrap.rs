@@ -263,6 +263,7 @@ fn environment(world: &World) -> HashMap<&'static str, String> {
         ("ACTIONS_QUEUE_URL", config.actions_queue_url.clone()),
         ("SYNC_OVERLAP_SECONDS", config.overlap.as_secs().to_string()),
         ("SYNC_SETTLE_SECONDS", config.settle.as_secs().to_string()),
+        ("SYNC_SWEEP_SECONDS", config.sweep_every.as_secs().to_string()),
         ("SYNC_BUDGET_MS", config.budget.as_millis().to_string()),
         ("HUBSPOT_SEARCH_RPS", config.limits.search_rps.to_string()),
         ("HUBSPOT_PER_10S", config.limits.per_10s.to_string()),

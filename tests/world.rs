@@ -57,7 +57,8 @@ impl std::fmt::Debug for World {
 
 impl World {
     /// A world with one Domain, whose one account is connected by OAuth and has no records yet. Time is
-    /// compressed: the search index settles within six seconds, and HubSpot's limits are off.
+    /// compressed: the search index settles within six seconds, and every run reads the recycle bin. HubSpot's limits are
+    /// off.
     ///
     /// # Errors
     /// The servers do not answer.
@@ -94,6 +95,7 @@ impl World {
             overlap: Duration::from_secs(300),
             settle: Duration::from_secs(6),
             fresh_every: Duration::from_secs(30),
+            sweep_every: Duration::ZERO,
             budget: Duration::from_secs(5),
             limits: Limits { search_rps: limit(1000)?, per_10s: limit(10_000)? },
             company_properties: properties(ObjectType::Companies),

@@ -27,6 +27,12 @@ pub enum ActionName {
     /// Every later action of a contact.
     #[serde(rename = "Contact Updated")]
     ContactUpdated,
+    /// A company was deleted, or merged into another.
+    #[serde(rename = "Company Deleted")]
+    CompanyDeleted,
+    /// A contact was deleted, or merged into another.
+    #[serde(rename = "Contact Deleted")]
+    ContactDeleted,
 }
 
 impl ActionName {
@@ -46,6 +52,19 @@ impl ActionName {
         }
     }
 
+    /// The name for the action of a record that is gone.
+    pub const fn deleted(object: ObjectType) -> Self {
+        match object {
+            ObjectType::Companies => Self::CompanyDeleted,
+            ObjectType::Contacts => Self::ContactDeleted,
+        }
+    }
+
+    /// Whether the record is gone.
+    pub const fn is_deleted(self) -> bool {
+        matches!(self, Self::CompanyDeleted | Self::ContactDeleted)
+    }
+
     /// Whether this is a record's first action.
     pub const fn is_created(self) -> bool {
         matches!(self, Self::CompanyCreated | Self::ContactCreated)
@@ -58,6 +77,8 @@ impl ActionName {
             Self::CompanyUpdated => "Company Updated",
             Self::ContactCreated => "Contact Created",
             Self::ContactUpdated => "Contact Updated",
+            Self::CompanyDeleted => "Company Deleted",
+            Self::ContactDeleted => "Contact Deleted",
         }
     }
 }
@@ -78,10 +99,11 @@ pub struct Action {
     pub record_id: RecordId,
     /// What happened to it.
     pub action_name: ActionName,
-    /// When: the creation time for Created, the modification time for Updated.
+    /// When: the creation time for Created, otherwise the same as `record_updated_at`.
     #[serde(with = "rfc3339")]
     pub action_date: DateTime,
-    /// The record's modification time. With the record it names the change.
+    /// The record's modification time; for Deleted when it was deleted, or when its merge was first seen. With the
+    /// record it names the change.
     #[serde(with = "rfc3339")]
     pub record_updated_at: DateTime,
     /// Whether analytics count it: 0, as in the product's existing documents.
@@ -95,7 +117,11 @@ pub struct Action {
     /// A company's properties under the product's names.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub company_properties: Map<String, Value>,
-    /// The record as HubSpot holds it, for the current state. Without it only the action is stored.
+    /// The record that a deleted one was merged into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merged_into: Option<RecordId>,
+    /// The record as HubSpot holds it, for the current state; a deleted one has none. Without it an action of another
+    /// name is stored alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<RecordState>,
 }
@@ -119,8 +145,9 @@ impl Action {
     /// that is delivered again is the same document. Readable, and unambiguous because only the first part
     /// may contain a colon.
     pub fn id(&self, account: &AccountKey) -> String {
-        let modified = self.record_updated_at.timestamp_millis();
-        format!("{}:{modified}", record_key(account, self.object, &self.record_id))
+        let at = self.record_updated_at.timestamp_millis();
+        let suffix = if self.action_name.is_deleted() { ":deleted" } else { "" };
+        format!("{}:{at}{suffix}", record_key(account, self.object, &self.record_id))
     }
 }
 

@@ -120,11 +120,27 @@ pub struct Lane {
     pub settled: Pass,
     /// The history, once.
     pub backfill: Pass,
+    /// What was deleted, in its own time.
+    pub sweep: Sweep,
     /// How many rows are asked for at once, where that is less than HubSpot's maximum because larger pages did
     /// not arrive within a slice.
     pub page_size: Option<u32>,
     /// Why the lane's last slice got nowhere; absent once it goes on.
     pub last_error: Option<LaneProblem>,
+}
+
+/// How far the recycle bin was read for what was deleted. It cannot be filtered by time, so each sweep reads all of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Sweep {
+    /// Whether one is under way.
+    pub is_under_way: bool,
+    /// HubSpot's cursor of the next page; absent for the first one.
+    pub after: Option<String>,
+    /// When the last one ended, or was put off, by Lambda's clock.
+    pub ended_at: Option<DateTime>,
+    /// Why the last one was put off.
+    pub last_error: Option<String>,
 }
 
 /// Why a lane's slice got nowhere, and when it is tried again.

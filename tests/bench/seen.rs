@@ -1,7 +1,12 @@
 //! What `seen` costs: it is never deleted, and has a document a record.
 
 use anyhow::Result;
-use common::{ids::RecordId, object::ObjectType, store::collection, time::DateTime};
+use common::{
+    ids::RecordId,
+    object::ObjectType,
+    store::{Seen, collection},
+    time::DateTime,
+};
 use mongodb::bson::{Bson, Document, doc};
 use tests::world::World;
 
@@ -17,8 +22,8 @@ pub(crate) async fn run() -> Result<()> {
     for first in (0..RECORDS).step_by(BATCH) {
         let id = |number: usize| RecordId::try_from((100_000_000_000 + number).to_string());
         let ids = (first..first + BATCH).map(id).collect::<Result<Vec<_>, _>>()?;
-        let now = DateTime::now();
-        world.store.mark_seen(&account, ObjectType::Contacts, ids.iter().map(|id| (id, now))).await?;
+        let now = Seen { at: Some(DateTime::now()), ..Seen::default() };
+        world.store.mark_seen(&account, ObjectType::Contacts, ids.iter().map(|id| (id, &now))).await?;
     }
     // What is in memory goes to the disk, where it is compressed.
     world.store.database().client().database("admin").run_command(doc! { "fsync": 1 }).await?;

@@ -1,6 +1,6 @@
 //! The drain against a real MongoDB.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use common::store::collection;
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
@@ -194,4 +194,60 @@ async fn nothing_is_acknowledged_while_mongodb_is_away() -> Result<()> {
     let error = world.store(&[batch]).await.err().map(|error| error.error_type);
     assert_eq!(error.as_deref(), Some("StoreFailed"));
     Ok(())
+}
+
+fn deleted(at: &str, merged_into: Option<&str>) -> Value {
+    json!({"object": "contacts", "recordId": "151", "actionName": "Contact Deleted", "actionDate": at,
+        "recordUpdatedAt": at, "includeInAnalytics": 0, "mergedInto": merged_into})
+}
+
+fn orders(items: &[Value]) -> Vec<Vec<Value>> {
+    if items.is_empty() {
+        return vec![Vec::new()];
+    }
+    let begin_with = |index: usize| {
+        let mut rest = items.to_vec();
+        let first = rest.remove(index);
+        orders(&rest).into_iter().map(move |rest| [vec![first.clone()], rest].concat())
+    };
+    (0..items.len()).flat_map(begin_with).collect()
+}
+
+#[tokio::test]
+async fn deletions_restorations_and_merges_end_in_one_state_in_whatever_order_they_come() -> Result<()> {
+    let (created, updated) = (change("Contact Created", DAYS[0], "CTO"), moved(DAYS[1], "COO", &["52"]));
+    let restored = moved(DAYS[3], "CEO", &["53"]);
+    let gone = deleted(DAYS[2], None);
+    // What happens, the job title that is known last, since when the record is gone, and what it was merged into.
+    let stories = [
+        (vec![created.clone(), updated.clone(), gone.clone()], "COO", Some(DAYS[2]), None),
+        (vec![created.clone(), updated.clone(), gone.clone(), restored], "CEO", None, None),
+        (vec![created.clone(), updated.clone(), deleted(DAYS[2], Some("9"))], "COO", Some(DAYS[2]), Some("9")),
+        // A deletion that turns out to be a merge.
+        (vec![created, updated, gone, deleted(DAYS[2], Some("9"))], "COO", Some(DAYS[2]), Some("9")),
+    ];
+    let world = World::new("orders").await?;
+    for (story, title, gone, into) in stories {
+        for order in orders(&story) {
+            let apart: Vec<String> = order.iter().map(|action| message(std::slice::from_ref(action))).collect();
+            let together = message(&order);
+            for batches in [apart.iter().map(std::slice::from_ref).collect::<Vec<_>>(), vec![&[together][..]]] {
+                for batch in batches {
+                    refused(world.store(batch).await)?;
+                }
+                let states = world.all("contacts").await?;
+                let [state] = states.as_slice() else { bail!("{} states", states.len()) };
+                let time = state.get_datetime("deletedAt").ok().map(|time| time.try_to_rfc3339_string()).transpose()?;
+                assert_eq!(state.get_document("properties")?.get_str("jobtitle")?, title, "{order:?}");
+                assert_eq!((time.as_deref(), state.get_str("mergedInto").ok()), (gone, into), "{order:?}");
+                let times: std::collections::HashSet<&str> =
+                    order.iter().filter_map(|action| action["recordUpdatedAt"].as_str()).collect();
+                assert_eq!(world.all(collection::ACTIONS).await?.len(), times.len(), "{order:?}");
+                for name in ["contacts", collection::ACTIONS] {
+                    world.store.database().collection::<Document>(name).delete_many(doc! {}).await?;
+                }
+            }
+        }
+    }
+    world.end().await
 }

@@ -4,6 +4,7 @@ mod actions;
 mod chaos;
 mod crash;
 mod data;
+mod deletes;
 mod documents;
 mod end_to_end;
 mod faults;

@@ -151,9 +151,11 @@ fn without_hop(mut headers: HeaderMap) -> HeaderMap {
 }
 
 fn hubspot(path: &str) -> String {
-    let lane = if path.contains("companies/search") { "companies" } else { "contacts" };
+    let lane = if path.contains("/companies") { "companies" } else { "contacts" };
     if path.ends_with("/search") {
         format!("hubspot search {lane}")
+    } else if path.starts_with("/crm/objects/") {
+        format!("hubspot list {lane}")
     } else if path.contains("/associations/") {
         "hubspot associations".to_owned()
     } else {

@@ -3,16 +3,20 @@
 //! A [`HubSpot`] holds what is shared by all accounts; a [`Session`] reads one account with one token,
 //! under that account's rate limits. What a failure means is told by [`HubSpotError`].
 
+mod archived;
 mod associations;
 mod error;
 mod limiter;
+mod record;
 mod search;
 mod session;
 mod token;
 
+pub use archived::ArchivedPage;
 pub use error::{HubSpotError, RateLimit};
 pub use limiter::Remembered;
-pub use search::{Filter, Page, Record, Row, Search};
+pub use record::{Record, Row};
+pub use search::{Filter, Page, Search};
 pub use session::{Limits, Session, Tally};
 pub use token::{OAuthApp, TokenError, Tokens};
 

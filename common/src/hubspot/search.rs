@@ -3,18 +3,15 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
     API_VERSION, HubSpotError, Session,
+    record::{self, MERGED_IDS, Paging, Row},
     session::{Answer, Kind},
 };
-use crate::{
-    ids::RecordId,
-    object::ObjectType,
-    time::{self, DateTime},
-};
+use crate::{object::ObjectType, time::DateTime};
 
 /// What to search for.
 #[derive(Clone, Debug)]
@@ -60,38 +57,11 @@ pub struct Page {
     pub has_more: bool,
 }
 
-/// One row: its raw id, and the record if it can be read.
-#[derive(Debug)]
-pub struct Row {
-    /// HubSpot's `id`, as it came.
-    pub id: String,
-    /// The record, or why it cannot be read.
-    pub record: Result<Record, String>,
-}
-
-/// A record as HubSpot holds it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Record {
-    /// Its id.
-    pub id: RecordId,
-    /// When it was created.
-    pub created_at: DateTime,
-    /// When it was last modified, to the millisecond.
-    pub modified_at: DateTime,
-    /// The properties that have a value.
-    pub properties: Map<String, Value>,
-}
-
 #[derive(Deserialize)]
 struct RawPage {
     total: i64,
     results: Vec<Value>,
-    paging: Option<RawPaging>,
-}
-
-#[derive(Deserialize)]
-struct RawPaging {
-    next: Option<Value>,
+    paging: Option<Paging>,
 }
 
 impl Session {
@@ -115,7 +85,7 @@ fn request(search: &Search<'_>) -> Value {
     filters.extend(to.map(|to| condition(modified, "LT", millis(to))));
     filters.extend(after_id.map(|id| condition("hs_object_id", "GT", id.to_owned())));
     let mut properties: Vec<&str> = search.properties.iter().map(String::as_str).collect();
-    properties.extend(["createdate", modified]);
+    properties.extend(["createdate", modified, MERGED_IDS]);
     json!({
         "filterGroups": [{"filters": filters}],
         "sorts": [{"propertyName": "hs_object_id", "direction": "ASCENDING"}],
@@ -128,57 +98,13 @@ fn page(object: ObjectType, answer: &Answer) -> Result<Page, HubSpotError> {
     let raw: RawPage = serde_json::from_slice(&answer.body).map_err(|error| {
         HubSpotError::Malformed(format!("a search's answer is not of its form ({:?} error)", error.classify()))
     })?;
-    let rows = raw.results.iter().map(|row| self::row(object, row)).collect::<Option<Vec<_>>>();
     Ok(Page {
         date: answer.date,
         took: answer.took,
         total: raw.total,
-        rows: rows.ok_or_else(|| HubSpotError::Malformed("a row without an id".to_owned()))?,
-        has_more: raw.paging.is_some_and(|paging| paging.next.is_some_and(|next| !next.is_null())),
+        rows: record::rows(object, &raw.results)?,
+        has_more: raw.paging.is_some_and(|paging| paging.next.is_some()),
     })
-}
-
-/// A row without an id makes the page useless: there is no telling where the next one starts.
-fn row(object: ObjectType, row: &Value) -> Option<Row> {
-    let id = match row.get("id")? {
-        Value::String(id) => id.clone(),
-        Value::Number(id) => id.to_string(),
-        _ => return None,
-    };
-    let record = record(object, &id, row);
-    Some(Row { id, record })
-}
-
-fn record(object: ObjectType, id: &str, row: &Value) -> Result<Record, String> {
-    let id = RecordId::try_from(id.to_owned()).map_err(|error| error.to_string())?;
-    let empty = Map::new();
-    let raw = row.get("properties").and_then(Value::as_object).unwrap_or(&empty);
-    let time = |top_level: &str, property: &str| {
-        let text = raw.get(property).and_then(Value::as_str).or_else(|| row.get(top_level).and_then(Value::as_str));
-        text.and_then(time::parse)
-    };
-    let modified_at = time("updatedAt", object.modified_property()).ok_or("it has no modification time")?;
-    Ok(Record {
-        id,
-        created_at: time("createdAt", "createdate").unwrap_or(modified_at),
-        modified_at,
-        properties: raw.iter().filter(|(name, _)| !is_bookkeeping(name)).filter_map(property).collect(),
-    })
-}
-
-fn is_bookkeeping(name: &str) -> bool {
-    matches!(name, "createdate" | "lastmodifieddate" | "hs_lastmodifieddate" | "hs_object_id")
-}
-
-/// HubSpot writes every value as text; null and empty mean that there is none.
-fn property((name, value): (&String, &Value)) -> Option<(String, Value)> {
-    let text = match value {
-        Value::String(text) if !text.is_empty() => text.clone(),
-        Value::Number(number) => number.to_string(),
-        Value::Bool(flag) => flag.to_string(),
-        _ => return None,
-    };
-    Some((name.clone(), Value::String(text)))
 }
 
 #[cfg(test)]

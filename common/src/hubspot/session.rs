@@ -10,7 +10,7 @@ use std::{
 };
 
 use backon::{ExponentialBuilder, Retryable};
-use reqwest::{Response, StatusCode, header};
+use reqwest::{RequestBuilder, Response, StatusCode, header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use tokio::time::Instant;
@@ -38,6 +38,8 @@ pub struct Tally {
     pub searches: AtomicU32,
     /// Association reads, repeated ones included.
     pub associations: AtomicU32,
+    /// Reads of lists, repeated ones included.
+    pub lists: AtomicU32,
     /// Answers that were a 429.
     pub rate_limited: AtomicU32,
     /// Requests that were made again, for whatever reason.
@@ -49,6 +51,7 @@ pub struct Tally {
 pub(super) enum Kind {
     Search,
     Association,
+    List,
 }
 
 /// Reads one account.
@@ -99,14 +102,33 @@ impl Session {
         RememberedLimits { search: self.search.remember(), general: self.general.remember() }
     }
 
-    /// Posts `body` to `path`, under the limit of `kind`; nothing where the limit does not allow that before
-    /// `latest`. A failure that may pass within a moment is tried again here, a few times, with growing and
-    /// jittered pauses.
+    /// Posts `body` to `path`, under the limit of `kind`; nothing where the limit does not allow that before `latest`.
     pub(super) async fn post(
         &self,
         kind: Kind,
         path: &str,
         body: &impl Serialize,
+        latest: Option<Instant>,
+    ) -> Result<Option<Answer>, HubSpotError> {
+        self.send(kind, || self.hubspot.http.post(self.hubspot.url(path)).json(body), latest).await
+    }
+
+    /// Reads a list at `path`; nothing where the limit does not allow that before `latest`.
+    pub(super) async fn list(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        latest: Option<Instant>,
+    ) -> Result<Option<Answer>, HubSpotError> {
+        self.send(Kind::List, || self.hubspot.http.get(self.hubspot.url(path)).query(query), latest).await
+    }
+
+    /// Makes a request when its limit allows it. A failure that may pass within a moment is tried again here, a few
+    /// times, with growing and jittered pauses.
+    async fn send(
+        &self,
+        kind: Kind,
+        request: impl Fn() -> RequestBuilder,
         latest: Option<Instant>,
     ) -> Result<Option<Answer>, HubSpotError> {
         let pauses = ExponentialBuilder::default()
@@ -117,13 +139,14 @@ impl Session {
         let (limiter, count) = match kind {
             Kind::Search => (&self.search, &self.tally.searches),
             Kind::Association => (&self.general, &self.tally.associations),
+            Kind::List => (&self.general, &self.tally.lists),
         };
         (|| async {
             if !limiter.admit(latest).await {
                 return Ok(None);
             }
             count.fetch_add(1, Ordering::Relaxed);
-            let answer = self.post_once(limiter, path, body).await;
+            let answer = self.send_once(limiter, request()).await;
             match &answer {
                 Ok(_) => limiter.taken(),
                 Err(HubSpotError::RateLimited { retry_after, .. }) => limiter.refused(*retry_after),
@@ -141,17 +164,10 @@ impl Session {
         .await
     }
 
-    async fn post_once(&self, limiter: &Limiter, path: &str, body: &impl Serialize) -> Result<Answer, HubSpotError> {
+    async fn send_once(&self, limiter: &Limiter, request: RequestBuilder) -> Result<Answer, HubSpotError> {
         let began = Instant::now();
-        let answer = self
-            .hubspot
-            .http
-            .post(self.hubspot.url(path))
-            .bearer_auth(self.token.expose_secret())
-            .json(body)
-            .send()
-            .await
-            .map_err(HubSpotError::from_transport)?;
+        let request = request.bearer_auth(self.token.expose_secret());
+        let answer = request.send().await.map_err(HubSpotError::from_transport)?;
         let status = answer.status();
         if status == StatusCode::TOO_MANY_REQUESTS {
             self.tally.rate_limited.fetch_add(1, Ordering::Relaxed);

@@ -18,6 +18,7 @@ use super::{Store, bulk, collection, indexes::CREATED_ONCE, states::Steps};
 use crate::{
     account::AccountKey,
     action::{Action, ActionName},
+    ids::RecordId,
     object::ObjectType,
     time::DateTime,
 };
@@ -201,6 +202,8 @@ struct ActionDocument<'a> {
     company_properties: &'a Map<String, Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     changes: Option<&'a Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    merged_into: Option<&'a str>,
     stored_at: DateTime,
 }
 
@@ -225,6 +228,7 @@ impl<'a> ActionDocument<'a> {
             user_properties: &action.user_properties,
             company_properties: &action.company_properties,
             changes: changes.filter(|_| !action.action_name.is_created()),
+            merged_into: action.merged_into.as_ref().map(RecordId::as_str),
             stored_at: now,
         }
     }

@@ -23,6 +23,7 @@ use secrecy::ExposeSecret;
 pub use actions::{Stored, WriteFailed};
 pub use checkpoints::{Leased, Next, StoreError, describe};
 pub use resync::Resync;
+pub use seen::Seen;
 
 use crate::config::MongoConfig;
 

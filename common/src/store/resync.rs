@@ -7,7 +7,7 @@ use mongodb::bson::{Document, doc};
 use super::{Next, Store, StoreError, collection};
 use crate::{
     account::AccountKey,
-    checkpoint::{Pass, Window},
+    checkpoint::{Pass, Sweep, Window},
     object::ObjectType,
     time::{self, DateTime},
 };
@@ -27,8 +27,8 @@ pub enum Resync {
 }
 
 impl Store {
-    /// Lets a lane's records that were modified at or after `from` be read and handed on again. What is stored of
-    /// them is not stored twice, what is missing is stored as Updated. May be asked for again at any time.
+    /// Lets a lane's records that were modified or deleted at or after `from` be read and handed on again. What is
+    /// stored of them is not stored twice, what is missing is stored as Updated. May be asked for again at any time.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -39,10 +39,18 @@ impl Store {
             let from = from.max(Window::BEGINNING);
             // All keys of a lane begin with its own; `;` is the character behind `:`.
             let keys = doc! { "$gte": format!("{account}:{object}:"), "$lt": format!("{account}:{object};") };
-            let handed_on = doc! { "_id": keys, "at": { "$gte": from } };
-            let forgotten = doc! { "$set": { "at": time::before(from, Duration::from_millis(1)) } };
-            self.database.collection::<Document>(collection::SEEN).update_many(handed_on, forgotten).await?;
+            let seen = self.database.collection::<Document>(collection::SEEN);
+            let since = |field: &str| doc! { "_id": &keys, field: { "$gte": from } };
+            // When a merge was first seen names its action, and is kept; HubSpot itself says when a record was deleted.
+            let (mut deleted, mut merged) = (since("goneAt"), since("goneAt"));
+            deleted.insert("into", doc! { "$exists": false });
+            merged.insert("into", doc! { "$exists": true });
+            seen.update_many(deleted, doc! { "$unset": { "goneAt": "" } }).await?;
+            seen.update_many(merged, doc! { "$set": { "into": null } }).await?;
+            let before = time::before(from, Duration::from_millis(1));
+            seen.update_many(since("at"), doc! { "$set": { "at": before } }).await?;
             lane.backfill = Pass { windows: vec![Window::new(from, None)], ..Pass::default() };
+            lane.sweep = Sweep::default();
             lane.last_error = None;
             self.save_lane(&leased, object, &lane).await?;
             Resync::Due

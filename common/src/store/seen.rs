@@ -4,16 +4,35 @@ use std::collections::HashMap;
 
 use futures::TryStreamExt;
 use mongodb::{
-    bson::{Document, doc},
+    bson::{Document, deserialize_from_document, doc},
     error::Error,
 };
+use serde::Deserialize;
 
 use super::{Store, StoreError, bulk, collection};
 use crate::{account::AccountKey, action::record_key, ids::RecordId, object::ObjectType, time::DateTime};
 
+/// What was handed on of a record.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Seen {
+    /// The modification time of its latest state that was; absent where none was.
+    pub at: Option<DateTime>,
+    /// When it went: it was deleted, or the merge that it was lost in was first seen.
+    pub gone_at: Option<DateTime>,
+    /// What it was merged into, where that was handed on.
+    pub into: Option<RecordId>,
+}
+
+impl Seen {
+    /// Since when it is gone, as far as is known.
+    pub fn gone_since(&self) -> Option<DateTime> {
+        self.gone_at.filter(|gone_at| self.at.is_none_or(|at| at <= *gone_at))
+    }
+}
+
 impl Store {
-    /// When each of the records was last modified, as far as it was handed on; records never handed on are
-    /// left out.
+    /// What was handed on of each of the records; those of which nothing is known are left out.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -22,19 +41,20 @@ impl Store {
         account: &AccountKey,
         object: ObjectType,
         records: impl Iterator<Item = &RecordId>,
-    ) -> Result<HashMap<String, DateTime>, Error> {
+    ) -> Result<HashMap<RecordId, Seen>, Error> {
         let keys: Vec<String> = records.map(|record| record_key(account, object, record)).collect();
         let prefix = format!("{account}:{object}:");
         let seen = self.database.collection::<Document>(collection::SEEN);
         let found: Vec<Document> = seen.find(doc! { "_id": { "$in": keys } }).await?.try_collect().await?;
-        let entry = |entry: &Document| {
+        let entry = |entry: Document| {
             let record = entry.get_str("_id").ok()?.strip_prefix(&prefix)?.to_owned();
-            Some((record, *entry.get_datetime("at").ok()?))
+            Some((RecordId::try_from(record).ok()?, entry))
         };
-        Ok(found.iter().filter_map(entry).collect())
+        let read = |(record, entry)| Ok((record, deserialize_from_document(entry)?));
+        found.into_iter().filter_map(entry).map(read).collect()
     }
 
-    /// Remembers the records as handed on with their modification times. A time never moves back.
+    /// Remembers what was handed on of records, as far as it is named. A time never moves back.
     ///
     /// # Errors
     /// MongoDB cannot be reached, or refuses.
@@ -42,10 +62,20 @@ impl Store {
         &self,
         account: &AccountKey,
         object: ObjectType,
-        records: impl Iterator<Item = (&RecordId, DateTime)>,
+        records: impl Iterator<Item = (&RecordId, &Seen)>,
     ) -> Result<(), StoreError> {
-        let updates = records.map(|(record, at)| {
-            bulk::upsert(&doc! { "_id": record_key(account, object, record) }, &doc! { "$max": { "at": at } })
+        let updates = records.map(|(record, seen)| {
+            let times = [("at", seen.at), ("goneAt", seen.gone_at)];
+            let times: Document =
+                times.into_iter().filter_map(|(name, time)| Some((name.to_owned(), time?.into()))).collect();
+            let mut update = Document::new();
+            if !times.is_empty() {
+                update.insert("$max", times);
+            }
+            if let Some(into) = &seen.into {
+                update.insert("$set", doc! { "into": into.as_str() });
+            }
+            bulk::upsert(&doc! { "_id": record_key(account, object, record) }, &update)
         });
         let mut updates = updates.collect::<Result<Vec<bulk::Write>, Error>>()?;
         // Two upserts of one new document may collide, where a lease ran out; then the document exists.

@@ -23,6 +23,7 @@ use crate::{
     account::AccountKey,
     action::{Action, RecordState, record_key},
     changes::{self, Side},
+    ids::RecordId,
     object::ObjectType,
 };
 
@@ -46,8 +47,17 @@ struct State {
     /// A contact's companies; absent for companies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     company_ids: Option<Vec<String>>,
-    created_at: DateTime,
-    updated_at: DateTime,
+    /// Absent where nothing but the record's end is known yet, as is `updated_at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    created_at: Option<DateTime>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    updated_at: Option<DateTime>,
+    /// Since when the record is gone; absent while it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    deleted_at: Option<DateTime>,
+    /// The record that it was merged into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    merged_into: Option<String>,
     stored_at: DateTime,
     /// The latest steps, the oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -86,11 +96,13 @@ impl Store {
         let mut steps = Steps::new();
         let mut pending: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (index, (account, action)) in given.iter().enumerate() {
-            if action.object == object && action.record.is_some() && !stored.has_failed(index) {
+            let tells = action.record.is_some() || action.action_name.is_deleted();
+            if action.object == object && tells && !stored.has_failed(index) {
                 pending.entry(record_key(account, object, &action.record_id)).or_default().push(index);
             }
         }
-        pending.values_mut().for_each(|indexes| indexes.sort_by_key(|index| given[*index].1.record_updated_at));
+        let order = |index: &usize| (given[*index].1.record_updated_at, given[*index].1.action_name.is_deleted());
+        pending.values_mut().for_each(|indexes| indexes.sort_by_key(order));
         for _ in 0..ROUNDS {
             if pending.is_empty() {
                 return Ok(steps);
@@ -171,41 +183,40 @@ enum Write {
 
 /// Takes a record's state through its actions, the oldest first.
 fn advance(found: Option<State>, given: Given<'_>, indexes: &[usize], now: DateTime) -> Result<Advance, Error> {
-    let stored_at = found.as_ref().map(|state| state.updated_at);
+    let version = found.as_ref().map(State::version);
     let mut current = found;
+    let mut has_moved = false;
     let mut steps = Vec::with_capacity(indexes.len());
     for index in indexes {
         let (account, action) = given[*index];
-        let Some(record) = &action.record else { continue };
         let at = action.record_updated_at;
-        let is_new = current.as_ref().is_none_or(|state| state.updated_at < at);
-        if is_new {
-            let mut next = state(account, action, record, now);
-            if let Some(before) = current {
-                let changes = changes::between(before.side(), next.side());
-                next.history = before.history;
-                next.history.push(Past { at, changes });
-            }
-            current = Some(next);
-        }
-        let past = current.iter().flat_map(|state| &state.history).find(|past| past.at == at);
+        let state = current.get_or_insert_with(|| State::unknown(account, action));
+        let is_new = match &action.record {
+            Some(record) => state.follow(record, at),
+            None => state.end(at, action.merged_into.as_ref()),
+        };
+        has_moved |= is_new;
+        let past = state.history.iter().find(|past| past.at == at && !action.action_name.is_deleted());
         steps.push((*index, Step { changes: past.map(|past| past.changes.clone()), is_new }));
     }
-    let write = match current.filter(|state| Some(state.updated_at) != stored_at) {
+    let write = match current.filter(|_| has_moved) {
         None => None,
         Some(mut state) => {
+            state.stored_at = now;
             state.history.drain(..state.history.len().saturating_sub(STEPS));
-            Some(match stored_at {
+            Some(match version {
                 None => Write::Insert(bulk::document(&state)?),
-                Some(at) => Write::Update(bulk::change(&doc! { "_id": &state.id }, &[Replace::new(at, &state)])?),
+                Some(version) => {
+                    Write::Update(bulk::change(&doc! { "_id": &state.id }, &[Replace::new(version, &state)])?)
+                }
             })
         }
     };
     Ok((write, steps))
 }
 
-/// The update that replaces a state where it is still that of `at`. (A query for both the `_id` and the time would do
-/// the same, but the server plans each such query: it takes twice as long.)
+/// The update that replaces a state where it is still of this version. (A query for both the `_id` and the version
+/// would do the same, but the server plans each such query: it takes twice as long.)
 #[derive(Serialize)]
 struct Replace<'a> {
     #[serde(rename = "$replaceWith")]
@@ -225,30 +236,71 @@ struct Literal<'a> {
 }
 
 impl<'a> Replace<'a> {
-    fn new(at: DateTime, state: &'a State) -> Self {
-        let is_as_it_was = doc! { "$eq": ["$updatedAt", at] };
+    fn new((updated_at, deleted_at): Version, state: &'a State) -> Self {
+        let is = |name: &str, time: Option<DateTime>| doc! { "$eq": [{ "$ifNull": [name, null] }, time] };
+        let is_as_it_was = doc! { "$and": [is("$updatedAt", updated_at), is("$deletedAt", deleted_at)] };
         Self { with: Condition { parts: (is_as_it_was, Literal { state }, "$$ROOT") } }
     }
 }
 
+/// What tells one state of a record from another: when it was modified, and since when it is gone.
+type Version = (Option<DateTime>, Option<DateTime>);
+
 impl State {
+    /// The state of a record of which nothing is known.
+    fn unknown(account: &AccountKey, action: &Action) -> Self {
+        Self {
+            id: record_key(account, action.object, &action.record_id),
+            domain_id: account.domain_id.as_str().to_owned(),
+            hub_id: account.hub_id.as_str().to_owned(),
+            record_id: action.record_id.as_str().to_owned(),
+            properties: Map::new(),
+            company_ids: (action.object == ObjectType::Contacts).then(Vec::new),
+            created_at: None,
+            updated_at: None,
+            deleted_at: None,
+            merged_into: None,
+            stored_at: DateTime::MIN,
+            history: Vec::new(),
+        }
+    }
+
+    fn version(&self) -> Version {
+        (self.updated_at, self.deleted_at)
+    }
+
+    /// Makes the record as it was modified at `at` the current one, unless a newer one is; tells whether it did. A
+    /// record that is modified after it was deleted was restored.
+    fn follow(&mut self, record: &RecordState, at: DateTime) -> bool {
+        if self.updated_at >= Some(at) {
+            return false;
+        }
+        let company_ids: Vec<String> = record.company_ids.iter().map(|id| id.as_str().to_owned()).collect();
+        if self.updated_at.is_some() {
+            let after = Side { properties: &record.properties, company_ids: &company_ids };
+            self.history.push(Past { at, changes: changes::between(self.side(), after) });
+        }
+        self.properties.clone_from(&record.properties);
+        self.company_ids = self.company_ids.as_ref().map(|_| company_ids);
+        self.created_at = Some(record.created_at);
+        self.updated_at = Some(at);
+        self.deleted_at = self.deleted_at.filter(|deleted_at| *deleted_at >= at || self.merged_into.is_some());
+        true
+    }
+
+    /// Lets the record be gone since `at`, with what was last known of it, unless it was modified or deleted later;
+    /// tells whether that is new. What was merged into another never comes back.
+    fn end(&mut self, at: DateTime, merged_into: Option<&RecordId>) -> bool {
+        let is_known = self.deleted_at >= Some(at) && (self.merged_into.is_some() || merged_into.is_none());
+        if is_known || (self.updated_at > Some(at) && merged_into.is_none()) {
+            return false;
+        }
+        self.deleted_at = self.deleted_at.max(Some(at));
+        self.merged_into = self.merged_into.take().or(merged_into.map(|id| id.as_str().to_owned()));
+        true
+    }
+
     fn side(&self) -> Side<'_> {
         Side { properties: &self.properties, company_ids: self.company_ids.as_deref().unwrap_or_default() }
-    }
-}
-
-fn state(account: &AccountKey, action: &Action, record: &RecordState, now: DateTime) -> State {
-    let company_ids = || record.company_ids.iter().map(|id| id.as_str().to_owned()).collect();
-    State {
-        id: record_key(account, action.object, &action.record_id),
-        domain_id: account.domain_id.as_str().to_owned(),
-        hub_id: account.hub_id.as_str().to_owned(),
-        record_id: action.record_id.as_str().to_owned(),
-        properties: record.properties.clone(),
-        company_ids: (action.object == ObjectType::Contacts).then(company_ids),
-        created_at: record.created_at,
-        updated_at: action.record_updated_at,
-        stored_at: now,
-        history: Vec::new(),
     }
 }

@@ -12,11 +12,16 @@ use common::{
     message::{ActionBatch, ActionsMessage, MAX_ACTIONS},
     object::ObjectType,
     queue::{MAX_MESSAGE_BYTES, QueueError},
+    store::Seen,
     time::DateTime,
 };
 use serde_json::{Map, Value};
 
-use crate::{build, error::SliceError, slice::Slice};
+use crate::{
+    error::SliceError,
+    known::{Known, News},
+    slice::Slice,
+};
 
 /// How many rows are handed on, and checkpointed, at once.
 pub(crate) const BATCH: usize = MAX_ACTIONS;
@@ -24,50 +29,43 @@ pub(crate) const BATCH: usize = MAX_ACTIONS;
 /// The longest text that is kept where a single action would not fit into a message.
 const SHORTENED: usize = 8_000;
 
-/// What is known of a page's rows before they are handed on.
-#[derive(Debug)]
-pub(crate) struct Known {
-    seen: HashMap<String, DateTime>,
-    companies: HashMap<String, Vec<RecordId>>,
-}
-
-/// Looks up which rows of a page were handed on before, and the companies of the contacts that were not.
-pub(crate) async fn look_up(slice: &Slice<'_>, object: ObjectType, rows: &[Row]) -> Result<Known, SliceError> {
-    let records = || rows.iter().filter_map(|row| row.record.as_ref().ok());
-    if records().next().is_none() {
-        return Ok(Known { seen: HashMap::new(), companies: HashMap::new() });
-    }
-    let ids = records().map(|record| &record.id);
-    let mut known = Known { seen: slice.store().seen(slice.account(), object, ids).await?, companies: HashMap::new() };
+/// Looks up what was handed on of a page's records before, and the companies of the contacts that changed.
+pub(crate) async fn look_up(
+    slice: &Slice<'_>,
+    object: ObjectType,
+    taken_over_from: Option<DateTime>,
+    rows: &[Row],
+) -> Result<Known, SliceError> {
+    let mut known = Known::new(object, taken_over_from, seen(slice, object, rows).await?);
     if object == ObjectType::Contacts {
         let changed: Vec<RecordId> =
-            records().filter(|record| known.is_new(record)).map(|record| record.id.clone()).collect();
-        known.companies = slice.session.companies_of(&changed).await?;
+            records(rows).filter(|record| known.is_changed(record)).map(|record| record.id.clone()).collect();
+        known.learn_companies(slice.session.companies_of(&changed).await?);
     }
     Ok(known)
 }
 
-impl Known {
-    /// Looks up once more which of the rows were handed on.
-    pub(crate) async fn look_again(
-        &mut self,
-        slice: &Slice<'_>,
-        object: ObjectType,
-        rows: &[Row],
-    ) -> Result<(), SliceError> {
-        let ids = rows.iter().filter_map(|row| row.record.as_ref().ok()).map(|record| &record.id);
-        self.seen = slice.store().seen(slice.account(), object, ids).await?;
-        Ok(())
-    }
+/// Looks up once more what was handed on of them.
+pub(crate) async fn look_again(
+    slice: &Slice<'_>,
+    object: ObjectType,
+    rows: &[Row],
+    known: &mut Known,
+) -> Result<(), SliceError> {
+    known.look_again(seen(slice, object, rows).await?);
+    Ok(())
+}
 
-    fn is_new(&self, record: &Record) -> bool {
-        self.seen.get(record.id.as_str()).is_none_or(|at| *at < record.modified_at)
-    }
+fn records(rows: &[Row]) -> impl Iterator<Item = &Record> {
+    rows.iter().filter_map(|row| row.record.as_ref().ok())
+}
 
-    fn is_first(&self, record: &Record, taken_over_from: Option<DateTime>) -> bool {
-        // What existed before the account was taken over was announced by whoever pulled it then.
-        let announced = taken_over_from.is_some_and(|start| record.created_at < start);
-        !announced && !self.seen.contains_key(record.id.as_str())
+async fn seen(slice: &Slice<'_>, object: ObjectType, rows: &[Row]) -> Result<HashMap<RecordId, Seen>, SliceError> {
+    let mut ids: Vec<RecordId> = records(rows).map(|record| record.id.clone()).collect();
+    ids.extend(records(rows).flat_map(Record::merged_ids));
+    match ids.is_empty() {
+        true => Ok(HashMap::new()),
+        false => Ok(slice.store().seen(slice.account(), object, ids.iter()).await?),
     }
 }
 
@@ -75,20 +73,14 @@ impl Known {
 pub(crate) async fn hand_on(
     slice: &Slice<'_>,
     object: ObjectType,
-    taken_over_from: Option<DateTime>,
     rows: Vec<Row>,
     known: &mut Known,
 ) -> Result<(), SliceError> {
-    let mut actions = Vec::with_capacity(rows.len());
+    let mut news = News::default();
     slice.tally.rows(rows.len());
     for row in rows {
         match row.record {
-            Ok(record) if known.is_new(&record) => {
-                let companies = known.companies.remove(record.id.as_str()).unwrap_or_default();
-                let created = known.is_first(&record, taken_over_from);
-                actions.push(build::action(object, record, companies, created));
-            }
-            Ok(_) => {}
+            Ok(record) => known.take_in(record, &mut news),
             Err(reason) => {
                 slice.tally.unreadable();
                 tracing::warn!(
@@ -100,28 +92,36 @@ pub(crate) async fn hand_on(
             }
         }
     }
-    if actions.is_empty() {
-        return Ok(());
+    let News { actions, lost, told } = news;
+    let count = actions.len();
+    remember(slice, object, &lost).await?;
+    if !actions.is_empty() {
+        for message in messages(slice.account(), actions)? {
+            slice.actions_queue().send_text(message, &slice.account().to_string(), Duration::ZERO).await?;
+        }
     }
-    let handed_on: Vec<(RecordId, DateTime)> =
-        actions.iter().map(|action| (action.record_id.clone(), action.record_updated_at)).collect();
-    for message in messages(slice.account(), actions)? {
-        slice.actions_queue().send_text(message, &slice.account().to_string(), Duration::ZERO).await?;
-    }
-    slice.store().mark_seen(slice.account(), object, handed_on.iter().map(|(id, at)| (id, *at))).await?;
-    slice.tally.actions(handed_on.len());
+    remember(slice, object, &told).await?;
+    slice.tally.actions(count);
     Ok(())
 }
 
-/// The messages that carry the actions: one, unless they are too large for that.
+async fn remember(slice: &Slice<'_>, object: ObjectType, records: &[(RecordId, Seen)]) -> Result<(), SliceError> {
+    if !records.is_empty() {
+        let records = records.iter().map(|(id, seen)| (id, seen));
+        slice.store().mark_seen(slice.account(), object, records).await?;
+    }
+    Ok(())
+}
+
+/// The messages that carry the actions: one, unless they are too many or too large for that.
 fn messages(account: &AccountKey, mut actions: Vec<Action>) -> Result<Vec<String>, QueueError> {
     let batch = ActionBatch { account: account.clone(), actions: std::mem::take(&mut actions) };
     let message = ActionsMessage::V1(batch);
     let text = serde_json::to_string(&message)?;
-    if text.len() <= MAX_MESSAGE_BYTES {
+    let ActionsMessage::V1(ActionBatch { mut actions, .. }) = message;
+    if text.len() <= MAX_MESSAGE_BYTES && actions.len() <= MAX_ACTIONS {
         return Ok(vec![text]);
     }
-    let ActionsMessage::V1(ActionBatch { mut actions, .. }) = message;
     if actions.len() > 1 {
         let rest = actions.split_off(actions.len() / 2);
         let mut all = messages(account, actions)?;
@@ -156,12 +156,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::build;
 
     fn actions(count: usize, description: &str) -> Vec<Action> {
         let record = |id: usize| Record {
             id: RecordId::try_from(id.to_string()).unwrap(),
             created_at: DateTime::from_millis(1),
             modified_at: DateTime::from_millis(2),
+            archived_at: None,
             properties: json!({"description": description}).as_object().unwrap().clone(),
         };
         (0..count).map(|id| build::action(ObjectType::Companies, record(id), vec![], true)).collect()
@@ -180,6 +182,7 @@ mod tests {
     fn a_batch_is_one_message_unless_it_is_too_large() {
         let account: AccountKey = serde_json::from_value(json!({"domainId": "d", "hubId": "7"})).unwrap();
         assert_eq!(read(&messages(&account, actions(100, "x")).unwrap()), [100]);
+        assert_eq!(read(&messages(&account, actions(130, "x")).unwrap()), [65, 65]);
         assert_eq!(read(&messages(&account, actions(100, &"x".repeat(8_000))).unwrap()), [50, 50]);
         assert_eq!(read(&messages(&account, actions(2, &"ü".repeat(600_000))).unwrap()), [1, 1]);
     }

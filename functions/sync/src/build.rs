@@ -5,6 +5,7 @@ use common::{
     hubspot::Record,
     ids::RecordId,
     object::ObjectType,
+    time::DateTime,
 };
 use serde_json::{Map, Number, Value};
 
@@ -25,18 +26,52 @@ pub(crate) fn action(object: ObjectType, record: Record, companies: Vec<RecordId
         action_date,
         record_updated_at: record.modified_at,
         include_in_analytics: 0,
-        identity: match object {
-            ObjectType::Contacts => text(&record, "email").map(str::to_owned),
-            ObjectType::Companies => None,
-        },
+        identity: identity(object, &record),
         user_properties,
         company_properties,
         record_id: record.id,
+        merged_into: None,
         record: Some(RecordState {
             created_at: record.created_at,
             properties: record.properties,
             company_ids: companies,
         }),
+    }
+}
+
+/// The action for a record that was deleted at `at`, with what the recycle bin still tells of it.
+pub(crate) fn deleted(object: ObjectType, record: Record, at: DateTime) -> Action {
+    let deleted = gone(object, record.id.clone(), at);
+    let created = action(object, record, Vec::new(), true);
+    let Action { identity, user_properties, company_properties, .. } = created;
+    Action { identity, user_properties, company_properties, ..deleted }
+}
+
+/// The action for a record that was merged into another, which was first seen `at`.
+pub(crate) fn merged(object: ObjectType, record_id: RecordId, into: RecordId, at: DateTime) -> Action {
+    Action { merged_into: Some(into), ..gone(object, record_id, at) }
+}
+
+fn gone(object: ObjectType, record_id: RecordId, at: DateTime) -> Action {
+    Action {
+        object,
+        record_id,
+        action_name: ActionName::deleted(object),
+        action_date: at,
+        record_updated_at: at,
+        include_in_analytics: 0,
+        identity: None,
+        user_properties: Map::new(),
+        company_properties: Map::new(),
+        merged_into: None,
+        record: None,
+    }
+}
+
+fn identity(object: ObjectType, record: &Record) -> Option<String> {
+    match object {
+        ObjectType::Contacts => text(record, "email").map(str::to_owned),
+        ObjectType::Companies => None,
     }
 }
 
@@ -87,7 +122,6 @@ fn number(record: &Record, name: &str) -> Option<Number> {
 
 #[cfg(test)]
 mod tests {
-    use common::time::DateTime;
     use serde_json::json;
 
     use super::*;
@@ -97,6 +131,7 @@ mod tests {
             id: RecordId::try_from("151".to_owned()).unwrap(),
             created_at: DateTime::from_millis(1000),
             modified_at: DateTime::from_millis(2000),
+            archived_at: None,
             properties: properties.as_object().unwrap().clone(),
         }
     }

@@ -36,6 +36,8 @@ pub struct Config {
     pub settle: Duration,
     /// How often an account is looked at for changes while its history is still being read.
     pub fresh_every: Duration,
+    /// `SYNC_SWEEP_SECONDS` (21600): how often the recycle bin is read for what was deleted.
+    pub sweep_every: Duration,
     /// `SYNC_BUDGET_MS` (5000): how long an invocation may take.
     pub budget: Duration,
     /// `HUBSPOT_SEARCH_RPS` (5), `HUBSPOT_PER_10S` (110).
@@ -65,6 +67,7 @@ impl Config {
             overlap: config::seconds("SYNC_OVERLAP_SECONDS", 300)?,
             settle: config::seconds("SYNC_SETTLE_SECONDS", 3600)?,
             fresh_every: FRESH_EVERY,
+            sweep_every: config::seconds("SYNC_SWEEP_SECONDS", 21_600)?,
             budget: Duration::from_millis(config::or("SYNC_BUDGET_MS", 5000)?),
             limits: Limits {
                 search_rps: config::or("HUBSPOT_SEARCH_RPS", SEARCH_RPS)?,

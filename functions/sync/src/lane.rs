@@ -42,9 +42,9 @@ pub(crate) enum LaneEnd {
     Mismatch,
 }
 
-/// How the reading of a window ended.
+/// How the reading of a window, or of a page of the recycle bin, ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Go {
+pub(crate) enum Go {
     /// It was closed or divided: there may be others to read.
     On,
     /// There is no time to read on.
@@ -55,17 +55,17 @@ enum Go {
 
 /// The pulling of one lane within a slice.
 pub(crate) struct Pull<'a> {
-    slice: &'a Slice<'a>,
-    object: ObjectType,
+    pub(crate) slice: &'a Slice<'a>,
+    pub(crate) object: ObjectType,
     /// How the lane stands. Never held while anything is waited for: the readers of a pass are polled together.
     lane: Mutex<Lane>,
     /// Held while rows are handed on and while the lane is saved, so that no two readers announce the same record,
     /// and none saves an older state over a newer one. It counts the batches that were handed on.
-    turn: tokio::sync::Mutex<u64>,
+    pub(crate) turn: tokio::sync::Mutex<u64>,
     /// How many rows are asked for at once.
     page_size: AtomicU32,
     progressed: AtomicBool,
-    pace: Pace<'a>,
+    pub(crate) pace: Pace<'a>,
     /// The first pages of windows that were just made, by their passes and beginnings.
     fetched_ahead: Mutex<HashMap<(PassKind, DateTime), Page>>,
 }
@@ -99,18 +99,25 @@ impl<'a> Pull<'a> {
         let mut blocked = Vec::new();
         while self.pace.latest_start(Meanwhile::Nothing).is_some() {
             let settings = self.slice.settings();
-            let due = plan::due(&mut self.lane(), settings, DateTime::now(), run_started, &blocked);
-            let Some(kind) = due else {
-                let lane = self.lane();
-                return Ok(match plan::is_caught_up(&lane) {
-                    true => LaneEnd::CaughtUp(lane.fresh.mark),
-                    false => LaneEnd::Mismatch,
-                });
-            };
-            match self.read_pass(kind).await? {
-                Go::On => {}
-                Go::OutOfTime => break,
-                Go::Blocked => blocked.push(kind),
+            let now = DateTime::now();
+            let due = plan::due(&mut self.lane(), settings, now, run_started, &blocked);
+            if let Some(kind) = due {
+                match self.read_pass(kind).await? {
+                    Go::On => {}
+                    Go::OutOfTime => break,
+                    Go::Blocked => blocked.push(kind),
+                }
+                continue;
+            }
+            let lane = self.lane().clone();
+            if !plan::is_caught_up(&lane) {
+                return Ok(LaneEnd::Mismatch);
+            }
+            if !plan::sweep_is_due(&lane, settings, now, run_started) {
+                return Ok(LaneEnd::CaughtUp(lane.fresh.mark));
+            }
+            if self.sweep().await? == Go::OutOfTime {
+                break;
             }
         }
         Ok(LaneEnd::OutOfTime)
@@ -234,18 +241,18 @@ impl<'a> Pull<'a> {
         let began = Instant::now();
         let handed_on = *self.turn.lock().await;
         let mut rows = page.rows;
-        let mut known = batch::look_up(self.slice, self.object, &rows).await?;
+        let taken_over_from = self.lane().taken_over_from;
+        let mut known = batch::look_up(self.slice, self.object, taken_over_from, &rows).await?;
         let mut turn = self.turn.lock().await;
         if *turn != handed_on {
             // Another reader may have met a record of ours that was modified in between.
-            known.look_again(self.slice, self.object, &rows).await?;
+            batch::look_again(self.slice, self.object, &rows, &mut known).await?;
         }
-        let taken_over_from = self.lane().taken_over_from;
         while !rows.is_empty() {
             let rest = rows.split_off(rows.len().min(BATCH));
             let read = rows.iter().filter(|row| counting.counts(row)).count();
             let last_id = rows.last().map(|row| row.id.clone());
-            batch::hand_on(self.slice, self.object, taken_over_from, rows, &mut known).await?;
+            batch::hand_on(self.slice, self.object, rows, &mut known).await?;
             *turn += 1;
             window.read += i64::try_from(read).unwrap_or_default();
             window.last_id = last_id;
@@ -292,14 +299,14 @@ impl<'a> Pull<'a> {
     }
 
     /// Checkpoints that the lane got on. The caller has the turn.
-    async fn advance(&self) -> Result<(), SliceError> {
+    pub(crate) async fn advance(&self) -> Result<(), SliceError> {
         self.lane().last_error = None;
         self.save().await?;
         self.progressed.store(true, Ordering::Relaxed);
         Ok(())
     }
 
-    async fn save(&self) -> Result<(), SliceError> {
+    pub(crate) async fn save(&self) -> Result<(), SliceError> {
         let page_size = self.page_size();
         let lane = {
             let mut lane = self.lane();
@@ -315,7 +322,7 @@ impl<'a> Pull<'a> {
         self.fetched_ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lane(&self) -> MutexGuard<'_, Lane> {
+    pub(crate) fn lane(&self) -> MutexGuard<'_, Lane> {
         // A panic elsewhere leaves the lane as it was.
         self.lane.lock().unwrap_or_else(PoisonError::into_inner)
     }

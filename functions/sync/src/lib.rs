@@ -8,11 +8,13 @@ mod build;
 mod chain;
 mod config;
 mod error;
+mod known;
 mod lane;
 mod outcome;
 mod plan;
 mod problem;
 mod slice;
+mod sweep;
 mod tally;
 mod token;
 

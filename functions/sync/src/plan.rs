@@ -3,7 +3,7 @@
 use std::{cmp::Ordering, time::Duration};
 
 use common::{
-    checkpoint::{IdOrder, Lane, Pass, PassKind, Window},
+    checkpoint::{IdOrder, Lane, Pass, PassKind, Sweep, Window},
     hubspot::{Page, Row},
     time::{self, DateTime},
 };
@@ -34,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) settle: Duration,
     /// How often a fresh pass is made within a run that goes on for long.
     pub(crate) fresh_every: Duration,
+    /// See `SYNC_SWEEP_SECONDS`.
+    pub(crate) sweep_every: Duration,
 }
 
 /// The pass that is due in a lane, with its window opened; nothing where the lane is caught up. Every run, begun
@@ -50,6 +52,8 @@ pub(crate) fn due(
         if lane.backfill.windows.is_empty() {
             lane.backfill.windows = vec![Window::new(start(lane), None)];
             lane.checked_at = Some(now);
+            // What is in the recycle bin by now is not announced at all.
+            lane.sweep.ended_at.get_or_insert(now);
         }
     } else if lane.fresh.windows.is_empty() && is_stale(lane, settings, now, run_started) {
         let from = time::before(lane.fresh.mark.unwrap_or(now), settings.overlap.max(2 * DATE_RESOLUTION));
@@ -78,6 +82,26 @@ fn is_stale(lane: &Lane, settings: Settings, now: DateTime, run_started: DateTim
 /// Whether the lane still has something to read.
 pub(crate) fn is_caught_up(lane: &Lane) -> bool {
     lane.first_seen.is_some() && [&lane.fresh, &lane.settled, &lane.backfill].iter().all(|pass| pass.windows.is_empty())
+}
+
+/// Whether the recycle bin is to be read, or read on, in a lane that has nothing else to read.
+pub(crate) fn sweep_is_due(lane: &Lane, settings: Settings, now: DateTime, run_started: DateTime) -> bool {
+    let Sweep { is_under_way, ended_at, .. } = lane.sweep;
+    let is_old = |at| at > now || (at < run_started && time::since(at, now) >= settings.sweep_every);
+    is_under_way || ended_at.is_none_or(is_old)
+}
+
+/// Takes note that a page of the recycle bin was handed on, and that `next` is HubSpot's cursor of the one behind it.
+pub(crate) fn swept(sweep: &mut Sweep, next: Option<String>, now: DateTime) {
+    *sweep = match next {
+        Some(next) => Sweep { is_under_way: true, after: Some(next), ended_at: sweep.ended_at, last_error: None },
+        None => Sweep { ended_at: Some(now), ..Sweep::default() },
+    };
+}
+
+/// Leaves the recycle bin to the next sweep, which begins anew: it may be the cursor that HubSpot does not like.
+pub(crate) fn put_off(sweep: &mut Sweep, reason: String, now: DateTime) {
+    *sweep = Sweep { ended_at: Some(now), last_error: Some(reason), ..Sweep::default() };
 }
 
 /// Where a lane's history begins.

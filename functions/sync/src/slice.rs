@@ -73,7 +73,12 @@ impl Slice<'_> {
 
     pub(crate) fn settings(&self) -> Settings {
         let config = &self.sync.config;
-        Settings { overlap: config.overlap, settle: config.settle, fresh_every: config.fresh_every }
+        Settings {
+            overlap: config.overlap,
+            settle: config.settle,
+            fresh_every: config.fresh_every,
+            sweep_every: config.sweep_every,
+        }
     }
 }
 

@@ -61,6 +61,7 @@ impl Tally {
             window_mismatches = count(&self.mismatches),
             hubspot.searches = count(&self.hubspot.searches),
             hubspot.associations = count(&self.hubspot.associations),
+            hubspot.lists = count(&self.hubspot.lists),
             hubspot.rate_limited = count(&self.hubspot.rate_limited),
             hubspot.retries = count(&self.hubspot.retries),
             "a slice ended: {result}"

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Fault {
-    /// Which requests: those whose path contains this.
+    /// Which requests: those whose path and query contain this.
     pub path: String,
     /// How many of them pass unharmed first.
     #[serde(default)]
@@ -54,9 +54,9 @@ fn once() -> u32 {
     1
 }
 
-/// Takes the fault that hits a request to `path`, if there is one, off the list.
-pub(crate) fn take(faults: &mut Vec<Fault>, path: &str) -> Option<FaultKind> {
-    let fault = faults.iter_mut().find(|fault| path.contains(&fault.path))?;
+/// Takes the fault that hits a request to `path_and_query`, if there is one, off the list.
+pub(crate) fn take(faults: &mut Vec<Fault>, path_and_query: &str) -> Option<FaultKind> {
+    let fault = faults.iter_mut().find(|fault| path_and_query.contains(&fault.path))?;
     if fault.skip > 0 {
         fault.skip -= 1;
         return None;

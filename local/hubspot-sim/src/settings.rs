@@ -32,6 +32,8 @@ pub struct Settings {
     pub total_off_by: i64,
     /// How many companies of a contact an association page holds.
     pub association_page: usize,
+    /// Whether the recycle bin lists records that were merged into others; HubSpot does not say.
+    pub lists_merged: bool,
 }
 
 /// The order of `hs_object_id`; both have been reported of HubSpot.
@@ -60,6 +62,7 @@ impl Default for Settings {
             clock_offset_ms: 0,
             total_off_by: 0,
             association_page: 100,
+            lists_merged: false,
         }
     }
 }

@@ -82,8 +82,10 @@ pub struct Version {
     pub modified_at: i64,
     /// When this version is in the search index.
     pub indexed_at: i64,
-    /// Whether it is in the recycle bin.
+    /// Whether it is gone: in the recycle bin, or merged into another record.
     pub archived: bool,
+    /// Whether it was merged into another record.
+    pub merged: bool,
     /// The properties that have a value.
     pub properties: BTreeMap<String, String>,
 }
@@ -176,7 +178,8 @@ impl World {
     pub fn create(&mut self, hub_id: u64, object: Object, at: i64, properties: BTreeMap<String, String>) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
-        let version = Version { modified_at: at, indexed_at: self.indexed_at(at), archived: false, properties };
+        let version =
+            Version { modified_at: at, indexed_at: self.indexed_at(at), archived: false, merged: false, properties };
         let record = Record { id, created_at: at, versions: vec![version], companies: Vec::new() };
         self.portal(hub_id).records.entry(object).or_default().insert(id, record);
         self.ledger.push(Change { hub_id, object, id, kind: ChangeKind::Created, at });
@@ -203,8 +206,9 @@ impl World {
 
     /// Takes a record out of the recycle bin.
     pub fn restore(&mut self, hub_id: u64, object: Object, id: u64, at: i64) -> bool {
-        let archived = self.record(hub_id, object, id).is_some_and(|(version, _)| version.archived);
-        archived && self.change(hub_id, object, id, at, ChangeKind::Restored, |version| version.archived = false)
+        let restorable =
+            self.record(hub_id, object, id).is_some_and(|(version, _)| version.archived && !version.merged);
+        restorable && self.change(hub_id, object, id, at, ChangeKind::Restored, |version| version.archived = false)
     }
 
     /// Merges `loser` into `winner`, which names it in `hs_merged_object_ids` from then on. HubSpot has been seen
@@ -225,12 +229,13 @@ impl World {
         }
         let merged = merged.join(";");
         let (mut properties, companies) = (kept.0.properties.clone(), kept.1.to_vec());
-        self.change(hub_id, object, loser, at, ChangeKind::Merged, |version| version.archived = true);
+        let lose = |version: &mut Version| (version.archived, version.merged) = (true, true);
+        self.change(hub_id, object, loser, at, ChangeKind::Merged, lose);
         if !mint {
             self.update(hub_id, object, winner, at, &[("hs_merged_object_ids", &merged)]);
             return Some(winner);
         }
-        self.change(hub_id, object, winner, at, ChangeKind::Merged, |version| version.archived = true);
+        self.change(hub_id, object, winner, at, ChangeKind::Merged, lose);
         properties.insert("hs_merged_object_ids".to_owned(), merged);
         let survivor = self.create(hub_id, object, at, properties);
         self.associate(hub_id, survivor, companies);
@@ -258,14 +263,9 @@ impl World {
 
     /// The ids of the records in the recycle bin, those that were merged left out.
     pub fn archived(&self, hub_id: u64, object: Object) -> Vec<u64> {
-        let merged = |id: u64| {
-            self.ledger.iter().any(|change| {
-                (change.object, change.id, change.kind) == (object, id, ChangeKind::Merged) && change.hub_id == hub_id
-            })
-        };
         let records = self.portals.get(&hub_id).and_then(|portal| portal.records.get(&object));
-        let archived = records.into_iter().flatten().filter(|(_, record)| record.newest().archived);
-        archived.map(|(id, _)| *id).filter(|id| !merged(*id)).collect()
+        let archived = |(_, record): &(&u64, &Record)| record.newest().archived && !record.newest().merged;
+        records.into_iter().flatten().filter(archived).map(|(id, _)| *id).collect()
     }
 
     /// The newest version of a record, and a contact's companies.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use anyhow::{Result, bail};
 use common::{account::AccountKey, changes::COMPANY_IDS, store::collection};
 use futures::TryStreamExt;
-use hubspot_sim::{Change, Object};
+use hubspot_sim::{Change, ChangeKind, Object};
 use mongodb::{
     Database,
     bson::{Bson, Document, doc},
@@ -22,9 +22,9 @@ pub struct Proof {
     pub missing: Vec<String>,
     /// Actions that no change in the ledger accounts for.
     pub unknown: Vec<String>,
-    /// Records that were not announced as Created once, and first.
+    /// Records that were not announced as Created once, and first; what survives a merge under a new id need not be.
     pub not_created_once: Vec<String>,
-    /// Records whose current state is not the last one, or has other companies than the record.
+    /// Records whose current state is not the last one, or that are gone and not said to be.
     pub stale: Vec<String>,
     /// Records whose actions' changes do not lead from one to the next, and to the current state.
     pub broken: Vec<String>,
@@ -59,69 +59,153 @@ fn name(object: Object) -> &'static str {
     }
 }
 
+/// What MongoDB holds of one record.
+#[derive(Default)]
+struct Held {
+    /// Its actions, the oldest first.
+    actions: Vec<Told>,
+    /// The values that its properties had last, as far as changes tell.
+    values: HashMap<String, Option<Bson>>,
+    state: State,
+}
+
+/// What an action says.
+struct Told {
+    at: i64,
+    is_created: bool,
+    is_deleted: bool,
+}
+
+/// What a current state says.
+#[derive(Default)]
+struct State {
+    updated_at: Option<i64>,
+    deleted_at: Option<i64>,
+    is_merged: bool,
+    /// The records that were merged into it.
+    took_up: Vec<String>,
+}
+
+impl State {
+    fn read(state: &Document) -> Self {
+        let time = |field: &str| Some(state.get_datetime(field).ok()?.timestamp_millis());
+        let properties = state.get_document("properties").ok();
+        let took_up = properties.and_then(|properties| properties.get_str("hs_merged_object_ids").ok());
+        Self {
+            updated_at: time("updatedAt"),
+            deleted_at: time("deletedAt"),
+            is_merged: state.get_str("mergedInto").is_ok(),
+            took_up: took_up.into_iter().flat_map(|ids| ids.split(';')).map(str::to_owned).collect(),
+        }
+    }
+
+    /// Whether it is that of this change, the record's last one.
+    fn is_as_of(&self, change: &Change) -> bool {
+        match change.kind {
+            ChangeKind::Archived => self.deleted_at == Some(change.at),
+            ChangeKind::Merged => self.is_merged,
+            _ => self.updated_at == Some(change.at) && self.deleted_at.is_none(),
+        }
+    }
+}
+
+impl Held {
+    /// Whether there is an action for this change, the record's last one.
+    fn tells(&self, change: &Change) -> bool {
+        self.actions.iter().any(|action| match change.kind {
+            ChangeKind::Archived => action.is_deleted && action.at == change.at,
+            ChangeKind::Merged => action.is_deleted && action.at >= change.at,
+            _ => !action.is_deleted && action.at == change.at,
+        })
+    }
+}
+
 /// Compares what MongoDB holds of an account with the ledger of its changes.
 ///
 /// # Errors
 /// MongoDB cannot be read.
 pub async fn check(database: &Database, account: &AccountKey, ledger: &[Change]) -> Result<Proof> {
     let mut proof = Proof::default();
-    let key = |object, id| format!("{account}:{}:{id}", name(object));
+    let key = |object, id: &str| format!("{account}:{}:{id}", name(object));
     let mut last: BTreeMap<String, &Change> = BTreeMap::new();
     let mut changes: HashSet<String> = HashSet::new();
+    let mut merged: HashMap<String, i64> = HashMap::new();
     for change in ledger {
-        let record = key(change.object, change.id);
-        changes.insert(format!("{record}:{}", change.at));
+        let record = key(change.object, &change.id.to_string());
+        match change.kind {
+            ChangeKind::Merged => {
+                merged.insert(record.clone(), change.at);
+            }
+            ChangeKind::Archived => {
+                changes.insert(format!("{record}:{}:deleted", change.at));
+            }
+            _ => {
+                changes.insert(format!("{record}:{}", change.at));
+            }
+        }
         last.insert(record, change);
     }
-    last.retain(|_, change| !change.kind.is_gone());
-    proof.records = last.len();
+    proof.records = last.values().filter(|change| !change.kind.is_gone()).count();
     let mine = doc! { "domainId": account.domain_id.as_str(), "hubId": account.hub_id.as_str() };
-
-    // By record: its actions as (modification time, whether it says Created).
-    let mut actions: HashMap<String, Vec<(i64, bool)>> = HashMap::new();
-    // By record: the values that its properties had last, as far as changes tell.
-    let mut values: HashMap<String, HashMap<String, Option<Bson>>> = HashMap::new();
+    let mut held: HashMap<String, Held> = HashMap::new();
     let by_time = doc! { "recordUpdatedAt": 1 };
     let mut cursor = database.collection::<Document>(collection::ACTIONS).find(mine.clone()).sort(by_time).await?;
     while let Some(action) = cursor.try_next().await? {
-        let id = action.get_str("_id")?;
-        if !changes.contains(id) {
-            proof.unknown.push(id.to_owned());
-        }
+        let (id, name) = (action.get_str("_id")?, action.get_str("actionName")?);
         let record = format!("{account}:{}:{}", action.get_str("object")?, action.get_str("recordId")?);
-        if !follows(values.entry(record.clone()).or_default(), &action) {
+        let held = held.entry(record.clone()).or_default();
+        if !follows(&mut held.values, &action) {
             proof.broken.push(record.clone());
         }
-        let at = action.get_datetime("recordUpdatedAt")?.timestamp_millis();
-        actions.entry(record).or_default().push((at, action.get_str("actionName")?.ends_with("Created")));
+        let told = Told {
+            at: action.get_datetime("recordUpdatedAt")?.timestamp_millis(),
+            is_created: name.ends_with("Created"),
+            is_deleted: name.ends_with("Deleted"),
+        };
+        // A merge is told of once, at some time after it.
+        let tells_of_merge = merged.get(&record).is_some_and(|at| {
+            let is_told = held.actions.iter().any(|other| other.is_deleted && other.at >= *at);
+            told.is_deleted && told.at >= *at && !is_told
+        });
+        if !changes.contains(id) && !tells_of_merge {
+            proof.unknown.push(id.to_owned());
+        }
+        held.actions.push(told);
         proof.actions += 1;
     }
-    for (record, stored) in &mut actions {
-        stored.sort_unstable();
-        let created: Vec<usize> = (0..stored.len()).filter(|index| stored[*index].1).collect();
-        if created != [0] {
-            proof.not_created_once.push(record.clone());
-        }
-    }
-    for (record, change) in &last {
-        if actions.get(record).is_none_or(|stored| stored.iter().all(|(at, _)| *at != change.at)) {
-            proof.missing.push(format!("{record}:{}", change.at));
-        }
-    }
     for object in [Object::Companies, Object::Contacts] {
-        let mut states: HashMap<String, i64> = HashMap::new();
         let mut cursor = database.collection::<Document>(name(object)).find(mine.clone()).await?;
         while let Some(state) = cursor.try_next().await? {
             let record = state.get_str("_id")?;
-            states.insert(record.to_owned(), state.get_datetime("updatedAt")?.timestamp_millis());
-            let differs = |(name, value): (&String, &Option<Bson>)| value_of(&state, name) != value.as_ref();
-            if values.get(record).is_some_and(|values| values.iter().any(differs)) {
+            let held = held.entry(record.to_owned()).or_default();
+            held.state = State::read(&state);
+            if held.values.iter().any(|(name, value)| value_of(&state, name) != value.as_ref()) {
                 proof.broken.push(record.to_owned());
             }
         }
-        let stale = last.iter().filter(|(_, change)| change.object == object);
-        let stale = stale.filter(|(record, change)| states.get(*record) != Some(&change.at));
-        proof.stale.extend(stale.map(|(record, _)| record.clone()));
+    }
+    let is_announced = |record: &str| held.get(record).is_some_and(|held| !held.actions.is_empty());
+    for (record, held) in held.iter().filter(|(record, _)| is_announced(record)) {
+        let created: Vec<usize> = (0..held.actions.len()).filter(|index| held.actions[*index].is_created).collect();
+        // What survived a merge under a new id is no new record.
+        let survives = |id: &String| is_announced(&format!("{}:{id}", record.rsplit_once(':').unwrap_or_default().0));
+        if created != [0] && !(created.is_empty() && held.state.took_up.iter().any(survives)) {
+            proof.not_created_once.push(record.clone());
+        }
+    }
+    let nothing = Held::default();
+    for (record, change) in last {
+        let held = held.get(&record).unwrap_or(&nothing);
+        // What was gone before it was met is not announced.
+        if change.kind.is_gone() && held.actions.is_empty() {
+            continue;
+        }
+        if !held.tells(change) {
+            proof.missing.push(format!("{record}:{}", change.at));
+        }
+        if !held.state.is_as_of(change) {
+            proof.stale.push(record);
+        }
     }
     Ok(proof)
 }

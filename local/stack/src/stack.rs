@@ -124,6 +124,7 @@ fn parameters<'a>(settings: &Settings, mongodb_uri: &str) -> BTreeMap<&'a str, S
         ("ScheduleExpression", "SCHEDULE_EXPRESSION"),
         ("SyncOverlapSeconds", "SYNC_OVERLAP_SECONDS"),
         ("SyncSettleSeconds", "SYNC_SETTLE_SECONDS"),
+        ("SyncSweepSeconds", "SYNC_SWEEP_SECONDS"),
         ("SyncBudgetMs", "SYNC_BUDGET_MS"),
         ("HubSpotSearchRps", "HUBSPOT_SEARCH_RPS"),
         ("HubSpotPer10s", "HUBSPOT_PER_10S"),

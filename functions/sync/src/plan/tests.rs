@@ -6,6 +6,7 @@ const SETTINGS: Settings = Settings {
     overlap: Duration::from_secs(300),
     settle: Duration::from_secs(3600),
     fresh_every: Duration::from_secs(30),
+    sweep_every: Duration::from_secs(600),
 };
 
 fn at(seconds: i64) -> DateTime {
@@ -19,6 +20,7 @@ fn page(ids: &[&str], total: i64, has_more: bool, date: i64) -> Page {
             id: RecordId::try_from(id.clone()).unwrap(),
             created_at: at(1),
             modified_at: at(500),
+            archived_at: None,
             properties: serde_json::Map::new(),
         };
         Row { id, record: Ok(record) }
@@ -226,4 +228,29 @@ fn a_window_is_not_divided_where_that_loses_sight_of_rows_or_is_no_use() {
     assert_eq!(divide_at(&pass, &divided, &first, 2), None, "it was divided often enough");
     let few = page(&["1", "2"], 500, true, 1_000);
     assert_eq!(divide_at(&pass, &Window { expected: Some(500), ..window }, &few, 2), None, "few are left");
+}
+
+#[test]
+fn the_recycle_bin_is_read_on_its_own_schedule_once_a_run() {
+    let mut lane = met();
+    let is_due = |lane: &Lane, now| sweep_is_due(lane, SETTINGS, at(now), at(now - 5));
+    assert!(!is_due(&lane, 10_599), "it begins with what is in it when the account is met");
+    assert!(is_due(&lane, 10_600));
+    assert!(is_due(&lane, 9_000), "a clock that was set back does not stop it");
+    swept(&mut lane.sweep, Some("300".to_owned()), at(10_600));
+    assert_eq!(lane.sweep.after.as_deref(), Some("300"));
+    assert!(is_due(&lane, 10_601), "what was begun goes on");
+    swept(&mut lane.sweep, None, at(10_602));
+    assert!(!is_due(&lane, 10_603));
+    let always = Settings { sweep_every: Duration::ZERO, ..SETTINGS };
+    assert!(!sweep_is_due(&lane, always, at(10_603), at(10_600)));
+    assert!(sweep_is_due(&lane, always, at(10_604), at(10_604)));
+}
+
+#[test]
+fn a_sweep_that_is_put_off_begins_anew() {
+    let mut sweep = Sweep { is_under_way: true, after: Some("300".to_owned()), ..Sweep::default() };
+    put_off(&mut sweep, "why".to_owned(), at(10_600));
+    let expected = Sweep { ended_at: Some(at(10_600)), last_error: Some("why".to_owned()), ..Sweep::default() };
+    assert_eq!(sweep, expected);
 }

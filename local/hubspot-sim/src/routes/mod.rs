@@ -56,7 +56,8 @@ async fn as_hubspot(State(world): State<Shared>, request: Request, next: Next) -
     let path = request.uri().path().to_owned();
     let (latency, fault) = {
         let mut world = lock(&world);
-        (world.settings.latency_ms, faults::take(&mut world.faults, &path))
+        let asked = request.uri().path_and_query().map_or(path.as_str(), |asked| asked.as_str());
+        (world.settings.latency_ms, faults::take(&mut world.faults, asked))
     };
     tokio::time::sleep(Duration::from_millis(latency)).await;
     let mut response = match fault {
@@ -88,6 +89,8 @@ fn kind(path: &str) -> &'static str {
         "associations"
     } else if path.contains("/oauth/") {
         "oauth"
+    } else if path.starts_with("/crm/objects/") && !path.ends_with("/batch/read") {
+        "list"
     } else {
         "other"
     }

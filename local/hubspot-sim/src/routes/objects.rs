@@ -97,7 +97,11 @@ fn list(world: &mut World, object: &str, query: &ListQuery, headers: &HeaderMap)
         return errors::invalid("The limit is greater than the maximum of 100");
     }
     let from = query.after.unwrap_or(0);
-    let wanted = |record: &&Record| record.newest().archived == query.archived;
+    let lists_merged = world.settings.lists_merged;
+    let wanted = |record: &&Record| {
+        let version = record.newest();
+        version.archived == query.archived && (lists_merged || !version.merged)
+    };
     let mut rows = world.portal(hub_id).records[&object].range(from..).map(|(_, record)| record).filter(wanted);
     let results: Vec<Value> = rows.by_ref().take(query.limit).map(|row| listed(object, row, query)).collect();
     let mut answer = json!({"results": results});

@@ -1,0 +1,243 @@
+//! What is known of a page's records, and what each of them adds to that: pure.
+
+use std::collections::HashMap;
+
+use common::{action::Action, hubspot::Record, ids::RecordId, object::ObjectType, store::Seen, time::DateTime};
+
+use crate::build;
+
+/// What is known of records before they are handed on.
+#[derive(Debug)]
+pub(crate) struct Known {
+    object: ObjectType,
+    /// From when on an account that others had pulled before is read.
+    taken_over_from: Option<DateTime>,
+    seen: HashMap<RecordId, Seen>,
+    /// By contact.
+    companies: HashMap<String, Vec<RecordId>>,
+}
+
+/// What a batch has to tell, and to remember.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    pub(crate) actions: Vec<Action>,
+    /// Records that were lost in merges, to be remembered before the actions are queued: when a merge was first seen
+    /// names its action, and is the same if the batch has to be repeated.
+    pub(crate) lost: Vec<(RecordId, Seen)>,
+    /// What the actions tell of, to be remembered when they are queued.
+    pub(crate) told: Vec<(RecordId, Seen)>,
+}
+
+impl Known {
+    pub(crate) fn new(object: ObjectType, taken_over_from: Option<DateTime>, seen: HashMap<RecordId, Seen>) -> Self {
+        Self { object, taken_over_from, seen, companies: HashMap::new() }
+    }
+
+    /// Takes what is remembered of the records by now.
+    pub(crate) fn look_again(&mut self, seen: HashMap<RecordId, Seen>) {
+        self.seen = seen;
+    }
+
+    /// Takes contacts' companies, the primary one first.
+    pub(crate) fn learn_companies(&mut self, companies: HashMap<String, Vec<RecordId>>) {
+        self.companies = companies;
+    }
+
+    /// Whether the record is there in a state that was not handed on. HubSpot's index may still show one that is gone.
+    pub(crate) fn is_changed(&self, record: &Record) -> bool {
+        let is_later = |seen: &Seen| {
+            seen.into.is_none() && [seen.at, seen.gone_at].into_iter().flatten().all(|at| at < record.modified_at)
+        };
+        record.archived_at.is_none() && self.seen.get(&record.id).is_none_or(is_later)
+    }
+
+    /// Adds what a record tells.
+    pub(crate) fn take_in(&mut self, record: Record, news: &mut News) {
+        if let Some(archived_at) = record.archived_at {
+            self.lose_merged(&record, archived_at, news);
+            if self.is_newly_gone(&record, archived_at) {
+                let gone = Seen { gone_at: Some(archived_at), ..Seen::default() };
+                self.seen.entry(record.id.clone()).or_default().gone_at = Some(archived_at);
+                news.told.push((record.id.clone(), gone));
+                news.actions.push(build::deleted(self.object, record, archived_at));
+            }
+        } else if self.is_changed(&record) {
+            let at = Some(record.modified_at);
+            let survives = self.lose_merged(&record, record.modified_at, news);
+            let is_first = !survives && self.is_first(&record);
+            self.seen.entry(record.id.clone()).or_default().at = at;
+            news.told.push((record.id.clone(), Seen { at, ..Seen::default() }));
+            let companies = self.companies.remove(record.id.as_str()).unwrap_or_default();
+            news.actions.push(build::action(self.object, record, companies, is_first));
+        }
+    }
+
+    /// Lets the records be gone that were merged into this one, and tells whether any of them had been announced.
+    fn lose_merged(&mut self, survivor: &Record, at: DateTime, news: &mut News) -> bool {
+        let mut any_announced = false;
+        for id in survivor.merged_ids() {
+            let seen = self.seen.entry(id.clone()).or_default();
+            any_announced |= seen.at.is_some();
+            if seen.into.is_some() {
+                continue;
+            }
+            let gone_at = match seen.gone_since() {
+                Some(gone_at) => gone_at,
+                None => {
+                    seen.gone_at = Some(at);
+                    news.lost.push((id.clone(), Seen { gone_at: Some(at), ..Seen::default() }));
+                    at
+                }
+            };
+            seen.into = Some(survivor.id.clone());
+            news.told.push((id.clone(), Seen { into: seen.into.clone(), ..Seen::default() }));
+            if seen.at.is_some() {
+                news.actions.push(build::merged(self.object, id, survivor.id.clone(), gone_at));
+            }
+        }
+        any_announced
+    }
+
+    /// What existed before the account was taken over was announced by whoever pulled it then.
+    fn was_announced_before(&self, record: &Record) -> bool {
+        self.taken_over_from.is_some_and(|start| record.created_at < start)
+    }
+
+    fn is_first(&self, record: &Record) -> bool {
+        let seen = self.seen.get(&record.id).is_some_and(|seen| seen.at.is_some());
+        !seen && !self.was_announced_before(record)
+    }
+
+    /// What was never announced is gone without a word.
+    fn is_newly_gone(&self, record: &Record, archived_at: DateTime) -> bool {
+        let began_before = self.taken_over_from.is_none_or(|start| start <= archived_at);
+        match self.seen.get(&record.id) {
+            Some(seen) if seen.into.is_some() => false,
+            Some(seen) if seen.gone_at >= Some(archived_at) || seen.at > Some(archived_at) => false,
+            Some(Seen { at: Some(_), .. }) => true,
+            _ => self.was_announced_before(record) && began_before,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::action::ActionName::{self, ContactCreated, ContactDeleted, ContactUpdated};
+    use serde_json::json;
+
+    use super::*;
+
+    fn id(id: u64) -> RecordId {
+        RecordId::try_from(id.to_string()).unwrap()
+    }
+
+    fn time(at: i64) -> DateTime {
+        DateTime::from_millis(at)
+    }
+
+    fn live(record: u64, at: i64, merged: &str) -> Record {
+        Record {
+            id: id(record),
+            created_at: time(10),
+            modified_at: time(at),
+            archived_at: None,
+            properties: json!({"hs_merged_object_ids": merged}).as_object().unwrap().clone(),
+        }
+    }
+
+    fn archived(record: u64, at: i64) -> Record {
+        Record { archived_at: Some(time(at)), ..live(record, at, "") }
+    }
+
+    fn known(taken_over_from: Option<i64>) -> Known {
+        Known::new(ObjectType::Contacts, taken_over_from.map(time), HashMap::new())
+    }
+
+    /// What a record adds, as (record, name, time).
+    fn tell(known: &mut Known, record: Record) -> Vec<(String, ActionName, i64)> {
+        let mut news = News::default();
+        known.take_in(record, &mut news);
+        let told = |action: Action| {
+            (action.record_id.to_string(), action.action_name, action.record_updated_at.timestamp_millis())
+        };
+        news.actions.into_iter().map(told).collect()
+    }
+
+    fn one(record: u64, name: ActionName, at: i64) -> Vec<(String, ActionName, i64)> {
+        vec![(record.to_string(), name, at)]
+    }
+
+    #[test]
+    fn a_record_is_created_updated_deleted_and_restored_once_each() {
+        let mut known = known(None);
+        assert_eq!(tell(&mut known, live(1, 20, "")), one(1, ContactCreated, 20));
+        assert_eq!(tell(&mut known, live(1, 20, "")), []);
+        assert_eq!(tell(&mut known, live(1, 30, "")), one(1, ContactUpdated, 30));
+        assert_eq!(tell(&mut known, archived(1, 40)), one(1, ContactDeleted, 40));
+        assert_eq!(tell(&mut known, archived(1, 40)), []);
+        assert_eq!(tell(&mut known, live(1, 35, "")), [], "the index still shows it");
+        assert_eq!(tell(&mut known, live(1, 50, "")), one(1, ContactUpdated, 50));
+        assert_eq!(tell(&mut known, archived(1, 40)), [], "the list still shows it");
+        assert_eq!(tell(&mut known, archived(1, 60)), one(1, ContactDeleted, 60));
+    }
+
+    #[test]
+    fn what_was_never_announced_is_gone_without_a_word() {
+        assert_eq!(tell(&mut known(None), archived(1, 40)), []);
+        assert_eq!(tell(&mut known(Some(30)), archived(1, 40)), one(1, ContactDeleted, 40));
+        assert_eq!(tell(&mut known(Some(30)), archived(1, 25)), [], "before the account was taken over");
+    }
+
+    #[test]
+    fn merged_records_are_gone_for_good_and_told_of_once() {
+        let mut known = known(None);
+        tell(&mut known, live(1, 20, ""));
+        tell(&mut known, live(2, 20, ""));
+        let merged = tell(&mut known, live(1, 30, "2"));
+        assert_eq!(merged, [one(2, ContactDeleted, 30), one(1, ContactUpdated, 30)].concat());
+        assert_eq!(tell(&mut known, live(1, 40, "2")), one(1, ContactUpdated, 40));
+        for late in [live(2, 25, ""), live(2, 90, ""), archived(2, 30), archived(2, 90)] {
+            assert_eq!(tell(&mut known, late), []);
+        }
+        // 1 becomes 3, which names both.
+        let chained = tell(&mut known, live(3, 50, "1;2"));
+        assert_eq!(chained, [one(1, ContactDeleted, 50), one(3, ContactUpdated, 50)].concat());
+    }
+
+    #[test]
+    fn a_loser_that_is_met_after_its_merge_was_never_there() {
+        let mut known = known(None);
+        assert_eq!(tell(&mut known, live(1, 30, "2")), one(1, ContactCreated, 30));
+        assert_eq!(tell(&mut known, live(2, 20, "")), []);
+    }
+
+    #[test]
+    fn a_survivor_that_was_deleted_itself_still_tells_what_it_took_up() {
+        let mut known = known(None);
+        tell(&mut known, live(2, 20, ""));
+        let gone = Record { archived_at: Some(time(40)), ..live(1, 30, "2") };
+        assert_eq!(tell(&mut known, gone), one(2, ContactDeleted, 40));
+    }
+
+    #[test]
+    fn a_repeated_batch_says_when_a_merge_was_first_seen() {
+        let mut first = known(None);
+        tell(&mut first, live(2, 20, ""));
+        let mut news = News::default();
+        first.take_in(live(1, 30, "2"), &mut news);
+        let (lost, _) = (news.lost, news.told);
+        let mut again = known(None);
+        tell(&mut again, live(2, 20, ""));
+        lost.into_iter().for_each(|(id, seen)| again.seen.get_mut(&id).unwrap().gone_at = seen.gone_at);
+        let repeated = tell(&mut again, live(1, 45, "2"));
+        assert_eq!(repeated, [one(2, ContactDeleted, 30), one(1, ContactUpdated, 45)].concat());
+    }
+
+    #[test]
+    fn a_loser_that_was_seen_deleted_first_is_merged_under_the_same_action() {
+        let mut known = known(None);
+        tell(&mut known, live(2, 20, ""));
+        assert_eq!(tell(&mut known, archived(2, 25)), one(2, ContactDeleted, 25));
+        assert_eq!(tell(&mut known, live(1, 30, "2"))[0], one(2, ContactDeleted, 25)[0]);
+    }
+}
