@@ -16,7 +16,9 @@ use crate::{account::AccountKey, action::record_key, ids::RecordId, object::Obje
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Seen {
-    /// The modification time of its latest state that was; absent where none was.
+    /// Whether it was about to be handed on for the first time: it may have been, where nothing else is known.
+    pub begun: bool,
+    /// The modification time of its latest state that was; absent where none was for sure.
     pub at: Option<DateTime>,
     /// When it went: it was deleted, or the merge that it was lost in was first seen.
     pub gone_at: Option<DateTime>,
@@ -25,6 +27,11 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// Whether the product may know of the record.
+    pub fn is_announced(&self) -> bool {
+        self.begun || self.at.is_some()
+    }
+
     /// Since when it is gone, as far as is known.
     pub fn gone_since(&self) -> Option<DateTime> {
         self.gone_at.filter(|gone_at| self.at.is_none_or(|at| at <= *gone_at))
@@ -69,6 +76,11 @@ impl Store {
             let times: Document =
                 times.into_iter().filter_map(|(name, time)| Some((name.to_owned(), time?.into()))).collect();
             let mut update = Document::new();
+            if seen.begun {
+                update.insert("$set", doc! { "begun": true });
+            } else if seen.at.is_some() {
+                update.insert("$unset", doc! { "begun": "" });
+            }
             if !times.is_empty() {
                 update.insert("$max", times);
             }

@@ -1,6 +1,6 @@
 //! Handing on the rows of a page: what is new is turned into actions, queued and remembered, in batches of up
-//! to 100. The order of effects is send, remember, and then (by the caller) checkpoint: a crash between any
-//! two repeats the batch, and changes nothing that is stored.
+//! to 100. The order of effects is remember what is begun with, send, remember what was handed on, and then (by the
+//! caller) checkpoint: a crash between any two repeats the batch, and changes nothing that is stored.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -29,7 +29,8 @@ pub(crate) const BATCH: usize = MAX_ACTIONS;
 /// The longest text that is kept where a single action would not fit into a message.
 const SHORTENED: usize = 8_000;
 
-/// Looks up what was handed on of a page's records before, and the companies of the contacts that changed.
+/// Looks up what was handed on of a page's records before, and the companies of the contacts that changed, and remembers
+/// which of the records are begun with.
 pub(crate) async fn look_up(
     slice: &Slice<'_>,
     object: ObjectType,
@@ -37,11 +38,19 @@ pub(crate) async fn look_up(
     rows: &[Row],
 ) -> Result<Known, SliceError> {
     let mut known = Known::new(object, taken_over_from, seen(slice, object, rows).await?);
-    if object == ObjectType::Contacts {
-        let changed: Vec<RecordId> =
-            records(rows).filter(|record| known.is_changed(record)).map(|record| record.id.clone()).collect();
-        known.learn_companies(slice.session.companies_of(&changed).await?);
-    }
+    let begun = known.beginnings(records(rows));
+    let companies = async {
+        match object {
+            ObjectType::Contacts => {
+                let changed = records(rows).filter(|record| known.is_changed(record));
+                let changed: Vec<RecordId> = changed.map(|record| record.id.clone()).collect();
+                Ok(slice.session.companies_of(&changed).await?)
+            }
+            ObjectType::Companies => Ok(HashMap::new()),
+        }
+    };
+    let (companies, ()) = tokio::try_join!(companies, remember(slice, object, &begun))?;
+    known.learn_companies(companies);
     Ok(known)
 }
 

@@ -51,6 +51,14 @@ impl Known {
         record.archived_at.is_none() && self.seen.get(&record.id).is_none_or(is_later)
     }
 
+    /// The records that nothing was handed on of yet. That they are begun with is remembered before anything is queued:
+    /// if it comes to nothing but that, and they are gone when it is done again, their end is told of.
+    pub(crate) fn beginnings<'a>(&self, records: impl Iterator<Item = &'a Record>) -> Vec<(RecordId, Seen)> {
+        let begin = |record: &Record| (record.id.clone(), Seen { begun: true, ..Seen::default() });
+        let is_unknown = |record: &&Record| self.seen.get(&record.id).is_none_or(|seen| !seen.is_announced());
+        records.filter(|record| self.is_changed(record)).filter(is_unknown).map(begin).collect()
+    }
+
     /// Adds what a record tells.
     pub(crate) fn take_in(&mut self, record: Record, news: &mut News) {
         if let Some(archived_at) = record.archived_at {
@@ -77,7 +85,7 @@ impl Known {
         let mut any_announced = false;
         for id in survivor.merged_ids() {
             let seen = self.seen.entry(id.clone()).or_default();
-            any_announced |= seen.at.is_some();
+            any_announced |= seen.is_announced();
             if seen.into.is_some() {
                 continue;
             }
@@ -91,7 +99,7 @@ impl Known {
             };
             seen.into = Some(survivor.id.clone());
             news.told.push((id.clone(), Seen { into: seen.into.clone(), ..Seen::default() }));
-            if seen.at.is_some() {
+            if seen.is_announced() {
                 news.actions.push(build::merged(self.object, id, survivor.id.clone(), gone_at));
             }
         }
@@ -114,7 +122,7 @@ impl Known {
         match self.seen.get(&record.id) {
             Some(seen) if seen.into.is_some() => false,
             Some(seen) if seen.gone_at >= Some(archived_at) || seen.at > Some(archived_at) => false,
-            Some(Seen { at: Some(_), .. }) => true,
+            Some(seen) if seen.is_announced() => true,
             _ => self.was_announced_before(record) && began_before,
         }
     }
@@ -186,6 +194,16 @@ mod tests {
         assert_eq!(tell(&mut known(None), archived(1, 40)), []);
         assert_eq!(tell(&mut known(Some(30)), archived(1, 40)), one(1, ContactDeleted, 40));
         assert_eq!(tell(&mut known(Some(30)), archived(1, 25)), [], "before the account was taken over");
+    }
+
+    #[test]
+    fn what_was_begun_with_may_be_known() {
+        let mut known = known(None);
+        let (one, two) = (live(1, 20, ""), live(2, 20, ""));
+        known.seen = known.beginnings([&one, &two].into_iter()).into_iter().collect();
+        assert_eq!(known.beginnings([&one].into_iter()), []);
+        assert_eq!(tell(&mut known, archived(1, 40)), self::one(1, ContactDeleted, 40));
+        assert_eq!(tell(&mut known, two), self::one(2, ContactCreated, 20));
     }
 
     #[test]

@@ -112,9 +112,11 @@ impl State {
 impl Held {
     /// Whether there is an action for this change, the record's last one.
     fn tells(&self, change: &Change) -> bool {
+        let alive_at = self.actions.iter().filter(|action| !action.is_deleted).map(|action| action.at).max();
         self.actions.iter().any(|action| match change.kind {
             ChangeKind::Archived => action.is_deleted && action.at == change.at,
-            ChangeKind::Merged => action.is_deleted && action.at >= change.at,
+            // It may have been deleted before, and its restoration never met.
+            ChangeKind::Merged => action.is_deleted && Some(action.at) >= alive_at,
             _ => !action.is_deleted && action.at == change.at,
         })
     }
@@ -189,7 +191,10 @@ pub async fn check(database: &Database, account: &AccountKey, ledger: &[Change])
         let created: Vec<usize> = (0..held.actions.len()).filter(|index| held.actions[*index].is_created).collect();
         // What survived a merge under a new id is no new record.
         let survives = |id: &String| is_announced(&format!("{}:{id}", record.rsplit_once(':').unwrap_or_default().0));
-        if created != [0] && !(created.is_empty() && held.state.took_up.iter().any(survives)) {
+        // What was gone when it was about to be announced may only be said to be gone.
+        let begins_well =
+            held.state.took_up.iter().any(survives) || held.actions.iter().all(|action| action.is_deleted);
+        if created != [0] && !(created.is_empty() && begins_well) {
             proof.not_created_once.push(record.clone());
         }
     }
