@@ -14,3 +14,4 @@ mod repair;
 mod scheduler;
 mod sync;
 mod template;
+mod upgrades;

@@ -188,13 +188,13 @@ pub async fn check(database: &Database, account: &AccountKey, ledger: &[Change])
     }
     let is_announced = |record: &str| held.get(record).is_some_and(|held| !held.actions.is_empty());
     for (record, held) in held.iter().filter(|(record, _)| is_announced(record)) {
-        let created: Vec<usize> = (0..held.actions.len()).filter(|index| held.actions[*index].is_created).collect();
+        // What was gone when it was about to be announced is only said to be gone, until it is restored.
+        let alive: Vec<&Told> = held.actions.iter().filter(|action| !action.is_deleted).collect();
+        let created: Vec<usize> = (0..alive.len()).filter(|index| alive[*index].is_created).collect();
         // What survived a merge under a new id is no new record.
         let survives = |id: &String| is_announced(&format!("{}:{id}", record.rsplit_once(':').unwrap_or_default().0));
-        // What was gone when it was about to be announced may only be said to be gone.
-        let begins_well =
-            held.state.took_up.iter().any(survives) || held.actions.iter().all(|action| action.is_deleted);
-        if created != [0] && !(created.is_empty() && begins_well) {
+        let is_known = alive.is_empty() || held.state.took_up.iter().any(survives);
+        if created != [0] && !(created.is_empty() && is_known) {
             proof.not_created_once.push(record.clone());
         }
     }
