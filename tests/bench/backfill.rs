@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use common::store::collection;
+use common::{hubspot::HubSpot, store::collection};
 use hubspot_sim::Settings;
 use mongodb::bson::{Document, doc};
 use tests::world::{HUB, World};
@@ -45,9 +45,21 @@ pub(crate) async fn run() -> Result<()> {
     one(300, 3 * COMPANIES, 3 * CONTACTS).await
 }
 
+/// Leaves the account as it is right after its owner connected it: with an access token.
+async fn connect(world: &World) -> Result<()> {
+    let hubspot = HubSpot::new(&world.hubspot.url())?;
+    let app = world.config.app.as_ref().context("the world has an app")?;
+    let (account, grant) = (world.account()?, world.hubspot.world().portal(HUB).refresh_token.clone());
+    let grant = grant.context("a new portal has a grant")?.into();
+    let tokens = hubspot.refresh(app, &account.hub_id, &grant).await?;
+    ensure!(world.store.store_tokens(&account, &grant, &tokens).await?, "the account has another grant");
+    Ok(())
+}
+
 async fn one(latency: u64, companies: usize, contacts: usize) -> Result<()> {
     let world = limited("bench_backfill", latency).await?;
     world.hubspot.world().seed(HUB, companies, contacts, 1);
+    connect(&world).await?;
     let checkpoints = world.store.database().collection::<Document>(collection::CHECKPOINTS);
     let done = AtomicBool::new(false);
     send(&world, world.tick().to_string()).await?;

@@ -1,5 +1,6 @@
-//! The drain into MongoDB: the real bootstraps, given full SQS batches, beside a bare loop that writes the same
-//! documents, already encoded, by as many connections.
+//! The drain into MongoDB: the real bootstraps, given full SQS batches, beside two bare loops that write the same
+//! documents, already encoded, by as many connections: one that only writes, and one that first reads the states that
+//! it replaces, without which there is no telling what changed.
 
 use std::{
     collections::VecDeque,
@@ -15,7 +16,7 @@ use futures::{
 };
 use mongodb::{
     Database,
-    bson::{Document, RawDocumentBuf, doc, serialize_to_raw_document_buf},
+    bson::{Bson, Document, RawDocumentBuf, doc, serialize_to_raw_document_buf},
 };
 use serde_json::{Value, json};
 use tests::{
@@ -40,28 +41,33 @@ struct Drained {
 pub(crate) async fn run() -> Result<()> {
     println!("\nDrain: {RECORDS} actions of contacts with their states, in events of {EVENT} messages of {MESSAGE}\n");
     println!(
-        "| actions | workers | actions/s | bare loop, actions/s | ratio | invocation p50, s | longest, s | CPU, s | peak RSS, MB |"
+        "| actions | workers | actions/s | bare loop, actions/s | ratio | bare loop that reads, actions/s | ratio | invocation p50, s | longest, s | CPU, s | peak RSS, MB |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
     for workers in [1, 2, 4] {
-        let (world, bare_world) = (World::new("bench_drain").await?, World::new("bench_bare").await?);
+        let world = World::new("bench_drain").await?;
+        let (blind, reading) = (World::new("bench_blind").await?, World::new("bench_reading").await?);
         for (round, name) in ["Created", "Updated"].into_iter().enumerate() {
             let mut ours = drain(&world, workers, round).await?;
-            let bare = bare(world.store.database(), bare_world.store.database(), workers, name).await?;
+            let database = world.store.database();
+            let blind = bare(database, blind.store.database(), workers, name, false).await?;
+            let reading = bare(database, reading.store.database(), workers, name, true).await?;
             ours.invocations.sort_unstable();
             let (half, longest) = (ours.invocations[ours.invocations.len() / 2], ours.invocations.last());
             println!(
-                "| {name} | {workers} | {:.0} | {bare:.0} | {:.0} % | {:.2} | {:.2} | {:.1} | {:.0} |",
+                "| {name} | {workers} | {:.0} | {blind:.0} | {:.0} % | {reading:.0} | {:.0} % | {:.2} | {:.2} | {:.1} | {:.0} |",
                 ours.rate,
-                ours.rate / bare * 100.0,
+                ours.rate / blind * 100.0,
+                ours.rate / reading * 100.0,
                 half.as_secs_f64(),
                 longest.copied().unwrap_or_default().as_secs_f64(),
                 ours.cpu,
                 ours.peak_memory as f64 / 1e6
             );
         }
-        world.end().await?;
-        bare_world.end().await?;
+        for world in [world, blind, reading] {
+            world.end().await?;
+        }
     }
     Ok(())
 }
@@ -118,8 +124,9 @@ async fn drain(world: &World, workers: usize, round: usize) -> Result<Drained> {
     Ok(Drained { rate, invocations, cpu: used.iter().map(|(cpu, _)| cpu).sum(), peak_memory })
 }
 
-/// Writes what is in `from` into `to`, where it is not yet, by so many loops that do nothing else.
-async fn bare(from: &Database, to: &Database, loops: usize, name: &str) -> Result<f64> {
+/// Writes what is in `from` into `to`, where it is not yet, by so many loops that do nothing else, unless they read the
+/// states first.
+async fn bare(from: &Database, to: &Database, loops: usize, name: &str, reads: bool) -> Result<f64> {
     let actions = documents(from, collection::ACTIONS, doc! { "actionName": format!("Contact {name}") }).await?;
     let states = documents(from, "contacts", doc! {}).await?;
     let replace = |state: &Document| doc! { "q": { "_id": state.get("_id") }, "u": state };
@@ -127,9 +134,9 @@ async fn bare(from: &Database, to: &Database, loops: usize, name: &str) -> Resul
     let insert = |name: &str, documents: &[Document]| {
         doc! { "insert": name, "documents": documents, "ordered": false, "writeConcern": &concern }
     };
-    let mut commands: Vec<[RawDocumentBuf; 2]> = Vec::new();
+    let mut commands: Vec<(Vec<Bson>, [RawDocumentBuf; 2])> = Vec::new();
     for (actions, states) in actions.chunks(EVENT * MESSAGE).zip(states.chunks(EVENT * MESSAGE)) {
-        let states = match name {
+        let written = match name {
             "Created" => insert("contacts", states),
             _ => {
                 let updates: Vec<Document> = states.iter().map(replace).collect();
@@ -137,13 +144,18 @@ async fn bare(from: &Database, to: &Database, loops: usize, name: &str) -> Resul
             }
         };
         let actions = insert(collection::ACTIONS, actions);
-        commands.push([serialize_to_raw_document_buf(&states)?, serialize_to_raw_document_buf(&actions)?]);
+        let pair = [serialize_to_raw_document_buf(&written)?, serialize_to_raw_document_buf(&actions)?];
+        commands.push((states.iter().filter_map(|state| state.get("_id").cloned()).collect(), pair));
     }
     let commands = Mutex::new(VecDeque::from(commands));
     let next = || commands.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     join_all((0..loops).map(|_| async { to.run_command(doc! { "ping": 1 }).await })).await;
     let write = async |()| {
-        while let Some(pair) = next() {
+        while let Some((ids, pair)) = next() {
+            if reads {
+                let found = to.collection::<RawDocumentBuf>("contacts").find(doc! { "_id": { "$in": ids } }).await?;
+                let _found: Vec<RawDocumentBuf> = found.try_collect().await?;
+            }
             for command in pair {
                 let answer = to.run_raw_command(command).await?;
                 if answer.contains_key("writeErrors") {

@@ -237,8 +237,8 @@ struct Literal<'a> {
 
 impl<'a> Replace<'a> {
     fn new((updated_at, deleted_at): Version, state: &'a State) -> Self {
-        let is = |name: &str, time: Option<DateTime>| doc! { "$eq": [{ "$ifNull": [name, null] }, time] };
-        let is_as_it_was = doc! { "$and": [is("$updatedAt", updated_at), is("$deletedAt", deleted_at)] };
+        // In an array, a field that is missing is null.
+        let is_as_it_was = doc! { "$eq": [["$updatedAt", "$deletedAt"], [updated_at, deleted_at]] };
         Self { with: Condition { parts: (is_as_it_was, Literal { state }, "$$ROOT") } }
     }
 }

@@ -4,15 +4,15 @@ use std::{cmp::Ordering, time::Duration};
 
 use common::{
     checkpoint::{IdOrder, Lane, Pass, PassKind, Sweep, Window},
-    hubspot::{Page, Row},
+    hubspot::{Page, Row, Search},
     time::{self, DateTime},
 };
 
 /// How many windows of a pass are read side by side at most.
 pub(crate) const READERS: usize = 4;
 
-/// A window is not divided where fewer rows than this are left of it.
-const WORTH_DIVIDING: i64 = 600;
+/// A window is not divided where no more rows than this are left of it: behind the page at hand, another one.
+const WORTH_DIVIDING: i64 = 2 * Search::MAX_PAGE as i64;
 
 /// How often a window is divided into parts that are read side by side: where they turn out to be of very different
 /// size it is done again, but each time costs a request.
@@ -208,7 +208,7 @@ pub(crate) fn is_complete(window: &Window, holds_now: i64) -> bool {
 pub(crate) fn divide_at(pass: &Pass, window: &Window, page: &Page, readers: usize) -> Option<DateTime> {
     // What comes before is not looked at again, so it has to be accounted for.
     let adds_up = window.read == 0 || window.expected == Some(window.read + page.total);
-    let is_enough = pass.windows.len() >= readers || page.total < WORTH_DIVIDING || window.divisions >= MAX_DIVISIONS;
+    let is_enough = pass.windows.len() >= readers || page.total <= WORTH_DIVIDING || window.divisions >= MAX_DIVISIONS;
     if !adds_up || is_enough {
         return None;
     }
