@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 const SEEDS: u64 = 200;
 
 /// How many of them at a time: enough to keep two processors busy. More would only keep other tests' clocks waiting.
-const SIDE_BY_SIDE: usize = 4;
+const SIDE_BY_SIDE: usize = 3;
 
 /// Workers of each function.
 const WORKERS: usize = 2;

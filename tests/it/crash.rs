@@ -12,7 +12,7 @@ use tests::{
 };
 
 /// How many worlds are tried at a time.
-const SIDE_BY_SIDE: usize = 4;
+const SIDE_BY_SIDE: usize = 3;
 
 fn one(messages: Vec<Message>) -> Vec<Delivery> {
     vec![Delivery { worker: 0, messages, again: false }]

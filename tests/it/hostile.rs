@@ -147,7 +147,7 @@ async fn twelve_thousand_records_of_one_millisecond() -> Result<()> {
 
 /// All of it, with few more searches than its 500 pages: one look a lane, the last page of each window that was divided
 /// off (six times in two at most), and what was asked for ahead when a slice's time was over (four readers).
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lane_of_a_hundred_thousand_records() -> Result<()> {
     let mut world = World::new("large").await?;
     world.config.settle = Duration::from_secs(3_600);

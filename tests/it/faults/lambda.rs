@@ -129,5 +129,6 @@ async fn whatever_hangs_the_invocation_ends_in_time() -> Result<()> {
         service.finish().await?;
         service.world.end().await
     });
-    futures::stream::iter(tried).buffer_unordered(4).try_collect().await
+    // Few at a time: a process that waits for a processor keeps no time.
+    futures::stream::iter(tried).buffer_unordered(2).try_collect().await
 }
