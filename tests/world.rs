@@ -23,7 +23,7 @@ use common::{
 use futures::TryStreamExt;
 use hubspot_sim::{CLIENT_ID, CLIENT_SECRET, Fault, FaultKind, Settings, Simulator};
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{DateTime, Document, doc};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use stack::{accounts, proof};
@@ -110,6 +110,17 @@ impl World {
     /// None: its ids are ids.
     pub fn account(&self) -> Result<AccountKey> {
         accounts::key(DOMAIN, HUB)
+    }
+
+    /// Says in the Domain that others have pulled the account until `date`.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn pulled_until(&self, date: DateTime) -> Result<()> {
+        let dates = doc! { "integrations.hubspot.accounts.0.lastPulledDates": { "companies": date, "contacts": date } };
+        let domains = self.store.database().collection::<Document>(collection::DOMAINS);
+        domains.update_one(doc! {}, doc! { "$set": dates }).await?;
+        Ok(())
     }
 
     /// What the sync function holds on to.

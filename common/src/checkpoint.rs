@@ -133,9 +133,7 @@ pub struct Lane {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Sweep {
-    /// Whether one is under way.
-    pub is_under_way: bool,
-    /// HubSpot's cursor of the next page; absent for the first one.
+    /// HubSpot's cursor of the next page, while one is under way.
     pub after: Option<String>,
     /// When the last one ended, or was put off, by Lambda's clock.
     pub ended_at: Option<DateTime>,

@@ -260,11 +260,8 @@ fn print(world: &World, name: &str, lanes: &[&str], since: i64, outcome: &Outcom
 
 /// This service's sync, by its real bootstrap, as an account taken over at `since`.
 async fn ours(world: &World, since: i64) -> Result<Outcome> {
-    let since = DateTime::from_millis(since);
-    let dates = doc! { "integrations.hubspot.accounts.0.lastPulledDates": { "companies": since, "contacts": since } };
-    let database = world.store.database();
-    database.collection::<Document>(collection::DOMAINS).update_one(doc! {}, doc! { "$set": dates }).await?;
-    let checkpoints = database.collection::<Document>(collection::CHECKPOINTS);
+    world.pulled_until(DateTime::from_millis(since)).await?;
+    let checkpoints = world.store.database().collection::<Document>(collection::CHECKPOINTS);
     let done = AtomicBool::new(false);
     let began = Instant::now();
     send(world, world.tick().to_string()).await?;

@@ -20,10 +20,10 @@ pub(crate) async fn run() -> Result<()> {
     let world = World::new("bench_seen").await?;
     let account = world.account()?;
     for first in (0..RECORDS).step_by(BATCH) {
-        let id = |number: usize| RecordId::try_from((100_000_000_000 + number).to_string());
-        let ids = (first..first + BATCH).map(id).collect::<Result<Vec<_>, _>>()?;
         let now = Seen { at: Some(DateTime::now()), ..Seen::default() };
-        world.store.mark_seen(&account, ObjectType::Contacts, ids.iter().map(|id| (id, &now))).await?;
+        let entry = |number: usize| Ok((RecordId::try_from((100_000_000_000 + number).to_string())?, now.clone()));
+        let entries = (first..first + BATCH).map(entry).collect::<Result<Vec<_>>>()?;
+        world.store.mark_seen(&account, ObjectType::Contacts, &entries).await?;
     }
     // What is in memory goes to the disk, where it is compressed.
     world.store.database().client().database("admin").run_command(doc! { "fsync": 1 }).await?;

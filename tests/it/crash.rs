@@ -18,6 +18,27 @@ fn one(messages: Vec<Message>) -> Vec<Delivery> {
     vec![Delivery { worker: 0, messages, again: false }]
 }
 
+/// Tries `kill` before and after each of the effects, and gives for each of these points whether it came to that.
+async fn at_each<F: Future<Output = Result<bool>>>(
+    effects: &[String],
+    kill: impl Fn(usize, When) -> F,
+) -> Result<Vec<bool>> {
+    let points = (0..effects.len()).flat_map(|number| [(number, When::Before), (number, When::After)]);
+    let tried = stream::iter(points).map(|(number, when)| {
+        let tried = kill(number, when);
+        async move { tried.await.with_context(|| format!("killed {when:?} effect {number}, {}", effects[number])) }
+    });
+    tried.buffer_unordered(SIDE_BY_SIDE).try_collect().await
+}
+
+/// Lanes run side by side, so that the last effects may come in another number; nearly all points are met.
+fn nearly_all_met(killed: &[bool]) -> Result<()> {
+    let met = killed.iter().filter(|killed| **killed).count();
+    ensure!(met * 10 >= killed.len() * 9, "only {met} of {} points were met", killed.len());
+    println!("sync was killed at {met} points");
+    Ok(())
+}
+
 /// What a whole run does, effect by effect.
 async fn effects_of_sync() -> Result<Vec<String>> {
     let mut service = Service::seeded("crash_sync", 5, 250).await?;
@@ -44,17 +65,7 @@ async fn sync_is_killed_at_every_effect_and_nothing_is_lost_or_stored_twice() ->
     ] {
         ensure!(effects.iter().any(|effect| effect == name), "{name} is not among {effects:?}");
     }
-    let points = (0..effects.len()).flat_map(|number| [(number, When::Before), (number, When::After)]);
-    let tried = stream::iter(points).map(|(number, when)| {
-        let name = effects[number].clone();
-        async move { kill_sync(number, when).await.with_context(|| format!("killed {when:?} effect {number}, {name}")) }
-    });
-    let killed: Vec<bool> = tried.buffer_unordered(SIDE_BY_SIDE).try_collect().await?;
-    // Lanes run side by side, so that the last effects may come in another number; nearly all points are met.
-    let met = killed.iter().filter(|killed| **killed).count();
-    ensure!(met * 10 >= killed.len() * 9, "only {met} of {} points were met", killed.len());
-    println!("sync was killed at {met} points");
-    Ok(())
+    nearly_all_met(&at_each(&effects, kill_sync).await?)
 }
 
 /// Kills sync at one effect of its first slice, and delivers the message again, twice. Tells whether it came to that.
@@ -136,37 +147,34 @@ async fn sync_is_killed_while_it_tells_what_is_gone_and_tells_it_once() -> Resul
     let actions = first.finish().await?.actions;
     first.world.end().await?;
     ensure!(effects.iter().any(|effect| effect.starts_with("hubspot list")), "{effects:?}");
-    let points = (0..effects.len()).flat_map(|number| [(number, When::Before), (number, When::After)]);
-    let tried = stream::iter(points).map(|(number, when)| {
-        let name = effects[number].clone();
-        async move {
-            let mut service = some_are_gone().await?;
-            service.sync[0].gate.kill_at(number, when);
-            let tick = service.sync_messages.clone();
-            let died = service.deliver_next().await? == Invoked::Died;
-            // Meanwhile the survivor of a merge is modified: what is told again is still the same.
-            let survivor = {
-                let mut hubspot = service.world.hubspot.world();
-                let (ids, at) = (hubspot.ids(HUB, Object::Contacts), hubspot.now());
-                let survivor = ids.last().copied().unwrap_or_default();
-                hubspot.update(HUB, Object::Contacts, survivor, at, &[("jobtitle", "CTO")]);
-                survivor
-            };
-            service.sync_messages.extend(tick);
-            service.world.time_passes().await?;
-            let proof = service.finish().await.with_context(|| format!("killed {when:?} effect {number}, {name}"))?;
-            // The survivor's change may be told of together with the merge, or for itself.
-            let expected = actions..=actions + 1;
-            ensure!(expected.contains(&proof.actions), "{} actions, {survivor} survives", proof.actions);
-            service.world.end().await?;
-            Ok::<_, anyhow::Error>(died)
-        }
+    let killed = at_each(&effects, async |number, when| {
+        let (died, told) = kill_sync_while_it_tells(number, when).await?;
+        // The survivor's change may be told of together with the merge, or for itself.
+        ensure!((actions..=actions + 1).contains(&told), "{told} actions");
+        Ok(died)
     });
-    let killed: Vec<bool> = tried.buffer_unordered(SIDE_BY_SIDE).try_collect().await?;
-    let met = killed.iter().filter(|killed| **killed).count();
-    ensure!(met * 10 >= killed.len() * 9, "only {met} of {} points were met", killed.len());
-    println!("sync was killed at {met} points");
-    Ok(())
+    nearly_all_met(&killed.await?)
+}
+
+/// Kills sync at one effect of the slice that tells what is gone, and delivers the message again. Tells whether it came
+/// to that, and how many actions there are.
+async fn kill_sync_while_it_tells(number: usize, when: When) -> Result<(bool, usize)> {
+    let mut service = some_are_gone().await?;
+    service.sync[0].gate.kill_at(number, when);
+    let tick = service.sync_messages.clone();
+    let died = service.deliver_next().await? == Invoked::Died;
+    // Meanwhile the survivor of a merge is modified: what is told again is still the same.
+    {
+        let mut hubspot = service.world.hubspot.world();
+        let (ids, at) = (hubspot.ids(HUB, Object::Contacts), hubspot.now());
+        let survivor = ids.last().copied().unwrap_or_default();
+        hubspot.update(HUB, Object::Contacts, survivor, at, &[("jobtitle", "CTO")]);
+    }
+    service.sync_messages.extend(tick);
+    service.world.time_passes().await?;
+    let actions = service.finish().await?.actions;
+    service.world.end().await?;
+    Ok((died, actions))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -186,11 +194,7 @@ async fn actions_is_killed_at_every_effect_and_stores_everything_once() -> Resul
     ] {
         ensure!(effects.iter().any(|effect| effect == name), "{name} is not among {effects:?}");
     }
-    let points = (0..effects.len()).flat_map(|number| [(number, When::Before), (number, When::After)]);
-    let tried = stream::iter(points).map(|(number, when)| async move {
-        kill_actions(number, when).await.with_context(|| format!("killed {when:?} effect {number}"))
-    });
-    let killed: Vec<bool> = tried.buffer_unordered(SIDE_BY_SIDE).try_collect().await?;
+    let killed = at_each(&effects, kill_actions).await?;
     ensure!(killed.iter().all(|killed| *killed), "a point was not met");
     println!("actions was killed at {} points", killed.len());
     Ok(())

@@ -128,8 +128,7 @@ async fn an_account_taken_over_starts_at_its_dates_and_announces_old_records_as_
         let new = hubspot.create(HUB, Object::Contacts, start + 2_000, BTreeMap::new());
         (old, new, mongodb::bson::DateTime::from_millis(start))
     };
-    let dates = doc! { "$set": { "integrations.hubspot.accounts.0.lastPulledDates": { "companies": start, "contacts": start } } };
-    world.store.database().collection::<Document>(collection::DOMAINS).update_one(doc! {}, dates).await?;
+    world.pulled_until(start).await?;
     world.run().await?;
     let mut actions = Vec::new();
     for action in world.all(collection::ACTIONS).await? {

@@ -9,7 +9,8 @@ use tokio::time::Instant;
 
 use super::{
     API_VERSION, HubSpotError, Session,
-    record::{self, MERGED_IDS, Paging, Row},
+    answer::Paging,
+    record::{self, Row},
 };
 use crate::object::ObjectType;
 
@@ -49,21 +50,17 @@ impl Session {
         latest: Option<Instant>,
     ) -> Result<Option<ArchivedPage>, HubSpotError> {
         let limit = limit.min(ArchivedPage::MAX).to_string();
-        let names = [object.default_properties(), &["createdate", object.modified_property(), MERGED_IDS]].concat();
-        let names = names.join(",");
+        let names = [object.default_properties(), &record::own_properties(object)].concat().join(",");
         let mut query = vec![("archived", "true"), ("limit", &limit), ("properties", &names)];
         query.extend(after.map(|after| ("after", after)));
         let Some(answer) = self.list(&format!("/crm/objects/{API_VERSION}/{object}"), &query, latest).await? else {
             return Ok(None);
         };
-        let raw: RawPage = serde_json::from_slice(&answer.body).map_err(|error| {
-            HubSpotError::Malformed(format!("a list's answer is not of its form ({:?} error)", error.classify()))
-        })?;
-        let next = raw.paging.and_then(|paging| paging.next).map(|next| match next.after {
-            Some(Value::String(after)) => Ok(after),
-            Some(Value::Number(after)) => Ok(after.to_string()),
-            _ => Err(HubSpotError::Malformed("a page of a list has a next one without a cursor".to_owned())),
-        });
-        Ok(Some(ArchivedPage { rows: record::rows(object, &raw.results)?, next: next.transpose()?, took: answer.took }))
+        let raw: RawPage = answer.read("a list's answer is not of its form")?;
+        Ok(Some(ArchivedPage {
+            rows: record::rows(object, &raw.results)?,
+            next: raw.paging.and_then(|paging| paging.next).map(|next| next.after),
+            took: answer.took,
+        }))
     }
 }

@@ -2,10 +2,14 @@
 
 use std::collections::HashMap;
 
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{API_VERSION, HubSpotError, Session, session::Kind};
+use super::{
+    API_VERSION, HubSpotError, Session,
+    answer::{Paging, id},
+    session::Kind,
+};
 use crate::ids::RecordId;
 
 /// The type of the association to a contact's primary company, of category `HUBSPOT_DEFINED`.
@@ -28,7 +32,7 @@ struct Input {
 
 /// A 200, or a 207 whose `errors` name the contacts without a company: those are simply not in `results`.
 #[derive(Deserialize)]
-struct Answer {
+struct Associations {
     results: Vec<Associated>,
     #[serde(default)]
     errors: Vec<Failure>,
@@ -83,26 +87,6 @@ struct AssociationType {
     type_id: i64,
 }
 
-#[derive(Deserialize)]
-struct Paging {
-    next: Option<Next>,
-}
-
-#[derive(Deserialize)]
-struct Next {
-    #[serde(deserialize_with = "id")]
-    after: String,
-}
-
-/// Ids are text in one place and numbers in another, and the documents disagree on which.
-fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    match Value::deserialize(deserializer)? {
-        Value::String(id) => Ok(id),
-        Value::Number(id) => Ok(id.to_string()),
-        _ => Err(D::Error::custom("an id is neither text nor a number")),
-    }
-}
-
 impl Session {
     /// The companies of each contact, the primary one first. A contact without companies is left out.
     ///
@@ -117,9 +101,7 @@ impl Session {
             let now = inputs.split_off(inputs.len().saturating_sub(MAX_INPUTS));
             let answer = self.post(Kind::Association, &path, &Request { inputs: &now }, None).await?;
             let answer = answer.ok_or_else(|| trouble("its rate limit leaves no time"))?;
-            let answer: Answer = serde_json::from_slice(&answer.body).map_err(|error| {
-                HubSpotError::Malformed(format!("associations are not of their form ({:?} error)", error.classify()))
-            })?;
+            let answer: Associations = answer.read("associations are not of their form")?;
             // A contact whose companies could not be read must not be taken for one without.
             if let Some(failure) = answer.errors.iter().find(|failure| !failure.means_none()) {
                 return Err(trouble(&format!("some associations cannot be read ({})", shown(&failure.category))));

@@ -3,6 +3,7 @@
 //! A [`HubSpot`] holds what is shared by all accounts; a [`Session`] reads one account with one token,
 //! under that account's rate limits. What a failure means is told by [`HubSpotError`].
 
+mod answer;
 mod archived;
 mod associations;
 mod error;

@@ -1,9 +1,8 @@
 //! Records as searches and lists answer with them.
 
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::HubSpotError;
+use super::{HubSpotError, answer::id_text};
 use crate::{
     ids::RecordId,
     object::ObjectType,
@@ -12,7 +11,7 @@ use crate::{
 
 /// The property of a merge's survivor that names the records it took up, separated by semicolons. Those that they had
 /// taken up themselves are among them, which `hs_calculated_merged_vids` lacks (fivetran/dbt_hubspot#168).
-pub(super) const MERGED_IDS: &str = "hs_merged_object_ids";
+const MERGED_IDS: &str = "hs_merged_object_ids";
 
 /// One row: its raw id, and the record if it can be read.
 #[derive(Debug)]
@@ -46,17 +45,9 @@ impl Record {
     }
 }
 
-/// What an answer says of the pages behind it.
-#[derive(Deserialize)]
-pub(super) struct Paging {
-    /// The next page, if there is one.
-    pub(super) next: Option<Next>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Next {
-    /// What to ask for it with: text in one place and a number in another.
-    pub(super) after: Option<Value>,
+/// The properties that are always asked for, because the record is read from them.
+pub(super) const fn own_properties(object: ObjectType) -> [&'static str; 3] {
+    ["createdate", object.modified_property(), MERGED_IDS]
 }
 
 /// The rows of a page. One without an id makes the page useless: there is no telling where the next one starts.
@@ -66,11 +57,7 @@ pub(super) fn rows(object: ObjectType, results: &[Value]) -> Result<Vec<Row>, Hu
 }
 
 fn row(object: ObjectType, row: &Value) -> Option<Row> {
-    let id = match row.get("id")? {
-        Value::String(id) => id.clone(),
-        Value::Number(id) => id.to_string(),
-        _ => return None,
-    };
+    let id = id_text(row.get("id")?)?;
     let record = record(object, &id, row);
     Some(Row { id, record })
 }

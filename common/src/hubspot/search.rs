@@ -8,8 +8,9 @@ use tokio::time::Instant;
 
 use super::{
     API_VERSION, HubSpotError, Session,
-    record::{self, MERGED_IDS, Paging, Row},
-    session::{Answer, Kind},
+    answer::Answer,
+    record::{self, Row},
+    session::Kind,
 };
 use crate::{object::ObjectType, time::DateTime};
 
@@ -61,7 +62,12 @@ pub struct Page {
 struct RawPage {
     total: i64,
     results: Vec<Value>,
-    paging: Option<Paging>,
+    paging: Option<RawPaging>,
+}
+
+#[derive(Deserialize)]
+struct RawPaging {
+    next: Option<Value>,
 }
 
 impl Session {
@@ -85,7 +91,7 @@ fn request(search: &Search<'_>) -> Value {
     filters.extend(to.map(|to| condition(modified, "LT", millis(to))));
     filters.extend(after_id.map(|id| condition("hs_object_id", "GT", id.to_owned())));
     let mut properties: Vec<&str> = search.properties.iter().map(String::as_str).collect();
-    properties.extend(["createdate", modified, MERGED_IDS]);
+    properties.extend(record::own_properties(search.object));
     json!({
         "filterGroups": [{"filters": filters}],
         "sorts": [{"propertyName": "hs_object_id", "direction": "ASCENDING"}],
@@ -95,9 +101,7 @@ fn request(search: &Search<'_>) -> Value {
 }
 
 fn page(object: ObjectType, answer: &Answer) -> Result<Page, HubSpotError> {
-    let raw: RawPage = serde_json::from_slice(&answer.body).map_err(|error| {
-        HubSpotError::Malformed(format!("a search's answer is not of its form ({:?} error)", error.classify()))
-    })?;
+    let raw: RawPage = answer.read("a search's answer is not of its form")?;
     Ok(Page {
         date: answer.date,
         took: answer.took,

@@ -15,7 +15,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::{HubSpot, HubSpotError, limiter::Limiter};
+use super::{HubSpot, HubSpotError, answer::Answer, limiter::Limiter};
 use crate::{checkpoint::RememberedLimits, time::DateTime};
 
 /// The rate limits of an account, as HubSpot documents them.
@@ -62,15 +62,6 @@ pub struct Session {
     search: Limiter,
     general: Limiter,
     tally: Arc<Tally>,
-}
-
-/// An answer.
-pub(super) struct Answer {
-    /// HubSpot's time.
-    pub(super) date: DateTime,
-    /// How long it took, from sending the request that was answered.
-    pub(super) took: Duration,
-    pub(super) body: Vec<u8>,
 }
 
 impl Session {

@@ -69,9 +69,9 @@ impl Store {
         &self,
         account: &AccountKey,
         object: ObjectType,
-        records: impl Iterator<Item = (&RecordId, &Seen)>,
+        records: &[(RecordId, Seen)],
     ) -> Result<(), StoreError> {
-        let updates = records.map(|(record, seen)| {
+        let updates = records.iter().map(|(record, seen)| {
             let times = [("at", seen.at), ("goneAt", seen.gone_at)];
             let times: Document =
                 times.into_iter().filter_map(|(name, time)| Some((name.to_owned(), time?.into()))).collect();

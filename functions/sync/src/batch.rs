@@ -116,7 +116,6 @@ pub(crate) async fn hand_on(
 
 async fn remember(slice: &Slice<'_>, object: ObjectType, records: &[(RecordId, Seen)]) -> Result<(), SliceError> {
     if !records.is_empty() {
-        let records = records.iter().map(|(id, seen)| (id, seen));
         slice.store().mark_seen(slice.account(), object, records).await?;
     }
     Ok(())

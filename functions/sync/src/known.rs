@@ -243,10 +243,9 @@ mod tests {
         tell(&mut first, live(2, 20, ""));
         let mut news = News::default();
         first.take_in(live(1, 30, "2"), &mut news);
-        let (lost, _) = (news.lost, news.told);
         let mut again = known(None);
         tell(&mut again, live(2, 20, ""));
-        lost.into_iter().for_each(|(id, seen)| again.seen.get_mut(&id).unwrap().gone_at = seen.gone_at);
+        news.lost.into_iter().for_each(|(id, seen)| again.seen.get_mut(&id).unwrap().gone_at = seen.gone_at);
         let repeated = tell(&mut again, live(1, 45, "2"));
         assert_eq!(repeated, [one(2, ContactDeleted, 30), one(1, ContactUpdated, 45)].concat());
     }

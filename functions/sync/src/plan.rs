@@ -86,15 +86,14 @@ pub(crate) fn is_caught_up(lane: &Lane) -> bool {
 
 /// Whether the recycle bin is to be read, or read on, in a lane that has nothing else to read.
 pub(crate) fn sweep_is_due(lane: &Lane, settings: Settings, now: DateTime, run_started: DateTime) -> bool {
-    let Sweep { is_under_way, ended_at, .. } = lane.sweep;
     let is_old = |at| at > now || (at < run_started && time::since(at, now) >= settings.sweep_every);
-    is_under_way || ended_at.is_none_or(is_old)
+    lane.sweep.after.is_some() || lane.sweep.ended_at.is_none_or(is_old)
 }
 
 /// Takes note that a page of the recycle bin was handed on, and that `next` is HubSpot's cursor of the one behind it.
 pub(crate) fn swept(sweep: &mut Sweep, next: Option<String>, now: DateTime) {
     *sweep = match next {
-        Some(next) => Sweep { is_under_way: true, after: Some(next), ended_at: sweep.ended_at, last_error: None },
+        Some(_) => Sweep { after: next, ended_at: sweep.ended_at, last_error: None },
         None => Sweep { ended_at: Some(now), ..Sweep::default() },
     };
 }

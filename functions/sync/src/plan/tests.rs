@@ -249,7 +249,7 @@ fn the_recycle_bin_is_read_on_its_own_schedule_once_a_run() {
 
 #[test]
 fn a_sweep_that_is_put_off_begins_anew() {
-    let mut sweep = Sweep { is_under_way: true, after: Some("300".to_owned()), ..Sweep::default() };
+    let mut sweep = Sweep { after: Some("300".to_owned()), ..Sweep::default() };
     put_off(&mut sweep, "why".to_owned(), at(10_600));
     let expected = Sweep { ended_at: Some(at(10_600)), last_error: Some("why".to_owned()), ..Sweep::default() };
     assert_eq!(sweep, expected);
