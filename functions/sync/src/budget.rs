@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::plan::READERS;
 
 /// What ending a slice is given: the lease back, the continuation sent, the answer to Lambda.
-const ENDING: Duration = Duration::from_millis(400);
+const ENDING: Duration = Duration::from_millis(250);
 
 /// What is left for Lambda itself before its own deadline.
 const LAMBDA_MARGIN: Duration = Duration::from_millis(200);
