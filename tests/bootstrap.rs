@@ -154,6 +154,14 @@ impl Bootstrap {
         Self::spawn(function, world, &[], Gate::default()).await
     }
 
+    /// The same with these variables.
+    ///
+    /// # Errors
+    /// It was not built, or cannot be started.
+    pub async fn start_with(function: Function, world: &World, variables: &[(&str, String)]) -> Result<Self> {
+        Self::spawn(function, world, variables, Gate::default()).await
+    }
+
     async fn spawn(function: Function, world: &World, ways: &[(&str, String)], gate: Gate) -> Result<Self> {
         let path = function.bootstrap();
         if !path.exists() {
@@ -176,7 +184,7 @@ impl Bootstrap {
             .envs(ways.iter().map(|(name, value)| (name, value)))
             .env("AWS_LAMBDA_RUNTIME_API", api)
             .stdin(Stdio::null())
-            .stdout(log()?)
+            .stdout(log(world)?)
             .stderr(Stdio::inherit())
             .kill_on_drop(true);
         let spawned = Instant::now();
@@ -240,9 +248,8 @@ pub fn usage(process: u32) -> Result<(f64, u64)> {
     Ok((ticks / TICKS, kilobytes * 1024))
 }
 
-/// Where the bootstraps' logs go: to the file that `TEST_LOG` names, if it does.
-fn log() -> Result<Stdio> {
-    match std::env::var_os("TEST_LOG") {
+fn log(world: &World) -> Result<Stdio> {
+    match &world.log {
         Some(path) => Ok(std::fs::OpenOptions::new().create(true).append(true).open(path)?.into()),
         None => Ok(Stdio::null()),
     }

@@ -3,6 +3,7 @@
 use std::{
     env,
     num::NonZeroU32,
+    path::PathBuf,
     sync::{
         Once,
         atomic::{AtomicU32, Ordering},
@@ -47,6 +48,8 @@ pub struct World {
     pub config: sync::Config,
     /// Its SQS.
     pub sqs: aws_sdk_sqs::Client,
+    /// Where its bootstraps' logs go; nowhere if absent.
+    pub log: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for World {
@@ -101,7 +104,8 @@ impl World {
             company_properties: properties(ObjectType::Companies),
             contact_properties: properties(ObjectType::Contacts),
         };
-        Ok(Self { hubspot, store, sync_queue, actions_queue, config, sqs })
+        let log = env::var_os("TEST_LOG").map(PathBuf::from);
+        Ok(Self { hubspot, store, sync_queue, actions_queue, config, sqs, log })
     }
 
     /// The key of its account.

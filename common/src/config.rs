@@ -5,6 +5,8 @@ use std::{fmt::Display, str::FromStr, time::Duration};
 use secrecy::SecretString;
 use thiserror::Error;
 
+use crate::secrets::Secrets;
+
 /// A variable that is missing or cannot be read. Its value is not shown: it may be a secret.
 #[derive(Debug, Error)]
 pub enum ConfigError {
@@ -67,7 +69,7 @@ pub fn words(name: &'static str) -> Vec<String> {
     value.split([',', ' ', '\n']).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
-/// How to reach MongoDB: `MONGODB_URI`, `MONGODB_DATABASE` (default `hubspot_sync`).
+/// How to reach MongoDB: `MONGODB_URI` or a secret, and `MONGODB_DATABASE` (default `hubspot_sync`).
 #[derive(Clone, Debug)]
 pub struct MongoConfig {
     /// The connection string; it may hold a password.
@@ -77,13 +79,13 @@ pub struct MongoConfig {
 }
 
 impl MongoConfig {
-    /// Reads the two variables.
+    /// Reads the environment, and the secret where it names one.
     ///
     /// # Errors
-    /// `MONGODB_URI` is not set.
-    pub fn from_env() -> Result<Self, ConfigError> {
+    /// There is no connection string.
+    pub fn from_env(secrets: &Secrets) -> Result<Self, ConfigError> {
         Ok(Self {
-            uri: secret("MONGODB_URI")?,
+            uri: secrets.mongodb_uri()?,
             database: optional("MONGODB_DATABASE").unwrap_or_else(|| "hubspot_sync".to_owned()),
         })
     }

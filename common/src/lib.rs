@@ -13,6 +13,7 @@ pub mod ids;
 pub mod message;
 pub mod object;
 pub mod queue;
+pub mod secrets;
 pub mod store;
 pub mod telemetry;
 pub mod time;

@@ -11,6 +11,8 @@ use backon::{ExponentialBuilder, Retryable};
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::telemetry::Spent;
+
 /// The largest message that is sent, in bytes. SQS takes 1 MiB, attributes included.
 pub const MAX_MESSAGE_BYTES: usize = 1_000_000;
 
@@ -46,12 +48,14 @@ impl<E: ProvideErrorMetadata, R> From<SdkError<E, R>> for QueueError {
 pub struct Queue {
     client: Client,
     url: String,
+    /// The time spent with it.
+    pub spent: Spent,
 }
 
 impl Queue {
     /// The queue at `url`.
     pub fn new(client: Client, url: String) -> Self {
-        Self { client, url }
+        Self { client, url, spent: Spent::default() }
     }
 
     /// An SQS client from the environment, which the AWS SDK's own variables direct.
@@ -74,14 +78,8 @@ impl Queue {
     /// SQS did not take it.
     pub async fn send_text(&self, body: String, group: &str, delay: Duration) -> Result<(), QueueError> {
         let delay = i32::try_from(delay.min(MAX_DELAY).as_millis().div_ceil(1000)).unwrap_or(0);
-        self.client
-            .send_message()
-            .queue_url(&self.url)
-            .message_body(body)
-            .message_group_id(group)
-            .delay_seconds(delay)
-            .send()
-            .await?;
+        let message = self.client.send_message().queue_url(&self.url).message_body(body);
+        self.spent.during(message.message_group_id(group).delay_seconds(delay).send()).await?;
         Ok(())
     }
 
@@ -107,8 +105,8 @@ impl Queue {
             .with_jitter();
         (|| async {
             let mut pending = pending.lock().await;
-            let sent =
-                self.client.send_message_batch().queue_url(&self.url).set_entries(Some(pending.clone())).send().await?;
+            let batch = self.client.send_message_batch().queue_url(&self.url).set_entries(Some(pending.clone()));
+            let sent = self.spent.during(batch.send()).await?;
             pending.retain(|entry| sent.failed().iter().any(|failure| failure.id() == entry.id()));
             if pending.is_empty() { Ok(()) } else { Err(QueueError::Entries(pending.len())) }
         })

@@ -1,15 +1,36 @@
-//! Logs: one JSON object a line on standard output, with a timestamp, the level, and the fields of the spans
-//! around it (the runtime's own span carries the request id and the X-Ray trace id).
+//! What the functions say of themselves, on standard output: logs and metrics, one JSON object a line.
+//!
+//! A log line has a timestamp, the level, and the fields of the spans around it (the runtime's own span carries the
+//! request id and the X-Ray trace id). A metrics line is in CloudWatch's Embedded Metric Format, from which CloudWatch
+//! takes the metrics and of which it keeps the rest as a log line; `docs/METRICS.md` lists them.
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use metrique::{
+    ServiceMetrics,
+    emf::Emf,
+    writer::{AttachGlobalEntrySinkExt, Entry, EntryIoStreamExt, FormatExt},
+};
 use tracing_subscriber::{EnvFilter, fmt::format::FmtSpan};
 
-/// Starts logging at `LOG_LEVEL` (default `info`), for the whole process. Call it once.
+use crate::config;
+
+/// The namespace of the metrics in CloudWatch.
+pub const NAMESPACE: &str = "HubSpotSync";
+
+/// Starts logging at `LOG_LEVEL` (default `info`), and metrics with the dimension `Stack` from `STACK_NAME` (default
+/// `local`), for the whole process. Call it once.
 ///
 /// `LOG_LEVEL` is a level, or a filter as `tracing_subscriber::EnvFilter` reads it.
 pub fn init() {
-    let filter = std::env::var("LOG_LEVEL").unwrap_or_default();
-    let filter =
-        EnvFilter::try_new(if filter.is_empty() { "info" } else { &filter }).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = config::optional("LOG_LEVEL").unwrap_or_else(|| "info".to_owned());
+    let filter = EnvFilter::try_new(&filter).unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
@@ -18,4 +39,50 @@ pub fn init() {
         .with_target(false)
         .with_env_filter(filter)
         .init();
+    let stack = config::optional("STACK_NAME").unwrap_or_else(|| "local".to_owned());
+    // Written at once: what waits in a queue is lost where Lambda freezes the process.
+    let metrics = Emf::builder(NAMESPACE.to_owned(), vec![vec!["Stack".to_owned()]])
+        .build()
+        .output_to_makewriter(std::io::stdout)
+        .merge_globals(Dimensions { stack });
+    ServiceMetrics::write_directly_to(metrics).forget();
+}
+
+#[derive(Entry)]
+#[entry(rename_all = "PascalCase")]
+struct Dimensions {
+    stack: String,
+}
+
+/// The time spent with another service: the sum over its calls, of which several may be under way at once.
+#[derive(Clone, Debug, Default)]
+pub struct Spent(Arc<AtomicU64>);
+
+impl Spent {
+    /// Adds what `call` takes, also where it is given up.
+    pub async fn during<F: Future>(&self, call: F) -> F::Output {
+        let _clock = Clock { spent: self, began: Instant::now() };
+        call.await
+    }
+
+    /// Adds a call's time.
+    pub fn add(&self, time: Duration) {
+        self.0.fetch_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// What was spent since this was last asked.
+    pub fn take(&self) -> Duration {
+        Duration::from_micros(self.0.swap(0, Ordering::Relaxed))
+    }
+}
+
+struct Clock<'a> {
+    spent: &'a Spent,
+    began: Instant,
+}
+
+impl Drop for Clock<'_> {
+    fn drop(&mut self) {
+        self.spent.add(self.began.elapsed());
+    }
 }

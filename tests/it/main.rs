@@ -12,6 +12,8 @@ mod hostile;
 mod hubspot_client;
 mod repair;
 mod scheduler;
+mod secrets;
 mod sync;
+mod telemetry;
 mod template;
 mod upgrades;

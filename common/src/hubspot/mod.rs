@@ -23,6 +23,8 @@ pub use token::{OAuthApp, TokenError, Tokens};
 
 use reqwest::{Client, Url};
 
+use crate::telemetry::Spent;
+
 /// The date version of HubSpot's API that is used throughout: generally available since 2026-09-08 and
 /// supported for 18 months (developers.hubspot.com, "Versioning"). The numbered versions end in 2027.
 pub const API_VERSION: &str = "2026-09";
@@ -35,6 +37,8 @@ pub const DEFAULT_BASE_URL: &str = "https://api.hubapi.com";
 pub struct HubSpot {
     http: Client,
     base: Url,
+    /// The time spent with it.
+    pub spent: Spent,
 }
 
 impl HubSpot {
@@ -53,7 +57,7 @@ impl HubSpot {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| invalid(error.without_url().to_string()))?;
-        Ok(Self { http, base })
+        Ok(Self { http, base, spent: Spent::default() })
     }
 
     fn url(&self, path: &str) -> Url {

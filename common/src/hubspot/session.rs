@@ -137,7 +137,7 @@ impl Session {
                 return Ok(None);
             }
             count.fetch_add(1, Ordering::Relaxed);
-            let answer = self.send_once(limiter, request()).await;
+            let answer = self.hubspot.spent.during(self.send_once(limiter, request())).await;
             match &answer {
                 Ok(_) => limiter.taken(),
                 Err(HubSpotError::RateLimited { retry_after, .. }) => limiter.refused(*retry_after),

@@ -92,7 +92,8 @@ impl HubSpot {
             .set_token_uri(TokenUrl::from_url(self.url(&format!("/oauth/{API_VERSION}/token"))));
         let send = |request| self.token_request(request);
         let grant = RefreshToken::new(refresh_token.expose_secret().to_owned());
-        let answer = client.exchange_refresh_token(&grant).request_async(&send).await.map_err(refusal)?;
+        let answer =
+            self.spent.during(client.exchange_refresh_token(&grant).request_async(&send)).await.map_err(refusal)?;
         let answered = match answer.extra_fields().hub_id.as_ref() {
             Some(Value::String(id)) => id.clone(),
             Some(id) => id.to_string(),

@@ -47,6 +47,8 @@ pub struct WriteFailed {
 pub struct Stored {
     /// Those that could not be stored.
     pub failed: Vec<WriteFailed>,
+    /// How many were not stored before.
+    pub added: usize,
 }
 
 impl Stored {
@@ -80,10 +82,15 @@ impl Store {
         }
         let stored = groups.iter().map(async |group| {
             let given: Vec<(&AccountKey, &Action)> = group.iter().map(|index| actions[*index]).collect();
-            let stored = self.store_group(&given, now).await?;
-            Ok::<_, Error>(stored.failed.into_iter().map(|failed| WriteFailed { index: group[failed.index], ..failed }))
+            let mut stored = self.store_group(&given, now).await?;
+            stored.failed.iter_mut().for_each(|failed| failed.index = group[failed.index]);
+            Ok::<_, Error>(stored)
         });
-        Ok(Stored { failed: try_join_all(stored).await?.into_iter().flatten().collect() })
+        let stored = try_join_all(stored).await?;
+        Ok(Stored {
+            added: stored.iter().map(|stored| stored.added).sum(),
+            failed: stored.into_iter().flat_map(|stored| stored.failed).collect(),
+        })
     }
 
     async fn store_group(&self, actions: Given<'_>, now: DateTime) -> Result<Stored, Error> {
@@ -132,12 +139,13 @@ impl Store {
             }
         }
         for _ in 0..ROUNDS {
-            let (not_inserted, not_upserted) = tokio::try_join!(
+            let (inserted_now, upserted_now) = tokio::try_join!(
                 bulk::insert(&self.database, collection::ACTIONS, std::mem::take(&mut inserts)),
                 bulk::update(&self.database, collection::ACTIONS, std::mem::take(&mut upserts)),
             )?;
-            let refused = not_inserted.refused.iter().map(|refused| (inserted[refused.index], refused));
-            let refused = refused.chain(not_upserted.refused.iter().map(|refused| (upserted[refused.index], refused)));
+            stored.added += inserted_now.added + upserted_now.added;
+            let refused = inserted_now.refused.iter().map(|refused| (inserted[refused.index], refused));
+            let refused = refused.chain(upserted_now.refused.iter().map(|refused| (upserted[refused.index], refused)));
             let mut again = Vec::new();
             for (index, refused) in refused {
                 let (account, action) = actions[index];

@@ -27,6 +27,8 @@ pub(super) struct Written {
     pub(super) refused: Vec<Refused>,
     /// How many documents were changed; those that were inserted are not among them.
     pub(super) modified: usize,
+    /// How many documents are new.
+    pub(super) added: usize,
 }
 
 /// The server's code for a violated unique index.
@@ -103,8 +105,15 @@ async fn run(
             command.append(cstr!("writeConcern"), serialize_to_raw_document_buf(concern)?);
         }
         let answer = database.run_raw_command(command).await?;
-        let modified = answer.get_i32("nModified").unwrap_or_default();
-        written.modified += usize::try_from(modified).unwrap_or_default();
+        let counted = |name| usize::try_from(answer.get_i32(name).unwrap_or_default()).unwrap_or_default();
+        // Inserts count in `n` what was inserted, and updates what was found; what they inserted is listed.
+        match answer.get_i32("nModified") {
+            Ok(_) => {
+                written.modified += counted("nModified");
+                written.added += answer.get_array("upserted").map_or(0, Vec::len);
+            }
+            Err(_) => written.added += counted("n"),
+        }
         written
             .refused
             .extend(refused(&answer)?.into_iter().map(|refused| Refused { index: first + refused.index, ..refused }));

@@ -5,11 +5,13 @@
 
 use std::time::Duration;
 
+use futures::TryStreamExt;
 use mongodb::{
     bson::{Bson, Document, doc, oid::ObjectId, serialize_to_bson},
     error::{Error, ErrorKind, WriteFailure},
     options::ReturnDocument,
 };
+use serde::Deserialize;
 use thiserror::Error;
 
 use super::{Store, collection};
@@ -184,6 +186,27 @@ impl Store {
         let checkpoints = self.database.collection::<Document>(collection::CHECKPOINTS);
         checkpoints.update_one(due, doc! { "$set": { "run.sent": true } }).await?;
         Ok(())
+    }
+
+    /// Up to when the accounts were looked at for changes, in no order: of each the lane that is further behind. Those
+    /// of which a lane never was are left out.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn fresh_marks(&self, accounts: &[AccountKey]) -> Result<Vec<DateTime>, Error> {
+        #[derive(Deserialize)]
+        struct Mark {
+            mark: Option<DateTime>,
+        }
+        let marks = ObjectType::ALL.map(|object| format!("$lanes.{object}.fresh.mark"));
+        // Unlike `$min`, a sorted array does not leave out what is missing.
+        let lowest = doc! { "$arrayElemAt": [{ "$sortArray": { "input": marks.to_vec(), "sortBy": 1 } }, 0] };
+        let keys: Vec<String> = accounts.iter().map(AccountKey::to_string).collect();
+        let pipeline =
+            [doc! { "$match": { "_id": { "$in": keys } } }, doc! { "$project": { "_id": 0, "mark": lowest } }];
+        let checkpoints = self.database.collection::<Document>(collection::CHECKPOINTS);
+        let found: Vec<Mark> = checkpoints.aggregate(pipeline).with_type().await?.try_collect().await?;
+        Ok(found.into_iter().filter_map(|found| found.mark).collect())
     }
 
     async fn write(&self, leased: &Leased, update: Document) -> Result<(), StoreError> {

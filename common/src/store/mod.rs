@@ -12,10 +12,15 @@ mod resync;
 mod seen;
 mod states;
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use mongodb::{
     Client, Database,
+    event::{EventHandler, cmap::CmapEvent},
     options::{ClientOptions, WriteConcern},
 };
 use secrecy::ExposeSecret;
@@ -25,7 +30,7 @@ pub use checkpoints::{Leased, Next, StoreError, describe};
 pub use resync::Resync;
 pub use seen::Seen;
 
-use crate::config::MongoConfig;
+use crate::{config::MongoConfig, telemetry::Spent};
 
 /// The names of the collections.
 pub mod collection {
@@ -47,6 +52,8 @@ pub mod collection {
 #[derive(Clone, Debug)]
 pub struct Store {
     database: Database,
+    /// The time during which its connections were in use.
+    pub spent: Spent,
 }
 
 impl Store {
@@ -62,12 +69,32 @@ impl Store {
         options.server_selection_timeout.get_or_insert(Duration::from_secs(3));
         // A checkpoint that a failover takes back would be a lost lease, or a position that never was.
         options.write_concern.get_or_insert_with(WriteConcern::majority);
+        let spent = Spent::default();
+        options.cmap_event_handler = Some(in_use(spent.clone()));
         let client = Client::with_options(options)?;
-        Ok(Self { database: client.database(&config.database) })
+        Ok(Self { database: client.database(&config.database), spent })
     }
 
     /// The database itself.
     pub fn database(&self) -> &Database {
         &self.database
     }
+}
+
+/// Adds up how long connections are in use. (The driver would also tell how long each command takes, but it makes a
+/// document of every command for that, which a bulk of a thousand writes can do without.)
+fn in_use(spent: Spent) -> EventHandler<CmapEvent> {
+    let since: Mutex<HashMap<u32, Instant>> = Mutex::default();
+    EventHandler::callback(move |event| {
+        let mut since = since.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            CmapEvent::ConnectionCheckedOut(out) => {
+                since.insert(out.connection_id, Instant::now());
+            }
+            CmapEvent::ConnectionCheckedIn(back) => {
+                since.remove(&back.connection_id).into_iter().for_each(|since| spent.add(since.elapsed()));
+            }
+            _ => {}
+        }
+    })
 }

@@ -1,6 +1,8 @@
 //! The actions function: drains the actions queue into MongoDB, all messages of an SQS batch by a few bulk
 //! writes. Whatever is delivered again, in whatever order, has its effect once.
 
+mod metrics;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
@@ -10,14 +12,17 @@ use common::{
     batch::{conclude, read},
     config::{ConfigError, MongoConfig},
     message::{ActionBatch, ActionsMessage},
+    secrets::Secrets,
     store::{Store, describe},
 };
 use lambda_runtime::{Diagnostic, LambdaEvent};
 
+use crate::metrics::Drain;
+
 /// What the actions function is told by its environment.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `MONGODB_URI`, `MONGODB_DATABASE`.
+    /// `MONGODB_URI` or `MONGODB_SECRET_ARN`, `MONGODB_DATABASE`.
     pub mongo: MongoConfig,
 }
 
@@ -26,8 +31,8 @@ impl Config {
     ///
     /// # Errors
     /// A variable is missing; the error names it.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self { mongo: MongoConfig::from_env()? })
+    pub fn from_env(secrets: &Secrets) -> Result<Self, ConfigError> {
+        Ok(Self { mongo: MongoConfig::from_env(secrets)? })
     }
 }
 
@@ -93,6 +98,15 @@ pub async fn handler(actions: &Actions, event: LambdaEvent<SqsEvent>) -> Result<
             format!("MongoDB refuses the action of {record} with code {}", refused.code),
         );
     }
+    Drain {
+        actions_stored: stored.added,
+        actions_duplicate: given.len().saturating_sub(stored.added + stored.failed.len()),
+        actions_refused: stored.failed.len(),
+        messages_failed: failed.len(),
+        drain_duration: began.elapsed(),
+        mongodb_time: actions.store.spent.take(),
+    }
+    .emit();
     tracing::info!(
         messages,
         messages_failed = failed.len(),

@@ -1,12 +1,14 @@
 //! The actions function's Lambda bootstrap.
 
 use actions::{Actions, Config, handler};
+use common::secrets::Rotating;
 use lambda_runtime::{LambdaEvent, service_fn};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     common::telemetry::init();
-    let actions = Actions::new(Config::from_env()?).await?;
+    let actions = Rotating::new(async |secrets| Actions::new(Config::from_env(secrets)?).await).await?;
     let actions = &actions;
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<_>| handler(actions, event))).await
+    let handle = async |event: LambdaEvent<_>| actions.work(async |actions| handler(actions, event).await).await;
+    lambda_runtime::run(service_fn(handle)).await
 }

@@ -12,7 +12,7 @@ use common::{
 use futures::{StreamExt, TryStreamExt, stream::FuturesUnordered};
 use mongodb::bson::{Bson, Document, doc};
 
-use crate::{FanOut, Scheduler};
+use crate::{FanOut, Scheduler, metrics::TickMetrics};
 
 /// How many `SendMessageBatch` calls are in flight.
 const IN_FLIGHT: usize = 20;
@@ -40,8 +40,14 @@ impl From<mongodb::error::Error> for FanOutError {
     }
 }
 
-/// Sends one message for each live account, from where the last fan-out stopped, as far as `deadline` allows.
-pub(crate) async fn run(scheduler: &Scheduler, tick: DateTime, deadline: DateTime) -> Result<FanOut, FanOutError> {
+/// Sends one message for each live account, from where the last fan-out stopped, as far as `deadline` allows, and gives
+/// the accounts with what was done.
+pub(crate) async fn run(
+    scheduler: &Scheduler,
+    tick: DateTime,
+    deadline: DateTime,
+    metrics: &mut TickMetrics,
+) -> Result<(FanOut, Vec<AccountKey>), FanOutError> {
     let stop_at = time::before(deadline, MARGIN);
     let positions = scheduler.store.database().collection::<Document>(collection::FAN_OUT);
     let position = positions.find_one(doc! { "_id": POSITION }).await?.and_then(|found| found.get("after").cloned());
@@ -49,13 +55,17 @@ pub(crate) async fn run(scheduler: &Scheduler, tick: DateTime, deadline: DateTim
     let mut domains = scheduler.store.domains_behind(position.as_ref()).await?;
     let mut batch = Vec::with_capacity(MAX_BATCH_ENTRIES);
     let mut in_flight = FuturesUnordered::new();
-    let mut after = None;
+    let (mut after, mut accounts) = (None, Vec::new());
     while let Some(domain) = domains.try_next().await? {
         for account in account::accounts(&domain) {
             match account {
-                Ok(account) => batch.push(message(&account.key, tick)?),
+                Ok(account) => {
+                    batch.push(message(&account.key, tick)?);
+                    accounts.push(account.key);
+                }
                 Err(reason) => {
                     fan_out.skipped += 1;
+                    metrics.skipped(&reason);
                     let domain_id = domain.get("_id").map(Bson::to_string).unwrap_or_default();
                     tracing::warn!(account.domain_id = domain_id, reason = %reason, "an account is skipped");
                 }
@@ -81,7 +91,7 @@ pub(crate) async fn run(scheduler: &Scheduler, tick: DateTime, deadline: DateTim
         let set = doc! { "$set": { "after": after.unwrap_or(Bson::Null) } };
         positions.update_one(doc! { "_id": POSITION }, set).upsert(true).await?;
     }
-    Ok(fan_out)
+    Ok((fan_out, accounts))
 }
 
 fn message(account: &AccountKey, tick: DateTime) -> Result<(String, String), QueueError> {

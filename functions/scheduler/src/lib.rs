@@ -4,15 +4,23 @@
 //! the next tick goes on behind it.
 
 mod fan_out;
+mod freshness;
+mod metrics;
+
+use std::time::Duration;
 
 use common::{
     config::{self, ConfigError, MongoConfig},
     queue::Queue,
+    secrets::Secrets,
     store::Store,
     time::DateTime,
 };
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, timeout_at};
+
+use crate::metrics::TickMetrics;
 
 /// What EventBridge Scheduler sends: the template asks for the scheduled time. Other fields are of no interest.
 #[derive(Debug, Default, Deserialize)]
@@ -44,7 +52,7 @@ pub struct Scheduler {
 /// What the scheduler function is told by its environment.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `MONGODB_URI`, `MONGODB_DATABASE`.
+    /// `MONGODB_URI` or `MONGODB_SECRET_ARN`, `MONGODB_DATABASE`.
     pub mongo: MongoConfig,
     /// `SYNC_QUEUE_URL`: where the messages go.
     pub sync_queue_url: String,
@@ -55,8 +63,8 @@ impl Config {
     ///
     /// # Errors
     /// A variable is missing; the error names it.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        Ok(Self { mongo: MongoConfig::from_env()?, sync_queue_url: config::required("SYNC_QUEUE_URL")? })
+    pub fn from_env(secrets: &Secrets) -> Result<Self, ConfigError> {
+        Ok(Self { mongo: MongoConfig::from_env(secrets)?, sync_queue_url: config::required("SYNC_QUEUE_URL")? })
     }
 }
 
@@ -71,6 +79,9 @@ impl Scheduler {
     }
 }
 
+/// What looking at the accounts may take. A fan-out leaves more.
+const LOOKING: Duration = Duration::from_secs(3);
+
 /// Handles one tick of the schedule.
 ///
 /// # Errors
@@ -79,10 +90,23 @@ impl Scheduler {
 pub async fn handler(scheduler: &Scheduler, event: LambdaEvent<Tick>) -> Result<FanOut, Diagnostic> {
     let tick = event.payload.time.as_deref().and_then(|time| DateTime::parse_rfc3339_str(time).ok());
     let deadline = DateTime::from_millis(i64::try_from(event.context.deadline).unwrap_or(i64::MAX));
-    let fan_out = fan_out::run(scheduler, tick.unwrap_or_else(DateTime::now), deadline).await.map_err(|error| {
+    let (began, mut metrics) = (Instant::now(), TickMetrics::default());
+    let fanned_out = fan_out::run(scheduler, tick.unwrap_or_else(DateTime::now), deadline, &mut metrics).await;
+    metrics.fan_out_duration = began.elapsed();
+    let (fan_out, accounts) = fanned_out.map_err(|error| {
         tracing::error!(error = %error, "the fan-out failed");
         Diagnostic { error_type: "FanOutFailed".to_owned(), error_message: error.to_string() }
     })?;
+    metrics.accounts_sent = fan_out.sent;
+    metrics.fan_outs_cut_short = usize::from(!fan_out.complete);
+    // The messages are sent; what cannot be told of the accounts now is told by the next tick.
+    let told = timeout_at(Instant::now() + LOOKING, freshness::note(scheduler, &accounts, &mut metrics)).await;
+    if !matches!(told, Ok(Ok(()))) {
+        tracing::warn!("how far behind the accounts are cannot be told");
+    }
+    metrics.sqs_time = scheduler.queue.spent.take();
+    metrics.mongodb_time = scheduler.store.spent.take();
+    metrics.emit();
     tracing::info!(
         sent = fan_out.sent,
         skipped = fan_out.skipped,

@@ -1,12 +1,14 @@
 //! The scheduler function's Lambda bootstrap.
 
+use common::secrets::Rotating;
 use lambda_runtime::{LambdaEvent, service_fn};
 use scheduler::{Config, Scheduler, handler};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     common::telemetry::init();
-    let scheduler = Scheduler::new(Config::from_env()?).await?;
+    let scheduler = Rotating::new(async |secrets| Scheduler::new(Config::from_env(secrets)?).await).await?;
     let scheduler = &scheduler;
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<_>| handler(scheduler, event))).await
+    let handle = async |event: LambdaEvent<_>| scheduler.work(async |scheduler| handler(scheduler, event).await).await;
+    lambda_runtime::run(service_fn(handle)).await
 }

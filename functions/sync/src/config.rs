@@ -6,6 +6,7 @@ use common::{
     config::{self, ConfigError, MongoConfig},
     hubspot::{DEFAULT_BASE_URL, Limits, OAuthApp},
     object::ObjectType,
+    secrets::Secrets,
 };
 
 /// HubSpot's search limit, in requests a second and account.
@@ -20,11 +21,11 @@ const FRESH_EVERY: Duration = Duration::from_secs(30);
 /// What the sync function is told by its environment.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `MONGODB_URI`, `MONGODB_DATABASE`.
+    /// `MONGODB_URI` or `MONGODB_SECRET_ARN`, `MONGODB_DATABASE`.
     pub mongo: MongoConfig,
     /// `HUBSPOT_API_BASE_URL`.
     pub hubspot_base_url: String,
-    /// `HUBSPOT_CLIENT_ID` and `HUBSPOT_CLIENT_SECRET`; not needed where all accounts use private apps' tokens.
+    /// `HUBSPOT_CLIENT_ID` and `HUBSPOT_CLIENT_SECRET`, or `HUBSPOT_SECRET_ARN`; not needed where all accounts use private apps' tokens.
     pub app: Option<OAuthApp>,
     /// `SYNC_QUEUE_URL`: where continuations go.
     pub sync_queue_url: String,
@@ -53,15 +54,12 @@ impl Config {
     ///
     /// # Errors
     /// A variable is missing or cannot be used; the error names it.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        let app = match config::optional("HUBSPOT_CLIENT_ID") {
-            Some(client_id) => Some(OAuthApp { client_id, client_secret: config::secret("HUBSPOT_CLIENT_SECRET")? }),
-            None => None,
-        };
+    pub fn from_env(secrets: &Secrets) -> Result<Self, ConfigError> {
+        let app = secrets.hubspot_app()?;
         Ok(Self {
-            mongo: MongoConfig::from_env()?,
+            mongo: MongoConfig::from_env(secrets)?,
             hubspot_base_url: config::or("HUBSPOT_API_BASE_URL", DEFAULT_BASE_URL.to_owned())?,
-            app,
+            app: app.map(|(client_id, client_secret)| OAuthApp { client_id, client_secret }),
             sync_queue_url: config::required("SYNC_QUEUE_URL")?,
             actions_queue_url: config::required("ACTIONS_QUEUE_URL")?,
             overlap: config::seconds("SYNC_OVERLAP_SECONDS", 300)?,

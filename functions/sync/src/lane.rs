@@ -94,6 +94,11 @@ impl<'a> Pull<'a> {
         self.progressed.load(Ordering::Relaxed)
     }
 
+    /// Up to when the lane was looked at for changes.
+    pub(crate) fn fresh_to(&self) -> Option<DateTime> {
+        self.lane().fresh.mark
+    }
+
     /// Pulls within the run that was begun at `run_started`.
     pub(crate) async fn run(&self, run_started: DateTime) -> Result<LaneEnd, SliceError> {
         let mut blocked = Vec::new();

@@ -10,6 +10,7 @@ mod config;
 mod error;
 mod known;
 mod lane;
+mod metrics;
 mod outcome;
 mod plan;
 mod problem;
@@ -57,6 +58,13 @@ impl Sync {
             actions_queue: Queue::new(sqs, config.actions_queue_url.clone()),
             config,
         })
+    }
+}
+
+impl Sync {
+    /// The time spent with SQS since this was last asked.
+    fn sqs_time(&self) -> Duration {
+        self.sync_queue.spent.take() + self.actions_queue.spent.take()
     }
 }
 

@@ -1,12 +1,14 @@
 //! The sync function's Lambda bootstrap.
 
+use common::secrets::Rotating;
 use lambda_runtime::{LambdaEvent, service_fn};
 use sync::{Config, Sync, handler};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     common::telemetry::init();
-    let sync = Sync::new(Config::from_env()?).await?;
+    let sync = Rotating::new(async |secrets| Sync::new(Config::from_env(secrets)?).await).await?;
     let sync = &sync;
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<_>| handler(sync, event))).await
+    let handle = async |event: LambdaEvent<_>| sync.work(async |sync| handler(sync, event).await).await;
+    lambda_runtime::run(service_fn(handle)).await
 }

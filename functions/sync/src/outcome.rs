@@ -16,6 +16,8 @@ pub(crate) struct LaneOutcome {
     pub(crate) object: ObjectType,
     /// How far the lane's fresh pass got, if there is nothing left to read.
     pub(crate) caught_up: Option<DateTime>,
+    /// Up to when it was looked at for changes.
+    pub(crate) fresh_to: Option<DateTime>,
     /// When the lane goes on; absent where there is nothing left to read.
     pub(crate) retry_at: Option<DateTime>,
     /// What went wrong in this slice.
@@ -28,7 +30,7 @@ pub(crate) struct LaneOutcome {
 
 impl LaneOutcome {
     fn new(object: ObjectType, retry_at: Option<DateTime>, progressed: bool) -> Self {
-        Self { object, caught_up: None, retry_at, problem: None, page_size: None, progressed }
+        Self { object, caught_up: None, fresh_to: None, retry_at, problem: None, page_size: None, progressed }
     }
 
     /// There is nothing left to read.
@@ -44,13 +46,13 @@ impl LaneOutcome {
     /// Nothing was tried: the lane waits.
     pub(crate) fn waiting(object: ObjectType, lane: &Lane) -> Self {
         let retry_at = lane.last_error.as_ref().map_or(DateTime::MIN, |problem| problem.retry_at);
-        Self::new(object, Some(retry_at), false)
+        Self { fresh_to: lane.fresh.mark, ..Self::new(object, Some(retry_at), false) }
     }
 
     /// Something went wrong.
     pub(crate) fn failed(object: ObjectType, lane: &Lane, problem: LaneProblem) -> Self {
-        let retry_at = Some(problem.retry_at);
-        Self { problem: Some(problem), page_size: lane.page_size, ..Self::new(object, retry_at, false) }
+        let (fresh_to, page_size, retry_at) = (lane.fresh.mark, lane.page_size, Some(problem.retry_at));
+        Self { problem: Some(problem), fresh_to, page_size, ..Self::new(object, retry_at, false) }
     }
 
     /// Whether it failed in this way.

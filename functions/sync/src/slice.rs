@@ -89,7 +89,7 @@ struct Work<'a> {
     leased: Leased,
     run: Run,
     budget: &'a Budget,
-    tally: Tally,
+    tally: &'a Tally,
 }
 
 /// What is needed to read an account.
@@ -105,14 +105,17 @@ enum Access {
 
 /// Does what a message asks for.
 pub(crate) async fn run(sync: &Sync, request: &SyncRequest, budget: &Budget) -> Result<(), SliceError> {
+    let (began, tally) = (Instant::now(), Tally::default());
     // Boxed: the future of a whole slice is deep, and large.
-    match timeout_at(budget.ends(), Box::pin(within_budget(sync, request, budget))).await {
+    let result = match timeout_at(budget.ends(), Box::pin(within_budget(sync, request, budget, &tally))).await {
         Ok(result) => result,
         Err(_) => Err(SliceError::OutOfTime),
-    }
+    };
+    tally.emit(sync, request, began.elapsed(), &result);
+    result
 }
 
-async fn within_budget(sync: &Sync, request: &SyncRequest, budget: &Budget) -> Result<(), SliceError> {
+async fn within_budget(sync: &Sync, request: &SyncRequest, budget: &Budget, tally: &Tally) -> Result<(), SliceError> {
     let Some(leased) = sync.store.lease(&request.account, LEASE).await? else {
         // A tick has nothing to add to the slice under way; a continuation must not get lost.
         return if request.run.is_none() { Ok(()) } else { Err(SliceError::Busy) };
@@ -120,8 +123,8 @@ async fn within_budget(sync: &Sync, request: &SyncRequest, budget: &Budget) -> R
     let now = DateTime::now();
     match chain::step(&leased.checkpoint, request, now) {
         Step::Work(run) => {
-            let work = Work { sync, request, leased, run, budget, tally: Tally::default() };
-            work.within_lease().await
+            tally.works_for(&run);
+            Work { sync, request, leased, run, budget, tally }.within_lease().await
         }
         Step::Resend(run) => {
             sync.store.release(&leased, Next::Unchanged, None).await?;
@@ -227,7 +230,7 @@ impl Work<'_> {
             leased: &self.leased,
             session,
             budget: self.budget,
-            tally: &self.tally,
+            tally: self.tally,
             lanes: AtomicU32::new(0),
         };
         let Lanes { companies, contacts } = self.leased.checkpoint.lanes.clone();
@@ -265,11 +268,11 @@ impl Work<'_> {
         slice.lanes.fetch_add(1, Ordering::Relaxed);
         let end = timeout_at(self.budget.work_ends(), pull.run(self.run.started_at)).await;
         slice.lanes.fetch_sub(1, Ordering::Relaxed);
-        let progressed = pull.progressed();
+        let (progressed, fresh_to) = (pull.progressed(), pull.fresh_to());
         // A failure behind progress is new.
         let before = if progressed { Lane::default() } else { lane };
         let failed = |failure| LaneOutcome { progressed, ..self.failed(object, &before, &failure) };
-        Ok(match end {
+        let outcome = match end {
             Ok(Ok(LaneEnd::CaughtUp(date))) => LaneOutcome::caught_up(object, date),
             Ok(Ok(LaneEnd::OutOfTime)) => LaneOutcome::more(object, progressed),
             Ok(Ok(LaneEnd::Mismatch)) => failed(Failure::mismatch()),
@@ -279,7 +282,8 @@ impl Work<'_> {
                 let page_size = Some(smaller_page(pull.page_size()));
                 LaneOutcome { page_size, ..failed(Failure::too_slow(pull.page_size())) }
             }
-        })
+        };
+        Ok(LaneOutcome { fresh_to, ..outcome })
     }
 
     fn failed(&self, object: ObjectType, lane: &Lane, failure: &Failure) -> LaneOutcome {
@@ -295,6 +299,7 @@ impl Work<'_> {
     async fn end(&self, lanes: Vec<LaneOutcome>, limits: Option<&RememberedLimits>) -> Result<String, SliceError> {
         let Self { sync, request, leased, run, .. } = self;
         let store = &sync.store;
+        self.tally.lanes(&lanes);
         for lane in &lanes {
             if let Some(problem) = &lane.problem {
                 tracing::warn!(account.domain_id = %request.account.domain_id, account.hub_id = %request.account.hub_id,
@@ -318,6 +323,7 @@ impl Work<'_> {
         let delay = match wait {
             Wait::CaughtUp => {
                 store.release(leased, Next::CaughtUp, limits).await?;
+                self.tally.is_caught_up_after(time::since(run.started_at, now));
                 return Ok("the account is caught up".to_owned());
             }
             // The first tick after that goes on.
@@ -334,6 +340,7 @@ impl Work<'_> {
         }
         store.release(leased, Next::Slice(&next), limits).await?;
         send(sync, request, &next, attempts, delay).await?;
+        self.tally.goes_on_after(delay);
         Ok(format!("there is more, after {} s", delay.as_secs()))
     }
 }

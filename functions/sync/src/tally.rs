@@ -1,14 +1,21 @@
-//! What a slice did, and the one line of the log that tells it.
+//! What a slice did, the one line of the log that tells it, and its metrics (`docs/METRICS.md`).
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
 };
 
-use common::{checkpoint::Run, hubspot, message::SyncRequest};
+use common::{
+    checkpoint::Run,
+    hubspot,
+    message::SyncRequest,
+    time::{self, DateTime},
+};
+
+use crate::{Sync, error::SliceError, metrics::SliceMetrics, outcome::LaneOutcome};
 
 /// What a slice did.
 #[derive(Debug, Default)]
@@ -20,6 +27,14 @@ pub(crate) struct Tally {
     checkpoints: AtomicU32,
     /// What HubSpot was asked.
     pub(crate) hubspot: Arc<hubspot::Tally>,
+    /// The run that the slice was for; absent where there was nothing to do.
+    run: OnceLock<Run>,
+    /// Up to when all lanes were looked at for changes; absent until they were for the first time.
+    fresh_to: OnceLock<DateTime>,
+    /// After which pause the run goes on.
+    delay: OnceLock<Duration>,
+    /// How long the run took until the account was caught up.
+    caught_up_after: OnceLock<Duration>,
 }
 
 impl Tally {
@@ -41,6 +56,24 @@ impl Tally {
 
     pub(crate) fn checkpoint(&self) {
         self.checkpoints.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn works_for(&self, run: &Run) {
+        self.run.set(run.clone()).ok();
+    }
+
+    pub(crate) fn lanes(&self, lanes: &[LaneOutcome]) {
+        if let Some(fresh_to) = lanes.iter().map(|lane| lane.fresh_to).min().flatten() {
+            self.fresh_to.set(fresh_to).ok();
+        }
+    }
+
+    pub(crate) fn goes_on_after(&self, delay: Duration) {
+        self.delay.set(delay).ok();
+    }
+
+    pub(crate) fn is_caught_up_after(&self, duration: Duration) {
+        self.caught_up_after.set(duration).ok();
     }
 
     /// Tells the slice's story in one line.
@@ -66,5 +99,37 @@ impl Tally {
             hubspot.retries = count(&self.hubspot.retries),
             "a slice ended: {result}"
         );
+    }
+
+    /// Writes the slice's metrics, unless its message had nothing to do.
+    pub(crate) fn emit(&self, sync: &Sync, request: &SyncRequest, duration: Duration, result: &Result<(), SliceError>) {
+        let times = (sync.hubspot.spent.take(), sync.sqs_time(), sync.store.spent.take());
+        if self.run.get().is_none() && result.is_ok() {
+            return;
+        }
+        let count = |counter: &AtomicU32| counter.load(Ordering::Relaxed);
+        let asked = [&self.hubspot.searches, &self.hubspot.associations, &self.hubspot.lists];
+        SliceMetrics {
+            domain_id: request.account.domain_id.to_string(),
+            hub_id: request.account.hub_id.to_string(),
+            run_id: self.run.get().map(|run| run.id.clone()),
+            records_pulled: count(&self.rows),
+            actions_sent: count(&self.actions),
+            batches: count(&self.checkpoints),
+            records_unreadable: count(&self.unreadable),
+            window_mismatches: count(&self.mismatches),
+            slices_failed: u32::from(result.is_err()),
+            hubspot_requests: asked.into_iter().map(count).sum(),
+            hubspot_rate_limited: count(&self.hubspot.rate_limited),
+            hubspot_retries: count(&self.hubspot.retries),
+            slice_duration: duration,
+            hubspot_time: times.0,
+            sqs_time: times.1,
+            mongodb_time: times.2,
+            continuation_delay: self.delay.get().copied(),
+            freshness: self.fresh_to.get().map(|fresh_to| time::since(*fresh_to, DateTime::now())),
+            catch_up_time: self.caught_up_after.get().copied(),
+        }
+        .emit();
     }
 }

@@ -1,0 +1,181 @@
+//! Secrets by ARN: read from Secrets Manager when a function starts, kept, and looked at again now and then, so that a
+//! secret is rotated without a deploy.
+
+use std::{sync::Arc, time::Duration};
+
+use aws_sdk_secretsmanager::{Client, error::ProvideErrorMetadata};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use thiserror::Error;
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout},
+};
+
+use crate::config::{self, ConfigError};
+
+/// The secrets that the environment names by ARN. Those that it does not name are in the environment itself.
+#[derive(Clone, Debug, Default)]
+pub struct Secrets {
+    /// `MONGODB_SECRET_ARN`: the connection string, as it is or as `{"uri": "..."}`.
+    mongodb: Option<SecretString>,
+    /// `HUBSPOT_SECRET_ARN`: the OAuth app, as `{"clientId": "...", "clientSecret": "..."}`.
+    hubspot: Option<SecretString>,
+}
+
+/// A secret cannot be had.
+#[derive(Debug, Error)]
+pub enum SecretError {
+    /// Secrets Manager refused to tell, or could not be reached, for the reason of this code.
+    #[error("the secret of {0} cannot be read: {1}")]
+    Unread(&'static str, String),
+    /// It has no text.
+    #[error("the secret of {0} has no text")]
+    NoText(&'static str),
+}
+
+const MONGODB: &str = "MONGODB_SECRET_ARN";
+const HUBSPOT: &str = "HUBSPOT_SECRET_ARN";
+
+impl Secrets {
+    /// Reads the secrets that the environment names.
+    ///
+    /// # Errors
+    /// One cannot be had.
+    pub async fn read() -> Result<Self, SecretError> {
+        let (mongodb, hubspot) = (config::optional(MONGODB), config::optional(HUBSPOT));
+        if mongodb.is_none() && hubspot.is_none() {
+            return Ok(Self::default());
+        }
+        let client = Client::new(&aws_config::load_from_env().await);
+        let (mongodb, hubspot) = tokio::try_join!(read(&client, MONGODB, mongodb), read(&client, HUBSPOT, hubspot))?;
+        Ok(Self { mongodb, hubspot })
+    }
+
+    /// The MongoDB connection string: the secret's, or `MONGODB_URI`.
+    ///
+    /// # Errors
+    /// There is neither.
+    pub fn mongodb_uri(&self) -> Result<SecretString, ConfigError> {
+        #[derive(Deserialize)]
+        struct Uri {
+            uri: SecretString,
+        }
+        let Some(secret) = &self.mongodb else { return config::secret("MONGODB_URI") };
+        let text = secret.expose_secret();
+        Ok(serde_json::from_str(text).map_or_else(|_| text.trim().into(), |Uri { uri }| uri))
+    }
+
+    /// The OAuth app's client id and secret: the secret's, or `HUBSPOT_CLIENT_ID` and `HUBSPOT_CLIENT_SECRET`; nothing
+    /// where the id is in neither.
+    ///
+    /// # Errors
+    /// The secret is not of its form, or `HUBSPOT_CLIENT_SECRET` is missing.
+    pub fn hubspot_app(&self) -> Result<Option<(String, SecretString)>, ConfigError> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct App {
+            client_id: String,
+            client_secret: SecretString,
+        }
+        let Some(secret) = &self.hubspot else {
+            let id = config::optional("HUBSPOT_CLIENT_ID");
+            return id.map(|id| Ok((id, config::secret("HUBSPOT_CLIENT_SECRET")?))).transpose();
+        };
+        // What is wrong with it is not said: serde's message may quote it.
+        let app: App = serde_json::from_str(secret.expose_secret()).map_err(|_| ConfigError::Invalid {
+            name: HUBSPOT,
+            reason: "the secret is not of the form {\"clientId\": \"...\", \"clientSecret\": \"...\"}".to_owned(),
+        })?;
+        Ok(Some((app.client_id, app.client_secret)))
+    }
+
+    fn same_as(&self, other: &Self) -> bool {
+        let same = |one: &Option<SecretString>, other: &Option<SecretString>| {
+            one.as_ref().map(ExposeSecret::expose_secret) == other.as_ref().map(ExposeSecret::expose_secret)
+        };
+        same(&self.mongodb, &other.mongodb) && same(&self.hubspot, &other.hubspot)
+    }
+
+    fn are_in_the_environment(&self) -> bool {
+        self.mongodb.is_none() && self.hubspot.is_none()
+    }
+}
+
+async fn read(client: &Client, name: &'static str, arn: Option<String>) -> Result<Option<SecretString>, SecretError> {
+    let Some(arn) = arn else { return Ok(None) };
+    let read = client.get_secret_value().secret_id(arn).send().await;
+    let read = read.map_err(|error| {
+        SecretError::Unread(name, error.code().map_or_else(|| "it cannot be reached".to_owned(), str::to_owned))
+    })?;
+    read.secret_string.map(|text| Some(text.into())).ok_or(SecretError::NoText(name))
+}
+
+/// How long secrets are used before they are looked at again, in seconds, unless `SECRETS_KEPT_SECONDS` says otherwise.
+const KEPT: u64 = 300;
+
+/// What looking at them may take. It is less than any invocation may take, alongside which it is done.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What a function holds on to between invocations, made anew when one of its secrets has changed.
+pub struct Rotating<T, Make> {
+    make: Make,
+    kept: Duration,
+    now: Mutex<Now<T>>,
+}
+
+struct Now<T> {
+    held: Arc<T>,
+    secrets: Secrets,
+    looked_at: Instant,
+}
+
+impl<T, Make: AsyncFn(&Secrets) -> anyhow::Result<T>> Rotating<T, Make> {
+    /// Reads the secrets, and makes what the function holds.
+    ///
+    /// # Errors
+    /// A secret cannot be had, or what `make` says.
+    pub async fn new(make: Make) -> anyhow::Result<Self> {
+        let secrets = Secrets::read().await?;
+        let held = Arc::new(make(&secrets).await?);
+        let kept = config::seconds("SECRETS_KEPT_SECONDS", KEPT)?;
+        Ok(Self { make, kept, now: Mutex::new(Now { held, secrets, looked_at: Instant::now() }) })
+    }
+
+    /// Does an invocation's work with what the function holds. When the secrets have been kept for long enough they are
+    /// looked at alongside; the next invocation works with those that were rotated.
+    pub async fn work<R>(&self, work: impl AsyncFnOnce(&T) -> R) -> R {
+        let (held, is_due) = {
+            let now = self.now.lock().await;
+            (now.held.clone(), !now.secrets.are_in_the_environment() && now.looked_at.elapsed() >= self.kept)
+        };
+        let look = async {
+            if is_due {
+                self.look().await;
+            }
+        };
+        tokio::join!(work(&held), look).0
+    }
+
+    /// Where the secrets cannot be read, or used, the function goes on with those that it has.
+    async fn look(&self) {
+        let mut now = self.now.lock().await;
+        now.looked_at = Instant::now();
+        let look = async {
+            let secrets = Secrets::read().await?;
+            match secrets.same_as(&now.secrets) {
+                true => anyhow::Ok(None),
+                false => Ok(Some((self.make)(&secrets).await.map(|held| (Arc::new(held), secrets))?)),
+            }
+        };
+        match timeout(PATIENCE, look).await {
+            Ok(Ok(None)) => {}
+            Ok(Ok(Some(rotated))) => {
+                tracing::info!("a secret was rotated");
+                (now.held, now.secrets) = rotated;
+            }
+            Ok(Err(error)) => tracing::error!(error = %error, "a secret cannot be looked at again, or not be used"),
+            Err(_) => tracing::warn!("the secrets cannot be looked at again in time"),
+        }
+    }
+}

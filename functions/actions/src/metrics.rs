@@ -1,0 +1,39 @@
+//! The metrics of a drain, one line an invocation (`docs/METRICS.md`).
+
+use std::time::Duration;
+
+use metrique::{
+    ServiceMetrics,
+    unit::{Count, Millisecond},
+    unit_of_work::metrics,
+};
+
+/// What one invocation did.
+#[metrics(rename_all = "PascalCase")]
+#[derive(Default)]
+pub(crate) struct Drain {
+    /// Actions that were not stored before.
+    #[metrics(unit = Count)]
+    pub(crate) actions_stored: usize,
+    /// Actions that were stored already.
+    #[metrics(unit = Count)]
+    pub(crate) actions_duplicate: usize,
+    /// Actions that MongoDB refuses.
+    #[metrics(unit = Count)]
+    pub(crate) actions_refused: usize,
+    /// Messages that are left to the dead-letter queue.
+    #[metrics(unit = Count)]
+    pub(crate) messages_failed: usize,
+    /// How long the invocation took.
+    #[metrics(unit = Millisecond)]
+    pub(crate) drain_duration: Duration,
+    /// How long connections to MongoDB were in use.
+    #[metrics(name = "MongoDBTime", unit = Millisecond)]
+    pub(crate) mongodb_time: Duration,
+}
+
+impl Drain {
+    pub(crate) fn emit(self) {
+        drop(self.append_on_drop(ServiceMetrics::sink_or_discard()));
+    }
+}

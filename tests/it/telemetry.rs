@@ -1,0 +1,139 @@
+//! What the functions say of themselves: metrics as CloudWatch, the alarms, the dashboard and `docs/METRICS.md` expect
+//! them.
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use anyhow::{Context, Result};
+use common::telemetry::NAMESPACE;
+use hubspot_sim::FaultKind;
+use serde_json::{Value, json};
+use serde_yaml_ng::Value as Yaml;
+use stack::layout;
+
+use tests::{
+    bootstrap::{Bootstrap, Function},
+    service::Service,
+    world::{HUB, World},
+};
+
+/// Metrics by their names, with their units.
+type Metrics = BTreeMap<String, String>;
+
+fn temporary(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("{name}-{}.log", std::process::id()))
+}
+
+/// The metrics that the lines of a log carry, as CloudWatch reads them: each with a value, and all with one dimension.
+fn metrics(log: &str) -> Result<Metrics> {
+    let mut found = Metrics::new();
+    for line in log.lines().filter(|line| line.contains("\"_aws\"")) {
+        let line: Value = serde_json::from_str(line)?;
+        for directive in line["_aws"]["CloudWatchMetrics"].as_array().context("directives")? {
+            assert_eq!(directive["Namespace"], NAMESPACE);
+            assert_eq!(directive["Dimensions"], json!([["Stack"]]));
+            assert_eq!(line["Stack"], "local");
+            for metric in directive["Metrics"].as_array().context("metrics")? {
+                let name = metric["Name"].as_str().context("a name")?;
+                assert!(line[name].is_number(), "{name} has no value: {line}");
+                found.insert(name.to_owned(), metric["Unit"].as_str().unwrap_or("None").to_owned());
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The rows of `docs/METRICS.md` that begin with a name: its metrics with their units.
+fn documented() -> Result<Metrics> {
+    let text = fs::read_to_string(layout::root().join("docs/METRICS.md"))?;
+    let cells = |line: &str| line.split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
+    let rows = text.lines().filter(|line| line.starts_with("| `")).map(cells);
+    Ok(rows.map(|cells| (cells[1].trim_matches('`').to_owned(), cells[2].clone())).collect())
+}
+
+#[tokio::test]
+async fn every_metric_is_emitted_as_documented() -> Result<()> {
+    let mut world = World::new("metrics").await?;
+    let log = temporary("metrics");
+    world.log = Some(log.clone());
+    world.hubspot.world().seed(HUB, 30, 250, 1);
+    // HubSpot is away for a moment, so that the run goes on after a pause.
+    world.fault("/search", 40, FaultKind::Answer { status: 503, body: None, retry_after: None });
+    let mut service = Service::new(world, 1, 1).await?;
+    service.tick();
+    service.deliver_next().await?;
+    service.finish().await?;
+    let mut scheduler = Bootstrap::start_ungated(Function::Scheduler, &service.world).await?;
+    scheduler.invoke(&json!({"time": "2026-11-24T08:00:00Z"})).await?;
+    let emitted = metrics(&fs::read_to_string(&log)?)?;
+    assert_eq!(emitted, documented()?);
+    fs::remove_file(log)?;
+
+    // What is watched is among them.
+    let watched = fs::read_to_string(layout::root().join("monitoring.yaml"))?;
+    let shown = watched.match_indices("[\"HubSpotSync\", \"").map(|(at, prefix)| &watched[at + prefix.len()..]);
+    for name in shown.filter_map(|rest| rest.split('"').next()) {
+        assert!(emitted.contains_key(name), "the dashboard shows {name}");
+    }
+    for (name, alarm) in alarms()? {
+        if alarm["Namespace"] == NAMESPACE {
+            assert!(alarm["MetricName"].as_str().is_some_and(|metric| emitted.contains_key(metric)), "{name}");
+            assert_eq!(alarm["Dimensions"][0]["Name"], "Stack", "{name}");
+        }
+    }
+    Ok(())
+}
+
+/// The alarms' names with their properties.
+fn alarms() -> Result<Vec<(String, Yaml)>> {
+    let text = fs::read_to_string(layout::root().join("monitoring.yaml"))?;
+    let template: Yaml = serde_yaml_ng::from_str(&text)?;
+    let resources = template["Resources"].as_mapping().context("resources")?;
+    let alarms = resources.iter().filter(|(_, resource)| resource["Type"] == "AWS::CloudWatch::Alarm");
+    let named = |(name, alarm): (&Yaml, &Yaml)| Some((name.as_str()?.to_owned(), alarm["Properties"].clone()));
+    Ok(alarms.filter_map(named).collect())
+}
+
+#[test]
+fn every_alarm_is_in_the_runbook() -> Result<()> {
+    let runbook = fs::read_to_string(layout::root().join("docs/RUNBOOK.md"))?;
+    let alarms = alarms()?;
+    assert!(alarms.len() > 15);
+    for (name, alarm) in alarms {
+        assert!(runbook.contains(&format!("`{name}`")), "{name} is not in the runbook");
+        assert!(alarm["AlarmDescription"].is_string(), "{name} says nothing");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_tick_tells_how_far_behind_the_accounts_are_and_why_some_are_left_out() -> Result<()> {
+    let mut world = World::new("freshness").await?;
+    let log = temporary("freshness");
+    world.log = Some(log.clone());
+    world.hubspot.world().seed(HUB, 1, 1, 1);
+    let database = world.store.database();
+    let mut lost = stack::accounts::oauth(HUB + 2, "token");
+    lost.insert("state", "reauthorize");
+    let entries = vec![stack::accounts::private_app(HUB + 1, "token"), lost, mongodb::bson::doc! { "hubId": "?" }];
+    stack::accounts::write_domain(database, "globex", "Globex", entries).await?;
+    let mut scheduler = Bootstrap::start_ungated(Function::Scheduler, &world).await?;
+    let tick = json!({"time": "2026-11-24T08:00:00Z"});
+    scheduler.invoke(&tick).await?;
+    world.take(&world.sync_queue).await?;
+    world.run().await?;
+    scheduler.invoke(&tick).await?;
+
+    let text = fs::read_to_string(&log)?;
+    let lines = text.lines().filter(|line| line.contains("\"AccountsSent\""));
+    let ticks: Vec<Value> = lines.map(serde_json::from_str).collect::<Result<_, _>>()?;
+    assert_eq!(ticks.len(), 2);
+    for tick in &ticks {
+        let counts = ["AccountsSent", "AccountsToReauthorize", "AccountsUnusable", "AccountsPaused"];
+        assert_eq!(counts.map(|name| tick[name].as_i64()), [Some(2), Some(1), Some(1), Some(0)]);
+    }
+    assert_eq!(ticks.iter().map(|tick| tick["AccountsNeverSynced"].as_i64()).collect::<Vec<_>>(), [Some(2), Some(1)]);
+    assert!(ticks[0].get("OldestFreshness").is_none(), "nothing is known before the first sync");
+    assert!(ticks[1]["OldestFreshness"].as_f64().is_some_and(|seconds| (0.0..60.0).contains(&seconds)));
+    fs::remove_file(log)?;
+    world.end().await
+}
