@@ -136,9 +136,9 @@ mod tests {
         tokio::time::advance(Duration::from_secs(2)).await;
         pace.page_took(Duration::from_secs(1));
         assert!(pace.latest_start(Meanwhile::Nothing).is_some());
-        pace.handing_on_took(Duration::from_millis(1_150));
+        pace.handing_on_took(Duration::from_millis(1_170));
         assert!(pace.latest_start(Meanwhile::Nothing).is_some());
-        assert_eq!(pace.latest_start(Meanwhile::HandingOn), None, "each of the two takes 1.15 s");
+        assert_eq!(pace.latest_start(Meanwhile::HandingOn), None, "each of the two takes 1.17 s");
         pace.handing_on_took(Duration::from_millis(1_500));
         assert_eq!(pace.latest_start(Meanwhile::Nothing), None);
     }
