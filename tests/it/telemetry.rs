@@ -7,7 +7,6 @@ use anyhow::{Context, Result};
 use common::telemetry::NAMESPACE;
 use hubspot_sim::FaultKind;
 use serde_json::{Value, json};
-use serde_yaml_ng::Value as Yaml;
 use stack::layout;
 
 use tests::{
@@ -15,6 +14,10 @@ use tests::{
     service::Service,
     world::{HUB, World},
 };
+
+use crate::template;
+
+const ALARM: &str = "AWS::CloudWatch::Alarm";
 
 /// Metrics by their names, with their units.
 type Metrics = BTreeMap<String, String>;
@@ -74,7 +77,8 @@ async fn every_metric_is_emitted_as_documented() -> Result<()> {
     for name in shown.filter_map(|rest| rest.split('"').next()) {
         assert!(emitted.contains_key(name), "the dashboard shows {name}");
     }
-    for (name, alarm) in alarms()? {
+    let monitoring = template::read("monitoring.yaml")?;
+    for (name, alarm) in template::of_type(&monitoring, ALARM)? {
         if alarm["Namespace"] == NAMESPACE {
             assert!(alarm["MetricName"].as_str().is_some_and(|metric| emitted.contains_key(metric)), "{name}");
             assert_eq!(alarm["Dimensions"][0]["Name"], "Stack", "{name}");
@@ -83,20 +87,11 @@ async fn every_metric_is_emitted_as_documented() -> Result<()> {
     Ok(())
 }
 
-/// The alarms' names with their properties.
-fn alarms() -> Result<Vec<(String, Yaml)>> {
-    let text = fs::read_to_string(layout::root().join("monitoring.yaml"))?;
-    let template: Yaml = serde_yaml_ng::from_str(&text)?;
-    let resources = template["Resources"].as_mapping().context("resources")?;
-    let alarms = resources.iter().filter(|(_, resource)| resource["Type"] == "AWS::CloudWatch::Alarm");
-    let named = |(name, alarm): (&Yaml, &Yaml)| Some((name.as_str()?.to_owned(), alarm["Properties"].clone()));
-    Ok(alarms.filter_map(named).collect())
-}
-
 #[test]
 fn every_alarm_is_in_the_runbook() -> Result<()> {
     let runbook = fs::read_to_string(layout::root().join("docs/RUNBOOK.md"))?;
-    let alarms = alarms()?;
+    let monitoring = template::read("monitoring.yaml")?;
+    let alarms = template::of_type(&monitoring, ALARM)?;
     assert!(alarms.len() > 15);
     for (name, alarm) in alarms {
         assert!(runbook.contains(&format!("`{name}`")), "{name} is not in the runbook");
