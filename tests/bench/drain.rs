@@ -1,6 +1,6 @@
 //! The drain into MongoDB: the real bootstraps, given full SQS batches, beside two bare loops that write the same
-//! documents, already encoded, by as many connections: one that only writes, and one that first reads the states that
-//! it replaces, without which there is no telling what changed.
+//! documents by the same driver and as many connections: one that only writes, and one that first reads the states
+//! that it replaces, without which there is no telling what changed.
 
 use std::{
     collections::VecDeque,
@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use common::store::collection;
 use futures::{
     TryStreamExt,
@@ -16,7 +16,7 @@ use futures::{
 };
 use mongodb::{
     Database,
-    bson::{Bson, Document, RawDocumentBuf, doc, serialize_to_raw_document_buf},
+    bson::{Bson, Document, RawDocumentBuf, doc},
 };
 use serde_json::{Value, json};
 use tests::{
@@ -129,45 +129,43 @@ async fn drain(world: &World, workers: usize, round: usize) -> Result<Drained> {
 async fn bare(from: &Database, to: &Database, loops: usize, name: &str, reads: bool) -> Result<f64> {
     let actions = documents(from, collection::ACTIONS, doc! { "actionName": format!("Contact {name}") }).await?;
     let states = documents(from, "contacts", doc! {}).await?;
-    let replace = |state: &Document| doc! { "q": { "_id": state.get("_id") }, "u": state };
-    let concern = doc! { "w": "majority" };
-    let insert = |name: &str, documents: &[Document]| {
-        doc! { "insert": name, "documents": documents, "ordered": false, "writeConcern": &concern }
-    };
-    let mut commands: Vec<(Vec<Bson>, [RawDocumentBuf; 2])> = Vec::new();
-    for (actions, states) in actions.chunks(EVENT * MESSAGE).zip(states.chunks(EVENT * MESSAGE)) {
-        let written = match name {
-            "Created" => insert("contacts", states),
-            _ => {
-                let updates: Vec<Document> = states.iter().map(replace).collect();
-                doc! { "update": "contacts", "updates": updates, "ordered": false, "writeConcern": &concern }
-            }
-        };
-        let actions = insert(collection::ACTIONS, actions);
-        let pair = [serialize_to_raw_document_buf(&written)?, serialize_to_raw_document_buf(&actions)?];
-        commands.push((states.iter().filter_map(|state| state.get("_id").cloned()).collect(), pair));
-    }
-    let commands = Mutex::new(VecDeque::from(commands));
-    let next = || commands.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let given = states.into_iter().zip(actions).collect::<Vec<_>>();
+    let count = given.len();
+    let batches = given.chunks(EVENT * MESSAGE).map(|batch| batch.iter().cloned().unzip());
+    let batches: VecDeque<(Vec<Document>, Vec<Document>)> = batches.collect();
+    let batches = Mutex::new(batches);
+    let next = || batches.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     join_all((0..loops).map(|_| async { to.run_command(doc! { "ping": 1 }).await })).await;
+    let (states, actions) = (to.collection::<Document>("contacts"), to.collection::<Document>(collection::ACTIONS));
     let write = async |()| {
-        while let Some((ids, pair)) = next() {
+        while let Some((new_states, new_actions)) = next() {
             if reads {
-                let found = to.collection::<RawDocumentBuf>("contacts").find(doc! { "_id": { "$in": ids } }).await?;
+                let ids: Vec<&Bson> = new_states.iter().filter_map(|state| state.get("_id")).collect();
+                let found = states.clone_with_type::<RawDocumentBuf>().find(doc! { "_id": { "$in": ids } }).await?;
                 let _found: Vec<RawDocumentBuf> = found.try_collect().await?;
             }
-            for command in pair {
-                let answer = to.run_raw_command(command).await?;
-                if answer.contains_key("writeErrors") {
-                    bail!("the bare loop met an error: {answer}");
-                }
+            match name {
+                "Created" => _ = states.insert_many(new_states).ordered(false).await?,
+                _ => replace(to, new_states).await?,
             }
+            actions.insert_many(new_actions).ordered(false).await?;
         }
-        Ok(())
+        anyhow::Ok(())
     };
     let began = Instant::now();
     try_join_all((0..loops).map(|_| write(()))).await?;
-    Ok(actions.len() as f64 / began.elapsed().as_secs_f64())
+    Ok(count as f64 / began.elapsed().as_secs_f64())
+}
+
+/// What the driver's bulk write of `replaceOne`s is on servers before MongoDB 8, for which it has none.
+async fn replace(database: &Database, states: Vec<Document>) -> Result<()> {
+    let replacement = |state: Document| doc! { "q": { "_id": state.get("_id") }, "u": state };
+    let updates: Vec<Document> = states.into_iter().map(replacement).collect();
+    let concern = doc! { "w": "majority" };
+    let command = doc! { "update": "contacts", "updates": updates, "ordered": false, "writeConcern": concern };
+    let answer = database.run_command(command).await?;
+    ensure!(!answer.contains_key("writeErrors"), "the bare loop met an error: {answer}");
+    Ok(())
 }
 
 async fn documents(database: &Database, name: &str, filter: Document) -> Result<Vec<Document>> {
