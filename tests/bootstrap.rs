@@ -199,11 +199,19 @@ impl Bootstrap {
     /// # Errors
     /// It answers neither within its timeout nor some seconds later, when Lambda would have ended it.
     pub async fn invoke(&mut self, event: &Value) -> Result<(Invoked, Duration)> {
+        self.invoke_with(event.to_string()).await
+    }
+
+    /// The same, with an event that is text already.
+    ///
+    /// # Errors
+    /// As [`Self::invoke`].
+    pub async fn invoke_with(&mut self, event: String) -> Result<(Invoked, Duration)> {
         let began = Instant::now();
         let (ended, answer) = oneshot::channel();
         let timeout = self.function.timeout();
         let deadline = DateTime::now().timestamp_millis() + i64::try_from(timeout.as_millis())?;
-        self.invocations.send(Invocation { event: event.to_string(), deadline, ended }).await?;
+        self.invocations.send(Invocation { event, deadline, ended }).await?;
         let invoked = tokio::select! {
             invoked = answer => invoked.unwrap_or(Invoked::Died),
             _ = self.child.wait() => Invoked::Died,

@@ -2,7 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{account::AccountKey, action::Action, time::DateTime};
+use crate::{
+    account::AccountKey,
+    action::Action,
+    ids::{DomainId, HubId},
+    time::DateTime,
+};
 
 /// A message on the sync queue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,7 +66,7 @@ impl TryFrom<String> for Continuation {
 
 /// A message on the actions queue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type")]
+#[serde(tag = "type", from = "FlatActions")]
 pub enum ActionsMessage {
     /// The actions of one batch.
     #[serde(rename = "actions.v1")]
@@ -69,7 +74,7 @@ pub enum ActionsMessage {
 }
 
 /// Up to [`MAX_ACTIONS`] actions of one account.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ActionBatch {
     /// Whose actions they are.
@@ -77,6 +82,30 @@ pub struct ActionBatch {
     pub account: AccountKey,
     /// The actions, in the order of the records they stem from.
     pub actions: Vec<Action>,
+}
+
+/// The same, as serde reads it straight into place. It would first collect every value of a tagged or flattened type,
+/// which took a tenth of the drain's time.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct FlatActions {
+    #[serde(rename = "type")]
+    _version: ActionsVersion,
+    domain_id: DomainId,
+    hub_id: HubId,
+    actions: Vec<Action>,
+}
+
+#[derive(Deserialize)]
+enum ActionsVersion {
+    #[serde(rename = "actions.v1")]
+    V1,
+}
+
+impl From<FlatActions> for ActionsMessage {
+    fn from(FlatActions { domain_id, hub_id, actions, .. }: FlatActions) -> Self {
+        Self::V1(ActionBatch { account: AccountKey { domain_id, hub_id }, actions })
+    }
 }
 
 /// The most actions that one message carries: a batch of records.
@@ -111,9 +140,20 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_of_actions_survives_the_queue() {
+        let account = serde_json::from_value(json!({"domainId": "d", "hubId": "7"})).unwrap();
+        let message = ActionsMessage::V1(ActionBatch { account, actions: vec![] });
+        let text = serde_json::to_string(&message).unwrap();
+        assert_eq!(text, r#"{"type":"actions.v1","domainId":"d","hubId":"7","actions":[]}"#);
+        assert_eq!(serde_json::from_str::<ActionsMessage>(&text).unwrap(), message);
+    }
+
+    #[test]
     fn an_unknown_version_is_an_error() {
         let text = json!({"type": "sync.v2", "domainId": "d", "hubId": "7", "tick": "2026-11-24T08:00:00Z"});
         assert!(serde_json::from_value::<SyncMessage>(text).is_err());
+        let text = json!({"type": "actions.v2", "domainId": "d", "hubId": "7", "actions": []});
+        assert!(serde_json::from_value::<ActionsMessage>(text).is_err());
         assert!(Continuation::try_from("r".to_owned()).is_err());
         assert!(Continuation::try_from("/1".to_owned()).is_err());
     }

@@ -95,7 +95,8 @@ fn event(first: usize, round: usize) -> Value {
 }
 
 async fn drain(world: &World, workers: usize, round: usize) -> Result<Drained> {
-    let events: VecDeque<Value> = (0..RECORDS).step_by(EVENT * MESSAGE).map(|first| event(first, round)).collect();
+    let events = (0..RECORDS).step_by(EVENT * MESSAGE).map(|first| event(first, round).to_string());
+    let events: VecDeque<String> = events.collect();
     let events = Mutex::new(events);
     let next = || events.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     let mut bootstraps = Vec::new();
@@ -108,7 +109,7 @@ async fn drain(world: &World, workers: usize, round: usize) -> Result<Drained> {
     let work = async |bootstrap: &mut Bootstrap| {
         let mut invocations = Vec::new();
         while let Some(event) = next() {
-            let (invoked, took) = bootstrap.invoke(&event).await?;
+            let (invoked, took) = bootstrap.invoke_with(event).await?;
             if !invoked.is_success() {
                 bail!("a batch failed: {invoked:?}");
             }

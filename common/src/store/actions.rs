@@ -30,8 +30,8 @@ pub(super) type Given<'a> = &'a [(&'a AccountKey, &'a Action)];
 const ROUNDS: usize = 4;
 
 /// How many actions are written at once, so that the next ones are made ready while the server writes these.
-const GROUP: usize = 250;
-const MAX_GROUPS: usize = 4;
+const GROUP: usize = 500;
+const MAX_GROUPS: usize = 2;
 
 /// One action could not be stored, while others were.
 #[derive(Debug)]
