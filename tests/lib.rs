@@ -3,6 +3,7 @@
 //! kill them at any effect. `make test` and `make bench` start the servers.
 
 pub mod bootstrap;
+pub mod deployed;
 pub mod gate;
 pub mod proxy;
 pub mod service;

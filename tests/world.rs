@@ -76,7 +76,7 @@ impl World {
     pub async fn with_mongodb(name: &str, uri: &str) -> Result<Self> {
         // With LOG_LEVEL set, tests show what the functions say.
         static LOGS: Once = Once::new();
-        LOGS.call_once(|| env::var_os("LOG_LEVEL").iter().for_each(|_| common::telemetry::init()));
+        LOGS.call_once(|| env::var_os("LOG_LEVEL").iter().for_each(|_| drop(common::telemetry::init())));
         let hubspot = Simulator::start(0, Settings { search_rps: 0, per_10s: 0, ..Settings::default() }).await?;
         let mongo = MongoConfig { uri: uri.into(), database: format!("test_{name}_{}", unique()) };
         let store = Store::connect(&mongo).await?;

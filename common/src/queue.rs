@@ -76,6 +76,7 @@ impl Queue {
     ///
     /// # Errors
     /// SQS did not take it.
+    #[tracing::instrument(level = "debug", skip_all, name = "send")]
     pub async fn send_text(&self, body: String, group: &str, delay: Duration) -> Result<(), QueueError> {
         let delay = i32::try_from(delay.min(MAX_DELAY).as_millis().div_ceil(1000)).unwrap_or(0);
         let message = self.client.send_message().queue_url(&self.url).message_body(body);
@@ -88,6 +89,7 @@ impl Queue {
     ///
     /// # Errors
     /// SQS cannot be reached, or goes on refusing some of the entries.
+    #[tracing::instrument(level = "debug", skip_all, name = "send", fields(messages = messages.len()))]
     pub async fn send_batch(&self, messages: &[(String, String)]) -> Result<(), QueueError> {
         let entries = messages.iter().enumerate().map(|(index, (group, body))| {
             SendMessageBatchRequestEntry::builder()

@@ -17,28 +17,29 @@ use metrique::{
     emf::Emf,
     writer::{AttachGlobalEntrySinkExt, Entry, EntryIoStreamExt, FormatExt},
 };
-use tracing_subscriber::{EnvFilter, fmt::format::FmtSpan};
+use tracing_subscriber::{EnvFilter, Layer, fmt::format::FmtSpan, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::config;
+use crate::{config, traces::Traces};
 
 /// The namespace of the metrics in CloudWatch.
 pub const NAMESPACE: &str = "HubSpotSync";
 
-/// Starts logging at `LOG_LEVEL` (default `info`), and metrics with the dimension `Stack` from `STACK_NAME` (default
-/// `local`), for the whole process. Call it once.
+/// Starts logging at `LOG_LEVEL` (default `info`), metrics with the dimension `Stack` from `STACK_NAME` (default
+/// `local`), and traces, for the whole process. Call it once.
 ///
 /// `LOG_LEVEL` is a level, or a filter as `tracing_subscriber::EnvFilter` reads it.
-pub fn init() {
+pub fn init() -> Traces {
     let filter = config::optional("LOG_LEVEL").unwrap_or_else(|| "info".to_owned());
     let filter = EnvFilter::try_new(&filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
         .with_current_span(false)
         .with_span_events(FmtSpan::NONE)
         .with_target(false)
-        .with_env_filter(filter)
-        .init();
+        .with_filter(filter);
+    let traces = Traces::from_env();
+    tracing_subscriber::registry().with(log).with(traces.layer()).init();
     let stack = config::optional("STACK_NAME").unwrap_or_else(|| "local".to_owned());
     // Written at once: what waits in a queue is lost where Lambda freezes the process.
     let metrics = Emf::builder(NAMESPACE.to_owned(), vec![vec!["Stack".to_owned()]])
@@ -46,6 +47,7 @@ pub fn init() {
         .output_to_makewriter(std::io::stdout)
         .merge_globals(Dimensions { stack });
     ServiceMetrics::write_directly_to(metrics).forget();
+    traces
 }
 
 #[derive(Entry)]

@@ -1,86 +1,14 @@
-//! The service as SAM deploys it: the template, the built bootstraps, event source mappings and all.
+//! The service as SAM deploys it, end to end.
 
-use std::{collections::BTreeMap, time::Duration};
-
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use hubspot_sim::Settings;
-use mongodb::bson::{Document, doc};
-use serde_json::json;
-use stack::{
-    accounts::{key, private_app, write_domain},
-    aws::Aws,
-    process::wait_until,
-    proof, sam, servers,
-};
+use stack::accounts::{private_app, write_domain};
 
-use tests::world::{DOMAIN, HUB, World};
-
-const PATIENCE: Duration = Duration::from_secs(90);
-
-/// The deployed service, at work on a test's world.
-struct Deployed {
-    world: World,
-    aws: Aws,
-    outputs: BTreeMap<String, String>,
-}
-
-impl Deployed {
-    async fn new() -> Result<Self> {
-        let world = World::new("end_to_end").await?;
-        let port = std::env::var("TEST_AWS_PORT").context("this test is run by `make test`")?.parse()?;
-        let environment = servers::aws_environment(port);
-        let parameters = BTreeMap::from([
-            ("MongoDbUri", std::env::var("TEST_MONGODB_URI")?),
-            ("MongoDbDatabase", world.config.mongo.database.clone()),
-            ("SqsEndpointUrl", format!("http://127.0.0.1:{port}")),
-            ("HubSpotApiBaseUrl", world.hubspot.url()),
-            ("HubSpotClientId", hubspot_sim::CLIENT_ID.to_owned()),
-            ("HubSpotClientSecret", hubspot_sim::CLIENT_SECRET.to_owned()),
-        ]);
-        let logs = std::env::temp_dir().join(format!("end-to-end-{}", std::process::id()));
-        sam::deploy(&logs, "end-to-end", &parameters, &environment).await?;
-        let outputs = sam::outputs("end-to-end", &environment).await?;
-        std::fs::remove_dir_all(logs)?;
-        Ok(Self { world, aws: Aws::local(port).await, outputs })
-    }
-
-    fn output(&self, name: &str) -> Result<&str> {
-        self.outputs.get(name).map(String::as_str).with_context(|| format!("the template has no output {name}"))
-    }
-
-    /// One tick of the schedule, until all accounts are caught up and the actions are stored.
-    async fn tick(&self, accounts: u64) -> Result<()> {
-        let began = mongodb::bson::DateTime::now();
-        let answer =
-            self.aws.invoke(self.output("SchedulerFunction")?, &json!({"time": "2026-11-24T08:00:00Z"})).await?;
-        ensure!(answer == json!({"sent": accounts, "skipped": 0, "complete": true}), "the scheduler answered {answer}");
-        let checkpoints = self.world.store.database().collection::<Document>("checkpoints");
-        let queue = self.output("ActionsQueueUrl")?;
-        wait_until("the accounts to be caught up", PATIENCE, async || {
-            let caught_up = doc! { "run": null, "lastSuccessAt": { "$gte": began } };
-            checkpoints.count_documents(caught_up).await.is_ok_and(|count| count == accounts)
-                && self.aws.depth(queue).await.is_ok_and(|depth| depth == 0)
-        })
-        .await
-    }
-
-    /// Compares both accounts with the ledger, and gives the number of actions.
-    async fn proof(&self) -> Result<usize> {
-        let mut actions = 0;
-        for (domain, hub) in [(DOMAIN, HUB), ("globex", HUB + 1)] {
-            let ledger: Vec<_> =
-                self.world.hubspot.world().ledger.iter().filter(|change| change.hub_id == hub).cloned().collect();
-            let proof = proof::check(self.world.store.database(), &key(domain, hub)?, &ledger).await?;
-            proof.ensure()?;
-            actions += proof.actions;
-        }
-        Ok(actions)
-    }
-}
+use tests::{deployed::Deployed, world::HUB};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_ticks_of_the_deployed_service_store_exactly_what_changed() -> Result<()> {
-    let deployed = Deployed::new().await?;
+    let deployed = Deployed::new("end-to-end", &[]).await?;
     let token = {
         let mut hubspot = deployed.world.hubspot.world();
         hubspot.settings = Settings::default();

@@ -42,6 +42,7 @@ impl Session {
     ///
     /// # Errors
     /// See [`HubSpotError`]; failures that pass within a moment were tried again.
+    #[tracing::instrument(level = "debug", skip_all, name = "archived page")]
     pub async fn archived(
         &self,
         object: ObjectType,

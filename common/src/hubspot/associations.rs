@@ -92,6 +92,7 @@ impl Session {
     ///
     /// # Errors
     /// See [`HubSpotError`]; failures that pass within a moment were tried again.
+    #[tracing::instrument(level = "debug", skip_all, name = "associations", fields(contacts = contacts.len()))]
     pub async fn companies_of(&self, contacts: &[RecordId]) -> Result<HashMap<String, Vec<RecordId>>, HubSpotError> {
         let path = format!("/crm/associations/{API_VERSION}/contacts/companies/batch/read");
         let mut found: HashMap<String, Vec<Association>> = HashMap::new();

@@ -75,6 +75,7 @@ impl Session {
     ///
     /// # Errors
     /// See [`HubSpotError`]; failures that pass within a moment were tried again.
+    #[tracing::instrument(level = "debug", skip_all, name = "page")]
     pub async fn search(&self, search: &Search<'_>, latest: Option<Instant>) -> Result<Option<Page>, HubSpotError> {
         let path = format!("/crm/objects/{API_VERSION}/{}/search", search.object);
         let answer = self.post(Kind::Search, &path, &request(search), latest).await?;

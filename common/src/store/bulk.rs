@@ -75,12 +75,14 @@ pub(super) fn change(query: &impl Serialize, update: &impl Serialize) -> Result<
 }
 
 /// Makes all the updates, in no order.
+#[tracing::instrument(level = "debug", skip_all, name = "bulk", fields(collection, writes = updates.len()))]
 pub(super) async fn update(database: &Database, collection: &str, updates: Vec<Write>) -> Result<Written, Error> {
     run(database, updates, |updates| rawdoc! { "update": collection, "updates": updates, "ordered": false }).await
 }
 
 /// Inserts all the documents, in no order. Cheaper than upserts where none of
 /// them is expected to be there.
+#[tracing::instrument(level = "debug", skip_all, name = "bulk", fields(collection, writes = documents.len()))]
 pub(super) async fn insert(database: &Database, collection: &str, documents: Vec<Write>) -> Result<Written, Error> {
     run(database, documents, |documents| rawdoc! { "insert": collection, "documents": documents, "ordered": false })
         .await

@@ -60,6 +60,7 @@ const NOTING: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// MongoDB cannot be reached, or every message failed; SQS delivers them again.
+#[tracing::instrument(level = "debug", skip_all, name = "drain")]
 pub async fn handler(actions: &Actions, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Diagnostic> {
     let began = std::time::Instant::now();
     let received = read::<ActionsMessage>(event.payload);

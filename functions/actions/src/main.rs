@@ -6,9 +6,11 @@ use lambda_runtime::{LambdaEvent, service_fn};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    common::telemetry::init();
+    let traces = &common::telemetry::init();
     let actions = Rotating::new(async |secrets| Actions::new(Config::from_env(secrets)?).await).await?;
     let actions = &actions;
-    let handle = async |event: LambdaEvent<_>| actions.work(async |actions| handler(actions, event).await).await;
+    let handle = async |event: LambdaEvent<_>| {
+        traces.invocation(actions.work(async |actions| handler(actions, event).await)).await
+    };
     lambda_runtime::run(service_fn(handle)).await
 }

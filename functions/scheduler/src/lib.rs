@@ -87,6 +87,7 @@ const LOOKING: Duration = Duration::from_secs(3);
 /// # Errors
 /// The Domains cannot be read, or SQS takes no messages. Lambda invokes again; accounts that were sent before
 /// are sent twice, which has no effect.
+#[tracing::instrument(level = "debug", skip_all, name = "tick")]
 pub async fn handler(scheduler: &Scheduler, event: LambdaEvent<Tick>) -> Result<FanOut, Diagnostic> {
     let tick = event.payload.time.as_deref().and_then(|time| DateTime::parse_rfc3339_str(time).ok());
     let deadline = DateTime::from_millis(i64::try_from(event.context.deadline).unwrap_or(i64::MAX));

@@ -6,9 +6,11 @@ use scheduler::{Config, Scheduler, handler};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    common::telemetry::init();
+    let traces = &common::telemetry::init();
     let scheduler = Rotating::new(async |secrets| Scheduler::new(Config::from_env(secrets)?).await).await?;
     let scheduler = &scheduler;
-    let handle = async |event: LambdaEvent<_>| scheduler.work(async |scheduler| handler(scheduler, event).await).await;
+    let handle = async |event: LambdaEvent<_>| {
+        traces.invocation(scheduler.work(async |scheduler| handler(scheduler, event).await)).await
+    };
     lambda_runtime::run(service_fn(handle)).await
 }

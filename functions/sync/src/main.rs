@@ -6,9 +6,10 @@ use sync::{Config, Sync, handler};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    common::telemetry::init();
+    let traces = &common::telemetry::init();
     let sync = Rotating::new(async |secrets| Sync::new(Config::from_env(secrets)?).await).await?;
     let sync = &sync;
-    let handle = async |event: LambdaEvent<_>| sync.work(async |sync| handler(sync, event).await).await;
+    let handle =
+        async |event: LambdaEvent<_>| traces.invocation(sync.work(async |sync| handler(sync, event).await)).await;
     lambda_runtime::run(service_fn(handle)).await
 }

@@ -104,6 +104,7 @@ enum Access {
 }
 
 /// Does what a message asks for.
+#[tracing::instrument(level = "debug", skip_all, name = "slice", fields(account = %request.account))]
 pub(crate) async fn run(sync: &Sync, request: &SyncRequest, budget: &Budget) -> Result<(), SliceError> {
     let (began, tally) = (Instant::now(), Tally::default());
     // Boxed: the future of a whole slice is deep, and large.

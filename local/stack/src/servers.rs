@@ -73,6 +73,8 @@ pub async fn start_ministack(state: &Path, port: u16) -> Result<()> {
     let mut ministack = Command::new(layout::tools().join("ministack/bin/ministack"));
     ministack.env("GATEWAY_PORT", port.to_string()).env("BIND_HOST", "127.0.0.1").env("MINISTACK_HOST", "127.0.0.1");
     ministack.envs(aws_environment(port)).env("PYTHONUNBUFFERED", "1");
+    // What roles do not allow is refused. The credentials of `aws_environment` are an administrator's.
+    ministack.env("AUTH", "true");
     start(state, "ministack", &mut ministack)?;
     let url = format!("http://127.0.0.1:{port}/_ministack/health");
     let ready = wait_until("MiniStack", PATIENCE, async || reqwest::get(&url).await.is_ok());

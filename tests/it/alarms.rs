@@ -1,0 +1,111 @@
+//! The alarms of the deployed service: each is driven into ALARM, and the topic is told.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context, Result, ensure};
+use aws_sdk_cloudwatch::{primitives::DateTime, types::MetricDatum};
+use aws_sdk_sqs::types::QueueAttributeName;
+use serde_json::Value;
+use stack::process::wait_until;
+use tokio::sync::Mutex;
+
+use tests::deployed::Deployed;
+
+use crate::template;
+
+/// An SNS topic, with a queue that gets what it is told.
+struct Topic {
+    arn: String,
+    queue: String,
+    sqs: aws_sdk_sqs::Client,
+}
+
+impl Topic {
+    async fn new(name: &str) -> Result<Self> {
+        let config = aws_config::load_from_env().await;
+        let (sns, sqs) = (aws_sdk_sns::Client::new(&config), aws_sdk_sqs::Client::new(&config));
+        let arn = sns.create_topic().name(name).send().await?.topic_arn.context("a topic has an ARN")?;
+        let queue = sqs.create_queue().queue_name(name).send().await?.queue_url.context("a queue has an address")?;
+        let asked = sqs.get_queue_attributes().queue_url(&queue).attribute_names(QueueAttributeName::QueueArn);
+        let attributes = asked.send().await?.attributes.unwrap_or_default();
+        let endpoint = attributes.get(&QueueAttributeName::QueueArn).context("a queue has an ARN")?;
+        sns.subscribe().topic_arn(&arn).protocol("sqs").endpoint(endpoint).send().await?;
+        Ok(Self { arn, queue, sqs })
+    }
+
+    /// The alarms of which the topic was told now, by their names.
+    async fn told(&self) -> Result<Vec<(String, Value)>> {
+        let received = self.sqs.receive_message().queue_url(&self.queue).max_number_of_messages(10).send().await?;
+        let mut told = Vec::new();
+        for message in received.messages() {
+            let envelope: Value = serde_json::from_str(message.body().unwrap_or_default())?;
+            let alarm: Value = serde_json::from_str(envelope["Message"].as_str().context("a notification's message")?)?;
+            told.push((alarm["AlarmName"].as_str().context("an alarm's name")?.to_owned(), alarm));
+            let handle = message.receipt_handle().unwrap_or_default();
+            self.sqs.delete_message().queue_url(&self.queue).receipt_handle(handle).send().await?;
+        }
+        Ok(told)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_alarm_goes_off_and_is_told() -> Result<()> {
+    let topic = Topic::new("alarms-topic").await?;
+    let deployed = Deployed::new("alarms", &[("AlarmTopicArn", topic.arn.clone())]).await?;
+    let client = aws_sdk_cloudwatch::Client::new(&aws_config::load_from_env().await);
+    let monitoring = template::read("monitoring.yaml")?;
+    let mut expected = BTreeSet::new();
+    for (name, alarm) in template::of_type(&monitoring, "AWS::CloudWatch::Alarm")? {
+        if alarm["ComparisonOperator"] == "LessThanThreshold" {
+            // Silence sets this one off, which the local CloudWatch does not notice.
+            assert_eq!((name, alarm["TreatMissingData"].as_str()), ("Ticks", Some("breaching")));
+            continue;
+        }
+        expected.insert(format!("alarms-{name}"));
+        let datum = MetricDatum::builder()
+            .metric_name(alarm["MetricName"].as_str().context("a metric")?)
+            .timestamp(DateTime::from(SystemTime::now()))
+            .value(1e9);
+        let namespace = alarm["Namespace"].as_str().context("a namespace")?;
+        client.put_metric_data().namespace(namespace).metric_data(datum.build()).send().await?;
+    }
+    assert!(expected.len() > 15, "{expected:?}");
+    let told = Mutex::new(BTreeMap::new());
+    let all = wait_until("the topic to be told of every alarm", Duration::from_secs(30), async || {
+        let mut told = told.lock().await;
+        told.extend(topic.told().await.unwrap_or_default());
+        expected.iter().all(|name| told.contains_key(name))
+    });
+    all.await.with_context(|| format!("of {expected:?}"))?;
+    for (name, alarm) in told.into_inner() {
+        assert_eq!(alarm["NewStateValue"], "ALARM", "{name}");
+        watches(&deployed, &alarm["Trigger"]).with_context(|| format!("{name}: {alarm}"))?;
+    }
+    Ok(())
+}
+
+/// Checks that an alarm reads what is there: a metric of the stack, one of its queues, or one of its functions.
+fn watches(deployed: &Deployed, trigger: &Value) -> Result<()> {
+    let dimension = &trigger["Dimensions"][0];
+    // SNS's notifications have these in lower case.
+    let part = |name: &str| dimension[name].as_str().or_else(|| dimension[name.to_lowercase()].as_str());
+    let value = part("Value").context("a dimension")?;
+    let outputs: Vec<&str> = match (trigger["Namespace"].as_str().unwrap_or_default(), part("Name").unwrap_or_default())
+    {
+        ("HubSpotSync", "Stack") => vec![&deployed.name],
+        ("AWS/Lambda", "FunctionName") => ["SchedulerFunction", "SyncFunction", "ActionsFunction"]
+            .iter()
+            .map(|name| deployed.output(name))
+            .collect::<Result<_>>()?,
+        ("AWS/SQS", "QueueName") => ["Sync", "Actions", "SyncDeadLetter", "ActionsDeadLetter", "ScheduleDeadLetter"]
+            .iter()
+            .map(|name| deployed.output(&format!("{name}QueueUrl")))
+            .collect::<Result<_>>()?,
+        other => anyhow::bail!("it reads {other:?}"),
+    };
+    ensure!(outputs.iter().any(|output| output.rsplit('/').next() == Some(value)), "it reads {value}");
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! What the functions may do, as IAM enforces it on the deployed service.
+
+use anyhow::{Context, Result, ensure};
+use hubspot_sim::FaultKind;
+use mongodb::bson::Document;
+use serde_json::{Value, json};
+
+use tests::{
+    deployed::Deployed,
+    world::{HUB, message_event},
+};
+
+/// The roles' policies in IAM, from which statements are taken away and to which they are given back.
+struct Roles {
+    iam: aws_sdk_iam::Client,
+    names: Vec<String>,
+}
+
+impl Roles {
+    async fn of(stack: &str) -> Result<Self> {
+        let iam = aws_sdk_iam::Client::new(&aws_config::load_from_env().await);
+        let listed = iam.list_roles().send().await?;
+        let names = listed.roles().iter().map(|role| role.role_name().to_owned());
+        Ok(Self { names: names.filter(|name| name.starts_with(stack)).collect(), iam })
+    }
+
+    /// The one inline policy of a function's role: its role's name, and the policy.
+    async fn policy(&self, function: &str) -> Result<(&str, Value)> {
+        let role = self.names.iter().find(|name| name.contains(&format!("{function}Role"))).context("a role")?;
+        let read = self.iam.get_role_policy().role_name(role).policy_name(function.to_lowercase()).send().await?;
+        let document = percent_decode(read.policy_document());
+        Ok((role, serde_json::from_str(&document)?))
+    }
+
+    async fn put(&self, role: &str, function: &str, policy: &Value) -> Result<()> {
+        let put = self.iam.put_role_policy().role_name(role).policy_name(function.to_lowercase());
+        put.policy_document(policy.to_string()).send().await?;
+        Ok(())
+    }
+}
+
+/// IAM answers with policies as in a URL (RFC 3986).
+fn percent_decode(text: &str) -> String {
+    let decoded = reqwest::Url::parse(&format!("http://localhost/?policy={}", text.replace('+', "%2B")));
+    let value = decoded.ok().and_then(|url| Some(url.query_pairs().next()?.1.into_owned()));
+    value.unwrap_or_default()
+}
+
+/// Stops Lambda from reading the queues by itself, so that only this test invokes the functions.
+async fn stop_reading_queues(lambda: &aws_sdk_lambda::Client, deployed: &Deployed) -> Result<()> {
+    for function in ["SyncFunction", "ActionsFunction"] {
+        let listed = lambda.list_event_source_mappings().function_name(deployed.output(function)?).send().await?;
+        for mapping in listed.event_source_mappings() {
+            let id = mapping.uuid().context("an event source mapping has an id")?;
+            lambda.update_event_source_mapping().uuid(id).enabled(false).send().await?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_permission_that_a_function_uses_is_needed() -> Result<()> {
+    let deployed = Deployed::new("permissions", &[]).await?;
+    let (world, roles) = (&deployed.world, Roles::of("permissions").await?);
+    let lambda = aws_sdk_lambda::Client::new(&aws_config::load_from_env().await);
+    stop_reading_queues(&lambda, &deployed).await?;
+    let tick = json!({"time": "2026-11-24T08:00:00Z"});
+    let slice = message_event(&[world.tick().to_string()]);
+    let actions = message_event(&[
+        json!({"type": "actions.v1", "domainId": "acme", "hubId": "7000001", "actions": []}).to_string(),
+    ]);
+    let mut seed = 0;
+    // A function, a statement of its role, and an event that takes it.
+    let cases = [
+        ("Scheduler", "MongoDb", &tick),
+        ("Scheduler", "SendSync", &tick),
+        ("Sync", "MongoDb", &slice),
+        ("Sync", "HubSpot", &slice),
+        ("Sync", "SendActions", &slice),
+        ("Sync", "SendSync", &slice),
+        ("Actions", "MongoDb", &actions),
+    ];
+    for (function, statement, event) in cases {
+        let name = deployed.output(&format!("{function}Function"))?;
+        let (role, policy) = roles.policy(function).await?;
+        let mut without = policy.clone();
+        let statements = without["Statement"].as_array_mut().context("statements")?;
+        let before = statements.len();
+        statements.retain(|found| found["Sid"] != statement);
+        ensure!(statements.len() + 1 == before, "{function} has no statement {statement}: {policy}");
+        let mut outcomes = Vec::new();
+        for policy in [&without, &policy] {
+            roles.put(role, function, policy).await?;
+            // A new environment, as secrets are read when it starts.
+            let description = format!("{statement}, {} statements", policy["Statement"].as_array().map_or(0, Vec::len));
+            lambda.update_function_configuration().function_name(name).description(description).send().await?;
+            // There is something to send, and a run to go on with.
+            seed += 1;
+            world.hubspot.world().seed(HUB, 0, 3, seed);
+            world.hubspot.world().faults.clear();
+            if (function, statement) == ("Sync", "SendSync") {
+                world.fault("/search", 40, FaultKind::Answer { status: 503, body: None, retry_after: None });
+            }
+            world.store.database().collection::<Document>("checkpoints").drop().await?;
+            outcomes.push(deployed.aws.invoke(name, event).await);
+        }
+        assert!(outcomes[0].is_err(), "{function} works without {statement}: {outcomes:?}");
+        assert!(outcomes[1].is_ok(), "{function} does not work with {statement}: {outcomes:?}");
+    }
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! Spans, exported over OTLP to a collector where one is named.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Result;
+use axum::{Router, body::Bytes, extract::State, routing::post};
+use hubspot_sim::CLIENT_ID;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use tests::{
+    bootstrap::{Bootstrap, Function},
+    world::{HUB, World, message_event},
+};
+
+type Spans = Arc<Mutex<Vec<u8>>>;
+
+/// A collector: what was posted to it, and its address.
+async fn collector() -> Result<(Spans, String)> {
+    let spans = Spans::default();
+    let take = async |State(spans): State<Spans>, body: Bytes| {
+        spans.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&body);
+    };
+    let routes = Router::new().route("/v1/traces", post(take)).with_state(spans.clone());
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    tokio::spawn(async { axum::serve(listener, routes).await });
+    Ok((spans, url))
+}
+
+fn to(url: &str) -> [(&'static str, String); 1] {
+    [("OTEL_EXPORTER_OTLP_ENDPOINT", url.to_owned())]
+}
+
+#[tokio::test]
+async fn an_invocations_spans_are_with_the_collector_when_it_ends() -> Result<()> {
+    let world = World::new("traces").await?;
+    world.hubspot.world().seed(HUB, 2, 3, 1);
+    let (spans, url) = collector().await?;
+    let actions = json!({"type": "actions.v1", "domainId": "acme", "hubId": "7000001", "actions": [{
+        "object": "companies", "recordId": "1", "actionName": "Company Created", "includeInAnalytics": 0,
+        "actionDate": "2026-01-01T00:00:00Z", "recordUpdatedAt": "2026-01-01T00:00:00Z"}]});
+    let invocations = [
+        (Function::Scheduler, json!({"time": "2026-11-24T08:00:00Z"}), vec!["tick", "send"]),
+        (Function::Sync, message_event(&[world.tick().to_string()]), vec!["slice", "page", "associations", "send"]),
+        (Function::Actions, message_event(&[actions.to_string()]), vec!["drain", "bulk"]),
+    ];
+    for (function, event, names) in invocations {
+        let mut bootstrap = Bootstrap::start_with(function, &world, &to(&url)).await?;
+        let (invoked, _) = bootstrap.invoke(&event).await?;
+        assert!(invoked.is_success(), "{invoked:?}");
+        let got = std::mem::take(&mut *spans.lock().unwrap_or_else(PoisonError::into_inner));
+        // Protobuf has a string as its length and its bytes, so that names are found without the schema.
+        let has = |text: &str| {
+            let encoded = [&[u8::try_from(text.len()).unwrap_or_default()], text.as_bytes()].concat();
+            got.windows(encoded.len()).any(|window| window == encoded)
+        };
+        for name in names.into_iter().chain(["Lambda runtime invoke", "service.name", "test"]) {
+            assert!(has(name), "{function:?} exports no {name}: {}", String::from_utf8_lossy(&got));
+        }
+        for secret in ["mongodb://", CLIENT_ID, "Bearer"] {
+            assert!(!String::from_utf8_lossy(&got).contains(secret), "{function:?} exports {secret}");
+        }
+    }
+    world.end().await
+}
+
+#[tokio::test]
+async fn a_collector_that_does_not_answer_keeps_nobody_waiting() -> Result<()> {
+    let world = World::new("traces_deaf").await?;
+    world.hubspot.world().seed(HUB, 2, 3, 1);
+    let deaf = TcpListener::bind("127.0.0.1:0").await?;
+    let url = to(&format!("http://{}", deaf.local_addr()?));
+    let mut sync = Bootstrap::start_with(Function::Sync, &world, &url).await?;
+    for _ in 0..2 {
+        let (invoked, took) = sync.invoke(&message_event(&[world.tick().to_string()])).await?;
+        assert!(invoked.is_success(), "{invoked:?}");
+        assert!(took < Duration::from_secs(5), "{took:?}");
+    }
+    world.drain().await?;
+    assert_eq!(world.proof().await?.actions, 5);
+    world.end().await
+}
+
+#[tokio::test]
+async fn no_spans_are_made_unless_asked_for() -> Result<()> {
+    let world = World::new("traces_off").await?;
+    let (spans, url) = collector().await?;
+    let [endpoint] = to(&url);
+    for off in [("OTEL_SDK_DISABLED", "true".to_owned()), ("OTEL_TRACES_EXPORTER", "none".to_owned())] {
+        let mut bootstrap = Bootstrap::start_with(Function::Scheduler, &world, &[endpoint.clone(), off]).await?;
+        assert!(bootstrap.invoke(&json!({"time": "2026-11-24T08:00:00Z"})).await?.0.is_success());
+    }
+    assert!(spans.lock().unwrap_or_else(PoisonError::into_inner).is_empty());
+    world.end().await
+}
