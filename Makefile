@@ -6,42 +6,42 @@ MAKEFLAGS += --no-print-directory
 
 export SAM_CLI_TELEMETRY := 0
 SAM := PATH="$(CURDIR)/.tools/aws/bin:$$PATH" sam
-REPAIR = $(STACK) repair $(if $(filter aws,$(TARGET)),--aws)
-STACK := cargo run --quiet --package stack --bin stack --
+REPAIR = $(PROGRAM) repair $(if $(filter aws,$(TARGET)),--aws)
+PROGRAM := cargo run --quiet --package stack --bin stack --
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # --- the service on this machine -------------------------------------------------------------------------
 demo: tools local ## Start the stack afresh, run two ticks of the schedule, and show what happened
-	@$(STACK) demo
+	@$(PROGRAM) demo
 
 up: tools local ## Start the stack (MongoDB, AWS, HubSpot simulator, the service) and leave it running
-	@$(STACK) up
+	@$(PROGRAM) up
 
 down: local ## Stop the stack; data and logs stay in .stack
-	@$(STACK) down
+	@$(PROGRAM) down
 
 logs: local ## Show what the functions of the local stack say
-	@$(STACK) logs
+	@$(PROGRAM) logs
 
 invoke: tools local ## Give an event to a function in a container beside the stack: FUNCTION=SyncFunction EVENT=events/sync-tick.json
-	@$(STACK) invoke $(FUNCTION) $(EVENT)
+	@$(PROGRAM) invoke $(FUNCTION) $(EVENT)
 
 # --- working on it ---------------------------------------------------------------------------------------
 test: tools local hubspot-client-tools ## Run all tests, against servers of their own
 	@echo "sam build (the first time this compiles everything, for minutes)"
 	@$(MAKE) build > .tools/build.log 2>&1 || { tail -n 40 .tools/build.log; exit 1; }
-	@RUST_BACKTRACE=0 $(STACK) exec cargo test --quiet --workspace --lib --tests
+	@RUST_BACKTRACE=0 $(PROGRAM) exec cargo test --quiet --workspace --lib --tests
 
 chaos: tools local ## Try random schedules of everything that can happen: SEEDS=2000, or one: SEED=7
 	@$(MAKE) build > .tools/build.log 2>&1 || { tail -n 40 .tools/build.log; exit 1; }
-	@SEEDS=$(SEEDS) $(STACK) exec cargo test --quiet --package tests --test it -- --nocapture chaos::
+	@SEEDS=$(SEEDS) $(PROGRAM) exec cargo test --quiet --package tests --test it -- --nocapture chaos::
 
 bench: tools local ## Measure how fast the functions are, and print tables
 	@$(MAKE) build > .tools/build.log 2>&1 || { tail -n 40 .tools/build.log; exit 1; }
-	@cargo build --quiet --package tests --bin bench
-	@$(STACK) exec target/debug/bench $(PART)
+	@cargo build --quiet --profile bench --package tests --bin bench
+	@$(PROGRAM) exec target/release/bench $(PART)
 
 bench-peers: tools local ## Run other HubSpot connectors beside this service, on the same simulator (as root)
 	@local/tools/install peers
@@ -51,7 +51,7 @@ watch: tools local build hubspot-client-tools cargo-more-tools ## Check, and tes
 	@.tools/cargo-more/bin/bacon test
 
 coverage: tools local build hubspot-client-tools cargo-more-tools ## Run all tests and show how much of the code they reach
-	@PATH="$(CURDIR)/.tools/cargo-more/bin:$$PATH" $(STACK) exec cargo tarpaulin --workspace --skip-clean --target-dir target/coverage
+	@PATH="$(CURDIR)/.tools/cargo-more/bin:$$PATH" $(PROGRAM) exec cargo tarpaulin --workspace --skip-clean --target-dir target/coverage
 
 lint: cargo-tools ## Formatting, clippy, docs, licences, unused dependencies
 	cargo fmt --all --check
@@ -73,10 +73,13 @@ build: aws-tools ## Build the functions for AWS Lambda
 
 # --- AWS -------------------------------------------------------------------------------------------------
 deploy: tools local ## Build and deploy to AWS, with the parameters of .env
-	@$(STACK) deploy
+	@$(PROGRAM) deploy
 
 migrate: local ## Make the indexes that are missing in the MongoDB of .env
-	@$(STACK) migrate
+	@$(PROGRAM) migrate
+
+smoke: tools local ## See that a change goes through a deployed stack: STACK=hubspot-sync [TARGET=aws]
+	@$(PROGRAM) smoke $(STACK) $(if $(filter aws,$(TARGET)),--aws)
 
 # --- repair: of the local stack, or with TARGET=aws of the AWS and MongoDB of .env -------------------------
 redrive: local ## List what is in the dead-letter queues and why; send it back: SEND=all or ids; or EXPORT=file
@@ -114,6 +117,7 @@ local:
 
 FUNCTION ?= SyncFunction
 SEEDS ?= 200
+STACK ?= hubspot-sync
 EVENT ?= events/sync-tick.json
 
-.PHONY: help demo up down logs invoke test chaos bench bench-peers watch coverage lint lint-fix validate build deploy migrate redrive resync pause resume tools aws-tools hubspot-client-tools cargo-tools cargo-more-tools local
+.PHONY: help demo up down logs invoke test chaos bench bench-peers watch coverage lint lint-fix validate build deploy migrate smoke redrive resync pause resume tools aws-tools hubspot-client-tools cargo-tools cargo-more-tools local

@@ -1,9 +1,14 @@
 //! What the documents promise, as far as it can be checked.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use stack::layout;
+
+use crate::template;
 
 /// Every test that docs/FAULTS.md names is there.
 #[test]
@@ -28,6 +33,70 @@ fn every_fault_has_a_test() -> Result<()> {
     let rows = faults.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| fault "));
     for row in rows {
         ensure!(row.contains("::"), "no test is named: {row}");
+    }
+    Ok(())
+}
+
+/// The cells of a document's tables whose rows begin with a name.
+fn rows(document: &str) -> Vec<Vec<&str>> {
+    document
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.split('|').map(str::trim).collect())
+        .collect()
+}
+
+/// Each parameter of the template is in docs/CONFIGURATION.md, with its default, and nothing else is.
+#[test]
+fn every_parameter_is_documented_with_its_default() -> Result<()> {
+    let document = std::fs::read_to_string(layout::root().join("docs/CONFIGURATION.md"))?;
+    let quoted = |cell: &str| cell.trim_matches('`').to_owned();
+    let documented: BTreeMap<String, String> =
+        rows(&document).iter().filter(|row| row.len() == 6).map(|row| (quoted(row[1]), quoted(row[3]))).collect();
+    let template = template::read("template.yaml")?;
+    let mut parameters = BTreeMap::new();
+    for (name, parameter) in template["Parameters"].as_mapping().context("a template has parameters")? {
+        let default = &parameter["Default"];
+        let default = default.as_str().map_or_else(|| default.as_u64().unwrap_or_default().to_string(), str::to_owned);
+        parameters.insert(name.as_str().unwrap_or_default().to_owned(), default);
+    }
+    assert_eq!(documented, parameters);
+    Ok(())
+}
+
+/// Each variable that the functions read is in docs/CONFIGURATION.md, and each that `make deploy` takes is too.
+#[test]
+fn every_variable_is_documented() -> Result<()> {
+    let document = std::fs::read_to_string(layout::root().join("docs/CONFIGURATION.md"))?;
+    let documented: BTreeSet<&str> = document.split('`').skip(1).step_by(2).collect();
+    let mut read = BTreeSet::new();
+    for folder in ["common/src", "functions"] {
+        variables(&layout::root().join(folder), &mut read)?;
+    }
+    variables(&layout::root().join("local/stack/src/stack.rs"), &mut read)?;
+    ensure!(read.len() > 35, "only {} variables were found", read.len());
+    // Cargo's, and HubSpot's words.
+    let others = ["CARGO_PKG_VERSION", "HUBSPOT_DEFINED", "NO_ASSOCIATIONS_FOUND", "OBJECT_NOT_FOUND"];
+    let others = others.into_iter().chain(["TEN_SECONDLY_ROLLING", "USER_DEFINED"]).collect::<Vec<_>>();
+    let is_known = |name: &str| documented.contains(name) || others.contains(&name);
+    let missing: Vec<&String> = read.iter().filter(|name| !is_known(name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    Ok(())
+}
+
+/// The texts in Rust sources that are written like an environment variable's name: capitals, with an underscore.
+fn variables(path: &Path, found: &mut BTreeSet<String>) -> Result<()> {
+    if path.is_dir() {
+        for entry in std::fs::read_dir(path)? {
+            variables(&entry?.path(), found)?;
+        }
+    } else if path.extension().is_some_and(|extension| extension == "rs") {
+        let source = std::fs::read_to_string(path)?;
+        let is_name = |text: &&str| {
+            text.contains('_')
+                && text.chars().all(|char| char.is_ascii_uppercase() || char.is_ascii_digit() || char == '_')
+        };
+        found.extend(source.split('"').filter(is_name).map(str::to_owned));
     }
     Ok(())
 }

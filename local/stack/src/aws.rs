@@ -21,7 +21,16 @@ impl Aws {
             .region(aws_config::Region::new("us-east-1"))
             .load()
             .await;
-        Self { lambda: aws_sdk_lambda::Client::new(&config), sqs: aws_sdk_sqs::Client::new(&config) }
+        Self::with(&config)
+    }
+
+    /// Clients for the AWS that the environment names.
+    pub async fn from_env() -> Self {
+        Self::with(&aws_config::load_from_env().await)
+    }
+
+    fn with(config: &aws_config::SdkConfig) -> Self {
+        Self { lambda: aws_sdk_lambda::Client::new(config), sqs: aws_sdk_sqs::Client::new(config) }
     }
 
     /// Its SQS.

@@ -120,7 +120,7 @@ async fn with_simulator(stack: &Stack, settings: &Settings, accounts: &[AccountK
 
 /// Invokes the scheduler as its schedule does, and watches until the accounts are caught up and the queues are
 /// empty.
-async fn tick(stack: &Stack, accounts: &[AccountKey]) -> Result<()> {
+pub(crate) async fn tick(stack: &Stack, accounts: &[AccountKey]) -> Result<()> {
     let began = mongodb::bson::DateTime::now();
     let event = json!({ "time": began.try_to_rfc3339_string()? });
     let fan_out = stack.aws.invoke(stack.output("SchedulerFunction")?, &event).await?;
@@ -160,6 +160,6 @@ async fn caught_up(stack: &Stack, accounts: &[AccountKey], since: mongodb::bson:
     Ok(usize::try_from(checkpoints.count_documents(filter).await?)?)
 }
 
-async fn actions(stack: &Stack) -> Result<u64> {
+pub(crate) async fn actions(stack: &Stack) -> Result<u64> {
     Ok(stack.store.database().collection::<Document>(collection::ACTIONS).count_documents(doc! {}).await?)
 }

@@ -15,5 +15,6 @@ pub mod samples;
 pub mod servers;
 pub mod settings;
 pub mod simulator;
+pub mod smoke;
 pub mod stack;
 mod summary;

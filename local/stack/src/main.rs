@@ -4,7 +4,9 @@ use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use stack::{demo, layout, process, repair, repair::Repair, samples, servers, settings::Settings, stack as whole};
+use stack::{
+    demo, layout, process, repair, repair::Repair, samples, servers, settings::Settings, smoke, stack as whole,
+};
 
 /// The service on one machine.
 #[derive(Parser)]
@@ -32,6 +34,14 @@ enum Command {
         aws: bool,
         #[command(subcommand)]
         repair: Repair,
+    },
+    /// Show that a change goes through a deployed stack.
+    Smoke {
+        /// The stack's name.
+        stack: String,
+        /// On the AWS that the environment names, not on the local one.
+        #[arg(long)]
+        aws: bool,
     },
     /// Show the logs of the local functions.
     Logs,
@@ -81,6 +91,7 @@ async fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Deploy => whole::deploy(&Settings::read()?).await?,
         Command::Repair { aws, repair } => repair::run(&Settings::read()?, aws, repair).await?,
+        Command::Smoke { stack, aws } => smoke::run(&Settings::read()?, &stack, aws).await?,
         Command::Logs => logs()?,
         Command::Invoke { function, event } => samples::invoke(&Settings::read()?, &function, &event).await?,
         Command::InvokeSamples => return beside(async |state| samples::invoke_all(state).await).await,

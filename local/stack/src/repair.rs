@@ -6,20 +6,16 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use common::{
-    config::MongoConfig,
     object::ObjectType,
-    queue::Queue,
     store::{Resync, Store},
     time::{self, DateTime},
 };
 
 use crate::{
     accounts,
-    aws::Aws,
     dead_letters::{Chosen, DeadLetterQueue, DeadLetters},
-    sam, servers,
     settings::Settings,
-    stack,
+    stack::{self, Stack},
 };
 
 /// How often, and after which pauses, a lane is asked for whose account is being worked for.
@@ -76,41 +72,29 @@ pub struct AccountArguments {
 /// # Errors
 /// SQS or MongoDB cannot be reached, or there is no such account.
 pub async fn run(settings: &Settings, aws: bool, repair: Repair) -> Result<()> {
-    let uri = match &settings.mongodb_uri {
-        Some(uri) => uri.clone(),
-        None if aws => bail!("MONGODB_URI is not set; put it into .env"),
-        None => servers::mongodb_uri(settings.ports.mongodb),
-    };
-    let store = Store::connect(&MongoConfig { uri: uri.into(), database: settings.database.clone() }).await?;
+    let stack = Stack::open(settings, stack::NAME, aws).await?;
+    let store = &stack.store;
     match repair {
-        Repair::List => list(&dead_letters(settings, aws, store).await?).await,
+        Repair::List => list(&dead_letters(stack)?).await,
         Repair::Send { ids } => {
             let chosen = if ids.iter().any(|id| id == "all") { Chosen::All } else { Chosen::Ids(ids) };
-            let sent = dead_letters(settings, aws, store).await?.send_back(&chosen).await?;
+            let sent = dead_letters(stack)?.send_back(&chosen).await?;
             println!("{sent} messages sent back");
             Ok(())
         }
         Repair::Export { file } => {
-            let written = dead_letters(settings, aws, store).await?.export(&file).await?;
+            let written = dead_letters(stack)?.export(&file).await?;
             println!("{written} messages written to {}; they are still in their queues", file.display());
             Ok(())
         }
-        Repair::Resync { account, lane, from } => resync(&store, &account, lane.as_deref(), from.as_deref()).await,
-        Repair::Pause(account) => pause(&store, &account, true).await,
-        Repair::Resume(account) => pause(&store, &account, false).await,
+        Repair::Resync { account, lane, from } => resync(store, &account, lane.as_deref(), from.as_deref()).await,
+        Repair::Pause(account) => pause(store, &account, true).await,
+        Repair::Resume(account) => pause(store, &account, false).await,
     }
 }
 
-async fn dead_letters(settings: &Settings, aws: bool, store: Store) -> Result<DeadLetters> {
-    let (sqs, environment) = match aws {
-        true => (Queue::client().await, Vec::new()),
-        false => {
-            let port = settings.ports.aws;
-            (Aws::local(port).await.sqs().clone(), servers::aws_environment(port).to_vec())
-        }
-    };
-    let outputs = sam::outputs(stack::NAME, &environment).await?;
-    let output = |name: &str| outputs.get(name).cloned().with_context(|| format!("the stack has no output {name}"));
+fn dead_letters(stack: Stack) -> Result<DeadLetters> {
+    let output = |name: &str| stack.output(name).map(str::to_owned);
     let queue = |name, url, source| DeadLetterQueue { name, url, source };
     let queues = vec![
         queue("sync", output("SyncDeadLetterQueueUrl")?, Some(output("SyncQueueUrl")?)),
@@ -118,7 +102,7 @@ async fn dead_letters(settings: &Settings, aws: bool, store: Store) -> Result<De
         // The next tick of the schedule does what a lost one did not.
         queue("schedule", output("ScheduleDeadLetterQueueUrl")?, None),
     ];
-    Ok(DeadLetters::new(sqs, store, queues))
+    Ok(DeadLetters::new(stack.aws.sqs().clone(), stack.store, queues))
 }
 
 async fn list(letters: &DeadLetters) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use common::{config::MongoConfig, store::Store};
 
 use crate::{aws::Aws, layout, process, sam, servers, settings::Settings};
@@ -24,6 +24,28 @@ pub struct Stack {
 }
 
 impl Stack {
+    /// The stack `name`, as it is deployed: on the local AWS, or with `on_aws` on the one of the environment, with the
+    /// MongoDB of `.env`.
+    ///
+    /// # Errors
+    /// It is not there, or no MongoDB is named for AWS.
+    pub async fn open(settings: &Settings, name: &str, on_aws: bool) -> Result<Self> {
+        let port = settings.ports.aws;
+        let mongodb_uri = match &settings.mongodb_uri {
+            Some(uri) => uri.clone(),
+            None if on_aws => bail!("MONGODB_URI is not set; put it into .env"),
+            None => servers::mongodb_uri(settings.ports.mongodb),
+        };
+        let mongo = MongoConfig { uri: mongodb_uri.clone().into(), database: settings.database.clone() };
+        let store = Store::connect(&mongo).await?;
+        let (aws, environment) = match on_aws {
+            true => (Aws::from_env().await, Vec::new()),
+            false => (Aws::local(port).await, servers::aws_environment(port).to_vec()),
+        };
+        let outputs = sam::outputs(name, &environment).await?;
+        Ok(Self { store, aws, outputs, mongodb_uri })
+    }
+
     /// One of the outputs of the template.
     ///
     /// # Errors
@@ -105,9 +127,40 @@ pub async fn migrate(uri: &str, settings: &Settings) -> Result<()> {
     step("making the indexes", async { Ok(Store::connect(&mongo).await?.migrate(settings.retention).await?) }).await
 }
 
+/// The parameters of the template that are taken from the environment or `.env` as they are.
+const PARAMETERS: [(&str, &str); 25] = [
+    ("MongoDbSecretArn", "MONGODB_SECRET_ARN"),
+    ("HubSpotSecretArn", "HUBSPOT_SECRET_ARN"),
+    ("HubSpotSearchRps", "HUBSPOT_SEARCH_RPS"),
+    ("HubSpotPer10s", "HUBSPOT_PER_10S"),
+    ("HubSpotCompanyProperties", "HUBSPOT_COMPANY_PROPERTIES"),
+    ("HubSpotContactProperties", "HUBSPOT_CONTACT_PROPERTIES"),
+    ("ScheduleExpression", "SCHEDULE_EXPRESSION"),
+    ("ScheduleState", "SCHEDULE_STATE"),
+    ("SyncOverlapSeconds", "SYNC_OVERLAP_SECONDS"),
+    ("SyncSettleSeconds", "SYNC_SETTLE_SECONDS"),
+    ("SyncSweepSeconds", "SYNC_SWEEP_SECONDS"),
+    ("SyncBudgetMs", "SYNC_BUDGET_MS"),
+    ("SyncConcurrency", "SYNC_CONCURRENCY"),
+    ("ActionsConcurrency", "ACTIONS_CONCURRENCY"),
+    ("SchedulerMemory", "SCHEDULER_MEMORY"),
+    ("SyncMemory", "SYNC_MEMORY"),
+    ("ActionsMemory", "ACTIONS_MEMORY"),
+    ("LogLevel", "LOG_LEVEL"),
+    ("LogRetentionDays", "LOG_RETENTION_DAYS"),
+    ("OtlpEndpoint", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+    ("VpcSubnetIds", "VPC_SUBNET_IDS"),
+    ("VpcSecurityGroupIds", "VPC_SECURITY_GROUP_IDS"),
+    ("AlarmTopicArn", "ALARM_TOPIC_ARN"),
+    ("FreshnessAlarmSeconds", "FRESHNESS_ALARM_SECONDS"),
+    ("TickAlarmSeconds", "TICK_ALARM_SECONDS"),
+];
+
 fn parameters<'a>(settings: &Settings, mongodb_uri: &str) -> BTreeMap<&'a str, String> {
-    let mut parameters =
-        BTreeMap::from([("MongoDbUri", mongodb_uri.to_owned()), ("MongoDbDatabase", settings.database.clone())]);
+    let mut parameters = BTreeMap::from([("MongoDbDatabase", settings.database.clone())]);
+    if common::config::optional("MONGODB_SECRET_ARN").is_none() {
+        parameters.insert("MongoDbUri", mongodb_uri.to_owned());
+    }
     let (base_url, client) = match &settings.hubspot {
         Some(real) => (common::config::optional("HUBSPOT_API_BASE_URL"), real.client.clone()),
         None => {
@@ -116,22 +169,10 @@ fn parameters<'a>(settings: &Settings, mongodb_uri: &str) -> BTreeMap<&'a str, S
         }
     };
     parameters.extend(base_url.map(|url| ("HubSpotApiBaseUrl", url)));
-    if let Some((id, secret)) = client {
+    if let Some((id, secret)) = client.filter(|_| common::config::optional("HUBSPOT_SECRET_ARN").is_none()) {
         parameters.extend([("HubSpotClientId", id), ("HubSpotClientSecret", secret)]);
     }
-    let more = [
-        ("LogLevel", "LOG_LEVEL"),
-        ("ScheduleExpression", "SCHEDULE_EXPRESSION"),
-        ("SyncOverlapSeconds", "SYNC_OVERLAP_SECONDS"),
-        ("SyncSettleSeconds", "SYNC_SETTLE_SECONDS"),
-        ("SyncSweepSeconds", "SYNC_SWEEP_SECONDS"),
-        ("SyncBudgetMs", "SYNC_BUDGET_MS"),
-        ("HubSpotSearchRps", "HUBSPOT_SEARCH_RPS"),
-        ("HubSpotPer10s", "HUBSPOT_PER_10S"),
-        ("HubSpotCompanyProperties", "HUBSPOT_COMPANY_PROPERTIES"),
-        ("HubSpotContactProperties", "HUBSPOT_CONTACT_PROPERTIES"),
-    ];
-    for (parameter, variable) in more {
+    for (parameter, variable) in PARAMETERS {
         parameters.extend(common::config::optional(variable).map(|value| (parameter, value)));
     }
     parameters
