@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
+use lambda_runtime::Context;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
 use tokio::time::timeout;
-use tracing::{Subscriber, level_filters::LevelFilter};
+use tracing::{Instrument, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
 
 use crate::config;
@@ -48,18 +49,21 @@ impl Traces {
         Self(Some(provider.build()))
     }
 
-    /// What makes spans of `tracing`'s: the service's own, and the runtime's around each invocation, with its request
-    /// id and X-Ray trace id.
+    /// What makes spans of `tracing`'s, of those of the service itself.
     pub(crate) fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(&self) -> Option<impl Layer<S> + use<S>> {
         let tracer = self.0.as_ref()?.tracer(NAME);
         let ours = ["actions", "common", "scheduler", "sync"].map(|name| (name, LevelFilter::DEBUG));
-        let targets = Targets::new().with_targets(ours).with_target("lambda_runtime", LevelFilter::INFO);
-        Some(tracing_opentelemetry::layer().with_tracer(tracer).with_filter(targets))
+        Some(tracing_opentelemetry::layer().with_tracer(tracer).with_filter(Targets::new().with_targets(ours)))
     }
 
-    /// Does an invocation's work, and hands its spans on before Lambda freezes the process.
-    pub async fn invocation<F: Future>(&self, work: F) -> F::Output {
-        let done = work.await;
+    /// Does an invocation's work, in a span of its own, and hands its spans on before Lambda freezes the process.
+    pub async fn invocation<F: Future>(&self, context: &Context, work: F) -> F::Output {
+        let span = tracing::debug_span!(
+            "invocation",
+            faas.invocation_id = context.request_id,
+            aws.xray.trace_id = context.xray_trace_id
+        );
+        let done = work.instrument(span).await;
         if let Some(provider) = self.0.clone() {
             let flushed = tokio::task::spawn_blocking(move || provider.force_flush());
             match timeout(PATIENCE, flushed).await {

@@ -79,7 +79,7 @@ fn the_sync_function_may_send_to_itself() -> Result<()> {
 
 /// The variables that the code of a function reads, found in its source and in the shared configuration.
 fn variables_read(function: &str) -> Result<BTreeSet<String>> {
-    let shared = ["config", "secrets", "telemetry"];
+    let shared = ["config", "secrets", "telemetry", "traces"];
     let mut sources: Vec<_> = shared.iter().map(|name| layout::root().join(format!("common/src/{name}.rs"))).collect();
     for file in std::fs::read_dir(layout::root().join("functions").join(function).join("src"))? {
         sources.push(file?.path());
@@ -94,8 +94,11 @@ fn variables_read(function: &str) -> Result<BTreeSet<String>> {
         };
         found.extend(quoted.filter(is_name).map(str::to_owned));
     }
-    // `SECRETS_KEPT_SECONDS` is left at its default; sync alone is told of the OAuth app.
-    found.retain(|name| name != "SECRETS_KEPT_SECONDS" && (function == "sync" || !name.starts_with("HUBSPOT_")));
+    // These are Lambda's, or left to whoever wants another than the default; sync alone is told of the OAuth app.
+    let others = ["AWS_LAMBDA_FUNCTION_NAME", "SECRETS_KEPT_SECONDS"].map(str::to_owned);
+    let is_other = |name: &str| name.starts_with("OTEL_") && name != "OTEL_EXPORTER_OTLP_ENDPOINT";
+    found.retain(|name| !others.contains(name) && !is_other(name));
+    found.retain(|name| function == "sync" || !name.starts_with("HUBSPOT_"));
     Ok(found)
 }
 

@@ -10,7 +10,8 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let actions = Rotating::new(async |secrets| Actions::new(Config::from_env(secrets)?).await).await?;
     let actions = &actions;
     let handle = async |event: LambdaEvent<_>| {
-        traces.invocation(actions.work(async |actions| handler(actions, event).await)).await
+        let context = event.context.clone();
+        traces.invocation(&context, actions.work(async |actions| handler(actions, event).await)).await
     };
     lambda_runtime::run(service_fn(handle)).await
 }

@@ -10,7 +10,8 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let scheduler = Rotating::new(async |secrets| Scheduler::new(Config::from_env(secrets)?).await).await?;
     let scheduler = &scheduler;
     let handle = async |event: LambdaEvent<_>| {
-        traces.invocation(scheduler.work(async |scheduler| handler(scheduler, event).await)).await
+        let context = event.context.clone();
+        traces.invocation(&context, scheduler.work(async |scheduler| handler(scheduler, event).await)).await
     };
     lambda_runtime::run(service_fn(handle)).await
 }

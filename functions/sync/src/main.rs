@@ -9,7 +9,9 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let traces = &common::telemetry::init();
     let sync = Rotating::new(async |secrets| Sync::new(Config::from_env(secrets)?).await).await?;
     let sync = &sync;
-    let handle =
-        async |event: LambdaEvent<_>| traces.invocation(sync.work(async |sync| handler(sync, event).await)).await;
+    let handle = async |event: LambdaEvent<_>| {
+        let context = event.context.clone();
+        traces.invocation(&context, sync.work(async |sync| handler(sync, event).await)).await
+    };
     lambda_runtime::run(service_fn(handle)).await
 }
