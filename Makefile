@@ -32,7 +32,7 @@ invoke: tools local ## Give an event to a function in a container beside the sta
 test: tools local hubspot-client-tools ## Run all tests, against servers of their own
 	@echo "sam build (the first time this compiles everything, for minutes)"
 	@$(MAKE) build > .tools/build.log 2>&1 || { tail -n 40 .tools/build.log; exit 1; }
-	@RUST_BACKTRACE=0 $(PROGRAM) exec cargo test --quiet --workspace --lib --tests
+	@RUST_BACKTRACE=0 $(PROGRAM) exec --check-logs cargo test --quiet --workspace --lib --tests
 
 chaos: tools local ## Try random schedules of everything that can happen: SEEDS=2000, or one: SEED=7
 	@$(MAKE) build > .tools/build.log 2>&1 || { tail -n 40 .tools/build.log; exit 1; }

@@ -1,7 +1,7 @@
 //! `make bench`: how fast the real bootstraps are against a real MongoDB, real queues and the simulator over HTTP,
 //! printed as tables. Nothing is asserted: machines differ, ratios within one run tell.
 //!
-//! Arguments choose parts (`backfill`, `fleet`, `drain`, `start`, `fan-out`, `seen`); without any, all are run. `peers` is a part of its own.
+//! Arguments choose parts (`backfill`, `fleet`, `drain`, `start`, `tick`, `fan-out`, `seen`); without any, all are run. `peers` is a part of its own.
 
 mod backfill;
 mod drain;
@@ -11,6 +11,7 @@ mod peers;
 mod pool;
 mod seen;
 mod start;
+mod tick;
 
 use anyhow::Result;
 
@@ -29,6 +30,9 @@ async fn main() -> Result<()> {
     }
     if wanted("start") {
         start::run().await?;
+    }
+    if wanted("tick") {
+        tick::run().await?;
     }
     if wanted("seen") {
         seen::run().await?;

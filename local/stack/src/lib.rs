@@ -6,6 +6,7 @@ pub mod aws;
 pub mod dead_letters;
 pub mod demo;
 pub mod layout;
+pub mod logs;
 pub mod process;
 pub mod proof;
 mod relay;

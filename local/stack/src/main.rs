@@ -56,6 +56,9 @@ enum Command {
     InvokeSamples,
     /// Run a command with a MongoDB and an AWS of its own (TEST_MONGODB_URI, AWS_ENDPOINT_URL).
     Exec {
+        /// Check, when it has succeeded, that nothing is in the functions' logs that must not be.
+        #[arg(long)]
+        check_logs: bool,
         /// The command.
         #[arg(trailing_var_arg = true, required = true)]
         command: Vec<String>,
@@ -95,7 +98,9 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Logs => logs()?,
         Command::Invoke { function, event } => samples::invoke(&Settings::read()?, &function, &event).await?,
         Command::InvokeSamples => return beside(async |state| samples::invoke_all(state).await).await,
-        Command::Exec { command } => return beside(async |state| with_servers(state, &command).await).await,
+        Command::Exec { check_logs, command } => {
+            return beside(async |state| with_servers(state, &command, check_logs).await).await;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -104,7 +109,7 @@ async fn run(command: Command) -> Result<ExitCode> {
 fn logs() -> Result<()> {
     let log = process::log(&layout::state(), "ministack");
     let text = std::fs::read_to_string(&log).with_context(|| "there is no stack; start one with `make up`")?;
-    text.lines().filter(|line| line.contains("{\"timestamp\"")).for_each(|line| println!("{line}"));
+    text.lines().filter(|line| stack::logs::of_functions(line)).for_each(|line| println!("{line}"));
     Ok(())
 }
 
@@ -120,18 +125,23 @@ async fn beside(work: impl AsyncFnOnce(&Path) -> Result<ExitCode>) -> Result<Exi
     result
 }
 
-async fn with_servers(state: &Path, command: &[String]) -> Result<ExitCode> {
+async fn with_servers(state: &Path, command: &[String], check_logs: bool) -> Result<ExitCode> {
     let (mongodb, aws) = (process::free_port()?, process::free_port()?);
     servers::start_mongod(state, mongodb).await?;
     servers::start_ministack(state, aws).await?;
+    let written = state.join("functions.log");
     let status = tokio::process::Command::new(&command[0])
         .args(&command[1..])
         .envs(servers::aws_environment(aws))
         .env("TEST_MONGODB_URI", servers::mongodb_uri(mongodb))
         .env("TEST_AWS_PORT", aws.to_string())
+        .envs(check_logs.then_some(("TEST_LOG", &written)))
         .kill_on_drop(true)
         .status()
         .await
         .with_context(|| format!("{} cannot be run", command[0]))?;
+    if check_logs && status.success() {
+        stack::logs::check(&[&written, &process::log(state, "ministack")])?;
+    }
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }
