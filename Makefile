@@ -81,6 +81,9 @@ migrate: local ## Make the indexes that are missing in the MongoDB of .env
 smoke: tools local ## See that a change goes through a deployed stack: STACK=hubspot-sync [TARGET=aws]
 	@$(PROGRAM) smoke $(STACK) $(if $(filter aws,$(TARGET)),--aws)
 
+cost: ## Say what the service costs a month: ACCOUNTS=1000 CHANGES_PER_DAY=50000 [TICK_MINUTES=5]
+	@$(PROGRAM) cost --accounts $(ACCOUNTS) --changes-per-day $(CHANGES_PER_DAY) --tick-minutes $(TICK_MINUTES)
+
 # --- repair: of the local stack, or with TARGET=aws of the AWS and MongoDB of .env -------------------------
 redrive: local ## List what is in the dead-letter queues and why; send it back: SEND=all or ids; or EXPORT=file
 	@$(REPAIR) $(if $(SEND),send $(SEND),$(if $(EXPORT),export $(EXPORT),list))
@@ -118,6 +121,9 @@ local:
 FUNCTION ?= SyncFunction
 SEEDS ?= 200
 STACK ?= hubspot-sync
+ACCOUNTS ?= 1000
+CHANGES_PER_DAY ?= 50000
+TICK_MINUTES ?= 5
 EVENT ?= events/sync-tick.json
 
-.PHONY: help demo up down logs invoke test chaos bench bench-peers watch coverage lint lint-fix validate build deploy migrate smoke redrive resync pause resume tools aws-tools hubspot-client-tools cargo-tools cargo-more-tools local
+.PHONY: help demo up down logs invoke test chaos bench bench-peers watch coverage lint lint-fix validate build deploy migrate smoke cost redrive resync pause resume tools aws-tools hubspot-client-tools cargo-tools cargo-more-tools local

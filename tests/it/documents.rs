@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use stack::layout;
+use stack::{cost, layout};
 
 use crate::template;
 
@@ -97,6 +97,25 @@ fn variables(path: &Path, found: &mut BTreeSet<String>) -> Result<()> {
                 && text.chars().all(|char| char.is_ascii_uppercase() || char.is_ascii_digit() || char == '_')
         };
         found.extend(source.split('"').filter(is_name).map(str::to_owned));
+    }
+    Ok(())
+}
+
+/// docs/COST.md shows what the model says.
+#[test]
+fn the_cost_is_what_the_model_says() -> Result<()> {
+    let document = std::fs::read_to_string(layout::root().join("docs/COST.md"))?;
+    let total = |accounts, changes_per_day, tick_minutes| -> Result<f64> {
+        let items = cost::bill(&cost::Load { accounts, changes_per_day, tick_minutes })?;
+        Ok(items.iter().map(|item| item.dollars).sum())
+    };
+    for item in cost::bill(&cost::Load { accounts: 1000, changes_per_day: 50_000, tick_minutes: 5 })? {
+        let row = format!("| {} | {} | {:.2} |", item.name, item.amount, item.dollars);
+        ensure!(document.contains(&row), "docs/COST.md has no row {row}");
+    }
+    for (load, shown) in [((1000, 50_000, 5), "**{}**"), ((100, 5_000, 5), "${}"), ((1000, 50_000, 15), "${}")] {
+        let shown = shown.replace("{}", &format!("{:.2}", total(load.0, load.1, load.2)?));
+        ensure!(document.contains(&shown), "docs/COST.md does not say {shown}");
     }
     Ok(())
 }

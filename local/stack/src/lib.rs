@@ -3,6 +3,7 @@
 
 pub mod accounts;
 pub mod aws;
+pub mod cost;
 pub mod dead_letters;
 pub mod demo;
 pub mod layout;

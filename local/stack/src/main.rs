@@ -5,7 +5,7 @@ use std::{path::Path, process::ExitCode};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use stack::{
-    demo, layout, process, repair, repair::Repair, samples, servers, settings::Settings, smoke, stack as whole,
+    cost, demo, layout, process, repair, repair::Repair, samples, servers, settings::Settings, smoke, stack as whole,
 };
 
 /// The service on one machine.
@@ -35,6 +35,8 @@ enum Command {
         #[command(subcommand)]
         repair: Repair,
     },
+    /// Say what the service costs a month.
+    Cost(cost::Load),
     /// Show that a change goes through a deployed stack.
     Smoke {
         /// The stack's name.
@@ -95,6 +97,7 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Deploy => whole::deploy(&Settings::read()?).await?,
         Command::Repair { aws, repair } => repair::run(&Settings::read()?, aws, repair).await?,
         Command::Smoke { stack, aws } => smoke::run(&Settings::read()?, &stack, aws).await?,
+        Command::Cost(load) => cost::print(&load)?,
         Command::Logs => logs()?,
         Command::Invoke { function, event } => samples::invoke(&Settings::read()?, &function, &event).await?,
         Command::InvokeSamples => return beside(async |state| samples::invoke_all(state).await).await,
