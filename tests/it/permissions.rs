@@ -84,10 +84,8 @@ async fn each_permission_that_a_function_uses_is_needed() -> Result<()> {
             roles.put(role, function, policy).await?;
             // There is something to send, and, where HubSpot does not answer, a run to go on with.
             seed += 1;
-            let mut hubspot = world.hubspot.world();
-            hubspot.seed(HUB, 0, 3, seed);
-            hubspot.faults.clear();
-            drop(hubspot);
+            world.hubspot.world().seed(HUB, 0, 3, seed);
+            world.hubspot.world().faults.clear();
             if fails {
                 world.fault("/search", 40, FaultKind::Answer { status: 503, body: None, retry_after: None });
             }
