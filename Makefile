@@ -71,6 +71,16 @@ validate: aws-tools ## Check template.yaml
 build: aws-tools ## Build the functions for AWS Lambda
 	$(SAM) build
 
+sbom: cargo-sbom-tools ## List what the functions are made of, as CycloneDX, in target/sbom
+	@rm -rf target/sbom && mkdir -p target/sbom
+	@PATH="$(CURDIR)/.tools/cargo-sbom/bin:$$PATH" cargo cyclonedx --quiet --format json --target x86_64-unknown-linux-gnu --manifest-path Cargo.toml
+	@for function in scheduler sync actions; do mv functions/$$function/*.cdx.json target/sbom/; done
+	@find common functions local tests -name '*.cdx.json' -delete
+	@ls target/sbom
+
+reproducible: aws-tools ## Build a function twice in new folders, and compare: BINARY=actions
+	@.ci/reproducible $(BINARY)
+
 # --- AWS -------------------------------------------------------------------------------------------------
 deploy: tools local ## Build and deploy to AWS, with the parameters of .env
 	@$(PROGRAM) deploy
@@ -110,6 +120,9 @@ hubspot-client-tools:
 cargo-tools:
 	@local/tools/install cargo
 
+cargo-sbom-tools:
+	@local/tools/install cargo-sbom
+
 cargo-more-tools:
 	@local/tools/install cargo-more
 
@@ -121,9 +134,10 @@ local:
 FUNCTION ?= SyncFunction
 SEEDS ?= 200
 STACK ?= hubspot-sync
+BINARY ?= actions
 ACCOUNTS ?= 1000
 CHANGES_PER_DAY ?= 50000
 TICK_MINUTES ?= 5
 EVENT ?= events/sync-tick.json
 
-.PHONY: help demo up down logs invoke test chaos bench bench-peers watch coverage lint lint-fix validate build deploy migrate smoke cost redrive resync pause resume tools aws-tools hubspot-client-tools cargo-tools cargo-more-tools local
+.PHONY: help demo up down logs invoke test chaos bench bench-peers watch coverage lint lint-fix validate build sbom reproducible deploy migrate smoke cost redrive resync pause resume tools aws-tools hubspot-client-tools cargo-tools cargo-more-tools cargo-sbom-tools local
