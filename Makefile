@@ -78,7 +78,7 @@ sbom: cargo-sbom-tools ## List what the functions are made of, as CycloneDX, in 
 	@find common functions local tests -name '*.cdx.json' -delete
 	@ls target/sbom
 
-reproducible: aws-tools ## Build a function twice in new folders, and compare: BINARY=actions
+reproducible: aws-tools ## Build a function twice from nothing, and compare: BINARY=actions
 	@.ci/reproducible $(BINARY)
 
 # --- AWS -------------------------------------------------------------------------------------------------
