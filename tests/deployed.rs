@@ -4,12 +4,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result, ensure};
+use common::store::collection;
 use mongodb::bson::{Document, doc};
 use secrecy::ExposeSecret;
 use serde_json::json;
 use stack::{accounts::key, aws::Aws, process::wait_until, proof, sam, servers};
 
-use crate::world::{DOMAIN, HUB, World};
+use crate::world::{DOMAIN, HUB, World, secret};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -38,17 +39,14 @@ impl Deployed {
         let port = std::env::var("TEST_AWS_PORT").context("this test is run by `make test`")?.parse()?;
         let environment = servers::aws_environment(port);
         let client = aws_sdk_secretsmanager::Client::new(&aws_config::load_from_env().await);
-        let secret = async |of: &str, text: String| {
-            let made = client.create_secret().name(format!("{name}-{of}")).secret_string(text).send().await?;
-            anyhow::Ok(made.arn.context("a secret has an ARN")?)
-        };
+        let uri = world.config.mongo.uri.expose_secret();
         let app = json!({"clientId": hubspot_sim::CLIENT_ID, "clientSecret": hubspot_sim::CLIENT_SECRET});
         let mut all = BTreeMap::from([
-            ("MongoDbSecretArn", secret("mongodb", world.config.mongo.uri.expose_secret().to_owned()).await?),
+            ("MongoDbSecretArn", secret(&client, &format!("{name}-mongodb"), uri).await?),
             ("MongoDbDatabase", world.config.mongo.database.clone()),
             ("SqsEndpointUrl", format!("http://127.0.0.1:{port}")),
             ("HubSpotApiBaseUrl", world.hubspot.url()),
-            ("HubSpotSecretArn", secret("hubspot", app.to_string()).await?),
+            ("HubSpotSecretArn", secret(&client, &format!("{name}-hubspot"), &app.to_string()).await?),
             ("ScheduleState", "DISABLED".to_owned()),
         ]);
         all.extend(parameters.iter().cloned());
@@ -77,7 +75,7 @@ impl Deployed {
         let answer =
             self.aws.invoke(self.output("SchedulerFunction")?, &json!({"time": "2026-11-24T08:00:00Z"})).await?;
         ensure!(answer == json!({"sent": accounts, "skipped": 0, "complete": true}), "the scheduler answered {answer}");
-        let checkpoints = self.world.store.database().collection::<Document>("checkpoints");
+        let checkpoints = self.world.store.database().collection::<Document>(collection::CHECKPOINTS);
         let queue = self.output("ActionsQueueUrl")?;
         wait_until("the accounts to be caught up", PATIENCE, async || {
             let caught_up = doc! { "run": null, "lastSuccessAt": { "$gte": began } };

@@ -369,6 +369,15 @@ pub async fn queue(sqs: &aws_sdk_sqs::Client, name: &str) -> Result<String> {
     created.queue_url.context("a queue has an address")
 }
 
+/// Makes a secret of its own for a test in Secrets Manager, and gives its ARN.
+///
+/// # Errors
+/// Secrets Manager does not answer.
+pub async fn secret(client: &aws_sdk_secretsmanager::Client, name: &str, text: &str) -> Result<String> {
+    let made = client.create_secret().name(format!("{name}-{}", unique())).secret_string(text).send().await?;
+    made.arn.context("a secret has an ARN")
+}
+
 fn unique() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))

@@ -11,7 +11,7 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use tests::deployed::Deployed;
+use tests::{deployed::Deployed, world::queue};
 
 use crate::template;
 
@@ -27,7 +27,7 @@ impl Topic {
         let config = aws_config::load_from_env().await;
         let (sns, sqs) = (aws_sdk_sns::Client::new(&config), aws_sdk_sqs::Client::new(&config));
         let arn = sns.create_topic().name(name).send().await?.topic_arn.context("a topic has an ARN")?;
-        let queue = sqs.create_queue().queue_name(name).send().await?.queue_url.context("a queue has an address")?;
+        let queue = queue(&sqs, name).await?;
         let asked = sqs.get_queue_attributes().queue_url(&queue).attribute_names(QueueAttributeName::QueueArn);
         let attributes = asked.send().await?.attributes.unwrap_or_default();
         let endpoint = attributes.get(&QueueAttributeName::QueueArn).context("a queue has an ARN")?;

@@ -84,19 +84,14 @@ fn every_variable_is_documented() -> Result<()> {
     Ok(())
 }
 
-/// The texts in Rust sources that are written like an environment variable's name: capitals, with an underscore.
+/// The variables that are named in a source, or in all those of a folder.
 fn variables(path: &Path, found: &mut BTreeSet<String>) -> Result<()> {
     if path.is_dir() {
         for entry in std::fs::read_dir(path)? {
             variables(&entry?.path(), found)?;
         }
-    } else if path.extension().is_some_and(|extension| extension == "rs") {
-        let source = std::fs::read_to_string(path)?;
-        let is_name = |text: &&str| {
-            text.contains('_')
-                && text.chars().all(|char| char.is_ascii_uppercase() || char.is_ascii_digit() || char == '_')
-        };
-        found.extend(source.split('"').filter(is_name).map(str::to_owned));
+    } else {
+        found.extend(template::variables_in(path)?);
     }
     Ok(())
 }

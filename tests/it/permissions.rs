@@ -1,6 +1,7 @@
 //! What the functions may do, as IAM enforces it on the deployed service.
 
 use anyhow::{Context, Result, ensure};
+use common::store::collection;
 use hubspot_sim::FaultKind;
 use mongodb::bson::Document;
 use serde_json::{Value, json};
@@ -89,7 +90,7 @@ async fn each_permission_that_a_function_uses_is_needed() -> Result<()> {
             if fails {
                 world.fault("/search", 40, FaultKind::Answer { status: 503, body: None, retry_after: None });
             }
-            world.store.database().collection::<Document>("checkpoints").drop().await?;
+            world.store.database().collection::<Document>(collection::CHECKPOINTS).drop().await?;
             anyhow::Ok(deployed.aws.invoke(name, event).await)
         };
         for statement in statements {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use aws_sdk_secretsmanager::Client;
 use hubspot_sim::{CLIENT_ID, CLIENT_SECRET};
 use secrecy::ExposeSecret;
@@ -11,17 +11,11 @@ use stack::process::{free_port, wait_until};
 
 use tests::{
     bootstrap::{Bootstrap, Function, Invoked},
-    world::{HUB, World, message_event},
+    world::{HUB, World, message_event, secret},
 };
 
 async fn secrets_manager() -> Client {
     Client::new(&aws_config::load_from_env().await)
-}
-
-async fn secret(client: &Client, name: &str, text: &str) -> Result<String> {
-    let name = format!("{name}-{}", std::process::id());
-    let made = client.create_secret().name(name).secret_string(text).send().await?;
-    made.arn.context("a secret has an ARN")
 }
 
 fn arn(name: &'static str, arn: &str) -> [(&'static str, String); 2] {

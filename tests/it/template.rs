@@ -1,6 +1,6 @@
 //! The numbers of `template.yaml`, and the sample events.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 use anyhow::{Context, Result};
 use aws_lambda_events::sqs::SqsEvent;
@@ -77,6 +77,20 @@ fn the_sync_function_may_send_to_itself() -> Result<()> {
     Ok(())
 }
 
+/// The texts in a Rust source, if it is one, that are written like an environment variable's name: capitals, with an
+/// underscore.
+pub(crate) fn variables_in(source: &Path) -> Result<BTreeSet<String>> {
+    if source.extension().is_none_or(|extension| extension != "rs") {
+        return Ok(BTreeSet::new());
+    }
+    let text = std::fs::read_to_string(source)?;
+    let is_name = |word: &&str| {
+        word.contains('_')
+            && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+    };
+    Ok(text.split('"').filter(is_name).map(str::to_owned).collect())
+}
+
 /// The variables that the code of a function reads, found in its source and in the shared configuration.
 fn variables_read(function: &str) -> Result<BTreeSet<String>> {
     let shared = ["config", "secrets", "telemetry", "traces"];
@@ -85,14 +99,8 @@ fn variables_read(function: &str) -> Result<BTreeSet<String>> {
         sources.push(file?.path());
     }
     let mut found = BTreeSet::new();
-    for source in sources.iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs")) {
-        let text = std::fs::read_to_string(source)?;
-        let quoted = text.split('"').skip(1).step_by(2);
-        let is_name = |word: &&str| {
-            word.contains('_')
-                && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
-        };
-        found.extend(quoted.filter(is_name).map(str::to_owned));
+    for source in &sources {
+        found.extend(variables_in(source)?);
     }
     // These are Lambda's, or left to whoever wants another than the default; sync alone is told of the OAuth app.
     let others = ["AWS_LAMBDA_FUNCTION_NAME", "SECRETS_KEPT_SECONDS"].map(str::to_owned);

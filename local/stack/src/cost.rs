@@ -76,7 +76,7 @@ const SECRETS: f64 = 2.0;
 const DAYS: f64 = 30.0;
 /// Lambda asks each of two queues with five pollers, each for up to 20 seconds at a time.
 const EMPTY_RECEIVES_A_DAY: f64 = 2.0 * 5.0 * 86_400.0 / 20.0;
-/// X-Ray's default rule: the first request of a second, and a twentieth of the others; at most one a second counts here.
+/// X-Ray's default rule traces a twentieth of the requests (and the first of each second, which is left out here).
 const SAMPLED: f64 = 0.05;
 
 /// The bill.

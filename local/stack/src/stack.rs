@@ -83,11 +83,9 @@ pub async fn up(settings: &Settings) -> Result<Stack> {
     let mut parameters = parameters(settings, &mongodb_uri);
     parameters.insert("SqsEndpointUrl", format!("http://127.0.0.1:{}", settings.ports.aws));
     step("sam deploy", sam::deploy(&state, NAME, &parameters, &environment)).await?;
-    let mongo = MongoConfig { uri: mongodb_uri.clone().into(), database: settings.database.clone() };
-    let store = Store::connect(&mongo).await?;
-    store.migrate(settings.retention).await.context("the indexes cannot be made")?;
-    let outputs = sam::outputs(NAME, &environment).await?;
-    Ok(Stack { store, aws: Aws::local(settings.ports.aws).await, outputs, mongodb_uri })
+    let stack = Stack::open(settings, NAME, false).await?;
+    stack.store.migrate(settings.retention).await.context("the indexes cannot be made")?;
+    Ok(stack)
 }
 
 /// Stops every process of the stack. Data and logs stay.
