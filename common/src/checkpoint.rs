@@ -1,6 +1,8 @@
 //! Where the sync of an account stands: its lease, its run, and how far each lane has been read.
 //! One document an account; sync's position lives here alone.
 
+use std::collections::BTreeMap;
+
 use mongodb::bson::Document;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +32,69 @@ pub struct Checkpoint {
     pub limits: RememberedLimits,
     /// When the account was last caught up.
     pub last_success_at: Option<DateTime>,
+    /// HubSpot told of changes at this time, while a run was live, which therefore looks for changes once more.
+    pub notified_at: Option<DateTime>,
+    /// The latest run, as far as it has got.
+    pub last_run: Option<LastRun>,
+    /// What was handed on in the last day, by hour (see [`hour`]).
+    pub activity: BTreeMap<String, Announced>,
+}
+
+/// What runs did, for those who look at the account.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Figures {
+    /// Slices that had an end.
+    pub slices: i64,
+    /// Rows that were read.
+    pub records: i64,
+    /// Actions that were queued.
+    pub actions: i64,
+    /// Requests to HubSpot.
+    pub requests: i64,
+    /// Requests that HubSpot refused for its limits (429).
+    pub rate_limited: i64,
+}
+
+/// A run, told to those who look at the account.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastRun {
+    /// The run's id.
+    pub id: String,
+    /// When it began.
+    pub started_at: DateTime,
+    /// When its latest slice ended.
+    pub ended_at: DateTime,
+    /// Whether that was the last one.
+    pub is_over: bool,
+    /// What it did.
+    pub figures: Figures,
+}
+
+/// How many actions of each kind were queued.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Announced {
+    /// Records that were seen for the first time.
+    pub created: i64,
+    /// Records that were modified.
+    pub updated: i64,
+    /// Records that were deleted, or merged into others.
+    pub deleted: i64,
+}
+
+impl Announced {
+    /// All of them.
+    pub fn total(self) -> i64 {
+        self.created + self.updated + self.deleted
+    }
+}
+
+/// The hour of `time`, as the keys of [`Checkpoint::activity`] name it: `2026-11-24T08`. Their order is that of time.
+pub fn hour(time: DateTime) -> String {
+    let text = time.try_to_rfc3339_string().unwrap_or_default();
+    text.chars().take("2026-11-24T08".len()).collect()
 }
 
 /// A live run: the chain of slices from one tick until the account is caught up.
@@ -49,6 +114,9 @@ pub struct Run {
     /// How many slices in a row have got nowhere.
     #[serde(default)]
     pub idle: i32,
+    /// What its slices did.
+    #[serde(default)]
+    pub figures: Figures,
 }
 
 /// A message that must end in the dead-letter queue.
@@ -120,6 +188,8 @@ pub struct Lane {
     pub settled: Pass,
     /// The history, once.
     pub backfill: Pass,
+    /// How much of the history was read.
+    pub backfilled: Backfilled,
     /// What was deleted, in its own time.
     pub sweep: Sweep,
     /// How many rows are asked for at once, where that is less than HubSpot's maximum because larger pages did
@@ -127,6 +197,16 @@ pub struct Lane {
     pub page_size: Option<u32>,
     /// Why the lane's last slice got nowhere; absent once it goes on.
     pub last_error: Option<LaneProblem>,
+}
+
+/// How much of a lane's history was read. Some rows may be counted twice, where windows are read again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Backfilled {
+    /// Rows that were read.
+    pub read: i64,
+    /// How many rows HubSpot said there are, when the reading began.
+    pub total: Option<i64>,
 }
 
 /// How far the recycle bin was read for what was deleted. It cannot be filtered by time, so each sweep reads all of it.

@@ -18,7 +18,7 @@ pub enum SyncMessage {
     V1(SyncRequest),
 }
 
-/// A request to sync one account: a tick of the schedule, or a continuation of a run.
+/// A request to sync one account: a tick of the schedule, what HubSpot has told of it, or a continuation of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SyncRequest {
@@ -34,6 +34,26 @@ pub struct SyncRequest {
     /// How many slices before this one made no progress; the delay grows with it.
     #[serde(default)]
     pub attempt: u32,
+    /// What HubSpot has told of the account; absent on a tick.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notified: Option<Notified>,
+}
+
+impl SyncRequest {
+    /// The request of a tick, or of somebody who wants the account to be looked at now.
+    pub fn tick(account: AccountKey, tick: DateTime) -> Self {
+        Self { account, tick, run: None, attempt: 0, notified: None }
+    }
+}
+
+/// What HubSpot has told of an account (a webhook): a reason to look at it at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Notified {
+    /// Records were created or modified.
+    Changes,
+    /// Records were also deleted, so that the recycle bin is to be read.
+    Deletions,
 }
 
 /// Which slice of which run is due. In a message it is written `"run": "<id>/<slice>"`.
@@ -133,6 +153,7 @@ mod tests {
             tick: DateTime::from_millis(0),
             run: Some(Continuation { run: "r".to_owned(), slice: 3 }),
             attempt: 2,
+            notified: None,
         });
         let text = serde_json::to_string(&message).unwrap();
         assert!(text.contains(r#""run":"r/3""#), "{text}");

@@ -17,7 +17,7 @@ use thiserror::Error;
 use super::{Store, collection};
 use crate::{
     account::AccountKey,
-    checkpoint::{Checkpoint, Lane, LaneProblem, RememberedLimits, Run, Stuck},
+    checkpoint::{Announced, Checkpoint, LastRun, Lane, LaneProblem, RememberedLimits, Run, Stuck, hour},
     object::ObjectType,
     time::{self, DateTime},
 };
@@ -71,6 +71,22 @@ pub enum Next<'a> {
     /// It is done: the account is caught up.
     CaughtUp,
 }
+
+/// What a slice tells of itself when it gives the lease back.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Told<'a> {
+    /// What is left of the account's rate limits, where HubSpot was asked anything.
+    pub limits: Option<&'a RememberedLimits>,
+    /// The run, with what it did so far.
+    pub run: Option<&'a Run>,
+    /// What the slice handed on.
+    pub announced: Announced,
+    /// HubSpot has told of changes, for which the live run is to look.
+    pub notified: bool,
+}
+
+/// For how long it is kept what was handed on in which hour.
+const ACTIVITY_KEPT: Duration = Duration::from_secs(24 * 3600);
 
 impl Leased {
     fn held(&self) -> Document {
@@ -138,8 +154,7 @@ impl Store {
         self.write(leased, doc! { "$set": set }).await
     }
 
-    /// Gives the lease back, says how the run goes on, and what is left of the account's rate limits (where
-    /// HubSpot was asked anything).
+    /// Gives the lease back, and says how the run goes on and what the slice did.
     ///
     /// # Errors
     /// The lease was lost, or MongoDB cannot be reached.
@@ -147,11 +162,21 @@ impl Store {
         &self,
         leased: &Leased,
         next: Next<'_>,
-        limits: Option<&RememberedLimits>,
+        told: Told<'_>,
     ) -> Result<(), StoreError> {
+        let now = DateTime::now();
         let mut set = doc! { "lease": Bson::Null };
-        if let Some(limits) = limits {
+        if let Some(limits) = told.limits {
             set.insert("limits", to_bson(limits)?);
+        }
+        if let Some(Run { id, started_at, figures, .. }) = told.run {
+            let is_over = !matches!(next, Next::Slice(_) | Next::Unchanged);
+            let (id, figures) = (id.clone(), figures.clone());
+            let run = LastRun { id, started_at: *started_at, ended_at: now, is_over, figures };
+            set.insert("lastRun", to_bson(&run)?);
+        }
+        if told.notified {
+            set.insert("notifiedAt", now);
         }
         if !matches!(next, Next::Unchanged) {
             set.insert("stuck", Bson::Null);
@@ -170,10 +195,12 @@ impl Store {
             }
             Next::CaughtUp => {
                 set.insert("run", Bson::Null);
-                set.insert("lastSuccessAt", DateTime::now());
+                set.insert("lastSuccessAt", now);
             }
         }
-        self.write(leased, doc! { "$set": set }).await
+        let mut update = doc! { "$set": set };
+        update.extend(activity(&leased.checkpoint, told.announced, now));
+        self.write(leased, update).await
     }
 
     /// Notes that the message for the run's next slice has been sent. Needs no lease: it may be the next
@@ -214,6 +241,20 @@ impl Store {
         let written = checkpoints.update_one(leased.held(), update).await?;
         if written.matched_count == 1 { Ok(()) } else { Err(StoreError::LeaseLost) }
     }
+}
+
+/// Adds what was handed on to that of its hour, and forgets what is older than a day.
+fn activity(checkpoint: &Checkpoint, announced: Announced, now: DateTime) -> Document {
+    let oldest = hour(time::before(now, ACTIVITY_KEPT));
+    let old = checkpoint.activity.keys().filter(|hour| **hour < oldest);
+    let old: Document = old.map(|hour| (format!("activity.{hour}"), Bson::from(""))).collect();
+    let Announced { created, updated, deleted } = announced;
+    let counts = [("created", created), ("updated", updated), ("deleted", deleted)];
+    let added = counts.into_iter().filter(|(_, count)| *count > 0);
+    let added: Document =
+        added.map(|(kind, count)| (format!("activity.{}.{kind}", hour(now)), Bson::from(count))).collect();
+    let changes = [("$inc", added), ("$unset", old)].into_iter().filter(|(_, fields)| !fields.is_empty());
+    changes.map(|(operator, fields)| (operator.to_owned(), Bson::from(fields))).collect()
 }
 
 fn is_owned(checkpoint: &Checkpoint, owner: ObjectId) -> bool {

@@ -26,7 +26,7 @@ use mongodb::{
 use secrecy::ExposeSecret;
 
 pub use actions::{Stored, WriteFailed};
-pub use checkpoints::{Leased, Next, StoreError, describe};
+pub use checkpoints::{Leased, Next, StoreError, Told, describe};
 pub use resync::Resync;
 pub use seen::Seen;
 

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
 
-use super::{Next, Store, StoreError, collection};
+use super::{Next, Store, StoreError, Told, collection};
 use crate::{
     account::AccountKey,
-    checkpoint::{Pass, Sweep, Window},
+    checkpoint::{Backfilled, Pass, Sweep, Window},
     object::ObjectType,
     time::{self, DateTime},
 };
@@ -50,6 +50,7 @@ impl Store {
             let before = time::before(from, Duration::from_millis(1));
             seen.update_many(since("at"), doc! { "$set": { "at": before } }).await?;
             lane.backfill = Pass { windows: vec![Window::new(from, None)], ..Pass::default() };
+            lane.backfilled = Backfilled::default();
             lane.sweep = Sweep::default();
             lane.last_error = None;
             self.save_lane(&leased, object, &lane).await?;
@@ -57,7 +58,7 @@ impl Store {
         } else {
             Resync::New
         };
-        self.release(&leased, Next::Unchanged, None).await?;
+        self.release(&leased, Next::Unchanged, Told::default()).await?;
         Ok(result)
     }
 }

@@ -95,7 +95,7 @@ pub(crate) async fn run(
 }
 
 fn message(account: &AccountKey, tick: DateTime) -> Result<(String, String), QueueError> {
-    let request = SyncRequest { account: account.clone(), tick, run: None, attempt: 0 };
+    let request = SyncRequest::tick(account.clone(), tick);
     Ok((account.to_string(), serde_json::to_string(&SyncMessage::V1(request))?))
 }
 

@@ -6,7 +6,8 @@ use std::{collections::HashMap, time::Duration};
 
 use common::{
     account::AccountKey,
-    action::Action,
+    action::{Action, ActionName},
+    checkpoint::Announced,
     hubspot::{Record, Row},
     ids::RecordId,
     message::{ActionBatch, ActionsMessage, MAX_ACTIONS},
@@ -102,7 +103,7 @@ pub(crate) async fn hand_on(
         }
     }
     let News { actions, lost, told } = news;
-    let count = actions.len();
+    let announced = announced(&actions);
     remember(slice, object, &lost).await?;
     if !actions.is_empty() {
         for message in messages(slice.account(), actions)? {
@@ -110,8 +111,21 @@ pub(crate) async fn hand_on(
         }
     }
     remember(slice, object, &told).await?;
-    slice.tally.actions(count);
+    slice.tally.announce(announced);
     Ok(())
+}
+
+fn announced(actions: &[Action]) -> Announced {
+    let mut announced = Announced::default();
+    for action in actions {
+        let count = match action.action_name {
+            ActionName::CompanyCreated | ActionName::ContactCreated => &mut announced.created,
+            ActionName::CompanyUpdated | ActionName::ContactUpdated => &mut announced.updated,
+            ActionName::CompanyDeleted | ActionName::ContactDeleted => &mut announced.deleted,
+        };
+        *count += 1;
+    }
+    announced
 }
 
 async fn remember(slice: &Slice<'_>, object: ObjectType, records: &[(RecordId, Seen)]) -> Result<(), SliceError> {

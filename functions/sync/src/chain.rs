@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use common::{
-    checkpoint::{Checkpoint, Run},
+    checkpoint::{Checkpoint, Figures, Run},
     message::{Continuation, SyncRequest},
     time::{self, DateTime},
 };
@@ -29,6 +29,8 @@ pub(crate) enum Step {
     Resend(Run),
     /// Nothing.
     Drop(&'static str),
+    /// Note that HubSpot has told of changes: the live run looks for them.
+    Note,
     /// Fail, again and again, until it is in the dead-letter queue.
     Fail(String),
 }
@@ -47,6 +49,9 @@ pub(crate) fn step(checkpoint: &Checkpoint, request: &SyncRequest, now: DateTime
         (None, Some(run)) if now <= time::after(run.due_at, GRACE) => {
             if run.due_at > time::after(now, LONG) && is_ready {
                 begin()
+            } else if request.notified.is_some() {
+                // What is lost of the run, the next tick finds.
+                Step::Note
             } else if run.sent {
                 Step::Drop("a run is live")
             } else {
@@ -64,7 +69,7 @@ pub(crate) fn step(checkpoint: &Checkpoint, request: &SyncRequest, now: DateTime
 
 fn begin(now: DateTime) -> Run {
     let id = mongodb::bson::oid::ObjectId::new().to_hex();
-    Run { id, slice: 0, sent: true, started_at: now, due_at: now, idle: 0 }
+    Run { id, slice: 0, sent: true, started_at: now, due_at: now, idle: 0, figures: Figures::default() }
 }
 
 /// The run as it stands when its current slice is done and the next one waits for `delay`.
@@ -81,7 +86,10 @@ pub(crate) fn message(request: &SyncRequest, run: &Run, attempt: u32) -> SyncReq
 
 #[cfg(test)]
 mod tests {
-    use common::checkpoint::{LaneProblem, ProblemKind, Stuck};
+    use common::{
+        checkpoint::{LaneProblem, ProblemKind, Stuck},
+        message::Notified,
+    };
     use serde_json::json;
 
     use super::*;
@@ -95,11 +103,12 @@ mod tests {
             tick: NOW,
             run: run.map(|(run, slice)| Continuation { run: run.to_owned(), slice }),
             attempt: 0,
+            notified: None,
         }
     }
 
     fn run(slice: i64, sent: bool, due_at: DateTime) -> Checkpoint {
-        let run = Run { id: "r".to_owned(), slice, sent, started_at: NOW, due_at, idle: 0 };
+        let run = Run { id: "r".to_owned(), slice, sent, started_at: NOW, due_at, idle: 0, figures: Figures::default() };
         Checkpoint { run: Some(run), ..Checkpoint::default() }
     }
 
@@ -135,6 +144,16 @@ mod tests {
         assert!(!begins(&waits(waiting, true, true)));
         assert!(!begins(&waits(Checkpoint::default(), true, true)));
         assert!(!begins(&run(3, true, time::after(NOW, Duration::from_secs(20)))));
+    }
+
+    #[test]
+    fn what_hubspot_tells_of_begins_a_run_or_is_noted_for_the_live_one() {
+        let told = SyncRequest { notified: Some(Notified::Changes), ..request(None) };
+        assert!(matches!(step(&Checkpoint::default(), &told, NOW), Step::Work(run) if run.slice == 0));
+        assert_eq!(step(&run(3, true, NOW), &told, NOW), Step::Note);
+        assert_eq!(step(&run(3, false, NOW), &told, NOW), Step::Note);
+        let waiting = waits(run(3, true, time::after(NOW, HOUR)), true, false);
+        assert!(matches!(step(&waiting, &told, NOW), Step::Work(run) if run.slice == 0));
     }
 
     #[test]

@@ -172,6 +172,9 @@ impl<'a> Pull<'a> {
             let accepted = plan::accept(&mut window, &page);
             // The first answer of all tells HubSpot's time, from which the other passes are set up.
             plan::meet(&mut self.lane(), page.date, self.slice.settings());
+            if kind == PassKind::Backfill {
+                self.lane().backfilled.total.get_or_insert(window.read + page.total);
+            }
             let Ok(counting) = accepted else {
                 return Ok((from, self.repair(kind, &window, "its ids are in no order").await?));
             };
@@ -267,6 +270,9 @@ impl<'a> Pull<'a> {
                 windows.iter_mut().filter(|place| place.from == window.from).for_each(|place| place.clone_from(window));
             };
             place(&mut self.lane());
+            if kind == PassKind::Backfill {
+                self.lane().backfilled.read += i64::try_from(read).unwrap_or_default();
+            }
             if !(last && rows.is_empty()) {
                 self.advance().await?;
             }

@@ -9,10 +9,10 @@ use common::{
     account::{Account, AccountKey},
     checkpoint::{Lane, Lanes, ProblemKind, RememberedLimits, Run, Stuck},
     hubspot::Session,
-    message::{Continuation, SyncMessage, SyncRequest},
+    message::{Continuation, Notified, SyncMessage, SyncRequest},
     object::ObjectType,
     queue::{MAX_DELAY, Queue},
-    store::{Leased, Next, Store, StoreError},
+    store::{Leased, Next, Store, StoreError, Told},
     time::{self, DateTime},
 };
 use tokio::time::{Instant, timeout_at};
@@ -34,6 +34,9 @@ use crate::{
 /// it gone when it is delivered again.
 const LEASE: Duration = Duration::from_secs(20);
 
+/// How often a message with what HubSpot has told waits for the slice under way. A lease holds for less than that.
+const NOTIFIED_ATTEMPTS: u32 = 30;
+
 /// A run says so when it has got nowhere for this many slices.
 const IDLE: i32 = 5;
 
@@ -45,6 +48,8 @@ pub(crate) struct Slice<'a> {
     pub(crate) session: Session,
     pub(crate) budget: &'a Budget,
     pub(crate) tally: &'a Tally,
+    /// HubSpot has told of deletions.
+    deletions: bool,
     /// How many lanes are being read. They share the account's limits.
     lanes: AtomicU32,
 }
@@ -77,7 +82,7 @@ impl Slice<'_> {
             overlap: config.overlap,
             settle: config.settle,
             fresh_every: config.fresh_every,
-            sweep_every: config.sweep_every,
+            sweep_every: if self.deletions { Duration::ZERO } else { config.sweep_every },
         }
     }
 }
@@ -118,8 +123,13 @@ pub(crate) async fn run(sync: &Sync, request: &SyncRequest, budget: &Budget) -> 
 
 async fn within_budget(sync: &Sync, request: &SyncRequest, budget: &Budget, tally: &Tally) -> Result<(), SliceError> {
     let Some(leased) = sync.store.lease(&request.account, LEASE).await? else {
-        // A tick has nothing to add to the slice under way; a continuation must not get lost.
-        return if request.run.is_none() { Ok(()) } else { Err(SliceError::Busy) };
+        // A tick has nothing to add to the slice under way; a continuation must not get lost, and what HubSpot tells of
+        // may have happened behind that slice's look for changes.
+        return match (&request.run, request.notified) {
+            (Some(_), _) => Err(SliceError::Busy),
+            (None, Some(_)) => wait(sync, request).await,
+            (None, None) => Ok(()),
+        };
     };
     let now = DateTime::now();
     match chain::step(&leased.checkpoint, request, now) {
@@ -127,17 +137,21 @@ async fn within_budget(sync: &Sync, request: &SyncRequest, budget: &Budget, tall
             tally.works_for(&run);
             Work { sync, request, leased, run, budget, tally }.within_lease().await
         }
+        Step::Note => {
+            let told = Told { notified: true, ..Told::default() };
+            Ok(sync.store.release(&leased, Next::Unchanged, told).await?)
+        }
         Step::Resend(run) => {
-            sync.store.release(&leased, Next::Unchanged, None).await?;
+            sync.store.release(&leased, Next::Unchanged, Told::default()).await?;
             send(sync, request, &run, request.attempt, time::since(now, run.due_at)).await
         }
         Step::Drop(reason) => {
             tracing::info!(account.domain_id = %request.account.domain_id, account.hub_id = %request.account.hub_id,
                 reason, "a message has nothing to do");
-            Ok(sync.store.release(&leased, Next::Unchanged, None).await?)
+            Ok(sync.store.release(&leased, Next::Unchanged, Told::default()).await?)
         }
         Step::Fail(reason) => {
-            sync.store.release(&leased, Next::Unchanged, None).await?;
+            sync.store.release(&leased, Next::Unchanged, Told::default()).await?;
             Err(SliceError::Stuck(reason))
         }
     }
@@ -148,6 +162,18 @@ async fn send(sync: &Sync, request: &SyncRequest, run: &Run, attempt: u32, delay
     let message = SyncMessage::V1(chain::message(request, run, attempt));
     sync.sync_queue.send(&message, &request.account.to_string(), delay).await?;
     sync.store.continuation_sent(&request.account, run).await?;
+    Ok(())
+}
+
+/// Comes back to what HubSpot has told of when the slice under way is over.
+async fn wait(sync: &Sync, request: &SyncRequest) -> Result<(), SliceError> {
+    if request.attempt >= NOTIFIED_ATTEMPTS {
+        tracing::warn!(account.domain_id = %request.account.domain_id, account.hub_id = %request.account.hub_id,
+            "an account is always worked for; what HubSpot told of it is left to the next tick");
+        return Ok(());
+    }
+    let message = SyncMessage::V1(SyncRequest { attempt: request.attempt + 1, ..request.clone() });
+    sync.sync_queue.send(&message, &request.account.to_string(), Duration::from_secs(1)).await?;
     Ok(())
 }
 
@@ -169,7 +195,7 @@ impl Work<'_> {
             Err(error @ SliceError::Stuck(_)) => Err(error),
             Err(error) => {
                 // The message is delivered again; it should not have to wait for the lease to run out.
-                self.sync.store.release(&self.leased, Next::Unchanged, None).await.ok();
+                self.sync.store.release(&self.leased, Next::Unchanged, Told::default()).await.ok();
                 Err(error)
             }
         }
@@ -186,7 +212,7 @@ impl Work<'_> {
                 self.pull(&account, session).await
             }
             Access::Stopped(reason) => {
-                self.sync.store.release(&self.leased, Next::Stopped, None).await?;
+                self.release(Next::Stopped, None).await?;
                 Ok(format!("the account is left alone: {reason}"))
             }
             Access::Failed(failure) => {
@@ -232,6 +258,7 @@ impl Work<'_> {
             session,
             budget: self.budget,
             tally: self.tally,
+            deletions: self.request.notified == Some(Notified::Deletions),
             lanes: AtomicU32::new(0),
         };
         let Lanes { companies, contacts } = self.leased.checkpoint.lanes.clone();
@@ -244,7 +271,7 @@ impl Work<'_> {
             let worn_out = lanes.iter().any(|lane| token::is_worn_out(account, lane.problem.as_ref()));
             if worn_out {
                 let reason = self.reauthorize(account, "HubSpot does not accept the access token").await?;
-                self.sync.store.release(&self.leased, Next::Stopped, None).await?;
+                self.release(Next::Stopped, None).await?;
                 return Ok(format!("the account is left alone: {reason}"));
             }
             token::expire(&self.sync.store, account, slice.session.token()).await?;
@@ -267,7 +294,7 @@ impl Work<'_> {
         }
         let pull = Pull::new(slice, object, lane.clone());
         slice.lanes.fetch_add(1, Ordering::Relaxed);
-        let end = timeout_at(self.budget.work_ends(), pull.run(self.run.started_at)).await;
+        let end = timeout_at(self.budget.work_ends(), pull.run(self.look_since())).await;
         slice.lanes.fetch_sub(1, Ordering::Relaxed);
         let (progressed, fresh_to) = (pull.progressed(), pull.fresh_to());
         // A failure behind progress is new.
@@ -285,6 +312,17 @@ impl Work<'_> {
             }
         };
         Ok(LaneOutcome { fresh_to, ..outcome })
+    }
+
+    /// Since when lanes are to have been looked at for changes: since the run began, or HubSpot told of some.
+    fn look_since(&self) -> DateTime {
+        self.leased.checkpoint.notified_at.map_or(self.run.started_at, |at| at.max(self.run.started_at))
+    }
+
+    async fn release(&self, next: Next<'_>, limits: Option<&RememberedLimits>) -> Result<(), StoreError> {
+        let run = Run { figures: self.tally.added_to(&self.run.figures), ..self.run.clone() };
+        let told = Told { limits, run: Some(&run), announced: self.tally.announced(), notified: false };
+        self.sync.store.release(&self.leased, next, told).await
     }
 
     fn failed(&self, object: ObjectType, lane: &Lane, failure: &Failure) -> LaneOutcome {
@@ -318,28 +356,29 @@ impl Work<'_> {
             let due = Continuation { run: run.id.clone(), slice: run.slice };
             let stuck =
                 Stuck { due: request.run.clone().unwrap_or(due), until: problem.retry_at, reason: problem.reason };
-            store.release(leased, Next::Stuck(&stuck), limits).await?;
+            self.release(Next::Stuck(&stuck), limits).await?;
             return Err(SliceError::Stuck(stuck.reason));
         }
         let delay = match wait {
             Wait::CaughtUp => {
-                store.release(leased, Next::CaughtUp, limits).await?;
+                self.release(Next::CaughtUp, limits).await?;
                 self.tally.is_caught_up_after(time::since(run.started_at, now));
                 return Ok("the account is caught up".to_owned());
             }
             // The first tick after that goes on.
             Wait::For(wait) if wait > MAX_DELAY => {
-                store.release(leased, Next::Stopped, limits).await?;
+                self.release(Next::Stopped, limits).await?;
                 return Ok(format!("there is more, but not for {} s", wait.as_secs()));
             }
             Wait::For(wait) => wait,
         };
-        let next = chain::next(run, now, delay, progressed);
+        let run = Run { figures: self.tally.added_to(&run.figures), ..run.clone() };
+        let next = chain::next(&run, now, delay, progressed);
         if next.idle >= IDLE {
             tracing::warn!(account.domain_id = %request.account.domain_id, account.hub_id = %request.account.hub_id,
                 run.id = run.id, run.idle_slices = next.idle, "a run makes no progress");
         }
-        store.release(leased, Next::Slice(&next), limits).await?;
+        self.release(Next::Slice(&next), limits).await?;
         send(sync, request, &next, attempts, delay).await?;
         self.tally.goes_on_after(delay);
         Ok(format!("there is more, after {} s", delay.as_secs()))

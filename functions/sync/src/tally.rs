@@ -2,14 +2,14 @@
 
 use std::{
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
 };
 
 use common::{
-    checkpoint::Run,
+    checkpoint::{Announced, Figures, Run},
     hubspot,
     message::SyncRequest,
     time::{self, DateTime},
@@ -21,7 +21,8 @@ use crate::{Sync, error::SliceError, metrics::SliceMetrics, outcome::LaneOutcome
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     rows: AtomicU32,
-    actions: AtomicU32,
+    /// The actions that were queued.
+    announced: Mutex<Announced>,
     unreadable: AtomicU32,
     mismatches: AtomicU32,
     checkpoints: AtomicU32,
@@ -42,8 +43,37 @@ impl Tally {
         self.rows.fetch_add(u32::try_from(count).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
-    pub(crate) fn actions(&self, count: usize) {
-        self.actions.fetch_add(u32::try_from(count).unwrap_or(u32::MAX), Ordering::Relaxed);
+    pub(crate) fn announce(&self, batch: Announced) {
+        let mut announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner);
+        announced.created += batch.created;
+        announced.updated += batch.updated;
+        announced.deleted += batch.deleted;
+    }
+
+    /// What was handed on so far.
+    pub(crate) fn announced(&self) -> Announced {
+        *self.announced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn actions(&self) -> u32 {
+        u32::try_from(self.announced().total()).unwrap_or(u32::MAX)
+    }
+
+    fn requests(&self) -> u32 {
+        let asked = [&self.hubspot.searches, &self.hubspot.associations, &self.hubspot.lists];
+        asked.into_iter().map(|counter| counter.load(Ordering::Relaxed)).sum()
+    }
+
+    /// What the run did, this slice included.
+    pub(crate) fn added_to(&self, run: &Figures) -> Figures {
+        let count = |counter: &AtomicU32| i64::from(counter.load(Ordering::Relaxed));
+        Figures {
+            slices: run.slices + 1,
+            records: run.records + count(&self.rows),
+            actions: run.actions + self.announced().total(),
+            requests: run.requests + i64::from(self.requests()),
+            rate_limited: run.rate_limited + count(&self.hubspot.rate_limited),
+        }
     }
 
     pub(crate) fn unreadable(&self) {
@@ -88,7 +118,7 @@ impl Tally {
             attempt = request.attempt,
             duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
             rows = count(&self.rows),
-            actions = count(&self.actions),
+            actions = self.actions(),
             checkpoints = count(&self.checkpoints),
             unreadable = count(&self.unreadable),
             window_mismatches = count(&self.mismatches),
@@ -108,18 +138,17 @@ impl Tally {
             return;
         }
         let count = |counter: &AtomicU32| counter.load(Ordering::Relaxed);
-        let asked = [&self.hubspot.searches, &self.hubspot.associations, &self.hubspot.lists];
         SliceMetrics {
             domain_id: request.account.domain_id.to_string(),
             hub_id: request.account.hub_id.to_string(),
             run_id: self.run.get().map(|run| run.id.clone()),
             records_pulled: count(&self.rows),
-            actions_sent: count(&self.actions),
+            actions_sent: self.actions(),
             batches: count(&self.checkpoints),
             records_unreadable: count(&self.unreadable),
             window_mismatches: count(&self.mismatches),
             slices_failed: u32::from(result.is_err()),
-            hubspot_requests: asked.into_iter().map(count).sum(),
+            hubspot_requests: self.requests(),
             hubspot_rate_limited: count(&self.hubspot.rate_limited),
             hubspot_retries: count(&self.hubspot.retries),
             slice_duration: duration,
