@@ -93,6 +93,7 @@ impl World {
             mongo,
             hubspot_base_url: hubspot.url(),
             app: Some(OAuthApp { client_id: CLIENT_ID.to_owned(), client_secret: CLIENT_SECRET.into() }),
+            token_key: None,
             sync_queue_url: sync_queue.clone(),
             actions_queue_url: actions_queue.clone(),
             overlap: Duration::from_secs(300),

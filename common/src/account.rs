@@ -56,7 +56,7 @@ impl Account {
     }
 }
 
-/// How an account authenticates with HubSpot.
+/// How an account authenticates with HubSpot. The tokens are as they are stored; a [`crate::vault::Vault`] opens them.
 #[derive(Clone, Debug)]
 pub enum Credentials {
     /// A private app's token: used as it is, for as long as HubSpot takes it.

@@ -8,17 +8,16 @@ use mongodb::{
 };
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Store, collection};
+use super::{SealedTokens, Store, collection};
 use crate::{
     account::{self, Account, AccountKey, REAUTHORIZE, Unusable},
-    hubspot::Tokens,
     ids::HubId,
     object::ObjectType,
     time::DateTime,
 };
 
 /// The part of a Domain in which the accounts stand.
-const ACCOUNTS: &str = "integrations.hubspot.accounts";
+pub(super) const ACCOUNTS: &str = "integrations.hubspot.accounts";
 
 impl Store {
     /// The Domains whose HubSpot integration is on, by `_id` from the one behind `after`.
@@ -56,21 +55,38 @@ impl Store {
         Ok(found.and_then(|domain| account::accounts(&domain).into_iter().next()))
     }
 
+    /// Puts `sealed` in the place of `stored`, unless something else stands there by now.
+    pub(super) async fn replace_token(
+        &self,
+        key: &AccountKey,
+        name: &str,
+        stored: &str,
+        sealed: &str,
+    ) -> Result<bool, Error> {
+        self.update_account(key, doc! { format!("a.{name}"): stored }, doc! { "$set": { field(name): sealed } }).await
+    }
+
     /// Stores refreshed tokens, unless the account was connected anew in the meantime: then `false`, and they
     /// must not be used.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn store_tokens(&self, key: &AccountKey, used: &SecretString, new: &Tokens) -> Result<bool, Error> {
+    pub async fn store_tokens(
+        &self,
+        key: &AccountKey,
+        used: &SecretString,
+        new: &SealedTokens,
+    ) -> Result<bool, Error> {
         let set = doc! {
-            field("accessToken"): new.access_token.expose_secret(),
-            field("refreshToken"): new.refresh_token.expose_secret(),
+            field("accessToken"): &new.access_token,
+            field("refreshToken"): &new.refresh_token,
             field("expiresAt"): new.expires_at,
         };
         self.update_account(key, doc! { "a.refreshToken": used.expose_secret() }, doc! { "$set": set }).await
     }
 
-    /// Notes that an access token is of no use any more, so that the next slice refreshes it.
+    /// Notes that an access token is of no use any more, so that the next slice refreshes it. `used` is what is stored
+    /// of it.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -80,7 +96,7 @@ impl Store {
     }
 
     /// Marks an account as one that the customer must connect again, unless that has happened in the
-    /// meantime. `credential` is the field that holds the rejected token, and the token.
+    /// meantime. `credential` is the field that holds the rejected token, and what is stored there.
     ///
     /// # Errors
     /// MongoDB cannot be reached.

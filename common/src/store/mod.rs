@@ -8,6 +8,7 @@ mod checkpoints;
 mod domains;
 mod failures;
 mod indexes;
+mod keys;
 mod resync;
 mod seen;
 mod states;
@@ -27,6 +28,7 @@ use secrecy::ExposeSecret;
 
 pub use actions::{Stored, WriteFailed};
 pub use checkpoints::{Leased, Next, StoreError, Told, describe};
+pub use keys::{Resealed, SealedTokens};
 pub use resync::Resync;
 pub use seen::Seen;
 
@@ -44,6 +46,8 @@ pub mod collection {
     pub const SEEN: &str = "seen";
     /// Why messages were left to the dead-letter queues.
     pub const FAILURES: &str = "failures";
+    /// The keys under which tokens are sealed, wrapped by KMS.
+    pub const KEYS: &str = "keys";
     /// Where the last fan-out stopped, if it did not reach the end.
     pub const FAN_OUT: &str = "fanout";
 }

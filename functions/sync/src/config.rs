@@ -7,6 +7,7 @@ use common::{
     hubspot::{DEFAULT_BASE_URL, Limits, OAuthApp},
     object::ObjectType,
     secrets::Secrets,
+    vault::MasterKey,
 };
 
 /// HubSpot's search limit, in requests a second and account.
@@ -27,6 +28,8 @@ pub struct Config {
     pub hubspot_base_url: String,
     /// `HUBSPOT_CLIENT_ID` and `HUBSPOT_CLIENT_SECRET`, or `HUBSPOT_SECRET_ARN`; not needed where all accounts use private apps' tokens.
     pub app: Option<OAuthApp>,
+    /// `TOKEN_KMS_KEY_ID` or `TOKEN_LOCAL_KEY`: under which key tokens are sealed; plain tokens are stored without one.
+    pub token_key: Option<MasterKey>,
     /// `SYNC_QUEUE_URL`: where continuations go.
     pub sync_queue_url: String,
     /// `ACTIONS_QUEUE_URL`: where actions go.
@@ -60,6 +63,7 @@ impl Config {
             mongo: MongoConfig::from_env(secrets)?,
             hubspot_base_url: config::or("HUBSPOT_API_BASE_URL", DEFAULT_BASE_URL.to_owned())?,
             app: app.map(|(client_id, client_secret)| OAuthApp { client_id, client_secret }),
+            token_key: MasterKey::from_env()?,
             sync_queue_url: config::required("SYNC_QUEUE_URL")?,
             actions_queue_url: config::required("ACTIONS_QUEUE_URL")?,
             overlap: config::seconds("SYNC_OVERLAP_SECONDS", 300)?,

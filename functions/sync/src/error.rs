@@ -4,6 +4,7 @@ use common::{
     hubspot::{HubSpotError, TokenError},
     queue::QueueError,
     store::StoreError,
+    vault::VaultError,
 };
 use mongodb::error::Error as MongoError;
 use thiserror::Error;
@@ -17,6 +18,9 @@ pub(crate) enum SliceError {
     /// There is no access token to be had.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// The account's tokens cannot be opened or sealed.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     /// The account was connected anew while its tokens were refreshed.
     #[error("the account was connected anew in the meantime")]
     Reconnected,

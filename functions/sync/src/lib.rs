@@ -28,6 +28,7 @@ use common::{
     message::SyncMessage,
     queue::Queue,
     store::Store,
+    vault::Vault,
 };
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use tokio::time::Instant;
@@ -39,6 +40,7 @@ pub use crate::{budget::Budget, config::Config};
 pub struct Sync {
     config: Config,
     store: Store,
+    vault: Vault,
     hubspot: HubSpot,
     sync_queue: Queue,
     actions_queue: Queue,
@@ -51,8 +53,10 @@ impl Sync {
     /// The configuration names something that cannot be used.
     pub async fn new(config: Config) -> anyhow::Result<Self> {
         let sqs = Queue::client().await;
+        let store = Store::connect(&config.mongo).await?;
         Ok(Self {
-            store: Store::connect(&config.mongo).await?,
+            vault: Vault::new(store.clone(), config.token_key.clone()).await,
+            store,
             hubspot: HubSpot::new(&config.hubspot_base_url)?,
             sync_queue: Queue::new(sqs.clone(), config.sync_queue_url.clone()),
             actions_queue: Queue::new(sqs, config.actions_queue_url.clone()),

@@ -228,15 +228,16 @@ impl Work<'_> {
     /// Reads the account, and gets a token.
     async fn access(&self) -> Result<Access, SliceError> {
         let Self { sync, request, .. } = self;
-        let account = match sync.store.account(&request.account).await? {
+        let mut account = match sync.store.account(&request.account).await? {
             Some(Ok(account)) => account,
             Some(Err(unusable)) => return Ok(Access::Stopped(unusable.to_string())),
             None => return Ok(Access::Stopped("there is no such live account".to_owned())),
         };
-        let token = match token::access_token(&sync.store, &sync.hubspot, sync.config.app.as_ref(), &account).await {
+        let app = sync.config.app.as_ref();
+        let token = match token::access_token(&sync.store, &sync.vault, &sync.hubspot, app, &mut account).await {
             Ok(token) => token,
             Err(SliceError::Reconnected) => return Ok(Access::Reconnected),
-            Err(error @ (SliceError::Token(_) | SliceError::NoApp)) => {
+            Err(error @ (SliceError::Token(_) | SliceError::NoApp | SliceError::Vault(_))) => {
                 return Ok(match token::is_rejected(&error) {
                     true => Access::Stopped(self.reauthorize(&account, &error.to_string()).await?),
                     false => Access::Failed(Failure::passing(error)),
@@ -274,7 +275,7 @@ impl Work<'_> {
                 self.release(Next::Stopped, None).await?;
                 return Ok(format!("the account is left alone: {reason}"));
             }
-            token::expire(&self.sync.store, account, slice.session.token()).await?;
+            token::expire(&self.sync.store, account).await?;
         }
         self.end(lanes, Some(&slice.session.limits())).await
     }

@@ -9,6 +9,7 @@ use common::{
     hubspot::{HubSpot, OAuthApp, TokenError},
     store::Store,
     time::{self, DateTime},
+    vault::Vault,
 };
 use secrecy::SecretString;
 
@@ -17,28 +18,37 @@ use crate::error::SliceError;
 /// How much longer than now a token must be good for: more than a slice takes, with clocks that differ.
 const MARGIN: Duration = Duration::from_secs(120);
 
-/// The token to use.
+/// The token to use. The account's credentials are then as they are stored, refreshed or not.
 pub(crate) async fn access_token(
     store: &Store,
+    vault: &Vault,
     hubspot: &HubSpot,
     app: Option<&OAuthApp>,
-    account: &Account,
+    account: &mut Account,
 ) -> Result<SecretString, SliceError> {
+    let key = &account.key;
     let (refresh_token, access_token, expires_at) = match &account.credentials {
-        Credentials::PrivateApp(token) => return Ok(token.clone()),
+        Credentials::PrivateApp(token) => return Ok(vault.open(key, "accessToken", token).await?),
         Credentials::OAuth { refresh_token, access_token, expires_at } => (refresh_token, access_token, expires_at),
     };
     if let (Some(token), Some(expires_at)) = (access_token, expires_at)
         && time::after(DateTime::now(), MARGIN) < *expires_at
     {
-        return Ok(token.clone());
+        return Ok(vault.open(key, "accessToken", token).await?);
     }
     let app = app.ok_or(SliceError::NoApp)?;
-    let tokens = hubspot.refresh(app, &account.key.hub_id, refresh_token).await?;
-    if !store.store_tokens(&account.key, refresh_token, &tokens).await? {
+    let grant = vault.open(key, "refreshToken", refresh_token).await?;
+    let tokens = hubspot.refresh(app, &key.hub_id, &grant).await?;
+    let sealed = vault.seal_tokens(key, &tokens).await?;
+    if !store.store_tokens(key, refresh_token, &sealed).await? {
         return Err(SliceError::Reconnected);
     }
     tracing::info!("the account's tokens were refreshed");
+    account.credentials = Credentials::OAuth {
+        refresh_token: sealed.refresh_token.into(),
+        access_token: Some(sealed.access_token.into()),
+        expires_at: Some(sealed.expires_at),
+    };
     Ok(tokens.access_token)
 }
 
@@ -68,8 +78,8 @@ pub(crate) async fn mark(store: &Store, account: &Account, reason: &str) -> Resu
 }
 
 /// Makes the next slice refresh the token that this one was refused with.
-pub(crate) async fn expire(store: &Store, account: &Account, used: &SecretString) -> Result<(), SliceError> {
-    if let Credentials::OAuth { .. } = account.credentials {
+pub(crate) async fn expire(store: &Store, account: &Account) -> Result<(), SliceError> {
+    if let Credentials::OAuth { access_token: Some(used), .. } = &account.credentials {
         store.expire_token(&account.key, used).await?;
     }
     Ok(())

@@ -1,0 +1,340 @@
+//! Tokens at rest: sealed with AES-256-GCM under a data key that only KMS can unwrap, so that who reads the database
+//! reads no token.
+//!
+//! A sealed token is the text `enc:v1:<version of the data key>:<base64url of nonce, ciphertext and tag>`, in the very
+//! field in which the token would stand. The account and the field's name are its associated data: what is copied to
+//! another account, or another field, cannot be opened. A plain token is read as it is, and sealed when it is next written.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
+    rand,
+};
+use aws_sdk_kms::{error::ProvideErrorMetadata, primitives::Blob, types::DataKeySpec};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use mongodb::bson::{Binary, Document, doc, spec::BinarySubtype};
+use secrecy::{ExposeSecret, SecretString};
+use thiserror::Error;
+use tokio::sync::Mutex;
+
+use crate::{
+    account::AccountKey,
+    config::{self, ConfigError},
+    hubspot::Tokens,
+    store::{SealedTokens, Store},
+    time::DateTime,
+};
+
+/// What a sealed token begins with.
+const SEALED: &str = "enc:v1:";
+
+/// How long the newest data key is taken for the newest.
+const NEWEST_KEPT: Duration = Duration::from_secs(300);
+
+/// Why a token cannot be sealed or opened. No variant holds any of it.
+#[derive(Debug, Error)]
+pub enum VaultError {
+    /// KMS refused or could not be reached, for the reason of this code.
+    #[error("KMS does not unwrap the data key: {0}")]
+    Kms(String),
+    /// The token is sealed, and no key is configured.
+    #[error("the token is sealed, and neither TOKEN_KMS_KEY_ID nor TOKEN_LOCAL_KEY is set")]
+    NoKey,
+    /// The data key is not in the collection `keys`, or is not of the agreed form.
+    #[error("data key {0} is missing or damaged")]
+    NoDataKey(i32),
+    /// It was sealed for another account or field, with another key, or was changed since.
+    #[error("the token cannot be opened: it was not sealed for this account")]
+    Unreadable,
+    /// MongoDB cannot be reached.
+    #[error("MongoDB failed: {}", crate::store::describe(.0))]
+    Mongo(#[from] mongodb::error::Error),
+}
+
+/// Which key wraps the data keys.
+#[derive(Clone, Debug)]
+pub enum MasterKey {
+    /// `TOKEN_KMS_KEY_ID`: a key of KMS, by its ARN.
+    Kms(String),
+    /// `TOKEN_LOCAL_KEY`: 32 bytes in base64, for development without KMS.
+    Local(SecretString),
+}
+
+impl MasterKey {
+    /// Reads the environment; nothing where it names no key. Tokens are stored plain then.
+    ///
+    /// # Errors
+    /// The local key is not 32 bytes in base64.
+    pub fn from_env() -> Result<Option<Self>, ConfigError> {
+        const LOCAL: &str = "TOKEN_LOCAL_KEY";
+        if let Some(id) = config::optional("TOKEN_KMS_KEY_ID") {
+            return Ok(Some(Self::Kms(id)));
+        }
+        let Some(text) = config::optional(LOCAL) else { return Ok(None) };
+        match STANDARD.decode(text.trim()) {
+            Ok(key) if key.len() == AES_256_GCM.key_len() => Ok(Some(Self::Local(text.trim().into()))),
+            _ => Err(ConfigError::Invalid { name: LOCAL, reason: "it is not 32 bytes in base64".to_owned() }),
+        }
+    }
+}
+
+/// Seals and opens tokens.
+#[derive(Debug)]
+pub struct Vault {
+    store: Store,
+    master: Option<MasterKey>,
+    kms: Option<aws_sdk_kms::Client>,
+    keys: Mutex<Keys>,
+}
+
+/// The data keys that were unwrapped.
+#[derive(Debug, Default)]
+struct Keys {
+    by_version: HashMap<i32, Arc<RandomizedNonceKey>>,
+    newest: Option<(i32, Instant)>,
+}
+
+impl Vault {
+    /// A vault whose data keys stand in `store`, wrapped by `master`. KMS is asked when it is first needed.
+    pub async fn new(store: Store, master: Option<MasterKey>) -> Self {
+        let kms = match &master {
+            Some(MasterKey::Kms(_)) => Some(aws_sdk_kms::Client::new(&aws_config::load_from_env().await)),
+            _ => None,
+        };
+        Self { store, master, kms, keys: Mutex::default() }
+    }
+
+    /// The token that stands in `field` of the account's entry as `stored`.
+    ///
+    /// # Errors
+    /// It is sealed and cannot be opened.
+    pub async fn open(
+        &self,
+        account: &AccountKey,
+        field: &str,
+        stored: &SecretString,
+    ) -> Result<SecretString, VaultError> {
+        let Some(sealed) = stored.expose_secret().strip_prefix(SEALED) else { return Ok(stored.clone()) };
+        let (version, sealed) = sealed.split_once(':').ok_or(VaultError::Unreadable)?;
+        let version = version.parse().map_err(|_| VaultError::Unreadable)?;
+        let key = self.key(version).await?;
+        let sealed = URL_SAFE_NO_PAD.decode(sealed).map_err(|_| VaultError::Unreadable)?;
+        let token = decrypt(&key, &associated(account, field), &sealed).ok_or(VaultError::Unreadable)?;
+        String::from_utf8(token).map(SecretString::from).map_err(|_| VaultError::Unreadable)
+    }
+
+    /// What is to be stored of a token in `field` of the account's entry: the token itself where no key is configured.
+    ///
+    /// # Errors
+    /// The newest data key cannot be had.
+    pub async fn seal(&self, account: &AccountKey, field: &str, token: &SecretString) -> Result<String, VaultError> {
+        if self.master.is_none() {
+            return Ok(token.expose_secret().to_owned());
+        }
+        let (version, key) = self.newest().await?;
+        let sealed = encrypt(&key, &associated(account, field), token.expose_secret().as_bytes());
+        Ok(format!("{SEALED}{version}:{}", URL_SAFE_NO_PAD.encode(sealed.ok_or(VaultError::NoDataKey(version))?)))
+    }
+
+    /// New tokens of an account as they are to be stored.
+    ///
+    /// # Errors
+    /// See [`Self::seal`].
+    pub async fn seal_tokens(&self, account: &AccountKey, tokens: &Tokens) -> Result<SealedTokens, VaultError> {
+        Ok(SealedTokens {
+            access_token: self.seal(account, "accessToken", &tokens.access_token).await?,
+            refresh_token: self.seal(account, "refreshToken", &tokens.refresh_token).await?,
+            expires_at: tokens.expires_at,
+        })
+    }
+
+    /// Makes a new data key, under which tokens are sealed from now on, and gives its version. Functions that are
+    /// running notice within [five minutes](NEWEST_KEPT).
+    ///
+    /// # Errors
+    /// No key is configured, or KMS or MongoDB does not answer.
+    pub async fn rotate(&self) -> Result<i32, VaultError> {
+        if self.master.is_none() {
+            return Err(VaultError::NoKey);
+        }
+        let newest = self.store.newest_data_key().await?.map_or(0, version_of);
+        let made = self.make(newest + 1).await?;
+        self.keys.lock().await.newest = Some((made, Instant::now()));
+        Ok(made)
+    }
+
+    /// Whether what is stored is sealed under this version of the data key.
+    pub fn is_sealed_under(stored: &str, version: i32) -> bool {
+        stored.strip_prefix(SEALED).and_then(|sealed| sealed.split_once(':')).is_some_and(|(of, _)| of == version.to_string())
+    }
+
+    async fn newest(&self) -> Result<(i32, Arc<RandomizedNonceKey>), VaultError> {
+        let kept = self.keys.lock().await.newest.filter(|(_, since)| since.elapsed() < NEWEST_KEPT);
+        let version = match kept {
+            Some((version, _)) => version,
+            None => {
+                let version = match self.store.newest_data_key().await? {
+                    Some(key) => version_of(key),
+                    None => self.make(1).await?,
+                };
+                self.keys.lock().await.newest = Some((version, Instant::now()));
+                version
+            }
+        };
+        Ok((version, self.key(version).await?))
+    }
+
+    /// Makes a data key and stores it, wrapped. Where another process was faster, its key is the one.
+    async fn make(&self, version: i32) -> Result<i32, VaultError> {
+        let (name, wrapped) = match (self.master.as_ref().ok_or(VaultError::NoKey)?, &self.kms) {
+            (MasterKey::Kms(id), Some(kms)) => {
+                let (purpose, version) = context(version);
+                let asked = kms.generate_data_key().key_id(id).key_spec(DataKeySpec::Aes256);
+                let made = asked.encryption_context(purpose.0, purpose.1).encryption_context(version.0, version.1);
+                let made = made.send().await.map_err(|error| kms_error(error.code()))?;
+                (id.as_str(), made.ciphertext_blob.map(Blob::into_inner))
+            }
+            (MasterKey::Local(key), _) => {
+                let mut data_key = [0; 32];
+                rand::fill(&mut data_key).map_err(|_| VaultError::NoDataKey(version))?;
+                (LOCAL_NAME, encrypt(&local(key)?, &wrapping(version), &data_key))
+            }
+            (MasterKey::Kms(_), None) => return Err(VaultError::NoKey),
+        };
+        let wrapped = Binary { subtype: BinarySubtype::Generic, bytes: wrapped.ok_or(VaultError::NoDataKey(version))? };
+        let key = doc! { "_id": version, "masterKey": name, "wrapped": wrapped, "createdAt": DateTime::now() };
+        self.store.add_data_key(&key).await?;
+        Ok(version)
+    }
+
+    async fn key(&self, version: i32) -> Result<Arc<RandomizedNonceKey>, VaultError> {
+        if let Some(key) = self.keys.lock().await.by_version.get(&version) {
+            return Ok(key.clone());
+        }
+        let found = self.store.data_key(version).await?.ok_or(VaultError::NoDataKey(version))?;
+        let bytes = self.unwrap(version, &found).await?;
+        let key = RandomizedNonceKey::new(&AES_256_GCM, &bytes).map_err(|_| VaultError::NoDataKey(version))?;
+        let key = Arc::new(key);
+        self.keys.lock().await.by_version.insert(version, key.clone());
+        Ok(key)
+    }
+
+    async fn unwrap(&self, version: i32, found: &Document) -> Result<Vec<u8>, VaultError> {
+        let damaged = || VaultError::NoDataKey(version);
+        let wrapped = found.get_binary_generic("wrapped").map_err(|_| damaged())?;
+        match (self.master.as_ref().ok_or(VaultError::NoKey)?, &self.kms) {
+            (MasterKey::Kms(_), Some(kms)) => {
+                // The key that wrapped it, which may be an older one than that of the environment.
+                let id = found.get_str("masterKey").map_err(|_| damaged())?;
+                let (purpose, version) = context(version);
+                let asked = kms.decrypt().key_id(id).ciphertext_blob(Blob::new(wrapped.as_slice()));
+                let opened = asked.encryption_context(purpose.0, purpose.1).encryption_context(version.0, version.1);
+                let opened = opened.send().await.map_err(|error| kms_error(error.code()))?;
+                opened.plaintext.map(Blob::into_inner).ok_or_else(damaged)
+            }
+            (MasterKey::Local(key), _) => decrypt(&local(key)?, &wrapping(version), wrapped).ok_or_else(damaged),
+            (MasterKey::Kms(_), None) => Err(VaultError::NoKey),
+        }
+    }
+}
+
+/// The name of the local master key in the collection `keys`.
+const LOCAL_NAME: &str = "local";
+
+fn version_of(key: Document) -> i32 {
+    key.get_i32("_id").unwrap_or_default()
+}
+
+type Pair = (&'static str, String);
+
+/// KMS's encryption context: who may use the key sees, in CloudTrail too, what it is used for.
+fn context(version: i32) -> (Pair, Pair) {
+    (("purpose", "hubspot-tokens".to_owned()), ("version", version.to_string()))
+}
+
+fn kms_error(code: Option<&str>) -> VaultError {
+    VaultError::Kms(code.unwrap_or("it cannot be reached").to_owned())
+}
+
+fn local(key: &SecretString) -> Result<RandomizedNonceKey, VaultError> {
+    let bytes = STANDARD.decode(key.expose_secret()).map_err(|_| VaultError::NoKey)?;
+    RandomizedNonceKey::new(&AES_256_GCM, &bytes).map_err(|_| VaultError::NoKey)
+}
+
+fn wrapping(version: i32) -> String {
+    format!("data key {version}")
+}
+
+/// Ids hold no line breaks, so that no two accounts have the same.
+fn associated(account: &AccountKey, field: &str) -> String {
+    format!("{}\n{}\n{field}", account.domain_id, account.hub_id)
+}
+
+fn encrypt(key: &RandomizedNonceKey, associated: &str, plain: &[u8]) -> Option<Vec<u8>> {
+    let mut sealed = plain.to_vec();
+    let nonce = key.seal_in_place_append_tag(Aad::from(associated), &mut sealed).ok()?;
+    Some([nonce.as_ref().as_slice(), &sealed].concat())
+}
+
+fn decrypt(key: &RandomizedNonceKey, associated: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+    let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN)?;
+    let mut sealed = sealed.to_vec();
+    let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+    Some(key.open_in_place(nonce, Aad::from(associated), &mut sealed).ok()?.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> RandomizedNonceKey {
+        RandomizedNonceKey::new(&AES_256_GCM, &[7; 32]).unwrap()
+    }
+
+    fn account(hub: &str) -> AccountKey {
+        AccountKey { domain_id: "acme".to_owned().try_into().unwrap(), hub_id: hub.to_owned().try_into().unwrap() }
+    }
+
+    #[test]
+    fn what_is_sealed_for_one_account_and_field_opens_there_alone() {
+        let sealed = encrypt(&key(), &associated(&account("7"), "accessToken"), b"token").unwrap();
+        let open = |hub: &str, field: &str| decrypt(&key(), &associated(&account(hub), field), &sealed);
+        assert_eq!(open("7", "accessToken").as_deref(), Some(b"token".as_slice()));
+        assert_eq!(open("8", "accessToken"), None);
+        assert_eq!(open("7", "refreshToken"), None);
+    }
+
+    #[test]
+    fn what_was_changed_does_not_open() {
+        let sealed = encrypt(&key(), "a", b"token").unwrap();
+        for index in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[index] ^= 1;
+            assert_eq!(decrypt(&key(), "a", &changed), None, "byte {index}");
+        }
+        assert_eq!(decrypt(&key(), "a", &sealed[..NONCE_LEN - 1]), None);
+        let other = RandomizedNonceKey::new(&AES_256_GCM, &[8; 32]).unwrap();
+        assert_eq!(decrypt(&other, "a", &sealed), None);
+    }
+
+    #[test]
+    fn no_two_seals_of_a_token_are_alike() {
+        assert_ne!(encrypt(&key(), "a", b"token"), encrypt(&key(), "a", b"token"));
+    }
+
+    #[test]
+    fn the_version_is_told_by_the_stored_text() {
+        assert!(Vault::is_sealed_under("enc:v1:3:abc", 3));
+        for other in ["enc:v1:2:abc", "enc:v1:33:abc", "plain", "enc:v1:"] {
+            assert!(!Vault::is_sealed_under(other, 3), "{other}");
+        }
+    }
+}
