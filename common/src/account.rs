@@ -17,6 +17,9 @@ use crate::{
 /// The value of an account's `state` once its refresh token was rejected.
 pub const REAUTHORIZE: &str = "reauthorize";
 
+/// The value of an account's `state` once it was disconnected.
+pub const DISCONNECTED: &str = "disconnected";
+
 /// Which HubSpot account of which customer: the unit that is scheduled, leased and synced.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -78,6 +81,9 @@ pub enum Unusable {
     /// The refresh token was rejected; the customer must connect again.
     #[error("it must be connected again")]
     Reauthorize,
+    /// It was disconnected.
+    #[error("it is disconnected")]
+    Disconnected,
     /// An operator has paused it (`pausedAt`).
     #[error("it is paused")]
     Paused,
@@ -121,6 +127,9 @@ fn account(domain: &Document, entry: &Bson) -> Result<Account, Unusable> {
     };
     if entry.get_str("state").is_ok_and(|state| state == REAUTHORIZE) {
         return Err(Unusable::Reauthorize);
+    }
+    if entry.get_str("state").is_ok_and(|state| state == DISCONNECTED) {
+        return Err(Unusable::Disconnected);
     }
     if entry.get_datetime("pausedAt").is_ok() {
         return Err(Unusable::Paused);

@@ -6,6 +6,7 @@
 mod answer;
 mod archived;
 mod associations;
+mod consent;
 mod error;
 mod limiter;
 mod record;
@@ -14,6 +15,7 @@ mod session;
 mod token;
 
 pub use archived::ArchivedPage;
+pub use consent::{DEFAULT_AUTHORIZE_URL, Portal, SCOPES, consent_url};
 pub use error::{HubSpotError, RateLimit};
 pub use limiter::Remembered;
 pub use record::{Record, Row};

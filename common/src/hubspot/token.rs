@@ -56,15 +56,17 @@ pub enum TokenError {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct HubSpotFields {
+pub(super) struct HubSpotFields {
     hub_id: Option<Value>,
 }
 
 impl ExtraTokenFields for HubSpotFields {}
 
+type Answer = StandardTokenResponse<HubSpotFields, BasicTokenType>;
+
 type Client = oauth2::Client<
     StandardErrorResponse<BasicErrorResponseType>,
-    StandardTokenResponse<HubSpotFields, BasicTokenType>,
+    Answer,
     BasicTokenIntrospectionResponse,
     StandardRevocableToken,
     BasicRevocationErrorResponse,
@@ -72,7 +74,29 @@ type Client = oauth2::Client<
 
 #[derive(Debug, Error)]
 #[error("{0}")]
-struct Unreached(String);
+pub(super) struct Unreached(String);
+
+impl OAuthApp {
+    /// HubSpot takes the app's secret in the body.
+    pub(super) fn client(&self) -> Client {
+        Client::new(ClientId::new(self.client_id.clone()))
+            .set_client_secret(ClientSecret::new(self.client_secret.expose_secret().to_owned()))
+            .set_auth_type(AuthType::RequestBody)
+    }
+}
+
+/// The account that an answer says its tokens are of.
+pub(super) fn named_hub(answer: &Answer) -> Option<String> {
+    match answer.extra_fields().hub_id.as_ref()? {
+        Value::String(id) => Some(id.clone()),
+        id => Some(id.to_string()),
+    }
+}
+
+/// When the access token expires that was asked for at `asked_at`.
+pub(super) fn expiry(answer: &Answer, asked_at: DateTime) -> DateTime {
+    time::after(asked_at, answer.expires_in().unwrap_or(Duration::from_secs(1800)))
+}
 
 impl HubSpot {
     /// Exchanges a refresh token for new tokens, and checks that they are `hub`'s.
@@ -86,34 +110,31 @@ impl HubSpot {
         refresh_token: &SecretString,
     ) -> Result<Tokens, TokenError> {
         let asked_at = DateTime::now();
-        let client = Client::new(ClientId::new(app.client_id.clone()))
-            .set_client_secret(ClientSecret::new(app.client_secret.expose_secret().to_owned()))
-            .set_auth_type(AuthType::RequestBody)
-            .set_token_uri(TokenUrl::from_url(self.url(&format!("/oauth/{API_VERSION}/token"))));
+        let client = app.client().set_token_uri(self.token_url("token"));
         let send = |request| self.token_request(request);
         let grant = RefreshToken::new(refresh_token.expose_secret().to_owned());
         let answer =
             self.spent.during(client.exchange_refresh_token(&grant).request_async(&send)).await.map_err(refusal)?;
-        let answered = match answer.extra_fields().hub_id.as_ref() {
-            Some(Value::String(id)) => id.clone(),
-            Some(id) => id.to_string(),
-            None => return Err(TokenError::Transient("its answer names no hub_id".to_owned())),
-        };
+        let answered =
+            named_hub(&answer).ok_or_else(|| TokenError::Transient("its answer names no hub_id".to_owned()))?;
         if answered != hub.as_str() {
             return Err(TokenError::OtherAccount(answered));
         }
-        let lifetime = answer.expires_in().unwrap_or(Duration::from_secs(1800));
         Ok(Tokens {
             access_token: answer.access_token().secret().as_str().into(),
             refresh_token: match answer.refresh_token() {
                 Some(token) => token.secret().as_str().into(),
                 None => refresh_token.clone(),
             },
-            expires_at: time::after(asked_at, lifetime),
+            expires_at: expiry(&answer, asked_at),
         })
     }
 
-    async fn token_request(&self, request: oauth2::HttpRequest) -> Result<oauth2::HttpResponse, Unreached> {
+    pub(super) fn token_url(&self, path: &str) -> TokenUrl {
+        TokenUrl::from_url(self.url(&format!("/oauth/{API_VERSION}/{path}")))
+    }
+
+    pub(super) async fn token_request(&self, request: oauth2::HttpRequest) -> Result<oauth2::HttpResponse, Unreached> {
         let unreached = |error: reqwest::Error| Unreached(error.without_url().to_string());
         let request = reqwest::Request::try_from(request).map_err(unreached)?;
         let answer = self.http.execute(request).await.map_err(unreached)?;
@@ -129,9 +150,9 @@ impl HubSpot {
     }
 }
 
-type Refusal = RequestTokenError<Unreached, StandardErrorResponse<BasicErrorResponseType>>;
+pub(super) type Refusal = RequestTokenError<Unreached, StandardErrorResponse<BasicErrorResponseType>>;
 
-fn refusal(error: Refusal) -> TokenError {
+pub(super) fn refusal(error: Refusal) -> TokenError {
     match error {
         RequestTokenError::ServerResponse(answer) => match answer.error() {
             BasicErrorResponseType::InvalidGrant => TokenError::Rejected(answer.error().to_string()),

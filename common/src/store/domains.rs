@@ -144,7 +144,7 @@ impl Store {
         Ok(())
     }
 
-    async fn update_account(&self, key: &AccountKey, entry: Document, update: Document) -> Result<bool, Error> {
+    pub(super) async fn update_account(&self, key: &AccountKey, entry: Document, update: Document) -> Result<bool, Error> {
         let domains = self.database.collection::<Document>(collection::DOMAINS);
         let mut condition = hub("a.hubId", &key.hub_id);
         condition.extend(entry);
@@ -155,11 +155,12 @@ impl Store {
     }
 }
 
-fn hub(name: &str, hub: &HubId) -> Document {
+/// That a field is this portal's id.
+pub(super) fn hub(name: &str, hub: &HubId) -> Document {
     doc! { name: { "$in": hub.bson_forms() } }
 }
 
 /// A field of the account entry that the array filter `a` selects.
-fn field(name: &str) -> String {
+pub(super) fn field(name: &str) -> String {
     format!("{ACCOUNTS}.$[a].{name}")
 }

@@ -18,6 +18,8 @@ pub(super) const CREATED_ONCE: [&str; 2] = ["company_created_once", "contact_cre
 /// How long reasons of failures are kept: as long as the dead-letter queues keep the messages.
 const FAILURES_KEPT: Duration = Duration::from_secs(14 * 24 * 3600);
 
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
 /// The index by which MongoDB deletes old actions.
 const RETENTION: &str = "retention";
 
@@ -41,13 +43,19 @@ impl Store {
         actions.create_indexes(once.chain(queries)).await?;
         self.retain(collection::ACTIONS, "storedAt", retention).await?;
         self.retain(collection::FAILURES, "at", Some(FAILURES_KEPT)).await?;
+        self.retain(collection::CONNECTS, "expiresAt", Some(DAY)).await?;
+        self.retain(collection::NOTIFICATIONS, "at", Some(DAY)).await?;
+        self.retain(collection::TIMELINE, "at", Some(30 * DAY)).await?;
         for object in ObjectType::ALL {
             let states = self.database.collection::<Document>(object.as_str());
             states.create_index(index("by_account", doc! { "domainId": 1, "hubId": 1 })).await?;
         }
         let domains = self.database.collection::<Document>(collection::DOMAINS);
         let live = doc! { "integrations.hubspot.status": 1, "_id": 1 };
-        domains.create_index(index("live_hubspot", live)).await?;
+        let by_hub = index("by_hub", doc! { format!("{}.hubId", super::domains::ACCOUNTS): 1 });
+        domains.create_indexes([index("live_hubspot", live), by_hub]).await?;
+        let timeline = self.database.collection::<Document>(collection::TIMELINE);
+        timeline.create_index(index("by_account", doc! { "account": 1, "at": -1 })).await?;
         Ok(())
     }
 

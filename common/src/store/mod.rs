@@ -5,13 +5,17 @@
 mod actions;
 mod bulk;
 mod checkpoints;
+mod connections;
 mod domains;
 mod failures;
 mod indexes;
 mod keys;
+mod notifications;
 mod resync;
 mod seen;
 mod states;
+mod status;
+mod timeline;
 
 use std::{
     collections::HashMap,
@@ -28,9 +32,12 @@ use secrecy::ExposeSecret;
 
 pub use actions::{Stored, WriteFailed};
 pub use checkpoints::{Leased, Next, StoreError, Told, describe};
+pub use connections::{Claim, PendingConnect};
 pub use keys::{Resealed, SealedTokens};
 pub use resync::Resync;
 pub use seen::Seen;
+pub use status::AccountStatus;
+pub use timeline::{Event, Happened};
 
 use crate::{config::MongoConfig, telemetry::Spent};
 
@@ -48,6 +55,14 @@ pub mod collection {
     pub const FAILURES: &str = "failures";
     /// The keys under which tokens are sealed, wrapped by KMS.
     pub const KEYS: &str = "keys";
+    /// Customers who are on HubSpot's consent page.
+    pub const CONNECTS: &str = "connects";
+    /// Which Domain a HubSpot account was connected to.
+    pub const PORTALS: &str = "portals";
+    /// When HubSpot last told of an account, so that many notifications are one look.
+    pub const NOTIFICATIONS: &str = "notifications";
+    /// What happened to each account, for people.
+    pub const TIMELINE: &str = "timeline";
     /// Where the last fan-out stopped, if it did not reach the end.
     pub const FAN_OUT: &str = "fanout";
 }
@@ -77,6 +92,10 @@ impl Store {
         options.cmap_event_handler = Some(in_use(spent.clone()));
         let client = Client::with_options(options)?;
         Ok(Self { database: client.database(&config.database), spent })
+    }
+
+    fn collection(&self, name: &str) -> mongodb::Collection<mongodb::bson::Document> {
+        self.database.collection(name)
     }
 
     /// The database itself.

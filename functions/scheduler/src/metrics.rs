@@ -18,6 +18,8 @@ pub(crate) struct TickMetrics {
     #[metrics(unit = Count)]
     pub(crate) accounts_paused: usize,
     #[metrics(unit = Count)]
+    pub(crate) accounts_disconnected: usize,
+    #[metrics(unit = Count)]
     pub(crate) accounts_to_reauthorize: usize,
     /// Without credentials, or malformed.
     #[metrics(unit = Count)]
@@ -42,6 +44,7 @@ pub(crate) struct TickMetrics {
 impl TickMetrics {
     pub(crate) fn skipped(&mut self, reason: &Unusable) {
         *match reason {
+            Unusable::Disconnected => &mut self.accounts_disconnected,
             Unusable::Paused => &mut self.accounts_paused,
             Unusable::Reauthorize => &mut self.accounts_to_reauthorize,
             Unusable::NoCredentials | Unusable::Malformed(_) => &mut self.accounts_unusable,

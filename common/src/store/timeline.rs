@@ -1,0 +1,71 @@
+//! What happened to an account, for people (collection `timeline`). Kept for thirty days.
+
+use futures::TryStreamExt;
+use mongodb::{
+    bson::{Document, doc},
+    error::Error,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Store, collection};
+use crate::{account::AccountKey, time::DateTime};
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Happened {
+    /// The customer connected it, for the first time or again.
+    Connected,
+    /// It was disconnected.
+    Disconnected,
+    /// HubSpot rejects its grant: it must be connected again.
+    Rejected,
+    /// An operator asked for a sync.
+    SyncAsked,
+    /// An operator asked for everything to be read again.
+    ResyncAsked,
+    /// An operator paused it.
+    Paused,
+    /// An operator let it go on.
+    Resumed,
+    /// A lane does not get on.
+    Failed,
+    /// All of its history was read.
+    BackfillDone,
+}
+
+/// Something that happened to an account.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// When.
+    pub at: DateTime,
+    /// What.
+    pub what: Happened,
+    /// More about it in words, without secrets.
+    #[serde(default)]
+    pub detail: Option<String>,
+}
+
+impl Store {
+    /// Notes what happened to an account.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn happened(&self, account: &AccountKey, what: Happened, detail: Option<&str>) -> Result<(), Error> {
+        let event = mongodb::bson::serialize_to_bson(&what)?;
+        let event = doc! { "account": account.to_string(), "at": DateTime::now(), "what": event, "detail": detail };
+        self.database.collection::<Document>(collection::TIMELINE).insert_one(event).await?;
+        Ok(())
+    }
+
+    /// The latest that happened to an account, the newest first.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn timeline(&self, account: &AccountKey, limit: i64) -> Result<Vec<Event>, Error> {
+        let events = self.database.collection::<Event>(collection::TIMELINE);
+        let of = doc! { "account": account.to_string() };
+        events.find(of).sort(doc! { "at": -1 }).limit(limit).await?.try_collect().await
+    }
+}
