@@ -21,6 +21,8 @@ pub struct Secrets {
     mongodb: Option<SecretString>,
     /// `HUBSPOT_SECRET_ARN`: the OAuth app, as `{"clientId": "...", "clientSecret": "..."}`.
     hubspot: Option<SecretString>,
+    /// `CONNECT_SECRET_ARN`: the status page's token, as it is or as `{"token": "..."}`.
+    connect: Option<SecretString>,
 }
 
 /// A secret cannot be had.
@@ -36,6 +38,7 @@ pub enum SecretError {
 
 const MONGODB: &str = "MONGODB_SECRET_ARN";
 const HUBSPOT: &str = "HUBSPOT_SECRET_ARN";
+const CONNECT: &str = "CONNECT_SECRET_ARN";
 
 impl Secrets {
     /// Reads the secrets that the environment names.
@@ -43,13 +46,18 @@ impl Secrets {
     /// # Errors
     /// One cannot be had.
     pub async fn read() -> Result<Self, SecretError> {
-        let (mongodb, hubspot) = (config::optional(MONGODB), config::optional(HUBSPOT));
-        if mongodb.is_none() && hubspot.is_none() {
+        let arns = [MONGODB, HUBSPOT, CONNECT].map(config::optional);
+        if arns.iter().all(Option::is_none) {
             return Ok(Self::default());
         }
         let client = Client::new(&aws_config::load_from_env().await);
-        let (mongodb, hubspot) = tokio::try_join!(read(&client, MONGODB, mongodb), read(&client, HUBSPOT, hubspot))?;
-        Ok(Self { mongodb, hubspot })
+        let [mongodb, hubspot, connect] = arns;
+        let (mongodb, hubspot, connect) = tokio::try_join!(
+            read(&client, MONGODB, mongodb),
+            read(&client, HUBSPOT, hubspot),
+            read(&client, CONNECT, connect)
+        )?;
+        Ok(Self { mongodb, hubspot, connect })
     }
 
     /// The MongoDB connection string: the secret's, or `MONGODB_URI`.
@@ -90,15 +98,40 @@ impl Secrets {
         Ok(Some((app.client_id, app.client_secret)))
     }
 
+    /// The token of the status page and its API: the secret's, or `CONNECT_SECRET`. Links and sessions are signed with
+    /// keys that are derived from it.
+    ///
+    /// # Errors
+    /// There is neither, or it is shorter than 32 characters.
+    pub fn connect_token(&self) -> Result<SecretString, ConfigError> {
+        #[derive(Deserialize)]
+        struct Token {
+            token: SecretString,
+        }
+        let (name, token) = match &self.connect {
+            None => ("CONNECT_SECRET", config::secret("CONNECT_SECRET")?),
+            Some(secret) => {
+                let text = secret.expose_secret();
+                (CONNECT, serde_json::from_str(text).map_or_else(|_| text.trim().into(), |Token { token }| token))
+            }
+        };
+        match token.expose_secret().len() {
+            0..32 => Err(ConfigError::Invalid { name, reason: "it is shorter than 32 characters".to_owned() }),
+            _ => Ok(token),
+        }
+    }
+
     fn same_as(&self, other: &Self) -> bool {
         let same = |one: &Option<SecretString>, other: &Option<SecretString>| {
             one.as_ref().map(ExposeSecret::expose_secret) == other.as_ref().map(ExposeSecret::expose_secret)
         };
-        same(&self.mongodb, &other.mongodb) && same(&self.hubspot, &other.hubspot)
+        same(&self.mongodb, &other.mongodb)
+            && same(&self.hubspot, &other.hubspot)
+            && same(&self.connect, &other.connect)
     }
 
     fn are_in_the_environment(&self) -> bool {
-        self.mongodb.is_none() && self.hubspot.is_none()
+        [&self.mongodb, &self.hubspot, &self.connect].into_iter().all(Option::is_none)
     }
 }
 

@@ -52,7 +52,7 @@ impl Traces {
     /// What makes spans of `tracing`'s, of those of the service itself.
     pub(crate) fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(&self) -> Option<impl Layer<S> + use<S>> {
         let tracer = self.0.as_ref()?.tracer(NAME);
-        let ours = ["actions", "common", "scheduler", "sync"].map(|name| (name, LevelFilter::DEBUG));
+        let ours = ["actions", "common", "connect", "scheduler", "sync"].map(|name| (name, LevelFilter::DEBUG));
         Some(tracing_opentelemetry::layer().with_tracer(tracer).with_filter(Targets::new().with_targets(ours)))
     }
 

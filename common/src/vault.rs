@@ -173,7 +173,10 @@ impl Vault {
 
     /// Whether what is stored is sealed under this version of the data key.
     pub fn is_sealed_under(stored: &str, version: i32) -> bool {
-        stored.strip_prefix(SEALED).and_then(|sealed| sealed.split_once(':')).is_some_and(|(of, _)| of == version.to_string())
+        stored
+            .strip_prefix(SEALED)
+            .and_then(|sealed| sealed.split_once(':'))
+            .is_some_and(|(of, _)| of == version.to_string())
     }
 
     async fn newest(&self) -> Result<(i32, Arc<RandomizedNonceKey>), VaultError> {

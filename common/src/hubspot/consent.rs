@@ -32,13 +32,7 @@ pub struct Portal {
 
 /// Where the browser is sent for consent: to `authorize`, with the state and the PKCE challenge, to come back to
 /// `redirect`.
-pub fn consent_url(
-    app: &OAuthApp,
-    authorize: &Url,
-    redirect: &Url,
-    state: &str,
-    challenge: PkceCodeChallenge,
-) -> Url {
+pub fn consent_url(app: &OAuthApp, authorize: &Url, redirect: &Url, state: &str, challenge: PkceCodeChallenge) -> Url {
     let client = app
         .client()
         .set_auth_uri(AuthUrl::from_url(authorize.clone()))
@@ -56,21 +50,23 @@ impl HubSpot {
     pub async fn exchange(
         &self,
         app: &OAuthApp,
-        redirect: &Url,
+        redirect: Url,
         code: &SecretString,
         verifier: &SecretString,
     ) -> Result<(Tokens, Option<String>), TokenError> {
         let asked_at = DateTime::now();
-        let client = app
-            .client()
-            .set_token_uri(self.token_url("token"))
-            .set_redirect_uri(RedirectUrl::from_url(redirect.clone()));
-        let send = |request| self.token_request(request);
+        let client =
+            app.client().set_token_uri(self.token_url("token")).set_redirect_uri(RedirectUrl::from_url(redirect));
+        let send = |request| {
+            let hubspot = self.clone();
+            async move { hubspot.token_request(request).await }
+        };
         let asked = client
             .exchange_code(AuthorizationCode::new(code.expose_secret().to_owned()))
             .set_pkce_verifier(PkceCodeVerifier::new(verifier.expose_secret().to_owned()));
         let answer = self.spent.during(asked.request_async(&send)).await.map_err(refusal)?;
-        let grant = answer.refresh_token().ok_or_else(|| TokenError::Transient("it gave no refresh token".to_owned()))?;
+        let grant =
+            answer.refresh_token().ok_or_else(|| TokenError::Transient("it gave no refresh token".to_owned()))?;
         let tokens = Tokens {
             access_token: answer.access_token().secret().as_str().into(),
             refresh_token: grant.secret().as_str().into(),

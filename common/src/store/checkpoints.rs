@@ -17,7 +17,7 @@ use thiserror::Error;
 use super::{Store, collection};
 use crate::{
     account::AccountKey,
-    checkpoint::{Announced, Checkpoint, LastRun, Lane, LaneProblem, RememberedLimits, Run, Stuck, hour},
+    checkpoint::{Announced, Checkpoint, Lane, LaneProblem, LastRun, RememberedLimits, Run, Stuck, hour},
     object::ObjectType,
     time::{self, DateTime},
 };
@@ -158,12 +158,7 @@ impl Store {
     ///
     /// # Errors
     /// The lease was lost, or MongoDB cannot be reached.
-    pub async fn release(
-        &self,
-        leased: &Leased,
-        next: Next<'_>,
-        told: Told<'_>,
-    ) -> Result<(), StoreError> {
+    pub async fn release(&self, leased: &Leased, next: Next<'_>, told: Told<'_>) -> Result<(), StoreError> {
         let now = DateTime::now();
         let mut set = doc! { "lease": Bson::Null };
         if let Some(limits) = told.limits {

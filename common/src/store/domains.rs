@@ -71,12 +71,7 @@ impl Store {
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn store_tokens(
-        &self,
-        key: &AccountKey,
-        used: &SecretString,
-        new: &SealedTokens,
-    ) -> Result<bool, Error> {
+    pub async fn store_tokens(&self, key: &AccountKey, used: &SecretString, new: &SealedTokens) -> Result<bool, Error> {
         let set = doc! {
             field("accessToken"): &new.access_token,
             field("refreshToken"): &new.refresh_token,
@@ -144,7 +139,12 @@ impl Store {
         Ok(())
     }
 
-    pub(super) async fn update_account(&self, key: &AccountKey, entry: Document, update: Document) -> Result<bool, Error> {
+    pub(super) async fn update_account(
+        &self,
+        key: &AccountKey,
+        entry: Document,
+        update: Document,
+    ) -> Result<bool, Error> {
         let domains = self.database.collection::<Document>(collection::DOMAINS);
         let mut condition = hub("a.hubId", &key.hub_id);
         condition.extend(entry);

@@ -108,7 +108,8 @@ mod tests {
     }
 
     fn run(slice: i64, sent: bool, due_at: DateTime) -> Checkpoint {
-        let run = Run { id: "r".to_owned(), slice, sent, started_at: NOW, due_at, idle: 0, figures: Figures::default() };
+        let run =
+            Run { id: "r".to_owned(), slice, sent, started_at: NOW, due_at, idle: 0, figures: Figures::default() };
         Checkpoint { run: Some(run), ..Checkpoint::default() }
     }
 

@@ -1,0 +1,64 @@
+//! The accounts that a list shows: sought, sorted by how far they are behind, and cut into pages.
+
+use common::{account::AccountKey, time::DateTime};
+use serde::Deserialize;
+
+use crate::{
+    Held,
+    status::{State, Status},
+};
+
+/// The most accounts that a page has.
+pub(crate) const MAX_PAGE: usize = 200;
+
+/// Which accounts a list shows.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct Sought {
+    /// A part of a name or an id.
+    #[serde(default)]
+    pub(crate) search: String,
+    /// The name of a state.
+    #[serde(default)]
+    pub(crate) state: String,
+    /// How many come before.
+    #[serde(default)]
+    pub(crate) offset: usize,
+    /// How many are shown.
+    pub(crate) limit: Option<usize>,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// How many accounts there are in each state, of all.
+    pub(crate) counts: Vec<(State, usize)>,
+    /// How many were found.
+    pub(crate) total: usize,
+    /// Those of the page.
+    pub(crate) accounts: Vec<Status>,
+}
+
+impl Held {
+    pub(crate) async fn find(&self, sought: &Sought, limit: usize) -> Result<Found, mongodb::error::Error> {
+        let (now, behind_after) = (DateTime::now(), self.config.behind_after);
+        let all = self.store.statuses().await?.into_iter().map(|account| Status::of(account, behind_after, now));
+        Ok(find(all.collect(), sought, limit))
+    }
+
+    pub(crate) async fn find_one(&self, account: &AccountKey) -> Result<Option<Status>, mongodb::error::Error> {
+        let found = self.store.status(account).await?;
+        Ok(found.map(|account| Status::of(account, self.config.behind_after, DateTime::now())))
+    }
+}
+
+fn find(all: Vec<Status>, sought: &Sought, limit: usize) -> Found {
+    let counts = State::ALL.map(|state| (state, all.iter().filter(|account| account.state == state).count()));
+    let text = sought.search.trim().to_lowercase();
+    let is_sought = |account: &Status| sought.state.is_empty() || account.state.name() == sought.state;
+    let mut found: Vec<Status> =
+        all.into_iter().filter(|account| is_sought(account) && account.matches(&text)).collect();
+    found.sort_by(|one, other| one.rank().cmp(&other.rank()));
+    let total = found.len();
+    let accounts = found.into_iter().skip(sought.offset).take(limit).collect();
+    Found { counts: counts.into_iter().filter(|(_, count)| *count > 0).collect(), total, accounts }
+}

@@ -1,0 +1,176 @@
+//! How every account is doing, for programs. `assets/openapi.json` describes it.
+
+use axum::{
+    Json,
+    extract::{
+        Path, Query, State,
+        rejection::{JsonRejection, QueryRejection},
+    },
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use common::{
+    checkpoint::{Announced, Figures},
+    ids::DomainId,
+    store::{Event, Happened},
+    time::DateTime,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{
+    Connect,
+    accounts::{MAX_PAGE, Sought},
+    auth::Bearer,
+    operate::Ids,
+    signing::{link, link_end},
+    status::{Backfill, Problem, State as AccountState, Status, rfc3339},
+    web::{Refusal, trouble},
+};
+
+/// How many accounts a page has, where the request does not say.
+const PAGE: usize = 50;
+
+/// How many events of an account are told.
+const EVENTS: i64 = 50;
+
+/// An account, as the API tells of it. Nothing of it is a token, or about a person.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Told {
+    domain: String,
+    hub_id: String,
+    company: Option<String>,
+    hub_domain: Option<String>,
+    state: AccountState,
+    reason: Option<String>,
+    #[serde(serialize_with = "rfc3339")]
+    since: Option<DateTime>,
+    #[serde(serialize_with = "rfc3339")]
+    fresh_to: Option<DateTime>,
+    freshness_seconds: Option<u64>,
+    #[serde(serialize_with = "rfc3339")]
+    last_success_at: Option<DateTime>,
+    last_run: Option<ToldRun>,
+    /// What is still to be read of the history, by HubSpot's own count.
+    backlog: Option<i64>,
+    backfill: Option<Backfill>,
+    problems: Vec<Problem>,
+    last_day: Announced,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ToldRun {
+    id: String,
+    #[serde(serialize_with = "rfc3339")]
+    started_at: Option<DateTime>,
+    #[serde(serialize_with = "rfc3339")]
+    ended_at: Option<DateTime>,
+    is_over: bool,
+    #[serde(flatten)]
+    figures: Figures,
+}
+
+impl From<Status> for Told {
+    fn from(status: Status) -> Self {
+        Self {
+            domain: status.key.domain_id.to_string(),
+            hub_id: status.key.hub_id.to_string(),
+            company: status.company,
+            hub_domain: status.hub_domain,
+            state: status.state,
+            reason: status.reason,
+            since: status.since,
+            fresh_to: status.fresh_to,
+            freshness_seconds: status.behind.map(|behind| behind.as_secs()),
+            last_success_at: status.last_success_at,
+            last_run: status.last_run.map(|run| ToldRun {
+                id: run.id,
+                started_at: Some(run.started_at),
+                ended_at: Some(run.ended_at),
+                is_over: run.is_over,
+                figures: run.figures,
+            }),
+            backlog: match status.backfill {
+                None => Some(0).filter(|_| status.fresh_to.is_some()),
+                Some(Backfill { read, total }) => total.map(|total| total - read),
+            },
+            backfill: status.backfill,
+            problems: status.problems,
+            last_day: status.day,
+        }
+    }
+}
+
+/// `GET /api/accounts`
+pub(crate) async fn list(
+    _: Bearer,
+    State(connect): State<Connect>,
+    sought: Result<Query<Sought>, QueryRejection>,
+) -> Result<Json<Value>, Refusal> {
+    let Query(sought) = sought.map_err(|refused| Refusal::json(StatusCode::BAD_REQUEST, refused.body_text()))?;
+    let limit = sought.limit.unwrap_or(PAGE);
+    let known = sought.state.is_empty() || AccountState::ALL.iter().any(|state| state.name() == sought.state);
+    if !known || !(1..=MAX_PAGE).contains(&limit) {
+        return Err(Refusal::json(
+            StatusCode::BAD_REQUEST,
+            format!("a known state, and a limit of 1 to {MAX_PAGE}, please"),
+        ));
+    }
+    let found = connect.find(&sought, limit).await.map_err(trouble)?;
+    let counts: serde_json::Map<String, Value> =
+        found.counts.iter().map(|(state, count)| (state.name().to_owned(), json!(count))).collect();
+    let accounts: Vec<Told> = found.accounts.into_iter().map(Told::from).collect();
+    Ok(Json(json!({ "total": found.total, "offset": sought.offset, "counts": counts, "accounts": accounts })))
+}
+
+/// `GET /api/accounts/{domain}/{hub}`
+pub(crate) async fn one(
+    _: Bearer,
+    State(connect): State<Connect>,
+    Path(ids): Path<Ids>,
+) -> Result<Json<Value>, Refusal> {
+    let missing = || Refusal::json(StatusCode::NOT_FOUND, "there is no such account");
+    let account = ids.key().ok_or_else(missing)?;
+    let status = connect.find_one(&account).await.map_err(trouble)?.ok_or_else(missing)?;
+    let timeline: Vec<Value> =
+        connect.store.timeline(&account, EVENTS).await.map_err(trouble)?.iter().map(event).collect();
+    let (search, general) = status.shares;
+    let mut told = json!(Told::from(status));
+    told["timeline"] = json!(timeline);
+    told["rateLimits"] = json!({ "searchShare": search, "generalShare": general });
+    Ok(Json(told))
+}
+
+fn event(event: &Event) -> Value {
+    let at = event.at.try_to_rfc3339_string().ok();
+    json!({ "at": at, "what": event.what as Happened, "detail": event.detail })
+}
+
+#[derive(Deserialize)]
+pub(crate) struct LinkWanted {
+    domain: String,
+}
+
+/// `POST /api/install-links`: a link by which a customer connects HubSpot.
+pub(crate) async fn install_link(
+    _: Bearer,
+    State(connect): State<Connect>,
+    headers: HeaderMap,
+    wanted: Result<Json<LinkWanted>, JsonRejection>,
+) -> Result<Response, Refusal> {
+    let Json(wanted) = wanted.map_err(|refused| Refusal::json(StatusCode::BAD_REQUEST, refused.body_text()))?;
+    let missing = || Refusal::json(StatusCode::NOT_FOUND, "there is no such Domain");
+    let domain = DomainId::try_from(wanted.domain).map_err(|_| missing())?;
+    connect.store.domain_name(&domain).await.map_err(trouble)?.ok_or_else(missing)?;
+    let ends = link_end();
+    let url = link(&connect.base(&headers)?, &connect.keys, &domain, ends);
+    let answer = json!({ "url": url.as_str(), "expiresAt": ends.try_to_rfc3339_string().ok() });
+    Ok((StatusCode::CREATED, Json(answer)).into_response())
+}
+
+/// `GET /api/openapi.json`
+pub(crate) async fn openapi() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], include_str!("../assets/openapi.json"))
+}

@@ -1,0 +1,66 @@
+//! The connect function's environment variables.
+
+use std::time::Duration;
+
+use common::{
+    config::{self, ConfigError, MongoConfig},
+    hubspot::{DEFAULT_AUTHORIZE_URL, DEFAULT_BASE_URL, OAuthApp},
+    secrets::Secrets,
+    vault::MasterKey,
+};
+use reqwest::Url;
+use secrecy::SecretString;
+
+/// What the connect function is told by its environment.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `MONGODB_URI` or `MONGODB_SECRET_ARN`, `MONGODB_DATABASE`.
+    pub mongo: MongoConfig,
+    /// `HUBSPOT_API_BASE_URL`.
+    pub hubspot_base_url: String,
+    /// `HUBSPOT_AUTHORIZE_URL`: HubSpot's consent page.
+    pub authorize_url: Url,
+    /// `HUBSPOT_CLIENT_ID` and `HUBSPOT_CLIENT_SECRET`, or `HUBSPOT_SECRET_ARN`. Without it nothing can be connected, and
+    /// no webhook is taken.
+    pub app: Option<OAuthApp>,
+    /// `SYNC_QUEUE_URL`: where a first sync, and what HubSpot tells of, is queued.
+    pub sync_queue_url: String,
+    /// `TOKEN_KMS_KEY_ID` or `TOKEN_LOCAL_KEY`: under which key tokens are sealed.
+    pub token_key: Option<MasterKey>,
+    /// `CONNECT_SECRET` or `CONNECT_SECRET_ARN`: who knows it may see and do everything here.
+    pub token: SecretString,
+    /// `CONNECT_URL`: the address under which browsers and HubSpot reach the function, where that is not the one that they
+    /// ask for.
+    pub public_url: Option<Url>,
+    /// `FRESHNESS_ALARM_SECONDS` (1800): an account that was not looked at for so long is shown as behind.
+    pub behind_after: Duration,
+}
+
+impl Config {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// A variable is missing or cannot be used; the error names it.
+    pub fn from_env(secrets: &Secrets) -> Result<Self, ConfigError> {
+        let app = secrets.hubspot_app()?;
+        let public_url = config::optional("CONNECT_URL").map(|text| url("CONNECT_URL", &text)).transpose()?;
+        Ok(Self {
+            mongo: MongoConfig::from_env(secrets)?,
+            hubspot_base_url: config::or("HUBSPOT_API_BASE_URL", DEFAULT_BASE_URL.to_owned())?,
+            authorize_url: url(
+                "HUBSPOT_AUTHORIZE_URL",
+                &config::or("HUBSPOT_AUTHORIZE_URL", DEFAULT_AUTHORIZE_URL.to_owned())?,
+            )?,
+            app: app.map(|(client_id, client_secret)| OAuthApp { client_id, client_secret }),
+            sync_queue_url: config::required("SYNC_QUEUE_URL")?,
+            token_key: MasterKey::from_env()?,
+            token: secrets.connect_token()?,
+            public_url,
+            behind_after: config::seconds("FRESHNESS_ALARM_SECONDS", 1800)?,
+        })
+    }
+}
+
+fn url(name: &'static str, text: &str) -> Result<Url, ConfigError> {
+    Url::parse(text).map_err(|error| ConfigError::Invalid { name, reason: error.to_string() })
+}

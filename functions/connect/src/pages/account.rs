@@ -1,0 +1,120 @@
+//! One account: how it is doing, what happened to it, and what can be done.
+
+use common::{checkpoint::LastRun, store::Event, time};
+use maud::{Markup, html};
+
+use super::{
+    account_path,
+    list::{looked_at, spark_line, state},
+    words,
+};
+use crate::{
+    operate::Operation,
+    status::{State, Status},
+};
+
+pub(super) fn body(account: &Status, timeline: &[Event], reconnect: &str, token: &str, done: Option<&str>) -> Markup {
+    html! {
+        @if let Some(done) = done { p role="status" class="done" { (done) } }
+        dl {
+            dt { "State" } dd { (state(account)) @if let Some(reason) = &account.reason { div { (reason) } } }
+            @if let Some(since) = account.since { dt { "Since" } dd { (words::time(since)) } }
+            dt { "Domain" } dd { (account.key.domain_id) }
+            dt { "HubSpot account" } dd { (account.key.hub_id) " " (account.hub_domain.as_deref().unwrap_or_default()) }
+            dt { "Looked at for changes" } dd { (looked_at(account)) }
+            @if let Some(at) = account.last_success_at { dt { "Last caught up" } dd { (words::time(at)) } }
+            dt { "Last 24 hours" }
+            dd {
+                (spark_line(&account.hours)) " "
+                (words::number(account.day.created)) " created, "
+                (words::number(account.day.updated)) " updated, "
+                (words::number(account.day.deleted)) " deleted"
+            }
+            @if let Some(run) = &account.last_run { dt { "Last run" } dd { (last_run(run)) } }
+        }
+        @if !account.problems.is_empty() {
+            h2 { "Problems" }
+            ul {
+                @for problem in &account.problems {
+                    li {
+                        strong { (problem.part) ": " } (problem.reason)
+                        " (" (problem.attempts) " attempts"
+                        @if let Some(at) = problem.retry_at { ", tried again at " (words::time(at)) } ")"
+                    }
+                }
+            }
+        }
+        h2 { "What you can do" }
+        div class="buttons" { (buttons(account, token)) }
+        @if account.state != State::Paused {
+            p {
+                label for="reconnect" { "Link by which the customer connects this or another account (good for seven days)" }
+                input type="text" id="reconnect" readonly value=(reconnect);
+            }
+        }
+        h2 { "Timeline" }
+        @if timeline.is_empty() { p { "Nothing was noted in the last thirty days." } } @else {
+            ol class="timeline" {
+                @for event in timeline {
+                    li {
+                        (words::time(event.at)) " " (words::event(event.what))
+                        @if let Some(detail) = &event.detail { ": " (detail) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn last_run(run: &LastRun) -> Markup {
+    let figures = &run.figures;
+    html! {
+        (words::time(run.started_at)) ", "
+        (words::duration(time::since(run.started_at, run.ended_at)))
+        @if !run.is_over { " so far" } ": "
+        (words::number(figures.records)) " records read, " (words::number(figures.actions)) " changes, "
+        (words::number(figures.requests)) " requests to HubSpot, " (words::number(figures.rate_limited)) " of them refused, "
+        (words::number(figures.slices)) " slices"
+    }
+}
+
+fn buttons(account: &Status, token: &str) -> Markup {
+    let offered: &[Operation] = match account.state {
+        State::Disconnected => &[],
+        State::Paused => &[Operation::Resume, Operation::Disconnect],
+        State::Reauthorize => &[Operation::Disconnect],
+        _ => &[Operation::Sync, Operation::Pause, Operation::Resync, Operation::Disconnect],
+    };
+    html! {
+        @for operation in offered.iter().copied() {
+            @match operation {
+                Operation::Resync | Operation::Disconnect => {
+                    a class="button" href={ (account_path(&account.key)) "/" (operation.name()) } {
+                        (words::button(operation)) "…"
+                    }
+                }
+                _ => (form(account, operation, token)),
+            }
+        }
+    }
+}
+
+fn form(account: &Status, operation: Operation, token: &str) -> Markup {
+    html! {
+        form method="post" action={ (account_path(&account.key)) "/" (operation.name()) } {
+            input type="hidden" name="token" value=(token);
+            button { (words::button(operation)) }
+        }
+    }
+}
+
+/// Asks whether somebody is sure.
+pub(super) fn confirmation(account: &Status, operation: Operation, token: &str) -> Markup {
+    html! {
+        p { strong { (account.name()) } ", HubSpot account " (account.key.hub_id) ": " (words::meaning(operation)) }
+        div class="buttons" {
+            (form(account, operation, token))
+            a class="button" href=(account_path(&account.key)) { "Cancel" }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The pages: server-rendered, without anything from elsewhere, and of use without a script.
+
+mod account;
+mod layout;
+mod list;
+mod words;
+
+use axum::{
+    extract::{Path, Query, State},
+    http::{HeaderMap, header},
+    response::{IntoResponse, Response},
+};
+use common::account::AccountKey;
+use maud::{Markup, html};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+
+use crate::{
+    Connect,
+    accounts::Sought,
+    auth::Session,
+    operate::{Ids, Operation, no_account},
+    pages::layout::page,
+    signing::{link, link_end},
+    web::{Refusal, trouble_page},
+};
+
+/// How many accounts a page shows.
+const PAGE: usize = 50;
+
+/// How many events of an account are shown.
+const EVENTS: i64 = 50;
+
+/// The page of an account.
+pub(crate) fn account_path(account: &AccountKey) -> String {
+    let domain = utf8_percent_encode(account.domain_id.as_str(), NON_ALPHANUMERIC);
+    format!("/accounts/{domain}/{}", account.hub_id)
+}
+
+/// A page that says something.
+pub(crate) fn message(title: &str, words: &str) -> Markup {
+    page(title, None, false, html! { p { (words) } })
+}
+
+/// What a customer sees who has connected an account.
+pub(crate) fn connected(portal: &str) -> Markup {
+    let body = html! {
+        p { "The HubSpot account " strong { (portal) } " is connected. Its data is being read from now on." }
+        p { "You can close this page." }
+    };
+    page("Connected", None, false, body)
+}
+
+/// `GET /login`
+pub(crate) async fn login() -> Markup {
+    let body = html! {
+        form method="post" action="/login" class="login" {
+            label for="token" { "Access token" }
+            input type="password" id="token" name="token" autocomplete="current-password" required autofocus;
+            button { "Sign in" }
+        }
+        p class="quiet" { "It is the secret that the stack's output ConnectSecretArn names." }
+    };
+    page("Sign in", None, false, body)
+}
+
+/// `GET /`: all accounts.
+pub(crate) async fn list(
+    session: Session,
+    State(connect): State<Connect>,
+    Query(sought): Query<Sought>,
+) -> Result<Markup, Refusal> {
+    let found = connect.find(&sought, PAGE).await.map_err(trouble_page)?;
+    Ok(page("Accounts", Some(&session.form_token(&connect.keys)), true, list::body(&sought, &found)))
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Done {
+    #[serde(default)]
+    done: String,
+}
+
+/// `GET /accounts/{domain}/{hub}`: one account.
+pub(crate) async fn account(
+    session: Session,
+    State(connect): State<Connect>,
+    Path(ids): Path<Ids>,
+    Query(Done { done }): Query<Done>,
+    headers: HeaderMap,
+) -> Result<Markup, Refusal> {
+    let account = ids.key().ok_or_else(no_account)?;
+    let status = connect.find_one(&account).await.map_err(trouble_page)?.ok_or_else(no_account)?;
+    let timeline = connect.store.timeline(&account, EVENTS).await.map_err(trouble_page)?;
+    let reconnect = link(&connect.base(&headers)?, &connect.keys, &account.domain_id, link_end());
+    let token = session.form_token(&connect.keys);
+    let body = account::body(&status, &timeline, reconnect.as_str(), &token, words::done(&done));
+    Ok(page(status.name(), Some(&token), true, body))
+}
+
+/// `GET /accounts/{domain}/{hub}/{operation}`: asks whether somebody is sure.
+pub(crate) async fn confirm(
+    session: Session,
+    State(connect): State<Connect>,
+    Path((domain, hub, operation)): Path<(String, String, Operation)>,
+) -> Result<Markup, Refusal> {
+    let account = Ids { domain, hub }.key().ok_or_else(no_account)?;
+    let status = connect.find_one(&account).await.map_err(trouble_page)?.ok_or_else(no_account)?;
+    let token = session.form_token(&connect.keys);
+    Ok(page(words::button(operation), Some(&token), false, account::confirmation(&status, operation, &token)))
+}
+
+/// `GET /style.css`
+pub(crate) async fn style() -> Response {
+    asset("text/css; charset=utf-8", include_str!("../../assets/style.css"))
+}
+
+/// `GET /live.js`
+pub(crate) async fn script() -> Response {
+    asset("text/javascript; charset=utf-8", include_str!("../../assets/live.js"))
+}
+
+fn asset(kind: &'static str, text: &'static str) -> Response {
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "public, max-age=300")], text).into_response()
+}

@@ -1,0 +1,120 @@
+//! How states, operations, events and times are said to people.
+
+use std::time::Duration;
+
+use common::{store::Happened, time::DateTime};
+use maud::{Markup, html};
+
+use crate::{operate::Operation, status::State};
+
+pub(super) fn state(state: State) -> &'static str {
+    match state {
+        State::Fresh => "Fresh",
+        State::Backfilling => "Reading history",
+        State::New => "Not read yet",
+        State::Behind => "Behind",
+        State::Failing => "Failing",
+        State::Reauthorize => "Must be connected again",
+        State::Paused => "Paused",
+        State::Disconnected => "Disconnected",
+    }
+}
+
+pub(super) fn button(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Sync => "Sync now",
+        Operation::Pause => "Pause",
+        Operation::Resume => "Resume",
+        Operation::Resync => "Read everything again",
+        Operation::Disconnect => "Disconnect",
+    }
+}
+
+/// What an operation means, for those who are asked whether they are sure.
+pub(super) fn meaning(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Sync => "HubSpot is looked at for changes at once.",
+        Operation::Pause => "Nothing is asked of HubSpot for this account until it is resumed.",
+        Operation::Resume => "The account goes on from where it stands.",
+        Operation::Resync => {
+            "All companies and contacts are read again from the beginning. What is stored is not stored twice; it takes as \
+             long as the first time, and uses HubSpot's limits meanwhile."
+        }
+        Operation::Disconnect => {
+            "The account's tokens are deleted, and HubSpot is told so. What is stored of its records stays. The customer can \
+             connect it again."
+        }
+    }
+}
+
+/// What was done, after a button was pressed.
+pub(super) fn done(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "sync" => "A sync was asked for.",
+        "pause" => "The account is paused.",
+        "resume" => "The account goes on.",
+        "resync" => "Everything is read again.",
+        "disconnect" => "The account is disconnected.",
+        "busy" => "The account is being worked for all the time. Please pause it first, or try again.",
+        _ => return None,
+    })
+}
+
+pub(super) fn event(event: Happened) -> &'static str {
+    match event {
+        Happened::Connected => "Connected",
+        Happened::Disconnected => "Disconnected",
+        Happened::Rejected => "HubSpot rejects its connection",
+        Happened::SyncAsked => "Sync asked for",
+        Happened::ResyncAsked => "Everything is read again",
+        Happened::Paused => "Paused",
+        Happened::Resumed => "Resumed",
+        Happened::Failed => "Does not get on",
+        Happened::BackfillDone => "All of its history was read",
+    }
+}
+
+/// A duration in the largest unit that tells enough.
+pub(super) fn duration(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7200 => format!("{} min", seconds / 60),
+        seconds @ 7200..172_800 => format!("{} h", seconds / 3600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
+}
+
+/// A time, in UTC.
+pub(super) fn time(time: DateTime) -> Markup {
+    let machine = time.try_to_rfc3339_string().unwrap_or_default();
+    let (date, rest) = machine.split_once('T').unwrap_or((&machine, ""));
+    let shown = format!("{date} {} UTC", rest.chars().take(8).collect::<String>());
+    html! { time datetime=(machine) { (shown) } }
+}
+
+/// A number with its thousands apart.
+pub(super) fn number(number: i64) -> String {
+    let digits = number.unsigned_abs().to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push('\u{202f}');
+        }
+        text.push(digit);
+    }
+    if number < 0 { format!("-{text}") } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_durations_are_easy_to_read() {
+        assert_eq!(number(0), "0");
+        assert_eq!(number(999), "999");
+        assert_eq!(number(-1_234_567), "-1\u{202f}234\u{202f}567");
+        let said = [119, 120, 7199, 7200, 172_800].map(|seconds| duration(Duration::from_secs(seconds)));
+        assert_eq!(said, ["119 s", "2 min", "119 min", "2 h", "2 days"]);
+    }
+}

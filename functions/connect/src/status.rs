@@ -1,0 +1,327 @@
+//! How an account is doing, told from what the service keeps of it: pure.
+
+use std::time::Duration;
+
+use common::{
+    account::{AccountKey, DISCONNECTED, REAUTHORIZE},
+    checkpoint::{Announced, Checkpoint, Lane, LastRun, PassKind, hour},
+    object::ObjectType,
+    store::AccountStatus,
+    time::{self, DateTime},
+};
+use serde::Serialize;
+
+/// How an account is doing, in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum State {
+    /// It was looked at for changes lately.
+    Fresh,
+    /// Its history is being read, and it is looked at for changes.
+    Backfilling,
+    /// It was connected, and has not been looked at yet.
+    New,
+    /// It was not looked at for changes for long.
+    Behind,
+    /// Something goes wrong, and it is tried again.
+    Failing,
+    /// The customer has to connect it again.
+    Reauthorize,
+    /// An operator has paused it.
+    Paused,
+    /// It was disconnected, or its Domain's integration is switched off.
+    Disconnected,
+}
+
+impl State {
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Behind,
+        Self::Failing,
+        Self::Reauthorize,
+        Self::New,
+        Self::Backfilling,
+        Self::Fresh,
+        Self::Paused,
+        Self::Disconnected,
+    ];
+
+    /// Its name in the API.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Backfilling => "backfilling",
+            Self::New => "new",
+            Self::Behind => "behind",
+            Self::Failing => "failing",
+            Self::Reauthorize => "reauthorize",
+            Self::Paused => "paused",
+            Self::Disconnected => "disconnected",
+        }
+    }
+
+    /// Whether the service works for it.
+    fn is_live(self) -> bool {
+        !matches!(self, Self::Reauthorize | Self::Paused | Self::Disconnected)
+    }
+}
+
+/// What is wrong with a part of an account.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Problem {
+    /// Which part: an object type, or what was deleted of it.
+    pub(crate) part: String,
+    /// In words.
+    pub(crate) reason: String,
+    /// How many attempts in a row have failed.
+    pub(crate) attempts: u32,
+    #[serde(serialize_with = "rfc3339")]
+    pub(crate) at: Option<DateTime>,
+    /// When it is tried again.
+    #[serde(serialize_with = "rfc3339")]
+    pub(crate) retry_at: Option<DateTime>,
+}
+
+/// How much of the history was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Backfill {
+    pub(crate) read: i64,
+    /// What HubSpot says there is; nothing before it was asked.
+    pub(crate) total: Option<i64>,
+}
+
+/// How an account is doing.
+#[derive(Clone, Debug)]
+pub(crate) struct Status {
+    pub(crate) key: AccountKey,
+    pub(crate) company: Option<String>,
+    pub(crate) hub_domain: Option<String>,
+    pub(crate) state: State,
+    /// Why it is in that state, where there is more to say.
+    pub(crate) reason: Option<String>,
+    /// Since when it is in that state, where that is known.
+    pub(crate) since: Option<DateTime>,
+    /// Up to when all of it was looked at for changes.
+    pub(crate) fresh_to: Option<DateTime>,
+    /// How long ago that is.
+    pub(crate) behind: Option<Duration>,
+    pub(crate) last_success_at: Option<DateTime>,
+    pub(crate) last_run: Option<LastRun>,
+    /// While the history is being read.
+    pub(crate) backfill: Option<Backfill>,
+    pub(crate) problems: Vec<Problem>,
+    /// Which part of HubSpot's search limit, and of the general one, is used: less than all after refusals (429).
+    pub(crate) shares: (f64, f64),
+    /// What was handed on in the last day.
+    pub(crate) day: Announced,
+    /// The same by hour, the oldest first.
+    pub(crate) hours: Vec<i64>,
+}
+
+impl Status {
+    /// How the account is doing at `now`, where it counts as behind when it was not looked at for `behind_after`.
+    pub(crate) fn of(account: AccountStatus, behind_after: Duration, now: DateTime) -> Self {
+        let checkpoint = account.checkpoint.unwrap_or_default();
+        let lanes =
+            [(ObjectType::Companies, &checkpoint.lanes.companies), (ObjectType::Contacts, &checkpoint.lanes.contacts)];
+        // `None` is less than any time: a lane that was never looked at.
+        let fresh_to = lanes.iter().map(|(_, lane)| lane.fresh.mark).min().flatten();
+        let behind = fresh_to.map(|fresh_to| time::since(fresh_to, now));
+        let backfill = backfill(&lanes.map(|(_, lane)| lane));
+        let problems: Vec<Problem> = lanes.iter().flat_map(|(object, lane)| problems(*object, lane)).collect();
+        let failing = problems.iter().any(|problem| problem.retry_at.is_some() && problem.attempts > 1);
+        let state = match account.state.as_deref() {
+            Some(DISCONNECTED) => State::Disconnected,
+            _ if !account.is_on => State::Disconnected,
+            Some(REAUTHORIZE) => State::Reauthorize,
+            _ if account.paused_at.is_some() => State::Paused,
+            _ if !account.has_token => State::Reauthorize,
+            _ if failing => State::Failing,
+            _ => match behind {
+                None => State::New,
+                Some(behind) if behind >= behind_after => State::Behind,
+                Some(_) if backfill.is_some() => State::Backfilling,
+                Some(_) => State::Fresh,
+            },
+        };
+        let (day, hours) = activity(&checkpoint, now);
+        Self {
+            key: account.key,
+            company: account.company,
+            hub_domain: account.hub_domain,
+            state,
+            reason: account.state_reason.filter(|_| state == State::Reauthorize),
+            since: if state == State::Paused { account.paused_at } else { account.state_at },
+            fresh_to,
+            behind,
+            last_success_at: checkpoint.last_success_at,
+            last_run: checkpoint.last_run,
+            backfill,
+            problems,
+            shares: (checkpoint.limits.search.share.min(1.0), checkpoint.limits.general.share.min(1.0)),
+            day,
+            hours,
+        }
+    }
+
+    /// The name that people know it by.
+    pub(crate) fn name(&self) -> &str {
+        self.company.as_deref().unwrap_or(self.key.domain_id.as_str())
+    }
+
+    /// Accounts that are further behind come first, then those that the service does not work for.
+    pub(crate) fn rank(&self) -> (bool, std::cmp::Reverse<Duration>, &str) {
+        let behind = self.behind.unwrap_or(Duration::MAX);
+        (!self.state.is_live() && self.state != State::Reauthorize, std::cmp::Reverse(behind), self.name())
+    }
+
+    /// Whether a search for that text, in lower case, finds it.
+    pub(crate) fn matches(&self, text: &str) -> bool {
+        let names = [Some(self.name()), self.hub_domain.as_deref()];
+        let ids = [Some(self.key.domain_id.as_str()), Some(self.key.hub_id.as_str())];
+        names.into_iter().chain(ids).flatten().any(|name| name.to_lowercase().contains(text))
+    }
+}
+
+fn backfill(lanes: &[&Lane]) -> Option<Backfill> {
+    let is_read = |lane: &&Lane| lane.first_seen.is_some() && lane.pass(PassKind::Backfill).windows.is_empty();
+    let is_begun = |lane: &&Lane| lane.first_seen.is_some() || !lane.backfill.windows.is_empty();
+    if lanes.iter().all(is_read) || !lanes.iter().any(is_begun) {
+        return None;
+    }
+    let totals: Vec<i64> = lanes.iter().filter_map(|lane| lane.backfilled.total).collect();
+    let total = (totals.len() == lanes.len()).then(|| totals.iter().sum());
+    let read: i64 = lanes.iter().map(|lane| lane.backfilled.read).sum();
+    Some(Backfill { read: total.map_or(read, |total| read.min(total)), total })
+}
+
+fn problems(object: ObjectType, lane: &Lane) -> Vec<Problem> {
+    let lane_problem = lane.last_error.as_ref().map(|problem| Problem {
+        part: object.to_string(),
+        reason: problem.reason.clone(),
+        attempts: problem.attempts,
+        at: Some(problem.at),
+        retry_at: Some(problem.retry_at),
+    });
+    let sweep_problem = lane.sweep.last_error.as_ref().map(|reason| Problem {
+        part: format!("deleted {object}"),
+        reason: reason.clone(),
+        attempts: 1,
+        at: lane.sweep.ended_at,
+        retry_at: None,
+    });
+    lane_problem.into_iter().chain(sweep_problem).collect()
+}
+
+/// What was handed on in the last 24 hours, and by hour.
+fn activity(checkpoint: &Checkpoint, now: DateTime) -> (Announced, Vec<i64>) {
+    let mut day = Announced::default();
+    let ago = |hours: u64| hour(time::before(now, Duration::from_secs(hours * 3600)));
+    let hours = (0..24).rev().map(|hours| {
+        let Announced { created, updated, deleted } = checkpoint.activity.get(&ago(hours)).copied().unwrap_or_default();
+        day.created += created;
+        day.updated += updated;
+        day.deleted += deleted;
+        created + updated + deleted
+    });
+    let hours = hours.collect();
+    (day, hours)
+}
+
+/// A time for a program, or nothing.
+pub(crate) fn rfc3339<S: serde::Serializer>(time: &Option<DateTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.and_then(|time| time.try_to_rfc3339_string().ok()).serialize(serializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use common::checkpoint::{Backfilled, LaneProblem, ProblemKind, Window};
+
+    use super::*;
+
+    const NOW: DateTime = DateTime::from_millis(1_800_000_000_000);
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn account(checkpoint: Option<Checkpoint>) -> AccountStatus {
+        AccountStatus {
+            key: serde_json::from_value(serde_json::json!({"domainId": "acme", "hubId": "7"})).unwrap(),
+            company: None,
+            hub_domain: None,
+            is_on: true,
+            state: None,
+            state_reason: None,
+            state_at: None,
+            paused_at: None,
+            has_token: true,
+            checkpoint,
+        }
+    }
+
+    fn looked_at(ago: Duration) -> Checkpoint {
+        let mut checkpoint = Checkpoint::default();
+        for (_, lane) in checkpoint.lanes.iter_mut() {
+            lane.first_seen = Some(time::before(NOW, 24 * HOUR));
+            lane.fresh.mark = Some(time::before(NOW, ago));
+        }
+        checkpoint
+    }
+
+    fn state(account: AccountStatus) -> State {
+        Status::of(account, HOUR, NOW).state
+    }
+
+    #[test]
+    fn an_account_is_as_fresh_as_its_older_lane() {
+        assert_eq!(state(account(None)), State::New);
+        assert_eq!(state(account(Some(looked_at(Duration::ZERO)))), State::Fresh);
+        assert_eq!(state(account(Some(looked_at(HOUR)))), State::Behind);
+        let mut half = looked_at(Duration::ZERO);
+        half.lanes.contacts.fresh.mark = Some(time::before(NOW, HOUR));
+        assert_eq!(state(account(Some(half.clone()))), State::Behind);
+        half.lanes.contacts.fresh.mark = None;
+        assert_eq!(state(account(Some(half))), State::New);
+    }
+
+    #[test]
+    fn what_somebody_must_do_something_about_is_said_first() {
+        let fresh = || account(Some(looked_at(Duration::ZERO)));
+        let with = |state: &str| AccountStatus { state: Some(state.to_owned()), ..fresh() };
+        assert_eq!(state(with("reauthorize")), State::Reauthorize);
+        assert_eq!(state(with("disconnected")), State::Disconnected);
+        assert_eq!(state(AccountStatus { is_on: false, ..fresh() }), State::Disconnected);
+        assert_eq!(state(AccountStatus { has_token: false, ..fresh() }), State::Reauthorize);
+        assert_eq!(state(AccountStatus { paused_at: Some(NOW), ..fresh() }), State::Paused);
+        let mut failing = looked_at(Duration::ZERO);
+        let reason = "why".to_owned();
+        let problem = LaneProblem { kind: ProblemKind::Passing, reason, at: NOW, attempts: 2, retry_at: NOW };
+        failing.lanes.contacts.last_error = Some(problem);
+        assert_eq!(state(account(Some(failing))), State::Failing);
+    }
+
+    #[test]
+    fn the_history_is_told_while_it_is_read() {
+        let mut checkpoint = looked_at(Duration::ZERO);
+        checkpoint.lanes.contacts.backfill.windows = vec![Window::new(NOW, None)];
+        checkpoint.lanes.contacts.backfilled = Backfilled { read: 40, total: Some(100) };
+        checkpoint.lanes.companies.backfilled = Backfilled { read: 10, total: Some(10) };
+        let status = Status::of(account(Some(checkpoint.clone())), HOUR, NOW);
+        assert_eq!(
+            (status.state, status.backfill),
+            (State::Backfilling, Some(Backfill { read: 50, total: Some(110) }))
+        );
+        checkpoint.lanes.contacts.backfilled.read = 400;
+        assert_eq!(Status::of(account(Some(checkpoint)), HOUR, NOW).backfill.unwrap().read, 110);
+        assert_eq!(Status::of(account(None), HOUR, NOW).backfill, None);
+    }
+
+    #[test]
+    fn a_day_is_24_hours() {
+        let mut checkpoint = Checkpoint::default();
+        for (hours, created) in [(0, 1), (23, 2), (24, 4)] {
+            let announced = Announced { created, ..Announced::default() };
+            checkpoint.activity.insert(hour(time::before(NOW, hours * HOUR)), announced);
+        }
+        let (day, hours) = activity(&checkpoint, NOW);
+        assert_eq!((day.created, hours[23], hours[0], hours.len()), (3, 1, 2, 24));
+    }
+}

@@ -1,0 +1,125 @@
+//! What all answers have in common: security headers, problems in words, cookies, and the address of the function.
+
+use axum::{
+    Json,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use reqwest::Url;
+use serde_json::json;
+
+use crate::{Held, pages};
+
+/// Nothing from elsewhere, no inline script or style, and no other site may frame a page or have it send a form.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
+    form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// Adds what browsers need to know.
+pub(crate) async fn secure(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    let always = [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::STRICT_TRANSPORT_SECURITY, "max-age=31536000"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    ];
+    for (name, value) in always {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Why a request is not answered as its sender hoped.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// To a person, in words.
+    Page(StatusCode, &'static str, String),
+    /// To a program.
+    Json(StatusCode, String),
+    /// To somebody who has to sign in first.
+    SignIn,
+}
+
+impl Refusal {
+    pub(crate) fn page(status: StatusCode, title: &'static str, words: impl Into<String>) -> Self {
+        Self::Page(status, title, words.into())
+    }
+
+    pub(crate) fn json(status: StatusCode, words: impl Into<String>) -> Self {
+        Self::Json(status, words.into())
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Page(status, title, words) => (status, pages::message(title, &words)).into_response(),
+            Self::Json(status, error) => {
+                let mut response = (status, Json(json!({ "error": error }))).into_response();
+                if status == StatusCode::UNAUTHORIZED {
+                    response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+                }
+                response
+            }
+            Self::SignIn => redirect("/login"),
+        }
+    }
+}
+
+/// MongoDB, SQS or KMS does not do what it should: whoever asked may try again.
+pub(crate) fn trouble(error: impl std::fmt::Display) -> Refusal {
+    tracing::error!(error = %error, "a request could not be answered");
+    Refusal::json(StatusCode::SERVICE_UNAVAILABLE, "the service is in trouble; please try again")
+}
+
+/// The same in words.
+pub(crate) fn trouble_page(error: impl std::fmt::Display) -> Refusal {
+    trouble(error);
+    let words = "The service cannot do this at the moment. Please try again in a minute.";
+    Refusal::page(StatusCode::SERVICE_UNAVAILABLE, "Something went wrong", words)
+}
+
+pub(crate) async fn not_found() -> Refusal {
+    Refusal::page(StatusCode::NOT_FOUND, "Not found", "There is nothing at this address.")
+}
+
+pub(crate) async fn method_not_allowed() -> Refusal {
+    Refusal::json(StatusCode::METHOD_NOT_ALLOWED, "this address is not asked in that way")
+}
+
+/// To another address of the function, by GET.
+pub(crate) fn redirect(to: &str) -> Response {
+    let location = HeaderValue::from_str(to).unwrap_or(HeaderValue::from_static("/"));
+    (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()
+}
+
+impl Held {
+    /// The address under which the function is reached: the configured one, or the one that was asked for. API Gateway
+    /// lets no other `Host` through than its own and that of a custom domain.
+    pub(crate) fn base(&self, headers: &HeaderMap) -> Result<Url, Refusal> {
+        if let Some(url) = &self.config.public_url {
+            return Ok(url.clone());
+        }
+        let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let scheme = text(HeaderName::from_static("x-forwarded-proto")).unwrap_or("https");
+        let host = text(header::HOST).unwrap_or_default();
+        Url::parse(&format!("{scheme}://{host}"))
+            .map_err(|_| Refusal::json(StatusCode::BAD_REQUEST, "the request names no host"))
+    }
+}
+
+/// The value of a cookie.
+pub(crate) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.filter(|(found, _)| *found == name).map(|(_, value)| value.to_owned()).next()
+}
+
+/// A cookie that no script can read, for so many seconds. Over plain HTTP, as on a developer's machine, it is sent so too.
+pub(crate) fn set_cookie(name: &str, value: &str, base: &Url, path: &str, seconds: u64, same_site: &str) -> HeaderMap {
+    let secure = if base.scheme() == "https" { "; Secure" } else { "" };
+    let text = format!("{name}={value}; HttpOnly; SameSite={same_site}; Path={path}; Max-Age={seconds}{secure}");
+    HeaderValue::from_str(&text).map(|value| HeaderMap::from_iter([(header::SET_COOKIE, value)])).unwrap_or_default()
+}

@@ -1,0 +1,183 @@
+//! HubSpot's webhooks: what changed in a portal, at once, so that the schedule is the safety net. Only who knows the
+//! app's secret can tell of changes; what they say is not taken over, but looked up by a sync of the account.
+//!
+//! HubSpot sends up to 100 events at a time, in no order, some twice, and again for a day where it gets no answer
+//! (developers.hubspot.com, "Webhooks API").
+
+use std::{collections::BTreeMap, time::Duration};
+
+use aws_lc_rs::hmac;
+use axum::{
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, StatusCode, Uri},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use common::{
+    ids::HubId,
+    message::{Notified, SyncRequest},
+    time::{self, DateTime},
+};
+use reqwest::Url;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{
+    Connect,
+    web::{Refusal, trouble},
+};
+
+/// How old a request may be; HubSpot says to reject older ones.
+const MAX_AGE: Duration = Duration::from_secs(300);
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Event {
+    portal_id: Value,
+    // The documentation names it `eventType`, HubSpot sends `subscriptionType`.
+    #[serde(alias = "eventType", default)]
+    subscription_type: String,
+}
+
+/// Takes what HubSpot tells, and asks for a sync of each account that it is about.
+pub(crate) async fn take(
+    State(connect): State<Connect>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<StatusCode, Refusal> {
+    let app = connect.app()?;
+    let mut url = connect.base(&headers)?;
+    url.set_path(uri.path());
+    url.set_query(uri.query());
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let (signature, sent_at) = (header("x-hubspot-signature-v3"), header("x-hubspot-request-timestamp"));
+    if let Err(reason) = verify(&app.client_secret, &url, &body, signature, sent_at, DateTime::now()) {
+        tracing::warn!(reason, "a webhook was refused");
+        return Err(Refusal::json(StatusCode::UNAUTHORIZED, reason));
+    }
+    let events: Vec<Event> = serde_json::from_slice(&body)
+        .map_err(|_| Refusal::json(StatusCode::BAD_REQUEST, "the body is no list of events"))?;
+    for (portal, told) in told(&events) {
+        for account in connect.store.accounts_of(&portal).await.map_err(trouble)? {
+            let delays = connect.store.notified(&account, told).await.map_err(trouble)?;
+            tracing::info!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id,
+                messages = delays.len(), "HubSpot told of changes");
+            for delay in delays {
+                let request =
+                    SyncRequest { notified: Some(told), ..SyncRequest::tick(account.clone(), DateTime::now()) };
+                connect.ask(request, delay).await.map_err(trouble)?;
+            }
+        }
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Of which portals the events tell, and whether of deletions too.
+fn told(events: &[Event]) -> BTreeMap<HubId, Notified> {
+    let mut told = BTreeMap::new();
+    for event in events {
+        let id = match &event.portal_id {
+            Value::String(id) => id.clone(),
+            id => id.to_string(),
+        };
+        let Ok(portal) = HubId::try_from(id) else { continue };
+        let is_deletion = [".deletion", ".privacyDeletion"].iter().any(|kind| event.subscription_type.ends_with(kind));
+        let kind = told.entry(portal).or_insert(Notified::Changes);
+        if is_deletion {
+            *kind = Notified::Deletions;
+        }
+    }
+    told
+}
+
+/// Version 3 of HubSpot's request signature: of the method, the address, the body and the time.
+fn verify(
+    secret: &SecretString,
+    url: &Url,
+    body: &[u8],
+    signature: &str,
+    sent_at: &str,
+    now: DateTime,
+) -> Result<(), &'static str> {
+    let at: i64 = sent_at.parse().map_err(|_| "the request names no time")?;
+    let at = DateTime::from_millis(at);
+    if time::since(at, now) > MAX_AGE || time::since(now, at) > MAX_AGE {
+        return Err("the request is too old");
+    }
+    let signature = STANDARD.decode(signature).map_err(|_| "the signature cannot be read")?;
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose_secret().as_bytes());
+    let message = [b"POST", decoded(url.as_str()).as_bytes(), body, sent_at.as_bytes()].concat();
+    hmac::verify(&key, &message, &signature).map_err(|_| "the signature is not HubSpot's")
+}
+
+/// The address as HubSpot signs it: with these characters decoded, and no others.
+fn decoded(url: &str) -> String {
+    let encoded = [
+        ("%3A", ":"),
+        ("%2F", "/"),
+        ("%3F", "?"),
+        ("%40", "@"),
+        ("%21", "!"),
+        ("%24", "$"),
+        ("%27", "'"),
+        ("%28", "("),
+        ("%29", ")"),
+        ("%2A", "*"),
+        ("%2C", ","),
+        ("%3B", ";"),
+    ];
+    encoded.iter().fold(url.to_owned(), |url, (code, character)| url.replace(code, character))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BODY: &[u8] = br#"[{"portalId":7}]"#;
+
+    fn sign(secret: &str, message: &str) -> String {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+        STANDARD.encode(hmac::sign(&key, message.as_bytes()))
+    }
+
+    fn check(url: &str, body: &[u8], signature: &str, sent_at: &str) -> Result<(), &'static str> {
+        let url = Url::parse(url).unwrap();
+        verify(&"secret".into(), &url, body, signature, sent_at, DateTime::from_millis(1_000_000))
+    }
+
+    #[test]
+    fn a_request_is_taken_as_it_was_signed_and_not_otherwise() {
+        let url = "https://sync.example/hubspot/webhooks?a=%2Fb%20c";
+        let body = std::str::from_utf8(BODY).unwrap();
+        let signed = format!("POSThttps://sync.example/hubspot/webhooks?a=/b%20c{body}900000");
+        let signature = sign("secret", &signed);
+        assert_eq!(check(url, BODY, &signature, "900000"), Ok(()));
+        assert!(check("https://other.example/hubspot/webhooks?a=%2Fb%20c", BODY, &signature, "900000").is_err());
+        assert!(check(url, b"[]", &signature, "900000").is_err());
+        assert!(check(url, BODY, &signature, "900001").is_err());
+        assert!(check(url, BODY, &sign("another", &signed), "900000").is_err());
+        assert!(check(url, BODY, "", "900000").is_err());
+        assert!(check(url, BODY, &signature, "").is_err());
+    }
+
+    #[test]
+    fn an_old_request_is_refused_also_with_its_signature() {
+        let url = "https://sync.example/hubspot/webhooks";
+        for (sent_at, taken) in [("700000", true), ("699999", false), ("1300000", true), ("1300001", false)] {
+            let signature = sign("secret", &format!("POST{url}[]{sent_at}"));
+            assert_eq!(check(url, b"[]", &signature, sent_at).is_ok(), taken, "{sent_at}");
+        }
+    }
+
+    #[test]
+    fn events_become_one_request_for_each_portal() {
+        let events = r#"[{"portalId":7,"subscriptionType":"contact.propertyChange"},
+            {"portalId":"7","eventType":"contact.deletion"}, {"portalId":8}, {"portalId":7}, {"portalId":"x"}]"#;
+        let events: Vec<Event> = serde_json::from_str(events).unwrap();
+        let told: Vec<_> = told(&events).into_iter().map(|(portal, told)| (portal.to_string(), told)).collect();
+        let expected = [("7", Notified::Deletions), ("8", Notified::Changes)];
+        assert_eq!(told, expected.map(|(portal, told)| (portal.to_owned(), told)));
+    }
+}
