@@ -26,7 +26,7 @@ pub const SCOPES: [&str; 3] = ["oauth", "crm.objects.contacts.read", "crm.object
 pub struct Portal {
     /// Which account.
     pub hub_id: HubId,
-    /// Its address in HubSpot, to show to people.
+    /// The domain that HubSpot knows it by, to show to people.
     pub domain: Option<String>,
 }
 
@@ -75,28 +75,31 @@ impl HubSpot {
         Ok((tokens, named_hub(&answer)))
     }
 
-    /// Which account a token is of (`GET /account-info/{version}/details`).
+    /// Which account a token is of (`POST /oauth/{version}/token/introspect`).
     ///
     /// # Errors
     /// HubSpot does not say.
-    pub async fn portal(&self, token: &SecretString) -> Result<Portal, TokenError> {
+    pub async fn portal(&self, app: &OAuthApp, token: &SecretString) -> Result<Portal, TokenError> {
         #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Details {
-            portal_id: Value,
-            ui_domain: Option<String>,
+        struct Introspected {
+            active: bool,
+            hub_id: Value,
+            hub_domain: Option<String>,
         }
+        // HubSpot's pages name the field `access_token`, its specification `token`.
+        let named = [("token", token.expose_secret()), ("access_token", token.expose_secret())];
+        let answer = self.ask_of_token(app, "introspect", &named, "access_token").await?;
         let unread = |error: reqwest::Error| TokenError::Transient(error.without_url().to_string());
-        let asked = self.http.get(self.url(&format!("/account-info/{API_VERSION}/details")));
-        let asked = asked.bearer_auth(token.expose_secret()).send();
-        let answer = self.spent.during(asked).await.and_then(reqwest::Response::error_for_status).map_err(unread)?;
-        let details: Details = answer.json().await.map_err(unread)?;
-        let id = match details.portal_id {
+        let Introspected { active, hub_id, hub_domain } = answer.json().await.map_err(unread)?;
+        if !active {
+            return Err(TokenError::Transient("a new token is not active".to_owned()));
+        }
+        let id = match hub_id {
             Value::String(id) => id,
             id => id.to_string(),
         };
         let hub_id = HubId::try_from(id).map_err(|error| TokenError::Transient(error.to_string()))?;
-        Ok(Portal { hub_id, domain: details.ui_domain })
+        Ok(Portal { hub_id, domain: hub_domain })
     }
 
     /// Gives a grant back, so that its refresh token is of no use any more (`POST /oauth/{version}/token/revoke`).
@@ -104,15 +107,26 @@ impl HubSpot {
     /// # Errors
     /// HubSpot does not answer, or not as documented.
     pub async fn revoke(&self, app: &OAuthApp, refresh_token: &SecretString) -> Result<(), TokenError> {
-        let form = [
-            ("token", refresh_token.expose_secret()),
-            ("token_type_hint", "refresh_token"),
-            ("client_id", &app.client_id),
+        let named = [("token", refresh_token.expose_secret())];
+        self.ask_of_token(app, "revoke", &named, "refresh_token").await?;
+        Ok(())
+    }
+
+    async fn ask_of_token(
+        &self,
+        app: &OAuthApp,
+        what: &str,
+        named: &[(&str, &str)],
+        kind: &str,
+    ) -> Result<reqwest::Response, TokenError> {
+        let app = [
+            ("token_type_hint", kind),
+            ("client_id", app.client_id.as_str()),
             ("client_secret", app.client_secret.expose_secret()),
         ];
-        let asked = self.http.post(self.url(&format!("/oauth/{API_VERSION}/token/revoke"))).form(&form).send();
-        let unread = |error: reqwest::Error| TokenError::Transient(error.without_url().to_string());
-        self.spent.during(asked).await.and_then(reqwest::Response::error_for_status).map_err(unread)?;
-        Ok(())
+        let form = [named, &app].concat();
+        let asked = self.http.post(self.url(&format!("/oauth/{API_VERSION}/token/{what}"))).form(&form).send();
+        let answer = self.spent.during(asked).await.and_then(reqwest::Response::error_for_status);
+        answer.map_err(|error| TokenError::Transient(error.without_url().to_string()))
     }
 }

@@ -142,7 +142,7 @@ impl Held {
         const GONE: &str = "The customer for whom this link was made is not there any more.";
         let app = self.app()?;
         let (tokens, named) = self.hubspot.exchange(app, callback, code, verifier).await.map_err(refused)?;
-        let portal = self.hubspot.portal(&tokens.access_token).await.map_err(refused)?;
+        let portal = self.hubspot.portal(app, &tokens.access_token).await.map_err(refused)?;
         if named.is_some_and(|named| named != portal.hub_id.as_str()) {
             return Err(refused(TokenError::OtherAccount(portal.hub_id.to_string())));
         }

@@ -11,6 +11,7 @@ mod routes;
 mod seed;
 mod server;
 mod settings;
+mod webhooks;
 mod world;
 
 use std::{
@@ -28,6 +29,7 @@ pub use faults::{Fault, FaultKind};
 pub use routes::{CLIENT_ID, CLIENT_SECRET};
 pub use seed::Changed;
 pub use settings::{IdOrder, Settings};
+pub use webhooks::signature;
 pub use world::{Change, ChangeKind, Object, Portal, Version, World};
 
 /// The state that all requests share.
@@ -40,6 +42,7 @@ pub struct Simulator {
     pub address: SocketAddr,
     world: Shared,
     server: JoinHandle<std::io::Result<()>>,
+    webhooks: JoinHandle<()>,
     tls: JoinSet<std::io::Result<()>>,
 }
 
@@ -54,7 +57,8 @@ impl Simulator {
         let world = Arc::new(Mutex::new(World::new(settings)));
         let app = routes::app(world.clone());
         let server = tokio::spawn(server::serve(listener, app, None));
-        Ok(Self { address, world, server, tls: JoinSet::new() })
+        let webhooks = tokio::spawn(webhooks::tell(world.clone()));
+        Ok(Self { address, world, server, webhooks, tls: JoinSet::new() })
     }
 
     /// Listens on another port of 127.0.0.1 as well, by TLS with a certificate and its key (PEM files).
@@ -95,6 +99,7 @@ impl Simulator {
 impl Drop for Simulator {
     fn drop(&mut self) {
         self.server.abort();
+        self.webhooks.abort();
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Settings {
     pub association_page: usize,
     /// Whether the recycle bin lists records that were merged into others; HubSpot does not say.
     pub lists_merged: bool,
+    /// Where changes are told by webhook; nowhere if absent.
+    pub webhook_url: Option<String>,
 }
 
 /// The order of `hs_object_id`; both have been reported of HubSpot.
@@ -63,6 +65,7 @@ impl Default for Settings {
             total_off_by: 0,
             association_page: 100,
             lists_merged: false,
+            webhook_url: None,
         }
     }
 }

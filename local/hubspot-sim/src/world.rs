@@ -111,6 +111,15 @@ impl Record {
     }
 }
 
+/// What somebody has allowed on the consent page.
+#[derive(Clone, Debug)]
+pub(crate) struct Consent {
+    pub(crate) hub_id: u64,
+    pub(crate) redirect_uri: String,
+    /// PKCE's, by SHA-256; absent where none was given.
+    pub(crate) challenge: Option<String>,
+}
+
 /// One HubSpot account.
 #[derive(Debug)]
 pub struct Portal {
@@ -138,6 +147,10 @@ pub struct World {
     pub requests: BTreeMap<String, u64>,
     pub(crate) portals: BTreeMap<u64, Portal>,
     pub(crate) access_tokens: HashMap<String, (u64, i64)>,
+    /// What the consent page has allowed, by its code.
+    pub(crate) codes: HashMap<String, Consent>,
+    /// Changes that are still to be told by webhook.
+    pub(crate) untold: Vec<Change>,
     pub(crate) random: StdRng,
     next_id: u64,
 }
@@ -151,6 +164,8 @@ impl World {
             requests: BTreeMap::new(),
             portals: BTreeMap::new(),
             access_tokens: HashMap::new(),
+            codes: HashMap::new(),
+            untold: Vec::new(),
             random: StdRng::seed_from_u64(1),
             // The first ids cross from two digits to three, four and five, where the orders of ids differ.
             next_id: 95,
@@ -182,7 +197,7 @@ impl World {
             Version { modified_at: at, indexed_at: self.indexed_at(at), archived: false, merged: false, properties };
         let record = Record { id, created_at: at, versions: vec![version], companies: Vec::new() };
         self.portal(hub_id).records.entry(object).or_default().insert(id, record);
-        self.ledger.push(Change { hub_id, object, id, kind: ChangeKind::Created, at });
+        self.note(Change { hub_id, object, id, kind: ChangeKind::Created, at });
         id
     }
 
@@ -283,10 +298,24 @@ impl World {
         }
     }
 
+    /// The account's refresh token; HubSpot gives the same one each time, and a new one after it was revoked.
+    pub(crate) fn grant(&mut self, hub_id: u64) -> String {
+        let next = self.access_tokens.len();
+        let portal = self.portal(hub_id);
+        portal.refresh_token.get_or_insert_with(|| format!("na1-simulated-refresh-{hub_id}-{next}")).clone()
+    }
+
     /// Takes the account's grant away, as its owner does by uninstalling the app.
     pub fn revoke(&mut self, hub_id: u64) {
         self.expire_tokens(hub_id);
         self.portal(hub_id).refresh_token = None;
+    }
+
+    fn note(&mut self, change: Change) {
+        if self.settings.webhook_url.is_some() {
+            self.untold.push(change.clone());
+        }
+        self.ledger.push(change);
     }
 
     fn indexed_at(&mut self, at: i64) -> i64 {
@@ -312,7 +341,7 @@ impl World {
         let mut version = Version { modified_at: at, indexed_at, ..record.newest().clone() };
         change(&mut version);
         record.versions.push(version);
-        self.ledger.push(Change { hub_id, object, id, kind, at });
+        self.note(Change { hub_id, object, id, kind, at });
         true
     }
 }

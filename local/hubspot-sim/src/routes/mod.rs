@@ -3,6 +3,7 @@
 
 mod associations;
 mod broken;
+mod consent;
 mod control;
 mod errors;
 mod oauth;
@@ -29,8 +30,10 @@ use crate::{Shared, clock, faults, faults::FaultKind, lock};
 /// The whole interface.
 pub(crate) fn app(world: Shared) -> Router {
     let hubspot = Router::new()
+        .route("/oauth/authorize", get(consent::show).post(consent::decide))
         .route("/oauth/{version}/token", post(oauth::token))
         .route("/oauth/{version}/token/introspect", post(oauth::introspect))
+        .route("/oauth/{version}/token/revoke", post(oauth::revoke))
         .route("/account-info/{version}/details", get(oauth::details))
         .route("/crm/objects/{version}/{object}/search", post(search::handle))
         .route("/crm/{version}/objects/{object}/search", post(search::handle))
