@@ -74,7 +74,7 @@ build: aws-tools ## Build the functions for AWS Lambda
 sbom: cargo-sbom-tools ## List what the functions are made of, as CycloneDX, in target/sbom
 	@rm -rf target/sbom && mkdir -p target/sbom
 	@PATH="$(CURDIR)/.tools/cargo-sbom/bin:$$PATH" cargo cyclonedx --quiet --format json --target x86_64-unknown-linux-gnu --manifest-path Cargo.toml
-	@for function in scheduler sync actions; do mv functions/$$function/*.cdx.json target/sbom/; done
+	@for function in scheduler sync actions connect; do mv functions/$$function/*.cdx.json target/sbom/; done
 	@find common functions local tests -name '*.cdx.json' -delete
 	@ls target/sbom
 
@@ -90,6 +90,15 @@ migrate: local ## Make the indexes that are missing in the MongoDB of .env
 
 smoke: tools local ## See that a change goes through a deployed stack: STACK=hubspot-sync [TARGET=aws]
 	@$(PROGRAM) smoke $(STACK) $(if $(filter aws,$(TARGET)),--aws)
+
+link: local ## Make a link by which a customer connects a HubSpot account: DOMAIN=id [TARGET=aws]
+	@$(PROGRAM) link --domain $(DOMAIN) $(if $(filter aws,$(TARGET)),--aws)
+
+token: local ## Show the token of the status page: [TARGET=aws]
+	@$(PROGRAM) token $(if $(filter aws,$(TARGET)),--aws)
+
+rotate-keys: local ## Make a new data key and seal all of HubSpot's tokens under it: [TARGET=aws]
+	@$(PROGRAM) rotate-keys $(if $(filter aws,$(TARGET)),--aws)
 
 cost: ## Say what the service costs a month: ACCOUNTS=1000 CHANGES_PER_DAY=50000 [TICK_MINUTES=5]
 	@$(PROGRAM) cost --accounts $(ACCOUNTS) --changes-per-day $(CHANGES_PER_DAY) --tick-minutes $(TICK_MINUTES)
@@ -140,4 +149,4 @@ CHANGES_PER_DAY ?= 50000
 TICK_MINUTES ?= 5
 EVENT ?= events/sync-tick.json
 
-.PHONY: help demo up down logs invoke test chaos bench bench-peers watch coverage lint lint-fix validate build sbom reproducible deploy migrate smoke cost redrive resync pause resume tools aws-tools hubspot-client-tools cargo-tools cargo-more-tools cargo-sbom-tools local
+.PHONY: help demo up down logs invoke test chaos bench bench-peers watch coverage lint lint-fix validate build sbom reproducible deploy migrate smoke link token rotate-keys cost redrive resync pause resume tools aws-tools hubspot-client-tools cargo-tools cargo-more-tools cargo-sbom-tools local

@@ -281,6 +281,11 @@ impl Lane {
         self.last_error.as_ref().is_none_or(|problem| problem.retry_at <= time::after(now, EARLY))
     }
 
+    /// Whether its history was not read to its end yet.
+    pub fn has_history_to_read(&self) -> bool {
+        self.first_seen.is_none() || !self.backfill.windows.is_empty()
+    }
+
     /// One of the lane's passes.
     pub fn pass(&self, kind: PassKind) -> &Pass {
         match kind {

@@ -112,6 +112,11 @@ impl Vault {
         Self { store, master, kms, keys: Mutex::default() }
     }
 
+    /// The same, with a key of this KMS.
+    pub fn with_kms(store: Store, kms: aws_sdk_kms::Client, key_id: String) -> Self {
+        Self { store, master: Some(MasterKey::Kms(key_id)), kms: Some(kms), keys: Mutex::default() }
+    }
+
     /// The token that stands in `field` of the account's entry as `stored`.
     ///
     /// # Errors

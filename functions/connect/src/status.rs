@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use common::{
     account::{AccountKey, DISCONNECTED, REAUTHORIZE},
-    checkpoint::{Announced, Checkpoint, Lane, LastRun, PassKind, hour},
+    checkpoint::{Announced, Checkpoint, Lane, LastRun, hour},
     object::ObjectType,
     store::AccountStatus,
     time::{self, DateTime},
@@ -184,9 +184,8 @@ impl Status {
 }
 
 fn backfill(lanes: &[&Lane]) -> Option<Backfill> {
-    let is_read = |lane: &&Lane| lane.first_seen.is_some() && lane.pass(PassKind::Backfill).windows.is_empty();
     let is_begun = |lane: &&Lane| lane.first_seen.is_some() || !lane.backfill.windows.is_empty();
-    if lanes.iter().all(is_read) || !lanes.iter().any(is_begun) {
+    if !lanes.iter().any(|lane| lane.has_history_to_read()) || !lanes.iter().any(is_begun) {
         return None;
     }
     let totals: Vec<i64> = lanes.iter().filter_map(|lane| lane.backfilled.total).collect();

@@ -12,7 +12,7 @@ use common::{
     message::{Continuation, Notified, SyncMessage, SyncRequest},
     object::ObjectType,
     queue::{MAX_DELAY, Queue},
-    store::{Leased, Next, Store, StoreError, Told},
+    store::{Happened, Leased, Next, Store, StoreError, Told, describe},
     time::{self, DateTime},
 };
 use tokio::time::{Instant, timeout_at};
@@ -332,7 +332,15 @@ impl Work<'_> {
 
     async fn reauthorize(&self, account: &Account, reason: &str) -> Result<String, SliceError> {
         token::mark(&self.sync.store, account, reason).await?;
+        self.note(Happened::Rejected, Some(reason)).await;
         Ok(format!("{reason}; it must be connected again"))
+    }
+
+    /// Notes for people what happened. It has happened also where that fails.
+    async fn note(&self, what: Happened, detail: Option<&str>) {
+        if let Err(error) = self.sync.store.happened(&self.request.account, what, detail).await {
+            tracing::warn!(error = %describe(&error), "what happened to an account could not be noted");
+        }
     }
 
     /// Ends the slice: says in the checkpoint how the lanes and the run go on, and sends the message for that.
@@ -346,6 +354,9 @@ impl Work<'_> {
                     object = lane.object.as_str(), reason = problem.reason, attempts = problem.attempts,
                     retry_at = %problem.retry_at, "a lane did not get on");
                 store.save_problem(leased, lane.object, problem, lane.page_size).await?;
+                if problem.attempts == 1 {
+                    self.note(Happened::Failed, Some(&format!("{}: {}", lane.object, problem.reason))).await;
+                }
             }
         }
         let caught_up: Vec<_> = lanes.iter().filter_map(|lane| Some((lane.object, lane.caught_up?))).collect();
@@ -364,6 +375,9 @@ impl Work<'_> {
             Wait::CaughtUp => {
                 self.release(Next::CaughtUp, limits).await?;
                 self.tally.is_caught_up_after(time::since(run.started_at, now));
+                if leased.checkpoint.lanes.all().iter().any(|lane| lane.has_history_to_read()) {
+                    self.note(Happened::BackfillDone, None).await;
+                }
                 return Ok("the account is caught up".to_owned());
             }
             // The first tick after that goes on.

@@ -1,7 +1,9 @@
-//! The few things that are asked of AWS directly: invoke a function, make a queue, and see whether queues are empty.
+//! The few things that are asked of AWS directly: invoke a function, make a queue, see whether queues are
+//! empty, and read a secret.
 
 use anyhow::{Context, Result, bail};
 use aws_sdk_sqs::types::QueueAttributeName;
+use secrecy::SecretString;
 use serde_json::Value;
 
 /// Clients for a MiniStack.
@@ -9,6 +11,8 @@ use serde_json::Value;
 pub struct Aws {
     lambda: aws_sdk_lambda::Client,
     sqs: aws_sdk_sqs::Client,
+    kms: aws_sdk_kms::Client,
+    secrets: aws_sdk_secretsmanager::Client,
 }
 
 impl Aws {
@@ -30,12 +34,31 @@ impl Aws {
     }
 
     fn with(config: &aws_config::SdkConfig) -> Self {
-        Self { lambda: aws_sdk_lambda::Client::new(config), sqs: aws_sdk_sqs::Client::new(config) }
+        Self {
+            lambda: aws_sdk_lambda::Client::new(config),
+            sqs: aws_sdk_sqs::Client::new(config),
+            kms: aws_sdk_kms::Client::new(config),
+            secrets: aws_sdk_secretsmanager::Client::new(config),
+        }
     }
 
     /// Its SQS.
     pub fn sqs(&self) -> &aws_sdk_sqs::Client {
         &self.sqs
+    }
+
+    /// Its KMS.
+    pub fn kms(&self) -> &aws_sdk_kms::Client {
+        &self.kms
+    }
+
+    /// The text of a secret.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn secret(&self, arn: &str) -> Result<SecretString> {
+        let read = self.secrets.get_secret_value().secret_id(arn).send().await.context("the secret cannot be read")?;
+        read.secret_string.map(SecretString::from).context("the secret has no text")
     }
 
     /// Invokes a function and gives its answer.

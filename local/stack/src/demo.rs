@@ -90,6 +90,9 @@ async fn with_simulator(stack: &Stack, settings: &Settings, accounts: &[AccountK
         "\nFirst tick: {} records of two HubSpot accounts, backfilled at HubSpot's limit",
         companies + companies / 4 + contacts + contacts / 4
     );
+    if let Ok(url) = stack.output("ConnectUrl") {
+        println!("  Watch it at {url}/ (sign in with what `make token` shows)");
+    }
     let began = Instant::now();
     tick(stack, accounts).await?;
     let backfill = began.elapsed();

@@ -3,6 +3,7 @@
 
 pub mod accounts;
 pub mod aws;
+pub mod connect;
 pub mod cost;
 pub mod dead_letters;
 pub mod demo;

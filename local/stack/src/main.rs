@@ -5,7 +5,10 @@ use std::{path::Path, process::ExitCode};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use stack::{
+    connect,
+    connect::Page,
     cost, demo, layout, process, repair, repair::Repair, samples, servers, settings::Settings, smoke, stack as whole,
+    stack::Stack,
 };
 
 /// The service on one machine.
@@ -34,6 +37,27 @@ enum Command {
         aws: bool,
         #[command(subcommand)]
         repair: Repair,
+    },
+    /// Make a link by which a customer connects a HubSpot account.
+    Link {
+        /// The customer's Domain.
+        #[arg(long)]
+        domain: String,
+        /// Of the stack on the AWS that the environment names, not of the local one.
+        #[arg(long)]
+        aws: bool,
+    },
+    /// Show the token of the status page.
+    Token {
+        /// Of the stack on the AWS that the environment names, not of the local one.
+        #[arg(long)]
+        aws: bool,
+    },
+    /// Make a new data key, and seal all tokens under it.
+    RotateKeys {
+        /// Of the stack on the AWS that the environment names, not of the local one.
+        #[arg(long)]
+        aws: bool,
     },
     /// Say what the service costs a month.
     Cost(cost::Load),
@@ -97,6 +121,17 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Deploy => whole::deploy(&Settings::read()?).await?,
         Command::Repair { aws, repair } => repair::run(&Settings::read()?, aws, repair).await?,
         Command::Smoke { stack, aws } => smoke::run(&Settings::read()?, &stack, aws).await?,
+        Command::Link { domain, aws } => {
+            let stack = Stack::open(&Settings::read()?, whole::NAME, aws).await?;
+            println!("{}", Page::of(&stack).await?.link(&domain).await?);
+        }
+        Command::Token { aws } => {
+            let stack = Stack::open(&Settings::read()?, whole::NAME, aws).await?;
+            println!("{}", Page::of(&stack).await?.token());
+        }
+        Command::RotateKeys { aws } => {
+            connect::rotate_keys(&Stack::open(&Settings::read()?, whole::NAME, aws).await?).await?;
+        }
         Command::Cost(load) => cost::print(&load)?,
         Command::Logs => logs()?,
         Command::Invoke { function, event } => samples::invoke(&Settings::read()?, &function, &event).await?,

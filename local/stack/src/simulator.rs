@@ -48,6 +48,16 @@ impl Control {
         self.post(&format!("portals/{hub_id}/changes"), json!({"count": count})).await
     }
 
+    /// Lets the simulator tell changes to that address.
+    ///
+    /// # Errors
+    /// The simulator does not answer.
+    pub async fn send_webhooks_to(&self, url: &str) -> Result<()> {
+        let settings = self.http.patch(format!("{}/settings", self.url)).json(&json!({ "webhookUrl": url })).send().await;
+        settings.and_then(reqwest::Response::error_for_status).context("the simulator does not answer")?;
+        Ok(())
+    }
+
     /// Every change there was in an account.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 use anyhow::{Context, Result, bail};
 use common::{config::MongoConfig, store::Store};
 
-use crate::{aws::Aws, layout, process, sam, servers, settings::Settings};
+use crate::{aws::Aws, layout, process, sam, servers, settings::Settings, simulator::Control};
 
 /// The name of the deployed stack.
 pub const NAME: &str = "hubspot-sync";
@@ -85,6 +85,10 @@ pub async fn up(settings: &Settings) -> Result<Stack> {
     step("sam deploy", sam::deploy(&state, NAME, &parameters, &environment)).await?;
     let stack = Stack::open(settings, NAME, false).await?;
     stack.store.migrate(settings.retention).await.context("the indexes cannot be made")?;
+    if settings.hubspot.is_none() {
+        let url = format!("{}/hubspot/webhooks", stack.output("ConnectUrl")?);
+        Control::new(settings.ports.hubspot).send_webhooks_to(&url).await?;
+    }
     Ok(stack)
 }
 
@@ -126,13 +130,19 @@ pub async fn migrate(uri: &str, settings: &Settings) -> Result<()> {
 }
 
 /// The parameters of the template that are taken from the environment or `.env` as they are.
-const PARAMETERS: [(&str, &str); 25] = [
+const PARAMETERS: [(&str, &str); 31] = [
     ("MongoDbSecretArn", "MONGODB_SECRET_ARN"),
     ("HubSpotSecretArn", "HUBSPOT_SECRET_ARN"),
     ("HubSpotSearchRps", "HUBSPOT_SEARCH_RPS"),
     ("HubSpotPer10s", "HUBSPOT_PER_10S"),
     ("HubSpotCompanyProperties", "HUBSPOT_COMPANY_PROPERTIES"),
     ("HubSpotContactProperties", "HUBSPOT_CONTACT_PROPERTIES"),
+    ("Connect", "CONNECT"),
+    ("ConnectUrl", "CONNECT_URL"),
+    ("ConnectSecretArn", "CONNECT_SECRET_ARN"),
+    ("ConnectRequestsPerSecond", "CONNECT_REQUESTS_PER_SECOND"),
+    ("TokenKeyArn", "TOKEN_KEY_ARN"),
+    ("DeploymentPreference", "DEPLOYMENT_PREFERENCE"),
     ("ScheduleExpression", "SCHEDULE_EXPRESSION"),
     ("ScheduleState", "SCHEDULE_STATE"),
     ("SyncOverlapSeconds", "SYNC_OVERLAP_SECONDS"),
@@ -159,14 +169,17 @@ fn parameters<'a>(settings: &Settings, mongodb_uri: &str) -> BTreeMap<&'a str, S
     if common::config::optional("MONGODB_SECRET_ARN").is_none() {
         parameters.insert("MongoDbUri", mongodb_uri.to_owned());
     }
-    let (base_url, client) = match &settings.hubspot {
-        Some(real) => (common::config::optional("HUBSPOT_API_BASE_URL"), real.client.clone()),
+    let optional = common::config::optional;
+    let (base_url, authorize_url, client) = match &settings.hubspot {
+        Some(real) => (optional("HUBSPOT_API_BASE_URL"), optional("HUBSPOT_AUTHORIZE_URL"), real.client.clone()),
         None => {
             let url = format!("http://127.0.0.1:{}", settings.ports.hubspot);
-            (Some(url), Some((hubspot_sim::CLIENT_ID.to_owned(), hubspot_sim::CLIENT_SECRET.to_owned())))
+            let authorize = Some(format!("{url}/oauth/authorize"));
+            (Some(url), authorize, Some((hubspot_sim::CLIENT_ID.to_owned(), hubspot_sim::CLIENT_SECRET.to_owned())))
         }
     };
     parameters.extend(base_url.map(|url| ("HubSpotApiBaseUrl", url)));
+    parameters.extend(authorize_url.map(|url| ("HubSpotAuthorizeUrl", url)));
     if let Some((id, secret)) = client.filter(|_| common::config::optional("HUBSPOT_SECRET_ARN").is_none()) {
         parameters.extend([("HubSpotClientId", id), ("HubSpotClientSecret", secret)]);
     }

@@ -82,9 +82,13 @@ pub(crate) fn print_hints(settings: &Settings, stack: &Stack) {
         "  AWS           AWS_ENDPOINT_URL=http://127.0.0.1:{} with any credentials and a region",
         settings.ports.aws
     );
+    if let Ok(url) = stack.output("ConnectUrl") {
+        println!("  Status page   {url}/ (sign in with what `make token` shows)");
+    }
     if settings.hubspot.is_none() {
         println!("  HubSpot       http://127.0.0.1:{}/_sim/ledger (docs/SIMULATOR.md)", settings.ports.hubspot);
     }
+    println!("  make link     a link to connect another HubSpot account: DOMAIN=globex");
     println!("  make logs     what the functions say");
     println!("  make down     stop everything");
 }

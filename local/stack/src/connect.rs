@@ -1,0 +1,104 @@
+//! The connect function of a deployed stack, as those who run it use it: links for customers, the page's token, and the
+//! keys under which tokens are sealed.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, bail};
+use common::vault::Vault;
+use reqwest::{Client, Response, Url};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{aws::Aws, stack::Stack};
+
+/// The status page and its API.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// Its address.
+    pub url: Url,
+    /// A client that finds it, and neither follows redirects nor keeps cookies.
+    pub http: Client,
+    token: SecretString,
+}
+
+impl Page {
+    /// The one of a deployed stack.
+    ///
+    /// # Errors
+    /// It has none, or its secret cannot be read.
+    pub async fn of(stack: &Stack) -> Result<Self> {
+        Self::at(stack.output("ConnectUrl")?, &stack.aws, stack.output("ConnectSecretArn")?).await
+    }
+
+    /// The one at `url`, whose token is in the secret `arn`.
+    ///
+    /// # Errors
+    /// The secret cannot be read, or the address is none.
+    pub async fn at(url: &str, aws: &Aws, arn: &str) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Token {
+            token: SecretString,
+        }
+        let text = aws.secret(arn).await?;
+        let token = serde_json::from_str(text.expose_secret()).map_or(text, |Token { token }| token);
+        let url = Url::parse(url).context("the address of the status page")?;
+        Ok(Self { http: client(&url)?, url, token })
+    }
+
+    /// The token.
+    pub fn token(&self) -> &str {
+        self.token.expose_secret()
+    }
+
+    /// Asks the API.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn get(&self, path: &str) -> Result<Response> {
+        Ok(self.http.get(self.url.join(path)?).bearer_auth(self.token()).send().await?)
+    }
+
+    /// A link by which a customer connects a HubSpot account.
+    ///
+    /// # Errors
+    /// There is no such Domain.
+    pub async fn link(&self, domain: &str) -> Result<String> {
+        #[derive(Deserialize)]
+        struct Link {
+            url: String,
+        }
+        let asked = self.http.post(self.url.join("/api/install-links")?).bearer_auth(self.token());
+        let answer = asked.json(&json!({ "domain": domain })).send().await?;
+        if !answer.status().is_success() {
+            bail!("there is no link: {}", answer.text().await?);
+        }
+        Ok(answer.json::<Link>().await?.url)
+    }
+}
+
+/// Every name below `localhost` is this machine (RFC 6761), which not every system's resolver knows.
+fn client(url: &Url) -> Result<Client> {
+    let builder = Client::builder().redirect(reqwest::redirect::Policy::none());
+    let host = url.host_str().unwrap_or_default();
+    let builder = match host.ends_with(".localhost") {
+        true => builder.resolve(host, SocketAddr::from(([127, 0, 0, 1], 0))),
+        false => builder,
+    };
+    Ok(builder.build()?)
+}
+
+/// Makes a new data key, and seals all tokens under it. Safe to run twice.
+///
+/// # Errors
+/// KMS or MongoDB does not answer.
+pub async fn rotate_keys(stack: &Stack) -> Result<()> {
+    let vault = Vault::with_kms(stack.store.clone(), stack.aws.kms().clone(), stack.output("TokenKeyArn")?.to_owned());
+    let version = vault.rotate().await?;
+    let resealed = stack.store.reseal(&vault, version).await?;
+    println!("{} tokens are sealed under data key {version}; {} were left as they are", resealed.sealed, resealed.left);
+    for (account, reason) in &resealed.unreadable {
+        println!("  {account} has to be connected again: {reason}");
+    }
+    Ok(())
+}
