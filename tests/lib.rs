@@ -4,6 +4,7 @@
 
 pub mod bootstrap;
 pub mod deployed;
+pub mod front;
 pub mod gate;
 pub mod proxy;
 pub mod service;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use common::{hubspot::HubSpot, store::collection};
+use common::{hubspot::HubSpot, store::collection, vault::Vault};
 use hubspot_sim::Settings;
 use mongodb::bson::{Document, doc};
 use tests::world::{HUB, World};
@@ -52,6 +52,7 @@ async fn connect(world: &World) -> Result<()> {
     let (account, grant) = (world.account()?, world.hubspot.world().portal(HUB).refresh_token.clone());
     let grant = grant.context("a new portal has a grant")?.into();
     let tokens = hubspot.refresh(app, &account.hub_id, &grant).await?;
+    let tokens = Vault::new(world.store.clone(), None).await.seal_tokens(&account, &tokens).await?;
     ensure!(world.store.store_tokens(&account, &grant, &tokens).await?, "the account has another grant");
     Ok(())
 }

@@ -3,6 +3,7 @@
 mod actions;
 mod alarms;
 mod chaos;
+mod connect;
 mod crash;
 mod data;
 mod deletes;

@@ -43,7 +43,8 @@ pub(crate) async fn tell(world: Shared) {
         for attempt in 0..ATTEMPTS {
             let events: Vec<Value> = changes.iter().map(|change| event(change, attempt)).collect();
             let taken = send(&client, &url, &json!(events).to_string()).await;
-            let status = taken.map_or_else(|error| error.without_url().to_string(), |status| status.as_u16().to_string());
+            let status =
+                taken.map_or_else(|error| error.without_url().to_string(), |status| status.as_u16().to_string());
             *lock(&world).requests.entry(format!("webhook {status}")).or_default() += 1;
             if status.starts_with('2') {
                 break;

@@ -5,10 +5,8 @@ use std::{path::Path, process::ExitCode};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use stack::{
-    connect,
-    connect::Page,
-    cost, demo, layout, process, repair, repair::Repair, samples, servers, settings::Settings, smoke, stack as whole,
-    stack::Stack,
+    connect, connect::Page, cost, demo, layout, process, repair, repair::Repair, samples, servers, settings::Settings,
+    smoke, stack as whole, stack::Stack,
 };
 
 /// The service on one machine.

@@ -53,7 +53,8 @@ impl Control {
     /// # Errors
     /// The simulator does not answer.
     pub async fn send_webhooks_to(&self, url: &str) -> Result<()> {
-        let settings = self.http.patch(format!("{}/settings", self.url)).json(&json!({ "webhookUrl": url })).send().await;
+        let settings =
+            self.http.patch(format!("{}/settings", self.url)).json(&json!({ "webhookUrl": url })).send().await;
         settings.and_then(reqwest::Response::error_for_status).context("the simulator does not answer")?;
         Ok(())
     }

@@ -1,0 +1,241 @@
+//! The connect function before browsers and programs: its handler behind a port of this machine, as API Gateway stands
+//! before it, and visitors who keep cookies and come by HubSpot's consent page.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::{Context, Result};
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::{Request, State},
+    http::HeaderValue,
+    response::Response,
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use common::{
+    account::AccountKey,
+    ids::DomainId,
+    time::{self, DateTime},
+    vault::{MasterKey, Vault},
+};
+use connect::{Config, Connect};
+use hubspot_sim::CLIENT_SECRET;
+use reqwest::{Client, RequestBuilder, Url, header, redirect::Policy};
+use secrecy::{ExposeSecret, SecretString};
+use stack::accounts;
+use tokio::{net::TcpListener, task::JoinSet};
+
+use crate::world::World;
+
+/// The token of the page and its API.
+pub const TOKEN: &str = "a-token-of-a-test-with-more-than-32-characters";
+
+/// The key under which a test's tokens are sealed.
+pub fn token_key() -> MasterKey {
+    MasterKey::Local(STANDARD.encode([7; 32]).into())
+}
+
+/// The connect function, listening.
+#[derive(Debug)]
+pub struct Front {
+    /// Its address.
+    pub url: Url,
+    http: Client,
+    _server: JoinSet<std::io::Result<()>>,
+}
+
+impl Front {
+    /// The function for a test's world. Tokens are sealed from now on, by the world's sync function too.
+    ///
+    /// # Errors
+    /// The configuration cannot be used.
+    pub async fn start(world: &mut World) -> Result<Self> {
+        world.config.token_key = Some(token_key());
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let url = Url::parse(&format!("http://{}", listener.local_addr()?))?;
+        let config = Config {
+            mongo: world.config.mongo.clone(),
+            hubspot_base_url: world.config.hubspot_base_url.clone(),
+            authorize_url: Url::parse(&format!("{}/oauth/authorize", world.hubspot.url()))?,
+            app: world.config.app.clone(),
+            sync_queue_url: world.sync_queue.clone(),
+            token_key: world.config.token_key.clone(),
+            token: TOKEN.into(),
+            public_url: Some(url.clone()),
+            behind_after: Duration::from_secs(1800),
+        };
+        let app = Router::new().fallback(answer).with_state(Connect::new(config).await?);
+        let mut server = JoinSet::new();
+        server.spawn(axum::serve(listener, app).into_future());
+        Ok(Self { url, http: Client::builder().redirect(Policy::none()).build()?, _server: server })
+    }
+
+    /// A link by which an account is connected to `domain`, good for so long.
+    ///
+    /// # Errors
+    /// That is no domain.
+    pub fn link(&self, domain: &str, holds: Duration) -> Result<Url> {
+        let domain = DomainId::try_from(domain.to_owned())?;
+        Ok(connect::install_link(&self.url, &TOKEN.into(), &domain, time::after(DateTime::now(), holds)))
+    }
+
+    /// An address of the function.
+    ///
+    /// # Errors
+    /// That is no path.
+    pub fn at(&self, path: &str) -> Result<Url> {
+        Ok(self.url.join(path)?)
+    }
+
+    /// A request that gets the answer as it is: no redirect is followed.
+    pub fn get(&self, path: &str) -> RequestBuilder {
+        self.http.get(format!("{}{}", self.url, path.trim_start_matches('/')))
+    }
+
+    /// The same by POST.
+    pub fn post(&self, path: &str) -> RequestBuilder {
+        self.http.post(format!("{}{}", self.url, path.trim_start_matches('/')))
+    }
+
+    /// A webhook with this body, signed as HubSpot signs it.
+    pub fn webhook(&self, body: &str) -> RequestBuilder {
+        let sent_at = DateTime::now().timestamp_millis().to_string();
+        let signature = hubspot_sim::signature(CLIENT_SECRET, &format!("{}hubspot/webhooks", self.url), body, &sent_at);
+        let request = self.post("/hubspot/webhooks").body(body.to_owned());
+        request.header("x-hubspot-signature-v3", signature).header("x-hubspot-request-timestamp", sent_at)
+    }
+
+    /// A browser that is signed in.
+    ///
+    /// # Errors
+    /// The token is not taken.
+    pub async fn sign_in(&self) -> Result<Visitor<'_>> {
+        let mut visitor = Visitor::new(self);
+        let answer = self.post("/login").form(&[("token", TOKEN)]).send().await?;
+        visitor.keep(answer.headers());
+        Ok(visitor)
+    }
+}
+
+async fn answer(State(connect): State<Connect>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    // API Gateway takes bodies of up to 10 MB.
+    let body = to_bytes(body, 10 << 20).await.unwrap_or_default();
+    let request = lambda_http::Request::from_parts(parts, lambda_http::Body::from(body.to_vec()));
+    connect::respond(&connect, request).await.map(Body::new)
+}
+
+/// A browser: it keeps the function's cookies.
+#[derive(Clone, Debug)]
+pub struct Visitor<'a> {
+    front: &'a Front,
+    /// Its cookies.
+    pub cookies: BTreeMap<String, String>,
+}
+
+impl<'a> Visitor<'a> {
+    /// A browser without any cookie.
+    pub fn new(front: &'a Front) -> Self {
+        Self { front, cookies: BTreeMap::new() }
+    }
+
+    fn keep(&mut self, headers: &header::HeaderMap) {
+        for cookie in headers.get_all(header::SET_COOKIE) {
+            let pair = cookie.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+            if let Some((name, value)) = pair.split_once('=') {
+                self.cookies.insert(name.to_owned(), value.to_owned());
+            }
+        }
+    }
+
+    /// Adds its cookies to a request.
+    pub fn with_cookies(&self, request: RequestBuilder) -> RequestBuilder {
+        let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        match HeaderValue::from_str(&cookies.join("; ")) {
+            Ok(value) if !cookies.is_empty() => request.header(header::COOKIE, value),
+            _ => request,
+        }
+    }
+
+    /// Opens an address, and keeps what cookies it sets.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub async fn open(&mut self, url: &Url) -> Result<reqwest::Response> {
+        let answer = self.with_cookies(self.front.http.get(url.clone())).send().await?;
+        self.keep(answer.headers());
+        Ok(answer)
+    }
+
+    /// Opens a page of the function, and gives its text.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub async fn page(&mut self, path: &str) -> Result<String> {
+        let url = self.front.at(path)?;
+        Ok(self.open(&url).await?.text().await?)
+    }
+
+    /// Presses the button of a form that the page at `shown` shows for `operation`.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub async fn press(&mut self, shown: &str, operation: &str) -> Result<reqwest::Response> {
+        let page = self.page(shown).await?;
+        let token = page.split("name=\"token\" value=\"").nth(1).and_then(|rest| rest.split('"').next());
+        let form = [("token", token.context("the page has no form")?)];
+        Ok(self.with_cookies(self.front.post(operation)).form(&form).send().await?)
+    }
+
+    /// Opens a link, and allows `hub` on HubSpot's consent page (or nothing, for an account that is not there). Gives the
+    /// address to which HubSpot sends the browser back.
+    ///
+    /// # Errors
+    /// It does not get there.
+    pub async fn consent(&mut self, link: &Url, hub: u64) -> Result<Url> {
+        let consent = location(&self.open(link).await?)?;
+        let shown = self.front.http.get(consent.clone()).send().await?.error_for_status()?.text().await?;
+        anyhow::ensure!(shown.contains("read the contacts and companies"), "the consent page says {shown}");
+        let mut form: Vec<(String, String)> = consent.query_pairs().into_owned().collect();
+        form.push(("hub_id".to_owned(), hub.to_string()));
+        let decided = self.front.http.post(consent.join("/oauth/authorize")?).form(&form).send().await?;
+        location(&decided)
+    }
+
+    /// Connects an account to a Domain, as a customer does.
+    ///
+    /// # Errors
+    /// It does not get there.
+    pub async fn connect(&mut self, domain: &str, hub: u64) -> Result<reqwest::Response> {
+        let link = self.front.link(domain, Duration::from_secs(60))?;
+        let back = self.consent(&link, hub).await?;
+        self.open(&back).await
+    }
+}
+
+/// Where an answer sends the browser.
+///
+/// # Errors
+/// Nowhere.
+pub fn location(answer: &reqwest::Response) -> Result<Url> {
+    let location = answer.headers().get(header::LOCATION).with_context(|| format!("it leads nowhere: {answer:?}"))?;
+    Ok(answer.url().join(location.to_str()?)?)
+}
+
+/// What a token that is stored of an account says, opened.
+///
+/// # Errors
+/// It cannot be opened.
+pub async fn opened(world: &World, account: &AccountKey, field: &str, stored: &str) -> Result<String> {
+    let vault = Vault::new(world.store.clone(), Some(token_key())).await;
+    let stored = SecretString::from(stored);
+    Ok(vault.open(account, field, &stored).await?.expose_secret().to_owned())
+}
+
+/// The key of an account.
+///
+/// # Errors
+/// The ids are no ids.
+pub fn key(domain: &str, hub: u64) -> Result<AccountKey> {
+    accounts::key(domain, hub)
+}

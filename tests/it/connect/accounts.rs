@@ -1,0 +1,151 @@
+//! Connecting accounts, as a customer does it.
+
+use anyhow::{Context, Result};
+use common::store::collection;
+use hubspot_sim::FaultKind;
+use mongodb::bson::{Bson, Document, doc};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use tests::{
+    front::{Front, TOKEN, Visitor, key, opened},
+    world::{DOMAIN, HUB, World},
+};
+
+/// The account entries of a Domain.
+async fn entries(world: &World, domain: &str) -> Result<Vec<Document>> {
+    let domains = world.store.database().collection::<Document>(collection::DOMAINS);
+    let found = domains.find_one(doc! { "_id": domain }).await?.context("the Domain")?;
+    let accounts = found.get_document("integrations")?.get_document("hubspot")?.get_array("accounts")?;
+    Ok(accounts.iter().filter_map(Bson::as_document).cloned().collect())
+}
+
+async fn new_domain(world: &World, id: &str) -> Result<()> {
+    let domains = world.store.database().collection::<Document>(collection::DOMAINS);
+    domains.insert_one(doc! { "_id": id, "company": { "name": "Globex" }, "kept": 1 }).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_customer_connects_an_account_and_its_first_sync_is_queued() -> Result<()> {
+    let mut world = World::new("connect_new").await?;
+    let front = Front::start(&mut world).await?;
+    new_domain(&world, "globex").await?;
+    world.hubspot.world().seed(HUB + 1, 2, 3, 1);
+    let answer = Visitor::new(&front).connect("globex", HUB + 1).await?;
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert!(answer.text().await?.contains(&format!("portal-{}.example", HUB + 1)));
+
+    let entries = entries(&world, "globex").await?;
+    assert_eq!(entries.len(), 1);
+    let account = key("globex", HUB + 1)?;
+    assert_eq!(entries[0].get_str("hubId")?, account.hub_id.as_str());
+    let grant = opened(&world, &account, "refreshToken", entries[0].get_str("refreshToken")?).await?;
+    assert_eq!(Some(grant), world.hubspot.world().portal(HUB + 1).refresh_token.clone());
+    let domains = world.store.database().collection::<Document>(collection::DOMAINS);
+    assert_eq!(domains.find_one(doc! { "_id": "globex" }).await?.context("it")?.get_i32("kept")?, 1);
+
+    let queued = world.receive(&world.sync_queue).await?;
+    let message: Value = serde_json::from_str(queued.first().context("a first sync")?)?;
+    assert_eq!((&message["domainId"], &message["hubId"]), (&json!("globex"), &json!(account.hub_id.as_str())));
+    let sync = world.sync().await?;
+    let response = world.slice(&sync, &message).await;
+    assert!(response.is_ok_and(|response| response.batch_item_failures.is_empty()));
+    world.drain().await?;
+    assert_eq!(world.all(collection::ACTIONS).await?.len(), 5, "what the sealed token opens is read");
+    world.end().await
+}
+
+#[tokio::test]
+async fn a_second_portal_is_added_and_the_same_one_renewed() -> Result<()> {
+    let mut world = World::new("connect_again").await?;
+    let front = Front::start(&mut world).await?;
+    world.hubspot.world().portal(HUB + 1);
+    assert_eq!(Visitor::new(&front).connect(DOMAIN, HUB + 1).await?.status(), StatusCode::OK);
+    assert_eq!(entries(&world, DOMAIN).await?.len(), 2);
+
+    // The grant is gone; the service notices, and the customer connects once more.
+    world.hubspot.world().revoke(HUB);
+    world.run().await?;
+    let before = entries(&world, DOMAIN).await?;
+    assert_eq!(before[0].get_str("state")?, "reauthorize");
+    assert_eq!(Visitor::new(&front).connect(DOMAIN, HUB).await?.status(), StatusCode::OK);
+    let after = entries(&world, DOMAIN).await?;
+    assert_eq!(after.len(), 2);
+    assert!(after[0].get("state").is_none() && after[0].get("stateReason").is_none(), "{after:?}");
+    assert_ne!(after[0].get_str("refreshToken")?, before[0].get_str("refreshToken")?);
+    world.hubspot.world().seed(HUB, 1, 1, 1);
+    world.run().await?;
+    assert_eq!(world.proof().await?.actions, 2);
+    world.end().await
+}
+
+#[tokio::test]
+async fn a_portal_is_one_domains_own_until_it_is_disconnected() -> Result<()> {
+    let mut world = World::new("connect_taken").await?;
+    let front = Front::start(&mut world).await?;
+    new_domain(&world, "globex").await?;
+    let answer = Visitor::new(&front).connect("globex", HUB).await?;
+    assert_eq!(answer.status(), StatusCode::CONFLICT);
+    assert!(answer.text().await?.contains("connected to another customer"));
+    assert_eq!(world.store.accounts_of(&world.account()?.hub_id).await?, [world.account()?]);
+
+    let asked = json!({"domain": DOMAIN, "hubId": HUB.to_string()});
+    let disconnect = || front.post("/hubspot/disconnect").bearer_auth(TOKEN).json(&asked).send();
+    assert_eq!(disconnect().await?.status(), StatusCode::NO_CONTENT);
+    assert_eq!(disconnect().await?.status(), StatusCode::NOT_FOUND, "once");
+    let entry = &entries(&world, DOMAIN).await?[0];
+    assert_eq!(entry.get_str("state")?, "disconnected");
+    assert!(entry.get("refreshToken").is_none() && entry.get("accessToken").is_none());
+    assert_eq!(world.hubspot.world().portal(HUB).refresh_token, None, "the grant was given back");
+    assert_eq!(Visitor::new(&front).connect("globex", HUB).await?.status(), StatusCode::OK);
+    assert_eq!(world.store.accounts_of(&world.account()?.hub_id).await?, [key("globex", HUB)?]);
+    world.end().await
+}
+
+/// Two customers who connect one portal at the same time do not both get it.
+#[tokio::test]
+async fn of_two_domains_that_connect_a_portal_at_once_one_gets_it() -> Result<()> {
+    let mut world = World::new("connect_race").await?;
+    let front = Front::start(&mut world).await?;
+    world.hubspot.world().portal(HUB + 1);
+    for id in ["globex", "initech"] {
+        new_domain(&world, id).await?;
+    }
+    for _ in 0..5 {
+        let (mut one, mut other) = (Visitor::new(&front), Visitor::new(&front));
+        let (one, other) = tokio::try_join!(one.connect("globex", HUB + 1), other.connect("initech", HUB + 1))?;
+        let mut statuses = [one.status(), other.status()];
+        statuses.sort();
+        assert_eq!(statuses, [StatusCode::OK, StatusCode::CONFLICT]);
+        let connected = world.store.accounts_of(&key("globex", HUB + 1)?.hub_id).await?;
+        assert_eq!(connected.len(), 1);
+        world.store.disconnect(&connected[0]).await?;
+    }
+    world.end().await
+}
+
+#[tokio::test]
+async fn what_hubspot_does_not_do_is_said_in_words_and_nothing_is_stored() -> Result<()> {
+    let mut world = World::new("connect_trouble").await?;
+    let front = Front::start(&mut world).await?;
+    new_domain(&world, "globex").await?;
+    world.hubspot.world().portal(HUB + 1);
+    for (path, status, body) in [
+        ("/token", 503, None),
+        ("/token", 200, Some("<html>")),
+        ("/token", 400, Some(r#"{"error":"invalid_client"}"#)),
+        ("/introspect", 500, None),
+        ("/introspect", 200, Some(r#"{"active":true,"hub_id":12}"#)),
+        ("/introspect", 200, Some(r#"{"active":false,"hub_id":7000002}"#)),
+    ] {
+        world.fault(path, 1, FaultKind::Answer { status, body: body.map(str::to_owned), retry_after: None });
+        let answer = Visitor::new(&front).connect("globex", HUB + 1).await?;
+        assert_eq!(answer.status(), StatusCode::BAD_GATEWAY, "{path} {status} {body:?}");
+        assert!(answer.text().await?.contains("<h1>Not connected</h1>"));
+        assert!(world.store.accounts_of(&key("globex", HUB + 1)?.hub_id).await?.is_empty());
+        world.hubspot.world().faults.clear();
+    }
+    assert_eq!(Visitor::new(&front).connect("globex", HUB + 1).await?.status(), StatusCode::OK, "then it works");
+    world.end().await
+}

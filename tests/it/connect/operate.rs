@@ -1,0 +1,92 @@
+//! The buttons of an account's page.
+
+use anyhow::{Context, Result};
+use common::{account::Unusable, store::collection};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use tests::{
+    front::{Front, location},
+    world::{DOMAIN, HUB, World},
+};
+
+#[tokio::test]
+async fn every_button_does_what_it_says_and_the_timeline_tells_of_it() -> Result<()> {
+    let mut world = World::new("operate").await?;
+    let front = Front::start(&mut world).await?;
+    world.hubspot.world().seed(HUB, 2, 3, 1);
+    world.run().await?;
+    let account = format!("/accounts/{DOMAIN}/{HUB}");
+    let mut visitor = front.sign_in().await?;
+    let mut press = async |operation: &str, shown: &str| -> Result<String> {
+        let answer = visitor.press(shown, &format!("{account}/{operation}")).await?;
+        assert_eq!(answer.status(), StatusCode::SEE_OTHER, "{operation}");
+        visitor.page(&location(&answer)?.as_str()[front.url.as_str().len() - 1..]).await
+    };
+    let queued = async || -> Result<Value> {
+        let messages = world.receive(&world.sync_queue).await?;
+        Ok(serde_json::from_str(messages.first().context("a message")?)?)
+    };
+
+    assert!(press("sync", &account).await?.contains("A sync was asked for."));
+    assert_eq!(queued().await?["notified"], json!("changes"));
+
+    let page = press("pause", &account).await?;
+    assert!(page.contains("The account is paused.") && page.contains(">Resume<"), "{page}");
+    assert!(matches!(world.store.account(&world.account()?).await?, Some(Err(Unusable::Paused))));
+    let page = press("resume", &account).await?;
+    assert!(page.contains("The account goes on.") && page.contains(">Pause<"), "{page}");
+    queued().await?;
+
+    // What was lost in MongoDB is there again after everything was read again.
+    world.store.database().collection::<mongodb::bson::Document>(collection::ACTIONS).drop().await?;
+    world.store.migrate(None).await?;
+    let page = press("resync", &format!("{account}/resync")).await?;
+    assert!(page.contains("Everything is read again."), "{page}");
+    let sync = world.sync().await?;
+    let mut message = Some(queued().await?);
+    while let Some(next) = message {
+        assert!(world.slice(&sync, &next).await.is_ok());
+        message = world.receive(&world.sync_queue).await?.first().map(|text| serde_json::from_str(text)).transpose()?;
+    }
+    world.drain().await?;
+    assert_eq!(world.all(collection::ACTIONS).await?.len(), 5);
+
+    let page = press("disconnect", &format!("{account}/disconnect")).await?;
+    assert!(page.contains("The account is disconnected.") && !page.contains(">Sync now<"), "{page}");
+    assert!(matches!(world.store.account(&world.account()?).await?, Some(Err(Unusable::Disconnected))));
+
+    let told = ["Disconnected", "Everything is read again", "Resumed", "Paused", "Sync asked for", "history was read"];
+    let timeline = page.split("<h2>Timeline</h2>").nth(1).context("a timeline")?;
+    let places: Vec<_> = told.iter().map(|what| timeline.rfind(what)).collect();
+    assert!(places.iter().all(Option::is_some), "{timeline}");
+    world.end().await
+}
+
+#[tokio::test]
+async fn what_cannot_be_undone_is_asked_first() -> Result<()> {
+    let mut world = World::new("operate_confirm").await?;
+    let front = Front::start(&mut world).await?;
+    let mut visitor = front.sign_in().await?;
+    let account = format!("/accounts/{DOMAIN}/{HUB}");
+    let page = visitor.page(&account).await?;
+    for operation in ["resync", "disconnect"] {
+        assert!(!page.contains(&format!("action=\"{account}/{operation}\"")), "{operation} has a form at once");
+        let asked = visitor.page(&format!("{account}/{operation}")).await?;
+        assert!(asked.contains(">Cancel<") && asked.contains(&format!("action=\"{account}/{operation}\"")), "{asked}");
+    }
+    assert!(world.store.account(&world.account()?).await?.context("the account")?.is_ok(), "asking does nothing");
+    world.end().await
+}
+
+#[tokio::test]
+async fn signing_out_ends_the_session_of_the_browser() -> Result<()> {
+    let mut world = World::new("operate_sign_out").await?;
+    let front = Front::start(&mut world).await?;
+    let mut visitor = front.sign_in().await?;
+    assert!(visitor.page("/").await?.contains("<h1>Accounts</h1>"));
+    let answer = visitor.with_cookies(front.post("/logout")).send().await?;
+    let cookie = answer.headers()["set-cookie"].to_str()?;
+    assert!(cookie.starts_with("session=;") && cookie.contains("Max-Age=0") && cookie.contains("HttpOnly"), "{cookie}");
+    world.end().await
+}

@@ -1,0 +1,308 @@
+//! What is refused: links, states, sessions, forms and signatures that are not what they seem.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use common::{
+    store::collection,
+    time::{self, DateTime},
+};
+use hubspot_sim::CLIENT_SECRET;
+use mongodb::bson::{Document, doc};
+use reqwest::{RequestBuilder, StatusCode, Url};
+use serde_json::json;
+
+use tests::{
+    front::{Front, TOKEN, Visitor, key, location},
+    world::{DOMAIN, HUB, World},
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The status and the text of an answer.
+async fn answer(request: RequestBuilder) -> Result<(StatusCode, String)> {
+    let answer = request.send().await?;
+    Ok((answer.status(), answer.text().await?))
+}
+
+/// A link with another value in its query.
+fn with(link: &Url, name: &str, value: &str) -> Url {
+    let mut changed = link.clone();
+    let pairs: Vec<(String, String)> = link.query_pairs().into_owned().collect();
+    changed.query_pairs_mut().clear().extend_pairs(
+        pairs.iter().map(|(found, old)| (found.as_str(), if found == name { value } else { old.as_str() })),
+    );
+    changed
+}
+
+#[tokio::test]
+async fn a_link_that_was_not_made_here_or_is_too_old_leads_nowhere() -> Result<()> {
+    let mut world = World::new("refused_links").await?;
+    let front = Front::start(&mut world).await?;
+    let link = front.link(DOMAIN, MINUTE)?;
+    let signature =
+        |link: &Url| link.query_pairs().find(|(name, _)| name == "signature").map(|(_, value)| value.into_owned());
+    let globex = signature(&front.link("globex", MINUTE)?).context("a link is signed")?;
+    let by_another = connect::install_link(
+        &front.url,
+        &"another token, which is long enough to be one".into(),
+        &DOMAIN.to_owned().try_into()?,
+        time::after(DateTime::now(), MINUTE),
+    );
+    let mut old = front.link(DOMAIN, Duration::ZERO)?;
+    old = with(&old, "expires", "1000");
+    let cases = [
+        ("no signature", with(&link, "signature", "")),
+        ("another signature", with(&link, "signature", "AAAA")),
+        ("another Domain", with(&link, "domain", "globex")),
+        ("another Domain's signature", with(&link, "signature", &globex)),
+        ("a later end", with(&link, "expires", "99999999999")),
+        ("no end", with(&link, "expires", "")),
+        ("a past end", old),
+        ("another key", by_another),
+        ("nothing", front.at("/hubspot/install")?),
+    ];
+    for (what, link) in cases {
+        let answer = Visitor::new(&front).open(&link).await?;
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{what}");
+        assert!(answer.text().await?.contains("This link does not work"), "{what}");
+    }
+    let gone = Visitor::new(&front).open(&front.link("nobody", MINUTE)?).await?;
+    assert_eq!(gone.status(), StatusCode::NOT_FOUND, "a Domain that is not there");
+    assert!(world.all(collection::CONNECTS).await?.is_empty());
+    assert_eq!(Visitor::new(&front).open(&link).await?.status(), StatusCode::SEE_OTHER, "but the link itself works");
+    world.end().await
+}
+
+#[tokio::test]
+async fn a_state_is_good_once_in_its_own_browser_and_for_a_while() -> Result<()> {
+    let mut world = World::new("refused_states").await?;
+    let front = Front::start(&mut world).await?;
+    world.hubspot.world().portal(HUB + 1);
+    let link = front.link(DOMAIN, MINUTE)?;
+    let refused = async |visitor: &mut Visitor<'_>, back: &Url| -> Result<StatusCode> {
+        let answer = visitor.open(back).await?;
+        let status = answer.status();
+        let text = answer.text().await?;
+        assert!(text.contains("<h1>"), "it is said in words: {text}");
+        Ok(status)
+    };
+
+    let mut customer = Visitor::new(&front);
+    let back = customer.consent(&link, HUB + 1).await?;
+    assert_eq!(customer.open(&back).await?.status(), StatusCode::OK);
+    assert_eq!(refused(&mut customer, &back).await?, StatusCode::BAD_REQUEST, "used twice");
+
+    let back = customer.consent(&link, HUB + 1).await?;
+    assert_eq!(
+        refused(&mut Visitor::new(&front), &back).await?,
+        StatusCode::FORBIDDEN,
+        "in a browser without the cookie"
+    );
+    assert_eq!(refused(&mut customer, &back).await?, StatusCode::BAD_REQUEST, "which was its one time");
+
+    // An attacker sends the victim the address with which he himself would have come back.
+    let (mut attacker, mut victim) = (Visitor::new(&front), Visitor::new(&front));
+    let attackers = attacker.consent(&link, HUB + 1).await?;
+    victim.consent(&link, HUB).await?;
+    assert_eq!(refused(&mut victim, &attackers).await?, StatusCode::FORBIDDEN, "in another customer's browser");
+
+    let back = customer.consent(&link, HUB + 1).await?;
+    let connects = world.store.database().collection::<Document>(collection::CONNECTS);
+    connects.update_many(doc! {}, doc! { "$set": { "expiresAt": DateTime::from_millis(1) } }).await?;
+    assert_eq!(refused(&mut customer, &back).await?, StatusCode::BAD_REQUEST, "too late");
+
+    let back = customer.consent(&link, HUB + 1).await?;
+    assert_eq!(refused(&mut customer, &with(&back, "state", "made-up")).await?, StatusCode::BAD_REQUEST, "made up");
+    assert_eq!(refused(&mut customer, &front.at("/hubspot/callback")?).await?, StatusCode::BAD_REQUEST, "none at all");
+
+    let back = customer.consent(&link, HUB + 1).await?;
+    assert_eq!(refused(&mut customer, &with(&back, "code", "forged")).await?, StatusCode::BAD_GATEWAY, "a forged code");
+
+    let back = customer.consent(&link, 0).await?;
+    let denied = customer.open(&back).await?;
+    assert_eq!(denied.status(), StatusCode::BAD_REQUEST);
+    assert!(denied.text().await?.contains("did not allow"), "HubSpot's page said no");
+
+    // A code that was made for another browser is not taken by HubSpot itself, because of PKCE.
+    let mut other = Visitor::new(&front);
+    let stolen = other.consent(&link, HUB + 1).await?;
+    let code = stolen.query_pairs().find(|(name, _)| name == "code").context("a code")?.1.into_owned();
+    let back = customer.consent(&link, HUB + 1).await?;
+    assert_eq!(refused(&mut customer, &with(&back, "code", &code)).await?, StatusCode::BAD_GATEWAY, "a stolen code");
+    world.end().await
+}
+
+#[tokio::test]
+async fn a_webhook_that_hubspot_did_not_sign_is_refused() -> Result<()> {
+    let mut world = World::new("refused_webhooks").await?;
+    let front = Front::start(&mut world).await?;
+    let body = json!([{"portalId": HUB, "subscriptionType": "contact.creation"}]).to_string();
+    let url = front.at("/hubspot/webhooks")?.to_string();
+    let now = DateTime::now().timestamp_millis();
+    let sent = |secret: &str, url: &str, signed: &str, signed_at: i64, sent_at: i64| {
+        let signature = hubspot_sim::signature(secret, url, signed, &signed_at.to_string());
+        let request = front.post("/hubspot/webhooks").body(body.clone());
+        request.header("x-hubspot-signature-v3", signature).header("x-hubspot-request-timestamp", sent_at)
+    };
+    let cases = [
+        ("no headers", front.post("/hubspot/webhooks").body(body.clone())),
+        ("no signature", front.post("/hubspot/webhooks").body(body.clone()).header("x-hubspot-request-timestamp", now)),
+        ("another secret", sent("another secret", &url, &body, now, now)),
+        ("another address", sent(CLIENT_SECRET, &format!("{url}/more"), &body, now, now)),
+        ("another body", sent(CLIENT_SECRET, &url, "[]", now, now)),
+        ("another time", sent(CLIENT_SECRET, &url, &body, now, now + 1)),
+        ("an old request", sent(CLIENT_SECRET, &url, &body, now - 301_000, now - 301_000)),
+        ("one from the future", sent(CLIENT_SECRET, &url, &body, now + 310_000, now + 310_000)),
+    ];
+    for (what, request) in cases {
+        assert_eq!(answer(request).await?.0, StatusCode::UNAUTHORIZED, "{what}");
+    }
+    assert_eq!(answer(front.webhook("no list")).await?.0, StatusCode::BAD_REQUEST, "signed, but no list of events");
+    let large = "x".repeat((1 << 20) + 1);
+    assert_eq!(answer(front.webhook(&large)).await?.0, StatusCode::PAYLOAD_TOO_LARGE);
+    assert!(world.receive(&world.sync_queue).await?.is_empty());
+    assert!(world.all(collection::NOTIFICATIONS).await?.is_empty());
+    world.end().await
+}
+
+#[tokio::test]
+async fn the_api_is_for_those_who_have_the_token() -> Result<()> {
+    let mut world = World::new("refused_api").await?;
+    let front = Front::start(&mut world).await?;
+    let visitor = front.sign_in().await?;
+    let account = format!("/api/accounts/{DOMAIN}/{HUB}");
+    for path in ["/api/accounts", account.as_str()] {
+        let cases = [
+            ("nothing", front.get(path)),
+            ("another token", front.get(path).bearer_auth("another")),
+            ("a part of it", front.get(path).bearer_auth(&TOKEN[1..])),
+            ("another scheme", front.get(path).basic_auth("user", Some(TOKEN))),
+            ("a session of the page", visitor.with_cookies(front.get(path))),
+        ];
+        for (what, request) in cases {
+            let (status, text) = answer(request).await?;
+            assert_eq!(status, StatusCode::UNAUTHORIZED, "{path} with {what}");
+            assert!(!text.contains(DOMAIN), "{path} with {what} says {text}");
+        }
+        assert_eq!(answer(front.get(path).bearer_auth(TOKEN)).await?.0, StatusCode::OK);
+    }
+    let (domain, hub) = (json!({"domain": DOMAIN}), json!({"domain": DOMAIN, "hubId": HUB.to_string()}));
+    for (path, body) in [("/api/install-links", domain), ("/hubspot/disconnect", hub)] {
+        assert_eq!(answer(front.post(path).json(&body)).await?.0, StatusCode::UNAUTHORIZED, "{path}");
+        let by_session = visitor.with_cookies(front.post(path).json(&body));
+        assert_eq!(answer(by_session).await?.0, StatusCode::UNAUTHORIZED, "{path} with a session");
+    }
+    assert_eq!(world.store.accounts_of(&world.account()?.hub_id).await?.len(), 1, "nothing was disconnected");
+    world.end().await
+}
+
+#[tokio::test]
+async fn wrong_tokens_are_looked_at_a_few_times_and_lock_nobody_out() -> Result<()> {
+    let mut world = World::new("refused_tokens").await?;
+    let front = Front::start(&mut world).await?;
+    let mut statuses = Vec::new();
+    for attempt in 0..12 {
+        statuses.push(answer(front.get("/api/accounts").bearer_auth(format!("guess {attempt}"))).await?.0);
+    }
+    assert_eq!(statuses[..10], [StatusCode::UNAUTHORIZED; 10]);
+    assert_eq!(statuses[10..], [StatusCode::TOO_MANY_REQUESTS; 2]);
+    let guessed = answer(front.post("/login").form(&[("token", "guess")])).await?;
+    assert_eq!(guessed.0, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(answer(front.get("/api/accounts").bearer_auth(TOKEN)).await?.0, StatusCode::OK);
+    front.sign_in().await?.page("/").await.map(|page| assert!(page.contains("<h1>Accounts</h1>")))?;
+    world.end().await
+}
+
+#[tokio::test]
+async fn pages_are_for_those_who_have_signed_in() -> Result<()> {
+    let mut world = World::new("refused_pages").await?;
+    let front = Front::start(&mut world).await?;
+    let account = format!("/accounts/{DOMAIN}/{HUB}");
+    let confirm = format!("{account}/disconnect");
+    let live = front.sign_in().await?.cookies["session"].clone();
+    let forged = live.replace('.', "0.");
+    for session in ["", forged.as_str(), "9999999999999.AAAA", "1.", TOKEN] {
+        let mut visitor = Visitor::new(&front);
+        visitor.cookies.insert("session".to_owned(), session.to_owned());
+        for path in ["/", account.as_str(), confirm.as_str()] {
+            let answer = visitor.open(&front.at(path)?).await?;
+            assert_eq!(answer.status(), StatusCode::SEE_OTHER, "{path} with {session:?}");
+            assert_eq!(location(&answer)?.path(), "/login");
+        }
+    }
+    assert_eq!(answer(front.get("/").bearer_auth(TOKEN)).await?.0, StatusCode::SEE_OTHER, "nor is a bearer token one");
+    assert_eq!(answer(front.post("/login").form(&[("token", "wrong")])).await?.0, StatusCode::UNAUTHORIZED);
+    world.end().await
+}
+
+#[tokio::test]
+async fn a_button_is_pressed_in_its_own_session_only() -> Result<()> {
+    let mut world = World::new("refused_forms").await?;
+    let front = Front::start(&mut world).await?;
+    let pause = format!("/accounts/{DOMAIN}/{HUB}/pause");
+    let (one, mut other) = (front.sign_in().await?, front.sign_in().await?);
+    // Sessions differ by their end, which is in milliseconds.
+    while other.cookies["session"] == one.cookies["session"] {
+        other = front.sign_in().await?;
+    }
+    let page = other.page(&format!("/accounts/{DOMAIN}/{HUB}")).await?;
+    let others =
+        page.split("name=\"token\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).context("a form")?;
+    let cases = [
+        ("no form token", one.with_cookies(front.post(&pause)).form(&[("x", "y")]), StatusCode::FORBIDDEN),
+        ("an empty one", one.with_cookies(front.post(&pause)).form(&[("token", "")]), StatusCode::FORBIDDEN),
+        ("another session's", one.with_cookies(front.post(&pause)).form(&[("token", others)]), StatusCode::FORBIDDEN),
+        ("the token itself", one.with_cookies(front.post(&pause)).form(&[("token", TOKEN)]), StatusCode::FORBIDDEN),
+        ("no session", front.post(&pause).form(&[("token", others)]), StatusCode::SEE_OTHER),
+    ];
+    for (what, request, expected) in cases {
+        assert_eq!(answer(request).await?.0, expected, "{what}");
+        assert!(world.store.account(&world.account()?).await?.context("the account")?.is_ok(), "{what} pauses it");
+    }
+    let unknown = other.with_cookies(front.post(&format!("/accounts/{DOMAIN}/{HUB}/drop"))).form(&[("token", others)]);
+    assert_eq!(answer(unknown).await?.0, StatusCode::BAD_REQUEST);
+    let missing = other.with_cookies(front.post(&format!("/accounts/globex/{HUB}/pause"))).form(&[("token", others)]);
+    assert_eq!(answer(missing).await?.0, StatusCode::NOT_FOUND, "an account of another Domain");
+    world.end().await
+}
+
+#[tokio::test]
+async fn names_that_are_markup_are_shown_as_text() -> Result<()> {
+    const NAME: &str = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>";
+    let mut world = World::new("refused_markup").await?;
+    let front = Front::start(&mut world).await?;
+    let set = doc! { "company.name": NAME, "integrations.hubspot.accounts.0.hubDomain": NAME };
+    let domains = world.store.database().collection::<Document>(collection::DOMAINS);
+    domains.update_one(doc! {}, doc! { "$set": set }).await?;
+    world.store.happened(&key(DOMAIN, HUB)?, common::store::Happened::Failed, Some(NAME)).await?;
+    let mut visitor = front.sign_in().await?;
+    let account = format!("/accounts/{DOMAIN}/{HUB}");
+    for path in [
+        "/",
+        "/?search=%3Cscript%3E%22",
+        account.as_str(),
+        &format!("{account}/resync"),
+        &format!("{account}?done=%3Cb%3E"),
+    ] {
+        let page = visitor.page(path).await?;
+        assert!(!page.contains("<script>") && !page.contains("<img") && !page.contains("<b>"), "{path}: {page}");
+    }
+    assert!(visitor.page(&account).await?.contains("&lt;script&gt;alert('x')"));
+    let answer = visitor.open(&front.at("/")?).await?;
+    let policy = answer.headers()["content-security-policy"].to_str()?;
+    assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
+    assert!(!policy.contains("unsafe"), "{policy}");
+    world.end().await
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_not_found() -> Result<()> {
+    let mut world = World::new("refused_paths").await?;
+    let front = Front::start(&mut world).await?;
+    for path in ["/nothing", "/accounts", "/api", "/.env", "/accounts/acme/7/sync/more"] {
+        assert_eq!(answer(front.get(path)).await?.0, StatusCode::NOT_FOUND, "{path}");
+    }
+    assert_eq!(answer(front.get("/hubspot/webhooks")).await?.0, StatusCode::METHOD_NOT_ALLOWED);
+    world.end().await
+}

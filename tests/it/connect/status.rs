@@ -1,0 +1,173 @@
+//! How every account is doing, as JSON and as a page.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use common::{checkpoint::hour, store::collection};
+use hubspot_sim::FaultKind;
+use mongodb::bson::{DateTime, Document, doc};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use tests::{
+    front::{Front, TOKEN},
+    world::{DOMAIN, HUB, World},
+};
+
+async fn get(front: &Front, path: &str) -> Result<Value> {
+    Ok(front.get(path).bearer_auth(TOKEN).send().await?.error_for_status()?.json().await?)
+}
+
+#[tokio::test]
+async fn an_account_is_told_from_its_first_slice_on() -> Result<()> {
+    let mut world = World::new("status_one").await?;
+    let front = Front::start(&mut world).await?;
+    let path = format!("/api/accounts/{DOMAIN}/{HUB}");
+    let new = get(&front, &path).await?;
+    assert_eq!((&new["state"], &new["freshnessSeconds"], &new["backlog"]), (&json!("new"), &Value::Null, &Value::Null));
+
+    world.hubspot.world().seed(HUB, 2, 3, 1);
+    world.run().await?;
+    world.hubspot.world().make_changes(HUB, 2, 3);
+    world.run().await?;
+    let fresh = get(&front, &path).await?;
+    assert_eq!((&fresh["state"], &fresh["backlog"]), (&json!("fresh"), &json!(0)), "{fresh}");
+    assert!(fresh["freshnessSeconds"].as_u64().is_some_and(|seconds| seconds < 60), "{fresh}");
+    let day = &fresh["lastDay"];
+    let total: i64 = ["created", "updated", "deleted"].iter().filter_map(|kind| day[kind].as_i64()).sum();
+    assert_eq!(total, i64::try_from(world.all(collection::ACTIONS).await?.len())?, "{day}");
+    let run = &fresh["lastRun"];
+    assert_eq!((&run["isOver"], &run["actions"]), (&json!(true), &json!(2)), "{run}");
+    assert!(run["requests"].as_i64() >= Some(2) && run["slices"].as_i64() >= Some(1), "{run}");
+    assert!(
+        fresh["timeline"].as_array().is_some_and(|events| events.iter().any(|event| event["what"] == "backfillDone"))
+    );
+    world.end().await
+}
+
+#[tokio::test]
+async fn what_goes_wrong_is_told() -> Result<()> {
+    let mut world = World::new("status_wrong").await?;
+    let front = Front::start(&mut world).await?;
+    world.hubspot.world().seed(HUB, 1, 1, 1);
+    world.run().await?;
+    let path = format!("/api/accounts/{DOMAIN}/{HUB}");
+    let sync = world.sync().await?;
+    world.fault("contacts/search", 90, FaultKind::Answer { status: 403, body: None, retry_after: None });
+    assert!(world.slice(&sync, &world.tick()).await.is_ok());
+    let failing = get(&front, &path).await?;
+    let problem = &failing["problems"][0];
+    assert_eq!(problem["part"], "contacts", "{failing}");
+    assert!(problem["reason"].as_str().is_some_and(|reason| !reason.is_empty()) && !problem["retryAt"].is_null());
+    assert!(failing["timeline"].as_array().is_some_and(|events| events.iter().any(|event| event["what"] == "failed")));
+
+    world.hubspot.world().faults.clear();
+    world.hubspot.world().revoke(HUB);
+    let gone = DateTime::from_millis(1);
+    let lanes = doc! { "lanes.contacts.lastError": null, "run": null };
+    let checkpoints = world.store.database().collection::<Document>(collection::CHECKPOINTS);
+    checkpoints.update_one(doc! {}, doc! { "$set": lanes }).await?;
+    let domains = world.store.database().collection::<Document>(collection::DOMAINS);
+    domains.update_one(doc! {}, doc! { "$set": { "integrations.hubspot.accounts.0.expiresAt": gone } }).await?;
+    assert!(world.slice(&sync, &world.tick()).await.is_ok());
+    let rejected = get(&front, &path).await?;
+    assert_eq!(rejected["state"], "reauthorize", "{rejected}");
+    assert!(rejected["reason"].as_str().is_some_and(|reason| reason.contains("rejects the refresh token")));
+    assert!(rejected["timeline"].as_array().is_some_and(|events| events[0]["what"] == "rejected"), "{rejected}");
+    world.end().await
+}
+
+/// A history of many slices: how much of it was read is told, and only grows.
+#[tokio::test]
+async fn a_backfill_shows_how_far_it_is() -> Result<()> {
+    let mut world = World::new("status_backfill").await?;
+    let front = Front::start(&mut world).await?;
+    world.hubspot.world().seed(HUB, 0, 900, 1);
+    world.hubspot.world().settings.latency_ms = 250;
+    world.config.budget = Duration::from_millis(1500);
+    let (sync, path) = (world.sync().await?, format!("/api/accounts/{DOMAIN}/{HUB}"));
+    let (mut message, mut seen) = (world.tick(), Vec::new());
+    for _ in 0..40 {
+        assert!(world.slice(&sync, &message).await.is_ok());
+        let told = get(&front, &path).await?;
+        seen.push((told["backfill"]["read"].as_i64(), told["backfill"]["total"].as_i64(), told["backlog"].as_i64()));
+        match world.receive(&world.sync_queue).await?.pop() {
+            Some(next) => message = serde_json::from_str(&next)?,
+            None => break,
+        }
+    }
+    let under_way: Vec<_> = seen.iter().filter(|(read, _, _)| read.is_some()).collect();
+    assert!(under_way.len() >= 2, "{seen:?}");
+    for (read, total, backlog) in &under_way {
+        assert_eq!((*total, *backlog), (Some(900), read.map(|read| 900 - read)), "{seen:?}");
+    }
+    assert!(under_way.is_sorted_by_key(|(read, _, _)| *read), "{seen:?}");
+    assert_eq!(seen.last(), Some(&(None, None, Some(0))), "{seen:?}");
+    world.end().await
+}
+
+async fn two_thousand(world: &World) -> Result<()> {
+    let now = DateTime::now().timestamp_millis();
+    let domains = (0..1000_i64).map(|number| {
+        let entry = |hub: i64| doc! { "hubId": hub.to_string(), "hubDomain": format!("hub-{hub}.example"), "refreshToken": "r" };
+        let accounts = [entry(8_000_000 + 2 * number), entry(8_000_001 + 2 * number)];
+        doc! {
+            "_id": format!("domain-{number:04}"), "company": { "name": format!("Company {number:04}") },
+            "integrations": { "hubspot": { "status": true, "accounts": accounts.to_vec() } },
+        }
+    });
+    let checkpoints = (0..2000_i64).map(|number| {
+        let mark = DateTime::from_millis(now - number * 1000);
+        let lane = doc! { "firstSeen": mark, "fresh": { "mark": mark, "windows": [] }, "backfill": { "windows": [] } };
+        let hours = (0..24).map(|ago| {
+            (hour(DateTime::from_millis(now - ago * 3_600_000)), doc! { "created": ago, "updated": 7 }.into())
+        });
+        doc! {
+            "_id": format!("domain-{:04}:{}", number / 2, 8_000_000 + number), "fence": 1_i64,
+            "lanes": { "companies": lane.clone(), "contacts": lane }, "lastSuccessAt": mark,
+            "activity": hours.collect::<Document>(),
+        }
+    });
+    let database = world.store.database();
+    database.collection(collection::DOMAINS).insert_many(domains).await?;
+    database.collection(collection::CHECKPOINTS).insert_many(checkpoints).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn thousands_of_accounts_are_sorted_sought_and_paged() -> Result<()> {
+    let mut world = World::new("status_many").await?;
+    let front = Front::start(&mut world).await?;
+    two_thousand(&world).await?;
+    let first = get(&front, "/api/accounts").await?;
+    assert_eq!((&first["total"], &first["counts"]["new"]), (&json!(2001), &json!(1)));
+    let accounts = first["accounts"].as_array().context("accounts")?;
+    assert_eq!(accounts.len(), 50);
+    assert_eq!(
+        (&accounts[0]["domain"], &accounts[1]["domain"]),
+        (&json!(DOMAIN), &json!("domain-0999")),
+        "never, then the oldest"
+    );
+    let last = get(&front, "/api/accounts?offset=2000&limit=200").await?;
+    assert_eq!(last["accounts"][0]["hubId"], "8000000");
+    let sought = get(&front, "/api/accounts?search=COMPANY%200042").await?;
+    assert_eq!((&sought["total"], &sought["accounts"][0]["company"]), (&json!(2), &json!("Company 0042")));
+    let behind = get(&front, "/api/accounts?state=behind").await?;
+    assert_eq!(behind["total"], json!(200), "those that were not looked at for 1,800 s");
+    for bad in ["limit=0", "limit=201", "limit=x", "state=x", "offset=-1"] {
+        let answer = front.get(&format!("/api/accounts?{bad}")).bearer_auth(TOKEN).send().await?;
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{bad}");
+    }
+
+    let mut visitor = front.sign_in().await?;
+    visitor.page("/").await?;
+    let began = Instant::now();
+    let page = visitor.page("/").await?;
+    println!("2,000 accounts: {} ms, {} bytes", began.elapsed().as_millis(), page.len());
+    assert!(page.len() < 200_000, "{} bytes", page.len());
+    assert_eq!(page.matches("<th scope=\"row\">").count(), 50);
+    assert!(page.contains("?offset=50"), "{page}");
+    let found = visitor.page("/?search=company%200042").await?;
+    assert_eq!(found.matches("<th scope=\"row\">").count(), 2);
+    world.end().await
+}

@@ -1,0 +1,112 @@
+//! Tokens at rest: nothing in the database is one.
+
+use anyhow::{Context, Result};
+use common::{store::collection, vault::Vault};
+use mongodb::bson::{Document, doc};
+
+use tests::{
+    front::{Front, Visitor, key, token_key},
+    world::{DOMAIN, HUB, World},
+};
+
+/// Everything that is in the database, as text.
+async fn everything(world: &World) -> Result<String> {
+    let mut all = String::new();
+    for name in world.store.database().list_collection_names().await? {
+        for document in world.all(&name).await? {
+            all.push_str(&format!("{name} {document}\n"));
+        }
+    }
+    Ok(all)
+}
+
+/// What would be a token: every access and refresh token, and code, that the simulator has given.
+const TOKENS: [&str; 3] = ["simulated-access-", "simulated-refresh-", "pat-na1-simulated"];
+
+#[tokio::test]
+async fn nothing_that_can_be_read_in_the_database_is_a_token() -> Result<()> {
+    let mut world = World::new("tokens_sealed").await?;
+    assert!(TOKENS.iter().any(|token| everything_has(&world, token)), "the Domain is as the product wrote it");
+    let front = Front::start(&mut world).await?;
+    world.hubspot.world().seed(HUB, 2, 3, 1);
+    world.hubspot.world().portal(HUB + 1);
+    Visitor::new(&front).connect(DOMAIN, HUB + 1).await?;
+    // The plain token of the old account is read, and sealed when it is refreshed.
+    world.run().await?;
+    assert_eq!(world.proof().await?.actions, 5);
+    let all = everything(&world).await?;
+    assert!(all.contains("enc:v1:1:"), "{all}");
+    for token in TOKENS {
+        assert!(!all.contains(token), "{token} is in the database");
+    }
+    world.end().await
+}
+
+fn everything_has(world: &World, token: &str) -> bool {
+    let grant = world.hubspot.world().portal(HUB).refresh_token.clone();
+    grant.is_some_and(|grant| grant.contains(token))
+}
+
+async fn stored(world: &World, field: &str) -> Result<String> {
+    let domains = world.store.database().collection::<Document>(collection::DOMAINS);
+    let domain = domains.find_one(doc! { "_id": DOMAIN }).await?.context("the Domain")?;
+    let accounts = domain.get_document("integrations")?.get_document("hubspot")?.get_array("accounts")?;
+    let entry = accounts.first().and_then(|entry| entry.as_document()).context("an account")?;
+    Ok(entry.get_str(field)?.to_owned())
+}
+
+#[tokio::test]
+async fn a_rotated_key_seals_all_tokens_anew_and_the_service_goes_on() -> Result<()> {
+    let mut world = World::new("tokens_rotated").await?;
+    world.config.token_key = Some(token_key());
+    world.hubspot.world().seed(HUB, 1, 1, 1);
+    let sync = world.sync().await?;
+    let slice = async || world.slice(&sync, &world.tick()).await.is_ok_and(|done| done.batch_item_failures.is_empty());
+    assert!(slice().await);
+    assert!(stored(&world, "refreshToken").await?.starts_with("enc:v1:1:"));
+
+    let vault = Vault::new(world.store.clone(), Some(token_key())).await;
+    assert_eq!(vault.rotate().await?, 2);
+    let resealed = world.store.reseal(&vault, 2).await?;
+    assert_eq!((resealed.sealed, resealed.left, resealed.unreadable.len()), (2, 0, 0));
+    let again = world.store.reseal(&vault, 2).await?;
+    assert_eq!((again.sealed, again.left), (0, 2), "it may run twice");
+    for field in ["accessToken", "refreshToken"] {
+        assert!(stored(&world, field).await?.starts_with("enc:v1:2:"));
+    }
+    // A function that began before the rotation opens what was sealed behind it.
+    world.receive(&world.sync_queue).await?;
+    assert!(slice().await);
+    world.end().await
+}
+
+#[tokio::test]
+async fn a_token_that_was_copied_from_another_account_is_of_no_use() -> Result<()> {
+    let mut world = World::new("tokens_copied").await?;
+    let front = Front::start(&mut world).await?;
+    world.hubspot.world().portal(HUB + 1);
+    Visitor::new(&front).connect(DOMAIN, HUB + 1).await?;
+    let domains = world.store.database().collection::<Document>(collection::DOMAINS);
+    let domain = domains.find_one(doc! { "_id": DOMAIN }).await?.context("the Domain")?;
+    let accounts = domain.get_document("integrations")?.get_document("hubspot")?.get_array("accounts")?;
+    let other = accounts[1].as_document().context("an account")?.clone();
+    let copied = doc! {
+        "integrations.hubspot.accounts.0.accessToken": other.get_str("accessToken")?,
+        "integrations.hubspot.accounts.0.refreshToken": other.get_str("refreshToken")?,
+        "integrations.hubspot.accounts.0.expiresAt": *other.get_datetime("expiresAt")?,
+    };
+    domains.update_one(doc! { "_id": DOMAIN }, doc! { "$set": copied }).await?;
+    world.hubspot.world().seed(HUB + 1, 3, 3, 1);
+    let sync = world.sync().await?;
+    assert!(world.slice(&sync, &world.tick()).await.is_ok_and(|done| done.batch_item_failures.is_empty()));
+    world.drain().await?;
+    assert!(world.all(collection::ACTIONS).await?.is_empty(), "no customer's data is read as another's");
+    let status = world.store.status(&key(DOMAIN, HUB)?).await?.context("the account")?;
+    let checkpoint = status.checkpoint.context("its checkpoint")?;
+    let problem = checkpoint.lanes.contacts.last_error.context("what is wrong is kept")?;
+    assert!(problem.reason.contains("was not sealed for this account"), "{}", problem.reason);
+    let vault = Vault::new(world.store.clone(), Some(token_key())).await;
+    let unreadable = world.store.reseal(&vault, 7).await?.unreadable;
+    assert!(unreadable.iter().any(|(account, _)| *account == key(DOMAIN, HUB).unwrap_or_else(|_| unreachable!())));
+    world.end().await
+}

@@ -1,0 +1,143 @@
+//! What HubSpot tells of by webhook is looked at at once.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use common::{message::Notified, store::collection};
+use futures::future::try_join_all;
+use hubspot_sim::Object;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use tests::{
+    front::Front,
+    world::{HUB, World},
+};
+
+fn event(hub: u64, kind: &str) -> String {
+    json!([{"portalId": hub, "objectId": 1, "subscriptionType": kind, "occurredAt": 1}]).to_string()
+}
+
+#[tokio::test]
+async fn many_notifications_become_one_look_and_one_more() -> Result<()> {
+    let mut world = World::new("webhooks_many").await?;
+    let front = Front::start(&mut world).await?;
+    let body = event(HUB, "contact.propertyChange");
+    let sent = try_join_all((0..30).map(|_| front.webhook(&body).send())).await?;
+    assert!(sent.iter().all(|answer| answer.status() == StatusCode::NO_CONTENT), "{sent:?}");
+    // At once, once more for those that came a moment later, and once for a search index that is behind.
+    let mut messages = Vec::new();
+    loop {
+        let more = world.receive(&world.sync_queue).await?;
+        if more.is_empty() {
+            break;
+        }
+        messages.extend(more);
+    }
+    assert!((2..=4).contains(&messages.len()), "{messages:?}");
+    for message in messages {
+        let message: Value = serde_json::from_str(&message)?;
+        assert_eq!((&message["notified"], &message["hubId"]), (&json!("changes"), &json!(HUB.to_string())));
+    }
+    world.end().await
+}
+
+#[tokio::test]
+async fn a_notification_after_a_pause_is_looked_at_at_once() -> Result<()> {
+    let world = World::new("webhooks_delays").await?;
+    let (account, told) = (world.account()?, Notified::Changes);
+    assert_eq!(world.store.notified(&account, told).await?, [Duration::ZERO, Duration::from_secs(20)]);
+    assert_eq!(world.store.notified(&account, told).await?, [Duration::from_secs(2)], "not so soon again");
+    assert!(world.store.notified(&account, told).await?.is_empty(), "those that come will do");
+    assert_eq!(world.store.notified(&account, Notified::Deletions).await?.len(), 2, "that is something else");
+    let notifications = world.store.database().collection::<mongodb::bson::Document>(collection::NOTIFICATIONS);
+    let past = mongodb::bson::DateTime::from_millis(mongodb::bson::DateTime::now().timestamp_millis() - 15_000);
+    let old = mongodb::bson::doc! { "$set": { "soon": past, "again": past } };
+    notifications.update_many(mongodb::bson::doc! {}, old).await?;
+    assert_eq!(world.store.notified(&account, told).await?, [Duration::ZERO, Duration::from_secs(20)]);
+    world.end().await
+}
+
+#[tokio::test]
+async fn a_portal_that_nobody_has_connected_is_of_no_interest() -> Result<()> {
+    let mut world = World::new("webhooks_unknown").await?;
+    let front = Front::start(&mut world).await?;
+    for body in [event(HUB + 9, "contact.creation"), "[]".to_owned(), r#"[{"portalId":"x"}]"#.to_owned()] {
+        assert_eq!(front.webhook(&body).send().await?.status(), StatusCode::NO_CONTENT, "{body}");
+    }
+    world.store.pause(&world.account()?, true).await?;
+    assert_eq!(front.webhook(&event(HUB, "contact.creation")).send().await?.status(), StatusCode::NO_CONTENT);
+    assert!(world.receive(&world.sync_queue).await?.is_empty(), "nor is one that is paused");
+    world.end().await
+}
+
+/// A look that is asked for while a slice is under way waits for it: that slice's own look may be over.
+#[tokio::test]
+async fn what_is_told_during_a_slice_is_looked_at_behind_it() -> Result<()> {
+    let world = World::new("webhooks_busy").await?;
+    world.hubspot.world().seed(HUB, 1, 1, 1);
+    world.run().await?;
+    let mut message = world.tick();
+    message["notified"] = json!("changes");
+    let leased = world.store.lease(&world.account()?, Duration::from_secs(20)).await?.context("a lease")?;
+    let sync = world.sync().await?;
+    assert!(world.slice(&sync, &message).await.is_ok());
+    let told = common::store::Told::default();
+    world.store.release(&leased, common::store::Next::Unchanged, told).await?;
+    let again: Value = serde_json::from_str(world.receive(&world.sync_queue).await?.first().context("it waits")?)?;
+    assert_eq!((&again["notified"], &again["attempt"]), (&json!("changes"), &json!(1)));
+    world.hubspot.world().make_changes(HUB, 1, 2);
+    assert!(world.slice(&sync, &again).await.is_ok());
+    world.drain().await?;
+    assert_eq!(world.proof().await?.actions, 3);
+    world.end().await
+}
+
+/// A run that is live takes another look, though it has taken one.
+#[tokio::test]
+async fn what_is_told_during_a_run_is_looked_at_by_that_run() -> Result<()> {
+    let world = World::new("webhooks_live").await?;
+    world.hubspot.world().seed(HUB, 2, 2, 1);
+    let sync = world.sync().await?;
+    world.hubspot.world().settings.total_off_by = 1;
+    // It does not add up, so that the run goes on.
+    assert!(world.slice(&sync, &world.tick()).await.is_ok());
+    let next: Value =
+        serde_json::from_str(world.receive(&world.sync_queue).await?.first().context("the run goes on")?)?;
+    let mut told = world.tick();
+    told["notified"] = json!("changes");
+    assert!(world.slice(&sync, &told).await.is_ok());
+    assert!(world.receive(&world.sync_queue).await?.is_empty(), "no second run begins");
+    let noted = world.checkpoint().await?;
+    assert!(noted.get_datetime("notifiedAt").is_ok(), "{noted}");
+    assert_eq!(next["run"].as_str().map(|run| run.ends_with("/1")), Some(true));
+    world.end().await
+}
+
+#[tokio::test]
+async fn what_is_deleted_is_known_at_once() -> Result<()> {
+    let mut world = World::new("webhooks_deleted").await?;
+    world.config.sweep_every = Duration::from_secs(21_600);
+    world.hubspot.world().seed(HUB, 0, 3, 1);
+    let front = Front::start(&mut world).await?;
+    world.run().await?;
+    let gone = world.hubspot.world().ids(HUB, Object::Contacts)[0];
+    let now = world.hubspot.world().now();
+    world.hubspot.world().archive(HUB, Object::Contacts, gone, now);
+    world.run().await?;
+    assert_eq!(world.all(collection::ACTIONS).await?.len(), 3, "the next sweep is hours away");
+
+    assert_eq!(front.webhook(&event(HUB, "contact.deletion")).send().await?.status(), StatusCode::NO_CONTENT);
+    let message: Value = serde_json::from_str(world.receive(&world.sync_queue).await?.first().context("a look")?)?;
+    let sync = world.sync().await?;
+    assert!(world.slice(&sync, &message).await.is_ok_and(|done| done.batch_item_failures.is_empty()));
+    world.drain().await?;
+    let names: Vec<String> = world
+        .all(collection::ACTIONS)
+        .await?
+        .iter()
+        .filter_map(|action| action.get_str("actionName").ok().map(str::to_owned))
+        .collect();
+    assert!(names.contains(&"Contact Deleted".to_owned()), "{names:?}");
+    world.end().await
+}
