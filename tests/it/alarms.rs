@@ -68,7 +68,9 @@ async fn every_alarm_goes_off_and_is_told() -> Result<()> {
     let client = aws_sdk_cloudwatch::Client::new(&aws_config::load_from_env().await);
     let monitoring = template::read("monitoring.yaml")?;
     let mut expected = BTreeSet::new();
-    for (name, alarm) in template::of_type(&monitoring, "AWS::CloudWatch::Alarm")? {
+    let connect = template::read("connect.yaml")?;
+    let alarms = [&monitoring, &connect].map(|template| template::of_type(template, "AWS::CloudWatch::Alarm"));
+    for (name, alarm) in alarms.into_iter().collect::<Result<Vec<_>>>()?.concat() {
         if alarm["ComparisonOperator"] == "LessThanThreshold" {
             // Silence sets this one off, which the local CloudWatch does not notice.
             assert_eq!((name, alarm["TreatMissingData"].as_str()), ("Ticks", Some("breaching")));
@@ -113,6 +115,10 @@ fn watches(deployed: &Deployed, trigger: &Value) -> Result<()> {
             .iter()
             .map(|name| deployed.output(&format!("{name}QueueUrl")))
             .collect::<Result<_>>()?,
+        ("AWS/ApiGateway", "ApiId") => {
+            let url = deployed.output("ConnectUrl")?.trim_start_matches("http://");
+            vec![url.split('.').next().unwrap_or_default()]
+        }
         other => anyhow::bail!("it reads {other:?}"),
     };
     ensure!(outputs.iter().any(|output| output.rsplit('/').next() == Some(value)), "it reads {value}");

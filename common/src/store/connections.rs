@@ -15,7 +15,7 @@ use super::{
     SealedTokens, Store,
     checkpoints::is_duplicate_key,
     collection,
-    domains::{ACCOUNTS, field, hub},
+    domains::{ACCOUNTS, field, hub, own_entry},
 };
 use crate::{
     account::{self, AccountKey, DISCONNECTED},
@@ -183,10 +183,9 @@ impl Store {
     /// # Errors
     /// MongoDB cannot be reached.
     pub async fn grant(&self, account: &AccountKey) -> Result<Option<SecretString>, Error> {
-        let mut of = hub(&format!("{ACCOUNTS}.hubId"), &account.hub_id);
-        of.insert("_id", doc! { "$in": account.domain_id.bson_forms() });
-        let entry = doc! { ACCOUNTS: { "$elemMatch": hub("hubId", &account.hub_id) } };
-        let found = self.collection(collection::DOMAINS).find_one(of).projection(entry).await?;
+        let fields = doc! { ACCOUNTS: own_entry(&account.hub_id) };
+        let of = doc! { "_id": { "$in": account.domain_id.bson_forms() } };
+        let found = self.collection(collection::DOMAINS).find_one(of).projection(fields).await?;
         let token = found.as_ref().and_then(|domain| {
             let hubspot = domain.get_document("integrations").ok()?.get_document("hubspot").ok()?;
             let entry = hubspot.get_array("accounts").ok()?.first()?.as_document()?;

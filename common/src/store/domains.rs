@@ -43,14 +43,7 @@ impl Store {
     pub async fn account(&self, key: &AccountKey) -> Result<Option<Result<Account, Unusable>>, Error> {
         let filter = doc! { "_id": { "$in": key.domain_id.bson_forms() } };
         let domains = self.database.collection::<Document>(collection::DOMAINS);
-        let path = format!("${ACCOUNTS}");
-        let entries = doc! { "$cond": [{ "$isArray": &path }, &path, []] };
-        // Only this account's entry: the others may be malformed, and their tokens are none of our business.
-        let fields = doc! {
-            "integrations.hubspot.status": 1,
-            ACCOUNTS: { "$filter": { "input": entries, "as": "entry", "cond": {
-                "$in": ["$$entry.hubId", key.hub_id.bson_forms()] } } },
-        };
+        let fields = doc! { "integrations.hubspot.status": 1, ACCOUNTS: own_entry(&key.hub_id) };
         let found = domains.find_one(filter).projection(fields).await?;
         Ok(found.and_then(|domain| account::accounts(&domain).into_iter().next()))
     }
@@ -153,6 +146,18 @@ impl Store {
         let updated = domains.update_one(filter, update).array_filters([condition]).await?;
         Ok(updated.modified_count > 0)
     }
+}
+
+/// Of a Domain's accounts, this one's entry alone: the others may be malformed, and their tokens are none of our business.
+pub(super) fn own_entry(hub: &HubId) -> Document {
+    let own = doc! { "$in": ["$$entry.hubId", hub.bson_forms()] };
+    doc! { "$filter": { "input": entries(), "as": "entry", "cond": own } }
+}
+
+/// A Domain's accounts, where they are a list.
+pub(super) fn entries() -> Document {
+    let path = format!("${ACCOUNTS}");
+    doc! { "$cond": [{ "$isArray": &path }, &path, []] }
 }
 
 /// That a field is this portal's id.

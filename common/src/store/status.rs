@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::{
     Store, collection,
     connections::company_name,
-    domains::{ACCOUNTS, hub},
+    domains::{ACCOUNTS, entries, hub},
 };
 use crate::{
     account::AccountKey,
@@ -90,12 +90,10 @@ impl Store {
             "pausedAt": "$$entry.pausedAt",
             "hasToken": { "$or": [has("accessToken"), has("refreshToken")] },
         };
-        let path = format!("${ACCOUNTS}");
-        let entries = doc! { "$cond": [{ "$isArray": &path }, &path, []] };
         let fields = doc! {
             "company.name": 1,
             "integrations.hubspot.status": 1,
-            "entries": { "$map": { "input": entries, "as": "entry", "in": shown } },
+            "entries": { "$map": { "input": entries(), "as": "entry", "in": shown } },
         };
         let domains = self.database.collection::<Document>(collection::DOMAINS);
         let found: Vec<Document> = domains.find(of).projection(fields).batch_size(1000).await?.try_collect().await?;

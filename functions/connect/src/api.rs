@@ -1,10 +1,10 @@
-//! How every account is doing, for programs. `assets/openapi.json` describes it.
+//! How every account is doing, for programs. `assets/openapi.yaml` describes it.
 
 use axum::{
     Json,
     extract::{
         Path, Query, State,
-        rejection::{JsonRejection, QueryRejection},
+        rejection::{JsonRejection, PathRejection, QueryRejection},
     },
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
@@ -25,7 +25,7 @@ use crate::{
     operate::Ids,
     signing::{link, link_end},
     status::{Backfill, Problem, State as AccountState, Status, rfc3339},
-    web::{Refusal, trouble},
+    web::{Refusal, trouble, unread},
 };
 
 /// How many accounts a page has, where the request does not say.
@@ -129,9 +129,10 @@ pub(crate) async fn list(
 pub(crate) async fn one(
     _: Bearer,
     State(connect): State<Connect>,
-    Path(ids): Path<Ids>,
+    ids: Result<Path<Ids>, PathRejection>,
 ) -> Result<Json<Value>, Refusal> {
     let missing = || Refusal::json(StatusCode::NOT_FOUND, "there is no such account");
+    let Path(ids) = ids.map_err(|_| missing())?;
     let account = ids.key().ok_or_else(missing)?;
     let status = connect.find_one(&account).await.map_err(trouble)?.ok_or_else(missing)?;
     let timeline: Vec<Value> =
@@ -160,7 +161,7 @@ pub(crate) async fn install_link(
     headers: HeaderMap,
     wanted: Result<Json<LinkWanted>, JsonRejection>,
 ) -> Result<Response, Refusal> {
-    let Json(wanted) = wanted.map_err(|refused| Refusal::json(StatusCode::BAD_REQUEST, refused.body_text()))?;
+    let Json(wanted) = wanted.map_err(unread)?;
     let missing = || Refusal::json(StatusCode::NOT_FOUND, "there is no such Domain");
     let domain = DomainId::try_from(wanted.domain).map_err(|_| missing())?;
     connect.store.domain_name(&domain).await.map_err(trouble)?.ok_or_else(missing)?;
@@ -170,7 +171,7 @@ pub(crate) async fn install_link(
     Ok((StatusCode::CREATED, Json(answer)).into_response())
 }
 
-/// `GET /api/openapi.json`
+/// `GET /api/openapi.yaml`
 pub(crate) async fn openapi() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json")], include_str!("../assets/openapi.json"))
+    ([(header::CONTENT_TYPE, "application/yaml")], include_str!("../assets/openapi.yaml"))
 }

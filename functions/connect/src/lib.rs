@@ -13,7 +13,7 @@ mod status;
 mod web;
 mod webhooks;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use axum::{
     Router,
@@ -87,10 +87,15 @@ impl Held {
 /// Answers a request that came through API Gateway.
 pub async fn respond(connect: &Connect, request: Request) -> Response {
     let request = request.map(|body| Body::from(body.to_vec()));
-    match router(connect.clone()).oneshot(request).await {
+    // Without the query, which may hold a code or a signature.
+    let (began, method, path) = (Instant::now(), request.method().clone(), request.uri().path().to_owned());
+    let response = match router(connect.clone()).oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},
-    }
+    };
+    let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(%method, path, status = response.status().as_u16(), duration_ms, "a request was answered");
+    response
 }
 
 /// Everything that can be asked.
@@ -104,7 +109,7 @@ fn router(connect: Connect) -> Router {
         .route("/api/accounts", get(api::list))
         .route("/api/accounts/{domain}/{hub}", get(api::one))
         .route("/api/install-links", post(api::install_link))
-        .route("/api/openapi.json", get(api::openapi));
+        .route("/api/openapi.yaml", get(api::openapi));
     let pages = Router::new()
         .route("/", get(pages::list))
         .route("/login", get(pages::login).post(auth::login))

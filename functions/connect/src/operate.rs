@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::{
     Form, Json,
-    extract::{Path, State},
+    extract::{Path, State, rejection::JsonRejection},
     http::StatusCode,
     response::{IntoResponse, Response},
 };
@@ -22,7 +22,7 @@ use crate::{
     Connect, Held,
     auth::{Bearer, Session},
     pages::account_path,
-    web::{Refusal, redirect, trouble, trouble_page},
+    web::{Refusal, redirect, trouble, trouble_page, unread},
 };
 
 /// What can be done to an account.
@@ -105,8 +105,9 @@ pub(crate) struct Disconnect {
 pub(crate) async fn disconnect(
     _: Bearer,
     State(connect): State<Connect>,
-    Json(asked): Json<Disconnect>,
+    asked: Result<Json<Disconnect>, JsonRejection>,
 ) -> Result<Response, Refusal> {
+    let Json(asked) = asked.map_err(unread)?;
     let missing = || Refusal::json(StatusCode::NOT_FOUND, "there is no such account, or it is disconnected");
     let account = Ids { domain: asked.domain, hub: asked.hub_id }.key().ok_or_else(missing)?;
     match connect.disconnect(&account).await? {

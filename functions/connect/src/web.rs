@@ -2,6 +2,7 @@
 
 use axum::{
     Json,
+    extract::rejection::JsonRejection,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -79,6 +80,16 @@ pub(crate) fn trouble_page(error: impl std::fmt::Display) -> Refusal {
     trouble(error);
     let words = "The service cannot do this at the moment. Please try again in a minute.";
     Refusal::page(StatusCode::SERVICE_UNAVAILABLE, "Something went wrong", words)
+}
+
+/// A body that cannot be read.
+pub(crate) fn unread(refused: JsonRejection) -> Refusal {
+    let status = match refused.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => StatusCode::PAYLOAD_TOO_LARGE,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    // What axum says of it may quote the body.
+    Refusal::json(status, "the body cannot be read")
 }
 
 pub(crate) async fn not_found() -> Refusal {

@@ -82,9 +82,9 @@ async fn what_goes_wrong_is_told() -> Result<()> {
 async fn a_backfill_shows_how_far_it_is() -> Result<()> {
     let mut world = World::new("status_backfill").await?;
     let front = Front::start(&mut world).await?;
-    world.hubspot.world().seed(HUB, 0, 900, 1);
-    world.hubspot.world().settings.latency_ms = 250;
-    world.config.budget = Duration::from_millis(1500);
+    world.hubspot.world().seed(HUB, 0, 4000, 1);
+    world.hubspot.world().settings.latency_ms = 500;
+    world.config.budget = Duration::from_millis(2500);
     let (sync, path) = (world.sync().await?, format!("/api/accounts/{DOMAIN}/{HUB}"));
     let (mut message, mut seen) = (world.tick(), Vec::new());
     for _ in 0..40 {
@@ -99,7 +99,7 @@ async fn a_backfill_shows_how_far_it_is() -> Result<()> {
     let under_way: Vec<_> = seen.iter().filter(|(read, _, _)| read.is_some()).collect();
     assert!(under_way.len() >= 2, "{seen:?}");
     for (read, total, backlog) in &under_way {
-        assert_eq!((*total, *backlog), (Some(900), read.map(|read| 900 - read)), "{seen:?}");
+        assert_eq!((*total, *backlog), (Some(4000), read.map(|read| 4000 - read)), "{seen:?}");
     }
     assert!(under_way.is_sorted_by_key(|(read, _, _)| *read), "{seen:?}");
     assert_eq!(seen.last(), Some(&(None, None, Some(0))), "{seen:?}");
@@ -153,7 +153,8 @@ async fn thousands_of_accounts_are_sorted_sought_and_paged() -> Result<()> {
     let sought = get(&front, "/api/accounts?search=COMPANY%200042").await?;
     assert_eq!((&sought["total"], &sought["accounts"][0]["company"]), (&json!(2), &json!("Company 0042")));
     let behind = get(&front, "/api/accounts?state=behind").await?;
-    assert_eq!(behind["total"], json!(200), "those that were not looked at for 1,800 s");
+    // Those that were not looked at for 1,800 s, and more as the test goes on.
+    assert!(behind["total"].as_u64().is_some_and(|total| (200..300).contains(&total)), "{}", behind["total"]);
     for bad in ["limit=0", "limit=201", "limit=x", "state=x", "offset=-1"] {
         let answer = front.get(&format!("/api/accounts?{bad}")).bearer_auth(TOKEN).send().await?;
         assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{bad}");
