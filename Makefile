@@ -29,10 +29,15 @@ invoke: tools local ## Give an event to a function in a container beside the sta
 	@$(PROGRAM) invoke $(FUNCTION) $(EVENT)
 
 # --- working on it ---------------------------------------------------------------------------------------
-test: tools local hubspot-client-tools ## Run all tests, against servers of their own
+test: tools local hubspot-client-tools schemathesis-tools ## Run all tests, against servers of their own
 	@echo "sam build (the first time this compiles everything, for minutes)"
 	@$(MAKE) build > .tools/build.log 2>&1 || { tail -n 40 .tools/build.log; exit 1; }
 	@RUST_BACKTRACE=0 $(PROGRAM) exec --check-logs cargo test --quiet --workspace --lib --tests
+
+browser: tools local ## Test the status page in Chromium (Debian: apt install chromium chromium-driver); SCREENSHOTS=1 renews docs/images
+	@command -v chromedriver >/dev/null || { echo "Chromium's driver is missing; on Debian: apt install chromium chromium-driver"; exit 1; }
+	@$(MAKE) build > .tools/build.log 2>&1 || { tail -n 40 .tools/build.log; exit 1; }
+	@RUST_BACKTRACE=0 $(PROGRAM) exec --check-logs cargo test --quiet --package tests --features browser --test browser
 
 chaos: tools local ## Try random schedules of everything that can happen: SEEDS=2000, or one: SEED=7
 	@$(MAKE) build > .tools/build.log 2>&1 || { tail -n 40 .tools/build.log; exit 1; }
@@ -47,10 +52,10 @@ bench-peers: tools local ## Run other HubSpot connectors beside this service, on
 	@local/tools/install peers
 	@$(MAKE) bench PART=peers
 
-watch: tools local build hubspot-client-tools cargo-more-tools ## Check, and test again, whenever a file changes
+watch: tools local build hubspot-client-tools schemathesis-tools cargo-more-tools ## Check, and test again, whenever a file changes
 	@.tools/cargo-more/bin/bacon test
 
-coverage: tools local build hubspot-client-tools cargo-more-tools ## Run all tests and show how much of the code they reach
+coverage: tools local build hubspot-client-tools schemathesis-tools cargo-more-tools ## Run all tests and show how much of the code they reach
 	@PATH="$(CURDIR)/.tools/cargo-more/bin:$$PATH" $(PROGRAM) exec cargo tarpaulin --workspace --skip-clean --target-dir target/coverage
 
 lint: cargo-tools ## Formatting, clippy, docs, licences, unused dependencies
@@ -126,6 +131,9 @@ aws-tools:
 hubspot-client-tools:
 	@local/tools/install hubspot-client
 
+schemathesis-tools:
+	@local/tools/install schemathesis
+
 cargo-tools:
 	@local/tools/install cargo
 
@@ -149,4 +157,4 @@ CHANGES_PER_DAY ?= 50000
 TICK_MINUTES ?= 5
 EVENT ?= events/sync-tick.json
 
-.PHONY: help demo up down logs invoke test chaos bench bench-peers watch coverage lint lint-fix validate build sbom reproducible deploy migrate smoke link token rotate-keys cost redrive resync pause resume tools aws-tools hubspot-client-tools cargo-tools cargo-more-tools cargo-sbom-tools local
+.PHONY: help demo up down logs invoke test browser chaos bench bench-peers watch coverage lint lint-fix validate build sbom reproducible deploy migrate smoke link token rotate-keys cost redrive resync pause resume tools aws-tools hubspot-client-tools schemathesis-tools cargo-tools cargo-more-tools cargo-sbom-tools local

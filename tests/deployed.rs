@@ -8,7 +8,7 @@ use common::store::collection;
 use mongodb::bson::{Document, doc};
 use secrecy::ExposeSecret;
 use serde_json::json;
-use stack::{accounts::key, aws::Aws, process::wait_until, proof, sam, servers};
+use stack::{accounts::key, aws::Aws, connect::Page, process::wait_until, proof, sam, servers};
 
 use crate::world::{DOMAIN, HUB, World, secret};
 
@@ -46,6 +46,7 @@ impl Deployed {
             ("MongoDbDatabase", world.config.mongo.database.clone()),
             ("SqsEndpointUrl", format!("http://127.0.0.1:{port}")),
             ("HubSpotApiBaseUrl", world.hubspot.url()),
+            ("HubSpotAuthorizeUrl", format!("{}/oauth/authorize", world.hubspot.url())),
             ("HubSpotSecretArn", secret(&client, &format!("{name}-hubspot"), &app.to_string()).await?),
             ("ScheduleState", "DISABLED".to_owned()),
         ]);
@@ -64,6 +65,14 @@ impl Deployed {
     /// There is no such output.
     pub fn output(&self, name: &str) -> Result<&str> {
         self.outputs.get(name).map(String::as_str).with_context(|| format!("the template has no output {name}"))
+    }
+
+    /// The status page.
+    ///
+    /// # Errors
+    /// Its secret cannot be read.
+    pub async fn page(&self) -> Result<Page> {
+        Page::at(self.output("ConnectUrl")?, &self.aws, self.output("ConnectSecretArn")?).await
     }
 
     /// One tick of the schedule, until all accounts are caught up and the actions are stored.

@@ -22,7 +22,7 @@ use connect::{Config, Connect};
 use hubspot_sim::CLIENT_SECRET;
 use reqwest::{Client, RequestBuilder, Url, header, redirect::Policy};
 use secrecy::{ExposeSecret, SecretString};
-use stack::accounts;
+use stack::{accounts, connect::Page};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::world::World;
@@ -41,6 +41,7 @@ pub struct Front {
     /// Its address.
     pub url: Url,
     http: Client,
+    token: SecretString,
     _server: JoinSet<std::io::Result<()>>,
 }
 
@@ -67,7 +68,14 @@ impl Front {
         let app = Router::new().fallback(answer).with_state(Connect::new(config).await?);
         let mut server = JoinSet::new();
         server.spawn(axum::serve(listener, app).into_future());
-        Ok(Self { url, http: Client::builder().redirect(Policy::none()).build()?, _server: server })
+        let http = Client::builder().redirect(Policy::none()).build()?;
+        Ok(Self { url, http, token: TOKEN.into(), _server: server })
+    }
+
+    /// The one that is deployed.
+    pub fn deployed(page: &Page) -> Self {
+        let Page { url, http, .. } = page.clone();
+        Self { url, http, token: page.token().into(), _server: JoinSet::new() }
     }
 
     /// A link by which an account is connected to `domain`, good for so long.
@@ -76,7 +84,7 @@ impl Front {
     /// That is no domain.
     pub fn link(&self, domain: &str, holds: Duration) -> Result<Url> {
         let domain = DomainId::try_from(domain.to_owned())?;
-        Ok(connect::install_link(&self.url, &TOKEN.into(), &domain, time::after(DateTime::now(), holds)))
+        Ok(connect::install_link(&self.url, &self.token, &domain, time::after(DateTime::now(), holds)))
     }
 
     /// An address of the function.

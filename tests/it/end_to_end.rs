@@ -1,8 +1,15 @@
 //! The service as SAM deploys it, end to end.
 
+use std::time::{Duration, Instant};
+
 use anyhow::Result;
-use hubspot_sim::Settings;
-use stack::accounts::{private_app, write_domain};
+use common::store::collection;
+use hubspot_sim::{Object, Settings};
+use mongodb::bson::{Document, doc};
+use stack::{
+    accounts::{private_app, write_domain},
+    process::wait_until,
+};
 
 use tests::{deployed::Deployed, world::HUB};
 
@@ -32,5 +39,35 @@ async fn two_ticks_of_the_deployed_service_store_exactly_what_changed() -> Resul
     for queue in ["SyncDeadLetterQueueUrl", "ActionsDeadLetterQueueUrl"] {
         assert_eq!(deployed.aws.depth(deployed.output(queue)?).await?, 0, "{queue}");
     }
+    Ok(())
+}
+
+/// The schedule is off: what HubSpot tells of by webhook is stored within seconds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_hubspot_tells_of_is_stored_without_a_tick() -> Result<()> {
+    let deployed = Deployed::new("webhooks", &[]).await?;
+    let url = format!("{}/hubspot/webhooks", deployed.output("ConnectUrl")?);
+    deployed.world.hubspot.world().seed(HUB, 20, 100, 1);
+    deployed.tick(1).await?;
+    deployed.world.hubspot.world().settings = Settings { webhook_url: Some(url), latency_ms: 150, ..Settings::default() };
+    let actions = deployed.world.store.database().collection::<Document>(collection::ACTIONS);
+    for change in ["first", "second", "third"] {
+        let id = deployed.world.hubspot.world().ids(HUB, Object::Contacts)[0];
+        let at = {
+            let mut hubspot = deployed.world.hubspot.world();
+            let now = hubspot.now();
+            assert!(hubspot.update(HUB, Object::Contacts, id, now, &[("jobtitle", change)]));
+            now
+        };
+        let began = Instant::now();
+        let stored = doc! { "recordUpdatedAt": mongodb::bson::DateTime::from_millis(at) };
+        wait_until("the change to be stored", Duration::from_secs(30), async || {
+            actions.count_documents(stored.clone()).await.is_ok_and(|count| count == 1)
+        })
+        .await?;
+        println!("from HubSpot's change to the action in MongoDB: {:.2} s", began.elapsed().as_secs_f32());
+    }
+    let told: Vec<String> = deployed.world.hubspot.world().requests.keys().cloned().collect();
+    assert!(told.contains(&"webhook 204".to_owned()), "{told:?}");
     Ok(())
 }

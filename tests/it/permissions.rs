@@ -4,11 +4,13 @@ use anyhow::{Context, Result, ensure};
 use common::store::collection;
 use hubspot_sim::FaultKind;
 use mongodb::bson::Document;
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use tests::{
     deployed::Deployed,
-    world::{HUB, message_event},
+    front::{Front, Visitor},
+    world::{DOMAIN, HUB, message_event},
 };
 
 /// The roles' policies in IAM, from which statements are taken away and to which they are given back.
@@ -50,12 +52,53 @@ fn percent_decode(text: &str) -> String {
 /// Stops Lambda from reading the queues by itself, so that only this test invokes the functions.
 async fn stop_reading_queues(lambda: &aws_sdk_lambda::Client, deployed: &Deployed) -> Result<()> {
     for function in ["SyncFunction", "ActionsFunction"] {
-        let listed = lambda.list_event_source_mappings().function_name(deployed.output(function)?).send().await?;
+        let name = format!("{}:live", deployed.output(function)?);
+        let listed = lambda.list_event_source_mappings().function_name(name).send().await?;
+        ensure!(!listed.event_source_mappings().is_empty(), "{function} reads no queue");
         for mapping in listed.event_source_mappings() {
             let id = mapping.uuid().context("an event source mapping has an id")?;
             lambda.update_event_source_mapping().uuid(id).enabled(false).send().await?;
         }
     }
+    Ok(())
+}
+
+/// A policy without one of its statements.
+fn without(policy: &Value, statement: &str) -> Result<Value> {
+    let mut without = policy.clone();
+    let all = without["Statement"].as_array_mut().context("statements")?;
+    let before = all.len();
+    all.retain(|found| found["Sid"] != statement);
+    ensure!(all.len() + 1 == before, "there is no statement {statement}: {policy}");
+    Ok(without)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_permission_of_connect_is_needed() -> Result<()> {
+    let deployed = Deployed::new("permissions-connect", &[]).await?;
+    let (world, roles) = (&deployed.world, Roles::of("permissions-connect").await?);
+    let (role, policy) = roles.policy("Connect").await?;
+    let page = deployed.page().await?;
+    let front = Front::deployed(&page);
+    let works = async || anyhow::Ok(page.get("/api/accounts").await?.status());
+    // The secrets come first, as above.
+    for statement in ["Secret", "MongoDb", "HubSpot"] {
+        roles.put(role, "Connect", &without(&policy, statement)?).await?;
+        let status = works().await?;
+        assert!(status.is_server_error(), "it works without {statement}: {status}");
+    }
+    world.hubspot.world().portal(HUB + 1);
+    let connect = async || anyhow::Ok(Visitor::new(&front).connect(DOMAIN, HUB + 1).await?.status());
+    roles.put(role, "Connect", &without(&policy, "TokenKey")?).await?;
+    assert_eq!(works().await?, StatusCode::OK);
+    assert_eq!(connect().await?, StatusCode::SERVICE_UNAVAILABLE, "it seals tokens without TokenKey");
+    let told = json!([{"portalId": HUB, "subscriptionType": "contact.creation"}]).to_string();
+    roles.put(role, "Connect", &without(&policy, "SendSync")?).await?;
+    assert_eq!(front.webhook(&told).send().await?.status(), StatusCode::SERVICE_UNAVAILABLE, "without SendSync");
+    roles.put(role, "Connect", &policy).await?;
+    assert_eq!(connect().await?, StatusCode::OK);
+    world.store.database().collection::<Document>(collection::NOTIFICATIONS).drop().await?;
+    assert_eq!(front.webhook(&told).send().await?.status(), StatusCode::NO_CONTENT);
     Ok(())
 }
 
@@ -94,13 +137,14 @@ async fn each_permission_that_a_function_uses_is_needed() -> Result<()> {
             anyhow::Ok(deployed.aws.invoke(name, event).await)
         };
         for statement in statements {
-            let mut without = policy.clone();
-            let all = without["Statement"].as_array_mut().context("statements")?;
-            let before = all.len();
-            all.retain(|found| found["Sid"] != statement);
-            ensure!(all.len() + 1 == before, "{function} has no statement {statement}: {policy}");
-            let outcome = invoke(&without, statement == "SendSync").await?;
+            let outcome = invoke(&without(&policy, statement)?, statement == "SendSync").await?;
             assert!(outcome.is_err(), "{function} works without {statement}: {outcome:?}");
+        }
+        if function == "Sync" {
+            let without = without(&policy, "TokenKey")?;
+            invoke(&without, false).await?.context("the message is not to blame")?;
+            let checkpoint = world.checkpoint().await?.to_string();
+            assert!(checkpoint.contains("KMS does not unwrap the data key"), "tokens are sealed all the same: {checkpoint}");
         }
         for fails in [false, true] {
             let outcome = invoke(&policy, fails).await?;

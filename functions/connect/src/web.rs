@@ -108,13 +108,14 @@ pub(crate) fn redirect(to: &str) -> Response {
 
 impl Held {
     /// The address under which the function is reached: the configured one, or the one that was asked for. API Gateway
-    /// lets no other `Host` through than its own and that of a custom domain.
+    /// lets no other `Host` through than its own and that of a custom domain, and says in `X-Forwarded-Proto` that it was
+    /// asked by HTTPS; where nothing says so, as on a developer's machine, it is plain HTTP.
     pub(crate) fn base(&self, headers: &HeaderMap) -> Result<Url, Refusal> {
         if let Some(url) = &self.config.public_url {
             return Ok(url.clone());
         }
         let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-        let scheme = text(HeaderName::from_static("x-forwarded-proto")).unwrap_or("https");
+        let scheme = text(HeaderName::from_static("x-forwarded-proto")).unwrap_or("http");
         let host = text(header::HOST).unwrap_or_default();
         Url::parse(&format!("{scheme}://{host}"))
             .map_err(|_| Refusal::json(StatusCode::BAD_REQUEST, "the request names no host"))

@@ -43,6 +43,7 @@ mod price {
     pub(super) const TRACE: f64 = 5.00 / 1e6;
     pub(super) const SECRET: f64 = 0.40;
     pub(super) const SECRET_CALL: f64 = 0.05 / 10_000.0;
+    pub(super) const KEY: f64 = 1.00;
     pub(super) const FARGATE_VCPU_HOUR: f64 = 0.040_48;
     pub(super) const FARGATE_GB_HOUR: f64 = 0.004_445;
     /// Airbyte Cloud, for each row of an API source.
@@ -70,9 +71,9 @@ const SCHEDULER_GB: f64 = 0.25;
 const SYNC_GB: f64 = 0.25;
 const ACTIONS_GB: f64 = 0.5;
 /// The alarms, metrics and secrets of a stack.
-const ALARMS: f64 = 17.0;
-const METRICS: f64 = 29.0;
-const SECRETS: f64 = 2.0;
+const ALARMS: f64 = 18.0;
+const METRICS: f64 = 30.0;
+const SECRETS: f64 = 3.0;
 const DAYS: f64 = 30.0;
 /// Lambda asks each of two queues with five pollers, each for up to 20 seconds at a time.
 const EMPTY_RECEIVES_A_DAY: f64 = 2.0 * 5.0 * 86_400.0 / 20.0;
@@ -117,6 +118,8 @@ pub fn bill(load: &Load) -> Result<Vec<Item>> {
             format!("{SECRETS:.0} secrets"),
             SECRETS * price::SECRET + secret_calls * price::SECRET_CALL,
         ),
+        // Each environment asks it once: some cents.
+        item("KMS", "1 key".to_owned(), price::KEY),
     ])
 }
 

@@ -71,7 +71,7 @@ async fn become_primary(port: u16) -> Result<bool> {
 /// It cannot be started, or is not ready in time.
 pub async fn start_ministack(state: &Path, port: u16) -> Result<()> {
     let mut ministack = Command::new(layout::tools().join("ministack/bin/ministack"));
-    ministack.env("GATEWAY_PORT", port.to_string()).env("BIND_HOST", "127.0.0.1").env("MINISTACK_HOST", "127.0.0.1");
+    ministack.env("GATEWAY_PORT", port.to_string()).env("BIND_HOST", "127.0.0.1").env("MINISTACK_HOST", "localhost");
     ministack.envs(aws_environment(port)).env("PYTHONUNBUFFERED", "1");
     // What roles do not allow is refused. The credentials of `aws_environment` are an administrator's.
     ministack.env("AUTH", "true");

@@ -1,0 +1,107 @@
+//! Chromium, without a window, driven by WebDriver.
+
+use std::{
+    path::PathBuf,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use fantoccini::{Client, ClientBuilder, Locator, elements::Element};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::json;
+use stack::{
+    layout,
+    process::{free_port, wait_until},
+};
+use tokio::process::{Child, Command};
+
+/// How long something may take to be seen.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A browser, which ends with this value.
+pub(crate) struct Browser {
+    pub(crate) client: Client,
+    _driver: Child,
+}
+
+impl Browser {
+    /// Starts Chromium with the window of a desk, or of a phone.
+    pub(crate) async fn start(width: u32, height: u32, dark: bool) -> Result<Self> {
+        let port = free_port()?;
+        let driver = Command::new("chromedriver")
+            .arg(format!("--port={port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .context("chromedriver is not installed; `make browser` says how")?;
+        let size = format!("--window-size={width},{height}");
+        let mut args = vec!["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"];
+        args.extend(["--disable-background-networking", "--hide-scrollbars", &size]);
+        if dark {
+            args.push("--force-dark-mode");
+        }
+        let options = json!({ "goog:chromeOptions": { "args": args } });
+        let capabilities = options.as_object().cloned().unwrap_or_default();
+        let address = format!("http://127.0.0.1:{port}");
+        wait_until("chromedriver to listen", PATIENCE, async || {
+            tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()
+        })
+        .await?;
+        let client =
+            ClientBuilder::new(HttpConnector::new()).capabilities(capabilities).connect(&address).await.context("Chromium")?;
+        Ok(Self { client, _driver: driver })
+    }
+
+    /// Opens an address.
+    pub(crate) async fn open(&self, url: &str) -> Result<()> {
+        Ok(self.client.goto(url).await?)
+    }
+
+    /// The first element, as soon as it is there.
+    pub(crate) async fn find(&self, css: &str) -> Result<Element> {
+        let found = self.client.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await;
+        match found {
+            Ok(element) => Ok(element),
+            Err(error) => bail!("{css}: {error}; the page says {}", self.text().await?),
+        }
+    }
+
+    /// Presses the button or link with that text.
+    pub(crate) async fn press(&self, text: &str) -> Result<()> {
+        let path = format!("//button[normalize-space()='{text}'] | //a[normalize-space()='{text}']");
+        let found = self.client.wait().at_most(PATIENCE).for_element(Locator::XPath(&path)).await;
+        match found {
+            Ok(element) => Ok(element.click().await?),
+            Err(error) => bail!("{text}: {error}; the page says {}", self.text().await?),
+        }
+    }
+
+    /// What is seen of the page.
+    pub(crate) async fn text(&self) -> Result<String> {
+        Ok(self.client.find(Locator::Css("body")).await?.text().await?)
+    }
+
+    /// Waits until the page says that, without loading it again, and tells how long it took.
+    pub(crate) async fn sees(&self, text: &str) -> Result<Duration> {
+        let began = Instant::now();
+        while !self.text().await?.contains(text) {
+            if began.elapsed() > PATIENCE {
+                bail!("{text:?} is not seen; the page says {}", self.text().await?);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(began.elapsed())
+    }
+
+    /// Keeps how the page looks for the documents, where SCREENSHOTS is set.
+    pub(crate) async fn screenshot(&self, name: &str) -> Result<()> {
+        if std::env::var_os("SCREENSHOTS").is_some() {
+            let image: PathBuf = layout::root().join("docs/images").join(name).with_extension("png");
+            std::fs::create_dir_all(image.parent().context("a file has a folder")?)?;
+            std::fs::write(image, self.client.screenshot().await?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,158 @@
+//! What customers and operators do in a browser.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use common::store::collection;
+use fantoccini::Locator;
+use hubspot_sim::Settings;
+use mongodb::bson::{Document, doc};
+use stack::connect::Page;
+
+use tests::{
+    deployed::Deployed,
+    world::{DOMAIN, HUB},
+};
+
+use crate::chromium::Browser;
+
+/// The service, deployed, with a HubSpot as slow and as strict as the real one, and its page.
+async fn deployed(name: &str) -> Result<(Deployed, Page)> {
+    let deployed = Deployed::new(name, &[]).await?;
+    deployed.world.hubspot.world().settings = Settings { latency_ms: 150, ..Settings::default() };
+    let page = deployed.page().await?;
+    Ok((deployed, page))
+}
+
+async fn sign_in(browser: &Browser, page: &Page) -> Result<()> {
+    browser.open(page.url.as_str()).await?;
+    browser.find("#token").await?.send_keys(page.token()).await?;
+    browser.press("Sign in").await?;
+    browser.sees("Accounts").await?;
+    Ok(())
+}
+
+fn account(page: &Page, domain: &str, hub: u64) -> String {
+    format!("{}accounts/{domain}/{hub}", page.url)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_customer_connects_an_account_and_its_data_is_seen_coming() -> Result<()> {
+    let (deployed, page) = deployed("browser-connect").await?;
+    deployed.world.hubspot.world().seed(HUB + 1, 1_000, 14_000, 1);
+    let domains = deployed.world.store.database().collection::<Document>(collection::DOMAINS);
+    domains.insert_one(doc! { "_id": "globex", "company": { "name": "Globex" } }).await?;
+    let browser = Browser::start(1100, 800, false).await?;
+
+    browser.open(&page.link("globex").await?).await?;
+    browser.sees("Which one?").await?;
+    let began = Instant::now();
+    browser.press(&format!("Account {}", HUB + 1)).await?;
+    browser.sees(&format!("portal-{}.example is connected", HUB + 1)).await?;
+    browser.screenshot("connected").await?;
+
+    sign_in(&browser, &page).await?;
+    browser.open(&account(&page, "globex", HUB + 1)).await?;
+    // Some data is there when the day's changes are not zero any more.
+    browser.find("progress").await?;
+    let progress = async || -> Result<i64> {
+        let bars = browser.client.find_all(Locator::Css("progress")).await?;
+        let value = match bars.first() {
+            Some(bar) => bar.attr("value").await?,
+            None => None,
+        };
+        Ok(value.and_then(|value| value.parse().ok()).unwrap_or(-1))
+    };
+    let mut seen = vec![progress().await?];
+    while seen.iter().all(|read| *read <= 0) {
+        ensure!(began.elapsed().as_secs() < 60, "no data is seen: {seen:?}");
+        seen.push(progress().await?);
+    }
+    println!("from consent to the first data on the page: {:.1} s", began.elapsed().as_secs_f32());
+    browser.screenshot("backfill").await?;
+    // The bar moves, though nobody loads the page again.
+    let first = seen.last().copied().unwrap_or_default();
+    while seen.last().copied().unwrap_or_default() <= first {
+        ensure!(began.elapsed().as_secs() < 60, "the bar does not move: {seen:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        let read = progress().await?;
+        // A page that is being replaced has none for a moment; a history that was read has none any more.
+        if read < 0 && browser.text().await?.contains("Fresh") {
+            break;
+        }
+        seen.push(read);
+    }
+    browser.sees("All of its history was read").await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_finds_an_account_and_presses_its_buttons() -> Result<()> {
+    let (deployed, page) = deployed("browser-buttons").await?;
+    deployed.world.hubspot.world().seed(HUB, 20, 100, 1);
+    deployed.tick(1).await?;
+    let browser = Browser::start(1100, 800, false).await?;
+    sign_in(&browser, &page).await?;
+    browser.screenshot("accounts").await?;
+    browser.find("#search").await?.send_keys("acm").await?;
+    browser.press("Search").await?;
+    browser.press("Acme").await?;
+    browser.sees("120 created").await?;
+
+    browser.press("Sync now").await?;
+    browser.sees("A sync was asked for.").await?;
+    browser.press("Pause").await?;
+    browser.sees("The account is paused.").await?;
+    browser.press("Resume").await?;
+    browser.sees("The account goes on.").await?;
+    browser.press("Read everything again…").await?;
+    browser.sees("is not stored twice").await?;
+    browser.press("Cancel").await?;
+    browser.press("Read everything again…").await?;
+    browser.press("Read everything again").await?;
+    browser.sees("Everything is read again.").await?;
+    browser.screenshot("account").await?;
+    browser.press("Disconnect…").await?;
+    browser.press("Disconnect").await?;
+    browser.sees("The account is disconnected.").await?;
+
+    browser.press("Sign out").await?;
+    browser.sees("Access token").await?;
+    browser.open(&account(&page, DOMAIN, HUB)).await?;
+    browser.sees("Access token").await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_forged_or_too_old_is_told_in_words_and_no_script_runs() -> Result<()> {
+    const NAME: &str = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>";
+    let (deployed, page) = deployed("browser-forged").await?;
+    let browser = Browser::start(420, 800, true).await?;
+    browser.open(&format!("{}hubspot/callback?state=forged&code=forged", page.url)).await?;
+    browser.sees("Please begin again").await?;
+
+    // A state that has expired while the customer was on HubSpot's page.
+    browser.open(&page.link(DOMAIN).await?).await?;
+    browser.sees("Which one?").await?;
+    let store = deployed.world.store.database();
+    let connects = store.collection::<Document>(collection::CONNECTS);
+    let past = mongodb::bson::DateTime::from_millis(1);
+    connects.update_many(doc! {}, doc! { "$set": { "expiresAt": past } }).await?;
+    browser.press(&format!("Account {HUB}")).await?;
+    browser.sees("Too much time has passed").await?;
+
+    let set = doc! { "$set": { "company.name": NAME } };
+    store.collection::<Document>(collection::DOMAINS).update_one(doc! { "_id": DOMAIN }, set).await?;
+    sign_in(&browser, &page).await?;
+    browser.sees("<img src=x").await?;
+    browser.screenshot("phone").await?;
+    browser.open(&account(&page, DOMAIN, HUB)).await?;
+    browser.sees("<img src=x").await?;
+    let title = browser.client.title().await?;
+    ensure!(title.starts_with("<img src=x") && title.ends_with("HubSpot sync"), "the title is {title:?}");
+    // What is used by keyboard comes first: the link to the content.
+    let first = browser.client.execute("document.querySelector('a').focus(); return document.activeElement.textContent", vec![]);
+    let first = first.await?;
+    ensure!(first.as_str().context("a text")?.starts_with("Skip to"), "{first}");
+    Ok(())
+}
