@@ -48,6 +48,8 @@ pub enum Function {
     Actions,
     /// `functions/scheduler`.
     Scheduler,
+    /// `functions/connect`.
+    Connect,
 }
 
 impl Function {
@@ -57,6 +59,7 @@ impl Function {
             Self::Sync => "SyncFunction",
             Self::Actions => "ActionsFunction",
             Self::Scheduler => "SchedulerFunction",
+            Self::Connect => "ConnectStack/ConnectFunction",
         };
         layout::root().join(".aws-sam/build").join(name).join("bootstrap")
     }
@@ -67,6 +70,7 @@ impl Function {
             Self::Sync => Duration::from_secs(10),
             Self::Actions => Duration::from_secs(30),
             Self::Scheduler => Duration::from_secs(300),
+            Self::Connect => Duration::from_secs(20),
         }
     }
 }
@@ -276,6 +280,7 @@ fn environment(world: &World) -> HashMap<&'static str, String> {
         ("HUBSPOT_API_BASE_URL", config.hubspot_base_url.clone()),
         ("SYNC_QUEUE_URL", config.sync_queue_url.clone()),
         ("ACTIONS_QUEUE_URL", config.actions_queue_url.clone()),
+        ("CONNECT_SECRET", crate::front::TOKEN.to_owned()),
         ("SYNC_OVERLAP_SECONDS", config.overlap.as_secs().to_string()),
         ("SYNC_SETTLE_SECONDS", config.settle.as_secs().to_string()),
         ("SYNC_SWEEP_SECONDS", config.sweep_every.as_secs().to_string()),

@@ -1,12 +1,13 @@
 //! `make bench`: how fast the real bootstraps are against a real MongoDB, real queues and the simulator over HTTP,
 //! printed as tables. Nothing is asserted: machines differ, ratios within one run tell.
 //!
-//! Arguments choose parts (`backfill`, `fleet`, `drain`, `start`, `tick`, `fan-out`, `seen`); without any, all are run. `peers` is a part of its own.
+//! Arguments choose parts (`backfill`, `fleet`, `drain`, `start`, `tick`, `page`, `fan-out`, `seen`); without any, all are run. `peers` is a part of its own.
 
 mod backfill;
 mod drain;
 mod fan_out;
 mod fleet;
+mod page;
 mod peers;
 mod pool;
 mod seen;
@@ -33,6 +34,9 @@ async fn main() -> Result<()> {
     }
     if wanted("tick") {
         tick::run().await?;
+    }
+    if wanted("page") {
+        page::run().await?;
     }
     if wanted("seen") {
         seen::run().await?;

@@ -19,7 +19,7 @@ pub(crate) async fn run() -> Result<()> {
     println!("| function | p50, ms | longest, ms | RSS, MB | bootstrap, MB |");
     println!("|---|---|---|---|---|");
     let world = World::new("bench_start").await?;
-    for function in [Function::Scheduler, Function::Sync, Function::Actions] {
+    for function in [Function::Scheduler, Function::Sync, Function::Actions, Function::Connect] {
         let (mut times, mut memory) = (Vec::new(), 0);
         for _ in 0..TIMES {
             let bootstrap = Bootstrap::start_ungated(function, &world).await?;

@@ -49,8 +49,11 @@ impl Browser {
             tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()
         })
         .await?;
-        let client =
-            ClientBuilder::new(HttpConnector::new()).capabilities(capabilities).connect(&address).await.context("Chromium")?;
+        let client = ClientBuilder::new(HttpConnector::new())
+            .capabilities(capabilities)
+            .connect(&address)
+            .await
+            .context("Chromium")?;
         Ok(Self { client, _driver: driver })
     }
 

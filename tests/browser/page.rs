@@ -151,7 +151,9 @@ async fn what_is_forged_or_too_old_is_told_in_words_and_no_script_runs() -> Resu
     let title = browser.client.title().await?;
     ensure!(title.starts_with("<img src=x") && title.ends_with("HubSpot sync"), "the title is {title:?}");
     // What is used by keyboard comes first: the link to the content.
-    let first = browser.client.execute("document.querySelector('a').focus(); return document.activeElement.textContent", vec![]);
+    let first = browser
+        .client
+        .execute("document.querySelector('a').focus(); return document.activeElement.textContent", vec![]);
     let first = first.await?;
     ensure!(first.as_str().context("a text")?.starts_with("Skip to"), "{first}");
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use common::store::collection;
 use hubspot_sim::{Object, Settings};
 use mongodb::bson::{Document, doc};
@@ -49,7 +49,8 @@ async fn a_change_that_hubspot_tells_of_is_stored_without_a_tick() -> Result<()>
     let url = format!("{}/hubspot/webhooks", deployed.output("ConnectUrl")?);
     deployed.world.hubspot.world().seed(HUB, 20, 100, 1);
     deployed.tick(1).await?;
-    deployed.world.hubspot.world().settings = Settings { webhook_url: Some(url), latency_ms: 150, ..Settings::default() };
+    deployed.world.hubspot.world().settings =
+        Settings { webhook_url: Some(url), latency_ms: 150, ..Settings::default() };
     let actions = deployed.world.store.database().collection::<Document>(collection::ACTIONS);
     for change in ["first", "second", "third"] {
         let id = deployed.world.hubspot.world().ids(HUB, Object::Contacts)[0];
@@ -64,7 +65,8 @@ async fn a_change_that_hubspot_tells_of_is_stored_without_a_tick() -> Result<()>
         wait_until("the change to be stored", Duration::from_secs(30), async || {
             actions.count_documents(stored.clone()).await.is_ok_and(|count| count == 1)
         })
-        .await?;
+        .await
+        .with_context(|| format!("{:?}", deployed.world.hubspot.world().requests))?;
         println!("from HubSpot's change to the action in MongoDB: {:.2} s", began.elapsed().as_secs_f32());
     }
     let told: Vec<String> = deployed.world.hubspot.world().requests.keys().cloned().collect();

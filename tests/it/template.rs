@@ -98,15 +98,20 @@ fn variables_read(function: &str) -> Result<BTreeSet<String>> {
     for file in std::fs::read_dir(layout::root().join("functions").join(function).join("src"))? {
         sources.push(file?.path());
     }
+    let has_tokens = ["sync", "connect"].contains(&function);
+    sources.extend(has_tokens.then(|| layout::root().join("common/src/vault.rs")));
     let mut found = BTreeSet::new();
     for source in &sources {
         found.extend(variables_in(source)?);
     }
-    // These are Lambda's, or left to whoever wants another than the default; sync alone is told of the OAuth app.
-    let others = ["AWS_LAMBDA_FUNCTION_NAME", "SECRETS_KEPT_SECONDS"].map(str::to_owned);
+    // These are Lambda's, left to whoever wants another than the default, or for development; only some are told of the
+    // OAuth app and of the status page.
+    let others = ["AWS_LAMBDA_FUNCTION_NAME", "SECRETS_KEPT_SECONDS", "CONNECT_SECRET", "TOKEN_LOCAL_KEY"];
+    let others = others.map(str::to_owned);
     let is_other = |name: &str| name.starts_with("OTEL_") && name != "OTEL_EXPORTER_OTLP_ENDPOINT";
     found.retain(|name| !others.contains(name) && !is_other(name));
-    found.retain(|name| function == "sync" || !name.starts_with("HUBSPOT_"));
+    found.retain(|name| has_tokens || !name.starts_with("HUBSPOT_"));
+    found.retain(|name| function == "connect" || !name.starts_with("CONNECT_"));
     Ok(found)
 }
 
@@ -125,6 +130,10 @@ fn the_template_sets_every_variable_that_a_function_reads_and_no_other() -> Resu
         set.remove("AWS_ENDPOINT_URL_SQS");
         assert_eq!(set, variables_read(&folder)?, "{name}");
     }
+    let connect = read("connect.yaml")?;
+    let mut set = names(&of_type(&connect, "AWS::Lambda::Function")?[0].1["Environment"]["Variables"]);
+    set.remove("AWS_ENDPOINT_URL_SQS");
+    assert_eq!(set, variables_read("connect")?);
     Ok(())
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct Sought {
     pub(crate) state: String,
     /// How many come before.
     #[serde(default)]
-    pub(crate) offset: usize,
+    pub(crate) offset: u32,
     /// How many are shown.
     pub(crate) limit: Option<usize>,
 }
@@ -59,6 +59,6 @@ fn find(all: Vec<Status>, sought: &Sought, limit: usize) -> Found {
         all.into_iter().filter(|account| is_sought(account) && account.matches(&text)).collect();
     found.sort_by(|one, other| one.rank().cmp(&other.rank()));
     let total = found.len();
-    let accounts = found.into_iter().skip(sought.offset).take(limit).collect();
+    let accounts = found.into_iter().skip(usize::try_from(sought.offset).unwrap_or(usize::MAX)).take(limit).collect();
     Found { counts: counts.into_iter().filter(|(_, count)| *count > 0).collect(), total, accounts }
 }

@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use common::{checkpoint::hour, store::collection};
+use common::store::collection;
 use hubspot_sim::FaultKind;
 use mongodb::bson::{DateTime, Document, doc};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use tests::{
-    front::{Front, TOKEN},
+    front::{Front, TOKEN, two_thousand},
     world::{DOMAIN, HUB, World},
 };
 
@@ -104,34 +104,6 @@ async fn a_backfill_shows_how_far_it_is() -> Result<()> {
     assert!(under_way.is_sorted_by_key(|(read, _, _)| *read), "{seen:?}");
     assert_eq!(seen.last(), Some(&(None, None, Some(0))), "{seen:?}");
     world.end().await
-}
-
-async fn two_thousand(world: &World) -> Result<()> {
-    let now = DateTime::now().timestamp_millis();
-    let domains = (0..1000_i64).map(|number| {
-        let entry = |hub: i64| doc! { "hubId": hub.to_string(), "hubDomain": format!("hub-{hub}.example"), "refreshToken": "r" };
-        let accounts = [entry(8_000_000 + 2 * number), entry(8_000_001 + 2 * number)];
-        doc! {
-            "_id": format!("domain-{number:04}"), "company": { "name": format!("Company {number:04}") },
-            "integrations": { "hubspot": { "status": true, "accounts": accounts.to_vec() } },
-        }
-    });
-    let checkpoints = (0..2000_i64).map(|number| {
-        let mark = DateTime::from_millis(now - number * 1000);
-        let lane = doc! { "firstSeen": mark, "fresh": { "mark": mark, "windows": [] }, "backfill": { "windows": [] } };
-        let hours = (0..24).map(|ago| {
-            (hour(DateTime::from_millis(now - ago * 3_600_000)), doc! { "created": ago, "updated": 7 }.into())
-        });
-        doc! {
-            "_id": format!("domain-{:04}:{}", number / 2, 8_000_000 + number), "fence": 1_i64,
-            "lanes": { "companies": lane.clone(), "contacts": lane }, "lastSuccessAt": mark,
-            "activity": hours.collect::<Document>(),
-        }
-    });
-    let database = world.store.database();
-    database.collection(collection::DOMAINS).insert_many(domains).await?;
-    database.collection(collection::CHECKPOINTS).insert_many(checkpoints).await?;
-    Ok(())
 }
 
 #[tokio::test]

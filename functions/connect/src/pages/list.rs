@@ -104,13 +104,14 @@ fn filter(sought: &Sought, state: Option<State>, text: &str) -> Markup {
 }
 
 fn pager(sought: &Sought, total: usize) -> Markup {
-    let next = sought.offset + PAGE;
+    let offset = usize::try_from(sought.offset).unwrap_or(usize::MAX);
+    let next = offset.saturating_add(PAGE);
     html! {
         nav aria-label="Pages" class="pager" {
-            @if sought.offset > 0 {
-                a rel="prev" href=(address(sought, &sought.state, sought.offset.saturating_sub(PAGE))) { "Previous" }
+            @if offset > 0 {
+                a rel="prev" href=(address(sought, &sought.state, offset.saturating_sub(PAGE))) { "Previous" }
             }
-            span { (sought.offset + 1) " to " (next.min(total)) " of " (total) }
+            span { (offset + 1) " to " (next.min(total)) " of " (total) }
             @if next < total { a rel="next" href=(address(sought, &sought.state, next)) { "Next" } }
         }
     }
