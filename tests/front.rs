@@ -122,7 +122,7 @@ impl Front {
     /// The token is not taken.
     pub async fn sign_in(&self) -> Result<Visitor<'_>> {
         let mut visitor = Visitor::new(self);
-        let answer = self.post("/login").form(&[("token", TOKEN)]).send().await?;
+        let answer = self.post("/sign-in").form(&[("token", TOKEN)]).send().await?;
         visitor.keep(answer.headers());
         Ok(visitor)
     }

@@ -20,7 +20,7 @@ pub(crate) async fn run() -> Result<()> {
     let world = World::new("bench_page").await?;
     two_thousand(&world).await?;
     let mut connect = Bootstrap::start_ungated(Function::Connect, &world).await?;
-    let login = ask(&mut connect, &event("POST", "/login", "", &format!("token={TOKEN}"))).await?.0;
+    let login = ask(&mut connect, &event("POST", "/sign-in", "", &format!("token={TOKEN}"))).await?.0;
     let cookie = login["cookies"][0].as_str().or(login["headers"]["set-cookie"].as_str()).context("a session")?;
     let session = cookie.split(';').next().unwrap_or_default();
     for path in ["/", "/?search=0042", "/accounts/domain-0042/8000084"] {

@@ -19,6 +19,9 @@ use tokio::process::{Child, Command};
 /// How long something may take to be seen.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How often it is looked.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// A browser, which ends with this value.
 pub(crate) struct Browser {
     pub(crate) client: Client,
@@ -71,13 +74,22 @@ impl Browser {
         }
     }
 
-    /// Presses the button or link with that text.
+    /// Presses the button or link with that text. A page that shows changes by itself may replace it meanwhile.
     pub(crate) async fn press(&self, text: &str) -> Result<()> {
         let path = format!("//button[normalize-space()='{text}'] | //a[normalize-space()='{text}']");
-        let found = self.client.wait().at_most(PATIENCE).for_element(Locator::XPath(&path)).await;
-        match found {
-            Ok(element) => Ok(element.click().await?),
-            Err(error) => bail!("{text}: {error}; the page says {}", self.text().await?),
+        let began = Instant::now();
+        loop {
+            let pressed = match self.client.find(Locator::XPath(&path)).await {
+                Ok(element) => element.click().await,
+                Err(error) => Err(error),
+            };
+            match pressed {
+                Ok(()) => return Ok(()),
+                Err(error) if began.elapsed() > PATIENCE => {
+                    bail!("{text}: {error}; the page says {}", self.text().await?)
+                }
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
         }
     }
 
@@ -86,16 +98,17 @@ impl Browser {
         Ok(self.client.find(Locator::Css("body")).await?.text().await?)
     }
 
-    /// Waits until the page says that, without loading it again, and tells how long it took.
-    pub(crate) async fn sees(&self, text: &str) -> Result<Duration> {
+    /// Waits until the page says that, without loading it again.
+    pub(crate) async fn sees(&self, text: &str) -> Result<()> {
         let began = Instant::now();
-        while !self.text().await?.contains(text) {
-            if began.elapsed() > PATIENCE {
-                bail!("{text:?} is not seen; the page says {}", self.text().await?);
+        loop {
+            // Between two pages there is none.
+            match self.text().await {
+                Ok(seen) if seen.contains(text) => return Ok(()),
+                seen if began.elapsed() > PATIENCE => bail!("{text:?} is not seen; the page says {:?}", seen?),
+                _ => tokio::time::sleep(PAUSE).await,
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        Ok(began.elapsed())
     }
 
     /// Keeps how the page looks for the documents, where SCREENSHOTS is set.

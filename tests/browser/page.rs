@@ -11,6 +11,7 @@ use stack::connect::Page;
 
 use tests::{
     deployed::Deployed,
+    front::two_thousand,
     world::{DOMAIN, HUB},
 };
 
@@ -92,7 +93,13 @@ async fn an_operator_finds_an_account_and_presses_its_buttons() -> Result<()> {
     deployed.world.hubspot.world().seed(HUB, 20, 100, 1);
     deployed.tick(1).await?;
     let browser = Browser::start(1100, 800, false).await?;
+    two_thousand(&deployed.world).await?;
     sign_in(&browser, &page).await?;
+    browser.open(page.url.as_str()).await?;
+    browser.sees("2\u{202f}001 accounts").await?;
+    let timing =
+        "const [page] = performance.getEntriesByType('navigation'); return [page.responseStart, page.transferSize]";
+    println!("2,000 accounts, first byte after ms, bytes: {}", browser.client.execute(timing, vec![]).await?);
     browser.screenshot("accounts").await?;
     browser.find("#search").await?.send_keys("acm").await?;
     browser.press("Search").await?;
@@ -141,11 +148,12 @@ async fn what_is_forged_or_too_old_is_told_in_words_and_no_script_runs() -> Resu
     browser.press(&format!("Account {HUB}")).await?;
     browser.sees("Too much time has passed").await?;
 
+    sign_in(&browser, &page).await?;
+    browser.screenshot("phone").await?;
     let set = doc! { "$set": { "company.name": NAME } };
     store.collection::<Document>(collection::DOMAINS).update_one(doc! { "_id": DOMAIN }, set).await?;
-    sign_in(&browser, &page).await?;
+    browser.open(page.url.as_str()).await?;
     browser.sees("<img src=x").await?;
-    browser.screenshot("phone").await?;
     browser.open(&account(&page, DOMAIN, HUB)).await?;
     browser.sees("<img src=x").await?;
     let title = browser.client.title().await?;

@@ -117,7 +117,7 @@ pub(crate) async fn login(
 
 /// Ends the session in this browser.
 pub(crate) async fn logout(State(connect): State<Connect>, headers: HeaderMap) -> Result<Response, Refusal> {
-    Ok((set_cookie(SESSION, "", &connect.base(&headers)?, "/", 0, "Strict"), redirect("/login")).into_response())
+    Ok((set_cookie(SESSION, "", &connect.base(&headers)?, "/", 0, "Strict"), redirect("/sign-in")).into_response())
 }
 
 /// What became of a token that was given.

@@ -112,8 +112,8 @@ fn router(connect: Connect) -> Router {
         .route("/api/openapi.yaml", get(api::openapi));
     let pages = Router::new()
         .route("/", get(pages::list))
-        .route("/login", get(pages::login).post(auth::login))
-        .route("/logout", post(auth::logout))
+        .route("/sign-in", get(pages::login).post(auth::login))
+        .route("/sign-out", post(auth::logout))
         .route("/accounts/{domain}/{hub}", get(pages::account))
         .route("/accounts/{domain}/{hub}/{operation}", get(pages::confirm).post(operate::press))
         .route("/style.css", get(pages::style))

@@ -64,7 +64,7 @@ impl IntoResponse for Refusal {
                 }
                 response
             }
-            Self::SignIn => redirect("/login"),
+            Self::SignIn => redirect("/sign-in"),
         }
     }
 }

@@ -85,7 +85,7 @@ async fn signing_out_ends_the_session_of_the_browser() -> Result<()> {
     let front = Front::start(&mut world).await?;
     let mut visitor = front.sign_in().await?;
     assert!(visitor.page("/").await?.contains("<h1>Accounts</h1>"));
-    let answer = visitor.with_cookies(front.post("/logout")).send().await?;
+    let answer = visitor.with_cookies(front.post("/sign-out")).send().await?;
     let cookie = answer.headers()["set-cookie"].to_str()?;
     assert!(cookie.starts_with("session=;") && cookie.contains("Max-Age=0") && cookie.contains("HttpOnly"), "{cookie}");
     world.end().await

@@ -207,7 +207,7 @@ async fn wrong_tokens_are_looked_at_a_few_times_and_lock_nobody_out() -> Result<
     }
     assert_eq!(statuses[..10], [StatusCode::UNAUTHORIZED; 10]);
     assert_eq!(statuses[10..], [StatusCode::TOO_MANY_REQUESTS; 2]);
-    let guessed = answer(front.post("/login").form(&[("token", "guess")])).await?;
+    let guessed = answer(front.post("/sign-in").form(&[("token", "guess")])).await?;
     assert_eq!(guessed.0, StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(answer(front.get("/api/accounts").bearer_auth(TOKEN)).await?.0, StatusCode::OK);
     front.sign_in().await?.page("/").await.map(|page| assert!(page.contains("<h1>Accounts</h1>")))?;
@@ -228,11 +228,11 @@ async fn pages_are_for_those_who_have_signed_in() -> Result<()> {
         for path in ["/", account.as_str(), confirm.as_str()] {
             let answer = visitor.open(&front.at(path)?).await?;
             assert_eq!(answer.status(), StatusCode::SEE_OTHER, "{path} with {session:?}");
-            assert_eq!(location(&answer)?.path(), "/login");
+            assert_eq!(location(&answer)?.path(), "/sign-in");
         }
     }
     assert_eq!(answer(front.get("/").bearer_auth(TOKEN)).await?.0, StatusCode::SEE_OTHER, "nor is a bearer token one");
-    assert_eq!(answer(front.post("/login").form(&[("token", "wrong")])).await?.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(answer(front.post("/sign-in").form(&[("token", "wrong")])).await?.0, StatusCode::UNAUTHORIZED);
     world.end().await
 }
 

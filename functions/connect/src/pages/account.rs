@@ -38,7 +38,7 @@ pub(super) fn body(account: &Status, timeline: &[Event], reconnect: &str, token:
                 @for problem in &account.problems {
                     li {
                         strong { (problem.part) ": " } (problem.reason)
-                        " (" (problem.attempts) " attempts"
+                        " (" (words::count(problem.attempts.into(), "attempt"))
                         @if let Some(at) = problem.retry_at { ", tried again at " (words::time(at)) } ")"
                     }
                 }
@@ -72,9 +72,9 @@ fn last_run(run: &LastRun) -> Markup {
         (words::time(run.started_at)) ", "
         (words::duration(time::since(run.started_at, run.ended_at)))
         @if !run.is_over { " so far" } ": "
-        (words::number(figures.records)) " records read, " (words::number(figures.actions)) " changes, "
-        (words::number(figures.requests)) " requests to HubSpot, " (words::number(figures.rate_limited)) " of them refused, "
-        (words::number(figures.slices)) " slices"
+        (words::count(figures.records, "record")) " read, " (words::count(figures.actions, "change")) ", "
+        (words::count(figures.requests, "request")) " to HubSpot, " (words::number(figures.rate_limited)) " refused, "
+        (words::count(figures.slices, "slice"))
     }
 }
 

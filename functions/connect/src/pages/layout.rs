@@ -21,7 +21,7 @@ pub(super) fn page(title: &str, form_token: Option<&str>, live: bool, body: Mark
                     @if let Some(token) = form_token {
                         nav aria-label="Main" {
                             a href="/" { "HubSpot sync" }
-                            form method="post" action="/logout" {
+                            form method="post" action="/sign-out" {
                                 input type="hidden" name="token" value=(token);
                                 button class="plain" { "Sign out" }
                             }

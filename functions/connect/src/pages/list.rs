@@ -28,7 +28,7 @@ pub(super) fn body(sought: &Sought, found: &Found) -> Markup {
             p { "No account was found." }
         } @else {
             table {
-                caption { (words::number(found.total.try_into().unwrap_or(i64::MAX))) " accounts, the furthest behind first" }
+                caption { (words::count(found.total.try_into().unwrap_or(i64::MAX), "account")) ", the furthest behind first" }
                 thead { tr {
                     th scope="col" { "Account" }
                     th scope="col" { "State" }
@@ -51,7 +51,7 @@ fn row(account: &Status) -> Markup {
             }
             td { (state(account)) }
             td { (looked_at(account)) }
-            td { (spark_line(&account.hours)) " " (words::number(account.day.total())) " changes" }
+            td { (spark_line(&account.hours)) " " (words::count(account.day.total(), "change")) }
         }
     }
 }
@@ -67,7 +67,7 @@ pub(super) fn state(account: &Status) -> Markup {
                     progress value=(backfill.read) max=(total.max(1)) aria-label="History read" {}
                     span class="quiet" { (read) " of " (words::number(total)) " records" }
                 }
-                None => span class="quiet" { (read) " records so far" }
+                None => { " " span class="quiet" { (read) " records so far" } }
             }
         }
     }

@@ -51,10 +51,10 @@ pub(crate) fn connected(portal: &str) -> Markup {
     page("Connected", None, false, body)
 }
 
-/// `GET /login`
+/// `GET /sign-in`
 pub(crate) async fn login() -> Markup {
     let body = html! {
-        form method="post" action="/login" class="login" {
+        form method="post" action="/sign-in" class="login" {
             label for="token" { "Access token" }
             input type="password" id="token" name="token" autocomplete="current-password" required autofocus;
             button { "Sign in" }

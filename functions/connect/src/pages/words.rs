@@ -105,6 +105,11 @@ pub(super) fn number(number: i64) -> String {
     if number < 0 { format!("-{text}") } else { text }
 }
 
+/// So many things.
+pub(super) fn count(count: i64, thing: &str) -> String {
+    format!("{} {thing}{}", number(count), if count == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +119,7 @@ mod tests {
         assert_eq!(number(0), "0");
         assert_eq!(number(999), "999");
         assert_eq!(number(-1_234_567), "-1\u{202f}234\u{202f}567");
+        assert_eq!([count(1, "change"), count(1000, "change")], ["1 change", "1\u{202f}000 changes"]);
         let said = [119, 120, 7199, 7200, 172_800].map(|seconds| duration(Duration::from_secs(seconds)));
         assert_eq!(said, ["119 s", "2 min", "119 min", "2 h", "2 days"]);
     }
