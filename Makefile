@@ -37,7 +37,7 @@ test: tools local hubspot-client-tools schemathesis-tools ## Run all tests, agai
 browser: tools local ## Test the status page in Chromium (Debian: apt install chromium chromium-driver); SCREENSHOTS=1 renews docs/images
 	@command -v chromedriver >/dev/null || { echo "Chromium's driver is missing; on Debian: apt install chromium chromium-driver"; exit 1; }
 	@$(MAKE) build > .tools/build.log 2>&1 || { tail -n 40 .tools/build.log; exit 1; }
-	@RUST_BACKTRACE=0 $(PROGRAM) exec --check-logs cargo test --quiet --package tests --features browser --test browser
+	@RUST_BACKTRACE=0 $(PROGRAM) exec --check-logs cargo test --quiet --package tests --features browser --test browser -- --test-threads 1 --nocapture
 
 chaos: tools local ## Try random schedules of everything that can happen: SEEDS=2000, or one: SEED=7
 	@$(MAKE) build > .tools/build.log 2>&1 || { tail -n 40 .tools/build.log; exit 1; }

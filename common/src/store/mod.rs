@@ -36,7 +36,7 @@ pub use connections::{Claim, PendingConnect};
 pub use keys::{Resealed, SealedTokens};
 pub use resync::Resync;
 pub use seen::Seen;
-pub use status::AccountStatus;
+pub use status::{AccountStatus, Lately};
 pub use timeline::{Event, Happened};
 
 use crate::{config::MongoConfig, telemetry::Spent};

@@ -1,6 +1,6 @@
 //! How accounts stand, for those who look at them: their entries in the Domains, without any token, and their checkpoints.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use futures::TryStreamExt;
 use mongodb::{
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     account::AccountKey,
-    checkpoint::Checkpoint,
+    checkpoint::{Announced, Checkpoint, Lanes, LastRun},
     ids::{DomainId, HubId},
     time::DateTime,
 };
@@ -46,16 +46,32 @@ pub struct AccountStatus {
     pub checkpoint: Option<Checkpoint>,
 }
 
+/// What a list shows of a checkpoint. (Flattening a whole one into this would take serde several times as long.)
 #[derive(Deserialize)]
-struct Found {
+#[serde(rename_all = "camelCase")]
+struct Short {
     #[serde(rename = "_id")]
     id: String,
-    #[serde(flatten)]
-    checkpoint: Checkpoint,
+    #[serde(default)]
+    lanes: Lanes,
+    last_success_at: Option<DateTime>,
+}
+
+/// What accounts did lately.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lately {
+    #[serde(rename = "_id")]
+    id: String,
+    /// See [`Checkpoint::activity`].
+    #[serde(default)]
+    pub activity: BTreeMap<String, Announced>,
+    /// See [`Checkpoint::last_run`].
+    pub last_run: Option<LastRun>,
 }
 
 impl Store {
-    /// How all accounts stand, in no order. Entries that are no accounts are left out.
+    /// How all accounts stand, in no order, but for what they did lately. Entries that are no accounts are left out.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -101,20 +117,32 @@ impl Store {
     }
 
     async fn checkpoints_in_short(&self) -> Result<HashMap<String, Checkpoint>, Error> {
-        let mut fields = doc! { "lastSuccessAt": 1, "lastRun": 1, "activity": 1 };
+        let mut fields = doc! { "lastSuccessAt": 1 };
         for lane in ["companies", "contacts"] {
             for field in ["firstSeen", "fresh.mark", "backfilled", "lastError"] {
                 fields.insert(format!("lanes.{lane}.{field}"), 1);
             }
             fields.insert(format!("lanes.{lane}.backfill.windows"), doc! { "$slice": 1 });
         }
-        let checkpoints = self.database.collection::<Found>(collection::CHECKPOINTS);
+        let checkpoints = self.database.collection::<Short>(collection::CHECKPOINTS);
         let mut found = checkpoints.find(doc! {}).projection(fields).batch_size(1000).await?;
         let mut all = HashMap::new();
-        while let Some(Found { id, checkpoint }) = found.try_next().await? {
-            all.insert(id, checkpoint);
+        while let Some(Short { id, lanes, last_success_at }) = found.try_next().await? {
+            all.insert(id, Checkpoint { lanes, last_success_at, ..Checkpoint::default() });
         }
         Ok(all)
+    }
+
+    /// What these accounts did lately, by account.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn lately(&self, accounts: &[AccountKey]) -> Result<HashMap<String, Lately>, Error> {
+        let keys: Vec<String> = accounts.iter().map(AccountKey::to_string).collect();
+        let checkpoints = self.database.collection::<Lately>(collection::CHECKPOINTS);
+        let fields = doc! { "activity": 1, "lastRun": 1 };
+        let found = checkpoints.find(doc! { "_id": { "$in": keys } }).projection(fields).await?;
+        found.map_ok(|lately| (lately.id.clone(), lately)).try_collect().await
     }
 }
 

@@ -42,7 +42,15 @@ impl Held {
     pub(crate) async fn find(&self, sought: &Sought, limit: usize) -> Result<Found, mongodb::error::Error> {
         let (now, behind_after) = (DateTime::now(), self.config.behind_after);
         let all = self.store.statuses().await?.into_iter().map(|account| Status::of(account, behind_after, now));
-        Ok(find(all.collect(), sought, limit))
+        let mut found = find(all.collect(), sought, limit);
+        let keys: Vec<AccountKey> = found.accounts.iter().map(|account| account.key.clone()).collect();
+        let mut lately = self.store.lately(&keys).await?;
+        for account in &mut found.accounts {
+            if let Some(lately) = lately.remove(&account.key.to_string()) {
+                account.did(lately, now);
+            }
+        }
+        Ok(found)
     }
 
     pub(crate) async fn find_one(&self, account: &AccountKey) -> Result<Option<Status>, mongodb::error::Error> {

@@ -1,12 +1,12 @@
 //! How an account is doing, told from what the service keeps of it: pure.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use common::{
     account::{AccountKey, DISCONNECTED, REAUTHORIZE},
-    checkpoint::{Announced, Checkpoint, Lane, LastRun, hour},
+    checkpoint::{Announced, Lane, LastRun, hour},
     object::ObjectType,
-    store::AccountStatus,
+    store::{AccountStatus, Lately},
     time::{self, DateTime},
 };
 use serde::Serialize;
@@ -144,7 +144,7 @@ impl Status {
                 Some(_) => State::Fresh,
             },
         };
-        let (day, hours) = activity(&checkpoint, now);
+        let (day, hours) = activity(&checkpoint.activity, now);
         Self {
             key: account.key,
             company: account.company,
@@ -162,6 +162,12 @@ impl Status {
             day,
             hours,
         }
+    }
+
+    /// Takes note of what it did lately.
+    pub(crate) fn did(&mut self, lately: Lately, now: DateTime) {
+        (self.day, self.hours) = activity(&lately.activity, now);
+        self.last_run = lately.last_run;
     }
 
     /// The name that people know it by.
@@ -213,11 +219,11 @@ fn problems(object: ObjectType, lane: &Lane) -> Vec<Problem> {
 }
 
 /// What was handed on in the last 24 hours, and by hour.
-fn activity(checkpoint: &Checkpoint, now: DateTime) -> (Announced, Vec<i64>) {
+fn activity(by_hour: &BTreeMap<String, Announced>, now: DateTime) -> (Announced, Vec<i64>) {
     let mut day = Announced::default();
     let ago = |hours: u64| hour(time::before(now, Duration::from_secs(hours * 3600)));
     let hours = (0..24).rev().map(|hours| {
-        let Announced { created, updated, deleted } = checkpoint.activity.get(&ago(hours)).copied().unwrap_or_default();
+        let Announced { created, updated, deleted } = by_hour.get(&ago(hours)).copied().unwrap_or_default();
         day.created += created;
         day.updated += updated;
         day.deleted += deleted;
@@ -234,7 +240,7 @@ pub(crate) fn rfc3339<S: serde::Serializer>(time: &Option<DateTime>, serializer:
 
 #[cfg(test)]
 mod tests {
-    use common::checkpoint::{Backfilled, LaneProblem, ProblemKind, Window};
+    use common::checkpoint::{Backfilled, Checkpoint, LaneProblem, ProblemKind, Window};
 
     use super::*;
 
@@ -315,12 +321,12 @@ mod tests {
 
     #[test]
     fn a_day_is_24_hours() {
-        let mut checkpoint = Checkpoint::default();
+        let mut by_hour = BTreeMap::new();
         for (hours, created) in [(0, 1), (23, 2), (24, 4)] {
             let announced = Announced { created, ..Announced::default() };
-            checkpoint.activity.insert(hour(time::before(NOW, hours * HOUR)), announced);
+            by_hour.insert(hour(time::before(NOW, hours * HOUR)), announced);
         }
-        let (day, hours) = activity(&checkpoint, NOW);
+        let (day, hours) = activity(&by_hour, NOW);
         assert_eq!((day.created, hours[23], hours[0], hours.len()), (3, 1, 2, 24));
     }
 }
