@@ -162,7 +162,7 @@ impl Vault {
     }
 
     /// Makes a new data key, under which tokens are sealed from now on, and gives its version. Functions that are
-    /// running notice within [five minutes](NEWEST_KEPT).
+    /// running notice within five minutes.
     ///
     /// # Errors
     /// No key is configured, or KMS or MongoDB does not answer.
