@@ -9,12 +9,14 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 /// What the simulator's secrets, tokens and grants look like, and MongoDB's connection strings.
-const SECRETS: [(&str, &str); 6] = [
+const SECRETS: [(&str, &str); 8] = [
     ("a connection string", "mongodb://"),
     ("a connection string", "mongodb+srv://"),
     ("a token", "-simulated-"),
     ("a token", "simulated-access-"),
     ("an authorization header", "Bearer "),
+    ("a sealed token", "enc:v1:"),
+    ("the signature of a link", "signature="),
     ("a client secret", hubspot_sim::CLIENT_SECRET),
 ];
 
