@@ -25,7 +25,8 @@ use hubspot_sim::CLIENT_SECRET;
 use mongodb::bson::{Document, doc};
 use reqwest::{Client, RequestBuilder, Url, header, redirect::Policy};
 use secrecy::{ExposeSecret, SecretString};
-use stack::{accounts, connect::Page};
+pub use stack::accounts::key;
+use stack::connect::Page;
 use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::world::World;
@@ -241,14 +242,6 @@ pub async fn opened(world: &World, account: &AccountKey, field: &str, stored: &s
     let vault = Vault::new(world.store.clone(), Some(token_key())).await;
     let stored = SecretString::from(stored);
     Ok(vault.open(account, field, &stored).await?.expose_secret().to_owned())
-}
-
-/// The key of an account.
-///
-/// # Errors
-/// The ids are no ids.
-pub fn key(domain: &str, hub: u64) -> Result<AccountKey> {
-    accounts::key(domain, hub)
 }
 
 /// Adds a thousand Domains with two accounts each, all of which have been read, to a world.

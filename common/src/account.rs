@@ -125,11 +125,10 @@ fn account(domain: &Document, entry: &Bson) -> Result<Account, Unusable> {
         domain_id: DomainId::from_bson(domain.get("_id").unwrap_or(&Bson::Null))?,
         hub_id: HubId::from_bson(entry.get("hubId").unwrap_or(&Bson::Null))?,
     };
-    if entry.get_str("state").is_ok_and(|state| state == REAUTHORIZE) {
-        return Err(Unusable::Reauthorize);
-    }
-    if entry.get_str("state").is_ok_and(|state| state == DISCONNECTED) {
-        return Err(Unusable::Disconnected);
+    match entry.get_str("state") {
+        Ok(REAUTHORIZE) => return Err(Unusable::Reauthorize),
+        Ok(DISCONNECTED) => return Err(Unusable::Disconnected),
+        _ => {}
     }
     if entry.get_datetime("pausedAt").is_ok() {
         return Err(Unusable::Paused);

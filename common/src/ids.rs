@@ -4,6 +4,7 @@ use std::fmt;
 
 use mongodb::bson::{Bson, oid::ObjectId};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use thiserror::Error;
 
 /// A text that cannot be the id it was taken for.
@@ -109,6 +110,14 @@ impl HubId {
         .try_into()
     }
 
+    /// Reads the id as HubSpot writes it: a number, or text.
+    ///
+    /// # Errors
+    /// Anything that is no decimal number.
+    pub fn from_json(id: &Value) -> Result<Self, InvalidId> {
+        json_text(id).try_into()
+    }
+
     /// The forms in which the id may be stored.
     pub fn bson_forms(&self) -> Vec<Bson> {
         let text = Bson::String(self.0.clone());
@@ -118,6 +127,11 @@ impl HubId {
             Err(_) => vec![text],
         }
     }
+}
+
+/// An id of JSON, a number or text, as text.
+pub(crate) fn json_text(id: &Value) -> String {
+    id.as_str().map_or_else(|| id.to_string(), str::to_owned)
 }
 
 #[cfg(test)]

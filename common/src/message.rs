@@ -40,9 +40,14 @@ pub struct SyncRequest {
 }
 
 impl SyncRequest {
-    /// The request of a tick, or of somebody who wants the account to be looked at now.
+    /// The request of a tick.
     pub fn tick(account: AccountKey, tick: DateTime) -> Self {
         Self { account, tick, run: None, attempt: 0, notified: None }
+    }
+
+    /// The request of whoever knows of a reason to look at the account now.
+    pub fn notified(account: AccountKey, told: Notified) -> Self {
+        Self { notified: Some(told), ..Self::tick(account, DateTime::now()) }
     }
 }
 

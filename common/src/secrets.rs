@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use aws_sdk_secretsmanager::{Client, error::ProvideErrorMetadata};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use serde_json::Value;
 use thiserror::Error;
 use tokio::{
     sync::Mutex,
@@ -65,13 +66,7 @@ impl Secrets {
     /// # Errors
     /// There is neither.
     pub fn mongodb_uri(&self) -> Result<SecretString, ConfigError> {
-        #[derive(Deserialize)]
-        struct Uri {
-            uri: SecretString,
-        }
-        let Some(secret) = &self.mongodb else { return config::secret("MONGODB_URI") };
-        let text = secret.expose_secret();
-        Ok(serde_json::from_str(text).map_or_else(|_| text.trim().into(), |Uri { uri }| uri))
+        self.mongodb.as_ref().map_or_else(|| config::secret("MONGODB_URI"), |secret| Ok(value(secret, "uri")))
     }
 
     /// The OAuth app's client id and secret: the secret's, or `HUBSPOT_CLIENT_ID` and `HUBSPOT_CLIENT_SECRET`; nothing
@@ -104,16 +99,9 @@ impl Secrets {
     /// # Errors
     /// There is neither, or it is shorter than 32 characters.
     pub fn connect_token(&self) -> Result<SecretString, ConfigError> {
-        #[derive(Deserialize)]
-        struct Token {
-            token: SecretString,
-        }
         let (name, token) = match &self.connect {
             None => ("CONNECT_SECRET", config::secret("CONNECT_SECRET")?),
-            Some(secret) => {
-                let text = secret.expose_secret();
-                (CONNECT, serde_json::from_str(text).map_or_else(|_| text.trim().into(), |Token { token }| token))
-            }
+            Some(secret) => (CONNECT, value(secret, "token")),
         };
         match token.expose_secret().len() {
             0..32 => Err(ConfigError::Invalid { name, reason: "it is shorter than 32 characters".to_owned() }),
@@ -133,6 +121,14 @@ impl Secrets {
     fn are_in_the_environment(&self) -> bool {
         [&self.mongodb, &self.hubspot, &self.connect].into_iter().all(Option::is_none)
     }
+}
+
+/// What a secret says: the field `name` of its JSON, or all of it where it is none.
+pub fn value(secret: &SecretString, name: &str) -> SecretString {
+    let text = secret.expose_secret();
+    let json: Option<Value> = serde_json::from_str(text).ok();
+    let named = json.as_ref().and_then(|json| json.get(name)?.as_str());
+    named.unwrap_or_else(|| text.trim()).into()
 }
 
 async fn read(client: &Client, name: &'static str, arn: Option<String>) -> Result<Option<SecretString>, SecretError> {
@@ -210,5 +206,18 @@ impl<T, Make: AsyncFn(&Secrets) -> anyhow::Result<T>> Rotating<T, Make> {
             Ok(Err(error)) => tracing::error!(error = %error, "a secret cannot be looked at again, or not be used"),
             Err(_) => tracing::warn!("the secrets cannot be looked at again in time"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_its_named_field_or_all_of_its_text() {
+        let of = |text: &str| value(&text.into(), "uri").expose_secret().to_owned();
+        assert_eq!(of(r#"{"uri":"mongodb://a","more":1}"#), "mongodb://a");
+        assert_eq!(of(" mongodb://a\n"), "mongodb://a");
+        assert_eq!(of(r#"{"other":"mongodb://a"}"#), r#"{"other":"mongodb://a"}"#);
     }
 }

@@ -55,8 +55,7 @@ impl HubSpot {
         verifier: &SecretString,
     ) -> Result<(Tokens, Option<String>), TokenError> {
         let asked_at = DateTime::now();
-        let client =
-            app.client().set_token_uri(self.token_url("token")).set_redirect_uri(RedirectUrl::from_url(redirect));
+        let client = app.client().set_token_uri(self.token_url()).set_redirect_uri(RedirectUrl::from_url(redirect));
         let send = |request| {
             let hubspot = self.clone();
             async move { hubspot.token_request(request).await }
@@ -89,16 +88,11 @@ impl HubSpot {
         // HubSpot's pages name the field `access_token`, its specification `token`.
         let named = [("token", token.expose_secret()), ("access_token", token.expose_secret())];
         let answer = self.ask_of_token(app, "introspect", &named, "access_token").await?;
-        let unread = |error: reqwest::Error| TokenError::Transient(error.without_url().to_string());
         let Introspected { active, hub_id, hub_domain } = answer.json().await.map_err(unread)?;
         if !active {
             return Err(TokenError::Transient("a new token is not active".to_owned()));
         }
-        let id = match hub_id {
-            Value::String(id) => id,
-            id => id.to_string(),
-        };
-        let hub_id = HubId::try_from(id).map_err(|error| TokenError::Transient(error.to_string()))?;
+        let hub_id = HubId::from_json(&hub_id).map_err(|error| TokenError::Transient(error.to_string()))?;
         Ok(Portal { hub_id, domain: hub_domain })
     }
 
@@ -127,6 +121,10 @@ impl HubSpot {
         let form = [named, &app].concat();
         let asked = self.http.post(self.url(&format!("/oauth/{API_VERSION}/token/{what}"))).form(&form).send();
         let answer = self.spent.during(asked).await.and_then(reqwest::Response::error_for_status);
-        answer.map_err(|error| TokenError::Transient(error.without_url().to_string()))
+        answer.map_err(unread)
     }
+}
+
+fn unread(error: reqwest::Error) -> TokenError {
+    TokenError::Transient(error.without_url().to_string())
 }

@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use super::{API_VERSION, HubSpot};
 use crate::{
-    ids::HubId,
+    ids::{HubId, json_text},
     time::{self, DateTime},
 };
 
@@ -87,10 +87,7 @@ impl OAuthApp {
 
 /// The account that an answer says its tokens are of.
 pub(super) fn named_hub(answer: &Answer) -> Option<String> {
-    match answer.extra_fields().hub_id.as_ref()? {
-        Value::String(id) => Some(id.clone()),
-        id => Some(id.to_string()),
-    }
+    answer.extra_fields().hub_id.as_ref().map(json_text)
 }
 
 /// When the access token expires that was asked for at `asked_at`.
@@ -110,7 +107,7 @@ impl HubSpot {
         refresh_token: &SecretString,
     ) -> Result<Tokens, TokenError> {
         let asked_at = DateTime::now();
-        let client = app.client().set_token_uri(self.token_url("token"));
+        let client = app.client().set_token_uri(self.token_url());
         let send = |request| self.token_request(request);
         let grant = RefreshToken::new(refresh_token.expose_secret().to_owned());
         let answer =
@@ -130,8 +127,8 @@ impl HubSpot {
         })
     }
 
-    pub(super) fn token_url(&self, path: &str) -> TokenUrl {
-        TokenUrl::from_url(self.url(&format!("/oauth/{API_VERSION}/{path}")))
+    pub(super) fn token_url(&self) -> TokenUrl {
+        TokenUrl::from_url(self.url(&format!("/oauth/{API_VERSION}/token")))
     }
 
     pub(super) async fn token_request(&self, request: oauth2::HttpRequest) -> Result<oauth2::HttpResponse, Unreached> {

@@ -14,7 +14,6 @@ use common::{
     message::{Notified, SyncRequest},
     object::ObjectType,
     store::{Happened, Resync},
-    time::DateTime,
 };
 use serde::Deserialize;
 
@@ -163,8 +162,7 @@ impl Held {
 
     /// Lets the account be looked at for changes now.
     async fn look(&self, account: &AccountKey) -> Result<(), Refusal> {
-        let request =
-            SyncRequest { notified: Some(Notified::Changes), ..SyncRequest::tick(account.clone(), DateTime::now()) };
+        let request = SyncRequest::notified(account.clone(), Notified::Changes);
         self.ask(request, Duration::ZERO).await.map_err(trouble_page)
     }
 

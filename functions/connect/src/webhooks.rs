@@ -65,8 +65,7 @@ pub(crate) async fn take(
             tracing::info!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id,
                 messages = delays.len(), "HubSpot told of changes");
             for delay in delays {
-                let request =
-                    SyncRequest { notified: Some(told), ..SyncRequest::tick(account.clone(), DateTime::now()) };
+                let request = SyncRequest::notified(account.clone(), told);
                 connect.ask(request, delay).await.map_err(trouble)?;
             }
         }
@@ -78,11 +77,7 @@ pub(crate) async fn take(
 fn told(events: &[Event]) -> BTreeMap<HubId, Notified> {
     let mut told = BTreeMap::new();
     for event in events {
-        let id = match &event.portal_id {
-            Value::String(id) => id.clone(),
-            id => id.to_string(),
-        };
-        let Ok(portal) = HubId::try_from(id) else { continue };
+        let Ok(portal) = HubId::from_json(&event.portal_id) else { continue };
         let is_deletion = [".deletion", ".privacyDeletion"].iter().any(|kind| event.subscription_type.ends_with(kind));
         let kind = told.entry(portal).or_insert(Notified::Changes);
         if is_deletion {

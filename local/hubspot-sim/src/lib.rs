@@ -29,7 +29,7 @@ pub use faults::{Fault, FaultKind};
 pub use routes::{CLIENT_ID, CLIENT_SECRET};
 pub use seed::Changed;
 pub use settings::{IdOrder, Settings};
-pub use webhooks::signature;
+pub use webhooks::{Localhost, signature};
 pub use world::{Change, ChangeKind, Object, Portal, Version, World};
 
 /// The state that all requests share.

@@ -90,7 +90,8 @@ fn event(change: &Change, attempt: u32) -> Value {
 }
 
 /// Every name below `localhost` is this machine (RFC 6761), which not every system's resolver knows.
-struct Localhost;
+#[derive(Clone, Copy, Debug)]
+pub struct Localhost;
 
 impl Resolve for Localhost {
     fn resolve(&self, name: Name) -> Resolving {

@@ -1,11 +1,10 @@
 //! The connect function of a deployed stack, as those who run it use it: links for customers, the page's token, and the
 //! keys under which tokens are sealed.
 
-use std::net::SocketAddr;
-
 use anyhow::{Context, Result, bail};
-use common::vault::Vault;
-use reqwest::{Client, Response, Url};
+use common::{secrets, vault::Vault};
+use hubspot_sim::Localhost;
+use reqwest::{Client, Response, Url, redirect::Policy};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::json;
@@ -36,14 +35,10 @@ impl Page {
     /// # Errors
     /// The secret cannot be read, or the address is none.
     pub async fn at(url: &str, aws: &Aws, arn: &str) -> Result<Self> {
-        #[derive(Deserialize)]
-        struct Token {
-            token: SecretString,
-        }
-        let text = aws.secret(arn).await?;
-        let token = serde_json::from_str(text.expose_secret()).map_or(text, |Token { token }| token);
+        let token = secrets::value(&aws.secret(arn).await?, "token");
         let url = Url::parse(url).context("the address of the status page")?;
-        Ok(Self { http: client(&url)?, url, token })
+        let http = Client::builder().redirect(Policy::none()).dns_resolver(Localhost).build()?;
+        Ok(Self { url, http, token })
     }
 
     /// The token.
@@ -75,17 +70,6 @@ impl Page {
         }
         Ok(answer.json::<Link>().await?.url)
     }
-}
-
-/// Every name below `localhost` is this machine (RFC 6761), which not every system's resolver knows.
-fn client(url: &Url) -> Result<Client> {
-    let builder = Client::builder().redirect(reqwest::redirect::Policy::none());
-    let host = url.host_str().unwrap_or_default();
-    let builder = match host.ends_with(".localhost") {
-        true => builder.resolve(host, SocketAddr::from(([127, 0, 0, 1], 0))),
-        false => builder,
-    };
-    Ok(builder.build()?)
 }
 
 /// Makes a new data key, and seals all tokens under it. Safe to run twice.
