@@ -95,6 +95,13 @@ pub enum Unusable {
     Malformed(String),
 }
 
+impl Unusable {
+    /// Whether somebody has asked for it, and nothing is wrong.
+    pub fn is_wanted(&self) -> bool {
+        matches!(self, Self::Disconnected | Self::Paused)
+    }
+}
+
 impl From<InvalidId> for Unusable {
     fn from(error: InvalidId) -> Self {
         Self::Malformed(error.to_string())

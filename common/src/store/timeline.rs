@@ -30,7 +30,7 @@ pub enum Happened {
     Resumed,
     /// A lane does not get on.
     Failed,
-    /// All of its history was read.
+    /// All of its history was read. Never stored: the checkpoint says when.
     BackfillDone,
 }
 

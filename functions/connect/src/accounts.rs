@@ -1,6 +1,10 @@
 //! The accounts that a list shows: sought, sorted by how far they are behind, and cut into pages.
 
-use common::{account::AccountKey, time::DateTime};
+use common::{
+    account::AccountKey,
+    store::{Event, Happened},
+    time::DateTime,
+};
 use serde::Deserialize;
 
 use crate::{
@@ -10,6 +14,9 @@ use crate::{
 
 /// The most accounts that a page has.
 pub(crate) const MAX_PAGE: usize = 200;
+
+/// How many events of an account are shown.
+const EVENTS: i64 = 50;
 
 /// Which accounts a list shows.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -56,6 +63,16 @@ impl Held {
     pub(crate) async fn find_one(&self, account: &AccountKey) -> Result<Option<Status>, mongodb::error::Error> {
         let found = self.store.status(account).await?;
         Ok(found.map(|account| Status::of(account, self.config.behind_after, DateTime::now())))
+    }
+
+    /// The latest that happened to an account, the newest first: what was noted, and what its checkpoint tells of.
+    pub(crate) async fn timeline(&self, status: &Status) -> Result<Vec<Event>, mongodb::error::Error> {
+        let mut events = self.store.timeline(&status.key, EVENTS).await?;
+        if let Some(at) = status.backfilled_at {
+            let place = events.partition_point(|event| event.at > at);
+            events.insert(place, Event { at, what: Happened::BackfillDone, detail: None });
+        }
+        Ok(events)
     }
 }
 

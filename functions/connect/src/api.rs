@@ -31,9 +31,6 @@ use crate::{
 /// How many accounts a page has, where the request does not say.
 const PAGE: usize = 50;
 
-/// How many events of an account are told.
-const EVENTS: i64 = 50;
-
 /// An account, as the API tells of it. Nothing of it is a token, or about a person.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -135,8 +132,7 @@ pub(crate) async fn one(
     let Path(ids) = ids.map_err(|_| missing())?;
     let account = ids.key().ok_or_else(missing)?;
     let status = connect.find_one(&account).await.map_err(trouble)?.ok_or_else(missing)?;
-    let timeline: Vec<Value> =
-        connect.store.timeline(&account, EVENTS).await.map_err(trouble)?.iter().map(event).collect();
+    let timeline: Vec<Value> = connect.timeline(&status).await.map_err(trouble)?.iter().map(event).collect();
     let (search, general) = status.shares;
     let mut told = json!(Told::from(status));
     told["timeline"] = json!(timeline);

@@ -109,6 +109,8 @@ pub(crate) struct Status {
     pub(crate) last_run: Option<LastRun>,
     /// While the history is being read.
     pub(crate) backfill: Option<Backfill>,
+    /// When all of the history had been read.
+    pub(crate) backfilled_at: Option<DateTime>,
     pub(crate) problems: Vec<Problem>,
     /// Which part of HubSpot's search limit, and of the general one, is used: less than all after refusals (429).
     pub(crate) shares: (f64, f64),
@@ -128,6 +130,8 @@ impl Status {
         let fresh_to = lanes.iter().map(|(_, lane)| lane.fresh.mark).min().flatten();
         let behind = fresh_to.map(|fresh_to| time::since(fresh_to, now));
         let backfill = backfill(&lanes.map(|(_, lane)| lane));
+        let has_history_to_read = lanes.iter().any(|(_, lane)| lane.has_history_to_read());
+        let backfilled_at = lanes.iter().filter_map(|(_, lane)| lane.backfill.completed_at).max();
         let problems: Vec<Problem> = lanes.iter().flat_map(|(object, lane)| problems(*object, lane)).collect();
         let failing = problems.iter().any(|problem| problem.retry_at.is_some() && problem.attempts > 1);
         let state = match account.state.as_deref() {
@@ -157,6 +161,7 @@ impl Status {
             last_success_at: checkpoint.last_success_at,
             last_run: checkpoint.last_run,
             backfill,
+            backfilled_at: backfilled_at.filter(|_| !has_history_to_read),
             problems,
             shares: (checkpoint.limits.search.share.min(1.0), checkpoint.limits.general.share.min(1.0)),
             day,

@@ -67,7 +67,11 @@ pub(crate) async fn run(
                     fan_out.skipped += 1;
                     metrics.skipped(&reason);
                     let domain_id = domain.get("_id").map(Bson::to_string).unwrap_or_default();
-                    tracing::warn!(account.domain_id = domain_id, reason = %reason, "an account is skipped");
+                    if reason.is_wanted() {
+                        tracing::info!(account.domain_id = domain_id, reason = %reason, "an account is skipped");
+                    } else {
+                        tracing::warn!(account.domain_id = domain_id, reason = %reason, "an account is skipped");
+                    }
                 }
             }
             if batch.len() == MAX_BATCH_ENTRIES {

@@ -375,9 +375,6 @@ impl Work<'_> {
             Wait::CaughtUp => {
                 self.release(Next::CaughtUp, limits).await?;
                 self.tally.is_caught_up_after(time::since(run.started_at, now));
-                if leased.checkpoint.lanes.all().iter().any(|lane| lane.has_history_to_read()) {
-                    self.note(Happened::BackfillDone, None).await;
-                }
                 return Ok("the account is caught up".to_owned());
             }
             // The first tick after that goes on.

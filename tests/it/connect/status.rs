@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use common::store::collection;
+use common::{
+    object::ObjectType,
+    store::{Resync, collection},
+};
 use hubspot_sim::FaultKind;
 use mongodb::bson::{DateTime, Document, doc};
 use reqwest::StatusCode;
@@ -103,6 +106,35 @@ async fn a_backfill_shows_how_far_it_is() -> Result<()> {
     }
     assert!(under_way.is_sorted_by_key(|(read, _, _)| *read), "{seen:?}");
     assert_eq!(seen.last(), Some(&(None, None, Some(0))), "{seen:?}");
+    world.end().await
+}
+
+/// The slice that reads the last of it need not be the run's last.
+#[tokio::test]
+async fn the_timeline_tells_when_all_of_the_history_was_read() -> Result<()> {
+    let mut world = World::new("status_history").await?;
+    let front = Front::start(&mut world).await?;
+    world.hubspot.world().seed(HUB, 2, 3, 1);
+    let (sync, path) = (world.sync().await?, format!("/api/accounts/{DOMAIN}/{HUB}"));
+    let is_told = async || -> Result<bool> {
+        let told = get(&front, &path).await?;
+        let events = told["timeline"].as_array().context("a timeline")?;
+        Ok(events.iter().filter(|event| event["what"] == "backfillDone").count() == 1)
+    };
+    world.run().await?;
+    assert!(is_told().await?);
+    for object in ObjectType::ALL {
+        let resync = world.store.resync(&world.account()?, object, DateTime::from_millis(0)).await?;
+        assert_eq!(resync, Resync::Due);
+    }
+    assert!(!is_told().await?, "it is to be read again");
+    // The recycle bin comes behind the history, and does not answer in time.
+    world.fault("archived=true", 2, FaultKind::Delay { millis: 6000 });
+    assert!(world.slice(&sync, &world.tick()).await.is_ok());
+    assert!(world.checkpoint().await?.get_document("run").is_ok(), "the run goes on");
+    assert!(is_told().await?);
+    world.run_on().await?;
+    assert!(is_told().await?);
     world.end().await
 }
 

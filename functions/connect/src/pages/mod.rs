@@ -28,9 +28,6 @@ use crate::{
 /// How many accounts a page shows.
 const PAGE: usize = 50;
 
-/// How many events of an account are shown.
-const EVENTS: i64 = 50;
-
 /// The page of an account.
 pub(crate) fn account_path(account: &AccountKey) -> String {
     let domain = utf8_percent_encode(account.domain_id.as_str(), NON_ALPHANUMERIC);
@@ -90,7 +87,7 @@ pub(crate) async fn account(
 ) -> Result<Markup, Refusal> {
     let account = ids.key().ok_or_else(no_account)?;
     let status = connect.find_one(&account).await.map_err(trouble_page)?.ok_or_else(no_account)?;
-    let timeline = connect.store.timeline(&account, EVENTS).await.map_err(trouble_page)?;
+    let timeline = connect.timeline(&status).await.map_err(trouble_page)?;
     let reconnect = link(&connect.base(&headers)?, &connect.keys, &account.domain_id, link_end());
     let token = session.form_token(&connect.keys);
     let body = account::body(&status, &timeline, reconnect.as_str(), &token, words::done(&done));
