@@ -28,6 +28,17 @@ pub(crate) struct Browser {
     _driver: Child,
 }
 
+/// Chromium does not end with its driver, only when the driver is told to end the session.
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let close = tokio::time::timeout(PATIENCE, self.client.clone().close());
+        let closed = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(close));
+        if !matches!(closed, Ok(Ok(()))) {
+            eprintln!("Chromium may run on: {closed:?}");
+        }
+    }
+}
+
 impl Browser {
     /// Starts Chromium with the window of a desk, or of a phone.
     pub(crate) async fn start(width: u32, height: u32, dark: bool) -> Result<Self> {
