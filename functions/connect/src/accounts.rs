@@ -1,4 +1,5 @@
-//! The accounts that a list shows: sought, sorted by how far they are behind, and cut into pages.
+//! The accounts that a list shows: sought, sorted by how far they are behind, and cut into pages; and one of them, with
+//! what happened to it.
 
 use common::{
     account::AccountKey,

@@ -109,7 +109,7 @@ pub(crate) struct Status {
     pub(crate) last_run: Option<LastRun>,
     /// While the history is being read.
     pub(crate) backfill: Option<Backfill>,
-    /// When all of the history had been read.
+    /// When all of the history had been read. Lists of accounts do not know it.
     pub(crate) backfilled_at: Option<DateTime>,
     pub(crate) problems: Vec<Problem>,
     /// Which part of HubSpot's search limit, and of the general one, is used: less than all after refusals (429).
@@ -130,8 +130,7 @@ impl Status {
         let fresh_to = lanes.iter().map(|(_, lane)| lane.fresh.mark).min().flatten();
         let behind = fresh_to.map(|fresh_to| time::since(fresh_to, now));
         let backfill = backfill(&lanes.map(|(_, lane)| lane));
-        let has_history_to_read = lanes.iter().any(|(_, lane)| lane.has_history_to_read());
-        let backfilled_at = lanes.iter().filter_map(|(_, lane)| lane.backfill.completed_at).max();
+        let backfilled_at = backfilled_at(&lanes.map(|(_, lane)| lane));
         let problems: Vec<Problem> = lanes.iter().flat_map(|(object, lane)| problems(*object, lane)).collect();
         let failing = problems.iter().any(|problem| problem.retry_at.is_some() && problem.attempts > 1);
         let state = match account.state.as_deref() {
@@ -161,7 +160,7 @@ impl Status {
             last_success_at: checkpoint.last_success_at,
             last_run: checkpoint.last_run,
             backfill,
-            backfilled_at: backfilled_at.filter(|_| !has_history_to_read),
+            backfilled_at,
             problems,
             shares: (checkpoint.limits.search.share.min(1.0), checkpoint.limits.general.share.min(1.0)),
             day,
@@ -203,6 +202,13 @@ fn backfill(lanes: &[&Lane]) -> Option<Backfill> {
     let total = (totals.len() == lanes.len()).then(|| totals.iter().sum());
     let read: i64 = lanes.iter().map(|lane| lane.backfilled.read).sum();
     Some(Backfill { read: total.map_or(read, |total| read.min(total)), total })
+}
+
+fn backfilled_at(lanes: &[&Lane]) -> Option<DateTime> {
+    if lanes.iter().any(|lane| lane.has_history_to_read()) {
+        return None;
+    }
+    lanes.iter().filter_map(|lane| lane.backfill.completed_at).max()
 }
 
 fn problems(object: ObjectType, lane: &Lane) -> Vec<Problem> {
