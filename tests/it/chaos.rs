@@ -147,9 +147,8 @@ fn deliveries(messages: &mut Vec<tests::service::Message>, most: usize, random: 
     if random.random_bool(0.1) && deliveries.len() == WORKERS {
         // The same message twice at the same time.
         let copy = deliveries[0].messages.clone();
-        deliveries[1].messages.truncate(most.saturating_sub(copy.len()));
-        messages.append(&mut deliveries[1].messages.split_off(0));
-        deliveries[1] = Delivery { worker: 1, messages: copy, again: false };
+        let instead = std::mem::replace(&mut deliveries[1], Delivery { worker: 1, messages: copy, again: false });
+        messages.extend(instead.messages);
     }
     deliveries.retain(|delivery| !delivery.messages.is_empty());
     deliveries
