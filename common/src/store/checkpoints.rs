@@ -128,6 +128,16 @@ impl Store {
         }
     }
 
+    /// Sees that nobody else has taken the lease.
+    ///
+    /// # Errors
+    /// The lease was lost, or MongoDB cannot be reached.
+    pub async fn ensure_held(&self, leased: &Leased) -> Result<(), StoreError> {
+        let checkpoints = self.database.collection::<Document>(collection::CHECKPOINTS);
+        let held = checkpoints.find_one(leased.held()).projection(doc! { "_id": 1 }).await?;
+        held.map(drop).ok_or(StoreError::LeaseLost)
+    }
+
     /// Writes one lane's position.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Handing on the rows of a page: what is new is turned into actions, queued and remembered, in batches of up
-//! to 100. The order of effects is remember what is begun with, send, remember what was handed on, and then (by the
-//! caller) checkpoint: a crash between any two repeats the batch, and changes nothing that is stored.
+//! to 100. The order of effects is remember what is begun with, see that the lease is still held, send, remember what was
+//! handed on, and then (by the caller) checkpoint: a crash between any two repeats the batch, and changes nothing that
+//! is stored.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -50,7 +51,7 @@ pub(crate) async fn look_up(
             ObjectType::Companies => Ok(HashMap::new()),
         }
     };
-    let (companies, ()) = tokio::try_join!(companies, remember(slice, object, &begun))?;
+    let (companies, ()) = tokio::try_join!(companies, begin(slice, object, &begun))?;
     known.learn_companies(companies);
     Ok(known)
 }
@@ -104,7 +105,7 @@ pub(crate) async fn hand_on(
     }
     let News { actions, lost, told } = news;
     let announced = announced(&actions);
-    remember(slice, object, &lost).await?;
+    begin(slice, object, &lost).await?;
     if !actions.is_empty() {
         for message in messages(slice.account(), actions)? {
             slice.actions_queue().send_text(message, &slice.account().to_string(), Duration::ZERO).await?;
@@ -126,6 +127,17 @@ fn announced(actions: &[Action]) -> Announced {
         *count += 1;
     }
     announced
+}
+
+/// Remembers what is about to be told, while the lease is held. Whoever takes the lease next looks up what is remembered
+/// only then, and so knows of it; a slice that was stopped until its lease was gone, and found out nothing of what the
+/// next one told in the meantime, ends here.
+async fn begin(slice: &Slice<'_>, object: ObjectType, records: &[(RecordId, Seen)]) -> Result<(), SliceError> {
+    if !records.is_empty() {
+        remember(slice, object, records).await?;
+        slice.store().ensure_held(slice.leased).await?;
+    }
+    Ok(())
 }
 
 async fn remember(slice: &Slice<'_>, object: ObjectType, records: &[(RecordId, Seen)]) -> Result<(), SliceError> {

@@ -33,8 +33,12 @@ impl Known {
         Self { object, taken_over_from, seen, companies: HashMap::new() }
     }
 
-    /// Takes what is remembered of the records by now.
-    pub(crate) fn look_again(&mut self, seen: HashMap<RecordId, Seen>) {
+    /// Takes what is remembered of the records by now. What this slice has begun with since they were looked up first
+    /// counts only where it was handed on.
+    pub(crate) fn look_again(&mut self, mut seen: HashMap<RecordId, Seen>) {
+        for (id, seen) in &mut seen {
+            seen.begun &= self.seen.get(id).is_some_and(|before| before.begun);
+        }
         self.seen = seen;
     }
 
@@ -227,6 +231,17 @@ mod tests {
         let mut known = known(None);
         assert_eq!(tell(&mut known, live(1, 30, "2")), one(1, ContactCreated, 30));
         assert_eq!(tell(&mut known, live(2, 20, "")), []);
+    }
+
+    #[test]
+    fn what_only_this_slice_has_begun_with_is_not_known_when_it_looks_again() {
+        let mut known = known(None);
+        let (survivor, loser) = (live(1, 30, "2"), live(2, 20, ""));
+        let begun: HashMap<_, _> = known.beginnings([&survivor, &loser].into_iter()).into_iter().collect();
+        assert_eq!(begun.len(), 2);
+        known.look_again(begun);
+        assert_eq!(tell(&mut known, survivor), one(1, ContactCreated, 30));
+        assert_eq!(tell(&mut known, loser), []);
     }
 
     #[test]

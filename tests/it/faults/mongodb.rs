@@ -92,41 +92,6 @@ async fn slow_takes_more_slices_and_none_is_too_long() -> Result<()> {
     Ok(())
 }
 
-/// A worker is stopped in the middle of its slice until another one has its lease: what it then writes is refused.
-#[tokio::test]
-async fn a_stale_lease_writes_nothing() -> Result<()> {
-    for name in ["mongodb update checkpoints", "sqs SendMessage actions", "mongodb update seen"] {
-        let world = World::new("stale").await?;
-        world.hubspot.world().seed(HUB, 5, 250, 1);
-        let mut service = Service::new(world, 2, 1).await?;
-        let mut once = true;
-        service.sync[0].gate.set(move |effect: &Effect| {
-            let hit = effect.name == name && effect.when == When::Before && std::mem::take(&mut once);
-            if hit { Verdict::Freeze } else { Verdict::Pass }
-        });
-        let tick = message_event(&[service.world.tick().to_string()]);
-        let (first, second) = service.sync.split_at_mut(1);
-        let (frozen, other) = (&mut first[0], &mut second[0]);
-        let gate = frozen.gate.clone();
-        let world = &service.world;
-        let meanwhile = async {
-            process::wait_until("the worker to stop", Duration::from_secs(5), async || gate.is_frozen()).await?;
-            world.time_passes().await?;
-            let (invoked, _) = other.invoke(&tick).await?;
-            let checkpoint = world.checkpoint().await?;
-            gate.thaw();
-            anyhow::Ok((invoked, checkpoint))
-        };
-        let ((stopped, _), (invoked, checkpoint)) = tokio::try_join!(frozen.invoke(&tick), meanwhile)?;
-        ensure!(invoked.is_success() && stopped != Invoked::Died, "{name}: {invoked:?} {stopped:?}");
-        ensure!(world.checkpoint().await? == checkpoint, "{name}: the stale holder has written");
-        ensure!(checkpoint.get_i64("fence")? == 2);
-        service.collect().await?;
-        ensure!(service.finish().await?.actions == 255, "{name}");
-    }
-    Ok(())
-}
-
 /// A MongoDB of the test's own, whose primary steps down in the middle of a slice.
 #[tokio::test]
 async fn a_primary_that_steps_down() -> Result<()> {

@@ -1,0 +1,128 @@
+//! A worker that is stopped in the middle of its slice until another one has its lease: what it had found out is old when
+//! it goes on.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use hubspot_sim::Object;
+use mongodb::bson::Document;
+use stack::process;
+use tests::{
+    bootstrap::Invoked,
+    gate::{Effect, Verdict, When},
+    service::Service,
+    world::{HUB, World, message_event},
+};
+
+const CONTACTS: Object = Object::Contacts;
+
+/// How many records are handed on at once.
+const BATCH: usize = 100;
+
+/// Stops the first worker before its first effect of this name; lets `meanwhile` happen, the lease run out, and the
+/// second worker do a slice; and lets the first one go on, which must not write a checkpoint any more. Gives how the
+/// second one's slice ended, and the checkpoint as it left it.
+async fn overtaken(
+    service: &mut Service,
+    name: &'static str,
+    meanwhile: impl FnOnce(&World),
+) -> Result<(Invoked, Document)> {
+    let mut once = true;
+    service.sync[0].gate.set(move |effect: &Effect| {
+        let hit = effect.name == name && effect.when == When::Before && std::mem::take(&mut once);
+        if hit { Verdict::Freeze } else { Verdict::Pass }
+    });
+    let tick = message_event(&[service.world.tick().to_string()]);
+    let (first, second) = service.sync.split_at_mut(1);
+    let (frozen, other) = (&mut first[0], &mut second[0]);
+    let gate = frozen.gate.clone();
+    let world = &service.world;
+    let overtakes = async {
+        process::wait_until("the worker to stop", Duration::from_secs(5), async || gate.is_frozen()).await?;
+        meanwhile(world);
+        world.time_passes().await?;
+        world.run_is_dead().await?;
+        let (invoked, _) = other.invoke(&tick).await?;
+        let checkpoint = world.checkpoint().await?;
+        gate.thaw();
+        anyhow::Ok((invoked, checkpoint))
+    };
+    let ((stopped, _), (invoked, checkpoint)) = tokio::try_join!(frozen.invoke(&tick), overtakes)?;
+    ensure!(stopped.is_success(), "{name}: {stopped:?}");
+    ensure!(service.world.checkpoint().await? == checkpoint, "{name}: the stale holder has written");
+    service.collect().await?;
+    Ok((invoked, checkpoint))
+}
+
+#[tokio::test]
+async fn a_stale_lease_writes_nothing() -> Result<()> {
+    for name in ["mongodb update checkpoints", "sqs SendMessage actions", "mongodb update seen"] {
+        let world = World::new("stale").await?;
+        world.hubspot.world().seed(HUB, 5, 250, 1);
+        let mut service = Service::new(world, 2, 1).await?;
+        let (invoked, checkpoint) = overtaken(&mut service, name, |_| {}).await?;
+        ensure!(invoked.is_success() && checkpoint.get_i64("fence")? == 2, "{name}: {invoked:?}");
+        ensure!(service.finish().await?.actions == 255, "{name}");
+    }
+    Ok(())
+}
+
+/// The one that was stopped has met the loser alive, the other one the merge.
+#[tokio::test]
+async fn a_loser_that_was_about_to_be_created_is_not_when_its_merge_is_known() -> Result<()> {
+    let world = World::new("stale_loser").await?;
+    world.hubspot.world().seed(HUB, 0, 2, 1);
+    let mut service = Service::new(world, 2, 1).await?;
+    let (invoked, _) = overtaken(&mut service, "mongodb update seen", |world| {
+        let mut hubspot = world.hubspot.world();
+        let (ids, at) = (hubspot.ids(HUB, CONTACTS), hubspot.now());
+        hubspot.merge(HUB, CONTACTS, (ids[0], ids[1]), at, false);
+    })
+    .await?;
+    ensure!(invoked.is_success(), "{invoked:?}");
+    ensure!(service.finish().await?.actions == 1);
+    Ok(())
+}
+
+/// The one that was stopped has met the merge. The other one meets the loser, which the index still shows, and is killed
+/// before it gets to the survivor.
+#[tokio::test]
+async fn a_loser_that_was_created_while_its_merge_was_about_to_be_told_is_deleted() -> Result<()> {
+    let world = World::new("stale_merge").await?;
+    let lag = |world: &World, millis| {
+        let settings = &mut world.hubspot.world().settings;
+        (settings.index_lag_min_ms, settings.index_lag_max_ms) = (millis, millis);
+    };
+    let hour = 3_600_000;
+    world.hubspot.world().settings.newer_rows = false;
+    let at = world.hubspot.world().now();
+    let create = |_| world.hubspot.world().create(HUB, CONTACTS, at, BTreeMap::new());
+    lag(&world, 60_000);
+    let loser = create(0);
+    // A batch of others stands between the two.
+    lag(&world, 0);
+    let survivor = (0..BATCH).map(create).max().context("there are contacts")?;
+    let mut service = Service::new(world, 2, 1).await?;
+    service.tick();
+    service.deliver_next().await?;
+    let world = &service.world;
+    lag(world, hour);
+    world.hubspot.world().merge(HUB, CONTACTS, (survivor, loser), at + 1, false).context("both are there")?;
+    lag(world, 0);
+    ensure!(world.hubspot.world().update(HUB, CONTACTS, survivor, at + 2, &[("jobtitle", "CTO")]));
+    let killed = service.sync[1].gate.clone();
+    killed.set(|effect: &Effect| match effect.name == "sqs SendMessage actions" && effect.when == When::After {
+        true => Verdict::Kill,
+        false => Verdict::Pass,
+    });
+    let (invoked, _) = overtaken(&mut service, "mongodb update seen", |world| {
+        world.hubspot.world().settings.clock_offset_ms += 90_000;
+    })
+    .await?;
+    ensure!(invoked == Invoked::Died, "{invoked:?}");
+    service.sync.pop();
+    service.world.hubspot.world().settings.clock_offset_ms += hour;
+    // Once each, and the survivor and the loser once more.
+    ensure!(service.finish().await?.actions == BATCH + 3);
+    Ok(())
+}
