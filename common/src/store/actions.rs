@@ -1,12 +1,8 @@
 //! What the drain writes: actions (collection `actions`), each once, with what they changed in the current states
 //! of their records.
 
-use std::{
-    collections::HashMap,
-    hash::{DefaultHasher, Hash, Hasher},
-};
+use std::collections::HashMap;
 
-use futures::future::try_join_all;
 use mongodb::{
     bson::{Document, doc},
     error::Error,
@@ -28,10 +24,6 @@ pub(super) type Given<'a> = &'a [(&'a AccountKey, &'a Action)];
 
 /// How often writes that met a concurrent one are made again.
 const ROUNDS: usize = 4;
-
-/// How many actions are written at once, so that the next ones are made ready while the server writes these.
-const GROUP: usize = 500;
-const MAX_GROUPS: usize = 2;
 
 /// One action could not be stored, while others were.
 #[derive(Debug)]
@@ -72,36 +64,17 @@ impl Store {
     /// MongoDB cannot be reached; any part may have been stored.
     pub async fn store_actions(&self, actions: &[(&AccountKey, &Action)]) -> Result<Stored, Error> {
         let now = DateTime::now();
-        // All actions of a record are in one group; the groups are written side by side.
-        let mut groups: Vec<Vec<usize>> = vec![Vec::new(); actions.len().div_ceil(GROUP).clamp(1, MAX_GROUPS)];
-        let count = groups.len();
-        for (index, (account, action)) in actions.iter().enumerate() {
-            let mut hasher = DefaultHasher::new();
-            (account, action.object, &action.record_id).hash(&mut hasher);
-            groups[usize::try_from(hasher.finish() % count as u64).unwrap_or_default()].push(index);
-        }
-        let stored = groups.iter().map(async |group| {
-            let given: Vec<(&AccountKey, &Action)> = group.iter().map(|index| actions[*index]).collect();
-            let mut stored = self.store_group(&given, now).await?;
-            stored.failed.iter_mut().for_each(|failed| failed.index = group[failed.index]);
-            Ok::<_, Error>(stored)
-        });
-        let stored = try_join_all(stored).await?;
-        Ok(Stored {
-            added: stored.iter().map(|stored| stored.added).sum(),
-            failed: stored.into_iter().flat_map(|stored| stored.failed).collect(),
-        })
-    }
-
-    async fn store_group(&self, actions: Given<'_>, now: DateTime) -> Result<Stored, Error> {
         let (mut stored, mut of_contacts) = (Stored::default(), Stored::default());
-        let (mut steps, of_contacts_too) = tokio::try_join!(
-            self.advance_states(ObjectType::Companies, actions, &mut stored, now),
-            self.advance_states(ObjectType::Contacts, actions, &mut of_contacts, now),
+        let (mut ready, mut ready_too) = (Ready::default(), Ready::default());
+        let (companies, contacts) = (ObjectType::Companies, ObjectType::Contacts);
+        let (mut steps, steps_too) = tokio::try_join!(
+            self.advance_states(companies, actions, &mut stored, now, |steps| ready.make(actions, steps, now)),
+            self.advance_states(contacts, actions, &mut of_contacts, now, |steps| ready_too.make(actions, steps, now)),
         )?;
         stored.failed.extend(of_contacts.failed);
-        steps.extend(of_contacts_too);
-        self.insert_actions(actions, &steps, &mut stored, now).await?;
+        steps.extend(steps_too);
+        ready.0.extend(ready_too.0);
+        self.insert_actions(actions, &steps, ready, &mut stored, now).await?;
         Ok(stored)
     }
 
@@ -111,24 +84,22 @@ impl Store {
         &self,
         actions: Given<'_>,
         steps: &Steps,
+        mut ready: Ready,
         stored: &mut Stored,
         now: DateTime,
     ) -> Result<(), Error> {
-        fn upsert(document: ActionDocument<'_>) -> Result<bulk::Write, Error> {
-            let fields = ActionDocument { id: None, ..document };
-            bulk::upsert(&doc! { "_id": document.id }, &HashMap::from([("$setOnInsert", fields)]))
-        }
         let changes = |index: usize| steps.get(&index).and_then(|step| step.changes.as_ref());
         let (mut inserts, mut inserted, mut upserts, mut upserted) = (vec![], vec![], vec![], vec![]);
         for (index, (account, action)) in actions.iter().enumerate() {
             if stored.has_failed(index) {
                 continue;
             }
-            let document = ActionDocument::new(account, action, changes(index), now);
-            let is_new = steps.get(&index).is_some_and(|step| step.is_new);
-            let (writes, written, write) = match is_new {
-                true => (&mut inserts, &mut inserted, bulk::document(&document)),
-                false => (&mut upserts, &mut upserted, upsert(document)),
+            let (writes, written, write) = match ready.0.remove(&index) {
+                Some(insert) => (&mut inserts, &mut inserted, insert),
+                None => {
+                    let document = ActionDocument::new(account, action, changes(index), now);
+                    (&mut upserts, &mut upserted, upsert(document))
+                }
             };
             match write {
                 Ok(write) => {
@@ -186,6 +157,30 @@ impl Store {
         }
         Ok(Action { action_name: updated, action_date: action.record_updated_at, ..action.clone() })
     }
+}
+
+/// The inserts of actions whose states move on just now, by their places: they are made ready while the server writes
+/// the states.
+#[derive(Default)]
+struct Ready(HashMap<usize, Result<bulk::Write, Error>>);
+
+impl Ready {
+    fn make(&mut self, actions: Given<'_>, steps: &Steps, now: DateTime) {
+        for (index, step) in steps {
+            let (account, action) = actions[*index];
+            let insert = || bulk::document(&ActionDocument::new(account, action, step.changes.as_ref(), now));
+            match step.is_new {
+                true => _ = self.0.insert(*index, insert()),
+                false => _ = self.0.remove(index),
+            }
+        }
+    }
+}
+
+/// An upsert of an action, which is no error where it is stored.
+fn upsert(document: ActionDocument<'_>) -> Result<bulk::Write, Error> {
+    let fields = ActionDocument { id: None, ..document };
+    bulk::upsert(&doc! { "_id": document.id }, &HashMap::from([("$setOnInsert", fields)]))
 }
 
 /// An action as it is stored.

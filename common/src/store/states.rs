@@ -6,13 +6,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use futures::TryStreamExt;
+use futures::{TryStreamExt, future::try_join3};
 use mongodb::{
     bson::{DateTime, Document, RawDocumentBuf, deserialize_from_slice, doc},
     error::Error,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tokio::task::yield_now;
 
 use super::{
     Store,
@@ -86,12 +87,16 @@ pub(super) type Steps = HashMap<usize, Step>;
 impl Store {
     /// Moves the states of one object type's records on to what the actions say, and tells what each changed.
     /// An action that came after a newer one, or was the first to tell of its record, has no changes.
+    ///
+    /// While the server writes states, `meanwhile` is told which steps lead to them. A step that has to be made again is
+    /// told of again.
     pub(super) async fn advance_states(
         &self,
         object: ObjectType,
         given: Given<'_>,
         stored: &mut Stored,
         now: DateTime,
+        mut meanwhile: impl FnMut(&Steps),
     ) -> Result<Steps, Error> {
         let mut steps = Steps::new();
         let mut pending: BTreeMap<String, Vec<usize>> = BTreeMap::new();
@@ -109,10 +114,11 @@ impl Store {
             }
             let mut found = self.read_states(object, pending.keys()).await?;
             let (mut inserts, mut inserted, mut updates, mut updated) = (vec![], vec![], vec![], vec![]);
+            let mut made_now = Steps::new();
             for (key, indexes) in &pending {
                 match found.remove(key).transpose().and_then(|state| advance(state, given, indexes, now)) {
                     Ok((write, made)) => {
-                        steps.extend(made);
+                        made_now.extend(made);
                         match write {
                             Some(Write::Insert(state)) => {
                                 inserts.push(state);
@@ -128,10 +134,19 @@ impl Store {
                     Err(_) => indexes.iter().for_each(|index| stored.fail(*index, 0)),
                 }
             }
-            let (insert, update) = tokio::try_join!(
+            let meanwhile = async {
+                // The commands are on their way by then.
+                yield_now().await;
+                meanwhile(&made_now);
+                Ok(())
+            };
+            let (insert, update, ()) = try_join3(
                 bulk::insert(&self.database, object.as_str(), inserts),
                 bulk::update(&self.database, object.as_str(), updates),
-            )?;
+                meanwhile,
+            )
+            .await?;
+            steps.extend(made_now);
             let refused = insert.refused.iter().map(|refused| (&inserted[refused.index], refused.code));
             let refused = refused.chain(update.refused.iter().map(|refused| (&updated[refused.index], refused.code)));
             let mut again = BTreeMap::new();
