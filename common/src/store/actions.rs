@@ -10,7 +10,11 @@ use mongodb::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Store, bulk, collection, indexes::CREATED_ONCE, states::Steps};
+use super::{
+    Store, bulk, collection,
+    indexes::CREATED_ONCE,
+    states::{Step, Steps},
+};
 use crate::{
     account::AccountKey,
     action::{Action, ActionName},
@@ -65,16 +69,17 @@ impl Store {
     pub async fn store_actions(&self, actions: &[(&AccountKey, &Action)]) -> Result<Stored, Error> {
         let now = DateTime::now();
         let (mut stored, mut of_contacts) = (Stored::default(), Stored::default());
-        let (mut ready, mut ready_too) = (Ready::default(), Ready::default());
-        let (companies, contacts) = (ObjectType::Companies, ObjectType::Contacts);
-        let (mut steps, steps_too) = tokio::try_join!(
-            self.advance_states(companies, actions, &mut stored, now, |steps| ready.make(actions, steps, now)),
-            self.advance_states(contacts, actions, &mut of_contacts, now, |steps| ready_too.make(actions, steps, now)),
+        let insert = |index: usize, step: &Step| {
+            let (account, action) = actions[index];
+            bulk::document(&ActionDocument::new(account, action, step.changes.as_ref(), now))
+        };
+        let (mut steps, of_contacts_too) = tokio::try_join!(
+            self.advance_states(ObjectType::Companies, actions, &mut stored, now, insert),
+            self.advance_states(ObjectType::Contacts, actions, &mut of_contacts, now, insert),
         )?;
         stored.failed.extend(of_contacts.failed);
-        steps.extend(steps_too);
-        ready.0.extend(ready_too.0);
-        self.insert_actions(actions, &steps, ready, &mut stored, now).await?;
+        steps.extend(of_contacts_too);
+        self.insert_actions(actions, steps, &mut stored, now).await?;
         Ok(stored)
     }
 
@@ -83,21 +88,19 @@ impl Store {
     async fn insert_actions(
         &self,
         actions: Given<'_>,
-        steps: &Steps,
-        mut ready: Ready,
+        mut steps: Steps,
         stored: &mut Stored,
         now: DateTime,
     ) -> Result<(), Error> {
-        let changes = |index: usize| steps.get(&index).and_then(|step| step.changes.as_ref());
         let (mut inserts, mut inserted, mut upserts, mut upserted) = (vec![], vec![], vec![], vec![]);
         for (index, (account, action)) in actions.iter().enumerate() {
             if stored.has_failed(index) {
                 continue;
             }
-            let (writes, written, write) = match ready.0.remove(&index) {
+            let (writes, written, write) = match steps.get_mut(&index).and_then(|step| step.insert.take()) {
                 Some(insert) => (&mut inserts, &mut inserted, insert),
                 None => {
-                    let document = ActionDocument::new(account, action, changes(index), now);
+                    let document = ActionDocument::new(account, action, changes(&steps, index), now);
                     (&mut upserts, &mut upserted, upsert(document))
                 }
             };
@@ -124,7 +127,7 @@ impl Store {
                     stored.fail(index, refused.code);
                 } else if CREATED_ONCE.iter().any(|name| refused.message.contains(name)) {
                     let renamed = self.settle_created(account, action).await?;
-                    upserts.push(upsert(ActionDocument::new(account, &renamed, changes(index), now))?);
+                    upserts.push(upsert(ActionDocument::new(account, &renamed, changes(&steps, index), now))?);
                     again.push(index);
                 }
                 // Otherwise its `_id` is taken: another delivery of the same action was quicker.
@@ -159,22 +162,9 @@ impl Store {
     }
 }
 
-/// The inserts of actions whose states move on just now, by their places: they are made ready while the server writes
-/// the states.
-#[derive(Default)]
-struct Ready(HashMap<usize, Result<bulk::Write, Error>>);
-
-impl Ready {
-    fn make(&mut self, actions: Given<'_>, steps: &Steps, now: DateTime) {
-        for (index, step) in steps {
-            let (account, action) = actions[*index];
-            let insert = || bulk::document(&ActionDocument::new(account, action, step.changes.as_ref(), now));
-            match step.is_new {
-                true => _ = self.0.insert(*index, insert()),
-                false => _ = self.0.remove(index),
-            }
-        }
-    }
+/// What an action changed, where that is known.
+fn changes(steps: &Steps, index: usize) -> Option<&Map<String, Value>> {
+    steps.get(&index).and_then(|step| step.changes.as_ref())
 }
 
 /// An upsert of an action, which is no error where it is stored.

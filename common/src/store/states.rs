@@ -78,7 +78,9 @@ pub(super) struct Step {
     /// What the action changed, where that is known.
     pub(super) changes: Option<Map<String, Value>>,
     /// Whether the state moved on just now, so that the action is hardly stored yet.
-    pub(super) is_new: bool,
+    is_new: bool,
+    /// The action's insert, where the state moved on just now.
+    pub(super) insert: Option<Result<bulk::Write, Error>>,
 }
 
 /// The steps of actions, by their places among those given.
@@ -88,15 +90,14 @@ impl Store {
     /// Moves the states of one object type's records on to what the actions say, and tells what each changed.
     /// An action that came after a newer one, or was the first to tell of its record, has no changes.
     ///
-    /// While the server writes states, `meanwhile` is told which steps lead to them. A step that has to be made again is
-    /// told of again.
+    /// `insert` makes the inserts of actions whose states move on, while the server writes these.
     pub(super) async fn advance_states(
         &self,
         object: ObjectType,
         given: Given<'_>,
         stored: &mut Stored,
         now: DateTime,
-        mut meanwhile: impl FnMut(&Steps),
+        insert: impl Fn(usize, &Step) -> Result<bulk::Write, Error>,
     ) -> Result<Steps, Error> {
         let mut steps = Steps::new();
         let mut pending: BTreeMap<String, Vec<usize>> = BTreeMap::new();
@@ -137,17 +138,19 @@ impl Store {
             let meanwhile = async {
                 // The commands are on their way by then.
                 yield_now().await;
-                meanwhile(&made_now);
+                for (index, step) in made_now.iter_mut().filter(|(_, step)| step.is_new) {
+                    step.insert = Some(insert(*index, step));
+                }
                 Ok(())
             };
-            let (insert, update, ()) = try_join3(
+            let (inserts, update, ()) = try_join3(
                 bulk::insert(&self.database, object.as_str(), inserts),
                 bulk::update(&self.database, object.as_str(), updates),
                 meanwhile,
             )
             .await?;
             steps.extend(made_now);
-            let refused = insert.refused.iter().map(|refused| (&inserted[refused.index], refused.code));
+            let refused = inserts.refused.iter().map(|refused| (&inserted[refused.index], refused.code));
             let refused = refused.chain(update.refused.iter().map(|refused| (&updated[refused.index], refused.code)));
             let mut again = BTreeMap::new();
             for (key, code) in refused {
@@ -212,7 +215,7 @@ fn advance(found: Option<State>, given: Given<'_>, indexes: &[usize], now: DateT
         };
         has_moved |= is_new;
         let past = state.history.iter().find(|past| past.at == at && !action.action_name.is_deleted());
-        steps.push((*index, Step { changes: past.map(|past| past.changes.clone()), is_new }));
+        steps.push((*index, Step { changes: past.map(|past| past.changes.clone()), is_new, insert: None }));
     }
     let write = match current.filter(|_| has_moved) {
         None => None,
