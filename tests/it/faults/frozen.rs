@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
+use common::message::MAX_ACTIONS;
 use hubspot_sim::Object;
 use mongodb::bson::Document;
 use stack::process;
@@ -15,9 +16,6 @@ use tests::{
 };
 
 const CONTACTS: Object = Object::Contacts;
-
-/// How many records are handed on at once.
-const BATCH: usize = 100;
 
 /// Stops the first worker before its first effect of this name; lets `meanwhile` happen, the lease run out, and the
 /// second worker do a slice; and lets the first one go on, which must not write a checkpoint any more. Gives how the
@@ -101,7 +99,7 @@ async fn a_loser_that_was_created_while_its_merge_was_about_to_be_told_is_delete
     let loser = create(0);
     // A batch of others stands between the two.
     lag(&world, 0);
-    let survivor = (0..BATCH).map(create).max().context("there are contacts")?;
+    let survivor = (0..MAX_ACTIONS).map(create).max().context("there are contacts")?;
     let mut service = Service::new(world, 2, 1).await?;
     service.tick();
     service.deliver_next().await?;
@@ -123,6 +121,6 @@ async fn a_loser_that_was_created_while_its_merge_was_about_to_be_told_is_delete
     service.sync.pop();
     service.world.hubspot.world().settings.clock_offset_ms += hour;
     // Once each, and the survivor and the loser once more.
-    ensure!(service.finish().await?.actions == BATCH + 3);
+    ensure!(service.finish().await?.actions == MAX_ACTIONS + 3);
     Ok(())
 }
