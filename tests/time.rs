@@ -7,7 +7,7 @@ use common::{store::collection, time};
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use serde_json::Value;
 
-use crate::world::{World, refused};
+use crate::world::World;
 
 const LONG_AGO: DateTime = DateTime::from_millis(0);
 
@@ -18,12 +18,20 @@ impl World {
     /// MongoDB cannot be reached.
     pub async fn time_passes(&self) -> Result<()> {
         let now = DateTime::now();
-        self.change_if_there("lease", doc! { "until": LONG_AGO }).await?;
+        self.lease_runs_out().await?;
         self.change_if_there("stuck", doc! { "until": now }).await?;
         for lane in ["companies", "contacts"] {
             self.change_if_there(&format!("lanes.{lane}.lastError"), doc! { "retryAt": now }).await?;
         }
         Ok(())
+    }
+
+    /// The lease of a slice that was not ended runs out.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn lease_runs_out(&self) -> Result<()> {
+        self.change_if_there("lease", doc! { "until": LONG_AGO }).await
     }
 
     /// So much time passes that a run whose message was lost counts as dead.
@@ -64,13 +72,13 @@ impl World {
     /// pass at once. Stores the actions.
     ///
     /// # Errors
-    /// A message fails, or the account is not caught up after 100 slices.
+    /// A message fails as often as SQS delivers it, or the account is not caught up after 100 slices.
     pub async fn run_on(&self) -> Result<()> {
         let sync = self.sync().await?;
         for _ in 0..100 {
             self.time_passes().await?;
             let message = self.due_message().await.unwrap_or_else(|_| self.tick());
-            refused(self.slice(&sync, &message).await)?;
+            self.deliver(&sync, &message).await?;
             if self.checkpoint().await?.get_document("run").is_err() {
                 return self.drain().await;
             }

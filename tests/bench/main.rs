@@ -18,7 +18,8 @@ use anyhow::Result;
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let parts: Vec<String> = std::env::args().skip(1).collect();
+    // `cargo bench` adds an option of its own.
+    let parts: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let wanted = |part: &str| parts.is_empty() || parts.iter().any(|other| other == part);
     if wanted("backfill") {
         backfill::run().await?;

@@ -18,8 +18,8 @@ use tests::{
 use crate::chromium::Browser;
 
 /// The service, deployed, with a HubSpot as slow and as strict as the real one, and its page.
-async fn deployed(name: &str) -> Result<(Deployed, Page)> {
-    let deployed = Deployed::new(name, &[]).await?;
+async fn deployed() -> Result<(Deployed, Page)> {
+    let deployed = Deployed::shared("browser").await?;
     deployed.world.hubspot.world().settings = Settings { latency_ms: 150, ..Settings::default() };
     let page = deployed.page().await?;
     Ok((deployed, page))
@@ -39,7 +39,7 @@ fn account(page: &Page, domain: &str, hub: u64) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_customer_connects_an_account_and_its_data_is_seen_coming() -> Result<()> {
-    let (deployed, page) = deployed("browser-connect").await?;
+    let (deployed, page) = deployed().await?;
     deployed.world.hubspot.world().seed(HUB + 1, 1_000, 14_000, 1);
     let domains = deployed.world.store.database().collection::<Document>(collection::DOMAINS);
     domains.insert_one(doc! { "_id": "globex", "company": { "name": "Globex" } }).await?;
@@ -84,12 +84,12 @@ async fn a_customer_connects_an_account_and_its_data_is_seen_coming() -> Result<
         seen.push(read);
     }
     browser.sees("All of its history was read").await?;
-    Ok(())
+    deployed.end()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_finds_an_account_and_presses_its_buttons() -> Result<()> {
-    let (deployed, page) = deployed("browser-buttons").await?;
+    let (deployed, page) = deployed().await?;
     deployed.world.hubspot.world().seed(HUB, 20, 100, 1);
     deployed.tick(1).await?;
     let browser = Browser::start(1100, 800, false).await?;
@@ -127,13 +127,13 @@ async fn an_operator_finds_an_account_and_presses_its_buttons() -> Result<()> {
     browser.sees("Access token").await?;
     browser.open(&account(&page, DOMAIN, HUB)).await?;
     browser.sees("Access token").await?;
-    Ok(())
+    deployed.end()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_forged_or_too_old_is_told_in_words_and_no_script_runs() -> Result<()> {
     const NAME: &str = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>";
-    let (deployed, page) = deployed("browser-forged").await?;
+    let (deployed, page) = deployed().await?;
     let browser = Browser::start(420, 800, true).await?;
     browser.open(&format!("{}hubspot/callback?state=forged&code=forged", page.url)).await?;
     browser.sees("Please begin again").await?;
@@ -164,5 +164,5 @@ async fn what_is_forged_or_too_old_is_told_in_words_and_no_script_runs() -> Resu
         .execute("document.querySelector('a').focus(); return document.activeElement.textContent", vec![]);
     let first = first.await?;
     ensure!(first.as_str().context("a text")?.starts_with("Skip to"), "{first}");
-    Ok(())
+    deployed.end()
 }

@@ -11,13 +11,15 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use tests::{deployed::Deployed, world::queue};
+use tests::{
+    deployed::{Deployed, topic},
+    world::queue,
+};
 
 use crate::template;
 
 /// An SNS topic, with a queue that gets what it is told.
 struct Topic {
-    arn: String,
     queue: String,
     sqs: aws_sdk_sqs::Client,
 }
@@ -36,7 +38,7 @@ impl Topic {
         let allowed = sqs.set_queue_attributes().queue_url(&queue);
         allowed.attributes(QueueAttributeName::Policy, policy.to_string()).send().await?;
         sns.subscribe().topic_arn(&arn).protocol("sqs").endpoint(endpoint).send().await?;
-        Ok(Self { arn, queue, sqs })
+        Ok(Self { queue, sqs })
     }
 
     /// The alarms of which the topic was told now, by their names.
@@ -63,8 +65,8 @@ impl Topic {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_alarm_goes_off_and_is_told() -> Result<()> {
-    let topic = Topic::new("alarms-topic").await?;
-    let deployed = Deployed::new("alarms", &[("AlarmTopicArn", topic.arn.clone())]).await?;
+    let deployed = Deployed::shared("service").await?;
+    let topic = Topic::new(&topic(&deployed.name)).await?;
     let client = aws_sdk_cloudwatch::Client::new(&aws_config::load_from_env().await);
     let monitoring = template::read("monitoring.yaml")?;
     let mut expected = BTreeSet::new();
@@ -76,7 +78,7 @@ async fn every_alarm_goes_off_and_is_told() -> Result<()> {
             assert_eq!((name, alarm["TreatMissingData"].as_str()), ("Ticks", Some("breaching")));
             continue;
         }
-        expected.insert(format!("alarms-{name}"));
+        expected.insert(format!("{}-{name}", deployed.name));
         let datum = MetricDatum::builder().metric_name(alarm["MetricName"].as_str().context("a metric")?).value(1e9);
         let namespace = alarm["Namespace"].as_str().context("a namespace")?;
         client.put_metric_data().namespace(namespace).metric_data(datum.build()).send().await?;
@@ -95,7 +97,7 @@ async fn every_alarm_goes_off_and_is_told() -> Result<()> {
     for (name, alarm) in told {
         watches(&deployed, &alarm["Trigger"]).with_context(|| format!("{name}: {alarm}"))?;
     }
-    Ok(())
+    deployed.end()
 }
 
 /// Checks that an alarm reads what is there: a metric of the stack, one of its queues, or one of its functions.

@@ -12,17 +12,21 @@ use hubspot_sim::{Fault, FaultKind, IdOrder, Object, Shared};
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use tests::{
     bootstrap::Bootstrap,
+    extent::{Extent, side_by_side},
     gate::{Effect, Gate, Verdict, When},
     service::{Delivery, Service},
     world::{HUB, World},
 };
 use tokio::task::JoinHandle;
 
-/// How many seeds are tried where nobody says otherwise.
-const SEEDS: u64 = 200;
+/// How many seeds a sample has.
+const SAMPLE: u64 = 20;
 
-/// How many of them at a time: enough to keep two processors busy. More would only keep other tests' clocks waiting.
-const SIDE_BY_SIDE: usize = 3;
+/// How many seeds are all, from 1 on.
+const ALL: u64 = 200;
+
+/// How often progress is told.
+const TOLD_EVERY: Duration = Duration::from_secs(15);
 
 /// Workers of each function.
 const WORKERS: usize = 2;
@@ -30,14 +34,21 @@ const WORKERS: usize = 2;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_the_schedule_nothing_is_lost_and_nothing_stored_twice() -> Result<()> {
     let number = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>()).transpose();
+    let (first, count) = match Extent::of_this_run() {
+        Extent::Sample(first) => (first, SAMPLE),
+        Extent::Full => (1, ALL),
+    };
     let seeds: Vec<u64> = match (number("SEED")?, number("SEEDS")?) {
         (Some(seed), _) => vec![seed],
-        (None, count) => (1..=count.unwrap_or(SEEDS)).collect(),
+        (None, Some(count)) => (1..=count).collect(),
+        (None, None) => (first..first + count).collect(),
     };
     let (began, count) = (Instant::now(), seeds.len());
+    println!("{count} seeds from {} on", seeds.first().copied().unwrap_or_default());
     let tried = stream::iter(seeds).map(|seed| async move { (seed, schedule(seed).await) });
-    let mut tried = tried.buffer_unordered(SIDE_BY_SIDE);
+    let mut tried = tried.buffer_unordered(side_by_side()?);
     let (mut failed, mut all) = (Vec::new(), Done::default());
+    let (mut done, mut told) = (0, began);
     while let Some((seed, result)) = tried.next().await {
         match result {
             Ok(done) => all.add(&done),
@@ -45,6 +56,12 @@ async fn whatever_the_schedule_nothing_is_lost_and_nothing_stored_twice() -> Res
                 println!("seed {seed} failed: {error:#}");
                 failed.push(seed);
             }
+        }
+        done += 1;
+        if told.elapsed() > TOLD_EVERY {
+            told = Instant::now();
+            let left = began.elapsed() * u32::try_from(count - done)? / u32::try_from(done)?;
+            println!("{done} of {count} seeds, {} failed, about {} s left", failed.len(), left.as_secs());
         }
     }
     println!(

@@ -6,35 +6,41 @@ use futures::{StreamExt, TryStreamExt, stream};
 use hubspot_sim::Object;
 use tests::{
     bootstrap::Invoked,
+    extent::{Extent, side_by_side},
     gate::When,
     service::{Delivery, Message, Service},
     world::{HUB, World},
 };
 
-/// How many worlds are tried at a time.
-const SIDE_BY_SIDE: usize = 3;
+/// How many of the points are tried where a sample is enough.
+const SAMPLE: usize = 12;
 
 fn one(messages: Vec<Message>) -> Vec<Delivery> {
     vec![Delivery { worker: 0, messages, again: false }]
 }
 
-/// Tries `kill` before and after each of the effects, and gives for each of these points whether it came to that.
+/// Tries `kill` before and after each of the effects, or at some of these points, and gives for each whether it came to
+/// that.
 async fn at_each<F: Future<Output = Result<bool>>>(
     effects: &[String],
     kill: impl Fn(usize, When) -> F,
 ) -> Result<Vec<bool>> {
-    let points = (0..effects.len()).flat_map(|number| [(number, When::Before), (number, When::After)]);
+    let points = (0..effects.len()).flat_map(|number| [(number, When::Before), (number, When::After)]).collect();
+    let points = Extent::of_this_run().some_of(points, SAMPLE);
+    let names: Vec<_> =
+        points.iter().map(|(number, when)| format!("{when:?} {number}, {}", effects[*number])).collect();
+    println!("killed at {} points: {}", names.len(), names.join("; "));
     let tried = stream::iter(points).map(|(number, when)| {
         let tried = kill(number, when);
         async move { tried.await.with_context(|| format!("killed {when:?} effect {number}, {}", effects[number])) }
     });
-    tried.buffer_unordered(SIDE_BY_SIDE).try_collect().await
+    tried.buffer_unordered(side_by_side()?).try_collect().await
 }
 
 /// Lanes run side by side, so that the last effects may come in another number; nearly all points are met.
 fn nearly_all_met(killed: &[bool]) -> Result<()> {
     let met = killed.iter().filter(|killed| **killed).count();
-    ensure!(met * 10 >= killed.len() * 9, "only {met} of {} points were met", killed.len());
+    ensure!(killed.len() - met <= (killed.len() / 10).max(2), "only {met} of {} points were met", killed.len());
     println!("sync was killed at {met} points");
     Ok(())
 }

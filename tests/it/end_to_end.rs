@@ -15,7 +15,7 @@ use tests::{deployed::Deployed, world::HUB};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_ticks_of_the_deployed_service_store_exactly_what_changed() -> Result<()> {
-    let deployed = Deployed::new("end-to-end", &[]).await?;
+    let deployed = Deployed::shared("service").await?;
     let token = {
         let mut hubspot = deployed.world.hubspot.world();
         hubspot.settings = Settings::default();
@@ -39,13 +39,13 @@ async fn two_ticks_of_the_deployed_service_store_exactly_what_changed() -> Resul
     for queue in ["SyncDeadLetterQueueUrl", "ActionsDeadLetterQueueUrl"] {
         assert_eq!(deployed.aws.depth(deployed.output(queue)?).await?, 0, "{queue}");
     }
-    Ok(())
+    deployed.end()
 }
 
 /// The schedule is off: what HubSpot tells of by webhook is stored within seconds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_that_hubspot_tells_of_is_stored_without_a_tick() -> Result<()> {
-    let deployed = Deployed::new("webhooks", &[]).await?;
+    let deployed = Deployed::shared("service").await?;
     let url = format!("{}/hubspot/webhooks", deployed.output("ConnectUrl")?);
     deployed.world.hubspot.world().seed(HUB, 20, 100, 1);
     deployed.tick(1).await?;
@@ -71,5 +71,5 @@ async fn a_change_that_hubspot_tells_of_is_stored_without_a_tick() -> Result<()>
     }
     let told: Vec<String> = deployed.world.hubspot.world().requests.keys().cloned().collect();
     assert!(told.contains(&"webhook 204".to_owned()), "{told:?}");
-    Ok(())
+    deployed.end()
 }

@@ -15,9 +15,10 @@ use hubspot_sim::{IdOrder, Object};
 use mongodb::bson::{Document, doc};
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use tests::{
+    extent::Extent,
     gate::{Effect, Verdict},
     service::Service,
-    world::{HUB, World, refused},
+    world::{HUB, World},
 };
 
 /// A real sync bootstrap, and something that happens in HubSpot before each page is asked for.
@@ -145,30 +146,32 @@ async fn twelve_thousand_records_of_one_millisecond() -> Result<()> {
     Ok(())
 }
 
-/// All of it, with few more searches than its 500 pages: one look a lane, the last page of each window that was divided
+/// All of it, with few more searches than its pages (500 of 100,000 records): one look a lane, the last page of each window that was divided
 /// off (six times in two at most), and what was asked for ahead when a slice's time was over (four readers).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lane_of_a_hundred_thousand_records() -> Result<()> {
+    // Some more than a search of HubSpot's shows of a window, in any case.
+    let records = Extent::of_this_run().choose(15_000, 100_000);
     let mut world = World::new("large").await?;
     world.config.settle = Duration::from_secs(3_600);
     {
         let mut hubspot = world.hubspot.world();
         let start = hubspot.now() - 86_400_000;
-        for number in 0..100_000 {
+        for number in 0..i64::try_from(records)? {
             hubspot.create(HUB, Object::Contacts, start + number * 500, BTreeMap::new());
         }
     }
     let slices = world.run().await? as u64;
-    ensure!(world.all(collection::SEEN).await?.len() == 100_000);
+    ensure!(world.all(collection::SEEN).await?.len() == records);
     let proof = world.proof().await?;
-    ensure!(proof.actions == 100_000);
-    let searches = world.requests("search 200");
-    ensure!(searches <= 500 + 2 + 64 + 4 * slices, "{searches} searches in {slices} slices");
+    ensure!(proof.actions == records);
+    let (searches, pages) = (world.requests("search 200"), records as u64 / 200);
+    ensure!(searches <= pages + 2 + 64 + 4 * slices, "{searches} searches in {slices} slices");
     world.end().await
 }
 
-/// A backfill of many slices, with HubSpot's limit compressed; changes made meanwhile are there within one slice or
-/// two, long before the backfill ends.
+/// A backfill of many slices, with HubSpot's limit compressed; changes made meanwhile are there after one slice or two,
+/// long before the backfill ends.
 #[tokio::test]
 async fn fresh_changes_do_not_wait_for_a_long_backfill() -> Result<()> {
     let mut world = World::new("live").await?;
@@ -178,12 +181,13 @@ async fn fresh_changes_do_not_wait_for_a_long_backfill() -> Result<()> {
     world.hubspot.world().settings.search_rps = 8;
     world.hubspot.world().seed(HUB, 100, 12_000, 1);
     let sync = world.sync().await?;
-    let done = AtomicBool::new(false);
+    let (done, slices) = (AtomicBool::new(false), AtomicUsize::new(0));
     let backfill = async {
         let mut message = world.tick();
         loop {
-            refused(world.slice(&sync, &message).await)?;
+            world.deliver(&sync, &message).await?;
             world.drain().await?;
+            slices.fetch_add(1, Ordering::Relaxed);
             match world.due_message().await {
                 Ok(next) => message = next,
                 Err(_) => break,
@@ -201,14 +205,14 @@ async fn fresh_changes_do_not_wait_for_a_long_backfill() -> Result<()> {
                 let at = hubspot.now();
                 (hubspot.create(HUB, Object::Contacts, at, BTreeMap::new()), at)
             };
-            let began = tokio::time::Instant::now();
+            let before = slices.load(Ordering::Relaxed);
             let stored =
                 doc! { "recordId": id.to_string(), "recordUpdatedAt": mongodb::bson::DateTime::from_millis(at) };
             while actions.find_one(stored.clone()).await?.is_none() && !done.load(Ordering::Relaxed) {
                 tokio::time::sleep(Duration::from_millis(30)).await;
             }
             if !done.load(Ordering::Relaxed) {
-                waits.push(began.elapsed());
+                waits.push(slices.load(Ordering::Relaxed) - before);
             }
         }
         Ok(waits)
@@ -216,7 +220,8 @@ async fn fresh_changes_do_not_wait_for_a_long_backfill() -> Result<()> {
     let ((), waits) = tokio::try_join!(backfill, changes)?;
     ensure!(waits.len() >= 3, "the backfill was too short to tell: {waits:?}");
     let longest = waits.iter().max().copied().unwrap_or_default();
-    ensure!(longest < Duration::from_secs(5), "a change waited {longest:?} behind the backfill");
+    // The slice during which it is made may have looked before, and the one after it is stored when it has ended.
+    ensure!(longest <= 3, "a change waited for {longest} slices of the backfill");
     world.run().await?;
     world.proof().await?;
     Ok(())

@@ -49,8 +49,10 @@ fn percent_decode(text: &str) -> String {
     value.unwrap_or_default()
 }
 
-/// Stops Lambda from reading the queues by itself, so that only this test invokes the functions.
-async fn stop_reading_queues(lambda: &aws_sdk_lambda::Client, deployed: &Deployed) -> Result<()> {
+/// Stops Lambda from reading the queues by itself, so that only these tests invoke the functions: each test other ones,
+/// none of which has read its secrets before.
+async fn stop_reading_queues(deployed: &Deployed) -> Result<()> {
+    let lambda = aws_sdk_lambda::Client::new(&aws_config::load_from_env().await);
     for function in ["SyncFunction", "ActionsFunction"] {
         let name = format!("{}:live", deployed.output(function)?);
         let listed = lambda.list_event_source_mappings().function_name(name).send().await?;
@@ -75,8 +77,9 @@ fn without(policy: &Value, statement: &str) -> Result<Value> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_permission_of_connect_is_needed() -> Result<()> {
-    let deployed = Deployed::new("granted", &[]).await?;
-    let (world, roles) = (&deployed.world, Roles::of("granted").await?);
+    let deployed = Deployed::shared("iam").await?;
+    let (world, roles) = (&deployed.world, Roles::of(&deployed.name).await?);
+    stop_reading_queues(&deployed).await?;
     let (role, policy) = roles.policy("Connect").await?;
     let page = deployed.page().await?;
     let front = Front::deployed(&page);
@@ -99,15 +102,14 @@ async fn each_permission_of_connect_is_needed() -> Result<()> {
     assert_eq!(connect().await?, StatusCode::OK);
     world.store.database().collection::<Document>(collection::NOTIFICATIONS).drop().await?;
     assert_eq!(front.webhook(&told).send().await?.status(), StatusCode::NO_CONTENT);
-    Ok(())
+    deployed.end()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_permission_that_a_function_uses_is_needed() -> Result<()> {
-    let deployed = Deployed::new("permissions", &[]).await?;
-    let (world, roles) = (&deployed.world, Roles::of("permissions").await?);
-    let lambda = aws_sdk_lambda::Client::new(&aws_config::load_from_env().await);
-    stop_reading_queues(&lambda, &deployed).await?;
+    let deployed = Deployed::shared("iam").await?;
+    let (world, roles) = (&deployed.world, Roles::of(&deployed.name).await?);
+    stop_reading_queues(&deployed).await?;
     let tick = json!({"time": "2026-11-24T08:00:00Z"});
     let slice = message_event(&[world.tick().to_string()]);
     let actions = message_event(&[
@@ -152,5 +154,5 @@ async fn each_permission_that_a_function_uses_is_needed() -> Result<()> {
             assert!(outcome.is_ok(), "{function} does not work with all of its statements: {outcome:?}");
         }
     }
-    Ok(())
+    deployed.end()
 }

@@ -5,8 +5,15 @@ use std::{path::Path, process::ExitCode};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use stack::{
-    connect, connect::Page, cost, demo, layout, process, repair, repair::Repair, samples, servers, settings::Settings,
-    smoke, stack as whole, stack::Stack,
+    connect,
+    connect::Page,
+    cost, demo, layout, process, repair,
+    repair::Repair,
+    sam::{self, Build},
+    samples, servers,
+    settings::Settings,
+    smoke, stack as whole,
+    stack::{Stack, step},
 };
 
 /// The service on one machine.
@@ -83,6 +90,9 @@ enum Command {
         /// Check, when it has succeeded, that nothing is in the functions' logs that must not be.
         #[arg(long)]
         check_logs: bool,
+        /// With the functions as they are released, not as they are built for the local stack.
+        #[arg(long)]
+        release: bool,
         /// The command.
         #[arg(trailing_var_arg = true, required = true)]
         command: Vec<String>,
@@ -134,8 +144,9 @@ async fn run(command: Command) -> Result<ExitCode> {
         Command::Logs => logs()?,
         Command::Invoke { function, event } => samples::invoke(&Settings::read()?, &function, &event).await?,
         Command::InvokeSamples => return beside(async |state| samples::invoke_all(state).await).await,
-        Command::Exec { check_logs, command } => {
-            return beside(async |state| with_servers(state, &command, check_logs).await).await;
+        Command::Exec { check_logs, release, command } => {
+            let build = if release { Build::Release } else { Build::Local };
+            return beside(async |state| with_servers(state, build, &command, check_logs).await).await;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -161,7 +172,8 @@ async fn beside(work: impl AsyncFnOnce(&Path) -> Result<ExitCode>) -> Result<Exi
     result
 }
 
-async fn with_servers(state: &Path, command: &[String], check_logs: bool) -> Result<ExitCode> {
+async fn with_servers(state: &Path, build: Build, command: &[String], check_logs: bool) -> Result<ExitCode> {
+    step("sam build", sam::build(state, build)).await?;
     let (mongodb, aws) = (process::free_port()?, process::free_port()?);
     servers::start_mongod(state, mongodb).await?;
     servers::start_ministack(state, aws).await?;
@@ -173,6 +185,8 @@ async fn with_servers(state: &Path, command: &[String], check_logs: bool) -> Res
         .envs(servers::aws_environment(aws))
         .env("TEST_MONGODB_URI", servers::mongodb_uri(mongodb))
         .env("TEST_AWS_PORT", aws.to_string())
+        .env("TEST_FUNCTIONS", build.folder())
+        .env("TEST_STATE", state)
         .envs(check_logs.then_some(("TEST_LOG", &written)))
         .kill_on_drop(true)
         .status()

@@ -1,6 +1,11 @@
 //! SAM, as a user runs it: `sam build`, `sam deploy`, and the outputs of the stack.
 
-use std::{collections::BTreeMap, ffi::OsString, path::Path, process::Stdio};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -22,26 +27,66 @@ fn sam(environment: &[(&'static str, String)]) -> Command {
     command
 }
 
-/// Builds the functions. Its output goes to a log, which is shown only where the build fails.
+/// A build of the functions: how `sam build` compiles them, and where it puts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Build {
+    /// For this machine, in cargo's profile `dev`. It shares each compiled dependency with the local stack and the tests.
+    Local,
+    /// For AWS Lambda, in cargo's profile `release`, linked for Amazon Linux's glibc.
+    Release,
+}
+
+impl Build {
+    /// The folder with the built template, and a folder for each function in which its bootstrap is.
+    pub fn folder(self) -> PathBuf {
+        layout::root().join(".aws-sam").join(match self {
+            Self::Local => "local",
+            // SAM's own choice, so that `sam deploy` by hand takes it as well.
+            Self::Release => "build",
+        })
+    }
+
+    /// What SAM (<https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/building-rust.html>) and
+    /// cargo-lambda (<https://www.cargo-lambda.info/commands/build.html>) read from the environment.
+    fn environment(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Local => &[
+                ("SAM_BUILD_MODE", "debug"),
+                // Without Zig, which would compile everything once more.
+                ("CARGO_LAMBDA_COMPILER", "cargo"),
+                // The features of the whole workspace are those with which the stack and the tests are compiled.
+                ("CARGO_LAMBDA_COMPILER_EXTRA_ARGS", "--workspace --locked"),
+            ],
+            Self::Release => &[],
+        }
+    }
+}
+
+/// Builds the functions. The output goes to a log, whose end is shown if the build fails.
 ///
 /// # Errors
 /// The build fails.
-pub async fn build(state: &Path) -> Result<()> {
-    run("sam build", sam(&[]).arg("build"), state, "sam-build").await
+pub async fn build(state: &Path, build: Build) -> Result<()> {
+    let mut command = sam(&[]);
+    command.arg("build").arg("--build-dir").arg(build.folder()).envs(build.environment().iter().copied());
+    run("sam build", &mut command, state, "sam-build").await
 }
 
-/// Deploys what was built as the stack `name`, with these parameters, to the AWS that `environment` names.
+/// Deploys a build of the functions as the stack `name`, with these parameters, to the AWS that `environment` names.
 ///
 /// # Errors
 /// The deployment fails.
 pub async fn deploy(
     state: &Path,
+    build: Build,
     name: &str,
     parameters: &BTreeMap<&str, String>,
     environment: &[(&'static str, String)],
 ) -> Result<()> {
     let mut command = sam(environment);
-    command.args(["deploy", "--stack-name", name]);
+    command.args(["deploy", "--stack-name", name]).arg("--template-file").arg(build.folder().join("template.yaml"));
+    // Otherwise it is looked for beside the template.
+    command.arg("--config-file").arg(layout::root().join("samconfig.toml"));
     if !parameters.is_empty() {
         command.arg("--parameter-overrides");
         command.args(parameters.iter().map(|(key, value)| format!("{key}=\"{value}\"")));

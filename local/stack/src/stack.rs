@@ -5,7 +5,14 @@ use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 use anyhow::{Context, Result, bail};
 use common::{config::MongoConfig, store::Store};
 
-use crate::{aws::Aws, layout, process, sam, servers, settings::Settings, simulator::Control};
+use crate::{
+    aws::Aws,
+    layout, process,
+    sam::{self, Build},
+    servers,
+    settings::Settings,
+    simulator::Control,
+};
 
 /// The name of the deployed stack.
 pub const NAME: &str = "hubspot-sync";
@@ -78,11 +85,11 @@ pub async fn up(settings: &Settings) -> Result<Stack> {
     if settings.hubspot.is_none() {
         step("starting the HubSpot simulator", servers::start_simulator(&state, settings.ports.hubspot)).await?;
     }
-    step("sam build (the first time this compiles everything, for minutes)", sam::build(&state)).await?;
+    step("sam build", sam::build(&state, Build::Local)).await?;
     let environment = servers::aws_environment(settings.ports.aws);
     let mut parameters = parameters(settings, &mongodb_uri);
     parameters.insert("SqsEndpointUrl", format!("http://127.0.0.1:{}", settings.ports.aws));
-    step("sam deploy", sam::deploy(&state, NAME, &parameters, &environment)).await?;
+    step("sam deploy", sam::deploy(&state, Build::Local, NAME, &parameters, &environment)).await?;
     let stack = Stack::open(settings, NAME, false).await?;
     stack.store.migrate(settings.retention).await.context("the indexes cannot be made")?;
     if settings.hubspot.is_none() {
@@ -111,8 +118,8 @@ pub async fn down() -> Result<()> {
 pub async fn deploy(settings: &Settings) -> Result<()> {
     let state = layout::state();
     let uri = settings.mongodb_uri.clone().context("MONGODB_URI is not set; put it into .env")?;
-    step("sam build", sam::build(&state)).await?;
-    step("sam deploy", sam::deploy(&state, NAME, &parameters(settings, &uri), &[])).await?;
+    step("sam build", sam::build(&state, Build::Release)).await?;
+    step("sam deploy", sam::deploy(&state, Build::Release, NAME, &parameters(settings, &uri), &[])).await?;
     migrate(&uri, settings).await?;
     for (name, value) in sam::outputs(NAME, &[]).await? {
         println!("{name}: {value}");

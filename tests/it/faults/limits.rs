@@ -4,7 +4,10 @@ use std::{num::NonZeroU32, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use hubspot_sim::FaultKind;
-use tests::world::{HUB, World, refused};
+use tests::{
+    stopwatch::Stopwatch,
+    world::{HUB, World, refused},
+};
 
 async fn limited(name: &str, ours: u32, theirs: usize) -> Result<World> {
     let mut world = World::new(name).await?;
@@ -13,15 +16,32 @@ async fn limited(name: &str, ours: u32, theirs: usize) -> Result<World> {
     Ok(world)
 }
 
+/// How many requests a limit lets through in some time: whatever is asked more was asked too early. It says nothing of
+/// whether HubSpot refused any, which depends on how evenly this machine lets them leave.
+fn at_most(limit: u64, window: Duration, stopwatch: &Stopwatch) -> u64 {
+    limit * (stopwatch.elapsed().as_secs_f64() / window.as_secs_f64()).ceil() as u64 + limit
+}
+
+/// All requests of a kind, answered or refused.
+fn asked(world: &World, kind: &str) -> u64 {
+    let requests = &world.hubspot.world().requests;
+    requests.iter().filter(|(name, _)| name.starts_with(kind)).map(|(_, count)| count).sum()
+}
+
 /// Short slices, so that there are many: each begins with what the one before has left.
 #[tokio::test]
 async fn the_slices_of_a_run_keep_the_search_limit_together() -> Result<()> {
     let mut world = limited("keep_limit", 5, 5).await?;
     world.config.budget = Duration::from_millis(1_500);
     world.hubspot.world().seed(HUB, 100, 5_000, 1);
+    let stopwatch = Stopwatch::start();
     let slices = world.run().await?;
     ensure!(slices >= 4, "{slices} slices are too few to tell");
-    ensure!(world.requests("search 429") == 0, "{} searches were refused", world.requests("search 429"));
+    let (asked, most) = (asked(&world, "search"), at_most(5, Duration::from_secs(1), &stopwatch));
+    ensure!(asked <= most, "{asked} searches in {:?}, in which the limit allows {most}", stopwatch.elapsed());
+    // A refusal ends a slice: more than one in each would mean that it is not heeded.
+    let refused = world.requests("search 429");
+    ensure!(refused <= slices as u64, "{refused} searches were refused in {slices} slices");
     ensure!(world.proof().await?.actions == 5_100);
     Ok(())
 }
@@ -32,8 +52,12 @@ async fn the_general_limit_is_kept_as_well() -> Result<()> {
     world.config.limits.per_10s = NonZeroU32::new(4).context("it is not zero")?;
     world.hubspot.world().settings.per_10s = 4;
     world.hubspot.world().seed(HUB, 0, 1_200, 1);
-    world.run().await?;
-    ensure!(world.requests("associations 429") == 0);
+    let stopwatch = Stopwatch::start();
+    let slices = world.run().await?;
+    let (asked, most) = (asked(&world, "associations"), at_most(4, Duration::from_secs(10), &stopwatch));
+    ensure!(asked <= most, "{asked} requests in {:?}, in which the limit allows {most}", stopwatch.elapsed());
+    let refused = world.requests("associations 429");
+    ensure!(refused <= slices as u64, "{refused} requests were refused in {slices} slices");
     ensure!(world.proof().await?.actions == 1_200);
     Ok(())
 }
@@ -43,9 +67,12 @@ async fn the_general_limit_is_kept_as_well() -> Result<()> {
 async fn other_apps_take_their_share() -> Result<()> {
     let world = limited("others", 5, 3).await?;
     world.hubspot.world().seed(HUB, 0, 8_000, 1);
+    let stopwatch = Stopwatch::start();
     world.run().await?;
     let (taken, refused) = (world.requests("search 200"), world.requests("search 429"));
-    ensure!(taken >= 40 && refused > 0, "{taken} taken, {refused} refused");
+    // A machine that is too slow for three searches a second never learns of the others.
+    let slow = stopwatch.elapsed() > Duration::from_millis(taken * 1_000 / 3);
+    ensure!(taken >= 40 && (refused > 0 || slow), "{taken} taken, {refused} refused");
     ensure!(refused * 4 < taken, "{refused} of {taken} searches were refused: it does not adapt");
     ensure!(world.proof().await?.actions == 8_000);
     Ok(())
