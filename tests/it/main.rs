@@ -19,5 +19,6 @@ mod secrets;
 mod sync;
 mod telemetry;
 mod template;
+mod tools;
 mod traces;
 mod upgrades;

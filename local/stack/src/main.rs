@@ -162,14 +162,30 @@ fn logs() -> Result<()> {
 
 /// Works in a stack of its own, which ends with the work, also when that is interrupted.
 async fn beside(work: impl AsyncFnOnce(&Path) -> Result<ExitCode>) -> Result<ExitCode> {
-    let state = std::env::temp_dir().join(format!("hubspot-sync-{}", std::process::id()));
+    process::stop_abandoned().await?;
+    let state = process::folder();
     let result = tokio::select! {
         result = work(&state) => result,
-        _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(130)),
+        signal = interrupted() => signal,
     };
     process::stop_all(&state).await?;
     std::fs::remove_dir_all(&state).ok();
     result
+}
+
+/// Waits until somebody wants this program to end, and gives the exit code that a shell would.
+async fn interrupted() -> Result<ExitCode> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let mut signals = kinds.into_iter().map(|kind| Ok((kind, signal(kind)?))).collect::<std::io::Result<Vec<_>>>()?;
+    let waiting = signals.iter_mut().map(|(kind, signal)| {
+        Box::pin(async move {
+            signal.recv().await;
+            kind.as_raw_value()
+        })
+    });
+    let (number, ..) = futures::future::select_all(waiting).await;
+    Ok(ExitCode::from(128 + u8::try_from(number)?))
 }
 
 async fn with_servers(state: &Path, build: Build, command: &[String], check_logs: bool) -> Result<ExitCode> {
@@ -187,6 +203,8 @@ async fn with_servers(state: &Path, build: Build, command: &[String], check_logs
         .env("TEST_AWS_PORT", aws.to_string())
         .env("TEST_FUNCTIONS", build.folder())
         .env("TEST_STATE", state)
+        // The command, and what it starts, belong to the stack.
+        .env(process::MARK, state)
         .envs(check_logs.then_some(("TEST_LOG", &written)))
         .kill_on_drop(true)
         .status()

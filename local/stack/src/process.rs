@@ -2,8 +2,9 @@
 //! remembered in files, so that nothing is forgotten when the starter is interrupted.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
-    os::unix::process::CommandExt,
+    os::unix::{ffi::OsStrExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -16,8 +17,8 @@ use nix::{
 };
 use tokio::time::{Instant, sleep};
 
-/// The environment variable that marks the processes of a stack; its value is the stack's folder.
-const MARK: &str = "HUBSPOT_SYNC_STACK";
+/// The environment variable that marks the processes of a stack; its value is the stack's folder, or one below it.
+pub const MARK: &str = "HUBSPOT_SYNC_STACK";
 
 /// Starts a program that goes on when this one ends, with its output in a log file of the stack's folder.
 ///
@@ -43,7 +44,8 @@ pub fn log(state: &Path, name: &str) -> PathBuf {
     state.join(format!("{name}.log"))
 }
 
-/// Ends every process of the stack, the functions' included, and waits until they are gone.
+/// Ends every process of the stack, the functions' included, and of the stacks in folders below its own; waits until
+/// they are gone.
 ///
 /// # Errors
 /// Some do not end even when they are killed.
@@ -65,18 +67,49 @@ pub async fn stop_all(state: &Path) -> Result<usize> {
     bail!("processes {:?} do not end", marked(state));
 }
 
-/// The processes that carry the stack's mark.
+/// A folder for a stack that ends with this process: below the one of the stack in which this process runs, if it runs in
+/// one.
+pub fn folder() -> PathBuf {
+    let above = std::env::var_os(MARK).map_or_else(std::env::temp_dir, PathBuf::from);
+    above.join(format!("{FOLDER}{}", std::process::id()))
+}
+
+/// What such a folder's name begins with, before the id of the process.
+const FOLDER: &str = "hubspot-sync-";
+
+/// Ends what is left of stacks whose process was killed before it could end them.
+///
+/// # Errors
+/// Some of their processes do not end.
+pub async fn stop_abandoned() -> Result<()> {
+    for folder in fs::read_dir(std::env::temp_dir())?.flatten().map(|entry| entry.path()) {
+        let name = folder.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix(FOLDER));
+        let Some(starter) = name.and_then(|id| id.parse::<u32>().ok()) else { continue };
+        if !Path::new(&format!("/proc/{starter}")).exists() {
+            stop_all(&folder).await?;
+            fs::remove_dir_all(&folder).ok();
+        }
+    }
+    Ok(())
+}
+
+/// The processes that carry the stack's mark, or that of a stack below it.
 fn marked(state: &Path) -> Vec<Pid> {
-    let mark = format!("{MARK}={}", state.display());
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     processes
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|pid: &i32| {
-            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes()) && !is_zombie(*pid)
-        })
+        .filter(|pid: &i32| mark(*pid).is_some_and(|mark| mark.starts_with(state)) && !is_zombie(*pid))
         .map(Pid::from_raw)
         .collect()
+}
+
+/// The stack to which a process belongs.
+fn mark(pid: i32) -> Option<PathBuf> {
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let variables = environment.split(|byte| *byte == 0);
+    let mut marks = variables.filter_map(|variable| variable.strip_prefix(MARK.as_bytes())?.strip_prefix(b"="));
+    // Of two, the program sees the last one.
+    marks.next_back().map(|mark| PathBuf::from(OsStr::from_bytes(mark)))
 }
 
 fn is_zombie(pid: i32) -> bool {

@@ -95,7 +95,7 @@ async fn slow_takes_more_slices_and_none_is_too_long() -> Result<()> {
 /// A MongoDB of the test's own, whose primary steps down in the middle of a slice.
 #[tokio::test]
 async fn a_primary_that_steps_down() -> Result<()> {
-    let state = std::env::temp_dir().join(format!("step-down-{}", std::process::id()));
+    let state = process::folder();
     let port = process::free_port()?;
     servers::start_mongod(&state, port).await?;
     let result = step_down(port).await;
