@@ -34,8 +34,13 @@ impl Stopwatch {
 
     /// Returns how long it took until now, less the waiting.
     pub fn took(&self) -> Duration {
+        self.elapsed().saturating_sub(self.waited())
+    }
+
+    /// Returns for how long the machine kept it waiting for a processor. Threads that wait at the same time are added up.
+    pub fn waited(&self) -> Duration {
         let waited = waited(std::process::id()) + self.other.map(waited).unwrap_or_default();
-        self.began.elapsed().saturating_sub(waited.saturating_sub(self.waited))
+        waited.saturating_sub(self.waited)
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use aws_sdk_sqs::types::{Message, QueueAttributeName};
 use common::{
@@ -29,8 +29,12 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use stack::{accounts, proof};
 
+use crate::{service::BOUND, stopwatch::Stopwatch};
+
 /// The HubSpot account that a test's world has.
 pub const HUB: u64 = 7_000_001;
+/// A slice has a quarter of a second to end in; one that waited longer for a processor may not have ended properly.
+pub const KEPT_WAITING: Duration = Duration::from_millis(250);
 /// After how many deliveries SQS gives a message to the dead-letter queue (`maxReceiveCount` in the template).
 pub const MAX_RECEIVES: u32 = 5;
 /// The Domain it belongs to.
@@ -188,20 +192,22 @@ impl World {
         actions::handler(&actions, lambda(event(bodies))).await
     }
 
-    /// Delivers a message to the sync handler as SQS does: once more if it fails, when its lease has run out, and
-    /// [`MAX_RECEIVES`] times at most. On a machine that is busy with something else a slice may end in time only by
-    /// failing.
+    /// Delivers a message to the sync handler. A slice that the machine kept waiting for a processor may end in time only by
+    /// failing; then it is delivered once more when its lease has run out, as SQS does, and [`MAX_RECEIVES`] times at most.
     ///
     /// # Errors
-    /// What the handler says of the last delivery.
+    /// The slice takes too long, or fails although the machine had a processor for it.
     pub async fn deliver(&self, sync: &sync::Sync, body: &Value) -> Result<()> {
-        for _ in 1..MAX_RECEIVES {
-            if refused(self.slice(sync, body).await).is_ok() {
-                return Ok(());
+        for received in 1.. {
+            let stopwatch = Stopwatch::start();
+            let slice = refused(self.slice(sync, body).await);
+            ensure!(stopwatch.took() < BOUND, "the slice took {:?}", stopwatch.took());
+            if slice.is_ok() || received == MAX_RECEIVES || stopwatch.waited() < KEPT_WAITING {
+                return slice;
             }
             self.lease_runs_out().await?;
         }
-        refused(self.slice(sync, body).await)
+        Ok(())
     }
 
     /// Runs one tick until the account is caught up: slice after slice, without the waits in between, and

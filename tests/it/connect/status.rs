@@ -91,7 +91,7 @@ async fn a_backfill_shows_how_far_it_is() -> Result<()> {
     let (sync, path) = (world.sync().await?, format!("/api/accounts/{DOMAIN}/{HUB}"));
     let (mut message, mut seen) = (world.tick(), Vec::new());
     for _ in 0..40 {
-        assert!(world.slice(&sync, &message).await.is_ok());
+        world.deliver(&sync, &message).await?;
         let told = get(&front, &path).await?;
         seen.push((told["backfill"]["read"].as_i64(), told["backfill"]["total"].as_i64(), told["backlog"].as_i64()));
         match world.receive(&world.sync_queue).await?.pop() {
@@ -99,7 +99,8 @@ async fn a_backfill_shows_how_far_it_is() -> Result<()> {
             None => break,
         }
     }
-    let under_way: Vec<_> = seen.iter().filter(|(read, _, _)| read.is_some()).collect();
+    // A slice that had no processor when it was time may have read nothing yet, and not know of how much.
+    let under_way: Vec<_> = seen.iter().filter(|(read, _, _)| read.is_some_and(|read| read > 0)).collect();
     assert!(under_way.len() >= 2, "{seen:?}");
     for (read, total, backlog) in &under_way {
         assert_eq!((*total, *backlog), (Some(4000), read.map(|read| 4000 - read)), "{seen:?}");
