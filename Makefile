@@ -38,7 +38,7 @@ invoke: tools local build ## Give an event to a function in a container beside t
 	@$(PROGRAM) invoke $(FUNCTION) $(EVENT)
 
 # --- working on it ---------------------------------------------------------------------------------------
-test: test-tools local tests ## Run all tests, against servers of their own; of the longest ones a sample, which differs from run to run
+test: test-tools tests ## Run all tests, against servers of their own; of the longest ones a sample, which differs from run to run
 	@[ "$(TEST_EXTENT)" = full ] || echo "  sample $(TEST_SAMPLE) of seeds and crash points; the same once more: make test TEST_SAMPLE=$(TEST_SAMPLE)"
 	@$(EXEC) $(NEXTEST) run $(NEXTEST_RUN)
 
@@ -48,9 +48,10 @@ test-full: ## Run all tests with nothing left out: every seed, every crash point
 browser: tools local ## Test the status page in Chromium (Debian: apt install chromium chromium-driver); SCREENSHOTS=1 renews docs/images
 	@command -v chromedriver >/dev/null || { echo "Chromium's driver is missing; on Debian: apt install chromium chromium-driver"; exit 1; }
 	@$(PROGRESS) "compiling the browser's test" .tools/compile.log cargo build --locked --workspace --features tests/browser --test browser
+	@$(PROGRAM) build
 	@$(EXEC) cargo test --quiet --locked --workspace --features tests/browser --test browser -- --test-threads 1 --nocapture
 
-chaos: test-tools local tests ## Try random schedules of everything that can happen: SEEDS=2000, or one: SEED=7
+chaos: test-tools tests ## Try random schedules of everything that can happen: SEEDS=2000, or one: SEED=7
 	@SEEDS=$(SEEDS) $(EXEC) $(NEXTEST) run $(NEXTEST_RUN) --no-capture chaos::
 
 bench: tools local build ## Measure how fast the functions are as they are released, and print tables
@@ -65,6 +66,7 @@ watch: test-tools local cargo-more-tools ## Check, and test again, whenever a fi
 	@.tools/cargo-more/bin/bacon test
 
 coverage: test-tools local cargo-more-tools ## Run all tests and show how much of the code they reach
+	@$(PROGRAM) build
 	@PATH="$(CURDIR)/.tools/cargo-more/bin:$$PATH" $(EXEC) cargo tarpaulin --workspace --skip-clean --target-dir target/coverage
 
 lint: lint-tools ## Formatting, clippy, docs, licences, unused dependencies, shell scripts
@@ -160,12 +162,13 @@ local:
 	@$(PROGRESS) "compiling the service" .tools/compile.log \
 		cargo build --locked --workspace $(FUNCTIONS:%=--bin %) --bin stack --bin hubspot-sim
 
-# With the functions built beside it; the tests run them as well.
-tests:
+# And the functions that they run.
+tests: local
 	@$(PROGRESS) "compiling the tests" .tools/compile.log $(NEXTEST) run --no-run --locked --workspace
+	@$(PROGRAM) build
 
-# A folder and servers of their own, which end with the tests.
-EXEC := RUST_BACKTRACE=0 $(PROGRAM) exec --check-logs
+# Servers of their own, which end with the tests. Of some tests alone the functions may have written no log to check.
+EXEC := RUST_BACKTRACE=0 $(PROGRAM) exec $(if $(NEXTEST_FLAGS),,--check-logs)
 NEXTEST_RUN := --locked --workspace --no-fail-fast $(NEXTEST_FLAGS)
 # Tests wait more than they work.
 export NEXTEST_TEST_THREADS ?= $(shell expr 2 \* $$(nproc))

@@ -110,7 +110,8 @@ fn only(programs: &[&str]) -> Result<PathBuf> {
 async fn the_doctor_says_what_is_missing_and_how_to_get_it() -> Result<()> {
     let mut doctor = Command::new(pins().join("doctor"));
     let path = only(&[
-        "awk", "bash", "cat", "cut", "df", "dirname", "env", "grep", "head", "sed", "sort", "tail", "tr", "uname",
+        "awk", "bash", "cat", "cut", "df", "dirname", "env", "find", "grep", "head", "sed", "sort", "tail", "tr",
+        "uname",
     ])?;
     let taken = TcpListener::bind(("127.0.0.1", 0))?;
     let port = taken.local_addr()?.port().to_string();

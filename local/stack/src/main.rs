@@ -33,6 +33,8 @@ enum Command {
     Demo,
     /// Make the indexes that are missing in MONGODB_URI.
     Migrate,
+    /// Let SAM build the functions as the tests run them.
+    Build,
     /// Build and deploy to AWS, with the parameters of .env.
     Deploy,
     /// Look into the dead-letter queues, send messages back, read an account again, pause it.
@@ -126,6 +128,7 @@ async fn run(command: Command) -> Result<ExitCode> {
             let uri = settings.mongodb_uri.clone().context("MONGODB_URI is not set; put it into .env")?;
             whole::migrate(&uri, &settings).await?;
         }
+        Command::Build => step("sam build", sam::build(&layout::state(), Build::Local)).await?,
         Command::Deploy => whole::deploy(&Settings::read()?).await?,
         Command::Repair { aws, repair } => repair::run(&Settings::read()?, aws, repair).await?,
         Command::Smoke { stack, aws } => smoke::run(&Settings::read()?, &stack, aws).await?,
@@ -189,7 +192,6 @@ async fn interrupted() -> Result<ExitCode> {
 }
 
 async fn with_servers(state: &Path, build: Build, command: &[String], check_logs: bool) -> Result<ExitCode> {
-    step("sam build", sam::build(state, build)).await?;
     let (mongodb, aws) = (process::free_port()?, process::free_port()?);
     servers::start_mongod(state, mongodb).await?;
     servers::start_ministack(state, aws).await?;

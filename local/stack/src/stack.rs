@@ -74,18 +74,22 @@ pub async fn up(settings: &Settings) -> Result<Stack> {
     if settings.hubspot.is_none() && state.join("mongodb").exists() {
         std::fs::remove_dir_all(state.join("mongodb"))?;
     }
-    let mongodb_uri = match &settings.mongodb_uri {
-        Some(uri) => uri.clone(),
-        None => {
-            step("starting MongoDB", servers::start_mongod(&state, settings.ports.mongodb)).await?;
-            servers::mongodb_uri(settings.ports.mongodb)
+    let start = async {
+        if settings.mongodb_uri.is_none() {
+            servers::start_mongod(&state, settings.ports.mongodb).await?;
         }
+        servers::start_ministack(&state, settings.ports.aws).await?;
+        if settings.hubspot.is_none() {
+            servers::start_simulator(&state, settings.ports.hubspot).await?;
+        }
+        Ok(())
     };
-    step("starting MiniStack, AWS in one process", servers::start_ministack(&state, settings.ports.aws)).await?;
-    if settings.hubspot.is_none() {
-        step("starting the HubSpot simulator", servers::start_simulator(&state, settings.ports.hubspot)).await?;
-    }
-    step("sam build", sam::build(&state, Build::Local)).await?;
+    let mongodb_uri = settings.mongodb_uri.clone().unwrap_or_else(|| servers::mongodb_uri(settings.ports.mongodb));
+    let mut starting = vec!["MiniStack (AWS in one process)"];
+    starting.extend(settings.mongodb_uri.is_none().then_some("MongoDB"));
+    starting.extend(settings.hubspot.is_none().then_some("the HubSpot simulator"));
+    let started = async { tokio::try_join!(start, sam::build(&state, Build::Local)) };
+    step(&format!("sam build, and starting {}", starting.join(", ")), started).await?;
     let environment = servers::aws_environment(settings.ports.aws);
     let mut parameters = parameters(settings, &mongodb_uri);
     parameters.insert("SqsEndpointUrl", format!("http://127.0.0.1:{}", settings.ports.aws));
