@@ -112,6 +112,8 @@ impl Deployed {
                 store.database().collection::<Document>(&name).delete_many(doc! {}).await?;
             }
         }
+        let is_free = async || TcpListener::bind(("127.0.0.1", left.hubspot)).is_ok();
+        wait_until("the port of the test before", Duration::from_secs(30), is_free).await?;
         let world = World::with(&left.name, &uri, left.database, left.hubspot).await?;
         for queue in ["SyncQueueUrl", "ActionsQueueUrl"] {
             let url = left.outputs.get(queue).with_context(|| format!("the template has no output {queue}"))?;

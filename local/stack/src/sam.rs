@@ -138,7 +138,8 @@ async fn run(what: &str, command: &mut Command, state: &Path, name: &str) -> Res
     if !status.success() {
         let log = std::fs::read_to_string(&path).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
-        bail!("{what} failed:\n{}", lines[lines.len().saturating_sub(40)..].join("\n"));
+        let end = lines[lines.len().saturating_sub(40)..].join("\n");
+        bail!("{what} failed; the same make target tries it again. The end of {}:\n{end}", path.display());
     }
     Ok(())
 }

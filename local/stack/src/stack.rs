@@ -93,7 +93,7 @@ pub async fn up(settings: &Settings) -> Result<Stack> {
     let environment = servers::aws_environment(settings.ports.aws);
     let mut parameters = parameters(settings, &mongodb_uri);
     parameters.insert("SqsEndpointUrl", format!("http://127.0.0.1:{}", settings.ports.aws));
-    step("sam deploy", sam::deploy(&state, Build::Local, NAME, &parameters, &environment)).await?;
+    step("sam deploy (about 20 s)", sam::deploy(&state, Build::Local, NAME, &parameters, &environment)).await?;
     let stack = Stack::open(settings, NAME, false).await?;
     stack.store.migrate(settings.retention).await.context("the indexes cannot be made")?;
     if settings.hubspot.is_none() {
@@ -123,7 +123,8 @@ pub async fn deploy(settings: &Settings) -> Result<()> {
     let state = layout::state();
     let uri = settings.mongodb_uri.clone().context("MONGODB_URI is not set; put it into .env")?;
     step("sam build", sam::build(&state, Build::Release)).await?;
-    step("sam deploy", sam::deploy(&state, Build::Release, NAME, &parameters(settings, &uri), &[])).await?;
+    step("sam deploy (some minutes)", sam::deploy(&state, Build::Release, NAME, &parameters(settings, &uri), &[]))
+        .await?;
     migrate(&uri, settings).await?;
     for (name, value) in sam::outputs(NAME, &[]).await? {
         println!("{name}: {value}");
