@@ -7,11 +7,11 @@ MAKEFLAGS += --no-print-directory
 export SAM_CLI_TELEMETRY := 0
 SAM := PATH="$(CURDIR)/.tools/aws/bin:$$PATH" sam
 # cargo compiles for a target by name (.cargo/config.toml), and puts what it made into a folder of that name.
-HOST := $(shell rustc -vV | sed -n 's/^host: //p')
-PROGRAM := target/$(HOST)/debug/stack
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+PROGRAM := $(or $(CARGO_TARGET_DIR),target)/$(HOST)/debug/stack
 REPAIR = $(PROGRAM) repair $(if $(filter aws,$(TARGET)),--aws)
 # Counts the crates, and shows the end of the log if one does not compile.
-PROGRESS := local/tools/progress
+PROGRESS = TRY_AGAIN="make $@" local/tools/progress
 FUNCTIONS := scheduler sync actions connect
 NEXTEST := .tools/nextest/bin/cargo-nextest nextest
 
@@ -52,7 +52,7 @@ browser: tools local ## Test the status page in Chromium (Debian: apt install ch
 	@$(EXEC) cargo test --quiet --locked --workspace --features tests/browser --test browser -- --test-threads 1 --nocapture
 
 chaos: test-tools tests ## Try random schedules of everything that can happen: SEEDS=2000, or one: SEED=7
-	@SEEDS=$(SEEDS) $(EXEC) $(NEXTEST) run $(NEXTEST_RUN) --no-capture chaos::
+	@SEEDS=$(SEEDS) $(EXEC) $(NEXTEST) run $(NEXTEST_RUN) --profile chaos --no-capture chaos::
 
 bench: tools local build ## Measure how fast the functions are as they are released, and print tables
 	@$(PROGRESS) "compiling the benchmarks" .tools/compile.log cargo bench --locked --package tests --bench bench --no-run
@@ -88,7 +88,7 @@ validate: aws-tools ## Check template.yaml
 build: aws-tools ## Build the functions for AWS Lambda
 	@PATH="$(CURDIR)/.tools/aws/bin:$$PATH" $(PROGRESS) "compiling the functions for AWS Lambda, optimized" .tools/compile.log \
 		cargo lambda build --release --locked $(FUNCTIONS:%=--bin %)
-	@$(SAM) build > .tools/build.log 2>&1 || { tail -n 40 .tools/build.log; exit 1; }
+	@$(SAM) build > .tools/build.log 2>&1 || { tail -n 40 .tools/build.log; echo "To try again: make build"; exit 1; }
 
 sbom: cargo-sbom-tools ## List what the functions are made of, as CycloneDX, in target/sbom
 	@rm -rf target/sbom && mkdir -p target/sbom
@@ -154,7 +154,7 @@ cargo-sbom-tools:
 cargo-more-tools:
 	@local/tools/install cargo-more
 
-lock-tools: ## Pin the tools anew, with their hashes, after a change of local/tools/*.in
+lock-tools: ## Pin the tools, with their hashes, after a change of local/tools/*.in
 	@local/tools/lock
 
 # The programs of the local stack, and the functions that SAM packs: in one go, so that cargo is never idle.
@@ -173,7 +173,10 @@ NEXTEST_RUN := --locked --workspace --no-fail-fast $(NEXTEST_FLAGS)
 # Tests wait more than they work.
 export NEXTEST_TEST_THREADS ?= $(shell expr 2 \* $$(nproc))
 export TEST_EXTENT ?= sample
-export TEST_SAMPLE ?= $(shell date +%s)
+ifndef TEST_SAMPLE
+  TEST_SAMPLE := $(shell date +%s)
+endif
+export TEST_SAMPLE
 FUNCTION ?= SyncFunction
 SEEDS ?= 200
 STACK ?= hubspot-sync

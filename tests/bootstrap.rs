@@ -123,6 +123,8 @@ struct Runtime {
 pub struct Bootstrap {
     /// What it does outside.
     pub gate: Gate,
+    /// For how long its last invocation waited for a processor.
+    pub waited: Duration,
     function: Function,
     spawned: Instant,
     polled: Arc<OnceLock<Instant>>,
@@ -198,11 +200,20 @@ impl Bootstrap {
         let child = command.spawn().context("the bootstrap cannot be started")?;
         let process = child.id().and_then(|id| i32::try_from(id).ok()).context("a process that runs has an id")?;
         gate.guard(Pid::from_raw(process));
-        Ok(Self { gate, function, spawned, polled, child, invocations, _server: server, _proxies: None })
+        Ok(Self {
+            gate,
+            waited: Duration::ZERO,
+            function,
+            spawned,
+            polled,
+            child,
+            invocations,
+            _server: server,
+            _proxies: None,
+        })
     }
 
-    /// Invokes the function with an event. Returns how it ended, and how long it took, less the time for which the machine
-    /// had no processor for it.
+    /// Invokes the function with an event. Returns how it ended, and how long that took.
     ///
     /// # Errors
     /// It answers neither within its timeout nor some seconds later, when Lambda would have ended it.
@@ -225,7 +236,8 @@ impl Bootstrap {
             _ = self.child.wait() => Invoked::Died,
             () = tokio::time::sleep(timeout + Duration::from_secs(20)) => bail!("the function does not answer"),
         };
-        Ok((invoked, stopwatch.took()))
+        self.waited = stopwatch.waited();
+        Ok((invoked, stopwatch.elapsed()))
     }
 
     /// How long it took from starting the process to its first poll of the Runtime API; nothing before that.

@@ -106,6 +106,13 @@ impl Deployed {
     async fn again(left: Left, alone: File) -> Result<Self> {
         let uri = std::env::var("TEST_MONGODB_URI")?;
         let mongo = MongoConfig { uri: uri.as_str().into(), database: left.database.clone() };
+        let aws = Aws::local(aws_port()?).await;
+        for queue in ["SyncQueueUrl", "ActionsQueueUrl", "SyncDeadLetterQueueUrl", "ActionsDeadLetterQueueUrl"] {
+            let url = left.outputs.get(queue).with_context(|| format!("the template has no output {queue}"))?;
+            aws.sqs().purge_queue().queue_url(url).send().await?;
+            // What is under way with a message still writes.
+            wait_until(queue, PATIENCE, async || aws.depth(url).await.is_ok_and(|depth| depth == 0)).await?;
+        }
         let store = Store::connect(&mongo).await?;
         for name in store.database().list_collection_names().await? {
             if name != collection::KEYS {
@@ -115,11 +122,6 @@ impl Deployed {
         let is_free = async || TcpListener::bind(("127.0.0.1", left.hubspot)).is_ok();
         wait_until("the port of the test before", Duration::from_secs(30), is_free).await?;
         let world = World::with(&left.name, &uri, left.database, left.hubspot).await?;
-        for queue in ["SyncQueueUrl", "ActionsQueueUrl"] {
-            let url = left.outputs.get(queue).with_context(|| format!("the template has no output {queue}"))?;
-            world.sqs.purge_queue().queue_url(url).send().await?;
-        }
-        let aws = Aws::local(aws_port()?).await;
         Ok(Self { world, aws, name: left.name, outputs: left.outputs, _alone: alone })
     }
 
@@ -210,5 +212,7 @@ async fn lock(path: PathBuf) -> Result<File> {
 /// (32768 and above).
 fn free_port_for_long() -> Result<u16> {
     let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    (20_000..30_000).find(free).context("no port is free")
+    // Not where a stack that a failed test left still asks.
+    let first = 20_000 + u16::try_from(std::process::id() % 9_000)?;
+    (first..30_000).find(free).context("no port is free")
 }

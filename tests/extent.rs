@@ -25,6 +25,7 @@ impl Extent {
     pub fn of_this_run() -> Self {
         match std::env::var("TEST_EXTENT").as_deref() {
             Ok("full") => Self::Full,
+            // Outside of `make test` it is always the same one.
             _ => Self::Sample(std::env::var("TEST_SAMPLE").ok().and_then(|number| number.parse().ok()).unwrap_or(1)),
         }
     }
@@ -34,7 +35,7 @@ impl Extent {
         if self == Self::Full { full } else { sample }
     }
 
-    /// Returns some of these points in their order, or all of them.
+    /// Returns `count` of these points for a sample, in their order. Returns all of them for [`Self::Full`].
     pub fn some_of<T>(self, points: Vec<T>, count: usize) -> Vec<T> {
         let Self::Sample(number) = self else { return points };
         let mut chosen = (0..points.len()).sample(&mut StdRng::seed_from_u64(number), count);

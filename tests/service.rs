@@ -104,9 +104,10 @@ impl Service {
         let mut workers: Vec<Option<&mut Bootstrap>> = self.sync.iter_mut().map(Some).collect();
         let invoked = invoke(&mut workers, &deliveries).await?;
         for (delivery, (invoked, took)) in deliveries.into_iter().zip(&invoked) {
-            // A process that is stopped keeps no time.
-            let in_time = *took < BOUND || self.sync[delivery.worker].gate.was_frozen();
-            ensure!(in_time, "an invocation of sync took {took:?}: {:?}", self.sync[delivery.worker].gate.effects());
+            let worker = &self.sync[delivery.worker];
+            // A process that is stopped, or waits for a processor, keeps no time.
+            let in_time = took.saturating_sub(worker.waited) < BOUND || worker.gate.was_frozen();
+            ensure!(in_time, "an invocation of sync took {took:?}: {:?}", worker.gate.effects());
             left.extend(unprocessed(delivery, invoked));
         }
         // The dead-letter queue is where a tick's message ends well: the next tick begins anew.

@@ -1,30 +1,32 @@
-//! How long something takes, less the time for which a busy machine kept it waiting for a processor. What must be over
-//! within five seconds is over in time if it would have been with a processor to itself: like a process that is
-//! stopped, one that waits for a processor keeps no time.
+//! How long something takes, less the time for which a busy machine kept it waiting for a processor: like a process that
+//! is stopped, one that waits for a processor keeps no time.
 
 use std::{
+    collections::HashMap,
     fs,
     time::{Duration, Instant},
 };
 
-/// A stopwatch for what this process, or it and another one, do.
+/// For how long each thread of a process has waited for a processor, by its id.
+type Waits = HashMap<String, Duration>;
+
+/// A stopwatch for what this process, or it and a function's, do.
 #[derive(Debug)]
 pub struct Stopwatch {
     began: Instant,
-    other: Option<u32>,
-    waited: Duration,
+    processes: Vec<(u32, Waits)>,
 }
 
 impl Stopwatch {
     /// Starts, for what this process does.
     pub fn start() -> Self {
-        Self { began: Instant::now(), other: None, waited: waited(std::process::id()) }
+        Self::start_with(None)
     }
 
     /// Starts, for what this process and another one do.
     pub fn start_with(other: Option<u32>) -> Self {
-        let now = Self::start();
-        Self { waited: now.waited + other.map(waited).unwrap_or_default(), other, ..now }
+        let processes = [Some(std::process::id()), other].into_iter().flatten();
+        Self { began: Instant::now(), processes: processes.map(|process| (process, waits(process))).collect() }
     }
 
     /// Returns how long it took until now, the waiting included.
@@ -37,23 +39,29 @@ impl Stopwatch {
         self.elapsed().saturating_sub(self.waited())
     }
 
-    /// Returns for how long the machine kept it waiting for a processor. Threads that wait at the same time are added up.
+    /// Returns for how long the machine kept it waiting for a processor: of each process, the thread that waited longest.
     pub fn waited(&self) -> Duration {
-        let waited = waited(std::process::id()) + self.other.map(waited).unwrap_or_default();
-        waited.saturating_sub(self.waited)
+        self.processes.iter().map(|(process, before)| longest(before, &waits(*process))).sum()
     }
 }
 
-/// Returns for how long the threads of a process were ready to run, and waited for a processor: the second number of
-/// each thread's `schedstat`, in nanoseconds (<https://docs.kernel.org/scheduler/sched-stats.html>). Returns zero if the
-/// process has ended.
-fn waited(process: u32) -> Duration {
+fn longest(before: &Waits, now: &Waits) -> Duration {
+    let since =
+        |(thread, waited): (&String, &Duration)| waited.saturating_sub(before.get(thread).copied().unwrap_or_default());
+    now.iter().map(since).max().unwrap_or_default()
+}
+
+/// Reads for how long the threads of a process were ready to run, and waited for a processor: the second number of each
+/// one's `schedstat`, in nanoseconds (<https://docs.kernel.org/scheduler/sched-stats.html>). A process that has ended has
+/// no threads.
+fn waits(process: u32) -> Waits {
     let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
     let waited = threads.filter_map(|thread| {
         let stat = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        stat.split(' ').nth(1)?.parse().ok().map(Duration::from_nanos)
+        let waited = stat.split(' ').nth(1)?.parse().ok()?;
+        Some((thread.file_name().to_string_lossy().into_owned(), Duration::from_nanos(waited)))
     });
-    waited.sum()
+    waited.collect()
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ use crate::{service::BOUND, stopwatch::Stopwatch};
 
 /// The HubSpot account that a test's world has.
 pub const HUB: u64 = 7_000_001;
-/// A slice has a quarter of a second to end in; one that waited longer for a processor may not have ended properly.
+/// Ending a slice takes up to 250 ms. If it waited longer than that for a processor, it may not have ended properly.
 pub const KEPT_WAITING: Duration = Duration::from_millis(250);
 /// After how many deliveries SQS gives a message to the dead-letter queue (`maxReceiveCount` in the template).
 pub const MAX_RECEIVES: u32 = 5;

@@ -146,7 +146,7 @@ async fn twelve_thousand_records_of_one_millisecond() -> Result<()> {
     Ok(())
 }
 
-/// All of it, with few more searches than its pages (500 of 100,000 records): one look a lane, the last page of each window that was divided
+/// All of it, with few more searches than it has pages: one look a lane, the last page of each window that was divided
 /// off (six times in two at most), and what was asked for ahead when a slice's time was over (four readers).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lane_of_a_hundred_thousand_records() -> Result<()> {

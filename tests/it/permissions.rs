@@ -49,8 +49,8 @@ fn percent_decode(text: &str) -> String {
     value.unwrap_or_default()
 }
 
-/// Stops Lambda from reading the queues by itself, so that only these tests invoke the functions: each test other ones,
-/// none of which has read its secrets before.
+/// Stops Lambda from reading the queues by itself, so that only these tests invoke the functions: each test invokes
+/// different functions, none of which has read its secrets before.
 async fn stop_reading_queues(deployed: &Deployed) -> Result<()> {
     let lambda = aws_sdk_lambda::Client::new(&aws_config::load_from_env().await);
     for function in ["SyncFunction", "ActionsFunction"] {

@@ -171,13 +171,13 @@ async fn a_long_wait_ends_the_slice_and_travels_with_the_continuation() -> Resul
     world.fault("/search", 2, moving(3));
     let sync = world.sync().await?;
     let stopwatch = Stopwatch::start();
-    refused(world.slice(&sync, &world.tick()).await)?;
+    world.deliver(&sync, &world.tick()).await?;
     assert!(stopwatch.took() < Duration::from_millis(2_500), "a slice does not wait");
     let next = world.receive(&world.sync_queue).await?;
     assert!(stopwatch.elapsed() >= Duration::from_millis(2_500), "the message was delayed");
     let next: serde_json::Value = serde_json::from_str(&next[0])?;
     assert_eq!(next["attempt"], 1);
-    refused(world.slice(&sync, &next).await)?;
+    world.deliver(&sync, &next).await?;
     world.drain().await?;
     assert_eq!(world.proof().await?.actions, 10);
     Ok(())
@@ -257,14 +257,14 @@ async fn copies_of_messages_never_become_a_second_chain() -> Result<()> {
     world.hubspot.world().seed(HUB, 5, 5, 1);
     world.fault("/search", 2, moving(3));
     let sync = world.sync().await?;
-    refused(world.slice(&sync, &world.tick()).await)?;
+    world.deliver(&sync, &world.tick()).await?;
     let next = world.receive(&world.sync_queue).await?;
     assert_eq!(next.len(), 1);
     // Another tick, and another copy of the first one, find a live run.
-    refused(world.slice(&sync, &world.tick()).await)?;
+    world.deliver(&sync, &world.tick()).await?;
     let due = serde_json::from_str(&next[0])?;
-    refused(world.slice(&sync, &due).await)?;
-    refused(world.slice(&sync, &due).await)?;
+    world.deliver(&sync, &due).await?;
+    world.deliver(&sync, &due).await?;
     assert!(world.receive(&world.sync_queue).await?.is_empty());
     world.drain().await?;
     assert_eq!(world.proof().await?.actions, 10);
@@ -277,18 +277,18 @@ async fn a_continuation_that_was_lost_is_sent_again() -> Result<()> {
     world.hubspot.world().seed(HUB, 5, 5, 1);
     world.fault("/search", 2, moving(3));
     let sync = world.sync().await?;
-    refused(world.slice(&sync, &world.tick()).await)?;
+    world.deliver(&sync, &world.tick()).await?;
     assert_eq!(world.receive(&world.sync_queue).await?.len(), 1);
     // As if the function had been killed between the checkpoint and the message.
     let checkpoints = world.store.database().collection::<Document>(collection::CHECKPOINTS);
     checkpoints.update_one(doc! {}, doc! { "$set": { "run.sent": false } }).await?;
-    refused(world.slice(&sync, &world.tick()).await)?;
+    world.deliver(&sync, &world.tick()).await?;
     assert_eq!(world.receive(&world.sync_queue).await?.len(), 1);
     // As if its message had been lost on the way, and the run had died.
     let long_ago = mongodb::bson::DateTime::from_millis(0);
     let ready = doc! { "run.dueAt": long_ago, "lanes.companies.lastError": null, "lanes.contacts.lastError": null };
     checkpoints.update_one(doc! {}, doc! { "$set": ready }).await?;
-    refused(world.slice(&sync, &world.tick()).await)?;
+    world.deliver(&sync, &world.tick()).await?;
     world.drain().await?;
     assert_eq!(world.proof().await?.actions, 10);
     Ok(())
@@ -329,13 +329,13 @@ async fn rows_that_do_not_add_up_hold_the_mark() -> Result<()> {
     world.hubspot.world().seed(HUB, 3, 3, 1);
     world.hubspot.world().settings.total_off_by = 1;
     let sync = world.sync().await?;
-    refused(world.slice(&sync, &world.tick()).await)?;
+    world.deliver(&sync, &world.tick()).await?;
     let lane = world.checkpoint().await?.get_document("lanes")?.get_document("contacts")?.clone();
     assert!(lane.get_document("backfill")?.get("mark").is_none_or(|mark| mark.as_null().is_some()));
     assert!(lane.get_document("lastError").is_ok());
     let next: serde_json::Value = serde_json::from_str(&world.receive(&world.sync_queue).await?[0])?;
     world.hubspot.world().settings.total_off_by = 0;
-    refused(world.slice(&sync, &next).await)?;
+    world.deliver(&sync, &next).await?;
     world.drain().await?;
     assert_eq!(world.proof().await?.actions, 6);
     Ok(())
@@ -348,7 +348,7 @@ async fn a_message_for_nobody_ends_at_once() -> Result<()> {
     for (domain, hub) in [("unknown", HUB), ("acme", 1)] {
         let message =
             json!({"type": "sync.v1", "domainId": domain, "hubId": hub.to_string(), "tick": "2026-11-24T08:00:00Z"});
-        refused(world.slice(&sync, &message).await)?;
+        world.deliver(&sync, &message).await?;
     }
     assert!(world.receive(&world.sync_queue).await?.is_empty());
     assert!(world.slice(&sync, &json!({"type": "sync.v9"})).await.is_err());
@@ -361,12 +361,12 @@ async fn a_lane_that_is_caught_up_is_written_back_though_the_other_one_waits() -
     world.hubspot.world().seed(HUB, 5, 5, 1);
     world.fault("/contacts/search", 1, moving(3));
     let sync = world.sync().await?;
-    refused(world.slice(&sync, &world.tick()).await)?;
+    world.deliver(&sync, &world.tick()).await?;
     let entry = world.entry().await?;
     let dates = entry.get_document("lastPulledDates")?;
     assert!(dates.get_datetime("companies").is_ok() && dates.get("contacts").is_none());
     let next = serde_json::from_str(&world.receive(&world.sync_queue).await?[0])?;
-    refused(world.slice(&sync, &next).await)?;
+    world.deliver(&sync, &next).await?;
     world.drain().await?;
     assert_eq!(world.proof().await?.actions, 10);
     assert!(world.entry().await?.get_document("lastPulledDates")?.get_datetime("contacts").is_ok());

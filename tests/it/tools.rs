@@ -131,7 +131,7 @@ async fn the_doctor_says_what_is_missing_and_how_to_get_it() -> Result<()> {
 
 #[tokio::test]
 async fn a_build_that_fails_shows_the_end_of_its_log_and_the_command() -> Result<()> {
-    let folder = process::folder();
+    let folder = process::folder().join("progress");
     let log = folder.join("build.log");
     let building = "printf '   Building [=> ] 3/10: a\\r' >&2; echo 'error: no such thing' >&2; echo answer; exit 3";
     let mut progress = Command::new(pins().join("progress"));
@@ -145,12 +145,6 @@ async fn a_build_that_fails_shows_the_end_of_its_log_and_the_command() -> Result
     Ok(())
 }
 
-/// The program of the local stack, which cargo puts above the tests.
-fn stack_program() -> Result<PathBuf> {
-    let tests = std::env::current_exe()?;
-    Ok(tests.ancestors().nth(2).context("a test is in a folder")?.join("stack"))
-}
-
 fn is_running(name: &str, state: &Path) -> bool {
     let Ok(processes) = fs::read_dir("/proc") else { return false };
     processes.flatten().any(|process| {
@@ -160,11 +154,11 @@ fn is_running(name: &str, state: &Path) -> bool {
     })
 }
 
-/// Servers, and a command that would take an hour: whether they end with it when it is interrupted.
+/// Servers, and a command that would take an hour.
 #[tokio::test]
 async fn a_run_that_is_interrupted_leaves_nothing_running() -> Result<()> {
-    let above = process::folder();
-    let mut run = Command::new(stack_program()?);
+    let above = process::folder().join("interrupted");
+    let mut run = Command::new(std::env::var_os("TEST_STACK").context("this test is run by `make test`")?);
     run.args(["exec", "sleep", "3600"]).env(process::MARK, &above).kill_on_drop(true);
     let mut run = run.spawn()?;
     let id = i32::try_from(run.id().context("it runs")?)?;

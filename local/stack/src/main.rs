@@ -203,7 +203,8 @@ async fn with_servers(state: &Path, build: Build, command: &[String], check_logs
         .envs(servers::aws_environment(aws))
         .env("TEST_MONGODB_URI", servers::mongodb_uri(mongodb))
         .env("TEST_AWS_PORT", aws.to_string())
-        .env("TEST_FUNCTIONS", build.folder())
+        .env("TEST_FUNCTIONS", std::env::var_os("TEST_FUNCTIONS").unwrap_or_else(|| build.folder().into()))
+        .env("TEST_STACK", std::env::current_exe()?)
         .env("TEST_STATE", state)
         // The command, and what it starts, belong to the stack.
         .env(process::MARK, state)

@@ -73,6 +73,13 @@ pub async fn start_ministack(state: &Path, port: u16) -> Result<()> {
     let mut ministack = Command::new(layout::tools().join("ministack/bin/ministack"));
     ministack.env("GATEWAY_PORT", port.to_string()).env("BIND_HOST", "127.0.0.1").env("MINISTACK_HOST", "localhost");
     ministack.envs(aws_environment(port)).env("PYTHONUNBUFFERED", "1");
+    // It unpacks the functions there.
+    let unpacked = state.join("tmp");
+    if unpacked.exists() {
+        fs::remove_dir_all(&unpacked)?;
+    }
+    fs::create_dir_all(&unpacked)?;
+    ministack.env("TMPDIR", unpacked);
     // What roles do not allow is refused. The credentials of `aws_environment` are an administrator's.
     ministack.env("AUTH", "true");
     start(state, "ministack", &mut ministack)?;

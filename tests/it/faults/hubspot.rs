@@ -58,17 +58,17 @@ async fn meets(path: &str, times: u32, kind: FaultKind, then: Then) -> Result<()
     if slice.is_err() {
         ensure!(stopwatch.waited() > KEPT_WAITING, "{what}: {slice:?}");
     }
+    let judged = slice.is_ok() && stopwatch.waited() < 4 * KEPT_WAITING;
     match &then {
-        // What a slice leads to that had no processor when it was time is not known; that nothing is lost is.
-        _ if slice.is_err() || stopwatch.waited() > 4 * KEPT_WAITING => {
+        // If the slice had no processor in time, its outcome is unknown; only that nothing is lost is checked.
+        _ if !judged => {
             println!("{what}: the slice waited {:?} for a processor, and is not judged", stopwatch.waited());
             world.lease_runs_out().await?;
         }
         GoesOn => {
             ensure!(world.pause().await?.is_none(), "{what}: it waits for {:?}", world.pause().await?);
-            // A slice that has not read everything has used its time; on a machine that is busy with something else.
             let read = world.checkpoint().await?.get_datetime("lastSuccessAt").is_ok();
-            ensure!(read || stopwatch.elapsed() > world.config.budget / 2, "{what}: not caught up");
+            ensure!(read || stopwatch.waited() > KEPT_WAITING, "{what}: not caught up");
         }
         Waits(seconds) => {
             let pause = world.pause().await?.with_context(|| format!("{what}: it waits for nothing"))?.as_secs();
@@ -84,7 +84,7 @@ async fn meets(path: &str, times: u32, kind: FaultKind, then: Then) -> Result<()
     world.hubspot.world().faults.clear();
     world.run_on().await.with_context(|| what.clone())?;
     let marked = world.entry().await?.get("state").is_some();
-    ensure!(marked == matches!(then, Reauthorize), "{what}: it is marked, or not");
+    ensure!(!judged || marked == matches!(then, Reauthorize), "{what}: marked: {marked}");
     ensure!(marked || world.proof().await.with_context(|| what)?.actions == 123);
     world.end().await
 }
@@ -196,7 +196,7 @@ async fn nobody_listens() -> Result<()> {
     let mut world = World::new("refused").await?;
     world.hubspot.world().seed(HUB, 3, 3, 1);
     let there = std::mem::replace(&mut world.config.hubspot_base_url, "http://127.0.0.1:1".to_owned());
-    refused(world.slice(&world.sync().await?, &world.tick()).await)?;
+    world.deliver(&world.sync().await?, &world.tick()).await?;
     ensure!(SOON.contains(&world.pause().await?.context("it waits")?.as_secs()));
     world.config.hubspot_base_url = there;
     world.run_on().await?;
@@ -228,7 +228,7 @@ async fn a_lasting_problem_is_tried_a_few_times_and_left_to_the_dead_letter_queu
     ensure!(world.slice(&sync, &message).await.is_err());
     ensure!(world.requests("search 400") == asked, "HubSpot was asked again");
     // A tick reads companies, and leaves contacts alone.
-    refused(world.slice(&sync, &world.tick()).await)?;
+    world.deliver(&sync, &world.tick()).await?;
     ensure!(world.requests("search 400") == asked, "contacts were read again");
     // Later it is tried again; a message that an operator sent back does so, too.
     world.hubspot.world().faults.clear();
@@ -269,7 +269,7 @@ async fn a_run_without_progress_is_counted() -> Result<()> {
     let sync = world.sync().await?;
     let mut message = world.tick();
     for slices in 1..=5 {
-        refused(world.slice(&sync, &message).await)?;
+        world.deliver(&sync, &message).await?;
         ensure!(world.checkpoint().await?.get_document("run")?.get_i32("idle")? == slices);
         world.time_passes().await?;
         message = world.due_message().await?;

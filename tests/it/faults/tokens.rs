@@ -9,7 +9,7 @@ use stack::accounts::{private_app, write_domain};
 use tests::{
     gate::{Effect, Verdict, When},
     service::Service,
-    world::{DOMAIN, HUB, World, refused},
+    world::{DOMAIN, HUB, World},
 };
 
 #[tokio::test]
@@ -100,7 +100,7 @@ async fn a_revoked_account_ends_its_chain_and_goes_on_when_it_is_connected_again
     world.hubspot.world().seed(HUB, 2, 10, 1);
     world.hubspot.world().revoke(HUB);
     let sync = world.sync().await?;
-    refused(world.slice(&sync, &world.tick()).await)?;
+    world.deliver(&sync, &world.tick()).await?;
     ensure!(world.entry().await?.get_str("state")? == "reauthorize");
     ensure!(world.take(&world.sync_queue).await?.is_empty(), "its chain goes on");
     world.hubspot.world().portal(HUB).refresh_token = Some("na1-again".to_owned());
@@ -119,7 +119,7 @@ async fn a_private_apps_token_that_is_refused_marks_the_account_at_once() -> Res
     let world = World::new("token_private").await?;
     world.hubspot.world().seed(HUB, 2, 10, 1);
     write_domain(world.store.database(), DOMAIN, "Acme", vec![private_app(HUB, "pat-na1-wrong")]).await?;
-    refused(world.slice(&world.sync().await?, &world.tick()).await)?;
+    world.deliver(&world.sync().await?, &world.tick()).await?;
     ensure!(world.entry().await?.get_str("state")? == "reauthorize");
     ensure!(world.checkpoint().await?.get_document("run").is_err());
     Ok(())
@@ -136,7 +136,7 @@ async fn a_grant_whose_tokens_are_all_refused_marks_the_account_in_the_end() -> 
     let mut message = world.tick();
     for slice in 1..=4 {
         ensure!(world.entry().await?.get("state").is_none(), "it was marked before slice {slice}");
-        refused(world.slice(&sync, &message).await)?;
+        world.deliver(&sync, &message).await?;
         world.time_passes().await?;
         message = world.due_message().await.unwrap_or_default();
     }
