@@ -172,6 +172,18 @@ impl Service {
         self.deliver_sync(vec![delivery]).await?.pop().context("one delivery has one end")
     }
 
+    /// Delivers one message to the first sync worker until it is processed. A slice that MongoDB, SQS or the machine kept
+    /// waiting at its end fails in time, and its message is delivered again, as SQS does.
+    ///
+    /// # Errors
+    /// The message fails [`MAX_RECEIVES`] times.
+    pub async fn process_next(&mut self) -> Result<()> {
+        while !self.deliver_next().await?.is_success() {
+            self.world.lease_runs_out().await?;
+        }
+        Ok(())
+    }
+
     /// Lets everything pass, and works until the account is caught up and every action is stored; then once more
     /// when HubSpot's index has settled. Compares MongoDB with the ledger.
     ///

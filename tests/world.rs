@@ -192,17 +192,17 @@ impl World {
         actions::handler(&actions, lambda(event(bodies))).await
     }
 
-    /// Delivers a message to the sync handler. A slice that the machine kept waiting for a processor may end in time only by
-    /// failing; then it is delivered once more when its lease has run out, as SQS does, and [`MAX_RECEIVES`] times at most.
+    /// Delivers a message to the sync handler until it is processed. A slice that MongoDB, SQS or the machine kept waiting at
+    /// its end fails in time, and its message is delivered again when its lease has run out, as SQS does.
     ///
     /// # Errors
-    /// The slice takes too long, or fails although the machine had a processor for it.
+    /// A slice takes too long, or the message fails [`MAX_RECEIVES`] times.
     pub async fn deliver(&self, sync: &sync::Sync, body: &Value) -> Result<()> {
         for received in 1.. {
             let stopwatch = Stopwatch::start();
             let slice = refused(self.slice(sync, body).await);
             ensure!(stopwatch.took() < BOUND, "the slice took {:?}", stopwatch.took());
-            if slice.is_ok() || received == MAX_RECEIVES || stopwatch.waited() < KEPT_WAITING {
+            if slice.is_ok() || received == MAX_RECEIVES {
                 return slice;
             }
             self.lease_runs_out().await?;

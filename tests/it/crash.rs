@@ -49,7 +49,7 @@ fn nearly_all_met(killed: &[bool]) -> Result<()> {
 async fn effects_of_sync() -> Result<Vec<String>> {
     let mut service = Service::seeded("crash_sync", 5, 250).await?;
     service.tick();
-    ensure!(service.deliver_next().await?.is_success());
+    service.process_next().await?;
     let effects = service.sync[0].gate.effects();
     service.finish().await?;
     service.world.end().await?;
@@ -104,7 +104,7 @@ async fn told_to_wait() -> Result<Service> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sync_is_killed_around_its_continuation_and_the_chain_goes_on_alone() -> Result<()> {
     let mut first = told_to_wait().await?;
-    ensure!(first.deliver_next().await?.is_success());
+    first.process_next().await?;
     let effects = first.sync[0].gate.effects();
     let sending = effects.iter().position(|effect| effect == "sqs SendMessage sync");
     let sending = sending.with_context(|| format!("there was no continuation: {effects:?}"))?;
@@ -130,7 +130,7 @@ async fn sync_is_killed_around_its_continuation_and_the_chain_goes_on_alone() ->
 async fn some_are_gone() -> Result<Service> {
     let mut service = Service::seeded("crash_gone", 5, 60).await?;
     service.tick();
-    ensure!(service.deliver_next().await?.is_success());
+    service.process_next().await?;
     {
         let mut hubspot = service.world.hubspot.world();
         for object in [Object::Companies, Object::Contacts] {
@@ -148,7 +148,7 @@ async fn some_are_gone() -> Result<Service> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sync_is_killed_while_it_tells_what_is_gone_and_tells_it_once() -> Result<()> {
     let mut first = some_are_gone().await?;
-    ensure!(first.deliver_next().await?.is_success());
+    first.process_next().await?;
     let effects = first.sync[0].gate.effects();
     let actions = first.finish().await?.actions;
     first.world.end().await?;
