@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use common::{store::collection, time};
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use serde_json::Value;
 
-use crate::world::World;
+use crate::{
+    service::BOUND,
+    stopwatch::Stopwatch,
+    world::{MAX_RECEIVES, World, refused},
+};
 
 const LONG_AGO: DateTime = DateTime::from_millis(0);
 
@@ -66,6 +70,24 @@ impl World {
         let mut message = self.tick();
         message["run"] = format!("{}/{}", run.get_str("id")?, run.get_i64("slice")?).into();
         Ok(message)
+    }
+
+    /// Delivers a message to the sync handler until it is processed. A slice that MongoDB, SQS or the machine kept waiting at
+    /// its end fails in time, and its message is delivered again when its lease has run out, as SQS does.
+    ///
+    /// # Errors
+    /// A slice takes too long, or the message fails [`MAX_RECEIVES`] times.
+    pub async fn deliver(&self, sync: &sync::Sync, body: &Value) -> Result<()> {
+        for received in 1.. {
+            let stopwatch = Stopwatch::start();
+            let slice = refused(self.slice(sync, body).await);
+            ensure!(stopwatch.took() < BOUND, "the slice took {:?}", stopwatch.took());
+            if slice.is_ok() || received == MAX_RECEIVES {
+                return slice;
+            }
+            self.lease_runs_out().await?;
+        }
+        Ok(())
     }
 
     /// Goes on with the live run, or with a tick where there is none, until the account is caught up; the waits

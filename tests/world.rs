@@ -11,7 +11,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use aws_sdk_sqs::types::{Message, QueueAttributeName};
 use common::{
@@ -28,8 +28,6 @@ use mongodb::bson::{DateTime, Document, doc};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use stack::{accounts, proof};
-
-use crate::{service::BOUND, stopwatch::Stopwatch};
 
 /// The HubSpot account that a test's world has.
 pub const HUB: u64 = 7_000_001;
@@ -190,24 +188,6 @@ impl World {
             .await
             .map_err(|error| Diagnostic { error_type: String::new(), error_message: error.to_string() })?;
         actions::handler(&actions, lambda(event(bodies))).await
-    }
-
-    /// Delivers a message to the sync handler until it is processed. A slice that MongoDB, SQS or the machine kept waiting at
-    /// its end fails in time, and its message is delivered again when its lease has run out, as SQS does.
-    ///
-    /// # Errors
-    /// A slice takes too long, or the message fails [`MAX_RECEIVES`] times.
-    pub async fn deliver(&self, sync: &sync::Sync, body: &Value) -> Result<()> {
-        for received in 1.. {
-            let stopwatch = Stopwatch::start();
-            let slice = refused(self.slice(sync, body).await);
-            ensure!(stopwatch.took() < BOUND, "the slice took {:?}", stopwatch.took());
-            if slice.is_ok() || received == MAX_RECEIVES {
-                return slice;
-            }
-            self.lease_runs_out().await?;
-        }
-        Ok(())
     }
 
     /// Runs one tick until the account is caught up: slice after slice, without the waits in between, and
