@@ -62,7 +62,7 @@ impl Deployed {
     /// # Errors
     /// It cannot be deployed.
     pub async fn shared(stack: &str) -> Result<Self> {
-        let state = PathBuf::from(std::env::var_os("TEST_STATE").context("this test is run by `make test`")?);
+        let state = state()?;
         let alone = lock(state.join(format!("{stack}.lock"))).await?;
         let left = state.join(format!("{stack}.json"));
         match std::fs::read(&left) {
@@ -130,7 +130,7 @@ impl Deployed {
     /// # Errors
     /// It cannot be noted.
     pub fn end(self) -> Result<()> {
-        let state = PathBuf::from(std::env::var_os("TEST_STATE").context("this test is run by `make test`")?);
+        let state = state()?;
         let stack = self.name.split_once('-').map_or(self.name.as_str(), |(stack, _)| stack);
         let left = Left {
             hubspot: servers::port_of(&self.world.hubspot.url())?,
@@ -196,6 +196,11 @@ impl Deployed {
 /// The name of the SNS topic that the alarms of a stack are told to.
 pub fn topic(stack: &str) -> String {
     format!("{stack}-alarms")
+}
+
+/// The folder of the servers that these tests share.
+fn state() -> Result<PathBuf> {
+    Ok(PathBuf::from(std::env::var_os("TEST_STATE").context("this test is run by `make test`")?))
 }
 
 fn aws_port() -> Result<u16> {

@@ -12,7 +12,7 @@ use tests::{
     world::{HUB, World},
 };
 
-/// How many of the points are tried where a sample is enough.
+/// How many of the points a sample has.
 const SAMPLE: usize = 12;
 
 fn one(messages: Vec<Message>) -> Vec<Delivery> {
