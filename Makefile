@@ -9,7 +9,11 @@ SAM := PATH="$(CURDIR)/.tools/aws/bin:$$PATH" sam
 # cargo compiles for a target by name (.cargo/config.toml), and puts what it made into a folder of that name.
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 PROGRAM := $(or $(CARGO_TARGET_DIR),target)/$(HOST)/debug/stack
-REPAIR = $(PROGRAM) repair $(if $(filter aws,$(TARGET)),--aws)
+# Which stack on AWS is meant: CONFIG_ENV is an environment of samconfig.toml, whose variables are in .env.<environment>.
+WHICH = $(if $(CONFIG_ENV),--config-env $(CONFIG_ENV)) $(if $(ENV_FILE),--env-file $(ENV_FILE)) $(if $(STACK),--stack-name $(STACK))
+# Without TARGET=aws, a command works on the local stack alone.
+PLACE = $(WHICH) $(if $(filter aws,$(TARGET)),--aws,$(if $(TARGET),$(error TARGET is aws, or absent for the local stack)))
+REPAIR = $(PROGRAM) repair $(PLACE)
 # Counts the crates, and shows the end of the log if one does not compile.
 PROGRESS = TRY_AGAIN="make $@" local/tools/progress
 FUNCTIONS := scheduler sync actions connect
@@ -101,29 +105,46 @@ reproducible: aws-tools ## Build a function twice from nothing, and compare: BIN
 	@.ci/reproducible $(BINARY)
 
 # --- AWS -------------------------------------------------------------------------------------------------
-deploy: tools local build ## Build and deploy to AWS, with the parameters of .env
-	@$(PROGRAM) deploy
+deploy: tools local ## Build, show what will change on AWS, and deploy that with the parameters of .env: [CONFIG_ENV=staging] [YES=1]
+	@$(PROGRAM) $(WHICH) deploy --check
+	@$(MAKE) build
+	@$(PROGRAM) $(WHICH) deploy $(if $(YES),--yes)
 
-migrate: local ## Make the indexes that are missing in the MongoDB of .env
-	@$(PROGRAM) migrate
+rollback: local ## Let the versions before the ones that are live take over again: [TARGET=aws] [DRY=1]
+	@$(PROGRAM) rollback $(PLACE) $(if $(DRY),--dry)
 
-smoke: tools local ## See that a change goes through a deployed stack: STACK=hubspot-sync [TARGET=aws]
-	@$(PROGRAM) smoke $(STACK) $(if $(filter aws,$(TARGET)),--aws)
+stop: local ## Switch the service off, the address on the internet too; messages wait in their queues: [TARGET=aws]
+	@$(PROGRAM) stop $(PLACE)
 
-link: local ## Make a link by which a customer connects a HubSpot account: DOMAIN=id [TARGET=aws]
-	@$(PROGRAM) link --domain $(DOMAIN) $(if $(filter aws,$(TARGET)),--aws)
+start: local ## Switch it on again: [TARGET=aws]
+	@$(PROGRAM) start $(PLACE)
+
+migrate: local ## Make the indexes that are missing: [TARGET=aws]
+	@$(PROGRAM) migrate $(PLACE)
+
+smoke: tools local ## See that a change goes through a deployed stack: [TARGET=aws]
+	@$(PROGRAM) smoke $(PLACE)
+
+link: local ## Make a link by which a customer connects a HubSpot account: DOMAIN=id [HUB=id] [TARGET=aws]
+	@$(PROGRAM) link --domain $(DOMAIN) $(if $(HUB),--hub $(HUB)) $(PLACE)
+
+revoke-links: local ## Let all links that were made for a Domain lead nowhere: DOMAIN=id [TARGET=aws]
+	@$(PROGRAM) link --domain $(DOMAIN) --revoke $(PLACE)
+
+hubspot-app: local ## Make the HubSpot app of the deployed stack in .hubspot-app, for hs project upload: [TARGET=aws]
+	@$(PROGRAM) hubspot-app $(PLACE)
 
 token: local ## Show the token of the status page: [TARGET=aws]
-	@$(PROGRAM) token $(if $(filter aws,$(TARGET)),--aws)
+	@$(PROGRAM) token $(PLACE)
 
-rotate-keys: local ## Make a new data key and seal all of HubSpot's tokens under it: [TARGET=aws]
-	@$(PROGRAM) rotate-keys $(if $(filter aws,$(TARGET)),--aws)
+rotate-keys: local ## Make a new data key and seal all of HubSpot's tokens under it: [TARGET=aws] [NEW_MASTER_KEY=1]
+	@$(PROGRAM) rotate-keys $(PLACE) $(if $(NEW_MASTER_KEY),--new-master-key)
 
 cost: local ## Say what the service costs a month: ACCOUNTS=1000 CHANGES_PER_DAY=50000 [TICK_MINUTES=5]
 	@$(PROGRAM) cost --accounts $(ACCOUNTS) --changes-per-day $(CHANGES_PER_DAY) --tick-minutes $(TICK_MINUTES)
 
 # --- repair: of the local stack, or with TARGET=aws of the AWS and MongoDB of .env -------------------------
-redrive: local ## List what is in the dead-letter queues and why; send it back: SEND=all or ids; or EXPORT=file
+redrive: local ## List what is in the dead-letter queues and set aside, and why; send it back: SEND=all or ids; or EXPORT=file
 	@$(REPAIR) $(if $(SEND),send $(SEND),$(if $(EXPORT),export $(EXPORT),list))
 
 resync: local ## Read an account again: DOMAIN=id HUB=id [LANE=contacts] [FROM=2026-11-01T00:00:00Z]
@@ -134,6 +155,9 @@ pause: local ## Ask nothing of HubSpot for an account: DOMAIN=id HUB=id
 
 resume: local ## Let a paused account go on: DOMAIN=id HUB=id
 	@$(REPAIR) resume --domain $(DOMAIN) --hub $(HUB)
+
+reconnect: local ## Take away the mark that an account must be connected again: DOMAIN=id HUB=id
+	@$(REPAIR) reconnect --domain $(DOMAIN) --hub $(HUB)
 
 # --- tools -----------------------------------------------------------------------------------------------
 tools: ## Install what the stack needs (into .tools, once)
@@ -179,7 +203,6 @@ endif
 export TEST_SAMPLE
 FUNCTION ?= SyncFunction
 SEEDS ?= 200
-STACK ?= hubspot-sync
 BINARY ?= actions
 ACCOUNTS ?= 1000
 CHANGES_PER_DAY ?= 50000

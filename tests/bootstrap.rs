@@ -140,12 +140,25 @@ impl Bootstrap {
     /// # Errors
     /// It was not built, or cannot be started.
     pub async fn start(function: Function, world: &World) -> Result<Self> {
+        Self::start_behind_gate(function, world, None).await
+    }
+
+    /// Starts a function for a test's world, behind a gate, while MongoDB is away. It does not wait for it for long.
+    ///
+    /// # Errors
+    /// It was not built, or cannot be started.
+    pub async fn start_without_mongodb(function: Function, world: &World) -> Result<Self> {
+        let nowhere = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=10".to_owned();
+        Self::start_behind_gate(function, world, Some(nowhere)).await
+    }
+
+    async fn start_behind_gate(function: Function, world: &World, mongodb_uri: Option<String>) -> Result<Self> {
         let gate = Gate::default();
         let mongodb = MongoProxy::start(world.mongodb_address()?, gate.clone()).await?;
         let hubspot = HttpProxy::start(Api::HubSpot, world.config.hubspot_base_url.clone(), gate.clone()).await?;
         let sqs = HttpProxy::start(Api::Sqs, std::env::var("AWS_ENDPOINT_URL")?, gate.clone()).await?;
         let ways = [
-            ("MONGODB_URI", mongodb.uri()),
+            ("MONGODB_URI", mongodb_uri.unwrap_or_else(|| mongodb.uri())),
             ("HUBSPOT_API_BASE_URL", hubspot.url.clone()),
             ("AWS_ENDPOINT_URL_SQS", sqs.url.clone()),
         ];
@@ -296,10 +309,12 @@ fn environment(world: &World) -> HashMap<&'static str, String> {
         ("HUBSPOT_API_BASE_URL", config.hubspot_base_url.clone()),
         ("SYNC_QUEUE_URL", config.sync_queue_url.clone()),
         ("ACTIONS_QUEUE_URL", config.actions_queue_url.clone()),
+        ("ACTIONS_DEAD_LETTER_QUEUE_URL", world.actions_dead_letters.clone()),
         ("CONNECT_SECRET", crate::front::TOKEN.to_owned()),
         ("SYNC_OVERLAP_SECONDS", config.overlap.as_secs().to_string()),
         ("SYNC_SETTLE_SECONDS", config.settle.as_secs().to_string()),
-        ("SYNC_SWEEP_SECONDS", config.sweep_every.as_secs().to_string()),
+        ("SYNC_CLOCK_TOLERANCE_SECONDS", config.clock_tolerance.as_secs().to_string()),
+        ("SYNC_SWEEP_SECONDS", config.sweep_every.map_or(0.0, |every| every.as_secs_f64()).to_string()),
         ("SYNC_BUDGET_MS", config.budget.as_millis().to_string()),
         ("HUBSPOT_SEARCH_RPS", config.limits.search_rps.to_string()),
         ("HUBSPOT_PER_10S", config.limits.per_10s.to_string()),

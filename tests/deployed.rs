@@ -149,6 +149,11 @@ impl Deployed {
         self.outputs.get(name).map(String::as_str).with_context(|| format!("the template has no output {name}"))
     }
 
+    /// All outputs of the template.
+    pub fn outputs(&self) -> &BTreeMap<String, String> {
+        &self.outputs
+    }
+
     /// The status page.
     ///
     /// # Errors
@@ -163,8 +168,8 @@ impl Deployed {
     /// It does not come to that.
     pub async fn tick(&self, accounts: u64) -> Result<()> {
         let began = mongodb::bson::DateTime::now();
-        let answer =
-            self.aws.invoke(self.output("SchedulerFunction")?, &json!({"time": "2026-11-24T08:00:00Z"})).await?;
+        let tick = json!({"time": began.try_to_rfc3339_string()?});
+        let answer = self.aws.invoke(self.output("SchedulerFunction")?, &tick).await?;
         ensure!(answer == json!({"sent": accounts, "skipped": 0, "complete": true}), "the scheduler answered {answer}");
         let checkpoints = self.world.store.database().collection::<Document>(collection::CHECKPOINTS);
         let queue = self.output("ActionsQueueUrl")?;

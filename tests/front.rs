@@ -20,11 +20,12 @@ use common::{
     time::{self, DateTime},
     vault::{MasterKey, Vault},
 };
-use connect::{Config, Connect};
+use connect::{Config, Connect, Tokens};
 use hubspot_sim::CLIENT_SECRET;
 use mongodb::bson::{Document, doc};
-use reqwest::{Client, RequestBuilder, Url, header, redirect::Policy};
+use reqwest::{Client, RequestBuilder, StatusCode, Url, header, redirect::Policy};
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
 pub use stack::accounts::key;
 use stack::connect::Page;
 use tokio::{net::TcpListener, task::JoinSet};
@@ -33,6 +34,19 @@ use crate::world::World;
 
 /// The token of the page and its API.
 pub const TOKEN: &str = "a-token-of-a-test-with-more-than-32-characters";
+
+/// One that may only look.
+pub const READ_TOKEN: &str = "the monitoring's own token, of 40 letters";
+
+/// One that may only make links.
+pub const LINK_TOKEN: &str = "the shop's own token for making install links";
+
+/// The secret with these tokens.
+pub fn tokens() -> Value {
+    let monitoring = json!({"name": "monitoring", "may": "read", "token": READ_TOKEN});
+    let shop = json!({"name": "shop", "may": "link", "token": LINK_TOKEN});
+    json!({"token": TOKEN, "tokens": [monitoring, shop]})
+}
 
 /// The key under which a test's tokens are sealed.
 pub fn token_key() -> MasterKey {
@@ -55,6 +69,14 @@ impl Front {
     /// # Errors
     /// The configuration cannot be used.
     pub async fn start(world: &mut World) -> Result<Self> {
+        Self::start_with(world, &tokens()).await
+    }
+
+    /// The same with the tokens of this secret.
+    ///
+    /// # Errors
+    /// The configuration cannot be used.
+    pub async fn start_with(world: &mut World, secret: &Value) -> Result<Self> {
         world.config.token_key = Some(token_key());
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let url = Url::parse(&format!("http://{}", listener.local_addr()?))?;
@@ -65,7 +87,7 @@ impl Front {
             app: world.config.app.clone(),
             sync_queue_url: world.sync_queue.clone(),
             token_key: world.config.token_key.clone(),
-            token: TOKEN.into(),
+            tokens: Tokens::read("CONNECT_SECRET", &secret.to_string().into())?,
             public_url: Some(url.clone()),
             behind_after: Duration::from_secs(1800),
         };
@@ -122,8 +144,17 @@ impl Front {
     /// # Errors
     /// The token is not taken.
     pub async fn sign_in(&self) -> Result<Visitor<'_>> {
+        self.sign_in_with(TOKEN).await
+    }
+
+    /// The same with this token.
+    ///
+    /// # Errors
+    /// It is not taken.
+    pub async fn sign_in_with(&self, token: &str) -> Result<Visitor<'_>> {
         let mut visitor = Visitor::new(self);
-        let answer = self.post("/sign-in").form(&[("token", TOKEN)]).send().await?;
+        let answer = self.post("/sign-in").form(&[("token", token)]).send().await?;
+        anyhow::ensure!(answer.status() == StatusCode::SEE_OTHER, "the token is not taken: {}", answer.status());
         visitor.keep(answer.headers());
         Ok(visitor)
     }
@@ -134,7 +165,24 @@ async fn answer(State(connect): State<Connect>, request: Request) -> Response {
     // API Gateway takes bodies of up to 10 MB.
     let body = to_bytes(body, 10 << 20).await.unwrap_or_default();
     let request = lambda_http::Request::from_parts(parts, lambda_http::Body::from(body.to_vec()));
-    connect::respond(&connect, request).await.map(Body::new)
+    connect::respond(Some(&connect), request).await.map(Body::new)
+}
+
+/// A request as API Gateway hands it on (payload format 2.0), with more headers than its own.
+pub fn request_event(method: &str, address: &str, more: &[(&str, &str)], body: &str) -> Value {
+    let (path, query) = address.split_once('?').unwrap_or((address, ""));
+    let mut headers = json!({"host": "localhost", "content-type": "application/x-www-form-urlencoded"});
+    for (name, value) in more {
+        headers[*name] = json!(value);
+    }
+    json!({
+        "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": query, "headers": headers,
+        "requestContext": {
+            "accountId": "1", "apiId": "a", "stage": "$default", "time": "", "timeEpoch": 1, "requestId": "r",
+            "http": {"method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1", "userAgent": ""},
+        },
+        "body": body, "isBase64Encoded": false,
+    })
 }
 
 /// A browser: it keeps the function's cookies.
@@ -199,13 +247,22 @@ impl<'a> Visitor<'a> {
         Ok(self.with_cookies(self.front.post(operation)).form(&form).send().await?)
     }
 
+    /// Opens a link, and goes on from the page that says who will see the data. Gives the address of HubSpot's consent page.
+    ///
+    /// # Errors
+    /// It does not get there.
+    pub async fn way_to_consent(&mut self, link: &Url) -> Result<Url> {
+        let asks = self.open(link).await?.error_for_status()?.text().await?;
+        location(&self.open(&way_on(&asks)?).await?)
+    }
+
     /// Opens a link, and allows `hub` on HubSpot's consent page (or nothing, for an account that is not there). Gives the
     /// address to which HubSpot sends the browser back.
     ///
     /// # Errors
     /// It does not get there.
     pub async fn consent(&mut self, link: &Url, hub: u64) -> Result<Url> {
-        let consent = location(&self.open(link).await?)?;
+        let consent = self.way_to_consent(link).await?;
         let shown = self.front.http.get(consent.clone()).send().await?.error_for_status()?.text().await?;
         anyhow::ensure!(shown.contains("read the contacts and companies"), "the consent page says {shown}");
         let mut form: Vec<(String, String)> = consent.query_pairs().into_owned().collect();
@@ -223,6 +280,16 @@ impl<'a> Visitor<'a> {
         let back = self.consent(&link, hub).await?;
         self.open(&back).await
     }
+}
+
+/// Where the page behind a link leads on to.
+///
+/// # Errors
+/// Nowhere.
+pub fn way_on(page: &str) -> Result<Url> {
+    let mut links = page.split("href=\"").filter_map(|part| part.split('"').next());
+    let on = links.find(|link| link.contains("/hubspot/begin?"));
+    Ok(Url::parse(&on.with_context(|| format!("nothing leads on: {page}"))?.replace("&amp;", "&"))?)
 }
 
 /// Where an answer sends the browser.

@@ -7,8 +7,17 @@ pub mod deployed;
 pub mod extent;
 pub mod front;
 pub mod gate;
+pub mod program;
 pub mod proxy;
+pub mod queues;
 pub mod service;
 pub mod stopwatch;
 mod time;
 pub mod world;
+
+/// The connection string of a test's own client. On a busy machine a test may not hear of its MongoDB for longer than a function
+/// waits for it.
+pub(crate) fn patient(uri: &str) -> String {
+    let joined = if uri.contains('?') { '&' } else { '?' };
+    format!("{uri}{joined}connectTimeoutMS=60000")
+}

@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     bootstrap::{Bootstrap, Function, Invoked},
-    world::{HUB, MAX_RECEIVES, World, message_event},
+    queues::Rules,
+    world::{HUB, World},
 };
 
 /// How many rounds of ticks and deliveries it may take until all is caught up.
@@ -50,6 +51,8 @@ pub struct Service {
     pub sync_messages: Vec<Message>,
     /// What waits for actions.
     pub actions_messages: Vec<Message>,
+    /// What SQS gave to the dead-letter queues.
+    pub dead_letters: Vec<Message>,
     /// How often a worker was killed.
     pub killed: usize,
     /// How many invocations there were.
@@ -68,6 +71,7 @@ impl Service {
             actions: Vec::new(),
             sync_messages: Vec::new(),
             actions_messages: Vec::new(),
+            dead_letters: Vec::new(),
             killed: 0,
             invocations: 0,
         };
@@ -110,8 +114,7 @@ impl Service {
             ensure!(in_time, "an invocation of sync took {took:?}: {:?}", worker.gate.effects());
             left.extend(unprocessed(delivery, invoked));
         }
-        // The dead-letter queue is where a tick's message ends well: the next tick begins anew.
-        left.retain(|message| message.received < MAX_RECEIVES);
+        let left = self.redrive(left, "SyncQueue")?;
         self.sync_messages.extend(left);
         self.after(invoked.len()).await?;
         Ok(invoked.into_iter().map(|(invoked, _)| invoked).collect())
@@ -123,12 +126,23 @@ impl Service {
     /// A worker does not answer.
     pub async fn deliver_actions(&mut self, deliveries: Vec<Delivery>) -> Result<Vec<Invoked>> {
         let mut workers: Vec<Option<&mut Bootstrap>> = self.actions.iter_mut().map(Some).collect();
-        let invoked = invoke(&mut workers, &deliveries).await?;
+        let (mut left, invoked) = (Vec::new(), invoke(&mut workers, &deliveries).await?);
         for (delivery, (invoked, _)) in deliveries.into_iter().zip(&invoked) {
-            self.actions_messages.extend(unprocessed(delivery, invoked));
+            left.extend(unprocessed(delivery, invoked));
         }
+        let left = self.redrive(left, "ActionsQueue")?;
+        self.actions_messages.extend(left);
         self.after(invoked.len()).await?;
         Ok(invoked.into_iter().map(|(invoked, _)| invoked).collect())
+    }
+
+    /// Gives messages that were delivered as often as the queue's rules allow to its dead-letter queue, and returns the
+    /// others.
+    fn redrive(&mut self, messages: Vec<Message>, queue: &str) -> Result<Vec<Message>> {
+        let max_receives = Rules::of(queue)?.max_receives;
+        let (left, dead) = messages.into_iter().partition(|message| message.received < max_receives);
+        self.dead_letters.extend::<Vec<_>>(dead);
+        Ok(left)
     }
 
     /// Starts what was killed again, and takes what was sent.
@@ -176,7 +190,7 @@ impl Service {
     /// waiting at its end fails in time, and its message is delivered again, as SQS does.
     ///
     /// # Errors
-    /// The message fails [`MAX_RECEIVES`] times.
+    /// The message fails as often as SQS delivers it.
     pub async fn process_next(&mut self) -> Result<()> {
         while !self.deliver_next().await?.is_success() {
             self.world.lease_runs_out().await?;
@@ -193,7 +207,18 @@ impl Service {
         for worker in self.sync.iter().chain(&self.actions) {
             worker.gate.open();
         }
-        self.world.hubspot.world().faults.clear();
+        {
+            let mut hubspot = self.world.hubspot.world();
+            hubspot.faults.clear();
+            let settings = &mut hubspot.settings;
+            settings.ghosts.clear();
+            settings.unanswerable.clear();
+            settings.unshowable.clear();
+            settings.companies_fail.clear();
+            settings.latency_ms = 0;
+            settings.without_companies.clear();
+        }
+        self.world.store.retry_set_aside().await?;
         let settle = i64::try_from(self.world.config.settle.as_millis())?;
         for _ in 0..2 {
             self.world.hubspot.world().settings.clock_offset_ms += 2 * settle;
@@ -220,7 +245,7 @@ impl Service {
             if self.sync_messages.is_empty() {
                 // A message that is lost is what the next tick is for.
                 let checkpoint = self.world.checkpoint().await?;
-                if checkpoint.get_document("run").is_err() && checkpoint.get_document("stuck").is_err() {
+                if checkpoint.get_document("run").is_err() {
                     return Ok(round);
                 }
                 self.world.run_is_dead().await?;
@@ -238,11 +263,19 @@ async fn invoke(workers: &mut [Option<&mut Bootstrap>], deliveries: &[Delivery])
     for delivery in deliveries {
         let worker = workers.get_mut(delivery.worker).and_then(Option::take);
         let worker = worker.context("a worker can do one thing at a time")?;
-        let bodies: Vec<&str> = delivery.messages.iter().map(|message| message.body.as_str()).collect();
-        let event: Value = message_event(&bodies);
+        let event = event(&delivery.messages);
         under_way.push(async move { worker.invoke(&event).await });
     }
     futures::future::try_join_all(under_way).await
+}
+
+/// The messages as Lambda hands them on; they are named `m0`, `m1` and so on.
+fn event(messages: &[Message]) -> Value {
+    let record = |(index, message): (usize, &Message)| {
+        let receives = (message.received + 1).to_string();
+        json!({"messageId": format!("m{index}"), "body": message.body, "attributes": {"ApproximateReceiveCount": receives}})
+    };
+    json!({ "Records": messages.iter().enumerate().map(record).collect::<Vec<_>>() })
 }
 
 fn unprocessed(delivery: Delivery, invoked: &Invoked) -> Vec<Message> {

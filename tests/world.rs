@@ -29,12 +29,13 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use stack::{accounts, proof};
 
+pub use crate::queues::queue;
+use crate::{patient, queues::queue_with_dead_letters};
+
 /// The HubSpot account that a test's world has.
 pub const HUB: u64 = 7_000_001;
 /// Ending a slice takes up to 250 ms. If it waited longer than that for a processor, it may not have ended properly.
 pub const KEPT_WAITING: Duration = Duration::from_millis(250);
-/// After how many deliveries SQS gives a message to the dead-letter queue (`maxReceiveCount` in the template).
-pub const MAX_RECEIVES: u32 = 5;
 /// The Domain it belongs to.
 pub const DOMAIN: &str = "acme";
 
@@ -48,6 +49,8 @@ pub struct World {
     pub sync_queue: String,
     /// Its actions queue's address.
     pub actions_queue: String,
+    /// The address of its actions queue's dead-letter queue.
+    pub actions_dead_letters: String,
     /// What its sync function is told.
     pub config: sync::Config,
     /// Its SQS.
@@ -91,11 +94,12 @@ impl World {
         LOGS.call_once(|| env::var_os("LOG_LEVEL").iter().for_each(|_| drop(common::telemetry::init())));
         let hubspot = Simulator::start(port, Settings { search_rps: 0, per_10s: 0, ..Settings::default() }).await?;
         let mongo = MongoConfig { uri: uri.into(), database };
-        let store = Store::connect(&mongo).await?;
+        let store = Store::connect(&MongoConfig { uri: patient(uri).into(), ..mongo.clone() }).await?;
         store.migrate(None).await?;
         let sqs = common::queue::Queue::client().await;
-        let (sync_queue, actions_queue) =
-            (queue(&sqs, &format!("{name}-sync")).await?, queue(&sqs, &format!("{name}-actions")).await?);
+        let (sync_queue, _) = queue_with_dead_letters(&sqs, &format!("{name}-sync"), "SyncQueue").await?;
+        let (actions_queue, actions_dead_letters) =
+            queue_with_dead_letters(&sqs, &format!("{name}-actions"), "ActionsQueue").await?;
         let refresh_token = hubspot.world().portal(HUB).refresh_token.clone().context("a new portal has a grant")?;
         accounts::write_domain(store.database(), DOMAIN, "Acme", vec![accounts::oauth(HUB, &refresh_token)]).await?;
         let properties =
@@ -111,14 +115,16 @@ impl World {
             overlap: Duration::from_secs(300),
             settle: Duration::from_secs(6),
             fresh_every: Duration::from_secs(30),
-            sweep_every: Duration::ZERO,
+            sweep_every: Some(Duration::from_millis(1)),
+            // Tests move HubSpot's clock.
+            clock_tolerance: Duration::from_secs(u32::MAX.into()),
             budget: Duration::from_secs(5),
             limits: Limits { search_rps: limit(1000)?, per_10s: limit(10_000)? },
             company_properties: properties(ObjectType::Companies),
             contact_properties: properties(ObjectType::Contacts),
         };
         let log = env::var_os("TEST_LOG").map(PathBuf::from);
-        Ok(Self { hubspot, store, sync_queue, actions_queue, config, sqs, log })
+        Ok(Self { hubspot, store, sync_queue, actions_queue, actions_dead_letters, config, sqs, log })
     }
 
     /// The key of its account.
@@ -153,7 +159,12 @@ impl World {
     /// # Errors
     /// The configuration cannot be used.
     pub async fn actions(&self) -> Result<actions::Actions> {
-        actions::Actions::new(actions::Config { mongo: self.config.mongo.clone() }).await
+        let config = actions::Config {
+            mongo: self.config.mongo.clone(),
+            queue_url: self.actions_queue.clone(),
+            dead_letter_queue_url: self.actions_dead_letters.clone(),
+        };
+        actions::Actions::new(config).await
     }
 
     /// What the scheduler function holds on to.
@@ -165,9 +176,10 @@ impl World {
         scheduler::Scheduler::new(config).await
     }
 
-    /// The message of a tick for the world's account.
+    /// The message of a tick for the world's account, now.
     pub fn tick(&self) -> Value {
-        json!({"type": "sync.v1", "domainId": DOMAIN, "hubId": HUB.to_string(), "tick": "2026-11-24T08:00:00Z", "attempt": 0})
+        let tick = DateTime::now().try_to_rfc3339_string().unwrap_or_default();
+        json!({"type": "sync.v1", "domainId": DOMAIN, "hubId": HUB.to_string(), "tick": tick, "attempt": 0})
     }
 
     /// Gives a message to the sync handler, as SQS would.
@@ -371,15 +383,6 @@ pub fn refused(response: Result<SqsBatchResponse, Diagnostic>) -> Result<()> {
         Ok(response) => bail!("{} messages failed", response.batch_item_failures.len()),
         Err(error) => bail!("{}: {}", error.error_type, error.error_message),
     }
-}
-
-/// Makes a queue of its own for a test, and gives its address.
-///
-/// # Errors
-/// SQS does not answer.
-pub async fn queue(sqs: &aws_sdk_sqs::Client, name: &str) -> Result<String> {
-    let created = sqs.create_queue().queue_name(format!("{name}-{}", unique())).send().await?;
-    created.queue_url.context("a queue has an address")
 }
 
 /// Makes a secret of its own for a test in Secrets Manager, and gives its ARN.

@@ -1,7 +1,12 @@
 //! HubSpot accounts as they stand in the product's Domain documents, read leniently: one entry that
 //! cannot be used never hides the others.
 
-use std::fmt;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
 
 use mongodb::bson::{Bson, Document};
 use secrecy::SecretString;
@@ -14,7 +19,7 @@ use crate::{
     time::{self, DateTime},
 };
 
-/// The value of an account's `state` once its refresh token was rejected.
+/// The value of an account's `state` once it is proved that the customer must connect it again.
 pub const REAUTHORIZE: &str = "reauthorize";
 
 /// The value of an account's `state` once it was disconnected.
@@ -47,7 +52,24 @@ pub struct Account {
     pub companies_pulled: Option<DateTime>,
     /// `lastPulledDates.contacts`.
     pub contacts_pulled: Option<DateTime>,
+    /// `connectedWith`: the client id of the OAuth app that the grant was given to, if that is known.
+    pub connected_with: Option<String>,
 }
+
+/// An account that is marked as one to be connected again. Its token is tried again now and then: a mark may have been a
+/// mistake of HubSpot's.
+#[derive(Clone, Debug)]
+pub struct Marked {
+    /// The account.
+    pub account: Account,
+    /// When its token is tried again.
+    pub retry_at: DateTime,
+}
+
+/// How long after the mark, or the last try, a marked account is tried again, and over what longer time such accounts
+/// are spread.
+const TRIED_AFTER: Duration = Duration::from_secs(5 * 3600);
+const SPREAD: Duration = Duration::from_secs(2 * 3600);
 
 impl Account {
     /// Where the first pull of a lane starts, if the account was pulled by others before.
@@ -75,18 +97,30 @@ pub enum Credentials {
     },
 }
 
+impl Credentials {
+    /// Forgets the last access token, so that the grant has to be refreshed.
+    pub fn forget_access_token(&mut self) {
+        if let Self::OAuth { access_token, .. } = self {
+            *access_token = None;
+        }
+    }
+}
+
 /// Why an entry of a Domain's accounts is not synced.
 #[derive(Debug, Error)]
 pub enum Unusable {
-    /// The refresh token was rejected; the customer must connect again.
+    /// HubSpot does not accept its token; the customer must connect again. `None` if there is nothing to try.
     #[error("it must be connected again")]
-    Reauthorize,
+    Reauthorize(Option<Box<Marked>>),
     /// It was disconnected.
     #[error("it is disconnected")]
     Disconnected,
     /// An operator has paused it (`pausedAt`).
     #[error("it is paused")]
     Paused,
+    /// The Domain has another entry of the same portal, which is used.
+    #[error("another entry of HubSpot account {0} in the same Domain is used")]
+    Duplicate(HubId),
     /// Neither an access token nor a refresh token.
     #[error("it has no credentials")]
     NoCredentials,
@@ -108,7 +142,46 @@ impl From<InvalidId> for Unusable {
     }
 }
 
-/// The accounts of a Domain document, each for itself, in the order in which they stand there.
+/// Returns which of several entries of one portal in one Domain is used: the greatest, and of those that are alike the
+/// last. One that was not stopped comes before one that was, and one with a token before one without.
+///
+/// The service itself keeps one entry a portal; others may add one for each time that it is connected.
+pub fn preference(state: Option<&str>, has_token: bool) -> (bool, bool) {
+    (!matches!(state, Some(REAUTHORIZE | DISCONNECTED)), has_token)
+}
+
+/// Returns the places of the entries that are used: of the entries of one portal the preferred one, and every entry that
+/// names no portal. `of` tells an entry's portal and its [`preference`].
+pub fn used<T>(entries: &[T], of: impl Fn(&T) -> Option<(HubId, (bool, bool))>) -> BTreeSet<usize> {
+    let (mut used, mut best) = (BTreeSet::new(), BTreeMap::new());
+    for (index, entry) in entries.iter().enumerate() {
+        let Some((hub, preference)) = of(entry) else {
+            used.insert(index);
+            continue;
+        };
+        let best = best.entry(hub).or_insert((preference, index));
+        *best = (*best).max((preference, index));
+    }
+    used.extend(best.into_values().map(|(_, index)| index));
+    used
+}
+
+fn portal_and_preference(entry: &Bson) -> Option<(HubId, (bool, bool))> {
+    let entry = entry.as_document()?;
+    let hub = HubId::from_bson(entry.get("hubId")?).ok()?;
+    let has_token =
+        ["refreshToken", "accessToken"].iter().any(|name| entry.get_str(name).is_ok_and(|token| !token.is_empty()));
+    Some((hub, preference(entry.get_str("state").ok(), has_token)))
+}
+
+/// Returns the one of these entries that is used, which are all of one portal.
+pub fn used_entry(entries: &[Bson]) -> Option<&Document> {
+    let index = *used(entries, portal_and_preference).first()?;
+    entries.get(index)?.as_document()
+}
+
+/// The accounts of a Domain document, each for itself, in the order in which they stand there. Of the entries of one portal
+/// one is used ([`preference`]), and the others are [`Unusable::Duplicate`].
 /// A Domain whose integration is switched off (`integrations.hubspot.status`) has none.
 pub fn accounts(domain: &Document) -> Vec<Result<Account, Unusable>> {
     let Some(hubspot) =
@@ -120,7 +193,14 @@ pub fn accounts(domain: &Document) -> Vec<Result<Account, Unusable>> {
         return Vec::new();
     }
     match hubspot.get("accounts") {
-        Some(Bson::Array(entries)) => entries.iter().map(|entry| account(domain, entry)).collect(),
+        Some(Bson::Array(entries)) => {
+            let used = used(entries, portal_and_preference);
+            let read = |(index, entry)| match portal_and_preference(entry) {
+                Some((hub, _)) if !used.contains(&index) => Err(Unusable::Duplicate(hub)),
+                _ => account(domain, entry),
+            };
+            entries.iter().enumerate().map(read).collect()
+        }
         Some(Bson::Null) | None => Vec::new(),
         Some(_) => vec![Err(Unusable::Malformed("accounts is no array".to_owned()))],
     }
@@ -132,22 +212,38 @@ fn account(domain: &Document, entry: &Bson) -> Result<Account, Unusable> {
         domain_id: DomainId::from_bson(domain.get("_id").unwrap_or(&Bson::Null))?,
         hub_id: HubId::from_bson(entry.get("hubId").unwrap_or(&Bson::Null))?,
     };
-    match entry.get_str("state") {
-        Ok(REAUTHORIZE) => return Err(Unusable::Reauthorize),
-        Ok(DISCONNECTED) => return Err(Unusable::Disconnected),
-        _ => {}
-    }
-    if entry.get_datetime("pausedAt").is_ok() {
-        return Err(Unusable::Paused);
-    }
     let pulled = entry.get_document("lastPulledDates").ok();
     let pulled = |lane: ObjectType| pulled.and_then(|dates| date(dates.get(lane.as_str())?));
-    Ok(Account {
-        key,
-        credentials: credentials(entry)?,
-        companies_pulled: pulled(ObjectType::Companies),
-        contacts_pulled: pulled(ObjectType::Contacts),
-    })
+    let account = |key| {
+        Ok(Account {
+            key,
+            credentials: credentials(entry)?,
+            companies_pulled: pulled(ObjectType::Companies),
+            contacts_pulled: pulled(ObjectType::Contacts),
+            connected_with: entry.get_str("connectedWith").ok().map(str::to_owned),
+        })
+    };
+    let is_paused = entry.get_datetime("pausedAt").is_ok();
+    match entry.get_str("state") {
+        Ok(REAUTHORIZE) => {
+            let retry_at = retry_at(&key, entry);
+            let marked = account(key).ok().filter(|_| !is_paused).map(|account| Marked { account, retry_at });
+            Err(Unusable::Reauthorize(marked.map(Box::new)))
+        }
+        Ok(DISCONNECTED) => Err(Unusable::Disconnected),
+        _ if is_paused => Err(Unusable::Paused),
+        _ => account(key),
+    }
+}
+
+/// When a marked account is tried again: at once if nobody knows since when it is marked.
+fn retry_at(key: &AccountKey, entry: &Document) -> DateTime {
+    let at = |name: &str| entry.get(name).and_then(date);
+    let Some(last) = at("stateAt").max(at("stateTriedAt")) else { return DateTime::MIN };
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    let spread = Duration::from_secs(hasher.finish() % SPREAD.as_secs());
+    time::after(last, TRIED_AFTER + spread)
 }
 
 fn credentials(entry: &Document) -> Result<Credentials, Unusable> {
@@ -199,11 +295,71 @@ mod tests {
         assert!(matches!(read[1], Err(Unusable::NoCredentials)));
         assert!(matches!(read[2], Err(Unusable::Malformed(_))));
         assert!(matches!(read[3], Err(Unusable::Malformed(_))));
-        assert!(matches!(read[4], Err(Unusable::Reauthorize)));
+        assert!(matches!(&read[4], Err(Unusable::Reauthorize(Some(marked))) if marked.retry_at == DateTime::MIN));
         assert!(
             matches!(&read[5], Ok(Account { key, credentials: Credentials::OAuth { expires_at: Some(at), .. }, .. })
             if key.hub_id.as_str() == "4" && at.timestamp_millis() == 5)
         );
+    }
+
+    #[test]
+    fn of_the_entries_of_a_portal_one_is_used() {
+        let entry = |token: &str, state: Option<&str>| {
+            let mut entry = doc! { "hubId": "7", "refreshToken": token };
+            entry.extend(state.map(|state| ("state".to_owned(), state.into())));
+            Bson::from(entry)
+        };
+        let (old, new, none) = (entry("old", None), entry("new", None), entry("", None));
+        let (gone, taken) = (entry("gone", Some(REAUTHORIZE)), entry("taken", Some(DISCONNECTED)));
+        let table = [
+            (vec![&gone, &new], Some("new")),
+            (vec![&new, &gone], Some("new")),
+            (vec![&old, &new], Some("new")),
+            (vec![&new, &none, &taken], Some("new")),
+            (vec![&gone, &none], None),
+            (vec![&gone, &taken], None),
+        ];
+        for (entries, expected) in table {
+            let entries: Vec<Bson> = entries.into_iter().cloned().collect();
+            let read = accounts(&domain(entries.clone().into()));
+            let duplicates =
+                read.iter().filter(|read| matches!(read, Err(Unusable::Duplicate(hub)) if hub.as_str() == "7"));
+            assert_eq!(duplicates.count(), entries.len() - 1, "{entries:?}");
+            let tokens: Vec<&str> = read
+                .iter()
+                .flatten()
+                .map(|account| match &account.credentials {
+                    Credentials::OAuth { refresh_token, .. } => refresh_token.expose_secret(),
+                    Credentials::PrivateApp(token) => token.expose_secret(),
+                })
+                .collect();
+            assert_eq!(tokens.first().copied(), expected, "{entries:?}");
+        }
+    }
+
+    #[test]
+    fn marked_accounts_are_tried_again_some_hours_later_and_not_all_at_once() {
+        let at = DateTime::from_millis(1_800_000_000_000);
+        let entry = |hub: i64| doc! { "hubId": hub, "refreshToken": "r", "state": "reauthorize", "stateAt": at };
+        let after = |entry: Document| match &accounts(&domain(Bson::Array(vec![entry.into()])))[..] {
+            [Err(Unusable::Reauthorize(marked))] => {
+                marked.as_ref().map(|marked| time::since(at, marked.retry_at).as_secs() / 60)
+            }
+            other => panic!("{other:?}"),
+        };
+        let minutes: Vec<u64> = (1..=200).filter_map(|hub| after(entry(hub))).collect();
+        assert!(minutes.len() == 200 && minutes.iter().all(|minutes| (300..420).contains(minutes)), "{minutes:?}");
+        let different: std::collections::BTreeSet<u64> = minutes.into_iter().collect();
+        assert!(different.len() > 60, "they are not spread: {different:?}");
+        let mut tried = entry(1);
+        tried.insert("stateTriedAt", time::after(at, Duration::from_secs(36_000)));
+        assert!(after(tried) > Some(600 + 300 - 1));
+        // What is paused, and what has no token, is not tried.
+        let mut paused = entry(1);
+        paused.insert("pausedAt", at);
+        let mut empty = entry(1);
+        empty.remove("refreshToken");
+        assert_eq!((after(paused), after(empty)), (None, None));
     }
 
     #[test]

@@ -138,6 +138,9 @@ pub struct RecordState {
     /// The associated companies of a contact, the primary one first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub company_ids: Vec<RecordId>,
+    /// Whether HubSpot does not tell the companies: those that are known stay.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub companies_unknown: bool,
 }
 
 impl Action {

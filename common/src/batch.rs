@@ -7,13 +7,23 @@ use lambda_runtime::Diagnostic;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use crate::store::Store;
+use crate::{store::Store, time::DateTime};
 
-/// A message with the id by which SQS is told of its failure.
+/// A message with what SQS says of its delivery.
 #[derive(Debug)]
 pub struct Received<T> {
-    /// SQS's `messageId`.
+    /// SQS's `messageId`, to name it in a failure.
     pub message_id: String,
+    /// SQS's handle of this delivery.
+    pub receipt: String,
+    /// How often it was delivered, this time included.
+    pub receives: u32,
+    /// When it was sent.
+    pub sent_at: Option<DateTime>,
+    /// Its message group.
+    pub group: Option<String>,
+    /// Its body as it was sent.
+    pub text: String,
     /// What the message says, or why that cannot be read.
     pub body: Result<T, Malformed>,
 }
@@ -28,14 +38,23 @@ pub fn read<T: DeserializeOwned>(event: SqsEvent) -> Vec<Received<T>> {
     event.records.into_iter().map(read_one).collect()
 }
 
-fn read_one<T: DeserializeOwned>(record: SqsMessage) -> Received<T> {
-    let body = record.body.as_deref().unwrap_or_default();
+fn read_one<T: DeserializeOwned>(mut record: SqsMessage) -> Received<T> {
+    let text = record.body.unwrap_or_default();
     // serde's message may quote the value it stumbled over; its place is enough to find it.
-    let body = serde_json::from_str(body).map_err(|error| {
+    let body = serde_json::from_str(&text).map_err(|error| {
         let category = error.classify();
         Malformed(format!("{category:?} error at line {} column {}", error.line(), error.column()))
     });
-    Received { message_id: record.message_id.unwrap_or_default(), body }
+    let attribute = |name: &str| record.attributes.get(name)?.parse::<i64>().ok();
+    Received {
+        message_id: record.message_id.unwrap_or_default(),
+        receipt: record.receipt_handle.unwrap_or_default(),
+        receives: attribute("ApproximateReceiveCount").and_then(|count| count.try_into().ok()).unwrap_or(1),
+        sent_at: attribute("SentTimestamp").map(DateTime::from_millis),
+        group: record.attributes.remove("MessageGroupId"),
+        text,
+        body,
+    }
 }
 
 /// Notes why messages failed, for whoever finds them in the dead-letter queue, and answers Lambda. Where the reasons
@@ -51,7 +70,7 @@ pub async fn conclude(
 ) -> Result<SqsBatchResponse, Diagnostic> {
     if !failed.is_empty() && !patience.is_zero() {
         let noted = timeout(patience, store.note_failures(failed.clone().into_iter())).await;
-        if !matches!(noted, Ok(Ok(()))) {
+        if !matches!(noted, Ok(Ok(_))) {
             tracing::warn!(messages = failed.len(), "the reasons of failures could not be noted");
         }
     }
@@ -63,7 +82,7 @@ pub async fn conclude(
 ///
 /// # Errors
 /// Every message failed.
-fn respond(messages: usize, failed: Vec<String>) -> Result<SqsBatchResponse, Diagnostic> {
+pub fn respond(messages: usize, failed: Vec<String>) -> Result<SqsBatchResponse, Diagnostic> {
     if messages > 0 && failed.len() == messages {
         return Err(Diagnostic {
             error_type: "BatchFailed".to_owned(),

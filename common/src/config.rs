@@ -58,14 +58,19 @@ pub fn or<T: FromStr<Err: Display>>(name: &'static str, default: T) -> Result<T,
 /// The value of `name` in seconds, or `default`.
 ///
 /// # Errors
-/// The value is no whole number.
-pub fn seconds(name: &'static str, default: u64) -> Result<Duration, ConfigError> {
-    or(name, default).map(Duration::from_secs)
+/// The value is no number of seconds.
+pub fn seconds(name: &'static str, default: u32) -> Result<Duration, ConfigError> {
+    Duration::try_from_secs_f64(or(name, f64::from(default))?)
+        .map_err(|error| ConfigError::Invalid { name, reason: error.to_string() })
 }
 
 /// The words of `name`, separated by commas or white space; none where it is not set.
 pub fn words(name: &'static str) -> Vec<String> {
-    let value = optional(name).unwrap_or_default();
+    list(&optional(name).unwrap_or_default())
+}
+
+/// The words of a value, separated by commas or white space.
+pub fn list(value: &str) -> Vec<String> {
     value.split([',', ' ', '\n']).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 

@@ -9,10 +9,21 @@ use thiserror::Error;
 
 /// A text that cannot be the id it was taken for.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("{text:?} is no {kind}")]
+#[error("{} is no {kind}", quoted(.text))]
 pub struct InvalidId {
     kind: &'static str,
     text: String,
+}
+
+/// The beginning of a text that is no id, if it looks like one: it may be anything, a token in the wrong field for example.
+fn quoted(text: &str) -> String {
+    const LONGEST: usize = 20;
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte));
+    match text.len() {
+        0 => "an empty text".to_owned(),
+        1..=LONGEST if is_plain => format!("{text:?}"),
+        length => format!("a text of {length} bytes"),
+    }
 }
 
 macro_rules! id {
@@ -146,6 +157,16 @@ mod tests {
         assert_eq!(HubId::from_bson(&Bson::Int32(7)).unwrap().as_str(), "7");
         assert_eq!(HubId::from_bson(&Bson::Double(7_000_001.0)).unwrap().as_str(), "7000001");
         assert_eq!(HubId::from_bson(&Bson::from("7000001")).unwrap().as_str(), "7000001");
+    }
+
+    #[test]
+    fn what_is_no_id_is_not_quoted_unless_it_looks_like_one() {
+        let refused = |id: &Bson| HubId::from_bson(id).unwrap_err().to_string();
+        assert_eq!(refused(&Bson::from("12a")), "\"12a\" is no hub id");
+        for id in [Bson::from("ana@firm.example"), Bson::from(mongodb::bson::doc! { "t": "geheim" })] {
+            let refused = refused(&id);
+            assert!(!refused.contains("ana") && !refused.contains("geheim"), "{refused}");
+        }
     }
 
     #[test]

@@ -60,6 +60,17 @@ impl ObjectType {
             ],
         }
     }
+
+    /// Returns the default properties, followed by `more`. No property stands twice.
+    pub fn properties(self, more: Vec<String>) -> Vec<String> {
+        let mut names: Vec<String> = self.default_properties().iter().map(|name| (*name).to_owned()).collect();
+        for name in more {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
 }
 
 impl fmt::Display for ObjectType {

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use aws_sdk_sqs::{
     Client,
-    error::{ProvideErrorMetadata, SdkError},
-    types::SendMessageBatchRequestEntry,
+    error::{BuildError, ProvideErrorMetadata, SdkError},
+    types::{ChangeMessageVisibilityBatchRequestEntry, MessageAttributeValue, SendMessageBatchRequestEntry},
 };
 use backon::{ExponentialBuilder, Retryable};
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::telemetry::Spent;
+use crate::{message, telemetry::Spent};
 
 /// The largest message that is sent, in bytes. SQS takes 1 MiB, attributes included.
 pub const MAX_MESSAGE_BYTES: usize = 1_000_000;
@@ -28,6 +28,9 @@ pub enum QueueError {
     /// SQS refused the call or could not be reached, after the SDK's own retries.
     #[error("SQS did not take the message: {0}")]
     Send(String),
+    /// SQS takes no message with these contents.
+    #[error("SQS takes no message with these contents: {0}")]
+    Contents(String),
     /// SQS took the call but refused some entries, also when they were sent again.
     #[error("SQS refused {0} of a batch's entries")]
     Entries(usize),
@@ -38,9 +41,39 @@ pub enum QueueError {
 
 impl<E: ProvideErrorMetadata, R> From<SdkError<E, R>> for QueueError {
     fn from(error: SdkError<E, R>) -> Self {
-        // The code says it all where SQS answered; otherwise the kind of failure does (no connection, timeout).
-        Self::Send(error.code().map_or_else(|| error.to_string(), str::to_owned))
+        match error.code() {
+            // A character that SQS does not take; a message that is too long.
+            Some(code @ ("InvalidMessageContents" | "InvalidParameterValue")) => Self::Contents(code.to_owned()),
+            Some(code) => Self::Send(code.to_owned()),
+            // The kind of failure says it all (no connection, timeout).
+            None => Self::Send(error.to_string()),
+        }
     }
+}
+
+impl From<BuildError> for QueueError {
+    fn from(error: BuildError) -> Self {
+        Self::Send(error.to_string())
+    }
+}
+
+/// The attribute of a letter that says why its message failed.
+pub const REASON: &str = "Reason";
+
+/// The attribute of a letter that names its message, as logs do.
+pub const MESSAGE_ID: &str = "MessageId";
+
+/// A message for a dead-letter queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Letter<'a> {
+    /// The message's body.
+    pub body: &'a str,
+    /// The message's group.
+    pub group: &'a str,
+    /// The message's id. In the dead-letter queue it gets another one.
+    pub message_id: &'a str,
+    /// Why it failed, without secrets.
+    pub reason: &'a str,
 }
 
 /// One SQS queue to send to.
@@ -69,7 +102,7 @@ impl Queue {
     /// # Errors
     /// The message cannot be encoded, or SQS did not take it.
     pub async fn send(&self, message: &impl Serialize, group: &str, delay: Duration) -> Result<(), QueueError> {
-        self.send_text(serde_json::to_string(message)?, group, delay).await
+        self.send_text(message::encode(message)?, group, delay).await
     }
 
     /// Sends one message that is already encoded.
@@ -78,10 +111,46 @@ impl Queue {
     /// SQS did not take it.
     #[tracing::instrument(level = "debug", skip_all, name = "send")]
     pub async fn send_text(&self, body: String, group: &str, delay: Duration) -> Result<(), QueueError> {
-        let delay = i32::try_from(delay.min(MAX_DELAY).as_millis().div_ceil(1000)).unwrap_or(0);
         let message = self.client.send_message().queue_url(&self.url).message_body(body);
-        self.spent.during(message.message_group_id(group).delay_seconds(delay).send()).await?;
+        self.spent.during(message.message_group_id(group).delay_seconds(seconds(delay)).send()).await?;
         Ok(())
+    }
+
+    /// Sends a message to this dead-letter queue, with [`REASON`] and [`MESSAGE_ID`] as its attributes.
+    ///
+    /// # Errors
+    /// SQS did not take it.
+    #[tracing::instrument(level = "debug", skip_all, name = "send")]
+    pub async fn send_letter(&self, letter: &Letter<'_>) -> Result<(), QueueError> {
+        let text = |value: &str| MessageAttributeValue::builder().data_type("String").string_value(value).build();
+        let message = self.client.send_message().queue_url(&self.url).message_body(letter.body);
+        let message = message
+            .message_group_id(letter.group)
+            .message_attributes(REASON, text(letter.reason)?)
+            .message_attributes(MESSAGE_ID, text(letter.message_id)?);
+        self.spent.during(message.send()).await?;
+        Ok(())
+    }
+
+    /// Hides up to [`MAX_BATCH_ENTRIES`] messages, by the receipts of their deliveries, from the next delivery for so long.
+    ///
+    /// # Errors
+    /// SQS cannot be reached, or does not do it for some of them.
+    #[tracing::instrument(level = "debug", skip_all, name = "hide", fields(messages = messages.len()))]
+    pub async fn hide(&self, messages: &[(String, Duration)]) -> Result<(), QueueError> {
+        let entry = |(index, (receipt, pause)): (usize, &(String, Duration))| {
+            ChangeMessageVisibilityBatchRequestEntry::builder()
+                .id(index.to_string())
+                .receipt_handle(receipt)
+                .visibility_timeout(i32::try_from(pause.as_secs()).unwrap_or(i32::MAX))
+                .build()
+        };
+        let entries = messages.iter().enumerate().map(entry).collect::<Result<Vec<_>, _>>()?;
+        let hiding = self.client.change_message_visibility_batch().queue_url(&self.url).set_entries(Some(entries));
+        match self.spent.during(hiding.send()).await?.failed().len() {
+            0 => Ok(()),
+            failed => Err(QueueError::Entries(failed)),
+        }
     }
 
     /// Sends up to [`MAX_BATCH_ENTRIES`] messages, each with its group, by one call; entries that SQS refuses
@@ -89,16 +158,26 @@ impl Queue {
     ///
     /// # Errors
     /// SQS cannot be reached, or goes on refusing some of the entries.
-    #[tracing::instrument(level = "debug", skip_all, name = "send", fields(messages = messages.len()))]
     pub async fn send_batch(&self, messages: &[(String, String)]) -> Result<(), QueueError> {
-        let entries = messages.iter().enumerate().map(|(index, (group, body))| {
+        let at_once = |(group, body): &(String, String)| (group.clone(), body.clone(), Duration::ZERO);
+        self.send_batch_later(&messages.iter().map(at_once).collect::<Vec<_>>()).await
+    }
+
+    /// The same, each message after a delay of its own (see [`Self::send`]).
+    ///
+    /// # Errors
+    /// As [`Self::send_batch`].
+    #[tracing::instrument(level = "debug", skip_all, name = "send", fields(messages = messages.len()))]
+    pub async fn send_batch_later(&self, messages: &[(String, String, Duration)]) -> Result<(), QueueError> {
+        let entries = messages.iter().enumerate().map(|(index, (group, body, delay))| {
             SendMessageBatchRequestEntry::builder()
                 .id(index.to_string())
                 .message_body(body)
                 .message_group_id(group)
+                .delay_seconds(seconds(*delay))
                 .build()
         });
-        let entries = entries.collect::<Result<Vec<_>, _>>().map_err(|error| QueueError::Send(error.to_string()))?;
+        let entries = entries.collect::<Result<Vec<_>, _>>()?;
         let pending = tokio::sync::Mutex::new(entries);
         let pauses = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(100))
@@ -116,4 +195,9 @@ impl Queue {
         .when(|error| matches!(error, QueueError::Entries(_)))
         .await
     }
+}
+
+/// A delay as SQS takes it.
+fn seconds(delay: Duration) -> i32 {
+    i32::try_from(delay.min(MAX_DELAY).as_millis().div_ceil(1000)).unwrap_or(0)
 }

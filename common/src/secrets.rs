@@ -13,7 +13,11 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::config::{self, ConfigError};
+use crate::{
+    config::{self, ConfigError},
+    startup::{NoAnswer, wait_for},
+    tls,
+};
 
 /// The secrets that the environment names by ARN. Those that it does not name are in the environment itself.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +26,7 @@ pub struct Secrets {
     mongodb: Option<SecretString>,
     /// `HUBSPOT_SECRET_ARN`: the OAuth app, as `{"clientId": "...", "clientSecret": "..."}`.
     hubspot: Option<SecretString>,
-    /// `CONNECT_SECRET_ARN`: the status page's token, as it is or as `{"token": "..."}`.
+    /// `CONNECT_SECRET_ARN`: the status page's tokens.
     connect: Option<SecretString>,
 }
 
@@ -35,6 +39,12 @@ pub enum SecretError {
     /// It has no text.
     #[error("the secret of {0} has no text")]
     NoText(&'static str),
+    /// Secrets Manager does not answer.
+    #[error(transparent)]
+    NoAnswer(#[from] NoAnswer),
+    /// AWS is not where a variable says.
+    #[error(transparent)]
+    Address(#[from] ConfigError),
 }
 
 const MONGODB: &str = "MONGODB_SECRET_ARN";
@@ -45,19 +55,23 @@ impl Secrets {
     /// Reads the secrets that the environment names.
     ///
     /// # Errors
-    /// One cannot be had.
+    /// One cannot be had, or not in time, or AWS would be reached without TLS.
     pub async fn read() -> Result<Self, SecretError> {
+        tls::check_aws()?;
         let arns = [MONGODB, HUBSPOT, CONNECT].map(config::optional);
         if arns.iter().all(Option::is_none) {
             return Ok(Self::default());
         }
         let client = Client::new(&aws_config::load_from_env().await);
         let [mongodb, hubspot, connect] = arns;
-        let (mongodb, hubspot, connect) = tokio::try_join!(
-            read(&client, MONGODB, mongodb),
-            read(&client, HUBSPOT, hubspot),
-            read(&client, CONNECT, connect)
-        )?;
+        let read = async {
+            tokio::try_join!(
+                read(&client, MONGODB, mongodb),
+                read(&client, HUBSPOT, hubspot),
+                read(&client, CONNECT, connect)
+            )
+        };
+        let (mongodb, hubspot, connect) = wait_for("Secrets Manager", read).await??;
         Ok(Self { mongodb, hubspot, connect })
     }
 
@@ -75,37 +89,21 @@ impl Secrets {
     /// # Errors
     /// The secret is not of its form, or `HUBSPOT_CLIENT_SECRET` is missing.
     pub fn hubspot_app(&self) -> Result<Option<(String, SecretString)>, ConfigError> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct App {
-            client_id: String,
-            client_secret: SecretString,
-        }
         let Some(secret) = &self.hubspot else {
             let id = config::optional("HUBSPOT_CLIENT_ID");
             return id.map(|id| Ok((id, config::secret("HUBSPOT_CLIENT_SECRET")?))).transpose();
         };
-        // What is wrong with it is not said: serde's message may quote it.
-        let app: App = serde_json::from_str(secret.expose_secret()).map_err(|_| ConfigError::Invalid {
-            name: HUBSPOT,
-            reason: "the secret is not of the form {\"clientId\": \"...\", \"clientSecret\": \"...\"}".to_owned(),
-        })?;
-        Ok(Some((app.client_id, app.client_secret)))
+        Ok(Some(app(secret)?))
     }
 
-    /// The token of the status page and its API: the secret's, or `CONNECT_SECRET`. Links and sessions are signed with
-    /// keys that are derived from it.
+    /// The tokens of the status page and its API, as they are written, and where: the secret, or `CONNECT_SECRET`.
     ///
     /// # Errors
-    /// There is neither, or it is shorter than 32 characters.
-    pub fn connect_token(&self) -> Result<SecretString, ConfigError> {
-        let (name, token) = match &self.connect {
-            None => ("CONNECT_SECRET", config::secret("CONNECT_SECRET")?),
-            Some(secret) => (CONNECT, value(secret, "token")),
-        };
-        match token.expose_secret().len() {
-            0..32 => Err(ConfigError::Invalid { name, reason: "it is shorter than 32 characters".to_owned() }),
-            _ => Ok(token),
+    /// There is neither.
+    pub fn connect_tokens(&self) -> Result<(&'static str, SecretString), ConfigError> {
+        match &self.connect {
+            None => Ok(("CONNECT_SECRET", config::secret("CONNECT_SECRET")?)),
+            Some(secret) => Ok((CONNECT, secret.clone())),
         }
     }
 
@@ -121,6 +119,24 @@ impl Secrets {
     fn are_in_the_environment(&self) -> bool {
         [&self.mongodb, &self.hubspot, &self.connect].into_iter().all(Option::is_none)
     }
+}
+
+/// The OAuth app's client id and secret.
+fn app(secret: &SecretString) -> Result<(String, SecretString), ConfigError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct App {
+        client_id: String,
+        client_secret: SecretString,
+    }
+    let app: Option<App> = serde_json::from_str(secret.expose_secret()).ok();
+    // With an empty secret, anybody could sign webhooks. What else is wrong is not said: serde's message may quote it.
+    let app = app.filter(|app| !app.client_id.is_empty() && !app.client_secret.expose_secret().is_empty());
+    let app = app.ok_or_else(|| ConfigError::Invalid {
+        name: HUBSPOT,
+        reason: "the secret is not of the form {\"clientId\": \"...\", \"clientSecret\": \"...\"}".to_owned(),
+    })?;
+    Ok((app.client_id, app.client_secret))
 }
 
 /// What a secret says: the field `name` of its JSON, or all of it where it is none.
@@ -141,7 +157,14 @@ async fn read(client: &Client, name: &'static str, arn: Option<String>) -> Resul
 }
 
 /// How long secrets are used before they are looked at again, in seconds, unless `SECRETS_KEPT_SECONDS` says otherwise.
-const KEPT: u64 = 300;
+const KEPT: u32 = 300;
+
+/// For how long [`Rotating::work_with_newest`] uses secrets that cannot be looked at again, in seconds, unless
+/// `SECRETS_USED_SECONDS` says otherwise.
+const USED: u32 = 900;
+
+/// The pause between two looks while the secrets are too old to be used.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// What looking at them may take. It is less than any invocation may take, alongside which it is done.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -150,13 +173,24 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub struct Rotating<T, Make> {
     make: Make,
     kept: Duration,
+    used: Duration,
     now: Mutex<Now<T>>,
 }
 
 struct Now<T> {
     held: Arc<T>,
     secrets: Secrets,
+    /// When it was tried to look at them.
     looked_at: Instant,
+    /// When they were read.
+    read_at: Instant,
+}
+
+impl<T> Now<T> {
+    /// Whether the secrets are to be looked at again, `pause` after the last look.
+    fn is_due(&self, pause: Duration) -> bool {
+        !self.secrets.are_in_the_environment() && self.looked_at.elapsed() >= pause
+    }
 }
 
 impl<T, Make: AsyncFn(&Secrets) -> anyhow::Result<T>> Rotating<T, Make> {
@@ -168,7 +202,30 @@ impl<T, Make: AsyncFn(&Secrets) -> anyhow::Result<T>> Rotating<T, Make> {
         let secrets = Secrets::read().await?;
         let held = Arc::new(make(&secrets).await?);
         let kept = config::seconds("SECRETS_KEPT_SECONDS", KEPT)?;
-        Ok(Self { make, kept, now: Mutex::new(Now { held, secrets, looked_at: Instant::now() }) })
+        let used = config::seconds("SECRETS_USED_SECONDS", USED)?;
+        let now = Instant::now();
+        Ok(Self { make, kept, used, now: Mutex::new(Now { held, secrets, looked_at: now, read_at: now }) })
+    }
+
+    /// Does an invocation's work for somebody who has to know one of the secrets: with the newest ones, so that one that was
+    /// replaced is refused at once after they were kept for long enough. `None` is worked with if they could not be looked at
+    /// again for so long that it is not known any more whether they hold.
+    pub async fn work_with_newest<R>(&self, work: impl AsyncFnOnce(Option<&T>) -> R) -> R {
+        let holds =
+            |now: &Now<T>| now.secrets.are_in_the_environment() || now.read_at.elapsed() <= self.used.max(self.kept);
+        let is_due = {
+            let now = self.now.lock().await;
+            // If nobody can be let in, it is not left at one look.
+            now.is_due(if holds(&now) { self.kept } else { self.kept.min(AGAIN) })
+        };
+        if is_due {
+            self.look().await;
+        }
+        let (held, holds) = {
+            let now = self.now.lock().await;
+            (now.held.clone(), holds(&now))
+        };
+        work(holds.then_some(&*held)).await
     }
 
     /// Does an invocation's work with what the function holds. When the secrets have been kept for long enough they are
@@ -176,7 +233,7 @@ impl<T, Make: AsyncFn(&Secrets) -> anyhow::Result<T>> Rotating<T, Make> {
     pub async fn work<R>(&self, work: impl AsyncFnOnce(&T) -> R) -> R {
         let (held, is_due) = {
             let now = self.now.lock().await;
-            (now.held.clone(), !now.secrets.are_in_the_environment() && now.looked_at.elapsed() >= self.kept)
+            (now.held.clone(), now.is_due(self.kept))
         };
         let look = async {
             if is_due {
@@ -198,9 +255,10 @@ impl<T, Make: AsyncFn(&Secrets) -> anyhow::Result<T>> Rotating<T, Make> {
             }
         };
         match timeout(PATIENCE, look).await {
-            Ok(Ok(None)) => {}
+            Ok(Ok(None)) => now.read_at = Instant::now(),
             Ok(Ok(Some(rotated))) => {
                 tracing::info!("a secret was rotated");
+                now.read_at = Instant::now();
                 (now.held, now.secrets) = rotated;
             }
             Ok(Err(error)) => tracing::error!(error = %error, "a secret cannot be looked at again, or not be used"),
@@ -219,5 +277,13 @@ mod tests {
         assert_eq!(of(r#"{"uri":"mongodb://a","more":1}"#), "mongodb://a");
         assert_eq!(of(" mongodb://a\n"), "mongodb://a");
         assert_eq!(of(r#"{"other":"mongodb://a"}"#), r#"{"other":"mongodb://a"}"#);
+    }
+
+    #[test]
+    fn an_app_without_an_id_or_a_secret_is_none() {
+        assert!(app(&r#"{"clientId":"a","clientSecret":"b"}"#.into()).is_ok());
+        for text in [r#"{"clientId":"a","clientSecret":""}"#, r#"{"clientId":"","clientSecret":"b"}"#, "{}", "b"] {
+            assert!(app(&text.into()).is_err(), "{text}");
+        }
     }
 }

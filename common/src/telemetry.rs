@@ -17,7 +17,13 @@ use metrique::{
     emf::Emf,
     writer::{AttachGlobalEntrySinkExt, Entry, EntryIoStreamExt, FormatExt},
 };
-use tracing_subscriber::{EnvFilter, Layer, fmt::format::FmtSpan, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    Layer,
+    filter::{FilterExt, LevelFilter, Targets},
+    fmt::format::FmtSpan,
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 use crate::{config, traces::Traces};
 
@@ -27,17 +33,22 @@ pub const NAMESPACE: &str = "HubSpotSync";
 /// Starts logging at `LOG_LEVEL` (default `info`), metrics with the dimension `Stack` from `STACK_NAME` (default
 /// `local`), and traces, for the whole process. Call it once.
 ///
-/// `LOG_LEVEL` is a level, or a filter as `tracing_subscriber::EnvFilter` reads it.
+/// `LOG_LEVEL` is a level, or levels by module as `tracing_subscriber::filter::Targets` reads them: `info,sync=debug`. Other
+/// crates than the service's own never say more than `info`: at `trace` they write whole events and requests, with tokens and
+/// records in them.
 pub fn init() -> Traces {
-    let filter = config::optional("LOG_LEVEL").unwrap_or_else(|| "info".to_owned());
-    let filter = EnvFilter::try_new(&filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    // Not an `EnvFilter`: its regular expressions would be a twelfth of a bootstrap.
+    let filter: Option<Targets> = config::optional("LOG_LEVEL").and_then(|filter| filter.parse().ok());
+    let filter = filter.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    let own = ["actions", "common", "connect", "scheduler", "sync"].map(|name| (name, LevelFilter::TRACE));
+    let ceiling = Targets::new().with_default(LevelFilter::INFO).with_targets(own);
     let log = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
         .with_current_span(false)
         .with_span_events(FmtSpan::NONE)
         .with_target(false)
-        .with_filter(filter);
+        .with_filter(filter.and(ceiling));
     let traces = Traces::from_env();
     tracing_subscriber::registry().with(log).with(traces.layer()).init();
     let stack = config::optional("STACK_NAME").unwrap_or_else(|| "local".to_owned());

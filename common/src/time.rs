@@ -4,12 +4,21 @@ use std::time::Duration;
 
 pub use mongodb::bson::DateTime;
 
-/// Parses what HubSpot writes for a time: RFC 3339 (`2024-01-17T19:55:04.281Z`) or epoch milliseconds.
+/// The first and the last time that RFC 3339 can write: the years 0 to 9999.
+const FIRST: i64 = -62_167_219_200_000;
+const LAST: i64 = 253_402_300_799_999;
+
+/// Parses what HubSpot writes for a time: RFC 3339 (`2024-01-17T19:55:04.281Z`), epoch milliseconds, or a date alone
+/// (`2024-01-17`), which is its first moment in UTC. Returns `None` for any other text, and for a time that RFC 3339 cannot
+/// write: it could not be sent on.
 pub fn parse(text: &str) -> Option<DateTime> {
-    match text.parse::<i64>() {
-        Ok(millis) => Some(DateTime::from_millis(millis)),
-        Err(_) => DateTime::parse_rfc3339_str(text).ok(),
-    }
+    let text = text.trim();
+    let time = match text.parse::<i64>() {
+        Ok(millis) => DateTime::from_millis(millis),
+        Err(_) if text.len() == "2024-01-17".len() => DateTime::parse_rfc3339_str(format!("{text}T00:00:00Z")).ok()?,
+        Err(_) => DateTime::parse_rfc3339_str(text).ok()?,
+    };
+    (FIRST..=LAST).contains(&time.timestamp_millis()).then_some(time)
 }
 
 /// The instant `duration` before `time`.
@@ -26,6 +35,11 @@ pub fn after(time: DateTime, duration: Duration) -> DateTime {
 pub fn since(earlier: DateTime, later: DateTime) -> Duration {
     let gap = later.timestamp_millis().saturating_sub(earlier.timestamp_millis());
     Duration::from_millis(u64::try_from(gap).unwrap_or(0))
+}
+
+/// The pause after something failed `times` times before: `first`, doubled each time, `longest` at most.
+pub fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
+    first.saturating_mul(1 << times.min(16)).min(longest)
 }
 
 /// A duration in whole milliseconds, as MongoDB and HubSpot count them.
@@ -62,11 +76,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_of_hubspots_spellings_of_a_time_are_read() {
+    fn all_of_hubspots_spellings_of_a_time_are_read() {
         let millis = DateTime::from_millis(1_705_521_304_281);
         assert_eq!(parse("2024-01-17T19:55:04.281Z"), Some(millis));
         assert_eq!(parse("1705521304281"), Some(millis));
-        assert_eq!(parse("yesterday"), None);
+        assert_eq!(parse("2024-01-17"), parse("2024-01-17T00:00:00Z"));
+        let out_of_range = ["253402300800000", "-62167219200001", "99999999999999999", "-1e3", "10000-01-01T00:00:00Z"];
+        for text in out_of_range.into_iter().chain(["yesterday", "", "2024-13-01", "2024-01-1é"]) {
+            assert_eq!(parse(text), None, "{text}");
+        }
+        for text in ["253402300799999", "-62167219200000", "0001-01-01T00:00:00Z"] {
+            assert!(parse(text).is_some(), "{text}");
+        }
     }
 
     #[test]

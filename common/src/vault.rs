@@ -29,12 +29,16 @@ use crate::{
     account::AccountKey,
     config::{self, ConfigError},
     hubspot::Tokens,
+    startup::{NoAnswer, wait_for},
     store::{SealedTokens, Store},
     time::DateTime,
 };
 
 /// What a sealed token begins with.
 const SEALED: &str = "enc:v1:";
+
+/// Who is waited for.
+const KMS: &str = "KMS";
 
 /// How long the newest data key is taken for the newest.
 const NEWEST_KEPT: Duration = Duration::from_secs(300);
@@ -48,6 +52,9 @@ pub enum VaultError {
     /// The token is sealed, and no key is configured.
     #[error("the token is sealed, and neither TOKEN_KMS_KEY_ID nor TOKEN_LOCAL_KEY is set")]
     NoKey,
+    /// The newest data key is wrapped by a master key of another place.
+    #[error("the newest data key is wrapped by {0}, which is of another AWS account or region than {1}")]
+    OtherMaster(String, String),
     /// The data key is not in the collection `keys`, or is not of the agreed form.
     #[error("data key {0} is missing or damaged")]
     NoDataKey(i32),
@@ -84,6 +91,23 @@ impl MasterKey {
             _ => Err(ConfigError::Invalid { name: LOCAL, reason: "it is not 32 bytes in base64".to_owned() }),
         }
     }
+
+    /// Its name in the collection `keys`.
+    fn name(&self) -> &str {
+        match self {
+            Self::Kms(id) => id,
+            Self::Local(_) => LOCAL_NAME,
+        }
+    }
+}
+
+/// Whether the master key is meant to be of another AWS account or region than before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moved {
+    /// It is not: such a key is somebody's mistake.
+    No,
+    /// It is.
+    Yes,
 }
 
 /// Seals and opens tokens.
@@ -162,16 +186,19 @@ impl Vault {
     }
 
     /// Makes a new data key, under which tokens are sealed from now on, and gives its version. Functions that are
-    /// running notice within five minutes.
+    /// running notice within five minutes. They cannot unwrap a data key of a master key that is not theirs.
     ///
     /// # Errors
-    /// No key is configured, or KMS or MongoDB does not answer.
-    pub async fn rotate(&self) -> Result<i32, VaultError> {
-        if self.master.is_none() {
-            return Err(VaultError::NoKey);
+    /// No key is configured, or it is of another AWS account or region than the newest data key's and `moved` does not say
+    /// that it is meant to be, or KMS or MongoDB does not answer.
+    pub async fn rotate(&self, moved: Moved) -> Result<i32, VaultError> {
+        let master = self.master.as_ref().ok_or(VaultError::NoKey)?;
+        let newest = self.store.newest_data_key().await?;
+        let old = newest.as_ref().map(|key| key.get_str("masterKey").unwrap_or_default());
+        if let Some(old) = old.filter(|old| moved == Moved::No && place(old) != place(master.name())) {
+            return Err(VaultError::OtherMaster(old.to_owned(), master.name().to_owned()));
         }
-        let newest = self.store.newest_data_key().await?.map_or(0, version_of);
-        let made = self.make(newest + 1).await?;
+        let made = self.make(newest.map_or(0, version_of) + 1).await?;
         self.keys.lock().await.newest = Some((made, Instant::now()));
         Ok(made)
     }
@@ -207,7 +234,8 @@ impl Vault {
                 let (purpose, version) = context(version);
                 let asked = kms.generate_data_key().key_id(id).key_spec(DataKeySpec::Aes256);
                 let made = asked.encryption_context(purpose.0, purpose.1).encryption_context(version.0, version.1);
-                let made = made.send().await.map_err(|error| kms_error(error.code()))?;
+                let made = wait_for(KMS, made.send()).await.map_err(silent)?;
+                let made = made.map_err(|error| kms_error(error.code()))?;
                 (id.as_str(), made.ciphertext_blob.map(Blob::into_inner))
             }
             (MasterKey::Local(key), _) => {
@@ -245,7 +273,8 @@ impl Vault {
                 let (purpose, version) = context(version);
                 let asked = kms.decrypt().key_id(id).ciphertext_blob(Blob::new(wrapped.as_slice()));
                 let opened = asked.encryption_context(purpose.0, purpose.1).encryption_context(version.0, version.1);
-                let opened = opened.send().await.map_err(|error| kms_error(error.code()))?;
+                let opened = wait_for(KMS, opened.send()).await.map_err(silent)?;
+                let opened = opened.map_err(|error| kms_error(error.code()))?;
                 opened.plaintext.map(Blob::into_inner).ok_or_else(damaged)
             }
             (MasterKey::Local(key), _) => decrypt(&local(key)?, &wrapping(version), wrapped).ok_or_else(damaged),
@@ -256,6 +285,11 @@ impl Vault {
 
 /// The name of the local master key in the collection `keys`.
 const LOCAL_NAME: &str = "local";
+
+/// The AWS account and region of a master key: its ARN without the key itself.
+fn place(name: &str) -> &str {
+    if name.starts_with("arn:") { name.rsplit_once(':').map_or(name, |(place, _)| place) } else { name }
+}
 
 fn version_of(key: Document) -> i32 {
     key.get_i32("_id").unwrap_or_default()
@@ -270,6 +304,10 @@ fn context(version: i32) -> (Pair, Pair) {
 
 fn kms_error(code: Option<&str>) -> VaultError {
     VaultError::Kms(code.unwrap_or("it cannot be reached").to_owned())
+}
+
+fn silent(_: NoAnswer) -> VaultError {
+    kms_error(Some("it does not answer"))
 }
 
 fn local(key: &SecretString) -> Result<RandomizedNonceKey, VaultError> {

@@ -8,7 +8,10 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use common::{hubspot::HubSpot, store::collection, vault::Vault};
-use hubspot_sim::Settings;
+use hubspot_sim::{
+    Object, Settings,
+    odd::{BYTE, CONTROL, HALF},
+};
 use mongodb::bson::{Document, doc};
 use tests::world::{HUB, World};
 
@@ -16,6 +19,12 @@ use crate::pool::{COLUMNS, end_when, send, work};
 
 const COMPANIES: usize = 3_000;
 const CONTACTS: usize = 15_000;
+
+/// Every which record is odd, in the row with odd ones: 5 %.
+const ODD_EVERY: usize = 20;
+
+/// What a text of an odd one holds: what JSON, UTF-8 or SQS do not allow.
+const ODD: [char; 5] = [BYTE, CONTROL, HALF, '\u{fffe}', '\u{ffff}'];
 
 /// HubSpot's search limit in records: requests a second by rows a page.
 const LIMIT: f64 = 5.0 * 200.0;
@@ -35,14 +44,30 @@ pub(crate) async fn run() -> Result<()> {
         "\nBackfill of one account, a sixth of it companies, the rest contacts; 5 searches/s, 110 requests/10 s\n"
     );
     println!(
-        "| ms a request | records | time, s | records/s | share of the limit | searches | associations | tokens | 429 | {COLUMNS} |"
+        "| ms a request | records | odd ones | time, s | records/s | share of the limit | searches | associations | tokens | 429 | {COLUMNS} |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     for latency in [50, 150, 300] {
-        one(latency, COMPANIES, CONTACTS).await?;
+        one(latency, COMPANIES, CONTACTS, None).await?;
     }
+    one(150, COMPANIES, CONTACTS, Some(ODD_EVERY)).await?;
     // What the first answer and the last page take weighs less here.
-    one(300, 3 * COMPANIES, 3 * CONTACTS).await
+    one(300, 3 * COMPANIES, 3 * CONTACTS, None).await
+}
+
+/// Puts characters that JSON, UTF-8 or SQS do not allow into one record of `every`. Returns how many records it changed.
+fn make_odd(world: &World, every: usize) -> usize {
+    let mut hubspot = world.hubspot.world();
+    let at = hubspot.now() - 3_600_000;
+    let mut made = 0;
+    for (object, property) in [(Object::Companies, "industry"), (Object::Contacts, "jobtitle")] {
+        for id in hubspot.ids(HUB, object).into_iter().step_by(every) {
+            let text = format!("odd {}", ODD[made % ODD.len()]);
+            hubspot.update(HUB, object, id, at, &[(property, &text)]);
+            made += 1;
+        }
+    }
+    made
 }
 
 /// Leaves the account as it is right after its owner connected it: with an access token.
@@ -57,9 +82,10 @@ async fn connect(world: &World) -> Result<()> {
     Ok(())
 }
 
-async fn one(latency: u64, companies: usize, contacts: usize) -> Result<()> {
+async fn one(latency: u64, companies: usize, contacts: usize, odd_every: Option<usize>) -> Result<()> {
     let world = limited("bench_backfill", latency).await?;
     world.hubspot.world().seed(HUB, companies, contacts, 1);
+    let odd = odd_every.map_or(0, |every| make_odd(&world, every));
     connect(&world).await?;
     let checkpoints = world.store.database().collection::<Document>(collection::CHECKPOINTS);
     let done = AtomicBool::new(false);
@@ -77,7 +103,7 @@ async fn one(latency: u64, companies: usize, contacts: usize) -> Result<()> {
     let refused = world.requests("search 429") + world.requests("associations 429");
     let rate = seen as f64 / time.as_secs_f64();
     println!(
-        "| {latency} | {seen} | {:.1} | {rate:.0} | {:.0} % | {} | {} | {} | {refused} | {} |",
+        "| {latency} | {seen} | {odd} | {:.1} | {rate:.0} | {:.0} % | {} | {} | {} | {refused} | {} |",
         time.as_secs_f64(),
         rate / LIMIT * 100.0,
         all("search"),

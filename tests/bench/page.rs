@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tests::{
     bootstrap::{Bootstrap, Function, Invoked},
-    front::{TOKEN, two_thousand},
+    front::{TOKEN, request_event, two_thousand},
     world::World,
 };
 
@@ -20,13 +20,13 @@ pub(crate) async fn run() -> Result<()> {
     let world = World::new("bench_page").await?;
     two_thousand(&world).await?;
     let mut connect = Bootstrap::start_ungated(Function::Connect, &world).await?;
-    let login = ask(&mut connect, &event("POST", "/sign-in", "", &format!("token={TOKEN}"))).await?.0;
+    let login = ask(&mut connect, &request_event("POST", "/sign-in", &[], &format!("token={TOKEN}"))).await?.0;
     let cookie = login["cookies"][0].as_str().or(login["headers"]["set-cookie"].as_str()).context("a session")?;
     let session = cookie.split(';').next().unwrap_or_default();
     for path in ["/", "/?search=0042", "/accounts/domain-0042/8000084"] {
         let (mut times, mut size) = (Vec::new(), 0);
         for _ in 0..TIMES {
-            let (answer, time) = ask(&mut connect, &event("GET", path, session, "")).await?;
+            let (answer, time) = ask(&mut connect, &request_event("GET", path, &[("cookie", session)], "")).await?;
             ensure!(answer["statusCode"] == 200, "{path} is answered with {answer}");
             size = answer["body"].as_str().map_or(0, str::len);
             times.push(time);
@@ -44,18 +44,4 @@ async fn ask(connect: &mut Bootstrap, event: &Value) -> Result<(Value, Duration)
         (Invoked::Answered(answer), time) => Ok((answer, time)),
         (other, _) => anyhow::bail!("the function answers {other:?}"),
     }
-}
-
-/// A request as API Gateway hands it on (payload format 2.0).
-fn event(method: &str, address: &str, cookie: &str, body: &str) -> Value {
-    let (path, query) = address.split_once('?').unwrap_or((address, ""));
-    json!({
-        "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": query, "cookies": [cookie],
-        "headers": {"host": "localhost", "content-type": "application/x-www-form-urlencoded"},
-        "requestContext": {
-            "accountId": "1", "apiId": "a", "stage": "$default", "time": "", "timeEpoch": 1, "requestId": "r",
-            "http": {"method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1", "userAgent": ""},
-        },
-        "body": body, "isBase64Encoded": false,
-    })
 }

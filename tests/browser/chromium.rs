@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use fantoccini::{Client, ClientBuilder, Locator, elements::Element};
 use hyper_util::client::legacy::connect::HttpConnector;
-use serde_json::json;
+use serde_json::{Value, json};
 use stack::{
     layout,
     process::{free_port, wait_until},
@@ -106,7 +106,14 @@ impl Browser {
 
     /// What is seen of the page.
     pub(crate) async fn text(&self) -> Result<String> {
-        Ok(self.client.find(Locator::Css("body")).await?.text().await?)
+        let text = self.run("return document.body.innerText").await?;
+        Ok(text.as_str().context("a page has text")?.to_owned())
+    }
+
+    /// What a script returns. It runs in one go, so that a page that shows changes by itself cannot replace an element that the
+    /// script has just found.
+    pub(crate) async fn run(&self, script: &str) -> Result<Value> {
+        Ok(self.client.execute(script, vec![]).await?)
     }
 
     /// Waits until the page says that, without loading it again.

@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use common::store::collection;
-use fantoccini::Locator;
 use hubspot_sim::Settings;
 use mongodb::bson::{Document, doc};
 use stack::connect::Page;
@@ -45,11 +44,14 @@ async fn a_customer_connects_an_account_and_its_data_is_seen_coming() -> Result<
     domains.insert_one(doc! { "_id": "globex", "company": { "name": "Globex" } }).await?;
     let browser = Browser::start(1100, 800, false).await?;
 
-    browser.open(&page.link("globex").await?).await?;
+    browser.open(&page.link("globex", None).await?).await?;
+    browser.sees("Globex will see them").await?;
+    browser.screenshot("install").await?;
+    browser.press("Go on to HubSpot").await?;
     browser.sees("Which one?").await?;
     let began = Instant::now();
     browser.press(&format!("Account {}", HUB + 1)).await?;
-    browser.sees(&format!("portal-{}.example is connected", HUB + 1)).await?;
+    browser.sees(&format!("portal-{}.example is connected to Globex", HUB + 1)).await?;
     browser.screenshot("connected").await?;
 
     sign_in(&browser, &page).await?;
@@ -57,12 +59,8 @@ async fn a_customer_connects_an_account_and_its_data_is_seen_coming() -> Result<
     // Some data is there when the day's changes are not zero any more.
     browser.find("progress").await?;
     let progress = async || -> Result<i64> {
-        let bars = browser.client.find_all(Locator::Css("progress")).await?;
-        let value = match bars.first() {
-            Some(bar) => bar.attr("value").await?,
-            None => None,
-        };
-        Ok(value.and_then(|value| value.parse().ok()).unwrap_or(-1))
+        let value = browser.run("return document.querySelector('progress')?.value ?? -1").await?;
+        value.as_i64().with_context(|| format!("{value} is no number of rows"))
     };
     let mut seen = vec![progress().await?];
     while seen.iter().all(|read| *read <= 0) {
@@ -99,7 +97,7 @@ async fn an_operator_finds_an_account_and_presses_its_buttons() -> Result<()> {
     browser.sees("2\u{202f}001 accounts").await?;
     let timing =
         "const [page] = performance.getEntriesByType('navigation'); return [page.responseStart, page.transferSize]";
-    println!("2,000 accounts, first byte after ms, bytes: {}", browser.client.execute(timing, vec![]).await?);
+    println!("2,000 accounts, first byte after ms, bytes: {}", browser.run(timing).await?);
     browser.screenshot("accounts").await?;
     browser.find("#search").await?.send_keys("acm").await?;
     browser.press("Search").await?;
@@ -139,7 +137,8 @@ async fn what_is_forged_or_too_old_is_told_in_words_and_no_script_runs() -> Resu
     browser.sees("Please begin again").await?;
 
     // A state that has expired while the customer was on HubSpot's page.
-    browser.open(&page.link(DOMAIN).await?).await?;
+    browser.open(&page.link(DOMAIN, None).await?).await?;
+    browser.press("Go on to HubSpot").await?;
     browser.sees("Which one?").await?;
     let store = deployed.world.store.database();
     let connects = store.collection::<Document>(collection::CONNECTS);
@@ -159,10 +158,7 @@ async fn what_is_forged_or_too_old_is_told_in_words_and_no_script_runs() -> Resu
     let title = browser.client.title().await?;
     ensure!(title.starts_with("<img src=x") && title.ends_with("HubSpot sync"), "the title is {title:?}");
     // What is used by keyboard comes first: the link to the content.
-    let first = browser
-        .client
-        .execute("document.querySelector('a').focus(); return document.activeElement.textContent", vec![]);
-    let first = first.await?;
+    let first = browser.run("document.querySelector('a').focus(); return document.activeElement.textContent").await?;
     ensure!(first.as_str().context("a text")?.starts_with("Skip to"), "{first}");
     deployed.end()
 }

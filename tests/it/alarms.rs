@@ -109,7 +109,7 @@ fn watches(deployed: &Deployed, trigger: &Value) -> Result<()> {
     let outputs: Vec<&str> = match (trigger["Namespace"].as_str().unwrap_or_default(), part("Name").unwrap_or_default())
     {
         ("HubSpotSync", "Stack") => vec![&deployed.name],
-        ("AWS/Lambda", "FunctionName") => ["SchedulerFunction", "SyncFunction", "ActionsFunction"]
+        ("AWS/Lambda", "FunctionName") => ["SchedulerFunction", "SyncFunction", "ActionsFunction", "ConnectFunction"]
             .iter()
             .map(|name| deployed.output(name))
             .collect::<Result<_>>()?,

@@ -8,7 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use futures::{StreamExt, stream};
-use hubspot_sim::{Fault, FaultKind, IdOrder, Object, Shared};
+use hubspot_sim::{
+    Fault, FaultKind, IdOrder, Object, Shared,
+    odd::{BYTE, CONTROL, HALF},
+};
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use tests::{
     bootstrap::Bootstrap,
@@ -27,6 +30,9 @@ const ALL: u64 = 200;
 
 /// How often progress is told.
 const TOLD_EVERY: Duration = Duration::from_secs(15);
+
+/// What JSON, UTF-8 or SQS do not allow.
+const ODD: [char; 5] = [BYTE, CONTROL, HALF, '\u{fffe}', '\u{ffff}'];
 
 /// Workers of each function.
 const WORKERS: usize = 2;
@@ -132,7 +138,8 @@ async fn step(service: &mut Service, random: &mut StdRng) -> Result<()> {
         0..20 => change(&service.world.hubspot.shared(), random),
         20..30 => service.world.hubspot.world().settings.clock_offset_ms += random.random_range(0..90_000),
         30..42 => service.tick(),
-        42..50 => break_something(&mut service.world.hubspot.world().faults, random),
+        42..48 => break_something(&mut service.world.hubspot.world().faults, random),
+        48..50 => be_odd(&service.world.hubspot.shared(), random),
         50..55 => service.world.time_passes().await?,
         55..83 => {
             if service.sync_messages.is_empty() {
@@ -185,10 +192,14 @@ fn disturb(workers: &[Bootstrap], world: &World, random: &mut StdRng) -> JoinHan
             7 => Verdict::Late(Duration::from_millis(80)),
             _ => Verdict::Freeze,
         };
-        let busy = random.random_bool(0.5);
+        let (busy, outage) = (random.random_bool(0.5), random.random_bool(0.1));
         gate.set(move |effect: &Effect| {
             if busy && effect.name.starts_with("hubspot") && chance.random_bool(0.3) {
                 change(&hubspot, &mut chance);
+            }
+            // MongoDB is away from some moment on.
+            if outage && effect.name.starts_with("mongodb") && at.is_none_or(|at| effect.number >= at) {
+                return Verdict::Lose;
             }
             match at == Some(effect.number) && when == effect.when {
                 true => verdict.clone(),
@@ -230,7 +241,10 @@ fn change(hubspot: &Shared, random: &mut StdRng) {
                 hubspot.associate(HUB, id, company);
             }
             2..7 => {
-                hubspot.update(HUB, object, one, at, &[("hs_lead_status", &random.random_range(0..9).to_string())]);
+                // One text in twenty holds what JSON, UTF-8 or SQS do not allow.
+                let odd = ODD.choose(random).filter(|_| random.random_bool(0.05));
+                let text = format!("{}{}", random.random_range(0..9), odd.map_or(String::new(), char::to_string));
+                hubspot.update(HUB, object, one, at, &[("hs_lead_status", &text)]);
             }
             7 => {
                 hubspot.archive(HUB, object, one, at);
@@ -247,6 +261,22 @@ fn change(hubspot: &Shared, random: &mut StdRng) {
     }
 }
 
+/// HubSpot counts what it does not show, or has no answer for some of its records.
+fn be_odd(hubspot: &Shared, random: &mut StdRng) {
+    let mut hubspot = hubspot_sim::lock(hubspot);
+    let ids = hubspot.ids(HUB, Object::Contacts);
+    let some: Vec<u64> = ids.sample(random, 2).copied().collect();
+    let at = hubspot.now() - random.random_range(0..600_000);
+    match random.random_range(0..6) {
+        0 => hubspot.settings.ghosts.push(at),
+        1 => hubspot.settings.unanswerable = some,
+        2 => hubspot.settings.unshowable = some,
+        3 => hubspot.settings.companies_fail = some,
+        4 => hubspot.settings.latency_ms = 40,
+        _ => hubspot.settings.without_companies = some,
+    }
+}
+
 /// Something goes wrong with HubSpot's next answers.
 fn break_something(faults: &mut Vec<Fault>, random: &mut StdRng) {
     let answer = |status| FaultKind::Answer { status, body: None, retry_after: None };
@@ -259,6 +289,9 @@ fn break_something(faults: &mut Vec<Fault>, random: &mut StdRng) {
         answer(423),
         answer(500),
         answer(503),
+        // Milliseconds, or years.
+        FaultKind::Answer { status: 503, body: None, retry_after: Some(u64::MAX >> random.random_range(0..64)) },
+        FaultKind::Answer { status: 429, body: None, retry_after: Some(u64::MAX >> random.random_range(0..64)) },
         FaultKind::Answer { status: 429, body: Some(daily.to_owned()), retry_after: None },
         FaultKind::Answer { status: 477, body: None, retry_after: Some(3600) },
         FaultKind::Answer { status: 502, body: Some("<html>bad gateway</html>".to_owned()), retry_after: None },
@@ -268,6 +301,11 @@ fn break_something(faults: &mut Vec<Fault>, random: &mut StdRng) {
         FaultKind::Endless,
         FaultKind::Delay { millis: 300 },
     ];
+    if random.random_bool(0.1) {
+        // HubSpot accepts no token for a while, though it gives new ones.
+        faults.push(Fault { path: "/crm/".to_owned(), skip: 0, times: random.random_range(5..40), kind: answer(401) });
+        return;
+    }
     let path = *["/search", "/contacts/search", "/associations/", "/oauth/"].choose(random).unwrap_or(&"/search");
     let kind = match kinds.choose(random).cloned() {
         // A token endpoint that refuses the grant is another story: the account is connected anew by its owner.

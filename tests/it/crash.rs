@@ -213,7 +213,7 @@ async fn queued() -> Result<Service> {
     world.hubspot.world().seed(HUB, 5, 250, 1);
     let mut service = Service::new(world, 1, 3).await?;
     service.tick();
-    service.deliver_next().await?;
+    service.process_next().await?;
     let created = service.actions_messages.clone();
     let some = created[..created.len() / 2].to_vec();
     service.actions_messages.clear();
@@ -221,7 +221,7 @@ async fn queued() -> Result<Service> {
     service.actions_messages = created;
     service.world.hubspot.world().make_changes(HUB, 60, 2);
     service.tick();
-    service.deliver_next().await?;
+    service.process_next().await?;
     // The changes before the creations.
     service.actions_messages.reverse();
     Ok(service)

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tests::{
     deployed::Deployed,
     front::{Front, Visitor},
+    queues::Rules,
     world::{DOMAIN, HUB, message_event},
 };
 
@@ -112,16 +113,16 @@ async fn each_permission_that_a_function_uses_is_needed() -> Result<()> {
     stop_reading_queues(&deployed).await?;
     let tick = json!({"time": "2026-11-24T08:00:00Z"});
     let slice = message_event(&[world.tick().to_string()]);
-    let actions = message_event(&[
-        json!({"type": "actions.v1", "domainId": "acme", "hubId": "7000001", "actions": []}).to_string(),
-    ]);
+    // A message that will never be stored, tried for the last time.
+    let mut actions = message_event(&["no JSON"]);
+    actions["Records"][0]["attributes"] = json!({"ApproximateReceiveCount": "5"});
     let mut seed = 0;
     // The statements that a function's event takes. Those of secrets come first: they are read by a new environment,
     // and none is left behind by one that cannot read them.
     let cases = [
         ("Scheduler", vec!["MongoDb", "SendSync"], &tick),
         ("Sync", vec!["MongoDb", "HubSpot", "TokenKey", "SendActions", "SendSync"], &slice),
-        ("Actions", vec!["MongoDb"], &actions),
+        ("Actions", vec!["MongoDb", "SendDeadLetters"], &actions),
     ];
     for (function, statements, event) in cases {
         let name = deployed.output(&format!("{function}Function"))?;
@@ -150,7 +151,13 @@ async fn each_permission_that_a_function_uses_is_needed() -> Result<()> {
             assert!(outcome.is_err(), "{function} works without {statement}: {outcome:?}");
         }
         for fails in [false, true] {
-            let outcome = invoke(&policy, fails).await?;
+            // A slice that a slow machine does not let end in time is delivered again, as SQS does.
+            let mut outcome = invoke(&policy, fails).await?;
+            for _ in 1..Rules::of("SyncQueue")?.max_receives {
+                if outcome.is_err() {
+                    outcome = invoke(&policy, fails).await?;
+                }
+            }
             assert!(outcome.is_ok(), "{function} does not work with all of its statements: {outcome:?}");
         }
     }

@@ -1,15 +1,24 @@
 //! What whoever is on call does by hand.
 
+use std::{os::unix::fs::PermissionsExt as _, time::Duration};
+
 use anyhow::{Context as _, Result};
 use common::{
+    account::Unusable,
     object::ObjectType,
-    store::{Resync, collection},
+    store::{Resync, SealedTokens, collection},
     time::DateTime,
 };
-use mongodb::bson::{Document, doc};
+use hubspot_sim::FaultKind;
+use mongodb::bson::{Bson, Document, doc};
 use serde_json::json;
 use stack::dead_letters::{Chosen, DeadLetterQueue, DeadLetters};
-use tests::world::{DOMAIN, HUB, World, lambda, queue};
+use tests::{
+    front::Front,
+    world::{DOMAIN, HUB, World, lambda, queue},
+};
+
+const ACCOUNTS: &str = "integrations.hubspot.accounts";
 
 async fn dead_letters(world: &World, name: &str) -> Result<(DeadLetters, String)> {
     let url = queue(&world.sqs, name).await?;
@@ -60,6 +69,7 @@ async fn a_dead_letter_says_why_it_is_one() -> Result<()> {
     assert!(listed[0].reason.starts_with("the message cannot be read: Data error"), "{}", listed[0].reason);
     let file = std::env::temp_dir().join(format!("dead-letters-{}.jsonl", std::process::id()));
     assert_eq!(letters.export(&file).await?, 1);
+    assert_eq!(std::fs::metadata(&file)?.permissions().mode() & 0o777, 0o600, "others can read what is exported");
     let exported: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
     assert_eq!(exported["messageId"], json!(id));
     std::fs::remove_file(file)?;
@@ -120,5 +130,129 @@ async fn a_paused_account_is_left_alone_until_it_is_resumed() -> Result<()> {
     assert!(!world.store.pause(&account, false).await?);
     world.run().await?;
     world.proof().await?;
+    Ok(())
+}
+
+/// What `make resync ... FROM=` asks for comes on top of the history that was not read yet.
+#[tokio::test]
+async fn a_resync_during_a_backfill_keeps_what_is_left_of_the_history() -> Result<()> {
+    let mut world = World::new("resync_early").await?;
+    world.config.budget = Duration::from_millis(1_500);
+    world.config.settle = Duration::from_secs(3600);
+    {
+        let mut hubspot = world.hubspot.world();
+        hubspot.seed(HUB, 0, 3_000, 1);
+        hubspot.settings.latency_ms = 200;
+    }
+    let sync = world.sync().await?;
+    let lane = async || {
+        let lanes = world.checkpoint().await?.get_document("lanes")?.clone();
+        anyhow::Ok(lanes.get_document("contacts").cloned().unwrap_or_default())
+    };
+    world.deliver(&sync, &world.tick()).await?;
+    // How much fits into a slice does not matter: the lane is met, and some of it is left.
+    while lane().await?.get_datetime("firstSeen").is_err() {
+        world.time_passes().await?;
+        let message = world.due_message().await.unwrap_or_else(|_| world.tick());
+        world.deliver(&sync, &message).await?;
+    }
+    world.drain().await?;
+    let lane = lane().await?;
+    assert!(!lane.get_document("backfill")?.get_array("windows")?.is_empty(), "all of the history was read: {lane}");
+    world.hubspot.world().settings.latency_ms = 0;
+    let now = world.hubspot.world().now();
+    // The older the date, the more windows it cuts through; twice is the same as once.
+    for ago in [60_000, 86_400_000, 86_400_000, 40 * 86_400_000_i64] {
+        let from = DateTime::from_millis(now - ago);
+        assert_eq!(world.store.resync(&world.account()?, ObjectType::Contacts, from).await?, Resync::Due);
+    }
+    world.run_on().await?;
+    assert_eq!(world.proof().await?.actions, 3_000);
+    Ok(())
+}
+
+/// A product that adds an entry for each connection, and leaves the former one as it is.
+#[tokio::test]
+async fn of_two_entries_of_one_portal_the_one_that_works_is_used_everywhere() -> Result<()> {
+    let mut world = World::new("twice_in_a_domain").await?;
+    world.hubspot.world().seed(HUB, 2, 5, 1);
+    let good = world.entry().await?;
+    let mut gone = good.clone();
+    gone.extend(doc! { "refreshToken": "revoked", "state": "reauthorize", "stateReason": "it was revoked" });
+    let empty = doc! { "hubId": HUB.to_string() };
+    let front = Front::start(&mut world).await?;
+    for entries in [vec![&gone, &good], vec![&good, &gone], vec![&gone, &good, &empty]] {
+        let entries: Vec<Bson> = entries.into_iter().cloned().map(Bson::from).collect();
+        let domains = world.store.database().collection::<Document>(collection::DOMAINS);
+        domains.update_one(doc! {}, doc! { "$set": { ACCOUNTS: &entries } }).await?;
+        let fan_out = scheduler::handler(&world.scheduler().await?, lambda(scheduler::Tick { time: None })).await;
+        let fan_out = fan_out.map_err(|error| anyhow::anyhow!(error.error_message))?;
+        assert_eq!((fan_out.sent, fan_out.skipped), (1, entries.len() - 1), "{entries:?}");
+        world.take(&world.sync_queue).await?;
+        world.hubspot.world().make_changes(HUB, 3, 2);
+        world.run().await?;
+        world.proof().await?;
+        let account = world.account()?;
+        let status = world.store.status(&account).await?.context("the account has a status")?;
+        assert_eq!((status.state, status.has_token), (None, true), "{entries:?}");
+        let page = front.sign_in().await?.open(&front.at("/")?).await?.text().await?;
+        assert_eq!(page.matches(&format!("/accounts/{DOMAIN}/{HUB}")).count(), 1, "{page}");
+        // It is paused, whichever entry is looked at.
+        assert!(world.store.pause(&account, true).await?);
+        let stopped = world.store.account(&account).await?;
+        assert!(matches!(stopped, Some(Err(Unusable::Paused))), "{entries:?}: {stopped:?}");
+        assert!(world.store.pause(&account, false).await?);
+    }
+    Ok(())
+}
+
+/// Whoever connects HubSpot again does not wait for what went wrong before, also if a slice was killed meanwhile.
+#[tokio::test]
+async fn lanes_of_a_killed_slice_go_on_at_once_when_the_account_is_connected_again() -> Result<()> {
+    let world = World::new("retry_killed").await?;
+    world.hubspot.world().seed(HUB, 2, 3, 1);
+    let missing = FaultKind::Answer { status: 403, body: None, retry_after: None };
+    world.fault("/search", 2, missing);
+    let account = world.account()?;
+    world.deliver(&world.sync().await?, &world.tick()).await?;
+    let waits = async || anyhow::Ok(world.pause().await?.is_some());
+    assert!(waits().await?, "no lane waits");
+    // The next slice is killed: nobody gives its lease back.
+    assert!(world.store.lease(&account, Duration::from_secs(60)).await?.is_some());
+    world.lease_runs_out().await?;
+    let tokens = SealedTokens {
+        access_token: "a".to_owned(),
+        refresh_token: world.entry().await?.get_str("refreshToken")?.to_owned(),
+        expires_at: DateTime::from_millis(0),
+    };
+    assert!(world.store.connect_account(&account, None, &tokens, hubspot_sim::CLIENT_ID).await?);
+    assert!(!waits().await?, "the lanes still wait: {}", world.checkpoint().await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_mark_is_taken_away_by_hand() -> Result<()> {
+    let world = World::new("reconnect").await?;
+    world.hubspot.world().seed(HUB, 5, 20, 1);
+    let account = world.account()?;
+    assert!(!stack::repair::unmark(&world.store, &account).await?, "it is not marked");
+    let grant = world.hubspot.world().portal(HUB).refresh_token.take();
+    world.deliver(&world.sync().await?, &world.tick()).await?;
+    assert_eq!(world.entry().await?.get_str("state")?, "reauthorize");
+    // HubSpot knows the grant again; nobody waits for hours.
+    world.hubspot.world().portal(HUB).refresh_token = grant;
+    assert!(stack::repair::unmark(&world.store, &account).await?);
+    assert!(!stack::repair::unmark(&world.store, &account).await?);
+    world.run().await?;
+    world.proof().await?;
+    // What is dead is marked again.
+    world.hubspot.world().revoke(HUB);
+    let gone = doc! { "$set": { "integrations.hubspot.accounts.0.expiresAt": DateTime::from_millis(0) } };
+    world.store.database().collection::<Document>(collection::DOMAINS).update_one(doc! {}, gone).await?;
+    for _ in 0..2 {
+        world.deliver(&world.sync().await?, &world.tick()).await?;
+        assert_eq!(world.entry().await?.get_str("state")?, "reauthorize");
+        stack::repair::unmark(&world.store, &account).await?;
+    }
     Ok(())
 }

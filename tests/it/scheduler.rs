@@ -46,6 +46,7 @@ async fn each_live_account_gets_one_message_and_the_others_are_skipped() -> Resu
     let id = ObjectId::new();
     let mut reauthorize = oauth(3, "token");
     reauthorize.insert("state", "reauthorize");
+    reauthorize.insert("stateAt", mongodb::bson::DateTime::now());
     let entries =
         vec![oauth(1, "token"), doc! { "hubId": "2" }, reauthorize, doc! { "name": "?" }, private_app(4, "token")];
     write_domain(database, id, "Many", entries).await?;

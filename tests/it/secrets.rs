@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use aws_sdk_secretsmanager::Client;
 use hubspot_sim::{CLIENT_ID, CLIENT_SECRET};
 use secrecy::ExposeSecret;
-use serde_json::json;
+use serde_json::{Value, json};
 use stack::process::{free_port, wait_until};
+use tokio::net::TcpListener;
 
 use tests::{
     bootstrap::{Bootstrap, Function, Invoked},
+    front::request_event,
     world::{HUB, World, message_event, secret},
 };
 
@@ -63,6 +65,48 @@ async fn the_oauth_app_comes_from_a_secret() -> Result<()> {
     world.end().await
 }
 
+/// How connect answers to whoever gives this token.
+async fn status(connect: &mut Bootstrap, token: &str) -> Result<Value> {
+    let bearer = format!("Bearer {token}");
+    match connect.invoke(&request_event("GET", "/api/accounts", &[("authorization", &bearer)], "")).await?.0 {
+        Invoked::Answered(answer) => Ok(answer["statusCode"].clone()),
+        other => bail!("connect answers {other:?}"),
+    }
+}
+
+const OLD: &str = "the token that has been in use for so long";
+const NEW: &str = "the token that has replaced the other one";
+
+/// Whoever replaces a token that was stolen does not want it to be taken once more.
+#[tokio::test]
+async fn a_replaced_token_is_refused_by_the_very_next_request() -> Result<()> {
+    let (world, client) = (World::new("secrets_token").await?, secrets_manager().await);
+    let named = secret(&client, "connect", OLD).await?;
+    let mut connect = Bootstrap::start_with(Function::Connect, &world, &arn("CONNECT_SECRET_ARN", &named)).await?;
+    assert_eq!(status(&mut connect, OLD).await?, 200);
+    client.put_secret_value().secret_id(&named).secret_string(NEW).send().await?;
+    assert_eq!(status(&mut connect, OLD).await?, 401);
+    assert_eq!(status(&mut connect, NEW).await?, 200);
+    world.end().await
+}
+
+#[tokio::test]
+async fn without_secrets_manager_a_token_is_taken_for_a_while_only() -> Result<()> {
+    let (world, client) = (World::new("secrets_away").await?, secrets_manager().await);
+    let named = secret(&client, "connect", OLD).await?;
+    let mut variables = arn("CONNECT_SECRET_ARN", &named).to_vec();
+    variables.push(("SECRETS_USED_SECONDS", "5".to_owned()));
+    let mut connect = Bootstrap::start_with(Function::Connect, &world, &variables).await?;
+    assert_eq!(status(&mut connect, OLD).await?, 200);
+    client.delete_secret().secret_id(&named).force_delete_without_recovery(true).send().await?;
+    let connect = tokio::sync::Mutex::new(connect);
+    wait_until("the token not to be taken any more", Duration::from_secs(30), async || {
+        status(&mut *connect.lock().await, OLD).await.is_ok_and(|status| status == 503)
+    })
+    .await?;
+    world.end().await
+}
+
 #[tokio::test]
 async fn a_function_without_its_secret_does_not_start() -> Result<()> {
     let world = World::new("secrets_none").await?;
@@ -70,5 +114,30 @@ async fn a_function_without_its_secret_does_not_start() -> Result<()> {
     let sync = Bootstrap::start_with(Function::Sync, &world, &arn).await?;
     let sync = tokio::sync::Mutex::new(sync);
     wait_until("the process to end", Duration::from_secs(10), async || !sync.lock().await.is_alive()).await?;
+    world.end().await
+}
+
+/// Lambda would end it after ten seconds, and say nothing of what it waited for.
+#[tokio::test]
+async fn a_start_that_gets_no_answer_ends_in_time_and_says_whose() -> Result<()> {
+    let mut world = World::new("secrets_silent").await?;
+    let log = std::env::temp_dir().join(format!("secrets-silent-{}.log", std::process::id()));
+    world.log = Some(log.clone());
+    // It takes connections, and answers none of them.
+    let silent = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let nobody = format!("http://{}", silent.local_addr()?);
+    let mut variables =
+        arn("MONGODB_SECRET_ARN", "arn:aws:secretsmanager:us-east-1:000000000000:secret:a-abcdef").to_vec();
+    variables.push(("AWS_ENDPOINT_URL_SECRETS_MANAGER", nobody));
+    let actions = Bootstrap::start_with(Function::Actions, &world, &variables).await?;
+    let actions = tokio::sync::Mutex::new(actions);
+    wait_until("the process to end", Duration::from_secs(10), async || !actions.lock().await.is_alive()).await?;
+    let told = std::fs::read_to_string(&log)?;
+    let lines: Vec<Value> = told.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    for message in ["the function waits for an answer", "there was no answer in time"] {
+        let line = lines.iter().find(|line| line["message"] == message);
+        assert!(line.is_some_and(|line| line["waits_for"] == "Secrets Manager"), "{message}: {told}");
+    }
+    std::fs::remove_file(log)?;
     world.end().await
 }

@@ -4,15 +4,16 @@
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use anyhow::{Context, Result};
-use common::telemetry::NAMESPACE;
+use common::{hubspot::OAuthApp, telemetry::NAMESPACE};
 use hubspot_sim::FaultKind;
 use serde_json::{Value, json};
 use stack::layout;
 
 use tests::{
     bootstrap::{Bootstrap, Function},
+    front::{TOKEN, request_event},
     service::Service,
-    world::{HUB, World},
+    world::{HUB, World, message_event},
 };
 
 use crate::template;
@@ -65,8 +66,25 @@ async fn every_metric_is_emitted_as_documented() -> Result<()> {
     service.tick();
     service.deliver_next().await?;
     service.finish().await?;
+    // A message that cannot be read, sent an hour ago.
+    let mut unread = message_event(&["no JSON"]);
+    let sent_at = mongodb::bson::DateTime::now().timestamp_millis() - 3_600_000;
+    unread["Records"][0]["attributes"] = json!({"SentTimestamp": sent_at.to_string()});
+    service.actions[0].invoke(&unread).await?;
+    let waiting = fs::read_to_string(&log)?;
+    let waiting = waiting.lines().find(|line| line.contains("\"OldestWaiting\":")).context("it waits")?;
+    let waiting: Value = serde_json::from_str(waiting)?;
+    assert!(waiting["OldestWaiting"].as_f64().is_some_and(|seconds| (3600.0..3700.0).contains(&seconds)), "{waiting}");
     let mut scheduler = Bootstrap::start_ungated(Function::Scheduler, &service.world).await?;
     scheduler.invoke(&json!({"time": "2026-11-24T08:00:00Z"})).await?;
+    let mut connect = Bootstrap::start_ungated(Function::Connect, &service.world).await?;
+    connect.invoke(&request_event("GET", "/api/accounts", &[("authorization", "Bearer guess")], "")).await?;
+    connect.invoke(&request_event("POST", "/hubspot/webhooks", &[], "[]")).await?;
+    let refused = fs::read_to_string(&log)?;
+    for name in ["TokensRefused", "WebhooksRefused"] {
+        let told = refused.lines().filter(|line| line.contains(&format!("\"{name}\":1"))).count();
+        assert_eq!(told, 1, "{name}");
+    }
     let emitted = metrics(&fs::read_to_string(&log)?)?;
     assert_eq!(emitted, documented()?);
     fs::remove_file(log)?;
@@ -109,6 +127,7 @@ async fn a_tick_tells_how_far_behind_the_accounts_are_and_why_some_are_left_out(
     let database = world.store.database();
     let mut lost = stack::accounts::oauth(HUB + 2, "token");
     lost.insert("state", "reauthorize");
+    lost.insert("stateAt", mongodb::bson::DateTime::now());
     let entries = vec![stack::accounts::private_app(HUB + 1, "token"), lost, mongodb::bson::doc! { "hubId": "?" }];
     stack::accounts::write_domain(database, "globex", "Globex", entries).await?;
     let mut scheduler = Bootstrap::start_ungated(Function::Scheduler, &world).await?;
@@ -129,6 +148,57 @@ async fn a_tick_tells_how_far_behind_the_accounts_are_and_why_some_are_left_out(
     assert_eq!(ticks.iter().map(|tick| tick["AccountsNeverSynced"].as_i64()).collect::<Vec<_>>(), [Some(2), Some(1)]);
     assert!(ticks[0].get("OldestFreshness").is_none(), "nothing is known before the first sync");
     assert!(ticks[1]["OldestFreshness"].as_f64().is_some_and(|seconds| (0.0..60.0).contains(&seconds)));
+    fs::remove_file(log)?;
+    world.end().await
+}
+
+/// The app's own secret is wrong: no account is marked for that, and the metric and the log tell, without secrets.
+#[tokio::test]
+async fn rejections_that_mark_nobody_are_told() -> Result<()> {
+    let mut world = World::new("rejections").await?;
+    let log = temporary("rejections");
+    world.log = Some(log.clone());
+    world.hubspot.world().seed(HUB, 1, 1, 1);
+    let tick = message_event(&[world.tick().to_string()]);
+    let right = world.config.app.clone();
+    let wrong = "no-such-client-secret";
+    world.config.app = Some(OAuthApp { client_id: hubspot_sim::CLIENT_ID.to_owned(), client_secret: wrong.into() });
+    Bootstrap::start_ungated(Function::Sync, &world).await?.invoke(&tick).await?;
+    assert!(world.entry().await?.get("state").is_none(), "it is marked");
+    world.config.app = right;
+    world.time_passes().await?;
+    let due = message_event(&[world.due_message().await?.to_string()]);
+    Bootstrap::start_ungated(Function::Sync, &world).await?.invoke(&due).await?;
+
+    let text = fs::read_to_string(&log)?;
+    let held: Vec<Value> =
+        text.lines().filter(|line| line.contains("\"_aws\"")).map(serde_json::from_str).collect::<Result<_, _>>()?;
+    assert_eq!(held.iter().map(|line| line["RejectionsHeld"].as_i64()).collect::<Vec<_>>(), [Some(1), Some(0)]);
+    assert!(text.contains("HubSpot rejects the OAuth app: invalid_client, BAD_CLIENT_ID"), "{text}");
+    let grant = world.hubspot.world().portal(HUB).refresh_token.clone().context("a grant")?;
+    assert!(!text.contains(wrong) && !text.contains(&grant), "a secret is logged: {text}");
+    fs::remove_file(log)?;
+    world.end().await
+}
+
+/// At `trace`, the runtime writes whole events, and the SDK whole requests.
+#[tokio::test]
+async fn at_trace_no_event_and_no_token_is_logged() -> Result<()> {
+    let mut world = World::new("trace").await?;
+    let log = temporary("trace");
+    world.log = Some(log.clone());
+    let trace = [("LOG_LEVEL", "trace".to_owned())];
+    let mut connect = Bootstrap::start_with(Function::Connect, &world, &trace).await?;
+    let bearer = format!("Bearer {TOKEN}");
+    connect.invoke(&request_event("GET", "/api/accounts?code=secretcode", &[("authorization", &bearer)], "")).await?;
+    let mut actions = Bootstrap::start_with(Function::Actions, &world, &trace).await?;
+    actions.invoke(&message_event(&["ana@firm.example"])).await?;
+
+    let text = fs::read_to_string(&log)?;
+    assert!(text.contains("a request was answered"), "{text}");
+    for secret in ["raw JSON event", TOKEN, "secretcode", "ana@firm.example"] {
+        assert!(!text.contains(secret), "{secret} is logged");
+    }
     fs::remove_file(log)?;
     world.end().await
 }

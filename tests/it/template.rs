@@ -1,14 +1,23 @@
 //! The numbers of `template.yaml`, and the sample events.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use aws_lambda_events::sqs::SqsEvent;
-use common::store::collection;
+use common::{store::collection, time::DateTime};
 use serde_yaml_ng::Value;
-use stack::layout;
+use stack::{
+    events::Words,
+    layout,
+    samples::{Sample, samples},
+};
 
-use tests::world::{HUB, World, lambda, refused};
+use tests::{
+    bootstrap::{Bootstrap, Function, Invoked},
+    front::TOKEN,
+    queues::Rules,
+    world::{HUB, World, lambda, refused},
+};
 
 fn template() -> Result<Value> {
     read("template.yaml")
@@ -27,7 +36,7 @@ pub(crate) fn of_type<'a>(template: &'a Value, kind: &str) -> Result<Vec<(&'a st
 }
 
 /// The queue that a `!GetAtt Queue.Arn` names.
-fn queue_of(value: &Value) -> Option<&str> {
+pub(crate) fn queue_of(value: &Value) -> Option<&str> {
     let Value::Tagged(tagged) = value else { return None };
     tagged.value.as_str()?.strip_suffix(".Arn")
 }
@@ -45,6 +54,7 @@ fn every_queue_has_a_dead_letter_queue_and_a_visibility_timeout_of_six_timeouts(
     }
     for (name, queue) in dead {
         assert_eq!(queue["MessageRetentionPeriod"].as_u64(), Some(14 * 86_400), "{name}");
+        assert_eq!(queue["MaximumMessageSize"].as_u64(), Some(1 << 20), "{name}");
     }
     let mut mappings = 0;
     for (name, function) in of_type(&template, "AWS::Serverless::Function")? {
@@ -58,11 +68,85 @@ fn every_queue_has_a_dead_letter_queue_and_a_visibility_timeout_of_six_timeouts(
             assert!(!event["ScalingConfig"]["MaximumConcurrency"].is_null(), "{name}");
             let queue = queue_of(&event["Queue"]).context("the mapping's queue")?;
             let queue = live.iter().find(|(name, _)| *name == queue).context("the queue")?.1;
+            assert_eq!(queue["MaximumMessageSize"].as_u64(), Some(1 << 20), "{name}");
             let timeout = function["Timeout"].as_u64().context("a timeout")?;
             assert!(queue["VisibilityTimeout"].as_u64() >= Some(6 * timeout), "{name}");
         }
     }
     assert_eq!(mappings, 2);
+    Ok(())
+}
+
+/// What SQS gives to the dead-letter queue by itself has outlived everything else: a message waits in the queue for as long
+/// as SQS keeps it, whether or not the function can ask for pauses of its own.
+#[test]
+fn actions_wait_in_their_queue_for_as_long_as_sqs_keeps_them() -> Result<()> {
+    let rules = Rules::of("ActionsQueue")?;
+    assert_eq!(rules.retention, Duration::from_secs(14 * 86_400));
+    assert!(rules.visibility * rules.max_receives >= rules.retention);
+    let pauses: Duration = (1..=rules.max_receives).map(actions::pause).sum();
+    assert!(pauses >= rules.retention, "the function's pauses add up to {pauses:?}");
+    assert_eq!(actions::pause(rules.max_receives), rules.visibility, "the longest pause");
+    // Sync sends a message again before SQS would give it away, with one delivery in reserve.
+    assert!(Rules::of("SyncQueue")?.max_receives > sync::LAST_RECEIVE);
+    Ok(())
+}
+
+/// Lambda drops what is below the level of its own, so that `LogLevel` alone decides.
+#[test]
+fn lambda_drops_no_line_that_a_function_writes() -> Result<()> {
+    let logging = &template()?["Globals"]["Function"]["LoggingConfig"];
+    let connect = read("connect.yaml")?;
+    let of_connect = &of_type(&connect, "AWS::Lambda::Function")?[0].1["LoggingConfig"];
+    for logging in [logging, of_connect] {
+        assert_eq!(
+            (logging["LogFormat"].as_str(), logging["ApplicationLogLevel"].as_str()),
+            (Some("JSON"), Some("TRACE"))
+        );
+    }
+    Ok(())
+}
+
+/// What a parameter is called that a `!Ref` names.
+pub(crate) fn referred(value: &Value) -> Option<&str> {
+    let Value::Tagged(tagged) = value else { return None };
+    tagged.value.as_str().filter(|_| tagged.tag == "Ref")
+}
+
+/// The names that CodeDeploy has for the ways of a gradual deployment; AWS's user guide, "Deployment configurations on an
+/// AWS Lambda compute platform".
+const CODE_DEPLOY: [&str; 3] = [
+    "CodeDeployDefault.LambdaCanary10Percent5Minutes",
+    "CodeDeployDefault.LambdaCanary10Percent15Minutes",
+    "CodeDeployDefault.LambdaLinear10PercentEvery1Minute",
+];
+
+/// A release takes over in all functions alike: by a version of its own, and step by step if that is wished.
+#[test]
+fn every_function_has_versions_and_a_gradual_deployment() -> Result<()> {
+    let template = template()?;
+    assert_eq!(template["Globals"]["Function"]["AutoPublishAlias"], "live");
+    for (name, function) in of_type(&template, "AWS::Serverless::Function")? {
+        assert_eq!(referred(&function["AutoPublishCodeSha256"]), Some("Release"), "{name}");
+    }
+    let connect = read("connect.yaml")?;
+    let alias = &connect["Resources"]["ConnectAlias"];
+    assert_eq!(alias["Properties"]["Name"], "live");
+    let version = &connect["Resources"]["ConnectVersion"];
+    assert_eq!(referred(&version["Properties"]["Description"]), Some("Release"));
+    // Otherwise there is nothing to roll back to.
+    assert_eq!((&version["UpdateReplacePolicy"], &version["DeletionPolicy"]), (&"Retain".into(), &"Retain".into()));
+    let Value::Tagged(policy) = &alias["UpdatePolicy"] else { anyhow::bail!("the alias is moved at once") };
+    assert_eq!(policy.value[0], "IsGradual");
+    let update = &policy.value[1]["CodeDeployLambdaAliasUpdate"];
+    assert_eq!(referred(&update["DeploymentGroupName"]), Some("DeploymentGroup"));
+    let group = &connect["Resources"]["DeploymentGroup"]["Properties"];
+    assert_eq!(referred(&group["AlarmConfiguration"]["Alarms"][0]["Name"]), Some("ConnectErrors"));
+    let Value::Tagged(way) = &group["DeploymentConfigName"] else { anyhow::bail!("the way is fixed") };
+    let way = way.value.as_str().context("a text")?;
+    let ways = template["Parameters"]["DeploymentPreference"]["AllowedValues"].as_sequence().context("the ways")?;
+    let gradual = ways.iter().filter_map(Value::as_str).filter(|name| *name != "AllAtOnce");
+    assert_eq!(gradual.map(|name| way.replace("${DeploymentPreference}", name)).collect::<Vec<_>>(), CODE_DEPLOY);
     Ok(())
 }
 
@@ -93,7 +177,7 @@ pub(crate) fn variables_in(source: &Path) -> Result<BTreeSet<String>> {
 
 /// The variables that the code of a function reads, found in its source and in the shared configuration.
 fn variables_read(function: &str) -> Result<BTreeSet<String>> {
-    let shared = ["config", "secrets", "telemetry", "traces"];
+    let shared = ["config", "secrets", "telemetry", "tls", "traces"];
     let mut sources: Vec<_> = shared.iter().map(|name| layout::root().join(format!("common/src/{name}.rs"))).collect();
     for file in std::fs::read_dir(layout::root().join("functions").join(function).join("src"))? {
         sources.push(file?.path());
@@ -106,8 +190,17 @@ fn variables_read(function: &str) -> Result<BTreeSet<String>> {
     }
     // These are Lambda's, left to whoever wants another than the default, or for development; only some are told of the
     // OAuth app and of the status page.
-    let others = ["AWS_LAMBDA_FUNCTION_NAME", "SECRETS_KEPT_SECONDS", "CONNECT_SECRET", "TOKEN_LOCAL_KEY"];
-    let others = others.map(str::to_owned);
+    let others = [
+        "AWS_LAMBDA_FUNCTION_NAME",
+        "AWS_SAM_LOCAL",
+        "AWS_ENDPOINT_URL",
+        "AWS_ENDPOINT_URL_KMS",
+        "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+        "SECRETS_KEPT_SECONDS",
+        "SECRETS_USED_SECONDS",
+        "TOKEN_LOCAL_KEY",
+    ];
+    let others = others.into_iter().chain(["SYNC_CLOCK_TOLERANCE_SECONDS"]).map(str::to_owned).collect::<Vec<_>>();
     let is_other = |name: &str| name.starts_with("OTEL_") && name != "OTEL_EXPORTER_OTLP_ENDPOINT";
     found.retain(|name| !others.contains(name) && !is_other(name));
     found.retain(|name| has_tokens || !name.starts_with("HUBSPOT_"));
@@ -126,13 +219,10 @@ fn the_template_sets_every_variable_that_a_function_reads_and_no_other() -> Resu
         let folder = name.trim_end_matches("Function").to_lowercase();
         let mut set = names(&function["Environment"]["Variables"]);
         set.extend(shared.clone());
-        // What the AWS SDK reads itself.
-        set.remove("AWS_ENDPOINT_URL_SQS");
         assert_eq!(set, variables_read(&folder)?, "{name}");
     }
     let connect = read("connect.yaml")?;
-    let mut set = names(&of_type(&connect, "AWS::Lambda::Function")?[0].1["Environment"]["Variables"]);
-    set.remove("AWS_ENDPOINT_URL_SQS");
+    let set = names(&of_type(&connect, "AWS::Lambda::Function")?[0].1["Environment"]["Variables"]);
     assert_eq!(set, variables_read("connect")?);
     Ok(())
 }
@@ -190,5 +280,39 @@ async fn the_sample_events_are_answered_by_the_handlers() -> Result<()> {
         actions::handler(&actions, lambda(event)).await.map_err(|error| anyhow::anyhow!(error.error_message))?;
     assert_eq!(response.batch_item_failures.len(), 1);
     assert_eq!(world.all(collection::ACTIONS).await?.len(), 14, "the readable message's action was there already");
+    Ok(())
+}
+
+/// As in containers, but with the bootstrap of connect by itself.
+#[tokio::test]
+async fn the_sample_requests_are_answered_by_connect() -> Result<()> {
+    let world = World::new("requests").await?;
+    let (domain, hub) = stack::accounts::SAMPLE;
+    let token = world.hubspot.world().portal(hub).private_token.clone();
+    let entry = stack::accounts::private_app(hub, &token);
+    let domain = mongodb::bson::oid::ObjectId::parse_str(domain)?;
+    stack::accounts::write_domain(world.store.database(), domain, "Sample", vec![entry]).await?;
+    let mut connect = Bootstrap::start_ungated(Function::Connect, &world).await?;
+    let mut words = Words { token: TOKEN.into(), client_secret: hubspot_sim::CLIENT_SECRET.into(), link: None };
+    let mut answered = 0;
+    for sample in samples().iter().filter(|sample| sample.function == "ConnectFunction") {
+        let event = words.put_into(&std::fs::read_to_string(sample.path())?, DateTime::now())?;
+        let (Invoked::Answered(answer), _) = connect.invoke(&event).await? else {
+            anyhow::bail!("{} is not answered", sample.event)
+        };
+        sample.check(&answer)?;
+        words.take_link(&answer);
+        answered += 1;
+    }
+    assert_eq!(answered, 6);
+    Ok(())
+}
+
+/// Each event is among the samples that `.ci/run` gives to the functions in containers.
+#[test]
+fn every_event_is_a_sample() -> Result<()> {
+    let files = std::fs::read_dir(layout::root().join("events"))?.flatten();
+    let files: BTreeSet<_> = files.map(|file| file.path()).collect();
+    assert_eq!(samples().iter().map(Sample::path).collect::<BTreeSet<_>>(), files);
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::{
     ffi::OsStr,
     fs,
     net::TcpListener,
-    os::unix::fs::symlink,
+    os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -174,5 +174,37 @@ async fn a_run_that_is_interrupted_leaves_nothing_running() -> Result<()> {
     ensure!(!is_running("mongod", &state), "MongoDB is left");
     ensure!(process::stop_all(&above).await? == 0, "processes are left");
     ensure!(!state.exists(), "{} is left", state.display());
+    Ok(())
+}
+
+/// What the script makes of the answers of cargo-deny, whose place another program takes here: a machine that reaches the
+/// advisories and one that does not are not both at hand.
+#[tokio::test]
+async fn advisories_that_cannot_be_fetched_are_a_failure_unless_that_is_allowed() -> Result<()> {
+    let folder = process::folder().join("advisories");
+    let deny = folder.join(".tools/lint/bin/cargo-deny");
+    fs::create_dir_all(deny.parent().context("a folder")?)?;
+    fs::create_dir_all(folder.join(".ci"))?;
+    let script = folder.join(".ci/advisories");
+    fs::copy(layout::root().join(".ci/advisories"), &script)?;
+    let away = "echo '[ERROR] failed to fetch advisory database https://github.com/rustsec/advisory-db' >&2; exit 1";
+    let found = "echo 'error[vulnerability]: RUSTSEC-2026-0001' >&2; exit 1";
+    for (answer, setting, code, said) in [
+        (away, None, 1, "nothing is known of advisories"),
+        (away, Some("required"), 1, "nothing is known of advisories"),
+        (away, Some("skip"), 0, "SKIPPED"),
+        (away, Some("later"), 2, "required or skip"),
+        (found, Some("skip"), 1, "RUSTSEC-2026-0001"),
+        ("exit 0", None, 0, ""),
+    ] {
+        fs::write(&deny, format!("#!/bin/sh\n{answer}\n"))?;
+        fs::set_permissions(&deny, fs::Permissions::from_mode(0o755))?;
+        let mut check = Command::new("bash");
+        check.arg(&script).env_remove("ADVISORIES").envs(setting.map(|setting| ("ADVISORIES", setting)));
+        let output = check.output().await?;
+        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        ensure!(output.status.code() == Some(code) && text.contains(said), "{answer}, {setting:?}: {text}");
+    }
+    fs::remove_dir_all(folder)?;
     Ok(())
 }

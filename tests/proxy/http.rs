@@ -171,8 +171,16 @@ fn sqs(headers: &HeaderMap, body: &Bytes) -> (String, Bytes) {
     };
     // The queues of a world are named `<test>-sync-...` and `<test>-actions-...`.
     let queue = request["QueueUrl"].as_str().unwrap_or_default().rsplit('/').next().unwrap_or_default();
-    let queue = if queue.contains("-actions-") { "actions" } else { "sync" };
-    let name = format!("sqs {action} {queue}");
+    let queue = match queue {
+        _ if queue.contains("-dead-") => "dead letters",
+        _ if queue.contains("-actions-") => "actions",
+        _ => "sync",
+    };
+    // For how long messages are hidden is a part of the name: a test lets that time pass.
+    let hidden = request["Entries"][0]["VisibilityTimeout"].as_u64().map(|seconds| format!(" {seconds}"));
+    let name = format!("sqs {action} {queue}{}", hidden.unwrap_or_default());
+    let entries = request["Entries"].as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut);
+    entries.for_each(|entry| drop(entry.remove("DelaySeconds")));
     if let Some(request) = request.as_object_mut() {
         request.remove("DelaySeconds");
     }

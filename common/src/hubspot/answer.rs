@@ -1,6 +1,9 @@
 //! HubSpot's answers, and what all of them have in common.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use serde::{
     Deserialize, Deserializer,
@@ -8,7 +11,7 @@ use serde::{
 };
 use serde_json::Value;
 
-use super::HubSpotError;
+use super::{HubSpotError, Tally, json};
 use crate::time::DateTime;
 
 /// An answer.
@@ -18,13 +21,21 @@ pub(super) struct Answer {
     /// How long it took, from sending the request that was answered.
     pub(super) took: Duration,
     pub(super) body: Vec<u8>,
+    /// Counts the body if it is not quite JSON.
+    pub(super) tally: Arc<Tally>,
 }
 
 impl Answer {
-    /// Reads the body. Where it cannot be read, the error says `malformed`, and quotes nothing of it.
+    /// Reads the body. Characters that no text can hold are replaced. If it cannot be read, the error says `malformed`, and
+    /// quotes nothing of it.
     pub(super) fn read<T: DeserializeOwned>(&self, malformed: &str) -> Result<T, HubSpotError> {
-        serde_json::from_slice(&self.body)
-            .map_err(|error| HubSpotError::Malformed(format!("{malformed} ({:?} error)", error.classify())))
+        let (value, mended) = json::read(&self.body)
+            .map_err(|error| HubSpotError::Malformed(format!("{malformed} ({:?} error)", error.classify())))?;
+        if mended {
+            tracing::warn!("an answer of HubSpot's is not quite JSON; some characters are replaced");
+            self.tally.mended.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(value)
     }
 }
 

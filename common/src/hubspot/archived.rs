@@ -37,8 +37,8 @@ struct RawPage {
 }
 
 impl Session {
-    /// Reads a page of the recycle bin, from `after` on, with an object type's default properties; nothing where the
-    /// rate limit does not allow a request before `latest`.
+    /// Reads a page of the recycle bin, from `after` on, with an object type's default properties. A `limit` of 0 is one record
+    /// without its properties. Returns `None` if the rate limit does not allow a request before `latest`.
     ///
     /// # Errors
     /// See [`HubSpotError`]; failures that pass within a moment were tried again.
@@ -50,8 +50,9 @@ impl Session {
         limit: u32,
         latest: Option<Instant>,
     ) -> Result<Option<ArchivedPage>, HubSpotError> {
-        let limit = limit.min(ArchivedPage::MAX).to_string();
-        let names = [object.default_properties(), &record::own_properties(object)].concat().join(",");
+        let properties = if limit == 0 { &[][..] } else { object.default_properties() };
+        let limit = limit.clamp(1, ArchivedPage::MAX).to_string();
+        let names = [properties, &record::own_properties(object)].concat().join(",");
         let mut query = vec![("archived", "true"), ("limit", &limit), ("properties", &names)];
         query.extend(after.map(|after| ("after", after)));
         let Some(answer) = self.list(&format!("/crm/objects/{API_VERSION}/{object}"), &query, latest).await? else {

@@ -1,13 +1,18 @@
 //! Associations: `POST /crm/associations/{version}/contacts/companies/batch/read`.
 
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::atomic::Ordering,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::{
     API_VERSION, HubSpotError, Session,
-    answer::{Paging, id},
+    answer::{Paging, id, id_text},
     session::Kind,
 };
 use crate::ids::RecordId;
@@ -17,6 +22,15 @@ const PRIMARY: i64 = 1;
 
 /// The most inputs that HubSpot takes in one call.
 const MAX_INPUTS: usize = 1000;
+
+/// Of a contact with more companies than this, no further ones are read.
+const MOST: usize = 10_000;
+
+/// If no contact gets an answer, not even so many of them one by one, the cause is not a single contact.
+const SINGLES: usize = 5;
+
+/// The time that handing on what was read may take.
+const HANDING_ON: Duration = Duration::from_millis(500);
 
 #[derive(Serialize)]
 struct Request<'a> {
@@ -41,19 +55,34 @@ struct Associations {
 /// Why some of the inputs have no result.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Failure {
+pub(super) struct Failure {
     #[serde(default)]
     category: String,
     /// Text in the answers seen, an object in HubSpot's own types.
     #[serde(default)]
     sub_category: Value,
+    /// Which inputs are concerned, by names that differ from error to error.
+    #[serde(default)]
+    context: HashMap<String, Value>,
 }
 
 impl Failure {
+    /// Whether it says that a record is not there.
+    pub(super) fn is_not_found(&self) -> bool {
+        self.category == "OBJECT_NOT_FOUND"
+    }
+
+    /// The ids that it names.
+    pub(super) fn names(&self) -> Vec<String> {
+        let is_ids = |name: &str| matches!(name, "id" | "ids" | "fromObjectId");
+        let values = self.context.iter().filter(|(name, _)| is_ids(name)).map(|(_, value)| value);
+        let ids = values.flat_map(|value| value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice));
+        ids.filter_map(id_text).collect()
+    }
+
     /// Whether it only says that there are no companies, or no such contact any more.
     fn means_none(&self) -> bool {
-        self.category == "OBJECT_NOT_FOUND"
-            || self.sub_category.as_str().is_some_and(|name| name.ends_with("NO_ASSOCIATIONS_FOUND"))
+        self.is_not_found() || self.sub_category.as_str().is_some_and(|name| name.ends_with("NO_ASSOCIATIONS_FOUND"))
     }
 }
 
@@ -87,43 +116,142 @@ struct AssociationType {
     type_id: i64,
 }
 
-impl Session {
+/// The companies of contacts, as HubSpot answers.
+#[derive(Debug, Default)]
+pub struct Companies {
     /// The companies of each contact, the primary one first. A contact without companies is left out.
+    pub found: HashMap<String, Vec<RecordId>>,
+    /// The contacts whose companies HubSpot does not tell, with what it says instead.
+    pub unread: HashMap<String, String>,
+}
+
+impl Session {
+    /// The companies of each contact. Of a contact that has more of them than can be read until `latest`, only those that
+    /// could. If HubSpot tells nobody's companies, that is an error, unless it may be `each_for_itself`: then a failure that should
+    /// have passed is a contact's own, too, if it is alone. Returns `None` if there is no time to read even the first ones of each.
     ///
     /// # Errors
     /// See [`HubSpotError`]; failures that pass within a moment were tried again.
     #[tracing::instrument(level = "debug", skip_all, name = "associations", fields(contacts = contacts.len()))]
-    pub async fn companies_of(&self, contacts: &[RecordId]) -> Result<HashMap<String, Vec<RecordId>>, HubSpotError> {
+    pub async fn companies_of(
+        &self,
+        contacts: &[RecordId],
+        latest: Instant,
+        each_for_itself: bool,
+    ) -> Result<Option<Companies>, HubSpotError> {
         let path = format!("/crm/associations/{API_VERSION}/contacts/companies/batch/read");
         let mut found: HashMap<String, Vec<Association>> = HashMap::new();
-        let mut inputs: Vec<Input> =
-            contacts.iter().map(|contact| Input { id: contact.as_str().to_owned(), after: None }).collect();
-        while !inputs.is_empty() {
-            let now = inputs.split_off(inputs.len().saturating_sub(MAX_INPUTS));
-            let answer = self.post(Kind::Association, &path, &Request { inputs: &now }, None).await?;
-            let answer = answer.ok_or_else(|| trouble("its rate limit leaves no time"))?;
-            let answer: Associations = answer.read("associations are not of their form")?;
-            // A contact whose companies could not be read must not be taken for one without.
+        let mut unread: HashMap<String, String> = HashMap::new();
+        let first = |contact: &RecordId| Input { id: contact.as_str().to_owned(), after: None };
+        let mut pending: Vec<Vec<Input>> =
+            contacts.chunks(MAX_INPUTS).map(|contacts| contacts.iter().map(first).collect()).collect();
+        // Those that HubSpot has named once are asked for once more.
+        let mut named_before: HashSet<String> = HashSet::new();
+        let mut further: Vec<Input> = Vec::new();
+        let is_alone = each_for_itself && contacts.len() == 1;
+        let (mut longest, mut has_told) = (Duration::ZERO, each_for_itself);
+        loop {
+            let Some(mut inputs) = pending.pop() else {
+                if further.is_empty() {
+                    break;
+                }
+                // Time is needed to queue what was read.
+                if Instant::now() + 2 * longest + HANDING_ON > latest {
+                    tracing::warn!(
+                        contacts = further.len(),
+                        "contacts have more companies than can be read within a slice"
+                    );
+                    break;
+                }
+                pending.push(std::mem::take(&mut further));
+                continue;
+            };
+            let answered = match self.post(Kind::Association, &path, &Request { inputs: &inputs }, Some(latest)).await {
+                Ok(Some(answer)) => {
+                    longest = longest.max(answer.took);
+                    answer.read::<Associations>("associations are not of their form")
+                }
+                Ok(None) if inputs.iter().all(|input| input.after.is_some()) => break,
+                Ok(None) => return Ok(None),
+                Err(error) => Err(error),
+            };
+            let answer = match answered {
+                Ok(answer) => answer,
+                Err(error) if error.is_about_contents() || (is_alone && self.is_a_contacts(&error)) => {
+                    split(inputs, &error, &mut pending, &mut unread);
+                    if unread.len() > SINGLES && !has_told {
+                        return Err(error);
+                    }
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            self.has_told_companies.store(true, Ordering::Relaxed);
+            has_told |= !answer.results.is_empty() || answer.errors.iter().any(Failure::means_none);
             if let Some(failure) = answer.errors.iter().find(|failure| !failure.means_none()) {
-                return Err(trouble(&format!("some associations cannot be read ({})", shown(&failure.category))));
+                let error =
+                    HubSpotError::Malformed(format!("its companies are left out ({})", shown(&failure.category)));
+                let (named, others) = answer.concerned(&inputs);
+                let (again, once): (Vec<Input>, Vec<Input>) =
+                    named.into_iter().partition(|input| !named_before.insert(input.id.clone()));
+                unread.extend(again.into_iter().map(|input| (input.id, error.to_string())));
+                pending.extend(Some(once).filter(|once| !once.is_empty()));
+                split(others, &error, &mut pending, &mut unread);
+                if unread.len() > SINGLES && !has_told {
+                    let reason = format!("companies of many contacts cannot be read ({})", shown(&failure.category));
+                    return Err(HubSpotError::Transient { reason, retry_after: None });
+                }
             }
             for Associated { from, to, paging } in answer.results {
                 let next = paging.and_then(|paging| paging.next).map(|next| next.after);
+                let asked = inputs.iter_mut().find(|input| input.id == from.id).and_then(|input| input.after.take());
+                let companies = found.entry(from.id.clone()).or_default();
+                companies.extend(to);
                 // A cursor that does not move would be followed for ever.
-                let asked = now.iter().find(|input| input.id == from.id).and_then(|input| input.after.as_ref());
-                if next.is_some() && next.as_ref() == asked {
-                    return Err(HubSpotError::Malformed("the paging of an association does not move".to_owned()));
-                }
-                inputs.extend(next.map(|after| Input { id: from.id.clone(), after: Some(after) }));
-                found.entry(from.id).or_default().extend(to);
+                let goes_on = next.filter(|next| Some(next) != asked.as_ref() && companies.len() < MOST);
+                further.extend(goes_on.map(|after| Input { id: from.id, after: Some(after) }));
             }
         }
-        Ok(found.into_iter().map(|(contact, companies)| (contact, primary_first(companies))).collect())
+        let found = found.into_iter().map(|(contact, companies)| (contact, primary_first(companies))).collect();
+        Ok(Some(Companies { found, unread }))
     }
 }
 
-fn trouble(reason: &str) -> HubSpotError {
-    HubSpotError::Transient { reason: reason.to_owned(), retry_after: None }
+/// Asks for two halves of the inputs, or leaves a single one out.
+fn split(
+    mut inputs: Vec<Input>,
+    error: &HubSpotError,
+    pending: &mut Vec<Vec<Input>>,
+    unread: &mut HashMap<String, String>,
+) {
+    if inputs.is_empty() {
+        // Those that are meant are not among the inputs.
+    } else if inputs.len() > 1 {
+        let rest = inputs.split_off(inputs.len() / 2);
+        pending.extend([inputs, rest]);
+    } else {
+        unread.extend(inputs.into_iter().map(|input| (input.id, error.to_string())));
+    }
+}
+
+impl Associations {
+    /// The inputs whose companies could not be read: they must not be taken for contacts without any. First those that HubSpot
+    /// names, then those that may be meant by a failure that names nobody.
+    fn concerned(&self, inputs: &[Input]) -> (Vec<Input>, Vec<Input>) {
+        let failures = || self.errors.iter().filter(|failure| !failure.means_none());
+        let named: Vec<String> = failures().flat_map(Failure::names).collect();
+        let is_unnamed = failures().any(|failure| failure.names().is_empty());
+        let has_answer = |id: &str| self.results.iter().any(|result| result.from.id == id) || self.has_none(id);
+        // A failure that names nobody may be that of any input without an answer.
+        let is_meant = |input: &&Input| is_unnamed && !has_answer(&input.id);
+        let (named, others): (Vec<&Input>, Vec<&Input>) = inputs.iter().partition(|input| named.contains(&input.id));
+        (named.into_iter().cloned().collect(), others.into_iter().filter(is_meant).cloned().collect())
+    }
+
+    /// Whether HubSpot says that the contact has no companies.
+    fn has_none(&self, contact: &str) -> bool {
+        self.errors.iter().any(|failure| failure.means_none() && failure.names().iter().any(|name| name == contact))
+    }
 }
 
 fn shown(category: &str) -> String {
@@ -135,10 +263,10 @@ fn primary_first(mut companies: Vec<Association>) -> Vec<RecordId> {
         company.association_types.iter().any(|kind| kind.category == "HUBSPOT_DEFINED" && kind.type_id == PRIMARY)
     };
     companies.sort_by_key(|company| !is_primary(company));
-    let mut ids: Vec<RecordId> = Vec::with_capacity(companies.len());
+    let (mut ids, mut met) = (Vec::with_capacity(companies.len()), HashSet::new());
     for company in companies {
         match RecordId::try_from(company.to_object_id) {
-            Ok(id) if !ids.contains(&id) => ids.push(id),
+            Ok(id) if met.insert(id.clone()) => ids.push(id),
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "an associated company is left out"),
         }

@@ -6,12 +6,12 @@ use oauth2::{
 };
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
-use serde_json::Value;
 
 use super::{
-    API_VERSION, HubSpot, OAuthApp, TokenError, Tokens,
-    token::{expiry, named_hub, refusal},
+    API_VERSION, HubSpot, HubSpotError, OAuthApp, TokenError, Tokens,
+    refusal::{Introspected, Refusal, introspected},
+    session::read_body,
+    token::{expiry, named_hub, read, refused, unreached},
 };
 use crate::{ids::HubId, time::DateTime};
 
@@ -63,9 +63,8 @@ impl HubSpot {
         let asked = client
             .exchange_code(AuthorizationCode::new(code.expose_secret().to_owned()))
             .set_pkce_verifier(PkceCodeVerifier::new(verifier.expose_secret().to_owned()));
-        let answer = self.spent.during(asked.request_async(&send)).await.map_err(refusal)?;
-        let grant =
-            answer.refresh_token().ok_or_else(|| TokenError::Transient("it gave no refresh token".to_owned()))?;
+        let answer = self.spent.during(asked.request_async(&send)).await.map_err(refused)?;
+        let grant = answer.refresh_token().ok_or_else(|| TokenError::transient("it gave no refresh token"))?;
         let tokens = Tokens {
             access_token: answer.access_token().secret().as_str().into(),
             refresh_token: grant.secret().as_str().into(),
@@ -74,36 +73,61 @@ impl HubSpot {
         Ok((tokens, named_hub(&answer)))
     }
 
-    /// Which account a token is of (`POST /oauth/{version}/token/introspect`).
+    /// Which account an access token is of.
     ///
     /// # Errors
     /// HubSpot does not say.
     pub async fn portal(&self, app: &OAuthApp, token: &SecretString) -> Result<Portal, TokenError> {
-        #[derive(Deserialize)]
-        struct Introspected {
-            active: bool,
-            hub_id: Value,
-            hub_domain: Option<String>,
+        match self.introspect(app, token, "access_token").await? {
+            Introspected::Active { hub_id, hub_domain } => {
+                let hub_id = HubId::from_json(&hub_id).map_err(TokenError::transient)?;
+                Ok(Portal { hub_id, domain: hub_domain })
+            }
+            Introspected::Inactive => Err(TokenError::transient("a new token is not active")),
         }
-        // HubSpot's pages name the field `access_token`, its specification `token`.
-        let named = [("token", token.expose_secret()), ("access_token", token.expose_secret())];
-        let answer = self.ask_of_token(app, "introspect", &named, "access_token").await?;
-        let Introspected { active, hub_id, hub_domain } = answer.json().await.map_err(unread)?;
-        if !active {
-            return Err(TokenError::Transient("a new token is not active".to_owned()));
-        }
-        let hub_id = HubId::from_json(&hub_id).map_err(|error| TokenError::Transient(error.to_string()))?;
-        Ok(Portal { hub_id, domain: hub_domain })
     }
 
-    /// Gives a grant back, so that its refresh token is of no use any more (`POST /oauth/{version}/token/revoke`).
+    /// What HubSpot says of a token of this kind (`POST /oauth/{version}/token/introspect`).
+    pub(super) async fn introspect(
+        &self,
+        app: &OAuthApp,
+        token: &SecretString,
+        kind: &str,
+    ) -> Result<Introspected, TokenError> {
+        // HubSpot's pages name the field as the kind, its specification `token`.
+        let named = [("token", token.expose_secret()), (kind, token.expose_secret())];
+        let body = self.ask_of_token(app, "introspect", &named, kind).await.map_err(TokenError::from)?;
+        introspected(&body).ok_or_else(|| TokenError::transient("its answer cannot be read"))
+    }
+
+    /// Gives a grant back, so that its refresh token is of no use any more (`POST /oauth/{version}/token/revoke`). One that
+    /// was of no use before is given back as well.
     ///
     /// # Errors
-    /// HubSpot does not answer, or not as documented.
+    /// HubSpot does not answer, or refuses.
     pub async fn revoke(&self, app: &OAuthApp, refresh_token: &SecretString) -> Result<(), TokenError> {
         let named = [("token", refresh_token.expose_secret())];
-        self.ask_of_token(app, "revoke", &named, "refresh_token").await?;
-        Ok(())
+        let Err(refusal) = self.ask_of_token(app, "revoke", &named, "refresh_token").await else { return Ok(()) };
+        match self.settled(app, refresh_token, refusal).await {
+            TokenError::Rejected(_) | TokenError::PortalGone(_) => Ok(()),
+            error => Err(error),
+        }
+    }
+
+    /// Uninstalls the app in the account of an access token, of which HubSpot tells the account's administrators by e-mail
+    /// (`DELETE /appinstalls/{version}/external-install`, "Uninstall app").
+    ///
+    /// # Errors
+    /// HubSpot does not answer, or refuses.
+    pub async fn uninstall(&self, access_token: &SecretString) -> Result<(), HubSpotError> {
+        let path = format!("/appinstalls/{API_VERSION}/external-install");
+        let request = self.http.delete(self.url(&path)).bearer_auth(access_token.expose_secret());
+        let answer = self.spent.during(request.send()).await.map_err(HubSpotError::from_transport)?;
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        if status.is_success() {
+            return Ok(());
+        }
+        Err(HubSpotError::from_answer(status, &headers, &read_body(answer).await?))
     }
 
     async fn ask_of_token(
@@ -112,19 +136,18 @@ impl HubSpot {
         what: &str,
         named: &[(&str, &str)],
         kind: &str,
-    ) -> Result<reqwest::Response, TokenError> {
+    ) -> Result<Vec<u8>, Refusal> {
         let app = [
             ("token_type_hint", kind),
             ("client_id", app.client_id.as_str()),
             ("client_secret", app.client_secret.expose_secret()),
         ];
         let form = [named, &app].concat();
-        let asked = self.http.post(self.url(&format!("/oauth/{API_VERSION}/token/{what}"))).form(&form).send();
-        let answer = self.spent.during(asked).await.and_then(reqwest::Response::error_for_status);
-        answer.map_err(unread)
+        let asked = async {
+            let request = self.http.post(self.url(&format!("/oauth/{API_VERSION}/token/{what}"))).form(&form);
+            read(request.send().await.map_err(unreached)?).await
+        };
+        let (_, body) = self.spent.during(asked).await?;
+        Ok(body)
     }
-}
-
-fn unread(error: reqwest::Error) -> TokenError {
-    TokenError::Transient(error.without_url().to_string())
 }

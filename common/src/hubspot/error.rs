@@ -2,19 +2,21 @@
 
 use std::time::Duration;
 
-use reqwest::StatusCode;
+use reqwest::{StatusCode, header::HeaderMap};
 use serde::Deserialize;
 use thiserror::Error;
 
+use super::retry_after::{Reason, retry_after};
+
 /// Why HubSpot did not give what it was asked for.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 pub enum HubSpotError {
     /// A rate limit was met (429).
     #[error("HubSpot's {policy} rate limit was met")]
     RateLimited {
         /// Which limit.
         policy: RateLimit,
-        /// How long HubSpot asks to wait; undocumented for 429, used where it is there.
+        /// How long HubSpot asks to wait, within reason; undocumented for 429, used if it is there.
         retry_after: Option<Duration>,
     },
     /// The account is out of reach for a long time: its daily limit is used up, or HubSpot moves it to another
@@ -37,7 +39,7 @@ pub enum HubSpotError {
     Transient {
         /// In words.
         reason: String,
-        /// How long HubSpot asks to wait.
+        /// How long HubSpot asks to wait, within reason.
         retry_after: Option<Duration>,
     },
     /// HubSpot does not understand the request; the same request will fail again.
@@ -86,30 +88,24 @@ struct Envelope {
 /// time zone, which nobody tells us.
 const PARKED: Duration = Duration::from_secs(900);
 
-/// The longest that HubSpot's `Retry-After` is believed.
-const MAX_PARKED: Duration = Duration::from_secs(24 * 3600);
-
 impl HubSpotError {
     /// What an answer that is no success means.
-    pub(super) fn from_answer(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Self {
+    pub(super) fn from_answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let envelope: Envelope = serde_json::from_slice(body).unwrap_or_default();
         let message = shortened(&envelope.message);
-        let parked = |reason: &str| Self::Parked {
-            reason: reason.to_owned(),
-            retry_after: retry_after.unwrap_or(PARKED).min(MAX_PARKED),
-        };
+        let wait = |reason| retry_after(headers, reason);
+        let parked =
+            |reason: &str| Self::Parked { reason: reason.to_owned(), retry_after: wait(Reason::Day).unwrap_or(PARKED) };
+        let trouble = |retry_after| Self::Transient { reason: format!("status {}", status.as_u16()), retry_after };
         match status.as_u16() {
             429 if is_daily(&envelope) => parked("its daily limit is used up"),
-            429 => Self::RateLimited { policy: policy(&envelope), retry_after },
+            429 => Self::RateLimited { policy: policy(&envelope), retry_after: wait(Reason::RateLimit) },
             401 => Self::Unauthorized,
             403 => Self::Forbidden(message),
             477 => parked("it is being moved to another data centre"),
             // Locked: wait at least two seconds.
-            423 => Self::Transient {
-                reason: format!("status {}", status.as_u16()),
-                retry_after: Some(retry_after.unwrap_or_default().max(Duration::from_secs(2))),
-            },
-            408 | 500..=599 => Self::Transient { reason: format!("status {}", status.as_u16()), retry_after },
+            423 => trouble(Some(wait(Reason::Trouble).unwrap_or_default().max(Duration::from_secs(2)))),
+            408 | 500..=599 => trouble(wait(Reason::Trouble)),
             status => Self::Rejected { status, message },
         }
     }
@@ -126,6 +122,21 @@ impl HubSpotError {
             "the request failed"
         };
         Self::Transient { reason: kind.to_owned(), retry_after: None }
+    }
+
+    /// Whether it should pass by itself.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Transient { .. })
+    }
+
+    /// Returns true if the same request may be answered later. Limits and trouble pass; a refusal does not.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Transient { .. } | Self::RateLimited { .. } | Self::Parked { .. })
+    }
+
+    /// Whether it may be the contents of a single record that HubSpot cannot answer with, or that cannot be read.
+    pub fn is_about_contents(&self) -> bool {
+        matches!(self, Self::Rejected { .. } | Self::Malformed(_))
     }
 
     /// How long to pause before the same request is tried again within a slice, where that is worthwhile:
@@ -189,11 +200,14 @@ fn shortened(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use reqwest::header::{HeaderValue, RETRY_AFTER};
+
     use super::*;
 
     fn answer(status: u16, retry_after: Option<u64>, body: &str) -> HubSpotError {
         let status = StatusCode::from_u16(status).unwrap();
-        HubSpotError::from_answer(status, retry_after.map(Duration::from_secs), body.as_bytes())
+        let headers = retry_after.map(|seconds| (RETRY_AFTER, HeaderValue::from(seconds))).into_iter().collect();
+        HubSpotError::from_answer(status, &headers, body.as_bytes())
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::retry_after::Reason;
 use crate::time::{self, DateTime};
 
 /// How much longer than HubSpot's own the period is: room for requests that overtake each other on the way.
@@ -120,14 +121,19 @@ impl Limiter {
         before.map_or(state.closed_until, |before| state.closed_until.max(*before + period))
     }
 
-    /// HubSpot refused a request by this limit: other apps use it, too. None is made for as long as HubSpot asks, or
-    /// else for a period. The requests that were under way together count as one refusal.
+    /// When the next request is allowed, by the clock.
+    pub(super) fn next_at(&self) -> DateTime {
+        time::after(DateTime::now(), self.next().saturating_duration_since(Instant::now()))
+    }
+
+    /// HubSpot refused a request by this limit: other apps use it, too. None is made for as long as HubSpot asks, within
+    /// reason, or else for a period. The requests that were under way together count as one refusal.
     pub(super) fn refused(&self, retry_after: Option<Duration>) {
         let now = Instant::now();
         let mut state = self.state();
         if state.closed_until <= now {
             state.share = (state.share * KEPT).max(MIN_SHARE);
-            state.closed_until = now + retry_after.unwrap_or(self.period);
+            state.closed_until = now + retry_after.map_or(self.period, |asked| asked.min(Reason::RateLimit.longest()));
         }
     }
 
@@ -291,6 +297,15 @@ mod tests {
         let began = Instant::now();
         limiter.admit(None).await;
         assert_eq!(began.elapsed(), Duration::from_millis(300));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hubspot_may_not_say_for_years() {
+        let limiter = limiter(5, &Remembered::default());
+        limiter.refused(Some(Duration::MAX));
+        let began = Instant::now();
+        limiter.admit(None).await;
+        assert_eq!(began.elapsed(), Duration::from_secs(120));
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,20 +8,27 @@ mod archived;
 mod associations;
 mod consent;
 mod error;
+mod json;
 mod limiter;
+mod read;
 mod record;
+mod refusal;
+mod retry_after;
 mod search;
 mod session;
 mod token;
 
 pub use archived::ArchivedPage;
+pub use associations::Companies;
 pub use consent::{DEFAULT_AUTHORIZE_URL, Portal, SCOPES, consent_url};
 pub use error::{HubSpotError, RateLimit};
 pub use limiter::Remembered;
+pub use read::{MAX_READ, ReadRecords};
 pub use record::{Record, Row};
+pub use refusal::TokenError;
 pub use search::{Filter, Page, Search};
 pub use session::{Limits, Session, Tally};
-pub use token::{OAuthApp, TokenError, Tokens};
+pub use token::{OAuthApp, Tokens};
 
 use reqwest::{Client, Url};
 

@@ -67,9 +67,10 @@ fn record(object: ObjectType, id: &str, row: &Value) -> Result<Record, String> {
     let empty = Map::new();
     let raw = row.get("properties").and_then(Value::as_object).unwrap_or(&empty);
     let top_level = |name: &str| row.get(name).and_then(Value::as_str);
+    // What the property does not say as it should, the row may.
     let time = |name: &str, property: &str| {
-        let text = raw.get(property).and_then(Value::as_str).or_else(|| top_level(name));
-        text.and_then(time::parse)
+        let property = raw.get(property).and_then(id_text);
+        property.as_deref().and_then(time::parse).or_else(|| top_level(name).and_then(time::parse))
     };
     let modified_at = time("updatedAt", object.modified_property()).ok_or("it has no modification time")?;
     let is_archived = row.get("archived").and_then(Value::as_bool).unwrap_or_default();
@@ -116,6 +117,19 @@ mod tests {
         let row = json!({"id": "5", "updatedAt": "2024-01-01T00:00:00Z", "properties": {MERGED_IDS: "3; 5;x;;12"}});
         let ids: Vec<String> = read(row).unwrap().merged_ids().map(String::from).collect();
         assert_eq!(ids, ["3", "12"]);
+    }
+
+    #[test]
+    fn a_time_that_a_property_does_not_tell_the_row_does() {
+        let created = |createdate: Value| {
+            let row = json!({"id": "5", "createdAt": "2024-01-01T00:00:00Z", "updatedAt": "2024-02-01T00:00:00Z",
+                "properties": {"createdate": createdate}});
+            read(row).unwrap().created_at
+        };
+        assert_eq!(Some(created(json!("2023-12-24"))), time::parse("2023-12-24T00:00:00Z"));
+        for odd in [json!("soon"), json!("253402300800000"), json!(i64::MIN), json!(null), json!([])] {
+            assert_eq!(Some(created(odd)), time::parse("2024-01-01T00:00:00Z"));
+        }
     }
 
     #[test]

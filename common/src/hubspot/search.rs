@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{
     API_VERSION, HubSpotError, Session,
-    answer::Answer,
+    answer::{Answer, id_text},
     record::{self, Row},
     session::Kind,
 };
@@ -39,8 +39,15 @@ pub struct Filter<'a> {
     pub from: DateTime,
     /// Modified before this.
     pub to: Option<DateTime>,
+    /// Without a modification time instead: no condition on one holds for such a record.
+    pub undated: bool,
     /// `hs_object_id` greater than this.
     pub after_id: Option<&'a str>,
+    /// `hs_object_id` at most this.
+    pub up_to_id: Option<&'a str>,
+    /// HubSpot's own cursor of a page. It counts rows, so that a row may be skipped if another one leaves the window: it
+    /// serves only to get past a page that gives no id to go on from.
+    pub after: Option<&'a str>,
 }
 
 /// One page of a search.
@@ -54,8 +61,16 @@ pub struct Page {
     pub rows: Vec<Row>,
     /// How long the answer took.
     pub took: Duration,
-    /// Whether HubSpot has more. Pages shorter than the limit, even empty ones, may be followed by others.
-    pub has_more: bool,
+    /// HubSpot's cursor of the next page, if there is one. Pages shorter than the limit, even empty ones, may be followed by
+    /// others.
+    pub next: Option<String>,
+}
+
+impl Page {
+    /// Whether HubSpot has more.
+    pub fn has_more(&self) -> bool {
+        self.next.is_some()
+    }
 }
 
 #[derive(Deserialize)]
@@ -68,6 +83,11 @@ struct RawPage {
 #[derive(Deserialize)]
 struct RawPaging {
     next: Option<Value>,
+}
+
+/// The cursor in `paging.next`. One that cannot be read still says that there is a next page.
+fn cursor(next: &Value) -> String {
+    next.get("after").and_then(id_text).unwrap_or_default()
 }
 
 impl Session {
@@ -84,21 +104,29 @@ impl Session {
 }
 
 fn request(search: &Search<'_>) -> Value {
-    let Filter { from, to, after_id } = search.filter;
+    let Filter { from, to, undated, after_id, up_to_id, after } = search.filter;
     let condition = |property: &str, operator: &str, value: String| json!({"propertyName": property, "operator": operator, "value": value});
     let modified = search.object.modified_property();
     let millis = |time: DateTime| time.timestamp_millis().to_string();
-    let mut filters = vec![condition(modified, "GTE", millis(from))];
-    filters.extend(to.map(|to| condition(modified, "LT", millis(to))));
+    let mut filters = match undated {
+        true => vec![json!({"propertyName": modified, "operator": "NOT_HAS_PROPERTY"})],
+        false => vec![condition(modified, "GTE", millis(from))],
+    };
+    filters.extend(to.filter(|_| !undated).map(|to| condition(modified, "LT", millis(to))));
     filters.extend(after_id.map(|id| condition("hs_object_id", "GT", id.to_owned())));
+    filters.extend(up_to_id.map(|id| condition("hs_object_id", "LTE", id.to_owned())));
     let mut properties: Vec<&str> = search.properties.iter().map(String::as_str).collect();
     properties.extend(record::own_properties(search.object));
-    json!({
+    let mut request = json!({
         "filterGroups": [{"filters": filters}],
         "sorts": [{"propertyName": "hs_object_id", "direction": "ASCENDING"}],
         "properties": properties,
         "limit": search.limit,
-    })
+    });
+    if let Some(after) = after {
+        request["after"] = Value::from(after);
+    }
+    request
 }
 
 fn page(object: ObjectType, answer: &Answer) -> Result<Page, HubSpotError> {
@@ -108,23 +136,26 @@ fn page(object: ObjectType, answer: &Answer) -> Result<Page, HubSpotError> {
         took: answer.took,
         total: raw.total,
         rows: record::rows(object, &raw.results)?,
-        has_more: raw.paging.is_some_and(|paging| paging.next.is_some()),
+        next: raw.paging.and_then(|paging| paging.next).as_ref().map(cursor),
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     fn read(body: Value) -> Result<Page, HubSpotError> {
-        let answer =
-            Answer { date: DateTime::from_millis(0), took: Duration::ZERO, body: body.to_string().into_bytes() };
+        let (date, body) = (DateTime::from_millis(0), body.to_string().into_bytes());
+        let answer = Answer { date, took: Duration::ZERO, body, tally: Arc::default() };
         page(ObjectType::Contacts, &answer)
     }
 
     #[test]
     fn a_request_names_the_window_by_the_lanes_own_property() {
-        let filter = Filter { from: DateTime::from_millis(1), to: Some(DateTime::from_millis(2)), after_id: Some("9") };
+        let (from, to) = (DateTime::from_millis(1), Some(DateTime::from_millis(2)));
+        let filter = Filter { from, to, undated: false, after_id: Some("9"), up_to_id: None, after: None };
         let properties = ["email".to_owned()];
         let search = Search { object: ObjectType::Contacts, filter, properties: &properties, limit: 200 };
         let request = request(&search);
@@ -144,7 +175,7 @@ mod tests {
             {"id": "3", "properties": {"email": "a"}}
         ], "paging": {"next": {"after": 1}}}))
         .unwrap();
-        assert!(page.has_more);
+        assert_eq!(page.next.as_deref(), Some("1"));
         assert_eq!(Value::Object(page.rows[0].record.as_ref().unwrap().properties.clone()), json!({"score": "5"}));
         assert!(page.rows[1].record.is_ok());
         assert!(page.rows[2].record.is_err());

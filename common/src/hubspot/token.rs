@@ -7,12 +7,16 @@ use oauth2::{
     StandardRevocableToken, StandardTokenResponse, TokenResponse, TokenUrl,
     basic::{BasicErrorResponseType, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse, BasicTokenType},
 };
+use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use thiserror::Error;
 
-use super::{API_VERSION, HubSpot};
+use super::{
+    API_VERSION, HubSpot, TokenError,
+    refusal::{Introspected, Refusal, refusal},
+    session::read_body,
+};
 use crate::{
     ids::{HubId, json_text},
     time::{self, DateTime},
@@ -38,23 +42,6 @@ pub struct Tokens {
     pub expires_at: DateTime,
 }
 
-/// Why there are no new tokens.
-#[derive(Debug, Error)]
-pub enum TokenError {
-    /// The grant is gone: the customer must connect the account again.
-    #[error("HubSpot rejects the refresh token: {0}")]
-    Rejected(String),
-    /// The tokens are another account's. They must not be used: they would read one customer's data as another's.
-    #[error("the refresh token belongs to HubSpot account {0}")]
-    OtherAccount(String),
-    /// The app itself is refused (wrong client id or secret): no account can be refreshed.
-    #[error("HubSpot rejects the OAuth app: {0}")]
-    AppRejected(String),
-    /// The token endpoint is in trouble; the grant may be as good as ever.
-    #[error("HubSpot's token endpoint is in trouble: {0}")]
-    Transient(String),
-}
-
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct HubSpotFields {
     hub_id: Option<Value>,
@@ -71,10 +58,6 @@ type Client = oauth2::Client<
     StandardRevocableToken,
     BasicRevocationErrorResponse,
 >;
-
-#[derive(Debug, Error)]
-#[error("{0}")]
-pub(super) struct Unreached(String);
 
 impl OAuthApp {
     /// HubSpot takes the app's secret in the body.
@@ -99,7 +82,7 @@ impl HubSpot {
     /// Exchanges a refresh token for new tokens, and checks that they are `hub`'s.
     ///
     /// # Errors
-    /// See [`TokenError`]; only [`TokenError::Rejected`] means that the grant is gone.
+    /// See [`TokenError`]; [`TokenError::is_proof`] tells whether the customer must connect again.
     pub async fn refresh(
         &self,
         app: &OAuthApp,
@@ -108,17 +91,26 @@ impl HubSpot {
     ) -> Result<Tokens, TokenError> {
         let asked_at = DateTime::now();
         let client = app.client().set_token_uri(self.token_url());
-        let send = |request| self.token_request(request);
+        let send = |request| {
+            let hubspot = self.clone();
+            async move { hubspot.token_request(request).await }
+        };
         let grant = RefreshToken::new(refresh_token.expose_secret().to_owned());
-        let answer =
-            self.spent.during(client.exchange_refresh_token(&grant).request_async(&send)).await.map_err(refusal)?;
-        let answered =
-            named_hub(&answer).ok_or_else(|| TokenError::Transient("its answer names no hub_id".to_owned()))?;
+        let answer = match self.spent.during(client.exchange_refresh_token(&grant).request_async(&send)).await {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.settled(app, refresh_token, refused(error)).await),
+        };
+        let access_token = SecretString::from(answer.access_token().secret().as_str());
+        let answered = match named_hub(&answer) {
+            Some(hub) => hub,
+            // HubSpot's specification does not promise it.
+            None => self.portal(app, &access_token).await?.hub_id.into(),
+        };
         if answered != hub.as_str() {
             return Err(TokenError::OtherAccount(answered));
         }
         Ok(Tokens {
-            access_token: answer.access_token().secret().as_str().into(),
+            access_token,
             refresh_token: match answer.refresh_token() {
                 Some(token) => token.secret().as_str().into(),
                 None => refresh_token.clone(),
@@ -127,40 +119,53 @@ impl HubSpot {
         })
     }
 
+    /// What a refusal to refresh or to revoke means. If it leaves that open, introspection is asked whether the grant is alive.
+    pub(super) async fn settled(&self, app: &OAuthApp, refresh_token: &SecretString, refusal: Refusal) -> TokenError {
+        let error = match refusal {
+            Refusal::Clear(error) => return error,
+            Refusal::Unclear(error) => error,
+        };
+        match (self.introspect(app, refresh_token, "refresh_token").await, error) {
+            (Ok(Introspected::Inactive), TokenError::Transient { reason, .. }) => {
+                TokenError::Rejected(format!("{reason}, and introspection says that it is dead"))
+            }
+            (_, error) => error,
+        }
+    }
+
     pub(super) fn token_url(&self) -> TokenUrl {
         TokenUrl::from_url(self.url(&format!("/oauth/{API_VERSION}/token")))
     }
 
-    pub(super) async fn token_request(&self, request: oauth2::HttpRequest) -> Result<oauth2::HttpResponse, Unreached> {
-        let unreached = |error: reqwest::Error| Unreached(error.without_url().to_string());
+    /// Sends a request to the token endpoint. An answer that is no success is read here, because the `oauth2` crate
+    /// knows only those with `error`.
+    pub(super) async fn token_request(&self, request: oauth2::HttpRequest) -> Result<oauth2::HttpResponse, Refusal> {
         let request = reqwest::Request::try_from(request).map_err(unreached)?;
-        let answer = self.http.execute(request).await.map_err(unreached)?;
-        let status = answer.status();
-        // 429 and 5xx come with bodies that say nothing of the grant ("Migration in progress").
-        if status == reqwest::StatusCode::TOO_MANY_REQUESTS || status.as_u16() >= 477 {
-            return Err(Unreached(format!("status {}", status.as_u16())));
-        }
-        let body = answer.bytes().await.map_err(unreached)?;
-        let mut response = oauth2::HttpResponse::new(body.into());
+        let (status, body) = read(self.http.execute(request).await.map_err(unreached)?).await?;
+        let mut response = oauth2::HttpResponse::new(body);
         *response.status_mut() = status;
         Ok(response)
     }
 }
 
-pub(super) type Refusal = RequestTokenError<Unreached, StandardErrorResponse<BasicErrorResponseType>>;
+/// The status and body of an answer that is a success.
+pub(super) async fn read(answer: reqwest::Response) -> Result<(StatusCode, Vec<u8>), Refusal> {
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    let body = read_body(answer).await.map_err(|error| Refusal::Clear(TokenError::transient(error)))?;
+    if status.is_success() { Ok((status, body)) } else { Err(refusal(status, &headers, &body)) }
+}
 
-pub(super) fn refusal(error: Refusal) -> TokenError {
+pub(super) fn unreached(error: reqwest::Error) -> Refusal {
+    Refusal::Clear(TokenError::transient(error.without_url()))
+}
+
+/// Why the token endpoint gave no tokens.
+pub(super) fn refused(error: RequestTokenError<Refusal, StandardErrorResponse<BasicErrorResponseType>>) -> Refusal {
     match error {
-        RequestTokenError::ServerResponse(answer) => match answer.error() {
-            BasicErrorResponseType::InvalidGrant => TokenError::Rejected(answer.error().to_string()),
-            BasicErrorResponseType::InvalidClient | BasicErrorResponseType::UnauthorizedClient => {
-                TokenError::AppRejected(answer.error().to_string())
-            }
-            other => TokenError::Transient(other.to_string()),
-        },
-        RequestTokenError::Request(error) => TokenError::Transient(error.to_string()),
+        RequestTokenError::Request(refusal) => refusal,
         // The parts of an answer that cannot be read may hold a token.
-        RequestTokenError::Parse(..) => TokenError::Transient("its answer cannot be read".to_owned()),
-        RequestTokenError::Other(reason) => TokenError::Transient(reason),
+        RequestTokenError::Parse(..) | RequestTokenError::ServerResponse(_) | RequestTokenError::Other(_) => {
+            Refusal::Clear(TokenError::transient("its answer cannot be read"))
+        }
     }
 }

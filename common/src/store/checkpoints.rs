@@ -14,10 +14,11 @@ use mongodb::{
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::{Store, collection};
+use super::{Store, collection, describe};
 use crate::{
     account::AccountKey,
-    checkpoint::{Announced, Checkpoint, Lane, LaneProblem, LastRun, RememberedLimits, Run, Stuck, hour},
+    checkpoint::{Announced, Checkpoint, Lane, LaneProblem, LastRun, RememberedLimits, Run, hour},
+    message::Notified,
     object::ObjectType,
     time::{self, DateTime},
 };
@@ -34,19 +35,6 @@ pub enum StoreError {
     /// MongoDB cannot be reached, or failed.
     #[error("MongoDB failed: {}", describe(.0))]
     Mongo(#[from] Error),
-}
-
-/// What went wrong, without addresses or documents.
-pub fn describe(error: &Error) -> String {
-    match error.kind.as_ref() {
-        ErrorKind::Command(command) => format!("command error {} ({})", command.code, command.code_name),
-        ErrorKind::ServerSelection { .. } => "no server can be reached".to_owned(),
-        ErrorKind::Authentication { .. } => "authentication failed".to_owned(),
-        ErrorKind::Write(WriteFailure::WriteError(error)) => format!("write error {}", error.code),
-        ErrorKind::Io(error) => format!("input/output error: {}", error.kind()),
-        ErrorKind::ConnectionPoolCleared { .. } => "the connections were lost".to_owned(),
-        _ => "an error of the driver".to_owned(),
-    }
 }
 
 /// A lease on an account, and the checkpoint as it stood when the lease was taken.
@@ -66,8 +54,6 @@ pub enum Next<'a> {
     Slice(&'a Run),
     /// Not at all, for now.
     Stopped,
-    /// Not at all: the message that continues it is left to the dead-letter queue.
-    Stuck(&'a Stuck),
     /// It is done: the account is caught up.
     CaughtUp,
 }
@@ -81,8 +67,8 @@ pub struct Told<'a> {
     pub run: Option<&'a Run>,
     /// What the slice handed on.
     pub announced: Announced,
-    /// HubSpot has told of changes, for which the live run is to look.
-    pub notified: bool,
+    /// HubSpot has told of this at this time, for which the live run is to look.
+    pub notified: Option<(Notified, DateTime)>,
 }
 
 /// For how long it is kept what was handed on in which hour.
@@ -120,7 +106,8 @@ impl Store {
             .await;
         match taken {
             Ok(checkpoint) => {
-                Ok(checkpoint.filter(|found| is_owned(found, owner)).map(|checkpoint| Leased { checkpoint, key }))
+                let owned = checkpoint.filter(|found| is_owned(found, owner));
+                Ok(owned.map(|checkpoint| Leased { checkpoint: checkpoint.joined(), key }))
             }
             // Two first leases of an account met, and the other one made the document.
             Err(error) if is_duplicate_key(&error) => Ok(None),
@@ -143,7 +130,8 @@ impl Store {
     /// # Errors
     /// The lease was lost, or MongoDB cannot be reached.
     pub async fn save_lane(&self, leased: &Leased, object: ObjectType, lane: &Lane) -> Result<(), StoreError> {
-        self.write(leased, doc! { "$set": { format!("lanes.{object}"): to_bson(lane)? } }).await
+        let set = doc! { format!("lanes.{object}"): to_bson(lane)?, format!("kept.{object}"): to_bson(&lane.kept)? };
+        self.write(leased, doc! { "$set": set }).await
     }
 
     /// Writes why a lane's slice got nowhere, and how large its next page is; nothing else of the lane.
@@ -159,7 +147,8 @@ impl Store {
     ) -> Result<(), StoreError> {
         let set = doc! {
             format!("lanes.{object}.lastError"): to_bson(problem)?,
-            format!("lanes.{object}.pageSize"): page_size,
+            format!("lanes.{object}.pageSize"): page_size.map(|rows| rows.max(1)),
+            format!("kept.{object}.bare"): page_size == Some(0),
         };
         self.write(leased, doc! { "$set": set }).await
     }
@@ -180,11 +169,11 @@ impl Store {
             let run = LastRun { id, started_at: *started_at, ended_at: now, is_over, figures };
             set.insert("lastRun", to_bson(&run)?);
         }
-        if told.notified {
-            set.insert("notifiedAt", now);
-        }
-        if !matches!(next, Next::Unchanged) {
-            set.insert("stuck", Bson::Null);
+        if let Some((notified, at)) = told.notified {
+            set.insert("notifiedAt", at);
+            if notified == Notified::Deletions {
+                set.insert("deletionsNotifiedAt", at);
+            }
         }
         match next {
             Next::Unchanged => {}
@@ -193,10 +182,6 @@ impl Store {
             }
             Next::Stopped => {
                 set.insert("run", Bson::Null);
-            }
-            Next::Stuck(stuck) => {
-                set.insert("run", Bson::Null);
-                set.insert("stuck", to_bson(stuck)?);
             }
             Next::CaughtUp => {
                 set.insert("run", Bson::Null);
@@ -241,7 +226,7 @@ impl Store {
         Ok(found.into_iter().filter_map(|found| found.mark).collect())
     }
 
-    async fn write(&self, leased: &Leased, update: Document) -> Result<(), StoreError> {
+    pub(super) async fn write(&self, leased: &Leased, update: Document) -> Result<(), StoreError> {
         let checkpoints = self.database.collection::<Document>(collection::CHECKPOINTS);
         let written = checkpoints.update_one(leased.held(), update).await?;
         if written.matched_count == 1 { Ok(()) } else { Err(StoreError::LeaseLost) }

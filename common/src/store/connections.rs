@@ -1,21 +1,21 @@
 //! Connecting accounts: who is on HubSpot's consent page (collection `connects`), which Domain a portal was connected
 //! to (collection `portals`), and the account's entry in its Domain.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use futures::TryStreamExt;
 use mongodb::{
     bson::{Bson, Document, doc},
     error::Error,
 };
-use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 use super::{
     SealedTokens, Store,
     checkpoints::is_duplicate_key,
     collection,
-    domains::{ACCOUNTS, field, hub, own_entry},
+    domains::{ACCOUNTS, field},
+    marks::mark_fields,
 };
 use crate::{
     account::{self, AccountKey, DISCONNECTED},
@@ -36,7 +36,13 @@ pub struct PendingConnect {
     pub challenge: String,
     /// Until when the customer may come back.
     pub expires_at: DateTime,
+    /// The portal that the link is for; any if there is none.
+    #[serde(default)]
+    pub hub_id: Option<HubId>,
 }
+
+/// How many customers of a Domain may be on the consent page. Whoever has a link may begin as often as they like.
+const PENDING: u64 = 20;
 
 /// Whether a Domain may have a portal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,18 +54,28 @@ pub enum Claim {
 }
 
 impl Store {
-    /// Remembers a customer who was sent to HubSpot's consent page, by a hash of the state that comes back.
+    /// Remembers a customer who was sent to HubSpot's consent page, by a hash of the state that comes back, and forgets the
+    /// oldest of a Domain's if there are many.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
     pub async fn begin_connect(&self, state_hash: &str, pending: &PendingConnect) -> Result<(), Error> {
+        let domain = pending.domain_id.as_str();
         let pending = doc! {
             "_id": state_hash,
-            "domainId": pending.domain_id.as_str(),
+            "domainId": domain,
+            "hubId": pending.hub_id.as_ref().map(HubId::as_str),
             "challenge": &pending.challenge,
             "expiresAt": pending.expires_at,
         };
-        self.collection(collection::CONNECTS).insert_one(pending).await?;
+        let connects = self.collection(collection::CONNECTS);
+        connects.insert_one(pending).await?;
+        let older = connects.find(doc! { "domainId": domain }).sort(doc! { "expiresAt": -1 }).skip(PENDING);
+        let older: Vec<Document> = older.projection(doc! { "_id": 1 }).await?.try_collect().await?;
+        let older: Vec<Bson> = older.into_iter().filter_map(|mut pending| pending.remove("_id")).collect();
+        if !older.is_empty() {
+            connects.delete_many(doc! { "_id": { "$in": older } }).await?;
+        }
         Ok(())
     }
 
@@ -115,7 +131,7 @@ impl Store {
     }
 
     /// Stores a connected account in its Domain, and switches the Domain's integration on. The same portal is renewed,
-    /// another one is added. `false` where there is no such Domain.
+    /// another one is added. `client_id` is the OAuth app's that the grant was given to. `false` where there is no such Domain.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -124,6 +140,7 @@ impl Store {
         account: &AccountKey,
         hub_domain: Option<&str>,
         tokens: &SealedTokens,
+        client_id: &str,
     ) -> Result<bool, Error> {
         const STATUS: &str = "integrations.hubspot.status";
         let domains = self.collection(collection::DOMAINS);
@@ -133,11 +150,14 @@ impl Store {
             "refreshToken": &tokens.refresh_token,
             "expiresAt": tokens.expires_at,
             "connectedAt": DateTime::now(),
+            "connectedWith": client_id,
         };
         entry.extend(hub_domain.map(|domain| ("hubDomain".to_owned(), Bson::from(domain))));
         let mut set: Document = entry.iter().map(|(name, value)| (field(name), value.clone())).collect();
         set.insert(STATUS, true);
-        let unset = doc! { field("state"): "", field("stateReason"): "", field("stateAt"): "" };
+        self.take_grants_over(account).await?;
+        let mut unset = mark_fields();
+        unset.insert(field("revocation"), "");
         if self.update_account(account, doc! {}, doc! { "$set": set, "$unset": unset }).await? {
             self.retry_lanes(account).await?;
             return Ok(true);
@@ -152,46 +172,18 @@ impl Store {
         Ok(added.matched_count > 0)
     }
 
-    /// Lets lanes that wait because of what went wrong with the former tokens go on at once.
-    async fn retry_lanes(&self, account: &AccountKey) -> Result<(), Error> {
-        let lanes = doc! { "lanes.companies.lastError": null, "lanes.contacts.lastError": null };
-        let idle = doc! { "_id": account.to_string(), "lease": null };
+    /// Lets lanes that wait because of what went wrong with the former tokens, or before a mark was taken away, go on at
+    /// once. Nothing happens while a slice is under way.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn retry_lanes(&self, account: &AccountKey) -> Result<(), Error> {
+        let lanes = doc! { "lanes.companies.lastError": null, "lanes.contacts.lastError": null, "refused": null };
+        // The lease of a slice that was killed is there until the next one takes it.
+        let is_free = doc! { "$lt": [{ "$ifNull": ["$lease.until", DateTime::from_millis(0)] }, "$$NOW"] };
+        let idle = doc! { "_id": account.to_string(), "$expr": is_free };
         self.collection(collection::CHECKPOINTS).update_one(idle, doc! { "$set": lanes }).await?;
         Ok(())
-    }
-
-    /// Takes an account's tokens out of its Domain and marks it as disconnected. `false` where there is no such account,
-    /// or it was disconnected before.
-    ///
-    /// # Errors
-    /// MongoDB cannot be reached.
-    pub async fn disconnect(&self, account: &AccountKey) -> Result<bool, Error> {
-        let set = doc! { field("state"): DISCONNECTED, field("stateAt"): DateTime::now() };
-        let unset = ["accessToken", "refreshToken", "expiresAt", "stateReason"];
-        let unset: Document = unset.map(|name| (field(name), Bson::from(""))).into_iter().collect();
-        let live = doc! { "a.state": { "$ne": DISCONNECTED } };
-        let done = self.update_account(account, live, doc! { "$set": set, "$unset": unset }).await?;
-        if done {
-            let claim = doc! { "_id": account.hub_id.as_str(), "domainId": account.domain_id.as_str() };
-            self.collection(collection::PORTALS).delete_one(claim).await?;
-        }
-        Ok(done)
-    }
-
-    /// What is stored of an account's grant, whatever its state.
-    ///
-    /// # Errors
-    /// MongoDB cannot be reached.
-    pub async fn grant(&self, account: &AccountKey) -> Result<Option<SecretString>, Error> {
-        let fields = doc! { ACCOUNTS: own_entry(&account.hub_id) };
-        let of = doc! { "_id": { "$in": account.domain_id.bson_forms() } };
-        let found = self.collection(collection::DOMAINS).find_one(of).projection(fields).await?;
-        let token = found.as_ref().and_then(|domain| {
-            let hubspot = domain.get_document("integrations").ok()?.get_document("hubspot").ok()?;
-            let entry = hubspot.get_array("accounts").ok()?.first()?.as_document()?;
-            entry.get_str("refreshToken").ok().filter(|token| !token.is_empty())
-        });
-        Ok(token.map(SecretString::from))
     }
 
     /// The live accounts of a portal. There is one, but for Domains that others have written.
@@ -199,11 +191,21 @@ impl Store {
     /// # Errors
     /// MongoDB cannot be reached.
     pub async fn accounts_of(&self, portal: &HubId) -> Result<Vec<AccountKey>, Error> {
-        let mut of = hub(&format!("{ACCOUNTS}.hubId"), portal);
-        of.insert("integrations.hubspot.status", true);
-        let found: Vec<Document> = self.collection(collection::DOMAINS).find(of).await?.try_collect().await?;
+        self.accounts_of_portals(&BTreeSet::from([portal])).await
+    }
+
+    /// The live accounts of these portals, by one query.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn accounts_of_portals(&self, portals: &BTreeSet<&HubId>) -> Result<Vec<AccountKey>, Error> {
+        let ids: Vec<Bson> = portals.iter().flat_map(|portal| portal.bson_forms()).collect();
+        let of = doc! { format!("{ACCOUNTS}.hubId"): { "$in": ids }, "integrations.hubspot.status": true };
+        let fields = doc! { "integrations.hubspot.status": 1, ACCOUNTS: 1 };
+        let domains = self.collection(collection::DOMAINS);
+        let found: Vec<Document> = domains.find(of).projection(fields).await?.try_collect().await?;
         let live = found.iter().flat_map(account::accounts).flatten().map(|account| account.key);
-        Ok(live.filter(|key| key.hub_id == *portal).collect())
+        Ok(live.filter(|key| portals.contains(&key.hub_id)).collect())
     }
 }
 

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{SealedTokens, Store, collection};
 use crate::{
-    account::{self, Account, AccountKey, REAUTHORIZE, Unusable},
+    account::{self, Account, AccountKey, Unusable},
     ids::HubId,
     object::ObjectType,
     time::DateTime,
@@ -45,7 +45,8 @@ impl Store {
         let domains = self.database.collection::<Document>(collection::DOMAINS);
         let fields = doc! { "integrations.hubspot.status": 1, ACCOUNTS: own_entry(&key.hub_id) };
         let found = domains.find_one(filter).projection(fields).await?;
-        Ok(found.and_then(|domain| account::accounts(&domain).into_iter().next()))
+        let accounts = found.map(|domain| account::accounts(&domain)).unwrap_or_default();
+        Ok(accounts.into_iter().find(|account| !matches!(account, Err(Unusable::Duplicate(_)))))
     }
 
     /// Puts `sealed` in the place of `stored`, unless something else stands there by now.
@@ -83,26 +84,6 @@ impl Store {
         self.update_account(key, doc! { "a.accessToken": used.expose_secret() }, expired).await
     }
 
-    /// Marks an account as one that the customer must connect again, unless that has happened in the
-    /// meantime. `credential` is the field that holds the rejected token, and what is stored there.
-    ///
-    /// # Errors
-    /// MongoDB cannot be reached.
-    pub async fn mark_reauthorize(
-        &self,
-        key: &AccountKey,
-        credential: (&str, &SecretString),
-        reason: &str,
-    ) -> Result<bool, Error> {
-        let (name, token) = credential;
-        let set = doc! {
-            field("state"): REAUTHORIZE,
-            field("stateReason"): reason,
-            field("stateAt"): DateTime::now(),
-        };
-        self.update_account(key, doc! { format!("a.{name}"): token.expose_secret() }, doc! { "$set": set }).await
-    }
-
     /// Pauses an account, or lets it go on: while it is paused, nothing is asked of HubSpot for it. `false` where there
     /// is no such account, or it was so already.
     ///
@@ -132,6 +113,8 @@ impl Store {
         Ok(())
     }
 
+    /// Updates the account's entry, if it meets the conditions of `entry`. Of several entries of one portal this is each that
+    /// meets them: a token is that of the entry that is used, and a pause is for all of them.
     pub(super) async fn update_account(
         &self,
         key: &AccountKey,

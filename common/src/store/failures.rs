@@ -13,20 +13,32 @@ use super::{Store, bulk, collection};
 use crate::time::DateTime;
 
 impl Store {
-    /// Notes why messages failed, by SQS's `messageId`; the latest reason counts. Reasons hold no secrets.
+    /// Notes why messages failed, by SQS's `messageId`; the latest reason counts. Reasons hold no secrets. Returns how often
+    /// each of them has failed by now.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn note_failures(&self, failures: impl Iterator<Item = (String, String)>) -> Result<(), Error> {
-        let now = DateTime::now();
+    pub async fn note_failures(
+        &self,
+        failures: impl Iterator<Item = (String, String)>,
+    ) -> Result<HashMap<String, u32>, Error> {
+        let (now, failures) = (DateTime::now(), failures.collect::<Vec<_>>());
+        let ids: Vec<String> = failures.iter().map(|(message_id, _)| message_id.clone()).collect();
         let note = |(message_id, reason)| {
             bulk::upsert(
                 &doc! { "_id": message_id },
                 &doc! { "$set": { "reason": reason, "at": now }, "$inc": { "times": 1 } },
             )
         };
-        bulk::update(&self.database, collection::FAILURES, failures.map(note).collect::<Result<_, _>>()?).await?;
-        Ok(())
+        let notes = failures.into_iter().map(note).collect::<Result<_, _>>()?;
+        bulk::update(&self.database, collection::FAILURES, notes).await?;
+        let noted = self.database.collection::<Document>(collection::FAILURES);
+        let noted = noted.find(doc! { "_id": { "$in": ids } }).projection(doc! { "times": 1 }).await?;
+        let times = |noted: Document| {
+            let times = noted.get_i32("times").ok().and_then(|times| u32::try_from(times).ok());
+            Some((noted.get_str("_id").ok()?.to_owned(), times?))
+        };
+        Ok(noted.try_collect::<Vec<_>>().await?.into_iter().filter_map(times).collect())
     }
 
     /// Why messages failed, as far as that is known.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mongodb::{
     IndexModel,
     bson::{Document, doc},
-    error::Error,
+    error::{Error, ErrorKind},
     options::IndexOptions,
 };
 
@@ -25,7 +25,7 @@ const RETENTION: &str = "retention";
 
 impl Store {
     /// Makes the indexes that are missing; `docs/DATA.md` names the queries that they are for. Actions are deleted
-    /// when they have been stored for `retention`; without it they are kept. Safe to run at any time and twice.
+    /// when they have been stored for `retention`; without it that stays as it is. Safe to run at any time and twice.
     ///
     /// # Errors
     /// MongoDB cannot be reached, or what is stored violates an index.
@@ -41,45 +41,72 @@ impl Store {
         ];
         let actions = self.database.collection::<Document>(collection::ACTIONS);
         actions.create_indexes(once.chain(queries)).await?;
-        self.retain(collection::ACTIONS, "storedAt", retention).await?;
-        self.retain(collection::FAILURES, "at", Some(FAILURES_KEPT)).await?;
-        self.retain(collection::CONNECTS, "expiresAt", Some(DAY)).await?;
-        self.retain(collection::NOTIFICATIONS, "at", Some(DAY)).await?;
-        self.retain(collection::TIMELINE, "at", Some(30 * DAY)).await?;
+        if let Some(kept) = retention {
+            self.retain(collection::ACTIONS, "storedAt", kept).await?;
+        }
+        self.retain(collection::FAILURES, "at", FAILURES_KEPT).await?;
+        self.retain(collection::CONNECTS, "expiresAt", Duration::ZERO).await?;
+        self.retain(collection::SESSIONS, "expiresAt", Duration::ZERO).await?;
+        self.retain(collection::LINKS, "expiresAt", Duration::ZERO).await?;
+        let pending = index("by_domain", doc! { "domainId": 1, "expiresAt": -1 });
+        self.collection(collection::CONNECTS).create_index(pending).await?;
+        self.retain(collection::NOTIFICATIONS, "at", DAY).await?;
+        self.retain(collection::TIMELINE, "at", 30 * DAY).await?;
         for object in ObjectType::ALL {
             let states = self.database.collection::<Document>(object.as_str());
             states.create_index(index("by_account", doc! { "domainId": 1, "hubId": 1 })).await?;
         }
+        let waiting = doc! { "domainId": 1, "hubId": 1, "object": 1, "retryAt": 1 };
+        self.collection(collection::SET_ASIDE).create_index(index("by_lane", waiting)).await?;
         let domains = self.database.collection::<Document>(collection::DOMAINS);
         let live = doc! { "integrations.hubspot.status": 1, "_id": 1 };
         let by_hub = index("by_hub", doc! { format!("{}.hubId", super::domains::ACCOUNTS): 1 });
-        domains.create_indexes([index("live_hubspot", live), by_hub]).await?;
+        let retry_at = format!("{}.revocation.retryAt", super::domains::ACCOUNTS);
+        let owed = partial("by_revocation", doc! { &retry_at: 1 }, &retry_at);
+        domains.create_indexes([index("live_hubspot", live), by_hub, owed]).await?;
         let timeline = self.database.collection::<Document>(collection::TIMELINE);
         timeline.create_index(index("by_account", doc! { "account": 1, "at": -1 })).await?;
         Ok(())
     }
 
-    /// Lets MongoDB delete a collection's documents so long after the time in `field`, or keep them.
-    async fn retain(&self, collection: &str, field: &str, retention: Option<Duration>) -> Result<(), Error> {
-        let documents = self.database.collection::<Document>(collection);
-        // A collection that is not there has no indexes either.
-        let names = documents.list_index_names().await.unwrap_or_default();
-        let exists = names.iter().any(|name| name == RETENTION);
-        match (retention, exists) {
-            (Some(kept), true) => {
-                let index =
-                    doc! { "name": RETENTION, "expireAfterSeconds": i64::try_from(kept.as_secs()).unwrap_or(i64::MAX) };
-                self.database.run_command(doc! { "collMod": collection, "index": index }).await?;
-            }
-            (Some(kept), false) => {
-                let options = IndexOptions::builder().name(RETENTION.to_owned()).expire_after(kept).build();
-                documents.create_index(IndexModel::builder().keys(doc! { field: 1 }).options(options).build()).await?;
-            }
-            (None, true) => documents.drop_index(RETENTION).await?,
-            (None, false) => {}
+    /// Lets MongoDB keep actions for ever, from now on. Safe to run twice.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn keep_actions(&self) -> Result<(), Error> {
+        if self.has_retention(collection::ACTIONS).await? {
+            self.database.collection::<Document>(collection::ACTIONS).drop_index(RETENTION).await?;
         }
         Ok(())
     }
+
+    /// Lets MongoDB delete a collection's documents so long after the time in `field`.
+    async fn retain(&self, collection: &str, field: &str, kept: Duration) -> Result<(), Error> {
+        if self.has_retention(collection).await? {
+            let index =
+                doc! { "name": RETENTION, "expireAfterSeconds": i64::try_from(kept.as_secs()).unwrap_or(i64::MAX) };
+            self.database.run_command(doc! { "collMod": collection, "index": index }).await?;
+            return Ok(());
+        }
+        let options = IndexOptions::builder().name(RETENTION.to_owned()).expire_after(kept).build();
+        let index = IndexModel::builder().keys(doc! { field: 1 }).options(options).build();
+        self.database.collection::<Document>(collection).create_index(index).await?;
+        Ok(())
+    }
+
+    async fn has_retention(&self, collection: &str) -> Result<bool, Error> {
+        match self.database.collection::<Document>(collection).list_index_names().await {
+            Ok(names) => Ok(names.iter().any(|name| name == RETENTION)),
+            // A collection that is not there has no indexes either.
+            Err(error) if is_missing(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether MongoDB says that there is no such collection (`NamespaceNotFound`).
+fn is_missing(error: &Error) -> bool {
+    matches!(&*error.kind, ErrorKind::Command(command) if command.code == 26)
 }
 
 fn created_once(object: ObjectType, name: &str) -> IndexModel {

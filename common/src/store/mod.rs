@@ -10,12 +10,18 @@ mod domains;
 mod failures;
 mod indexes;
 mod keys;
+mod links;
+mod marks;
 mod notifications;
 mod resync;
+mod revocations;
 mod seen;
+mod sessions;
+mod set_aside;
 mod states;
 mod status;
 mod timeline;
+mod trouble;
 
 use std::{
     collections::HashMap,
@@ -25,21 +31,32 @@ use std::{
 
 use mongodb::{
     Client, Database,
+    error::ErrorKind,
     event::{EventHandler, cmap::CmapEvent},
-    options::{ClientOptions, WriteConcern},
+    options::{Acknowledgment, ClientOptions, ConnectionString, ReadPreference, SelectionCriteria, WriteConcern},
 };
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
+use thiserror::Error;
 
 pub use actions::{Stored, WriteFailed};
-pub use checkpoints::{Leased, Next, StoreError, Told, describe};
+pub use checkpoints::{Leased, Next, StoreError, Told};
 pub use connections::{Claim, PendingConnect};
 pub use keys::{Resealed, SealedTokens};
 pub use resync::Resync;
+pub use revocations::Revocation;
 pub use seen::Seen;
+pub use sessions::StoredSession;
+pub use set_aside::SetAside;
 pub use status::{AccountStatus, Lately};
 pub use timeline::{Event, Happened};
+pub use trouble::{code, describe, is_away};
 
-use crate::{config::MongoConfig, telemetry::Spent};
+use crate::{
+    config::MongoConfig,
+    startup::{NoAnswer, wait_for},
+    telemetry::Spent,
+    tls,
+};
 
 /// The names of the collections.
 pub mod collection {
@@ -51,6 +68,8 @@ pub mod collection {
     pub const CHECKPOINTS: &str = "checkpoints";
     /// What the sync has handed on: one small document a record.
     pub const SEEN: &str = "seen";
+    /// Records that could not be handed on, and are tried again.
+    pub const SET_ASIDE: &str = "setaside";
     /// Why messages were left to the dead-letter queues.
     pub const FAILURES: &str = "failures";
     /// The keys under which tokens are sealed, wrapped by KMS.
@@ -63,9 +82,18 @@ pub mod collection {
     pub const NOTIFICATIONS: &str = "notifications";
     /// What happened to each account, for people.
     pub const TIMELINE: &str = "timeline";
+    /// Who is signed in to the status page.
+    pub const SESSIONS: &str = "sessions";
+    /// Install links that were revoked.
+    pub const LINKS: &str = "links";
+    /// Which accounts HubSpot has rejected lately.
+    pub const REJECTIONS: &str = "rejections";
     /// Where the last fan-out stopped, if it did not reach the end.
     pub const FAN_OUT: &str = "fanout";
 }
+
+/// How many connections a function has at most. One more watches each server.
+const POOL: u32 = 8;
 
 /// The service's database.
 #[derive(Clone, Debug)]
@@ -75,19 +103,70 @@ pub struct Store {
     pub spent: Spent,
 }
 
+/// There is no way to MongoDB. What the driver says of it is not said: it quotes parts of the connection string.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// The connection string is not of its form.
+    #[error("MongoDB's connection string cannot be used; is its password URL-encoded?")]
+    Invalid,
+    /// Passwords and records would be readable on the way, or a false server be taken for MongoDB.
+    #[error("MongoDB's connection string has no TLS, or takes invalid certificates; MONGODB_PLAIN=1 allows that")]
+    Plain,
+    /// The servers of a `mongodb+srv://` address cannot be found.
+    #[error("DNS does not tell the servers of MongoDB's address")]
+    Dns,
+    /// DNS does not answer.
+    #[error(transparent)]
+    NoAnswer(#[from] NoAnswer),
+}
+
+impl From<mongodb::error::Error> for ConnectError {
+    fn from(error: mongodb::error::Error) -> Self {
+        match *error.kind {
+            ErrorKind::DnsResolve { .. } | ErrorKind::Io(_) => Self::Dns,
+            _ => Self::Invalid,
+        }
+    }
+}
+
+/// Parses a connection string whose connections are protected, or need not be.
+///
+/// # Errors
+/// It is not of its form, or has no TLS. The error does not show it.
+pub fn connection_string(uri: &SecretString) -> Result<ConnectionString, ConnectError> {
+    let parsed = ConnectionString::parse(uri.expose_secret())?;
+    match tls::is_protected(&parsed) || tls::is_plain_mongodb_allowed() {
+        true => Ok(parsed),
+        false => Err(ConnectError::Plain),
+    }
+}
+
 impl Store {
     /// A store on the database that `config` names. Connections are made when they are needed.
     ///
     /// # Errors
-    /// The connection string cannot be used.
-    pub async fn connect(config: &MongoConfig) -> Result<Self, mongodb::error::Error> {
-        let mut options = ClientOptions::parse(config.uri.expose_secret()).await?;
+    /// The connection string cannot be used, or DNS does not tell in time what it stands for.
+    pub async fn connect(config: &MongoConfig) -> Result<Self, ConnectError> {
+        Self::connect_with(config, POOL).await
+    }
+
+    /// The same with at most so many connections at a time, unless the connection string says how many.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_with(config: &MongoConfig, connections: u32) -> Result<Self, ConnectError> {
+        // Of `mongodb+srv://` this asks DNS for the servers.
+        let parsed = ClientOptions::parse(connection_string(&config.uri)?).into_future();
+        let mut options = wait_for("MongoDB's address (DNS)", parsed).await??;
         options.app_name.get_or_insert_with(|| "hubspot-sync".to_owned());
-        options.max_pool_size.get_or_insert(8);
+        options.max_pool_size.get_or_insert(connections);
         options.connect_timeout.get_or_insert(Duration::from_secs(2));
         options.server_selection_timeout.get_or_insert(Duration::from_secs(3));
-        // A checkpoint that a failover takes back would be a lost lease, or a position that never was.
-        options.write_concern.get_or_insert_with(WriteConcern::majority);
+        // A checkpoint that a failover takes back would be a lost lease, or a position that never was; read from a
+        // secondary, it would be an old one. So these are not left to the connection string.
+        let patience = options.write_concern.take().and_then(|concern| concern.w_timeout);
+        options.write_concern = Some(WriteConcern::builder().w(Acknowledgment::Majority).w_timeout(patience).build());
+        options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
         let spent = Spent::default();
         options.cmap_event_handler = Some(in_use(spent.clone()));
         let client = Client::with_options(options)?;
@@ -120,4 +199,37 @@ fn in_use(spent: Spent) -> EventHandler<CmapEvent> {
             _ => {}
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_string_that_cannot_be_used_is_not_quoted() {
+        let uris = [
+            "mongodb://user:geheim?x@host/",
+            "mongodb+srv://user:geheim?x@host/",
+            "mongodb://user:ge/heim@host",
+            "mongodb://host/?geheim",
+            "geheim",
+        ];
+        for uri in uris {
+            let config = MongoConfig { uri: uri.into(), database: "any".to_owned() };
+            let error = Store::connect(&config).await.unwrap_err();
+            let direct = format!("{error} {error:?}");
+            let told = format!("{direct} {:#}", anyhow::Error::from(error));
+            assert!(!told.contains("heim"), "{uri}: {told}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_mongodb_that_is_reached_without_tls_is_refused() {
+        for (uri, is_refused) in [("mongodb://u:geheim@10.0.0.1/", true), ("mongodb://10.0.0.1/?tls=true", false)] {
+            let config = MongoConfig { uri: uri.into(), database: "any".to_owned() };
+            let error = Store::connect(&config).await.err().map(|error| error.to_string()).unwrap_or_default();
+            assert_eq!(error.contains("MONGODB_PLAIN=1"), is_refused, "{uri}: {error}");
+            assert!(!error.contains("geheim"), "{error}");
+        }
+    }
 }

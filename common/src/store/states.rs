@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use futures::{TryStreamExt, future::try_join3};
 use mongodb::{
-    bson::{DateTime, Document, RawDocumentBuf, deserialize_from_slice, doc},
+    bson::{Bson, DateTime, Document, RawDocumentBuf, deserialize_from_slice, doc},
     error::Error,
 };
 use serde::{Deserialize, Serialize};
@@ -254,15 +254,16 @@ struct Literal<'a> {
 }
 
 impl<'a> Replace<'a> {
-    fn new((updated_at, deleted_at): Version, state: &'a State) -> Self {
+    fn new((updated_at, deleted_at, merged_into): Version, state: &'a State) -> Self {
         // In an array, a field that is missing is null.
-        let is_as_it_was = doc! { "$eq": [["$updatedAt", "$deletedAt"], [updated_at, deleted_at]] };
+        let was = vec![Bson::from(updated_at), Bson::from(deleted_at), Bson::from(merged_into)];
+        let is_as_it_was = doc! { "$eq": [["$updatedAt", "$deletedAt", "$mergedInto"], { "$literal": was }] };
         Self { with: Condition { parts: (is_as_it_was, Literal { state }, "$$ROOT") } }
     }
 }
 
-/// What tells one state of a record from another: when it was modified, and since when it is gone.
-type Version = (Option<DateTime>, Option<DateTime>);
+/// What tells one state of a record from another: when it was modified, since when it is gone, and what it was merged into.
+type Version = (Option<DateTime>, Option<DateTime>, Option<String>);
 
 impl State {
     /// The state of a record of which nothing is known.
@@ -284,7 +285,7 @@ impl State {
     }
 
     fn version(&self) -> Version {
-        (self.updated_at, self.deleted_at)
+        (self.updated_at, self.deleted_at, self.merged_into.clone())
     }
 
     /// Makes the record as it was modified at `at` the current one, unless a newer one is; tells whether it did. A
@@ -293,7 +294,10 @@ impl State {
         if self.updated_at >= Some(at) {
             return false;
         }
-        let company_ids: Vec<String> = record.company_ids.iter().map(|id| id.as_str().to_owned()).collect();
+        let company_ids: Vec<String> = match record.companies_unknown {
+            true => self.company_ids.clone().unwrap_or_default(),
+            false => record.company_ids.iter().map(|id| id.as_str().to_owned()).collect(),
+        };
         if self.updated_at.is_some() {
             let after = Side { properties: &record.properties, company_ids: &company_ids };
             self.history.push(Past { at, changes: changes::between(self.side(), after) });

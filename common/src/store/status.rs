@@ -15,7 +15,7 @@ use super::{
     domains::{ACCOUNTS, entries, hub},
 };
 use crate::{
-    account::AccountKey,
+    account::{AccountKey, preference, used},
     checkpoint::{Announced, Checkpoint, Lanes, LastRun},
     ids::{DomainId, HubId},
     time::DateTime,
@@ -38,10 +38,14 @@ pub struct AccountStatus {
     pub state_reason: Option<String>,
     /// See [`Self::state_reason`].
     pub state_at: Option<DateTime>,
+    /// When it is next tried to give its grant back, if that is owed.
+    pub revocation_at: Option<DateTime>,
     /// Since when it is paused.
     pub paused_at: Option<DateTime>,
     /// Whether it has any token.
     pub has_token: bool,
+    /// How many of its records are set aside. Lists of accounts do not know it.
+    pub set_aside: u64,
     /// Where its sync stands; nothing where it never began. Of a list, only what a list shows.
     pub checkpoint: Option<Checkpoint>,
 }
@@ -93,7 +97,8 @@ impl Store {
         let entries = self.entries(of).await?;
         let Some(mut account) = entries.into_iter().find(|account| account.key == *key) else { return Ok(None) };
         let checkpoints = self.database.collection::<Checkpoint>(collection::CHECKPOINTS);
-        account.checkpoint = checkpoints.find_one(doc! { "_id": key.to_string() }).await?;
+        account.checkpoint = checkpoints.find_one(doc! { "_id": key.to_string() }).await?.map(Checkpoint::joined);
+        account.set_aside = self.count_set_aside(key).await?;
         Ok(Some(account))
     }
 
@@ -103,7 +108,7 @@ impl Store {
         let shown = doc! {
             "hubId": "$$entry.hubId", "hubDomain": "$$entry.hubDomain",
             "state": "$$entry.state", "stateReason": "$$entry.stateReason", "stateAt": "$$entry.stateAt",
-            "pausedAt": "$$entry.pausedAt",
+            "pausedAt": "$$entry.pausedAt", "revocationAt": "$$entry.revocation.retryAt",
             "hasToken": { "$or": [has("accessToken"), has("refreshToken")] },
         };
         let fields = doc! {
@@ -162,10 +167,17 @@ fn accounts(domain: &Document) -> Vec<AccountStatus> {
             state: text("state"),
             state_reason: text("stateReason"),
             state_at: entry.get_datetime("stateAt").ok().copied(),
+            revocation_at: entry.get_datetime("revocationAt").ok().copied(),
             paused_at: entry.get_datetime("pausedAt").ok().copied(),
             has_token: entry.get_bool("hasToken").unwrap_or(false),
+            set_aside: 0,
             checkpoint: None,
         })
     };
-    entries.iter().filter_map(Bson::as_document).filter_map(account).collect()
+    let accounts: Vec<AccountStatus> = entries.iter().filter_map(Bson::as_document).filter_map(account).collect();
+    let of = |account: &AccountStatus| {
+        Some((account.key.hub_id.clone(), preference(account.state.as_deref(), account.has_token)))
+    };
+    let used = used(&accounts, of);
+    accounts.into_iter().enumerate().filter(|(index, _)| used.contains(index)).map(|(_, account)| account).collect()
 }

@@ -18,6 +18,10 @@ pub enum Happened {
     Connected,
     /// It was disconnected.
     Disconnected,
+    /// HubSpot took the grant of the disconnected account back, after it had not done so at first.
+    GrantGivenBack,
+    /// The grant of the disconnected account was forgotten, though HubSpot had not taken it back.
+    GrantForgotten,
     /// HubSpot rejects its grant: it must be connected again.
     Rejected,
     /// An operator asked for a sync.
@@ -26,7 +30,7 @@ pub enum Happened {
     ResyncAsked,
     /// An operator paused it.
     Paused,
-    /// An operator let it go on.
+    /// An operator let it go on, or its mark was taken away.
     Resumed,
     /// A lane does not get on.
     Failed,
@@ -45,6 +49,9 @@ pub struct Event {
     /// More about it in words, without secrets.
     #[serde(default)]
     pub detail: Option<String>,
+    /// The name of the token whose holder did it, if it was done on the status page or by its API.
+    #[serde(default)]
+    pub by: Option<String>,
 }
 
 impl Store {
@@ -53,8 +60,27 @@ impl Store {
     /// # Errors
     /// MongoDB cannot be reached.
     pub async fn happened(&self, account: &AccountKey, what: Happened, detail: Option<&str>) -> Result<(), Error> {
-        let event = mongodb::bson::serialize_to_bson(&what)?;
-        let event = doc! { "account": account.to_string(), "at": DateTime::now(), "what": event, "detail": detail };
+        self.note(account, what, detail, None).await
+    }
+
+    /// Notes what the holder of the token `by` has done to an account.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn done_by(&self, account: &AccountKey, what: Happened, by: &str) -> Result<(), Error> {
+        self.note(account, what, None, Some(by)).await
+    }
+
+    async fn note(
+        &self,
+        account: &AccountKey,
+        what: Happened,
+        detail: Option<&str>,
+        by: Option<&str>,
+    ) -> Result<(), Error> {
+        let what = mongodb::bson::serialize_to_bson(&what)?;
+        let event =
+            doc! { "account": account.to_string(), "at": DateTime::now(), "what": what, "detail": detail, "by": by };
         self.database.collection::<Document>(collection::TIMELINE).insert_one(event).await?;
         Ok(())
     }

@@ -1,29 +1,41 @@
 //! The actions function: drains the actions queue into MongoDB, all messages of an SQS batch by a few bulk
 //! writes. Whatever is delivered again, in whatever order, has its effect once.
+//!
+//! A message waits in its queue for as long as MongoDB is away. One that will never be stored, for what it holds, is sent to
+//! the dead-letter queue by the function itself: SQS, which counts deliveries, cannot tell the two apart.
 
+mod drain;
+mod letters;
 mod metrics;
+mod pause;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use common::{
-    account::AccountKey,
-    action::Action,
-    batch::{conclude, read},
-    config::{ConfigError, MongoConfig},
-    message::{ActionBatch, ActionsMessage},
+    batch::{read, respond},
+    config::{self, ConfigError, MongoConfig},
+    message::ActionsMessage,
+    queue::Queue,
     secrets::Secrets,
-    store::{Store, describe},
+    store::Store,
+    time::{self, DateTime},
 };
 use lambda_runtime::{Diagnostic, LambdaEvent};
+use tokio::time::{Instant, timeout};
 
-use crate::metrics::Drain;
+pub use crate::pause::pause;
+use crate::{drain::Outcome, metrics::Drain};
 
 /// What the actions function is told by its environment.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `MONGODB_URI` or `MONGODB_SECRET_ARN`, `MONGODB_DATABASE`.
     pub mongo: MongoConfig,
+    /// `ACTIONS_QUEUE_URL`: the queue that is drained.
+    pub queue_url: String,
+    /// `ACTIONS_DEAD_LETTER_QUEUE_URL`: where messages go that will never be stored.
+    pub dead_letter_queue_url: String,
 }
 
 impl Config {
@@ -32,7 +44,11 @@ impl Config {
     /// # Errors
     /// A variable is missing; the error names it.
     pub fn from_env(secrets: &Secrets) -> Result<Self, ConfigError> {
-        Ok(Self { mongo: MongoConfig::from_env(secrets)? })
+        Ok(Self {
+            mongo: MongoConfig::from_env(secrets)?,
+            queue_url: config::required("ACTIONS_QUEUE_URL")?,
+            dead_letter_queue_url: config::required("ACTIONS_DEAD_LETTER_QUEUE_URL")?,
+        })
     }
 }
 
@@ -40,81 +56,101 @@ impl Config {
 #[derive(Debug)]
 pub struct Actions {
     store: Store,
+    queue: Queue,
+    dead_letters: Queue,
 }
 
 impl Actions {
-    /// Sets up a client. Connections are made when they are first needed.
+    /// Sets up clients. Connections are made when they are first needed.
     ///
     /// # Errors
     /// The connection string cannot be used.
     pub async fn new(config: Config) -> anyhow::Result<Self> {
-        Ok(Self { store: Store::connect(&config.mongo).await? })
+        let sqs = Queue::client().await;
+        Ok(Self {
+            store: Store::connect(&config.mongo).await?,
+            queue: Queue::new(sqs.clone(), config.queue_url),
+            dead_letters: Queue::new(sqs, config.dead_letter_queue_url),
+        })
     }
 }
 
-/// What noting failures may take.
-const NOTING: Duration = Duration::from_secs(1);
+/// What is left of an invocation's time for the messages that were not stored.
+const MARGIN: Duration = Duration::from_secs(4);
 
-/// Handles an SQS event. A message that cannot be read, or one of whose actions MongoDB refuses, fails alone
-/// and reaches the dead-letter queue; the rest are stored.
+/// What hiding messages from the next delivery may take.
+const HIDING: Duration = Duration::from_secs(1);
+
+/// Handles an SQS event. A message that cannot be read, or one of whose actions MongoDB refuses, fails alone, and is sent to
+/// the dead-letter queue after a few tries; the rest are stored.
 ///
 /// # Errors
-/// MongoDB cannot be reached, or every message failed; SQS delivers them again.
+/// Every message is left in the queue: MongoDB is away, or they failed for themselves. SQS delivers them again, after a
+/// pause that grows with each delivery.
 #[tracing::instrument(level = "debug", skip_all, name = "drain")]
 pub async fn handler(actions: &Actions, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Diagnostic> {
-    let began = std::time::Instant::now();
-    let received = read::<ActionsMessage>(event.payload);
-    let messages = received.len();
-    let mut failed = BTreeMap::new();
-    let mut batches: Vec<(String, ActionBatch)> = Vec::with_capacity(messages);
-    for message in received {
-        match message.body {
-            Ok(ActionsMessage::V1(batch)) => batches.push((message.message_id, batch)),
-            Err(error) => {
-                tracing::error!(message.id = message.message_id, error = %error, "an actions message is left to the dead-letter queue");
-                failed.insert(message.message_id, error.to_string());
-            }
-        }
-    }
-    let all: Vec<(&str, &AccountKey, &Action)> = batches
-        .iter()
-        .flat_map(|(id, batch)| batch.actions.iter().map(move |action| (id.as_str(), &batch.account, action)))
+    let (began, ends) = (Instant::now(), Instant::now() + remaining(event.context.deadline).saturating_sub(MARGIN));
+    let messages = read::<ActionsMessage>(event.payload);
+    let drained = drain::drain(&actions.store, &messages, ends).await;
+    let set_aside = letters::set_aside(actions, &messages, &drained.outcomes).await;
+    let left: Vec<usize> = (0..messages.len())
+        .filter(|index| drained.outcomes[*index] != Outcome::Stored && !set_aside.sent.contains(index))
         .collect();
-    let given: Vec<(&AccountKey, &Action)> = all.iter().map(|(_, account, action)| (*account, *action)).collect();
-    let stored = actions.store.store_actions(&given).await.map_err(|error| {
-        let reason = describe(&error);
-        tracing::error!(reason, messages, "MongoDB cannot be written to; the batch is delivered again");
-        Diagnostic { error_type: "StoreFailed".to_owned(), error_message: reason }
-    })?;
-    for refused in &stored.failed {
-        let (message_id, account, action) = all[refused.index];
-        tracing::error!(
-            message.id = message_id, account.domain_id = %account.domain_id, account.hub_id = %account.hub_id,
-            object = action.object.as_str(), record.id = %action.record_id, code = refused.code,
-            "MongoDB refuses an action; its message is left to the dead-letter queue"
-        );
-        let record = format!("{} {} of {account}", action.object, action.record_id);
-        failed.insert(
-            message_id.to_owned(),
-            format!("MongoDB refuses the action of {record} with code {}", refused.code),
-        );
-    }
+    let pauses = left.iter().map(|index| {
+        // A message that has waited for long for MongoDB, and is then refused, is not to wait for long for its end.
+        let tries = set_aside.tries.get(index).copied().unwrap_or(messages[*index].receives);
+        (messages[*index].receipt.clone(), pause(tries))
+    });
+    hide(actions, pauses.filter(|(receipt, _)| !receipt.is_empty()).collect()).await;
+    let now = DateTime::now();
     Drain {
-        actions_stored: stored.added,
-        actions_duplicate: given.len().saturating_sub(stored.added + stored.failed.len()),
-        actions_refused: stored.failed.len(),
-        messages_failed: failed.len(),
+        actions_stored: drained.added,
+        actions_duplicate: drained.actions.saturating_sub(drained.added + drained.refused),
+        actions_refused: drained.refused,
+        messages_failed: left.len() + set_aside.sent.len(),
+        messages_set_aside: set_aside.sent.len(),
+        oldest_waiting: left.iter().filter_map(|index| messages[*index].sent_at).min().map(|at| time::since(at, now)),
         drain_duration: began.elapsed(),
         mongodb_time: actions.store.spent.take(),
+        sqs_time: actions.queue.spent.take() + actions.dead_letters.spent.take(),
     }
     .emit();
     tracing::info!(
-        messages,
-        messages_failed = failed.len(),
-        actions = given.len(),
-        actions_refused = stored.failed.len(),
+        messages = messages.len(),
+        messages_failed = left.len(),
+        messages_set_aside = set_aside.sent.len(),
+        actions = drained.actions,
+        actions_refused = drained.refused,
         duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-        "a batch was stored"
+        "a batch was drained"
     );
-    conclude(&actions.store, messages, failed, NOTING).await
+    let away = left.iter().find_map(|index| match &drained.outcomes[*index] {
+        Outcome::Waits(reason) => Some(reason),
+        _ => None,
+    });
+    match away {
+        Some(reason) if left.len() == messages.len() => {
+            Err(Diagnostic { error_type: "StoreFailed".to_owned(), error_message: reason.clone() })
+        }
+        _ => respond(messages.len(), left.iter().map(|index| messages[*index].message_id.clone()).collect()),
+    }
+}
+
+/// Lets SQS deliver messages again after their pauses. Where that cannot be said, they come after the queue's visibility
+/// timeout, which is the longest pause.
+async fn hide(actions: &Actions, pauses: Vec<(String, Duration)>) {
+    if pauses.is_empty() {
+        return;
+    }
+    match timeout(HIDING, actions.queue.hide(&pauses)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(error = %error, "messages come again after the queue's visibility timeout"),
+        Err(_) => tracing::warn!("messages come again after the queue's visibility timeout: SQS does not answer"),
+    }
+}
+
+/// How long Lambda still lets this invocation run. `deadline` is in milliseconds since the epoch.
+fn remaining(deadline: u64) -> Duration {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Duration::from_millis(deadline).saturating_sub(now)
 }

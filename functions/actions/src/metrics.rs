@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use metrique::{
     ServiceMetrics,
-    unit::{Count, Millisecond},
+    unit::{Count, Millisecond, Second},
     unit_of_work::metrics,
 };
 
@@ -21,12 +21,21 @@ pub(crate) struct Drain {
     /// Actions that MongoDB refuses.
     #[metrics(unit = Count)]
     pub(crate) actions_refused: usize,
-    /// Messages that are left to the dead-letter queue.
+    /// Messages that were not stored, or not wholly.
     #[metrics(unit = Count)]
     pub(crate) messages_failed: usize,
+    /// Those of them that were sent to the dead-letter queue.
+    #[metrics(unit = Count)]
+    pub(crate) messages_set_aside: usize,
+    /// How long ago the oldest message was sent that is left in the queue.
+    #[metrics(unit = Second)]
+    pub(crate) oldest_waiting: Option<Duration>,
     /// How long the invocation took.
     #[metrics(unit = Millisecond)]
     pub(crate) drain_duration: Duration,
+    /// How long calls to SQS took.
+    #[metrics(name = "SQSTime", unit = Millisecond)]
+    pub(crate) sqs_time: Duration,
     /// How long connections to MongoDB were in use.
     #[metrics(name = "MongoDBTime", unit = Millisecond)]
     pub(crate) mongodb_time: Duration,

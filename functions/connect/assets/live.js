@@ -7,7 +7,7 @@ let failures = 0;
 setInterval(async () => {
   if (!on.checked || document.hidden || failures > 5 || live.contains(document.activeElement)) return;
   try {
-    const answer = await fetch(location.href, { redirect: "error" });
+    const answer = await fetch(location.href, { redirect: "error", headers: { "x-live": "1" } });
     if (!answer.ok) throw new Error(answer.statusText);
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const fresh = page.getElementById("live");

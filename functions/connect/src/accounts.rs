@@ -71,7 +71,7 @@ impl Held {
         let mut events = self.store.timeline(&status.key, EVENTS).await?;
         if let Some(at) = status.backfilled_at {
             let place = events.partition_point(|event| event.at > at);
-            events.insert(place, Event { at, what: Happened::BackfillDone, detail: None });
+            events.insert(place, Event { at, what: Happened::BackfillDone, detail: None, by: None });
         }
         Ok(events)
     }

@@ -11,7 +11,7 @@ use axum::{
 };
 use common::{
     checkpoint::{Announced, Figures},
-    ids::DomainId,
+    ids::{DomainId, HubId},
     store::{Event, Happened},
     time::DateTime,
 };
@@ -22,9 +22,10 @@ use crate::{
     Connect,
     accounts::{MAX_PAGE, Sought},
     auth::Bearer,
+    links::Link,
     operate::Ids,
-    signing::{link, link_end},
     status::{Backfill, Problem, State as AccountState, Status, rfc3339},
+    tokens::Role,
     web::{Refusal, trouble, unread},
 };
 
@@ -102,10 +103,11 @@ impl From<Status> for Told {
 
 /// `GET /api/accounts`
 pub(crate) async fn list(
-    _: Bearer,
+    bearer: Bearer,
     State(connect): State<Connect>,
     sought: Result<Query<Sought>, QueryRejection>,
 ) -> Result<Json<Value>, Refusal> {
+    bearer.may(Role::Read)?;
     let Query(sought) = sought.map_err(|refused| Refusal::json(StatusCode::BAD_REQUEST, refused.body_text()))?;
     let limit = sought.limit.unwrap_or(PAGE);
     let known = sought.state.is_empty() || AccountState::ALL.iter().any(|state| state.name() == sought.state);
@@ -124,10 +126,11 @@ pub(crate) async fn list(
 
 /// `GET /api/accounts/{domain}/{hub}`
 pub(crate) async fn one(
-    _: Bearer,
+    bearer: Bearer,
     State(connect): State<Connect>,
     ids: Result<Path<Ids>, PathRejection>,
 ) -> Result<Json<Value>, Refusal> {
+    bearer.may(Role::Read)?;
     let missing = || Refusal::json(StatusCode::NOT_FOUND, "there is no such account");
     let Path(ids) = ids.map_err(|_| missing())?;
     let account = ids.key().ok_or_else(missing)?;
@@ -142,29 +145,72 @@ pub(crate) async fn one(
 
 fn event(event: &Event) -> Value {
     let at = event.at.try_to_rfc3339_string().ok();
-    json!({ "at": at, "what": event.what as Happened, "detail": event.detail })
+    json!({ "at": at, "what": event.what as Happened, "detail": event.detail, "by": event.by })
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct LinkWanted {
     domain: String,
+    hub_id: Option<String>,
+}
+
+fn no_domain() -> Refusal {
+    Refusal::json(StatusCode::NOT_FOUND, "there is no such Domain")
+}
+
+/// A Domain that is there.
+async fn domain(connect: &Connect, id: String) -> Result<DomainId, Refusal> {
+    let domain = DomainId::try_from(id).map_err(|_| no_domain())?;
+    connect.store.domain_name(&domain).await.map_err(trouble)?.ok_or_else(no_domain)?;
+    Ok(domain)
 }
 
 /// `POST /api/install-links`: a link by which a customer connects HubSpot.
 pub(crate) async fn install_link(
-    _: Bearer,
+    bearer: Bearer,
     State(connect): State<Connect>,
     headers: HeaderMap,
     wanted: Result<Json<LinkWanted>, JsonRejection>,
 ) -> Result<Response, Refusal> {
+    let actor = bearer.may(Role::Link)?;
     let Json(wanted) = wanted.map_err(unread)?;
-    let missing = || Refusal::json(StatusCode::NOT_FOUND, "there is no such Domain");
-    let domain = DomainId::try_from(wanted.domain).map_err(|_| missing())?;
-    connect.store.domain_name(&domain).await.map_err(trouble)?.ok_or_else(missing)?;
-    let ends = link_end();
-    let url = link(&connect.base(&headers)?, &connect.keys, &domain, ends);
+    let domain = domain(&connect, wanted.domain).await?;
+    let hub = wanted.hub_id.map(HubId::try_from).transpose();
+    let hub = hub.map_err(|_| Refusal::json(StatusCode::BAD_REQUEST, "that is no HubSpot account's id"))?;
+    let base = connect.base(&headers)?;
+    let (url, ends) = connect.make_link(&base, &domain, hub.as_ref(), &actor).await.map_err(trouble)?;
     let answer = json!({ "url": url.as_str(), "expiresAt": ends.try_to_rfc3339_string().ok() });
     Ok((StatusCode::CREATED, Json(answer)).into_response())
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Unwanted {
+    domain: String,
+    /// The link; all of the Domain's if there is none.
+    url: Option<String>,
+}
+
+/// `POST /api/install-links/revoke`: lets links lead nowhere from now on.
+pub(crate) async fn revoke_links(
+    bearer: Bearer,
+    State(connect): State<Connect>,
+    unwanted: Result<Json<Unwanted>, JsonRejection>,
+) -> Result<StatusCode, Refusal> {
+    let actor = bearer.may(Role::Link)?;
+    let Json(Unwanted { domain: id, url }) = unwanted.map_err(unread)?;
+    let domain = domain(&connect, id).await?;
+    let missing = || Refusal::json(StatusCode::NOT_FOUND, "that is no link of this Domain");
+    match url {
+        None => connect.revoke_links(&domain, &actor).await.map_err(trouble)?,
+        Some(url) => {
+            let link = Link::read(&url).filter(|link| link.domain == domain.as_str()).ok_or_else(missing)?;
+            if !connect.revoke_link(&link, &actor).await.map_err(trouble)? {
+                return Err(missing());
+            }
+        }
+    }
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// `GET /api/openapi.yaml`

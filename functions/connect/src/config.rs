@@ -5,11 +5,14 @@ use std::time::Duration;
 use common::{
     config::{self, ConfigError, MongoConfig},
     hubspot::{DEFAULT_AUTHORIZE_URL, DEFAULT_BASE_URL, OAuthApp},
+    production,
     secrets::Secrets,
+    tls,
     vault::MasterKey,
 };
 use reqwest::Url;
-use secrecy::SecretString;
+
+use crate::tokens::Tokens;
 
 /// What the connect function is told by its environment.
 #[derive(Clone, Debug)]
@@ -27,8 +30,8 @@ pub struct Config {
     pub sync_queue_url: String,
     /// `TOKEN_KMS_KEY_ID` or `TOKEN_LOCAL_KEY`: under which key tokens are sealed.
     pub token_key: Option<MasterKey>,
-    /// `CONNECT_SECRET` or `CONNECT_SECRET_ARN`: who knows it may see and do everything here.
-    pub token: SecretString,
+    /// `CONNECT_SECRET` or `CONNECT_SECRET_ARN`: who may see and do what here.
+    pub tokens: Tokens,
     /// `CONNECT_URL`: the address under which browsers and HubSpot reach the function, where that is not the one that they
     /// ask for.
     pub public_url: Option<Url>,
@@ -43,24 +46,24 @@ impl Config {
     /// A variable is missing or cannot be used; the error names it.
     pub fn from_env(secrets: &Secrets) -> Result<Self, ConfigError> {
         let app = secrets.hubspot_app()?;
-        let public_url = config::optional("CONNECT_URL").map(|text| url("CONNECT_URL", &text)).transpose()?;
+        let public_url = config::optional("CONNECT_URL").map(|text| tls::address("CONNECT_URL", &text)).transpose()?;
+        let hubspot_base_url = config::or("HUBSPOT_API_BASE_URL", DEFAULT_BASE_URL.to_owned())?;
+        let authorize_url = config::or("HUBSPOT_AUTHORIZE_URL", DEFAULT_AUTHORIZE_URL.to_owned())?;
+        tls::address("HUBSPOT_API_BASE_URL", &hubspot_base_url)?;
+        let addresses =
+            [("HUBSPOT_API_BASE_URL", hubspot_base_url.as_str()), ("HUBSPOT_AUTHORIZE_URL", authorize_url.as_str())];
+        let (name, tokens) = secrets.connect_tokens()?;
+        production::check(app.as_ref().map(|(_, secret)| secret), &addresses)?;
         Ok(Self {
             mongo: MongoConfig::from_env(secrets)?,
-            hubspot_base_url: config::or("HUBSPOT_API_BASE_URL", DEFAULT_BASE_URL.to_owned())?,
-            authorize_url: url(
-                "HUBSPOT_AUTHORIZE_URL",
-                &config::or("HUBSPOT_AUTHORIZE_URL", DEFAULT_AUTHORIZE_URL.to_owned())?,
-            )?,
+            hubspot_base_url,
+            authorize_url: tls::address("HUBSPOT_AUTHORIZE_URL", &authorize_url)?,
             app: app.map(|(client_id, client_secret)| OAuthApp { client_id, client_secret }),
             sync_queue_url: config::required("SYNC_QUEUE_URL")?,
             token_key: MasterKey::from_env()?,
-            token: secrets.connect_token()?,
+            tokens: Tokens::read(name, &tokens)?,
             public_url,
             behind_after: config::seconds("FRESHNESS_ALARM_SECONDS", 1800)?,
         })
     }
-}
-
-fn url(name: &'static str, text: &str) -> Result<Url, ConfigError> {
-    Url::parse(text).map_err(|error| ConfigError::Invalid { name, reason: error.to_string() })
 }

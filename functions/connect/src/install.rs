@@ -1,4 +1,5 @@
-//! How a customer connects a HubSpot account: from the link to HubSpot's consent page, and back.
+//! How a customer connects a HubSpot account: from the link to a page that says who will see the data, on to HubSpot's consent
+//! page, and back. A link may have been passed on to somebody else's administrator, so it does not lead away by itself.
 //!
 //! A state is of use once, for ten minutes, and only in the browser that began: the browser keeps the PKCE verifier in a
 //! cookie, and the database its challenge.
@@ -13,7 +14,7 @@ use axum::{
 use common::{
     account::AccountKey,
     hubspot::{OAuthApp, TokenError, consent_url},
-    ids::DomainId,
+    ids::{DomainId, HubId},
     message::SyncRequest,
     store::{Claim, Happened, PendingConnect},
     time::{self, DateTime},
@@ -24,55 +25,87 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use crate::{
-    Connect, Held, pages,
-    signing::{hash, may_install, random},
-    web::{Refusal, cookie, redirect, set_cookie, trouble_page},
+    Connect, Held,
+    cookies::Cookie,
+    links::Link,
+    pages,
+    signing::{Purpose, hash, random},
+    web::{Refusal, redirect, trouble_page},
 };
 
 /// The cookie in which the browser keeps the PKCE verifier.
-const VERIFIER: &str = "connect";
+const VERIFIER: Cookie = Cookie { name: "connect", path: "/hubspot", same_site: "Lax" };
 
-/// Where that cookie is sent.
-const PATH: &str = "/hubspot";
+/// The cookie of a browser that was shown who will see the data.
+const ASKED: Cookie = Cookie { name: "asked", path: "/hubspot", same_site: "Lax" };
 
-/// How long a customer may stay on HubSpot's page.
+/// How long a customer may stay on our page, and on HubSpot's.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 const OLD_LINK: &str =
-    "This link is incomplete, was changed, or is too old. Please ask whoever sent it to you for a new one.";
+    "This link is incomplete, was changed or revoked, or is too old. Please ask whoever sent it to you for a new one.";
 
+/// The query of the next request: the link, and a token that proves that the page was shown to this browser.
 #[derive(Deserialize)]
-pub(crate) struct Install {
+pub(crate) struct Shown {
+    #[serde(flatten)]
+    link: Link,
     #[serde(default)]
-    domain: String,
-    #[serde(default)]
-    expires: String,
-    #[serde(default)]
-    signature: String,
+    token: String,
 }
 
-/// Sends the customer to HubSpot's consent page.
+impl Held {
+    /// Whether a link works. Returns its Domain with the company's name.
+    async fn open(&self, link: &Link) -> Result<(DomainId, String), Refusal> {
+        let refused = || Refusal::page(StatusCode::FORBIDDEN, "This link does not work", OLD_LINK);
+        if !self.takes(link).await.map_err(trouble_page)? {
+            return Err(refused());
+        }
+        let domain = DomainId::try_from(link.domain.clone()).map_err(|_| refused())?;
+        let name = self.store.domain_name(&domain).await.map_err(trouble_page)?;
+        let words = "The customer for whom this link was made is not there any more.";
+        let name = name.ok_or_else(|| Refusal::page(StatusCode::NOT_FOUND, "This link does not work", words))?;
+        Ok((domain, name))
+    }
+}
+
+/// Shows to whom the data will be shown, and where to go on.
 pub(crate) async fn install(
     State(connect): State<Connect>,
     headers: HeaderMap,
-    Query(link): Query<Install>,
+    Query(link): Query<Link>,
 ) -> Result<Response, Refusal> {
-    let refused = || Refusal::page(StatusCode::FORBIDDEN, "This link does not work", OLD_LINK);
-    if !may_install(&connect.keys, &link.domain, &link.expires, &link.signature, DateTime::now()) {
-        return Err(refused());
-    }
-    let domain = DomainId::try_from(link.domain).map_err(|_| refused())?;
-    if connect.store.domain_name(&domain).await.map_err(trouble_page)?.is_none() {
-        let words = "The customer for whom this link was made is not there any more.";
-        return Err(Refusal::page(StatusCode::NOT_FOUND, "This link does not work", words));
-    }
+    let (_, name) = connect.open(&link).await?;
     let base = connect.base(&headers)?;
+    let shown = random();
+    let token = connect.keys.sign(Purpose::Form, &[&shown, &link.domain]);
+    let mut on = link.at(&base, "/hubspot/begin");
+    on.query_pairs_mut().append_pair("token", &token);
+    let cookie = ASKED.set(&shown, &base, PATIENCE.as_secs());
+    Ok((cookie, pages::install(&name, on.as_str())).into_response())
+}
+
+/// Sends a customer who was shown who will see the data to HubSpot's consent page.
+pub(crate) async fn begin(
+    State(connect): State<Connect>,
+    headers: HeaderMap,
+    Query(Shown { link, token }): Query<Shown>,
+) -> Result<Response, Refusal> {
+    const NOT_SHOWN: &str =
+        "This page was not shown to you in this browser. Please open the link that was sent to you.";
+    let (domain, _) = connect.open(&link).await?;
+    let base = connect.base(&headers)?;
+    let shown = ASKED.read(&headers, &base).unwrap_or_default();
+    if shown.is_empty() || !connect.keys.verify(Purpose::Form, &[&shown, &link.domain], &token) {
+        return Err(Refusal::page(StatusCode::FORBIDDEN, "Please begin again", NOT_SHOWN));
+    }
     let (state, (challenge, verifier)) = (random(), PkceCodeChallenge::new_random_sha256());
     let expires_at = time::after(DateTime::now(), PATIENCE);
-    let pending = PendingConnect { domain_id: domain, challenge: challenge.as_str().to_owned(), expires_at };
+    let hub_id = HubId::try_from(link.hub).ok();
+    let pending = PendingConnect { domain_id: domain, challenge: challenge.as_str().to_owned(), expires_at, hub_id };
     connect.store.begin_connect(&hash(&state), &pending).await.map_err(trouble_page)?;
     let consent = consent_url(connect.app()?, &connect.config.authorize_url, &callback_url(&base), &state, challenge);
-    let cookie = set_cookie(VERIFIER, verifier.secret(), &base, PATH, PATIENCE.as_secs(), "Lax");
+    let cookie = VERIFIER.set(verifier.secret(), &base, PATIENCE.as_secs());
     Ok((cookie, redirect(consent.as_str())).into_response())
 }
 
@@ -97,7 +130,8 @@ pub(crate) async fn callback(
     let Some(pending) = connect.store.take_connect(&hash(&answer.state)).await.map_err(trouble_page)? else {
         return Err(Refusal::page(StatusCode::BAD_REQUEST, "Please begin again", OLD));
     };
-    let verifier = cookie(&headers, VERIFIER).unwrap_or_default();
+    let base = connect.base(&headers)?;
+    let verifier = VERIFIER.read(&headers, &base).unwrap_or_default();
     if !proves(&verifier, &pending.challenge) {
         return Err(Refusal::page(StatusCode::FORBIDDEN, "Please begin again", OTHER_BROWSER));
     }
@@ -105,10 +139,12 @@ pub(crate) async fn callback(
         let words = "HubSpot says that you did not allow the connection. Nothing was connected.";
         return Err(Refusal::page(StatusCode::BAD_REQUEST, "Not connected", words));
     };
-    let base = connect.base(&headers)?;
-    let connected = connect.connect(&pending.domain_id, callback_url(&base), &code, &verifier.into()).await?;
-    let forget = set_cookie(VERIFIER, "", &base, PATH, 0, "Lax");
-    Ok((forget, pages::connected(&connected)).into_response())
+    // Once the account is connected, nothing may fail any more.
+    let name = connect.store.domain_name(&pending.domain_id).await.map_err(trouble_page)?;
+    let name = name.unwrap_or_else(|| pending.domain_id.to_string());
+    let connected = connect.connect(&pending, callback_url(&base), &code, &verifier.into()).await?;
+    let forget = VERIFIER.forget(&base);
+    Ok((forget, pages::connected(&connected, &name)).into_response())
 }
 
 /// Whether a verifier is the one that a challenge was made from (RFC 7636, section 4.6).
@@ -139,7 +175,7 @@ impl Held {
     /// portal.
     async fn connect(
         &self,
-        domain: &DomainId,
+        pending: &PendingConnect,
         callback: Url,
         code: &SecretString,
         verifier: &SecretString,
@@ -153,18 +189,29 @@ impl Held {
         if named.is_some_and(|named| named != portal.hub_id.as_str()) {
             return Err(refused(TokenError::OtherAccount(portal.hub_id.to_string())));
         }
-        let account = AccountKey { domain_id: domain.clone(), hub_id: portal.hub_id };
+        if let Some(meant) = pending.hub_id.as_ref().filter(|meant| **meant != portal.hub_id) {
+            tracing::warn!(account.domain_id = %pending.domain_id, account.hub_id = %portal.hub_id, meant = %meant,
+                "a link for another portal was used");
+            let words = format!(
+                "This link is for the HubSpot account {meant}, and you have chosen {}. Nothing was connected. Please open \
+                    the link once more, and choose that account.",
+                portal.hub_id
+            );
+            return Err(Refusal::page(StatusCode::FORBIDDEN, "Not connected", words));
+        }
+        let account = AccountKey { domain_id: pending.domain_id.clone(), hub_id: portal.hub_id };
         if self.store.claim(&account).await.map_err(trouble_page)? == Claim::Taken {
             tracing::warn!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id,
                 "a portal that is connected to another Domain was refused");
             return Err(Refusal::page(StatusCode::CONFLICT, "Not connected", TAKEN));
         }
         let sealed = self.vault.seal_tokens(&account, &tokens).await.map_err(trouble_page)?;
-        if !self.store.connect_account(&account, portal.domain.as_deref(), &sealed).await.map_err(trouble_page)? {
+        let stored = self.store.connect_account(&account, portal.domain.as_deref(), &sealed, &app.client_id).await;
+        if !stored.map_err(trouble_page)? {
             return Err(Refusal::page(StatusCode::NOT_FOUND, "Not connected", GONE));
         }
         tracing::info!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id, "an account was connected");
-        self.note(&account, Happened::Connected).await;
+        self.note(&account, Happened::Connected, None).await;
         // Where it cannot be queued, the next tick of the schedule begins with it.
         if let Err(error) = self.ask(SyncRequest::tick(account.clone(), DateTime::now()), Duration::ZERO).await {
             tracing::error!(error = %error, "the first sync of an account cannot be queued");
@@ -179,7 +226,8 @@ fn refused(error: TokenError) -> Refusal {
     let words = match error {
         TokenError::Rejected(_) => "HubSpot does not know this connection any more. Please open the link once more.",
         TokenError::AppRejected(_) => "HubSpot does not accept this service's own credentials. Its operators are told.",
-        TokenError::OtherAccount(_) | TokenError::Transient(_) => {
+        TokenError::PortalGone(_) => "HubSpot does not know this account, or it has refused the connection.",
+        TokenError::OtherAccount(_) | TokenError::Transient { .. } => {
             "HubSpot did not answer as expected. Please open the link once more in a minute."
         }
     };

@@ -5,11 +5,17 @@ mod accounts;
 mod api;
 mod auth;
 mod config;
+mod cookies;
 mod install;
+mod links;
+mod malformed;
+mod metrics;
 mod operate;
 mod pages;
+mod session;
 mod signing;
 mod status;
+mod tokens;
 mod web;
 mod webhooks;
 
@@ -20,18 +26,29 @@ use axum::{
     body::Body,
     extract::DefaultBodyLimit,
     middleware,
-    response::Response,
+    response::{IntoResponse, Response},
     routing::{get, post},
 };
 use common::{hubspot::HubSpot, message::SyncMessage, message::SyncRequest, queue::Queue, store::Store, vault::Vault};
 use lambda_http::Request;
 use tower::ServiceExt;
 
-use crate::{auth::Failures, signing::Keys};
-pub use crate::{config::Config, signing::install_link};
+use crate::{
+    auth::{Failures, Source},
+    signing::Keys,
+};
+pub use crate::{
+    config::Config,
+    links::install_link,
+    malformed::{Answer, refused},
+    tokens::{Role, Tokens},
+};
 
 /// The largest body that is read: HubSpot sends at most 100 events.
 const MAX_BODY: usize = 1 << 20;
+
+/// How many connections to MongoDB it has at most: there are as many instances as there are requests at a time.
+const CONNECTIONS: u32 = 2;
 
 /// What the function holds on to between invocations.
 #[derive(Clone, Debug)]
@@ -63,13 +80,13 @@ impl Connect {
     /// # Errors
     /// The configuration names something that cannot be used.
     pub async fn new(config: Config) -> anyhow::Result<Self> {
-        let store = Store::connect(&config.mongo).await?;
+        let store = Store::connect_with(&config.mongo, CONNECTIONS).await?;
         Ok(Self(Arc::new(Held {
             vault: Vault::new(store.clone(), config.token_key.clone()).await,
             store,
             hubspot: HubSpot::new(&config.hubspot_base_url)?,
             queue: Queue::new(Queue::client().await, config.sync_queue_url.clone()),
-            keys: Keys::new(&config.token),
+            keys: Keys::new(config.tokens.admin()),
             failures: Failures::default(),
             config,
         })))
@@ -84,9 +101,13 @@ impl Held {
     }
 }
 
-/// Answers a request that came through API Gateway.
-pub async fn respond(connect: &Connect, request: Request) -> Response {
+/// Answers a request that came through API Gateway. Nobody is let in if it is not known whether the secrets still hold.
+pub async fn respond(connect: Option<&Connect>, request: Request) -> Response {
+    let Some(connect) = connect else {
+        return web::secure(web::trouble("the secrets cannot be read".to_owned()).into_response()).await;
+    };
     let request = request.map(|body| Body::from(body.to_vec()));
+    let source = Source::of(request.extensions());
     // Without the query, which may hold a code or a signature.
     let (began, method, path) = (Instant::now(), request.method().clone(), request.uri().path().to_owned());
     let response = match router(connect.clone()).oneshot(request).await {
@@ -94,7 +115,8 @@ pub async fn respond(connect: &Connect, request: Request) -> Response {
         Err(never) => match never {},
     };
     let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    tracing::info!(%method, path, status = response.status().as_u16(), duration_ms, "a request was answered");
+    tracing::info!(%method, path, status = response.status().as_u16(), duration_ms, source.ip = source.0,
+        "a request was answered");
     response
 }
 
@@ -102,6 +124,7 @@ pub async fn respond(connect: &Connect, request: Request) -> Response {
 fn router(connect: Connect) -> Router {
     let hubspot = Router::new()
         .route("/hubspot/install", get(install::install))
+        .route("/hubspot/begin", get(install::begin))
         .route("/hubspot/callback", get(install::callback))
         .route("/hubspot/disconnect", post(operate::disconnect))
         .route("/hubspot/webhooks", post(webhooks::take));
@@ -109,12 +132,14 @@ fn router(connect: Connect) -> Router {
         .route("/api/accounts", get(api::list))
         .route("/api/accounts/{domain}/{hub}", get(api::one))
         .route("/api/install-links", post(api::install_link))
+        .route("/api/install-links/revoke", post(api::revoke_links))
         .route("/api/openapi.yaml", get(api::openapi));
     let pages = Router::new()
         .route("/", get(pages::list))
-        .route("/sign-in", get(pages::login).post(auth::login))
-        .route("/sign-out", post(auth::logout))
+        .route("/sign-in", get(pages::login).post(session::login))
+        .route("/sign-out", post(session::logout))
         .route("/accounts/{domain}/{hub}", get(pages::account))
+        .route("/accounts/{domain}/{hub}/link", post(pages::link))
         .route("/accounts/{domain}/{hub}/{operation}", get(pages::confirm).post(operate::press))
         .route("/style.css", get(pages::style))
         .route("/live.js", get(pages::script));

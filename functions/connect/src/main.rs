@@ -1,8 +1,8 @@
 //! The connect function's Lambda bootstrap.
 
 use common::secrets::Rotating;
-use connect::{Config, Connect, respond};
-use lambda_http::{Request, RequestExt, service_fn};
+use connect::{Answer, Config, Connect, refused, respond};
+use lambda_http::{Adapter, LambdaEvent, Request, RequestExt, Service, request::LambdaRequest, service_fn};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
@@ -11,8 +11,13 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let connect = &connect;
     let handle = async |request: Request| {
         let context = request.lambda_context();
-        let answered = connect.work(async |connect: &Connect| respond(connect, request).await);
+        let answered = connect.work_with_newest(async |connect: Option<&Connect>| respond(connect, request).await);
         Ok::<_, lambda_runtime::Error>(traces.invocation(&context, answered).await)
     };
-    lambda_http::run(service_fn(handle)).await
+    let adapter = &Adapter::from(service_fn(handle));
+    let handle = async |event: LambdaEvent<LambdaRequest>| match refused(&event.payload) {
+        Some(refusal) => Ok(refusal),
+        None => adapter.clone().call(event).await.map(Answer::Made),
+    };
+    lambda_runtime::run(service_fn(handle)).await
 }

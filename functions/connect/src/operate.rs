@@ -11,17 +11,22 @@ use axum::{
 use common::{
     account::AccountKey,
     checkpoint::Window,
+    giving_back::{FIRST_PAUSE, GivingBack},
     message::{Notified, SyncRequest},
     object::ObjectType,
     store::{Happened, Resync},
+    time::{self, DateTime},
 };
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use crate::{
     Connect, Held,
-    auth::{Bearer, Session},
+    auth::{Actor, Bearer},
     pages::account_path,
-    web::{Refusal, redirect, trouble, trouble_page, unread},
+    session::Session,
+    tokens::Role,
+    web::{Cause as _, Refusal, redirect, trouble, trouble_page, unread},
 };
 
 /// What can be done to an account.
@@ -36,7 +41,7 @@ pub(crate) enum Operation {
     Resume,
     /// Read everything again.
     Resync,
-    /// Forget its tokens, and give them back.
+    /// Give its grant back, and forget its tokens.
     Disconnect,
 }
 
@@ -69,7 +74,7 @@ impl Ids {
 #[derive(Deserialize)]
 pub(crate) struct Pressed {
     #[serde(default)]
-    token: String,
+    pub(crate) token: String,
 }
 
 /// A button of the page was pressed.
@@ -80,11 +85,12 @@ pub(crate) async fn press(
     Form(pressed): Form<Pressed>,
 ) -> Result<Response, Refusal> {
     session.check_form(&connect.keys, &pressed.token)?;
+    let actor = session.operator()?;
     let account = Ids { domain, hub }.key().ok_or_else(no_account)?;
     if connect.store.status(&account).await.map_err(trouble_page)?.is_none() {
         return Err(no_account());
     }
-    let done = connect.operate(&account, operation).await?;
+    let done = connect.operate(&account, operation, actor).await?;
     Ok(redirect(&format!("{}?done={done}", account_path(&account))))
 }
 
@@ -100,33 +106,56 @@ pub(crate) struct Disconnect {
     hub_id: String,
 }
 
+/// What disconnecting an account came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Disconnected {
+    /// HubSpot has taken its grant back, if it had one.
+    GivenBack,
+    /// Its grant could not be given back yet; that is tried again.
+    Owed,
+    /// There was nothing to disconnect.
+    Before,
+}
+
+/// How long HubSpot is waited for when a grant is given back. API Gateway waits for thirty seconds.
+const GIVING_BACK: Duration = Duration::from_secs(8);
+
 /// Disconnects an account, asked by a program.
 pub(crate) async fn disconnect(
-    _: Bearer,
+    bearer: Bearer,
     State(connect): State<Connect>,
     asked: Result<Json<Disconnect>, JsonRejection>,
 ) -> Result<Response, Refusal> {
+    let actor = bearer.may(Role::Admin)?;
     let Json(asked) = asked.map_err(unread)?;
     let missing = || Refusal::json(StatusCode::NOT_FOUND, "there is no such account, or it is disconnected");
     let account = Ids { domain: asked.domain, hub: asked.hub_id }.key().ok_or_else(missing)?;
-    match connect.disconnect(&account).await? {
-        true => Ok(StatusCode::NO_CONTENT.into_response()),
-        false => Err(missing()),
+    match connect.disconnect(&account, &actor).await? {
+        Disconnected::GivenBack => Ok(StatusCode::NO_CONTENT.into_response()),
+        Disconnected::Owed => Ok(StatusCode::ACCEPTED.into_response()),
+        Disconnected::Before => Err(missing()),
     }
 }
 
 impl Held {
     /// Does it, and gives the word for what was done.
-    async fn operate(&self, account: &AccountKey, operation: Operation) -> Result<&'static str, Refusal> {
+    async fn operate(
+        &self,
+        account: &AccountKey,
+        operation: Operation,
+        actor: &Actor,
+    ) -> Result<&'static str, Refusal> {
+        tracing::info!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id,
+            operation = operation.name(), by = actor.name, source.ip = actor.source.0, "a button was pressed");
         match operation {
             Operation::Sync => {
                 self.look(account).await?;
-                self.note(account, Happened::SyncAsked).await;
+                self.note(account, Happened::SyncAsked, Some(actor)).await;
             }
             Operation::Pause | Operation::Resume => {
                 let pause = operation == Operation::Pause;
                 if self.store.pause(account, pause).await.map_err(trouble_page)? {
-                    self.note(account, if pause { Happened::Paused } else { Happened::Resumed }).await;
+                    self.note(account, if pause { Happened::Paused } else { Happened::Resumed }, Some(actor)).await;
                 }
                 if !pause {
                     self.look(account).await?;
@@ -139,10 +168,12 @@ impl Held {
                     }
                 }
                 self.look(account).await?;
-                self.note(account, Happened::ResyncAsked).await;
+                self.note(account, Happened::ResyncAsked, Some(actor)).await;
             }
             Operation::Disconnect => {
-                self.disconnect(account).await?;
+                if self.disconnect(account, actor).await? == Disconnected::Owed {
+                    return Ok("owed");
+                }
             }
         }
         Ok(operation.name())
@@ -166,30 +197,35 @@ impl Held {
         self.ask(request, Duration::ZERO).await.map_err(trouble_page)
     }
 
-    /// Forgets an account's tokens and gives its grant back. `false` where there was nothing to disconnect.
-    async fn disconnect(&self, account: &AccountKey) -> Result<bool, Refusal> {
-        let grant = self.store.grant(account).await.map_err(trouble)?;
-        if !self.store.disconnect(account).await.map_err(trouble)? {
-            return Ok(false);
+    /// Marks an account as disconnected, gives its grant back to HubSpot, and forgets its tokens.
+    async fn disconnect(&self, account: &AccountKey, actor: &Actor) -> Result<Disconnected, Refusal> {
+        // The sync function tries again.
+        let retry_at = time::after(DateTime::now(), FIRST_PAUSE);
+        if !self.store.disconnect(account, retry_at).await.map_err(trouble)? {
+            return Ok(Disconnected::Before);
         }
-        tracing::info!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id, "an account was disconnected");
-        self.note(account, Happened::Disconnected).await;
-        if let (Some(grant), Some(app)) = (grant, self.config.app.as_ref()) {
-            // The tokens are forgotten in any case; who wants to be sure uninstalls the app in HubSpot.
-            let revoked = async {
-                let grant = self.vault.open(account, "refreshToken", &grant).await?;
-                anyhow::Ok(self.hubspot.revoke(app, &grant).await?)
-            };
-            if let Err(error) = revoked.await {
-                tracing::warn!(error = %error, "the grant of a disconnected account could not be given back");
+        tracing::info!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id,
+            by = actor.name, source.ip = actor.source.0, "an account was disconnected");
+        self.note(account, Happened::Disconnected, Some(actor)).await;
+        let app = self.config.app.as_ref();
+        let giving_back = GivingBack { store: &self.store, vault: &self.vault, hubspot: &self.hubspot, app };
+        match giving_back.of(account, retry_at, Instant::now() + GIVING_BACK).await {
+            Ok(true) => Ok(Disconnected::GivenBack),
+            Ok(false) => Ok(Disconnected::Owed),
+            Err(error) => {
+                tracing::error!(error = error.words(), "a grant could not be given back yet");
+                Ok(Disconnected::Owed)
             }
         }
-        Ok(true)
     }
 
-    /// Notes for people what happened. It has happened also where that fails.
-    pub(crate) async fn note(&self, account: &AccountKey, what: Happened) {
-        if let Err(error) = self.store.happened(account, what, None).await {
+    /// Notes for people what happened, and who did it. It has happened also where that fails.
+    pub(crate) async fn note(&self, account: &AccountKey, what: Happened, actor: Option<&Actor>) {
+        let noted = match actor {
+            Some(actor) => self.store.done_by(account, what, &actor.name).await,
+            None => self.store.happened(account, what, None).await,
+        };
+        if let Err(error) = noted {
             tracing::error!(error = %common::store::describe(&error), "what happened to an account could not be noted");
         }
     }

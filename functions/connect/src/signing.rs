@@ -1,92 +1,76 @@
-//! What the function signs, and what it recognizes again: install links, sessions and forms. All keys are derived from the
-//! one secret, so that rotating it ends every link and session.
+//! What the function signs, and what it recognizes again: install links, sessions and forms. The keys are derived from the
+//! one secret, one for each purpose (HKDF, RFC 5869): rotating it ends every link and session, and none of them says
+//! anything of the secret itself.
 
-use std::time::Duration;
-
-use aws_lc_rs::{digest, hmac};
+use aws_lc_rs::{digest, hkdf, hmac};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use common::{
-    ids::DomainId,
-    time::{self, DateTime},
-};
 use oauth2::CsrfToken;
-use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
-
-/// How long an install link may be used.
-pub(crate) const LINK_HOLDS: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What a signature is for: none can be used as another.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose {
     /// A link by which a customer connects an account.
     Install,
-    /// A browser that has given the token.
+    /// A browser that has given a token, as the database keeps it.
     Session,
     /// A form that was shown to that browser.
     Form,
 }
 
+impl Purpose {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Install => "install",
+            Self::Session => "session",
+            Self::Form => "form",
+        }
+    }
+}
+
 /// The keys of everything that is signed.
-#[derive(Debug)]
-pub(crate) struct Keys(hmac::Key);
+pub(crate) struct Keys {
+    /// From which those of the purposes are derived.
+    root: hkdf::Prk,
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keys")
+    }
+}
 
 impl Keys {
     pub(crate) fn new(secret: &SecretString) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, secret.expose_secret().as_bytes()))
+        let secret = secret.expose_secret().as_bytes();
+        Self { root: hkdf::Salt::new(hkdf::HKDF_SHA256, b"hubspot-sync/v1").extract(secret) }
+    }
+
+    /// The key of a purpose.
+    ///
+    /// # Panics
+    /// Never: HKDF makes up to 255 times as many bytes as this.
+    #[expect(clippy::expect_used, reason = "the length is a constant that HKDF can make")]
+    fn key(&self, purpose: Purpose) -> hmac::Key {
+        let info = [purpose.as_str().as_bytes()];
+        self.root.expand(&info, hmac::HMAC_SHA256).expect("HKDF makes a key of this length").into()
     }
 
     /// The signature of these parts, as text for a URL.
     pub(crate) fn sign(&self, purpose: Purpose, parts: &[&str]) -> String {
-        URL_SAFE_NO_PAD.encode(hmac::sign(&self.0, message(purpose, parts).as_bytes()))
+        URL_SAFE_NO_PAD.encode(hmac::sign(&self.key(purpose), message(parts).as_bytes()))
     }
 
     /// Whether that is the signature of these parts. Takes as long for every wrong one.
     pub(crate) fn verify(&self, purpose: Purpose, parts: &[&str], signature: &str) -> bool {
         let Ok(signature) = URL_SAFE_NO_PAD.decode(signature) else { return false };
-        hmac::verify(&self.0, message(purpose, parts).as_bytes(), &signature).is_ok()
-    }
-
-    /// Whether that is the secret itself. Takes as long for every wrong one of a length.
-    pub(crate) fn is_secret(&self, given: &str) -> bool {
-        const ANY: &[u8] = b"the secret itself";
-        let given = hmac::Key::new(hmac::HMAC_SHA256, given.as_bytes());
-        hmac::verify(&self.0, ANY, hmac::sign(&given, ANY).as_ref()).is_ok()
+        hmac::verify(&self.key(purpose), message(parts).as_bytes(), &signature).is_ok()
     }
 }
 
 /// No two lists of parts have the same message.
-fn message(purpose: Purpose, parts: &[&str]) -> String {
-    let parts: String = parts.iter().map(|part| format!("{}:{part}", part.len())).collect();
-    format!("{purpose:?} {parts}")
-}
-
-/// A link by which whoever holds it can connect a HubSpot account to `domain`, until `expires_at`; `base` is the
-/// function's address and `secret` its token.
-pub fn install_link(base: &Url, secret: &SecretString, domain: &DomainId, expires_at: DateTime) -> Url {
-    link(base, &Keys::new(secret), domain, expires_at)
-}
-
-pub(crate) fn link(base: &Url, keys: &Keys, domain: &DomainId, expires_at: DateTime) -> Url {
-    let expires = expires_at.timestamp_millis().div_euclid(1000).to_string();
-    let signature = keys.sign(Purpose::Install, &[domain.as_str(), &expires]);
-    let mut url = base.clone();
-    url.set_path("/hubspot/install");
-    let mut query = url.query_pairs_mut();
-    query.append_pair("domain", domain.as_str()).append_pair("expires", &expires).append_pair("signature", &signature);
-    drop(query);
-    url
-}
-
-/// Whether an install link's signature is ours and its time has not passed.
-pub(crate) fn may_install(keys: &Keys, domain: &str, expires: &str, signature: &str, now: DateTime) -> bool {
-    let passed = expires.parse::<i64>().map_or(true, |expires| expires < now.timestamp_millis().div_euclid(1000));
-    keys.verify(Purpose::Install, &[domain, expires], signature) && !passed
-}
-
-/// When a link that is made now ends.
-pub(crate) fn link_end() -> DateTime {
-    time::after(DateTime::now(), LINK_HOLDS)
+fn message(parts: &[&str]) -> String {
+    parts.iter().map(|part| format!("{}:{part}", part.len())).collect()
 }
 
 /// A text that nobody can guess.
@@ -121,20 +105,11 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_good_until_its_end() {
-        let domain = DomainId::try_from("acme".to_owned()).unwrap();
-        let link = link(&Url::parse("https://sync.example").unwrap(), &keys(), &domain, DateTime::from_millis(100_500));
-        let values: Vec<String> = link.query_pairs().map(|(_, value)| value.into_owned()).collect();
-        let may = |now| may_install(&keys(), &values[0], &values[1], &values[2], DateTime::from_millis(now));
-        assert!(may(100_999));
-        assert!(!may(101_000));
-        assert!(!may_install(&keys(), "globex", &values[1], &values[2], DateTime::from_millis(0)));
-    }
-
-    #[test]
-    fn the_secret_is_recognized() {
-        assert!(keys().is_secret("a secret of thirty-two characters"));
-        assert!(!keys().is_secret("a secret of thirty-two character"));
-        assert!(!keys().is_secret(""));
+    fn nothing_is_signed_with_the_secret_itself() {
+        let by_secret = hmac::Key::new(hmac::HMAC_SHA256, b"a secret of thirty-two characters");
+        let by_secret = hmac::sign(&by_secret, message(&["acme", "10"]).as_bytes());
+        let signatures = [Purpose::Install, Purpose::Session, Purpose::Form].map(|of| keys().sign(of, &["acme", "10"]));
+        assert!(!signatures.contains(&URL_SAFE_NO_PAD.encode(by_secret)));
+        assert!(signatures[0] != signatures[1] && signatures[1] != signatures[2] && signatures[0] != signatures[2]);
     }
 }

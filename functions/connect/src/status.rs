@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use common::{
     account::{AccountKey, DISCONNECTED, REAUTHORIZE},
-    checkpoint::{Announced, Lane, LastRun, hour},
+    checkpoint::{Announced, Hold, Lane, LastRun, hour},
     object::ObjectType,
     store::{AccountStatus, Lately},
     time::{self, DateTime},
@@ -90,6 +90,9 @@ pub(crate) struct Backfill {
     pub(crate) total: Option<i64>,
 }
 
+/// What is said of a disconnected account whose grant HubSpot has not taken back.
+const OWED: &str = "its access could not be given back to HubSpot yet; this is tried again";
+
 /// How an account is doing.
 #[derive(Clone, Debug)]
 pub(crate) struct Status {
@@ -131,7 +134,8 @@ impl Status {
         let behind = fresh_to.map(|fresh_to| time::since(fresh_to, now));
         let backfill = backfill(&lanes.map(|(_, lane)| lane));
         let backfilled_at = backfilled_at(&lanes.map(|(_, lane)| lane));
-        let problems: Vec<Problem> = lanes.iter().flat_map(|(object, lane)| problems(*object, lane)).collect();
+        let mut problems: Vec<Problem> = lanes.iter().flat_map(|(object, lane)| problems(*object, lane)).collect();
+        problems.extend(set_aside(account.set_aside));
         let failing = problems.iter().any(|problem| problem.retry_at.is_some() && problem.attempts > 1);
         let state = match account.state.as_deref() {
             Some(DISCONNECTED) => State::Disconnected,
@@ -153,7 +157,11 @@ impl Status {
             company: account.company,
             hub_domain: account.hub_domain,
             state,
-            reason: account.state_reason.filter(|_| state == State::Reauthorize),
+            reason: match (state, account.revocation_at) {
+                (State::Reauthorize, _) => account.state_reason,
+                (State::Disconnected, Some(_)) => Some(OWED.to_owned()),
+                _ => None,
+            },
             since: if state == State::Paused { account.paused_at } else { account.state_at },
             fresh_to,
             behind,
@@ -222,11 +230,36 @@ fn problems(object: ObjectType, lane: &Lane) -> Vec<Problem> {
     let sweep_problem = lane.sweep.last_error.as_ref().map(|reason| Problem {
         part: format!("deleted {object}"),
         reason: reason.clone(),
-        attempts: 1,
+        attempts: lane.sweep.attempts,
         at: lane.sweep.ended_at,
         retry_at: None,
     });
-    lane_problem.into_iter().chain(sweep_problem).collect()
+    lane_problem.into_iter().chain(sweep_problem).chain(held(object, lane)).collect()
+}
+
+/// That HubSpot counts more records than it shows.
+fn held(object: ObjectType, lane: &Lane) -> Option<Problem> {
+    let holds: Vec<Hold> =
+        lane.kept.held.iter().filter_map(|window| window.hold).filter(|hold| hold.tries > 0).collect();
+    let at = holds.iter().map(|hold| hold.since).min()?;
+    Some(Problem {
+        part: format!("some {object}"),
+        reason: format!("HubSpot counts more than it shows, in {} spans of time; what it shows is stored", holds.len()),
+        attempts: holds.iter().map(|hold| hold.tries).max().unwrap_or_default(),
+        at: Some(at),
+        retry_at: None,
+    })
+}
+
+/// That records are set aside.
+fn set_aside(count: u64) -> Option<Problem> {
+    (count > 0).then(|| Problem {
+        part: "records".to_owned(),
+        reason: format!("{count} could not be taken over, and are read again from time to time"),
+        attempts: 1,
+        at: None,
+        retry_at: None,
+    })
 }
 
 /// What was handed on in the last 24 hours, and by hour.
@@ -267,8 +300,10 @@ mod tests {
             state: None,
             state_reason: None,
             state_at: None,
+            revocation_at: None,
             paused_at: None,
             has_token: true,
+            set_aside: 0,
             checkpoint,
         }
     }
@@ -309,7 +344,8 @@ mod tests {
         assert_eq!(state(AccountStatus { paused_at: Some(NOW), ..fresh() }), State::Paused);
         let mut failing = looked_at(Duration::ZERO);
         let reason = "why".to_owned();
-        let problem = LaneProblem { kind: ProblemKind::Passing, reason, at: NOW, attempts: 2, retry_at: NOW };
+        let problem =
+            LaneProblem { kind: ProblemKind::Passing, pass: None, reason, at: NOW, attempts: 2, retry_at: NOW };
         failing.lanes.contacts.last_error = Some(problem);
         assert_eq!(state(account(Some(failing))), State::Failing);
     }
@@ -318,8 +354,8 @@ mod tests {
     fn the_history_is_told_while_it_is_read() {
         let mut checkpoint = looked_at(Duration::ZERO);
         checkpoint.lanes.contacts.backfill.windows = vec![Window::new(NOW, None)];
-        checkpoint.lanes.contacts.backfilled = Backfilled { read: 40, total: Some(100) };
-        checkpoint.lanes.companies.backfilled = Backfilled { read: 10, total: Some(10) };
+        checkpoint.lanes.contacts.backfilled = Backfilled { read: 40, total: Some(100), from: None };
+        checkpoint.lanes.companies.backfilled = Backfilled { read: 10, total: Some(10), from: None };
         let status = Status::of(account(Some(checkpoint.clone())), HOUR, NOW);
         assert_eq!(
             (status.state, status.backfill),

@@ -1,4 +1,4 @@
-//! What all answers have in common: security headers, problems in words, cookies, and the address of the function.
+//! What all answers have in common: security headers, problems in words, and the address of the function.
 
 use axum::{
     Json,
@@ -6,6 +6,12 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use common::{
+    queue::QueueError,
+    store::{StoreError, describe},
+    vault::VaultError,
+};
+use mongodb::error::Error as MongoError;
 use reqwest::Url;
 use serde_json::json;
 
@@ -69,14 +75,37 @@ impl IntoResponse for Refusal {
     }
 }
 
+/// What went wrong, in words that may be logged: without addresses, documents or secrets.
+pub(crate) trait Cause {
+    fn words(&self) -> String;
+}
+
+impl Cause for MongoError {
+    fn words(&self) -> String {
+        format!("MongoDB failed: {}", describe(self))
+    }
+}
+
+macro_rules! says_nothing_secret {
+    ($($error:ty),*) => {
+        $(impl Cause for $error {
+            fn words(&self) -> String {
+                self.to_string()
+            }
+        })*
+    };
+}
+
+says_nothing_secret!(StoreError, VaultError, QueueError, serde_json::Error, String);
+
 /// MongoDB, SQS or KMS does not do what it should: whoever asked may try again.
-pub(crate) fn trouble(error: impl std::fmt::Display) -> Refusal {
-    tracing::error!(error = %error, "a request could not be answered");
+pub(crate) fn trouble(error: impl Cause) -> Refusal {
+    tracing::error!(error = error.words(), "a request could not be answered");
     Refusal::json(StatusCode::SERVICE_UNAVAILABLE, "the service is in trouble; please try again")
 }
 
 /// The same in words.
-pub(crate) fn trouble_page(error: impl std::fmt::Display) -> Refusal {
+pub(crate) fn trouble_page(error: impl Cause) -> Refusal {
     trouble(error);
     let words = "The service cannot do this at the moment. Please try again in a minute.";
     Refusal::page(StatusCode::SERVICE_UNAVAILABLE, "Something went wrong", words)
@@ -120,18 +149,4 @@ impl Held {
         Url::parse(&format!("{scheme}://{host}"))
             .map_err(|_| Refusal::json(StatusCode::BAD_REQUEST, "the request names no host"))
     }
-}
-
-/// The value of a cookie.
-pub(crate) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
-    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.filter(|(found, _)| *found == name).map(|(_, value)| value.to_owned()).next()
-}
-
-/// A cookie that no script can read, for so many seconds. Over plain HTTP, as on a developer's machine, it is sent so too.
-pub(crate) fn set_cookie(name: &str, value: &str, base: &Url, path: &str, seconds: u64, same_site: &str) -> HeaderMap {
-    let secure = if base.scheme() == "https" { "; Secure" } else { "" };
-    let text = format!("{name}={value}; HttpOnly; SameSite={same_site}; Path={path}; Max-Age={seconds}{secure}");
-    HeaderValue::from_str(&text).map(|value| HeaderMap::from_iter([(header::SET_COOKIE, value)])).unwrap_or_default()
 }

@@ -14,19 +14,28 @@ use axum::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use common::{
+    account::AccountKey,
     ids::HubId,
-    message::{Notified, SyncRequest},
+    message::{Notified, SyncMessage, SyncRequest},
+    queue::{MAX_BATCH_ENTRIES, QueueError},
     time::{self, DateTime},
 };
+use futures::future::join_all;
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::{
-    Connect,
+    Connect, Held,
+    auth::Source,
+    metrics::Refused,
     web::{Refusal, trouble},
 };
+
+/// What queueing may take: HubSpot waits for five seconds.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How old a request may be; HubSpot says to reject older ones.
 const MAX_AGE: Duration = Duration::from_secs(300);
@@ -43,6 +52,7 @@ struct Event {
 /// Takes what HubSpot tells, and asks for a sync of each account that it is about.
 pub(crate) async fn take(
     State(connect): State<Connect>,
+    source: Source,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
@@ -54,23 +64,57 @@ pub(crate) async fn take(
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (signature, sent_at) = (header("x-hubspot-signature-v3"), header("x-hubspot-request-timestamp"));
     if let Err(reason) = verify(&app.client_secret, &url, &body, signature, sent_at, DateTime::now()) {
-        tracing::warn!(reason, "a webhook was refused");
+        tracing::warn!(reason, source.ip = source.0, "a webhook was refused");
+        Refused { webhooks_refused: 1, ..Refused::default() }.emit();
         return Err(Refusal::json(StatusCode::UNAUTHORIZED, reason));
     }
     let events: Vec<Event> = serde_json::from_slice(&body)
         .map_err(|_| Refusal::json(StatusCode::BAD_REQUEST, "the body is no list of events"))?;
-    for (portal, told) in told(&events) {
-        for account in connect.store.accounts_of(&portal).await.map_err(trouble)? {
-            let delays = connect.store.notified(&account, told).await.map_err(trouble)?;
-            tracing::info!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id,
-                messages = delays.len(), "HubSpot told of changes");
-            for delay in delays {
-                let request = SyncRequest::notified(account.clone(), told);
-                connect.ask(request, delay).await.map_err(trouble)?;
-            }
-        }
+    let told = told(&events);
+    let accounts = connect.store.accounts_of_portals(&told.keys().collect()).await.map_err(trouble)?;
+    let of = |account: AccountKey| told.get(&account.hub_id).map(|told| (account.clone(), *told));
+    let told: Vec<(AccountKey, Notified)> = accounts.into_iter().filter_map(of).collect();
+    let delays = connect.store.notified_of_all(&told).await.map_err(trouble)?;
+    let (mut messages, mut failed) = (Vec::new(), 0);
+    for ((account, told), delays) in told.into_iter().zip(delays) {
+        let Some(delays) = delays else {
+            tracing::error!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id,
+                "MongoDB does not take note of what HubSpot told");
+            failed += 1;
+            continue;
+        };
+        tracing::info!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id,
+            messages = delays.len(), "HubSpot told of changes");
+        let request = SyncRequest::notified(account.clone(), told);
+        let (group, body) = (account.to_string(), serde_json::to_string(&SyncMessage::V1(request)).map_err(trouble)?);
+        messages.extend(delays.into_iter().map(|delay| (group.clone(), body.clone(), delay)));
     }
-    Ok(StatusCode::NO_CONTENT)
+    failed += connect.queue_all(&messages).await;
+    match failed {
+        0 => Ok(StatusCode::NO_CONTENT),
+        // HubSpot tells of all of them again; those that were queued are known, and cost nothing.
+        failed => Err(trouble(format!("{failed} of the looks that HubSpot's webhooks ask for could not be queued"))),
+    }
+}
+
+impl Held {
+    /// Queues requests to sync accounts, many at the same time. Returns how many could not be queued.
+    async fn queue_all(&self, messages: &[(String, String, Duration)]) -> usize {
+        let batches = messages.chunks(MAX_BATCH_ENTRIES).map(async |batch| {
+            match timeout(PATIENCE, self.queue.send_batch_later(batch)).await {
+                Ok(Ok(())) => 0,
+                Ok(Err(error)) => {
+                    tracing::error!(error = %error, "requests to sync accounts cannot be queued");
+                    if let QueueError::Entries(refused) = error { refused } else { batch.len() }
+                }
+                Err(_) => {
+                    tracing::error!("requests to sync accounts cannot be queued in time");
+                    batch.len()
+                }
+            }
+        });
+        join_all(batches).await.into_iter().sum()
+    }
 }
 
 /// Of which portals the events tell, and whether of deletions too.
@@ -164,6 +208,26 @@ mod tests {
             let signature = sign("secret", &format!("POST{url}[]{sent_at}"));
             assert_eq!(check(url, b"[]", &signature, sent_at).is_ok(), taken, "{sent_at}");
         }
+    }
+
+    /// The vectors with which HubSpot's own clients are tested (HubSpot/hubspot-api-python and HubSpot/hubspot-api-ruby).
+    #[test]
+    fn the_test_vectors_of_hubspots_own_clients_are_taken() {
+        let secret = SecretString::from("yyyyyyyy-yyyy-yyyy-yyyy-yyyyyyyyyyyy");
+        let url = Url::parse("https://www.example.com/webhook_uri").unwrap();
+        let body = b"{'example_field':'example_value'}";
+        let vectors = [
+            ("1693657560000", "K36dawei4A+QBNolUOqo7s91KQDWQ5MXZ/QufNYuk/Y="),
+            ("1700000300000", "RnbPH7+UMKVkbV32P8bz450N4M56aPmcru1+D3kSDtw="),
+        ];
+        for (sent_at, signature) in vectors {
+            let now = DateTime::from_millis(sent_at.parse().unwrap());
+            assert_eq!(verify(&secret, &url, body, signature, sent_at, now), Ok(()), "{sent_at}");
+        }
+        // Each belongs to its own time.
+        let [(sent_at, _), (_, of_another)] = vectors;
+        let now = DateTime::from_millis(sent_at.parse().unwrap());
+        assert!(verify(&secret, &url, body, of_another, sent_at, now).is_err());
     }
 
     #[test]

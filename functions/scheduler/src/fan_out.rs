@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use common::{
-    account::{self, AccountKey},
+    account::{self, AccountKey, Unusable},
     message::{SyncMessage, SyncRequest},
     queue::{MAX_BATCH_ENTRIES, QueueError},
     store::{StoreError, collection},
@@ -63,6 +63,11 @@ pub(crate) async fn run(
                     batch.push(message(&account.key, tick)?);
                     accounts.push(account.key);
                 }
+                // Its token is tried, and the mark taken away if HubSpot accepts it.
+                Err(ref reason @ Unusable::Reauthorize(Some(ref marked))) if marked.retry_at <= DateTime::now() => {
+                    metrics.skipped(reason);
+                    batch.push(message(&marked.account.key, tick)?);
+                }
                 Err(reason) => {
                     fan_out.skipped += 1;
                     metrics.skipped(&reason);
@@ -98,7 +103,7 @@ pub(crate) async fn run(
     Ok((fan_out, accounts))
 }
 
-fn message(account: &AccountKey, tick: DateTime) -> Result<(String, String), QueueError> {
+pub(crate) fn message(account: &AccountKey, tick: DateTime) -> Result<(String, String), QueueError> {
     let request = SyncRequest::tick(account.clone(), tick);
     Ok((account.to_string(), serde_json::to_string(&SyncMessage::V1(request))?))
 }

@@ -6,6 +6,7 @@
 mod fan_out;
 mod freshness;
 mod metrics;
+mod revocations;
 
 use std::time::Duration;
 
@@ -100,10 +101,15 @@ pub async fn handler(scheduler: &Scheduler, event: LambdaEvent<Tick>) -> Result<
     })?;
     metrics.accounts_sent = fan_out.sent;
     metrics.fan_outs_cut_short = usize::from(!fan_out.complete);
-    // The messages are sent; what cannot be told of the accounts now is told by the next tick.
+    // The messages are sent: what cannot be told of the accounts now is told by the next tick.
     let told = timeout_at(Instant::now() + LOOKING, freshness::note(scheduler, &accounts, &mut metrics)).await;
     if !matches!(told, Ok(Ok(()))) {
         tracing::warn!("how far behind the accounts are cannot be told");
+    }
+    // So does a grant that is given back by none of these messages.
+    let asked = timeout_at(Instant::now() + LOOKING, revocations::ask(scheduler)).await;
+    if !matches!(asked, Ok(Ok(()))) {
+        tracing::warn!("grants that are to be given back are left to the next tick");
     }
     metrics.sqs_time = scheduler.queue.spent.take();
     metrics.mongodb_time = scheduler.store.spent.take();

@@ -21,7 +21,7 @@ pub(crate) struct TickMetrics {
     pub(crate) accounts_disconnected: usize,
     #[metrics(unit = Count)]
     pub(crate) accounts_to_reauthorize: usize,
-    /// Without credentials, or malformed.
+    /// Entries without credentials, malformed, or beside another one of the same portal.
     #[metrics(unit = Count)]
     pub(crate) accounts_unusable: usize,
     /// Those of which no lane, or only one, was ever looked at for changes.
@@ -46,8 +46,8 @@ impl TickMetrics {
         *match reason {
             Unusable::Disconnected => &mut self.accounts_disconnected,
             Unusable::Paused => &mut self.accounts_paused,
-            Unusable::Reauthorize => &mut self.accounts_to_reauthorize,
-            Unusable::NoCredentials | Unusable::Malformed(_) => &mut self.accounts_unusable,
+            Unusable::Reauthorize(_) => &mut self.accounts_to_reauthorize,
+            Unusable::NoCredentials | Unusable::Malformed(_) | Unusable::Duplicate(_) => &mut self.accounts_unusable,
         } += 1;
     }
 

@@ -6,12 +6,11 @@
 use std::{collections::HashMap, time::Duration};
 
 use common::{
-    account::AccountKey,
     action::{Action, ActionName},
     checkpoint::Announced,
-    hubspot::{Record, Row},
+    hubspot::{Companies, Record, Row},
     ids::RecordId,
-    message::{ActionBatch, ActionsMessage, MAX_ACTIONS},
+    message::{self, ActionBatch, MAX_ACTIONS},
     object::ObjectType,
     queue::{MAX_MESSAGE_BYTES, QueueError},
     store::Seen,
@@ -28,16 +27,21 @@ use crate::{
 /// How many rows are handed on, and checkpointed, at once.
 pub(crate) const BATCH: usize = MAX_ACTIONS;
 
-/// The longest text that is kept where a single action would not fit into a message.
-const SHORTENED: usize = 8_000;
+/// How many bytes the actions of a message take at most: what is around them is smaller than the rest.
+const MAX_ACTIONS_BYTES: usize = MAX_MESSAGE_BYTES - 1_000;
+
+/// The longest text that is kept, in bytes, if a single action would not fit into a message. If it still does not, its texts
+/// are shortened further.
+const LONGEST_TEXT: usize = 16_384;
 
 /// Looks up what was handed on of a page's records before, and the companies of the contacts that changed, and remembers
-/// which of the records are begun with.
+/// which of the records are begun with. `each_for_itself` as for [`common::hubspot::Session::companies_of`].
 pub(crate) async fn look_up(
     slice: &Slice<'_>,
     object: ObjectType,
     taken_over_from: Option<DateTime>,
     rows: &[Row],
+    each_for_itself: bool,
 ) -> Result<Known, SliceError> {
     let mut known = Known::new(object, taken_over_from, seen(slice, object, rows).await?);
     let begun = known.beginnings(records(rows));
@@ -46,9 +50,10 @@ pub(crate) async fn look_up(
             ObjectType::Contacts => {
                 let changed = records(rows).filter(|record| known.is_changed(record));
                 let changed: Vec<RecordId> = changed.map(|record| record.id.clone()).collect();
-                Ok(slice.session.companies_of(&changed).await?)
+                let latest = slice.budget.work_ends();
+                slice.session.companies_of(&changed, latest, each_for_itself).await?.ok_or(SliceError::NoTime)
             }
-            ObjectType::Companies => Ok(HashMap::new()),
+            ObjectType::Companies => Ok(Companies::default()),
         }
     };
     let (companies, ()) = tokio::try_join!(companies, begin(slice, object, &begun))?;
@@ -80,43 +85,90 @@ async fn seen(slice: &Slice<'_>, object: ObjectType, rows: &[Row]) -> Result<Has
     }
 }
 
-/// Hands on one batch of rows.
+/// Hands on one batch of rows, except for those that cannot be handed on. Returns those, with the reasons.
 pub(crate) async fn hand_on(
     slice: &Slice<'_>,
     object: ObjectType,
     rows: Vec<Row>,
     known: &mut Known,
-) -> Result<(), SliceError> {
-    let mut news = News::default();
+) -> Result<Vec<(String, String)>, SliceError> {
+    let (mut news, mut odd) = (News::default(), Vec::new());
     slice.tally.rows(rows.len());
     for row in rows {
         match row.record {
-            Ok(record) => known.take_in(record, &mut news),
-            Err(reason) => {
-                slice.tally.unreadable();
-                tracing::warn!(
-                    object = object.as_str(),
-                    record.id = row.id,
-                    reason,
-                    "a record cannot be read and is left out"
-                );
+            Ok(record) => match known.lacks_companies(&record) {
+                Some(reason) => odd.push((row.id, reason.clone())),
+                None => known.take_in(record, &mut news),
+            },
+            Err(reason) => odd.push((row.id, reason)),
+        }
+    }
+    let News { actions, lost, mut told } = news;
+    begin(slice, object, &lost).await?;
+    let refused = send(slice, actions).await?;
+    told.retain(|(id, _)| !refused.iter().any(|(refused, _)| refused == id.as_str()));
+    remember(slice, object, &told).await?;
+    odd.extend(refused);
+    Ok(odd)
+}
+
+/// Sends actions, in as few messages as they fit into. Returns the records whose action SQS takes in no message, with the
+/// reasons.
+async fn send(slice: &Slice<'_>, actions: Vec<Action>) -> Result<Vec<(String, String)>, SliceError> {
+    let group = slice.account().to_string();
+    let (mut pending, mut refused) = (packed(actions)?, Vec::new());
+    while let Some(mut actions) = pending.pop() {
+        let text = ActionBatch::encode(slice.account(), actions.iter().map(|(_, text)| &**text));
+        let text = text.map_err(QueueError::from)?;
+        match (slice.actions_queue().send_text(text, &group, Duration::ZERO).await, &actions[..]) {
+            (Err(QueueError::Contents(reason)), [(action, _)]) => refused.push((action.record_id.to_string(), reason)),
+            (Err(QueueError::Contents(_)), _) => {
+                let rest = actions.split_off(actions.len() / 2);
+                pending.extend([rest, actions]);
+            }
+            (sent, actions) => {
+                sent?;
+                slice.tally.announce(announced(actions.iter().map(|(action, _)| action)));
             }
         }
     }
-    let News { actions, lost, told } = news;
-    let announced = announced(&actions);
-    begin(slice, object, &lost).await?;
-    if !actions.is_empty() {
-        for message in messages(slice.account(), actions)? {
-            slice.actions_queue().send_text(message, &slice.account().to_string(), Duration::ZERO).await?;
-        }
-    }
-    remember(slice, object, &told).await?;
-    slice.tally.announce(announced);
-    Ok(())
+    Ok(refused)
 }
 
-fn announced(actions: &[Action]) -> Announced {
+/// The actions, each with its text, by the messages that carry them: the last message comes first.
+fn packed(actions: Vec<Action>) -> Result<Vec<Vec<(Action, String)>>, QueueError> {
+    let (mut messages, mut size) = (Vec::<Vec<(Action, String)>>::new(), 0);
+    for action in actions {
+        let (action, text) = encoded(action)?;
+        match messages.last_mut() {
+            Some(message) if message.len() < MAX_ACTIONS && size + text.len() < MAX_ACTIONS_BYTES => {
+                size += text.len() + 1;
+                message.push((action, text));
+            }
+            _ => {
+                size = text.len();
+                messages.push(vec![(action, text)]);
+            }
+        }
+    }
+    messages.reverse();
+    Ok(messages)
+}
+
+/// An action's text. The texts of one that is too large for a message are shortened until it fits.
+fn encoded(mut action: Action) -> Result<(Action, String), QueueError> {
+    let mut longest = LONGEST_TEXT;
+    loop {
+        let text = message::encode(&action)?;
+        if text.len() <= MAX_ACTIONS_BYTES || longest == 0 {
+            return Ok((action, text));
+        }
+        shorten(&mut action, longest);
+        longest /= 8;
+    }
+}
+
+fn announced<'a>(actions: impl Iterator<Item = &'a Action>) -> Announced {
     let mut announced = Announced::default();
     for action in actions {
         let count = match action.action_name {
@@ -147,34 +199,13 @@ async fn remember(slice: &Slice<'_>, object: ObjectType, records: &[(RecordId, S
     Ok(())
 }
 
-/// The messages that carry the actions: one, unless they are too many or too large for that.
-fn messages(account: &AccountKey, mut actions: Vec<Action>) -> Result<Vec<String>, QueueError> {
-    let batch = ActionBatch { account: account.clone(), actions: std::mem::take(&mut actions) };
-    let message = ActionsMessage::V1(batch);
-    let text = serde_json::to_string(&message)?;
-    let ActionsMessage::V1(ActionBatch { mut actions, .. }) = message;
-    if text.len() <= MAX_MESSAGE_BYTES && actions.len() <= MAX_ACTIONS {
-        return Ok(vec![text]);
-    }
-    if actions.len() > 1 {
-        let rest = actions.split_off(actions.len() / 2);
-        let mut all = messages(account, actions)?;
-        all.extend(messages(account, rest)?);
-        return Ok(all);
-    }
-    actions.iter_mut().for_each(shorten);
-    Ok(vec![serde_json::to_string(&ActionsMessage::V1(ActionBatch { account: account.clone(), actions }))?])
-}
-
-/// Shortens the longest texts of an action that is larger than a message may be.
-fn shorten(action: &mut Action) {
-    tracing::warn!(record.id = %action.record_id, "a record is too large for a message; its longest texts are shortened");
+/// Shortens the texts of an action to `longest` bytes.
+fn shorten(action: &mut Action, longest: usize) {
+    tracing::warn!(record.id = %action.record_id, bytes = longest, "a record is too large for a message; its texts are shortened");
     let shorten = |properties: &mut Map<String, Value>| {
         for value in properties.values_mut() {
-            if let Value::String(text) = value
-                && text.len() > SHORTENED
-            {
-                text.truncate(text.floor_char_boundary(SHORTENED));
+            if let Value::String(text) = value {
+                text.truncate(text.floor_char_boundary(longest));
             }
         }
     };
@@ -188,6 +219,8 @@ fn shorten(action: &mut Action) {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+
+    use common::message::ActionsMessage;
 
     use super::*;
     use crate::build;
@@ -203,21 +236,35 @@ mod tests {
         (0..count).map(|id| build::action(ObjectType::Companies, record(id), vec![], true)).collect()
     }
 
-    fn read(messages: &[String]) -> Vec<usize> {
-        let count = |text: &String| {
+    /// How many actions each message carries.
+    fn carried(actions: Vec<Action>) -> Vec<usize> {
+        let account = serde_json::from_value(json!({"domainId": "d", "hubId": "7"})).unwrap();
+        let count = |actions: Vec<(Action, String)>| {
+            let text = ActionBatch::encode(&account, actions.iter().map(|(_, text)| &**text)).unwrap();
             assert!(text.len() <= MAX_MESSAGE_BYTES);
-            let ActionsMessage::V1(batch) = serde_json::from_str(text).unwrap();
-            batch.actions.len()
+            let ActionsMessage::V1(batch) = serde_json::from_str(&text).unwrap();
+            assert!(batch.actions.iter().eq(actions.iter().map(|(action, _)| action)));
+            actions.len()
         };
-        messages.iter().map(count).collect()
+        packed(actions).unwrap().into_iter().map(count).collect()
     }
 
     #[test]
     fn a_batch_is_one_message_unless_it_is_too_large() {
-        let account: AccountKey = serde_json::from_value(json!({"domainId": "d", "hubId": "7"})).unwrap();
-        assert_eq!(read(&messages(&account, actions(100, "x")).unwrap()), [100]);
-        assert_eq!(read(&messages(&account, actions(130, "x")).unwrap()), [65, 65]);
-        assert_eq!(read(&messages(&account, actions(100, &"x".repeat(8_000))).unwrap()), [50, 50]);
-        assert_eq!(read(&messages(&account, actions(2, &"ü".repeat(600_000))).unwrap()), [1, 1]);
+        assert_eq!(carried(actions(100, "x")), [100]);
+        assert_eq!(carried(actions(101, "x")), [1, 100]);
+        assert_eq!(carried(actions(100, &"x".repeat(8_000))), [39, 61]);
+        assert!(carried(Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn a_single_action_always_fits() {
+        for description in ["ü".repeat(600_000), "\u{ffff}".repeat(600_000), "\u{1}".repeat(1_000_000)] {
+            assert_eq!(carried(actions(2, &description)), [2]);
+        }
+        let mut many = actions(1, "");
+        let properties = (0..500).map(|index| (format!("property_{index}"), Value::from("\u{1}".repeat(65_536))));
+        many[0].record.as_mut().unwrap().properties = properties.collect();
+        assert_eq!(carried(many), [1]);
     }
 }

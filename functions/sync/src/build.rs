@@ -35,6 +35,7 @@ pub(crate) fn action(object: ObjectType, record: Record, companies: Vec<RecordId
             created_at: record.created_at,
             properties: record.properties,
             company_ids: companies,
+            companies_unknown: false,
         }),
     }
 }

@@ -31,21 +31,17 @@ pub(crate) enum Step {
     Drop(&'static str),
     /// Note that HubSpot has told of changes: the live run looks for them.
     Note,
-    /// Fail, again and again, until it is in the dead-letter queue.
-    Fail(String),
 }
 
 /// Judges a message by the account's checkpoint.
 pub(crate) fn step(checkpoint: &Checkpoint, request: &SyncRequest, now: DateTime) -> Step {
     let is_ready = checkpoint.lanes.all().iter().any(|lane| lane.is_ready(now));
-    let begin = || if is_ready { Step::Work(begin(now)) } else { Step::Drop("the account waits") };
-    let due = match (&request.run, &checkpoint.stuck) {
-        (Some(due), Some(stuck)) if *due == stuck.due => {
-            return if stuck.until > now { Step::Fail(stuck.reason.clone()) } else { begin() };
-        }
-        (due, _) => due,
+    let begin = || match is_ready {
+        _ if is_old(checkpoint, request) => Step::Drop("a run has begun since this tick"),
+        true => Step::Work(begin(now)),
+        false => Step::Drop("the account waits"),
     };
-    match (due, &checkpoint.run) {
+    match (&request.run, &checkpoint.run) {
         (None, Some(run)) if now <= time::after(run.due_at, GRACE) => {
             if run.due_at > time::after(now, LONG) && is_ready {
                 begin()
@@ -65,6 +61,13 @@ pub(crate) fn step(checkpoint: &Checkpoint, request: &SyncRequest, now: DateTime
         (Some(due), Some(run)) if due.slice + 1 == run.slice && !run.sent => Step::Resend(run.clone()),
         (Some(_), Some(_)) => Step::Drop("the slice is done"),
     }
+}
+
+/// Whether a run has begun since the tick, and has looked for everything that this one would look for. Ticks that had to
+/// wait for long then end at once, so that a backlog of them shrinks whatever it costs to work one off.
+fn is_old(checkpoint: &Checkpoint, request: &SyncRequest) -> bool {
+    let is_tick = request.run.is_none() && request.notified.is_none();
+    is_tick && checkpoint.last_run.as_ref().is_some_and(|last| request.tick < last.started_at)
 }
 
 fn begin(now: DateTime) -> Run {
@@ -87,7 +90,7 @@ pub(crate) fn message(request: &SyncRequest, run: &Run, attempt: u32) -> SyncReq
 #[cfg(test)]
 mod tests {
     use common::{
-        checkpoint::{LaneProblem, ProblemKind, Stuck},
+        checkpoint::{LaneProblem, LastRun, ProblemKind},
         message::Notified,
     };
     use serde_json::json;
@@ -116,6 +119,7 @@ mod tests {
     fn waits(mut checkpoint: Checkpoint, companies: bool, contacts: bool) -> Checkpoint {
         let problem = LaneProblem {
             kind: ProblemKind::Passing,
+            pass: None,
             reason: String::new(),
             at: NOW,
             attempts: 1,
@@ -136,6 +140,30 @@ mod tests {
         assert!(begins(&run(3, true, time::before(NOW, HOUR))));
         assert!(!begins(&run(3, true, NOW)));
         assert!(!begins(&run(3, true, time::before(NOW, GRACE))));
+    }
+
+    #[test]
+    fn a_tick_that_is_older_than_the_last_run_has_nothing_to_do() {
+        let began = |started_at| LastRun {
+            id: "before".to_owned(),
+            started_at,
+            ended_at: NOW,
+            is_over: true,
+            figures: Figures::default(),
+        };
+        let after = |started_at| Checkpoint { last_run: Some(began(started_at)), ..Checkpoint::default() };
+        assert!(begins(&after(time::before(NOW, HOUR))));
+        assert!(begins(&after(NOW)));
+        let newer = after(time::after(NOW, Duration::from_millis(1)));
+        assert!(matches!(step(&newer, &request(None), NOW), Step::Drop(_)));
+        // A dead run is taken over by a tick that is newer than it.
+        let dead = Checkpoint { run: run(3, true, time::before(NOW, HOUR)).run, ..newer.clone() };
+        assert!(matches!(step(&dead, &request(None), NOW), Step::Drop(_)));
+        // What the run has not sent is still sent, and what HubSpot told of is looked at.
+        let unsent = Checkpoint { run: run(3, false, NOW).run, ..newer.clone() };
+        assert!(matches!(step(&unsent, &request(None), NOW), Step::Resend(_)));
+        let told = SyncRequest { notified: Some(Notified::Changes), ..request(None) };
+        assert!(matches!(step(&newer, &told, NOW), Step::Work(_)));
     }
 
     #[test]
@@ -176,18 +204,6 @@ mod tests {
         assert_eq!(step(&unsent, &request(None), NOW), Step::Resend(found.clone()));
         assert_eq!(step(&unsent, &request(Some(("r", 3))), NOW), Step::Work(found));
         assert!(matches!(step(&unsent, &request(Some(("r", 1))), NOW), Step::Drop(_)));
-    }
-
-    #[test]
-    fn a_message_that_is_stuck_fails_until_the_lane_is_tried_again() {
-        let due = Continuation { run: "r".to_owned(), slice: 3 };
-        let stuck = Stuck { due, until: time::after(NOW, HOUR), reason: "why".to_owned() };
-        let checkpoint = Checkpoint { stuck: Some(stuck), ..Checkpoint::default() };
-        assert_eq!(step(&checkpoint, &request(Some(("r", 3))), NOW), Step::Fail("why".to_owned()));
-        assert!(matches!(step(&checkpoint, &request(Some(("r", 2))), NOW), Step::Drop(_)));
-        assert!(begins(&checkpoint), "a tick begins anew, for the other lane");
-        let later = time::after(NOW, HOUR);
-        assert!(matches!(step(&checkpoint, &request(Some(("r", 3))), later), Step::Work(run) if run.slice == 0));
     }
 
     #[test]

@@ -6,7 +6,9 @@ use common::{
     config::{self, ConfigError, MongoConfig},
     hubspot::{DEFAULT_BASE_URL, Limits, OAuthApp},
     object::ObjectType,
+    production,
     secrets::Secrets,
+    tls,
     vault::MasterKey,
 };
 
@@ -40,8 +42,11 @@ pub struct Config {
     pub settle: Duration,
     /// How often an account is looked at for changes while its history is still being read.
     pub fresh_every: Duration,
-    /// `SYNC_SWEEP_SECONDS` (21600): how often the recycle bin is read for what was deleted.
-    pub sweep_every: Duration,
+    /// `SYNC_SWEEP_SECONDS` (21600): how often the recycle bin is read for what was deleted; `None` (0) if only when HubSpot tells
+    /// of deletions.
+    pub sweep_every: Option<Duration>,
+    /// `SYNC_CLOCK_TOLERANCE_SECONDS` (300): how far HubSpot's clock may be ahead of this machine's before it is taken for wrong.
+    pub clock_tolerance: Duration,
     /// `SYNC_BUDGET_MS` (5000): how long an invocation may take.
     pub budget: Duration,
     /// `HUBSPOT_SEARCH_RPS` (5), `HUBSPOT_PER_10S` (110).
@@ -59,9 +64,13 @@ impl Config {
     /// A variable is missing or cannot be used; the error names it.
     pub fn from_env(secrets: &Secrets) -> Result<Self, ConfigError> {
         let app = secrets.hubspot_app()?;
+        let hubspot_base_url = config::or("HUBSPOT_API_BASE_URL", DEFAULT_BASE_URL.to_owned())?;
+        tls::address("HUBSPOT_API_BASE_URL", &hubspot_base_url)?;
+        let client_secret = app.as_ref().map(|(_, secret)| secret);
+        production::check(client_secret, &[("HUBSPOT_API_BASE_URL", &hubspot_base_url)])?;
         Ok(Self {
             mongo: MongoConfig::from_env(secrets)?,
-            hubspot_base_url: config::or("HUBSPOT_API_BASE_URL", DEFAULT_BASE_URL.to_owned())?,
+            hubspot_base_url,
             app: app.map(|(client_id, client_secret)| OAuthApp { client_id, client_secret }),
             token_key: MasterKey::from_env()?,
             sync_queue_url: config::required("SYNC_QUEUE_URL")?,
@@ -69,14 +78,15 @@ impl Config {
             overlap: config::seconds("SYNC_OVERLAP_SECONDS", 300)?,
             settle: config::seconds("SYNC_SETTLE_SECONDS", 3600)?,
             fresh_every: FRESH_EVERY,
-            sweep_every: config::seconds("SYNC_SWEEP_SECONDS", 21_600)?,
+            sweep_every: Some(config::seconds("SYNC_SWEEP_SECONDS", 21_600)?).filter(|every| !every.is_zero()),
+            clock_tolerance: config::seconds("SYNC_CLOCK_TOLERANCE_SECONDS", 300)?,
             budget: Duration::from_millis(config::or("SYNC_BUDGET_MS", 5000)?),
             limits: Limits {
                 search_rps: config::or("HUBSPOT_SEARCH_RPS", SEARCH_RPS)?,
                 per_10s: config::or("HUBSPOT_PER_10S", PER_10S)?,
             },
-            company_properties: properties(ObjectType::Companies, "HUBSPOT_COMPANY_PROPERTIES"),
-            contact_properties: properties(ObjectType::Contacts, "HUBSPOT_CONTACT_PROPERTIES"),
+            company_properties: ObjectType::Companies.properties(config::words("HUBSPOT_COMPANY_PROPERTIES")),
+            contact_properties: ObjectType::Contacts.properties(config::words("HUBSPOT_CONTACT_PROPERTIES")),
         })
     }
 
@@ -87,14 +97,4 @@ impl Config {
             ObjectType::Contacts => &self.contact_properties,
         }
     }
-}
-
-fn properties(object: ObjectType, more: &'static str) -> Vec<String> {
-    let mut names: Vec<String> = object.default_properties().iter().map(|name| (*name).to_owned()).collect();
-    for name in config::words(more) {
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    names
 }

@@ -4,6 +4,7 @@ use common::{
     hubspot::{HubSpotError, TokenError},
     queue::QueueError,
     store::StoreError,
+    time::DateTime,
     vault::VaultError,
 };
 use mongodb::error::Error as MongoError;
@@ -15,6 +16,14 @@ pub(crate) enum SliceError {
     /// HubSpot did not give what it was asked for.
     #[error(transparent)]
     HubSpot(#[from] HubSpotError),
+    /// HubSpot does not show a record in any way, and shows others: those behind it in its window cannot be read on to.
+    #[error("{reason}")]
+    Unshowable {
+        /// What HubSpot answers.
+        reason: String,
+        /// HubSpot's time.
+        date: DateTime,
+    },
     /// There is no access token to be had.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -36,12 +45,19 @@ pub(crate) enum SliceError {
     /// The message continues a run whose slice is being worked on.
     #[error("another slice of the account is under way")]
     Busy,
-    /// A lane was given up; the message is left to the dead-letter queue.
-    #[error("the account does not get on: {0}")]
-    Stuck(String),
+    /// A rate limit does not allow what is needed next within the slice.
+    #[error("a rate limit leaves no time for that within the slice")]
+    NoTime,
     /// What must be done at the end of a slice took too long.
     #[error("the slice could not be ended in time")]
     OutOfTime,
+}
+
+impl SliceError {
+    /// Whether MongoDB is away, or answers too late: the message is not to blame.
+    pub(crate) fn is_outage(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Mongo(_)) | Self::OutOfTime)
+    }
 }
 
 impl From<MongoError> for SliceError {

@@ -1,10 +1,23 @@
 //! What is known of a page's records, and what each of them adds to that: pure.
 
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
-use common::{action::Action, hubspot::Record, ids::RecordId, object::ObjectType, store::Seen, time::DateTime};
+use common::{
+    action::Action,
+    hubspot::{Companies, Record},
+    ids::RecordId,
+    object::ObjectType,
+    store::Seen,
+    time::{self, DateTime},
+};
 
 use crate::build;
+
+/// How far the stamps of two of HubSpot's servers may differ.
+const CLOCKS: Duration = Duration::from_secs(10);
 
 /// What is known of records before they are handed on.
 #[derive(Debug)]
@@ -13,8 +26,10 @@ pub(crate) struct Known {
     /// From when on an account that others had pulled before is read.
     taken_over_from: Option<DateTime>,
     seen: HashMap<RecordId, Seen>,
-    /// By contact.
-    companies: HashMap<String, Vec<RecordId>>,
+    /// Of the contacts.
+    companies: Companies,
+    /// The contacts that are handed on without their companies.
+    does_without: HashSet<String>,
 }
 
 /// What a batch has to tell, and to remember.
@@ -30,7 +45,7 @@ pub(crate) struct News {
 
 impl Known {
     pub(crate) fn new(object: ObjectType, taken_over_from: Option<DateTime>, seen: HashMap<RecordId, Seen>) -> Self {
-        Self { object, taken_over_from, seen, companies: HashMap::new() }
+        Self { object, taken_over_from, seen, companies: Companies::default(), does_without: HashSet::new() }
     }
 
     /// Takes what is remembered of the records by now. What this slice has begun with since they were looked up first
@@ -42,9 +57,19 @@ impl Known {
         self.seen = seen;
     }
 
-    /// Takes contacts' companies, the primary one first.
-    pub(crate) fn learn_companies(&mut self, companies: HashMap<String, Vec<RecordId>>) {
+    /// Takes contacts' companies.
+    pub(crate) fn learn_companies(&mut self, companies: Companies) {
         self.companies = companies;
+    }
+
+    /// Why a contact cannot be handed on yet: HubSpot does not tell its companies.
+    pub(crate) fn lacks_companies(&self, record: &Record) -> Option<&String> {
+        self.companies.unread.get(record.id.as_str()).filter(|_| !self.does_without.contains(record.id.as_str()))
+    }
+
+    /// Lets these contacts be handed on even if HubSpot does not tell their companies.
+    pub(crate) fn do_without_companies(&mut self, contacts: impl Iterator<Item = String>) {
+        self.does_without.extend(contacts);
     }
 
     /// Whether the record is there in a state that was not handed on. HubSpot's index may still show one that is gone.
@@ -67,7 +92,7 @@ impl Known {
     pub(crate) fn take_in(&mut self, record: Record, news: &mut News) {
         if let Some(archived_at) = record.archived_at {
             self.lose_merged(&record, archived_at, news);
-            if self.is_newly_gone(&record, archived_at) {
+            if let Some(archived_at) = self.newly_gone_at(&record, archived_at) {
                 let gone = Seen { gone_at: Some(archived_at), ..Seen::default() };
                 self.seen.entry(record.id.clone()).or_default().gone_at = Some(archived_at);
                 news.told.push((record.id.clone(), gone));
@@ -79,8 +104,11 @@ impl Known {
             let is_first = !survives && self.is_first(&record);
             self.seen.entry(record.id.clone()).or_default().at = at;
             news.told.push((record.id.clone(), Seen { at, ..Seen::default() }));
-            let companies = self.companies.remove(record.id.as_str()).unwrap_or_default();
-            news.actions.push(build::action(self.object, record, companies, is_first));
+            let companies = self.companies.found.remove(record.id.as_str()).unwrap_or_default();
+            let is_unknown = self.companies.unread.contains_key(record.id.as_str());
+            let mut action = build::action(self.object, record, companies, is_first);
+            action.record.iter_mut().for_each(|record| record.companies_unknown = is_unknown);
+            news.actions.push(action);
         }
     }
 
@@ -120,15 +148,21 @@ impl Known {
         !seen && !self.was_announced_before(record)
     }
 
-    /// What was never announced is gone without a word.
-    fn is_newly_gone(&self, record: &Record, archived_at: DateTime) -> bool {
+    /// Since when a record of the recycle bin is gone, if that was not told of yet. What was never announced is gone without a
+    /// word.
+    fn newly_gone_at(&self, record: &Record, archived_at: DateTime) -> Option<DateTime> {
         let began_before = self.taken_over_from.is_none_or(|start| start <= archived_at);
-        match self.seen.get(&record.id) {
+        let seen = self.seen.get(&record.id);
+        // An edit that was told of has the later stamp if two of HubSpot's clocks differ, or if the deletion was an edit, too.
+        let last_edit = seen.and_then(|seen| seen.at).filter(|at| time::since(archived_at, *at) <= CLOCKS);
+        let at = last_edit.map_or(archived_at, |edited_at| edited_at.max(archived_at));
+        let is_newly_gone = match seen {
             Some(seen) if seen.into.is_some() => false,
-            Some(seen) if seen.gone_at >= Some(archived_at) || seen.at > Some(archived_at) => false,
+            Some(seen) if seen.gone_at >= Some(archived_at) || seen.at > Some(at) => false,
             Some(seen) if seen.is_announced() => true,
             _ => self.was_announced_before(record) && began_before,
-        }
+        };
+        is_newly_gone.then_some(at)
     }
 }
 
@@ -198,6 +232,17 @@ mod tests {
         assert_eq!(tell(&mut known(None), archived(1, 40)), []);
         assert_eq!(tell(&mut known(Some(30)), archived(1, 40)), one(1, ContactDeleted, 40));
         assert_eq!(tell(&mut known(Some(30)), archived(1, 25)), [], "before the account was taken over");
+    }
+
+    #[test]
+    fn a_deletion_may_be_stamped_a_little_before_the_last_edit() {
+        let mut known = known(None);
+        tell(&mut known, live(1, 20_000, ""));
+        assert_eq!(tell(&mut known, archived(1, 9_000)), [], "it was restored since");
+        assert_eq!(tell(&mut known, archived(1, 19_000)), one(1, ContactDeleted, 20_000));
+        assert_eq!(tell(&mut known, archived(1, 19_000)), []);
+        assert_eq!(tell(&mut known, live(1, 20_000, "")), []);
+        assert_eq!(tell(&mut known, live(1, 30_000, "")), one(1, ContactUpdated, 30_000));
     }
 
     #[test]

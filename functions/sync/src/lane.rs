@@ -1,6 +1,4 @@
-//! Pulling one lane of an account: pass by pass, window by window, page by page, for as long as time allows.
-//! The next page is asked for while this one is handed on, and the windows of a pass are read side by side
-//! where one request at a time cannot use HubSpot's limit.
+//! Pulling one lane of an account: whatever is due in it, for as long as time allows.
 
 use std::{
     collections::HashMap,
@@ -8,49 +6,52 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
-    time::Duration,
 };
 
 use common::{
-    checkpoint::{Lane, PassKind, Window},
-    hubspot::{Filter, Page, Search},
+    checkpoint::{Lane, PassKind, ProblemKind, Window},
+    hubspot::{HubSpotError, Page, Search},
     object::ObjectType,
     time::DateTime,
 };
-use futures::{StreamExt, stream::FuturesUnordered};
-use tokio::time::Instant;
 
 use crate::{
-    batch::{self, BATCH},
     budget::{Meanwhile, Pace},
     error::SliceError,
-    plan::{self, Counting},
+    plan::{self, Due},
     slice::Slice,
 };
 
-/// A page that took less than this leaves room for a larger one.
-const QUICK: Duration = Duration::from_secs(1);
+/// After so many attempts a failure that should pass is taken for one that a single record causes.
+const STUBBORN: u32 = 5;
 
-/// How a lane's slice ended, where nothing failed.
+/// How a lane's slice ended, if nothing failed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum LaneEnd {
     /// There is nothing left to read; the date is how far the fresh pass got.
     CaughtUp(Option<DateTime>),
     /// There is more, but no time for it.
     OutOfTime,
-    /// There is more, but it does not add up; it is read again after a pause.
-    Mismatch,
 }
 
-/// How the reading of a window, or of a page of the recycle bin, ended.
+/// How the reading of a part of the lane ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Go {
-    /// It was closed or divided: there may be others to read.
+    /// It was read, divided or put off: there may be others to read.
     On,
     /// There is no time to read on.
     OutOfTime,
-    /// It does not add up, whatever is tried.
-    Blocked,
+}
+
+/// What of the lane is being read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Windows of a pass, or the count of one that was held.
+    Pass(PassKind),
+    /// Records that were set aside. Each of their attempts is noted before it is made.
+    SetAside,
+    /// The recycle bin.
+    Sweep,
 }
 
 /// The pulling of one lane within a slice.
@@ -62,9 +63,18 @@ pub(crate) struct Pull<'a> {
     /// Held while rows are handed on and while the lane is saved, so that no two readers announce the same record,
     /// and none saves an older state over a newer one. It counts the batches that were handed on.
     pub(crate) turn: tokio::sync::Mutex<u64>,
-    /// How many rows are asked for at once.
+    /// How many rows are asked for at once; 0 is a single one without its properties ([`common::checkpoint::Kept::bare`]).
     page_size: AtomicU32,
-    progressed: AtomicBool,
+    /// How many records were taken for those that HubSpot has no answer for, without others to show it.
+    pub(crate) isolated: AtomicU32,
+    /// What is being read.
+    step: Mutex<Option<Step>>,
+    /// What got on: the mark of a pass moved, or a window was read further than ever before; a page of the recycle bin was read;
+    /// an attempt at a record that is set aside was noted.
+    progressed: Mutex<Vec<Step>>,
+    /// Whether anything was read, or is known to be read later.
+    got_on: AtomicBool,
+    has_asked: AtomicBool,
     pub(crate) pace: Pace<'a>,
     /// The first pages of windows that were just made, by their passes and beginnings.
     fetched_ahead: Mutex<HashMap<(PassKind, DateTime), Page>>,
@@ -75,8 +85,12 @@ impl<'a> Pull<'a> {
         Self {
             slice,
             object,
-            page_size: AtomicU32::new(lane.page_size.unwrap_or(Search::MAX_PAGE).min(Search::MAX_PAGE)),
-            progressed: AtomicBool::new(false),
+            page_size: AtomicU32::new(if lane.kept.bare { 0 } else { lane.page_size.unwrap_or(Search::MAX_PAGE) }),
+            isolated: AtomicU32::new(0),
+            step: Mutex::default(),
+            progressed: Mutex::default(),
+            got_on: AtomicBool::new(false),
+            has_asked: AtomicBool::new(false),
             pace: Pace::new(slice.budget),
             fetched_ahead: Mutex::default(),
             lane: Mutex::new(lane),
@@ -89,9 +103,56 @@ impl<'a> Pull<'a> {
         self.page_size.load(Ordering::Relaxed)
     }
 
-    /// Whether the lane got on: its position was checkpointed, other than to read something again.
-    pub(crate) fn progressed(&self) -> bool {
-        self.progressed.load(Ordering::Relaxed)
+    /// Asks for so many rows at once from now on.
+    pub(crate) fn ask_for(&self, rows: u32) {
+        self.page_size.store(rows.min(Search::MAX_PAGE), Ordering::Relaxed);
+    }
+
+    /// Whether HubSpot has answered anything.
+    pub(crate) fn has_asked(&self) -> bool {
+        self.has_asked.load(Ordering::Relaxed)
+    }
+
+    /// Takes note that HubSpot has answered.
+    pub(crate) fn asked(&self) {
+        self.has_asked.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the lane got on in any way: the run need not pause.
+    pub(crate) fn got_on(&self) -> bool {
+        self.got_on.load(Ordering::Relaxed)
+    }
+
+    /// Takes note that something was read, or is known to be read later.
+    pub(crate) fn get_on(&self) {
+        self.got_on.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether this got on.
+    pub(crate) fn progressed_in(&self, step: Option<Step>) -> bool {
+        step.is_some_and(|step| lock(&self.progressed).contains(&step))
+    }
+
+    /// Takes note that this got on.
+    pub(crate) fn progress(&self, step: Step) {
+        self.get_on();
+        let mut progressed = lock(&self.progressed);
+        if !progressed.contains(&step) {
+            progressed.push(step);
+        }
+    }
+
+    /// What was read last.
+    pub(crate) fn step(&self) -> Option<Step> {
+        *lock(&self.step)
+    }
+
+    /// The pass that was read last.
+    pub(crate) fn reading(&self) -> Option<PassKind> {
+        match self.step() {
+            Some(Step::Pass(kind)) => Some(kind),
+            _ => None,
+        }
     }
 
     /// Up to when the lane was looked at for changes.
@@ -99,229 +160,94 @@ impl<'a> Pull<'a> {
         self.lane().fresh.mark
     }
 
-    /// Pulls within the run that was begun at `run_started`.
-    pub(crate) async fn run(&self, run_started: DateTime) -> Result<LaneEnd, SliceError> {
-        let mut blocked = Vec::new();
+    /// Pulls what is due, with changes looked for since `look_since`.
+    pub(crate) async fn run(&self, look_since: DateTime) -> Result<LaneEnd, SliceError> {
         while self.pace.latest_start(Meanwhile::Nothing).is_some() {
-            let settings = self.slice.settings();
-            let now = DateTime::now();
-            let due = plan::due(&mut self.lane(), settings, now, run_started, &blocked);
-            if let Some(kind) = due {
-                match self.read_pass(kind).await? {
-                    Go::On => {}
-                    Go::OutOfTime => break,
-                    Go::Blocked => blocked.push(kind),
+            let due = plan::due(&mut self.lane(), self.slice.settings(), DateTime::now(), look_since);
+            *lock(&self.step) = due.as_ref().map(|due| match due {
+                Due::Pass(kind) => Step::Pass(*kind),
+                Due::Count(_) => Step::Pass(PassKind::Again),
+                Due::SetAside => Step::SetAside,
+                Due::Sweep => Step::Sweep,
+            });
+            let go = match due {
+                Some(Due::Pass(kind)) => self.read_pass(kind).await?,
+                Some(Due::Count(window)) => self.count_again(window).await?,
+                Some(Due::SetAside) => self.read_set_aside().await?,
+                Some(Due::Sweep) => self.sweep().await?,
+                None => {
+                    self.nothing_is_wrong().await?;
+                    return Ok(LaneEnd::CaughtUp(self.pulled_to()));
                 }
-                continue;
-            }
-            let lane = self.lane().clone();
-            if !plan::is_caught_up(&lane) {
-                return Ok(LaneEnd::Mismatch);
-            }
-            if !plan::sweep_is_due(&lane, settings, now, run_started) {
-                return Ok(LaneEnd::CaughtUp(lane.fresh.mark));
-            }
-            if self.sweep().await? == Go::OutOfTime {
+            };
+            if go == Go::OutOfTime {
                 break;
             }
         }
         Ok(LaneEnd::OutOfTime)
     }
 
-    /// Reads the windows of a pass, several side by side.
-    async fn read_pass(&self, kind: PassKind) -> Result<Go, SliceError> {
-        let mut go = Go::On;
-        let mut taken: Vec<DateTime> = Vec::new();
-        let mut readers = FuturesUnordered::new();
-        loop {
-            // Behind a window that does not add up, the others wait for the next slice. Where there is no time to read
-            // on, what was fetched ahead is still handed on.
-            let goes_on = |window: &Window| match go {
-                Go::On => true,
-                Go::OutOfTime => self.fetched_ahead().contains_key(&(kind, window.from)),
-                Go::Blocked => false,
-            };
-            for window in self.lane().pass(kind).windows.iter().filter(|window| goes_on(window)) {
-                if readers.len() < plan::READERS && !taken.contains(&window.from) {
-                    taken.push(window.from);
-                    readers.push(self.read_window(kind, window.clone()));
-                }
-            }
-            let Some(ended) = readers.next().await else { return Ok(go) };
-            match ended? {
-                (from, Go::On) => taken.retain(|other| *other != from),
-                (_, Go::Blocked) if go == Go::On => go = Go::Blocked,
-                (_, Go::Blocked) => {}
-                (_, Go::OutOfTime) => go = Go::OutOfTime,
-            }
+    /// Forgets what was wrong before: there is nothing left to read.
+    async fn nothing_is_wrong(&self) -> Result<(), SliceError> {
+        let before = self.lane().last_error.take();
+        if before.is_some() {
+            let _turn = self.turn.lock().await;
+            self.save().await?;
         }
-    }
-
-    /// Reads one window from where it stands, and tells which it was.
-    async fn read_window(&self, kind: PassKind, mut window: Window) -> Result<(DateTime, Go), SliceError> {
-        let from = window.from;
-        let ahead = self.fetched_ahead().remove(&(kind, from));
-        let mut page = match ahead {
-            Some(page) => page,
-            None => match self.fetch(&window, None, Meanwhile::Nothing).await? {
-                Some(page) => page,
-                None => return Ok((from, Go::OutOfTime)),
-            },
-        };
-        loop {
-            let accepted = plan::accept(&mut window, &page);
-            // The first answer of all tells HubSpot's time, from which the other passes are set up.
-            plan::meet(&mut self.lane(), page.date, self.slice.settings());
-            if kind == PassKind::Backfill {
-                self.lane().backfilled.total.get_or_insert(window.read + page.total);
-            }
-            let Ok(counting) = accepted else {
-                return Ok((from, self.repair(kind, &window, "its ids are in no order").await?));
-            };
-            if !page.has_more {
-                self.hand_on(kind, &mut window, page, counting, true).await?;
-                return Ok((from, self.close(kind, &window).await?));
-            }
-            let last_id = page.rows.last().map(|row| row.id.clone());
-            if let Some(middle) = self.divide_at(kind, &window, &page) {
-                let halves = plan::halves(&window, last_id.as_ref(), middle);
-                let handing_on = self.hand_on(kind, &mut window, page, counting, false);
-                let (handed_on, first, second) = tokio::join!(
-                    handing_on,
-                    self.fetch(&halves[0], None, Meanwhile::HandingOn),
-                    self.fetch(&halves[1], None, Meanwhile::HandingOn)
-                );
-                handed_on?;
-                for (half, page) in halves.iter().zip([first?, second?]) {
-                    self.fetched_ahead().extend(page.map(|page| ((kind, half.from), page)));
-                }
-                plan::divide(self.lane().pass_mut(kind), &window, halves);
-                return Ok((from, Go::On));
-            }
-            let asked = window.clone();
-            let next = self.fetch(&asked, last_id.as_deref(), Meanwhile::HandingOn);
-            let (handed_on, next) = tokio::join!(self.hand_on(kind, &mut window, page, counting, false), next);
-            handed_on?;
-            let Some(next) = next? else { return Ok((from, Go::OutOfTime)) };
-            page = next;
-        }
-    }
-
-    /// Asks for the window's rows behind `last_id`, or behind the last row that was read; nothing where there is
-    /// no time for a page any more.
-    async fn fetch(
-        &self,
-        window: &Window,
-        last_id: Option<&str>,
-        meanwhile: Meanwhile,
-    ) -> Result<Option<Page>, SliceError> {
-        let after_id = last_id.or(window.last_id.as_deref()).or(window.start_id.as_deref());
-        let filter = Filter { from: window.from, to: window.to, after_id };
-        let properties = self.slice.properties(self.object);
-        let limit = self.page_size();
-        let search = Search { object: self.object, filter, properties, limit };
-        let Some(latest) = self.pace.latest_start(meanwhile) else { return Ok(None) };
-        let page = self.slice.session.search(&search, Some(latest)).await?;
-        if let Some(page) = &page {
-            self.pace.page_took(page.took);
-            if page.took < QUICK {
-                self.page_size.fetch_max((limit * 2).min(Search::MAX_PAGE), Ordering::Relaxed);
-            }
-        }
-        Ok(page)
-    }
-
-    fn divide_at(&self, kind: PassKind, window: &Window, page: &Page) -> Option<DateTime> {
-        let readers = self.pace.readers(self.slice.search_rps());
-        plan::divide_at(self.lane().pass(kind), window, page, readers)
-    }
-
-    /// Hands on the rows of a page, batch by batch, each with its checkpoint; the last batch of a window is
-    /// checkpointed when the window is closed.
-    async fn hand_on(
-        &self,
-        kind: PassKind,
-        window: &mut Window,
-        page: Page,
-        counting: Counting,
-        last: bool,
-    ) -> Result<(), SliceError> {
-        let began = Instant::now();
-        let handed_on = *self.turn.lock().await;
-        let mut rows = page.rows;
-        let taken_over_from = self.lane().taken_over_from;
-        let mut known = batch::look_up(self.slice, self.object, taken_over_from, &rows).await?;
-        let mut turn = self.turn.lock().await;
-        if *turn != handed_on {
-            // Another reader may have met a record of ours that was modified in between.
-            batch::look_again(self.slice, self.object, &rows, &mut known).await?;
-        }
-        while !rows.is_empty() {
-            let rest = rows.split_off(rows.len().min(BATCH));
-            let read = rows.iter().filter(|row| counting.counts(row)).count();
-            let last_id = rows.last().map(|row| row.id.clone());
-            batch::hand_on(self.slice, self.object, rows, &mut known).await?;
-            *turn += 1;
-            window.read += i64::try_from(read).unwrap_or_default();
-            window.last_id = last_id;
-            rows = rest;
-            let place = |lane: &mut Lane| {
-                let windows = &mut lane.pass_mut(kind).windows;
-                windows.iter_mut().filter(|place| place.from == window.from).for_each(|place| place.clone_from(window));
-            };
-            place(&mut self.lane());
-            if kind == PassKind::Backfill {
-                self.lane().backfilled.read += i64::try_from(read).unwrap_or_default();
-            }
-            if !(last && rows.is_empty()) {
-                self.advance().await?;
-            }
-        }
-        self.pace.handing_on_took(began.elapsed());
         Ok(())
     }
 
-    /// Ends a window that HubSpot says has no more rows, if all of its rows were read.
-    async fn close(&self, kind: PassKind, window: &Window) -> Result<Go, SliceError> {
-        if !plan::adds_up(window) {
-            let filter = Filter { from: window.from, to: window.to, after_id: window.start_id.as_deref() };
-            let count = Search { object: self.object, filter, properties: &[], limit: 1 };
-            let Some(page) = self.slice.session.search(&count, None).await? else { return Ok(Go::OutOfTime) };
-            if !plan::is_complete(window, page.total) {
-                return self.repair(kind, window, "rows are missing").await;
-            }
-        }
-        let _turn = self.turn.lock().await;
-        plan::complete(self.lane().pass_mut(kind), window, DateTime::now());
-        self.advance().await?;
-        Ok(Go::On)
+    /// Up to when everything was read: what is held is not.
+    fn pulled_to(&self) -> Option<DateTime> {
+        let lane = self.lane();
+        let is_held = |window: &&Window| !window.undated && window.hold.is_some_and(|hold| !hold.is_unproved());
+        let held = lane.kept.held.iter().filter(is_held);
+        lane.fresh.mark.into_iter().chain(held.map(|window| window.from)).min()
     }
 
-    async fn repair(&self, kind: PassKind, window: &Window, reason: &str) -> Result<Go, SliceError> {
-        tracing::warn!(
-            object = self.object.as_str(), pass = kind.as_str(), reason,
-            window.from = %window.from, window.read, window.expected, "a window does not add up and is read again"
-        );
-        self.slice.tally.mismatch();
-        let _turn = self.turn.lock().await;
-        let halved = plan::repair(self.lane().pass_mut(kind), window);
-        self.save().await?;
-        Ok(if halved { Go::On } else { Go::Blocked })
+    /// Whether a failure may be a single record's: smaller pages then find which. What should pass is suspected of that if the
+    /// pass has failed for long, or if its `window` is read again in parts.
+    pub(crate) fn is_a_records(&self, error: &HubSpotError, window: &Window) -> bool {
+        error.is_about_contents() || (error.is_transient() && self.is_suspect(window))
     }
 
-    /// Checkpoints that the lane got on. The caller has the turn.
+    /// Whether a record of the window is suspected of failures that should pass.
+    pub(crate) fn is_suspect(&self, window: &Window) -> bool {
+        let has_failed_for_long = self.is_stubborn() && !self.has_failed_elsewhere();
+        has_failed_for_long || window.repairs > 0 || window.hold.is_some()
+    }
+
+    /// Whether another pass than the one that is read has failed: the pages are as small as it needs them.
+    pub(crate) fn has_failed_elsewhere(&self) -> bool {
+        let reading = self.reading();
+        self.lane().last_error.as_ref().is_some_and(|problem| problem.pass != reading)
+    }
+
+    /// Whether a failure should have passed by now, were it not a record's.
+    pub(crate) fn is_stubborn(&self) -> bool {
+        let lane = self.lane();
+        let problem = lane.last_error.as_ref();
+        problem.is_some_and(|problem| problem.kind == ProblemKind::Passing && problem.attempts >= STUBBORN)
+    }
+
+    /// Checkpoints the lane after a batch or a window. The caller has the turn.
     pub(crate) async fn advance(&self) -> Result<(), SliceError> {
-        self.lane().last_error = None;
-        self.save().await?;
-        self.progressed.store(true, Ordering::Relaxed);
-        Ok(())
+        {
+            let mut lane = self.lane();
+            let failed_in = lane.last_error.as_ref().and_then(|problem| problem.pass);
+            if failed_in.is_none() || self.progressed_in(failed_in.map(Step::Pass)) {
+                lane.last_error = None;
+            }
+        }
+        self.save().await
     }
 
     pub(crate) async fn save(&self) -> Result<(), SliceError> {
         let page_size = self.page_size();
         let lane = {
             let mut lane = self.lane();
-            lane.page_size = (page_size < Search::MAX_PAGE).then_some(page_size);
+            lane.page_size = (page_size < Search::MAX_PAGE).then_some(page_size.max(1));
+            lane.kept.bare = page_size == 0;
             lane.clone()
         };
         self.slice.store().save_lane(self.slice.leased, self.object, &lane).await?;
@@ -329,12 +255,16 @@ impl<'a> Pull<'a> {
         Ok(())
     }
 
-    fn fetched_ahead(&self) -> MutexGuard<'_, HashMap<(PassKind, DateTime), Page>> {
-        self.fetched_ahead.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn fetched_ahead(&self) -> MutexGuard<'_, HashMap<(PassKind, DateTime), Page>> {
+        lock(&self.fetched_ahead)
     }
 
     pub(crate) fn lane(&self) -> MutexGuard<'_, Lane> {
-        // A panic elsewhere leaves the lane as it was.
-        self.lane.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.lane)
     }
+}
+
+/// A panic elsewhere leaves what is locked as it was.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,7 @@
 //! The sync function: takes one message, works for at most one slice of one account, and sends itself a
 //! continuation if the account is not caught up.
 
+mod access;
 mod backoff;
 mod batch;
 mod budget;
@@ -8,12 +9,15 @@ mod build;
 mod chain;
 mod config;
 mod error;
+mod fetch;
 mod known;
 mod lane;
 mod metrics;
 mod outcome;
 mod plan;
 mod problem;
+mod reader;
+mod set_aside;
 mod slice;
 mod sweep;
 mod tally;
@@ -23,15 +27,16 @@ use std::{collections::BTreeMap, time::Duration};
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use common::{
+    account::AccountKey,
     batch::{conclude, read},
     hubspot::HubSpot,
     message::SyncMessage,
-    queue::Queue,
+    queue::{MAX_DELAY, Queue, QueueError},
     store::Store,
     vault::Vault,
 };
 use lambda_runtime::{Diagnostic, LambdaEvent};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 pub use crate::{budget::Budget, config::Config};
 
@@ -70,7 +75,27 @@ impl Sync {
     fn sqs_time(&self) -> Duration {
         self.sync_queue.spent.take() + self.actions_queue.spent.take()
     }
+
+    /// Sends a message again that MongoDB's absence has failed so often that it would be given to the dead-letter queue. It
+    /// comes back in a quarter of an hour; nothing is wrong with it.
+    async fn wait_out(&self, message: String, account: &AccountKey) -> Result<(), QueueError> {
+        let group = account.to_string();
+        let sent = timeout(SENDING, self.sync_queue.send_text(message, &group, MAX_DELAY)).await;
+        let sent = sent.unwrap_or_else(|_| Err(QueueError::Send("it does not answer in time".to_owned())));
+        match &sent {
+            Ok(()) => tracing::warn!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id,
+                "MongoDB is away; the message waits for it"),
+            Err(error) => tracing::error!(error = %error, "MongoDB is away, and the message cannot be sent again"),
+        }
+        sent
+    }
 }
+
+/// One delivery before the one after which SQS gives a message to the dead-letter queue (`maxReceiveCount` in the template).
+pub const LAST_RECEIVE: u32 = 4;
+
+/// What sending a message again may take.
+const SENDING: Duration = Duration::from_secs(1);
 
 /// What noting a failure may take, where the budget leaves it any time.
 const NOTING: Duration = Duration::from_secs(1);
@@ -87,11 +112,17 @@ pub async fn handler(sync: &Sync, event: LambdaEvent<SqsEvent>) -> Result<SqsBat
     let mut failed = BTreeMap::new();
     for message in messages {
         let result = match message.body {
-            Ok(SyncMessage::V1(request)) => slice::run(sync, &request, &budget).await.map_err(|error| {
-                tracing::error!(account.domain_id = %request.account.domain_id, account.hub_id = %request.account.hub_id,
-                    error = %error, "a slice failed and will be delivered again");
-                error.to_string()
-            }),
+            Ok(SyncMessage::V1(request)) => match slice::run(sync, &request, message.receives, &budget).await {
+                Err(error) if error.is_outage() && message.receives >= LAST_RECEIVE => {
+                    sync.wait_out(message.text, &request.account).await.map_err(|_| error.to_string())
+                }
+                ended => ended.map_err(|error| {
+                    tracing::error!(account.domain_id = %request.account.domain_id,
+                        account.hub_id = %request.account.hub_id, error = %error,
+                        "a slice failed and will be delivered again");
+                    error.to_string()
+                }),
+            },
             Err(error) => {
                 tracing::error!(message.id = message.message_id, error = %error, "a sync message is left to the dead-letter queue");
                 Err(error.to_string())

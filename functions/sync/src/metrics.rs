@@ -21,9 +21,19 @@ pub(crate) struct SliceMetrics {
     #[metrics(unit = Count)]
     pub(crate) batches: u32,
     #[metrics(unit = Count)]
-    pub(crate) records_unreadable: u32,
+    pub(crate) records_set_aside: u32,
+    #[metrics(unit = Count)]
+    pub(crate) answers_mended: u32,
     #[metrics(unit = Count)]
     pub(crate) window_mismatches: u32,
+    #[metrics(unit = Count)]
+    pub(crate) windows_held: u32,
+    #[metrics(unit = Count)]
+    pub(crate) windows_given_up: u32,
+    #[metrics(unit = Count)]
+    pub(crate) lanes_given_up: u32,
+    #[metrics(unit = Count)]
+    pub(crate) rejections_held: u32,
     #[metrics(unit = Count)]
     pub(crate) slices_failed: u32,
     #[metrics(name = "HubSpotRequests", unit = Count)]

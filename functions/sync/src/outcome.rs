@@ -35,12 +35,17 @@ impl LaneOutcome {
 
     /// There is nothing left to read.
     pub(crate) fn caught_up(object: ObjectType, date: Option<DateTime>) -> Self {
-        Self { caught_up: date, ..Self::new(object, None, true) }
+        Self { caught_up: date, ..Self::new(object, None, false) }
     }
 
-    /// There is more to read, at once.
-    pub(crate) fn more(object: ObjectType, progressed: bool) -> Self {
-        Self::new(object, Some(DateTime::MIN), progressed)
+    /// It got on, and there is more to read, at once.
+    pub(crate) fn more(object: ObjectType) -> Self {
+        Self::new(object, Some(DateTime::MIN), true)
+    }
+
+    /// There is more to read, but not before `at`: HubSpot cannot be asked, or the lane got nowhere.
+    pub(crate) fn waits_until(object: ObjectType, at: DateTime) -> Self {
+        Self::new(object, Some(at), false)
     }
 
     /// Nothing was tried: the lane waits.
@@ -75,8 +80,8 @@ pub(crate) enum Wait {
 pub(crate) struct Outcome {
     /// When it goes on: as soon as one of the lanes does.
     pub(crate) wait: Wait,
-    /// The problem of a lane that was given up.
-    pub(crate) given_up: Option<LaneProblem>,
+    /// How many lanes were given up.
+    pub(crate) given_up: usize,
     /// How many attempts in a row have failed, in the lane that goes on next.
     pub(crate) attempts: u32,
     /// Whether any lane got on.
@@ -88,7 +93,11 @@ impl Outcome {
         let next = lanes.iter().filter_map(|lane| Some((lane.retry_at?, lane))).min_by_key(|(at, _)| *at);
         Self {
             wait: next.map_or(Wait::CaughtUp, |(at, _)| Wait::For(time::since(now, at))),
-            given_up: lanes.iter().filter_map(|lane| lane.problem.clone()).find(is_given_up),
+            given_up: lanes
+                .iter()
+                .filter_map(|lane| lane.problem.as_ref())
+                .filter(|problem| is_given_up(problem))
+                .count(),
             attempts: next.and_then(|(_, lane)| lane.problem.as_ref()).map_or(0, |problem| problem.attempts),
             progressed: lanes.iter().any(|lane| lane.progressed),
         }
@@ -103,19 +112,19 @@ mod tests {
 
     fn failed(kind: ProblemKind, attempts: u32, seconds: u64) -> LaneOutcome {
         let retry_at = time::after(NOW, Duration::from_secs(seconds));
-        let problem = LaneProblem { kind, reason: "why".to_owned(), at: NOW, attempts, retry_at };
+        let problem = LaneProblem { kind, pass: None, reason: "why".to_owned(), at: NOW, attempts, retry_at };
         LaneOutcome::failed(ObjectType::Contacts, &Lane::default(), problem)
     }
 
     fn of(companies: LaneOutcome, contacts: LaneOutcome) -> (Wait, u32, bool) {
         let outcome = Outcome::of(&[companies, contacts], NOW);
-        (outcome.wait, outcome.attempts, outcome.given_up.is_some())
+        (outcome.wait, outcome.attempts, outcome.given_up > 0)
     }
 
     #[test]
     fn the_run_goes_on_with_the_lane_that_goes_on_first() {
         let caught_up = || LaneOutcome::caught_up(ObjectType::Companies, Some(NOW));
-        let more = || LaneOutcome::more(ObjectType::Companies, true);
+        let more = || LaneOutcome::more(ObjectType::Companies);
         let wait = |seconds| Wait::For(Duration::from_secs(seconds));
         let passing = |seconds| failed(ProblemKind::Passing, 3, seconds);
         assert_eq!(of(caught_up(), caught_up()), (Wait::CaughtUp, 0, false));

@@ -1,12 +1,24 @@
 //! What is read next, and whether what was read is complete: the rules of the incremental pull, without I/O.
+//!
+//! A fresh pass is for speed: it takes what HubSpot shows. The settled pass reads the same again, and the history is read
+//! once; each of their windows is proved by a count. One that does not add up is read again in halves, and then held by
+//! itself while the others go on (`docs/decisions/0013-a-window-is-held-by-itself.md`).
 
 use std::{cmp::Ordering, time::Duration};
 
 use common::{
-    checkpoint::{IdOrder, Lane, Pass, PassKind, Sweep, Window},
+    checkpoint::{Hold, IdOrder, Lane, Pass, PassKind, Window},
     hubspot::{Page, Row, Search},
     time::{self, DateTime},
 };
+
+mod hold;
+mod sweep;
+
+pub(crate) use hold::{
+    count_soon, hold, hold_back, is_held_too_long, is_worth_halving, read_again, recount_later, release,
+};
+pub(crate) use sweep::{put_off, sweep_is_due, swept};
 
 /// How many windows of a pass are read side by side at most.
 pub(crate) const READERS: usize = 4;
@@ -18,12 +30,12 @@ const WORTH_DIVIDING: i64 = 2 * Search::MAX_PAGE as i64;
 /// size it is done again, but each time costs a request.
 const MAX_DIVISIONS: i32 = 6;
 
-/// How often a window is halved before it is read again whole, after a pause. Halving finds what does not add
-/// up; where nothing ever does, it would otherwise go on down to every single millisecond.
+/// How often a window is halved before it is held. Halving finds what does not add up; if nothing ever does, it would
+/// otherwise go on down to every single millisecond.
 const MAX_REPAIRS: i32 = 12;
 
 /// The resolution of the `Date` header.
-const DATE_RESOLUTION: Duration = Duration::from_secs(1);
+pub(crate) const DATE_RESOLUTION: Duration = Duration::from_secs(1);
 
 /// The times that the rules depend on.
 #[derive(Clone, Copy, Debug)]
@@ -34,31 +46,59 @@ pub(crate) struct Settings {
     pub(crate) settle: Duration,
     /// How often a fresh pass is made within a run that goes on for long.
     pub(crate) fresh_every: Duration,
-    /// See `SYNC_SWEEP_SECONDS`.
-    pub(crate) sweep_every: Duration,
+    /// See `SYNC_SWEEP_SECONDS`. `None` if only when HubSpot tells of deletions.
+    pub(crate) sweep_every: Option<Duration>,
+    /// When the recycle bin is to have been looked at since, because HubSpot told of deletions.
+    pub(crate) sweep_since: Option<DateTime>,
 }
 
-/// The pass that is due in a lane, with its window opened; nothing where the lane is caught up. Every run, begun
-/// at `run_started`, makes a fresh pass of its own; `blocked` says which passes cannot go on within this slice.
-pub(crate) fn due(
-    lane: &mut Lane,
-    settings: Settings,
-    now: DateTime,
-    run_started: DateTime,
-    blocked: &[PassKind],
-) -> Option<PassKind> {
+/// What is due in a lane, the most urgent first.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Due {
+    /// A pass, with its windows opened.
+    Pass(PassKind),
+    /// The count of a window that is held.
+    Count(Window),
+    /// Records that were set aside.
+    SetAside,
+    /// The recycle bin.
+    Sweep,
+}
+
+/// What is due in a lane. Returns `None` if the lane is caught up. Changes are to have been looked for since `look_since`:
+/// since the run began, or since HubSpot told of some.
+pub(crate) fn due(lane: &mut Lane, settings: Settings, now: DateTime, look_since: DateTime) -> Option<Due> {
+    open(lane, settings, now, look_since);
+    let is_open = |kind: &PassKind| !lane.pass(*kind).windows.is_empty();
+    let first = [PassKind::Fresh, PassKind::Settled].into_iter().find(is_open).map(Due::Pass);
+    let held = || hold::due(lane, now).map(Due::Count);
+    let rest = || [PassKind::Again, PassKind::Backfill].into_iter().find(is_open).map(Due::Pass);
+    let set_aside = || lane.kept.set_aside_until.is_some_and(|at| at <= now).then_some(Due::SetAside);
+    let sweep = || sweep_is_due(lane, settings, now, look_since).then_some(Due::Sweep);
+    first.or_else(held).or_else(rest).or_else(set_aside).or_else(sweep)
+}
+
+/// Opens the windows that are due.
+fn open(lane: &mut Lane, settings: Settings, now: DateTime, look_since: DateTime) {
     if lane.first_seen.is_none() {
         // The history first: its first answer tells HubSpot's time, from which on there are fresh changes.
         if lane.backfill.windows.is_empty() {
-            lane.backfill.windows = vec![Window::new(start(lane), None)];
+            let from = start(lane);
+            lane.backfill.windows = vec![Window::new(from, None)];
+            lane.backfilled.from = Some(from);
             lane.checked_at = Some(now);
             // What is in the recycle bin by now is not announced at all.
             lane.sweep.ended_at.get_or_insert(now);
         }
-    } else if lane.fresh.windows.is_empty() && is_stale(lane, settings, now, run_started) {
+    } else if lane.fresh.windows.is_empty() && is_stale(lane, settings, now, look_since) {
         let from = time::before(lane.fresh.mark.unwrap_or(now), settings.overlap.max(2 * DATE_RESOLUTION));
         lane.fresh.windows = vec![Window::new(from, None)];
         lane.checked_at = Some(now);
+    }
+    if lane.first_seen.is_some() && lane.backfill.windows.is_empty() && !lane.kept.undated {
+        // The history is read, but for the records that no window of times holds.
+        lane.kept.undated = true;
+        lane.kept.again.windows.push(Window::of_undated());
     }
     if lane.settled.windows.is_empty()
         && let (Some(mark), Some(seen)) = (lane.settled.mark, lane.fresh.mark)
@@ -69,38 +109,25 @@ pub(crate) fn due(
             lane.settled.windows = vec![Window::new(mark, Some(to))];
         }
     }
-    [PassKind::Fresh, PassKind::Settled, PassKind::Backfill]
-        .into_iter()
-        .find(|kind| !lane.pass(*kind).windows.is_empty() && !blocked.contains(kind))
 }
 
-fn is_stale(lane: &Lane, settings: Settings, now: DateTime, run_started: DateTime) -> bool {
+/// Whether changes are to be looked for again. Where other passes wait, they get as much time as the last look took.
+fn is_stale(lane: &Lane, settings: Settings, now: DateTime, look_since: DateTime) -> bool {
+    let Some(began) = lane.checked_at else { return true };
+    let ended = lane.fresh.completed_at.filter(|ended| *ended >= began).unwrap_or(began);
     // A clock that was set back must not stop the fresh pass.
-    lane.checked_at.is_none_or(|at| at < run_started || at > now || time::since(at, now) >= settings.fresh_every)
-}
-
-/// Whether the lane still has something to read.
-pub(crate) fn is_caught_up(lane: &Lane) -> bool {
-    lane.first_seen.is_some() && [&lane.fresh, &lane.settled, &lane.backfill].iter().all(|pass| pass.windows.is_empty())
-}
-
-/// Whether the recycle bin is to be read, or read on, in a lane that has nothing else to read.
-pub(crate) fn sweep_is_due(lane: &Lane, settings: Settings, now: DateTime, run_started: DateTime) -> bool {
-    let is_old = |at| at > now || (at < run_started && time::since(at, now) >= settings.sweep_every);
-    lane.sweep.after.is_some() || lane.sweep.ended_at.is_none_or(is_old)
-}
-
-/// Takes note that a page of the recycle bin was handed on, and that `next` is HubSpot's cursor of the one behind it.
-pub(crate) fn swept(sweep: &mut Sweep, next: Option<String>, now: DateTime) {
-    *sweep = match next {
-        Some(_) => Sweep { after: next, ended_at: sweep.ended_at, last_error: None },
-        None => Sweep { ended_at: Some(now), ..Sweep::default() },
+    if began > now || ended > now {
+        return true;
+    }
+    let others_wait = [PassKind::Settled, PassKind::Again, PassKind::Backfill]
+        .into_iter()
+        .any(|kind| !lane.pass(kind).windows.is_empty());
+    let rest = match (began < look_since, others_wait) {
+        (true, true) => time::since(began, ended).min(settings.fresh_every),
+        (true, false) => Duration::ZERO,
+        (false, _) => settings.fresh_every,
     };
-}
-
-/// Leaves the recycle bin to the next sweep, which begins anew: it may be the cursor that HubSpot does not like.
-pub(crate) fn put_off(sweep: &mut Sweep, reason: String, now: DateTime) {
-    *sweep = Sweep { ended_at: Some(now), last_error: Some(reason), ..Sweep::default() };
+    time::since(ended, now) >= rest
 }
 
 /// Where a lane's history begins.
@@ -144,7 +171,8 @@ impl Counting {
 }
 
 /// Takes note of a page before its rows are handed on: the window's end and order, and how many rows it has.
-pub(crate) fn accept(window: &mut Window, page: &Page) -> Result<Counting, Disorder> {
+pub(crate) fn accept(window: &mut Window, page: &mut Page) -> Result<Counting, Disorder> {
+    let is_first = window.last_id.is_none();
     let counting = match window.to {
         Some(_) => Counting::All,
         None => {
@@ -152,17 +180,19 @@ pub(crate) fn accept(window: &mut Window, page: &Page) -> Result<Counting, Disor
             // does not, but the next pass begins well before this one's end.
             let to = time::after(page.date, DATE_RESOLUTION);
             window.to = Some(to);
-            if page.has_more { Counting::Before(to) } else { Counting::All }
+            if page.has_more() { Counting::Before(to) } else { Counting::All }
         }
     };
+    // A row that comes twice is one row.
+    page.rows.dedup_by(|row, before| row.id == before.id);
     let before = window.last_id.as_ref().or(window.start_id.as_ref());
     let ids = before.into_iter().chain(page.rows.iter().map(|row| &row.id));
     window.order = narrow(window.order, ids.map(String::as_str))?;
-    if counting == Counting::All {
+    // What is counted while the window has no end says nothing of what it holds.
+    if is_first && counting == Counting::All {
         window.expected.get_or_insert(window.read + page.total);
     }
-    // An empty page that others follow gives no id to read on from.
-    if page.has_more && page.rows.is_empty() { Err(Disorder) } else { Ok(counting) }
+    Ok(counting)
 }
 
 /// The order, of those that were possible, that also holds for these ids.
@@ -191,8 +221,8 @@ fn by_number(left: &str, right: &str) -> Ordering {
     left.len().cmp(&right.len()).then(left.cmp(right))
 }
 
-/// Whether as many rows were read as there were at first. If fewer, rows may have left the window while it
-/// was read; then what it holds now decides ([`is_complete`]).
+/// Whether as many rows were read as there were at first. Returns `false` also if that is not known. Rows may have left the
+/// window while it was read; then what it holds now decides ([`is_complete`]).
 pub(crate) fn adds_up(window: &Window) -> bool {
     window.expected == Some(window.read)
 }
@@ -203,12 +233,9 @@ pub(crate) fn is_complete(window: &Window, holds_now: i64) -> bool {
 }
 
 /// Where a window had better be divided, so that its rest can be read side by side, once this page is handed on.
-/// Nothing where `readers` have enough to do, or where there are not enough rows for that.
+/// Returns `None` if `readers` have enough to do, or if there are not enough rows for that.
 pub(crate) fn divide_at(pass: &Pass, window: &Window, page: &Page, readers: usize) -> Option<DateTime> {
-    // What comes before is not looked at again, so it has to be accounted for.
-    let adds_up = window.read == 0 || window.expected == Some(window.read + page.total);
-    let is_enough = pass.windows.len() >= readers || page.total <= WORTH_DIVIDING || window.divisions >= MAX_DIVISIONS;
-    if !adds_up || is_enough {
+    if pass.windows.len() >= readers || page.total <= WORTH_DIVIDING || window.divisions >= MAX_DIVISIONS {
         return None;
     }
     let to = window.to?;
@@ -230,14 +257,24 @@ pub(crate) fn divide_at(pass: &Pass, window: &Window, page: &Page, readers: usiz
     (window.from < middle && middle < to).then_some(middle)
 }
 
+/// Whether the totals show that nothing of a window is missing up to the end of a page, as whose `total` HubSpot counted all
+/// that was left of the window, and which has so many `rows`. `rest` is what it counted of the two windows behind the page.
+pub(crate) fn accounts_for(window: &Window, total: i64, rows: usize, rest: [Option<i64>; 2]) -> bool {
+    let came_before = window.read == 0 || window.expected == Some(window.read + total);
+    let [Some(first), Some(second)] = rest else { return false };
+    came_before && i64::try_from(rows).is_ok_and(|rows| rows + first + second == total)
+}
+
 /// What is left of a window behind the row `last_id`, as two windows that meet at `middle`.
 pub(crate) fn halves(window: &Window, last_id: Option<&String>, middle: DateTime) -> [Window; 2] {
     let start_id = last_id.or(window.last_id.as_ref()).or(window.start_id.as_ref());
     let rest = |from, to| Window {
         start_id: start_id.cloned(),
         order: window.order,
+        undated: window.undated,
         repairs: window.repairs,
         divisions: window.divisions + 1,
+        hold: window.hold,
         ..Window::new(from, to)
     };
     [rest(window.from, Some(middle)), rest(middle, window.to)]
@@ -257,28 +294,30 @@ pub(crate) fn complete(pass: &mut Pass, window: &Window, now: DateTime) {
     }
     pass.reached = pass.reached.max(window.to);
     if pass.windows.is_empty() {
-        pass.mark = pass.reached.take();
+        pass.mark = pass.mark.max(pass.reached.take());
         pass.completed_at = Some(now);
     }
 }
 
-/// A window of the pass did not add up: it is read again, in two halves. `false` where that is no use
-/// any more; then it is read again as it is, after a pause.
+/// A window of the pass did not add up: it is read again, in two halves. Returns `false` if that is no use any more.
 pub(crate) fn repair(pass: &mut Pass, window: &Window) -> bool {
-    let Some(index) = take_out(pass, window) else { return false };
-    let from = window.from;
-    let again = |from, to, repairs| Window { start_id: window.start_id.clone(), repairs, ..Window::new(from, to) };
-    let half = time::since(from, window.to.unwrap_or(from)) / 2;
+    let half = time::since(window.from, window.to.unwrap_or(window.from)) / 2;
     if half.as_millis() == 0 || window.repairs >= MAX_REPAIRS {
-        pass.windows.insert(index, again(from, window.to, window.repairs));
         return false;
     }
-    let (middle, repairs) = (time::after(from, half), window.repairs + 1);
-    pass.windows.splice(index..index, [again(from, Some(middle), repairs), again(middle, window.to, repairs)]);
+    let Some(index) = take_out(pass, window) else { return false };
+    let again = |from, to| Window {
+        start_id: window.start_id.clone(),
+        repairs: window.repairs + 1,
+        hold: window.hold,
+        ..Window::new(from, to)
+    };
+    let middle = time::after(window.from, half);
+    pass.windows.splice(index..index, [again(window.from, Some(middle)), again(middle, window.to)]);
     true
 }
 
-/// Takes the window out of the pass, where windows are told apart by their beginnings, and tells its place.
+/// Takes the window out of the pass, where windows are told apart by their beginnings. Returns its place.
 fn take_out(pass: &mut Pass, window: &Window) -> Option<usize> {
     let index = pass.windows.iter().position(|other| other.from == window.from)?;
     pass.windows.remove(index);

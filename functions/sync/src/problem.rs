@@ -3,21 +3,18 @@
 use std::time::Duration;
 
 use common::{
-    checkpoint::{LaneProblem, ProblemKind},
+    checkpoint::{LaneProblem, PassKind, ProblemKind},
     hubspot::{HubSpotError, Search},
     time::{self, DateTime},
 };
 
 use crate::{backoff, error::SliceError};
 
-/// After how many attempts a lane with a lasting problem is given up, and the message left to the dead-letter queue.
+/// After how many attempts a lane with a lasting problem is given up: somebody has to do something.
 const GIVE_UP_AFTER: u32 = 8;
 
 /// How long a lane is left alone that was given up, or that HubSpot refuses access to.
 const LEFT_ALONE: Duration = Duration::from_secs(3600);
-
-/// The smallest page that is asked for.
-const MIN_PAGE: u32 = 10;
 
 /// What went wrong in a lane, or in the whole account.
 #[derive(Debug)]
@@ -34,24 +31,29 @@ impl Failure {
         Self { kind: ProblemKind::Passing, reason: reason.to_string(), hint: Duration::ZERO }
     }
 
-    /// A failure that will happen again.
-    pub(crate) fn lasting(reason: impl ToString) -> Self {
-        Self { kind: ProblemKind::Lasting, ..Self::passing(reason) }
+    /// There is no token for now.
+    pub(crate) fn without_token(error: &SliceError) -> Self {
+        let hint = match error {
+            SliceError::Token(error) => error.retry_later(),
+            _ => Duration::ZERO,
+        };
+        Self { hint, ..Self::passing(error) }
     }
 
-    /// A window's rows do not add up, however it is divided.
-    pub(crate) fn mismatch() -> Self {
-        Self::lasting("the rows of a window do not add up")
-    }
-
-    /// Not even one page of `page_size` rows was read and handed on within a slice.
+    /// Not even one page of `page_size` rows was read and handed on within a slice. The next one is smaller.
     pub(crate) fn too_slow(page_size: u32) -> Self {
-        Self::lasting(format!("a page of {page_size} rows takes longer than a slice"))
+        Self::passing(format!("a page of {page_size} rows takes longer than a slice"))
     }
 
     /// What HubSpot's refusal means; other errors concern the slice, not a lane.
     pub(crate) fn of(error: SliceError) -> Result<Self, SliceError> {
-        let SliceError::HubSpot(error) = error else { return Err(error) };
+        let error = match error {
+            SliceError::HubSpot(error) => error,
+            SliceError::Unshowable { reason, .. } => {
+                return Ok(Self { kind: ProblemKind::Lasting, ..Self::passing(reason) });
+            }
+            error => return Err(error),
+        };
         let kind = match &error {
             HubSpotError::RateLimited { .. } | HubSpotError::Parked { .. } | HubSpotError::Transient { .. } => {
                 ProblemKind::Passing
@@ -63,9 +65,17 @@ impl Failure {
         Ok(Self { kind, reason: error.to_string(), hint: error.retry_later() })
     }
 
-    /// The lane's problem after this failure; `chance` as in [`backoff::pause`].
-    pub(crate) fn after(&self, before: Option<&LaneProblem>, now: DateTime, chance: f64) -> LaneProblem {
-        let attempts = 1 + before.filter(|before| before.kind == self.kind).map_or(0, |before| before.attempts);
+    /// The lane's problem after this failure of a pass, if it is one's, that has not got on since `before`. `chance` as in
+    /// [`backoff::pause`].
+    pub(crate) fn after(
+        &self,
+        before: Option<&LaneProblem>,
+        pass: Option<PassKind>,
+        now: DateTime,
+        chance: f64,
+    ) -> LaneProblem {
+        let is_same = |before: &&LaneProblem| before.kind == self.kind && before.pass == pass;
+        let attempts = 1 + before.filter(is_same).map_or(0, |before| before.attempts);
         let pause = match self.kind {
             // The token is refreshed first; only if that did not help there is something to wait for.
             ProblemKind::Unauthorized if attempts == 1 => Duration::ZERO,
@@ -77,6 +87,7 @@ impl Failure {
         };
         LaneProblem {
             kind: self.kind,
+            pass,
             reason: self.reason.clone(),
             at: now,
             attempts,
@@ -90,13 +101,15 @@ pub(crate) fn is_given_up(problem: &LaneProblem) -> bool {
     problem.kind == ProblemKind::Lasting && problem.attempts >= GIVE_UP_AFTER
 }
 
-/// The page to try after one that did not fit into a slice.
+/// The page to try after one that did not fit into a slice. 0 is a single row without its properties.
 pub(crate) fn smaller_page(page_size: u32) -> u32 {
-    (page_size.min(Search::MAX_PAGE) / 2).max(MIN_PAGE)
+    page_size.min(Search::MAX_PAGE) / 2
 }
 
 #[cfg(test)]
 mod tests {
+    use common::hubspot::TokenError;
+
     use super::*;
 
     const NOW: DateTime = DateTime::from_millis(1_000_000_000);
@@ -114,7 +127,7 @@ mod tests {
     fn pauses(failure: fn() -> SliceError, times: usize) -> Vec<u64> {
         let mut before = None;
         let pauses = (0..times).map(|_| {
-            let problem = Failure::of(failure()).unwrap().after(before.as_ref(), NOW, 1.0);
+            let problem = Failure::of(failure()).unwrap().after(before.as_ref(), None, NOW, 1.0);
             let pause = time::since(NOW, problem.retry_at).as_secs();
             before = Some(problem);
             pause
@@ -131,19 +144,35 @@ mod tests {
         assert_eq!(pauses(rejected, 9), [2, 4, 8, 16, 32, 64, 128, 3600, 3600]);
         let day = Duration::from_secs(86_400);
         let parked = HubSpotError::Parked { reason: String::new(), retry_after: day };
-        assert_eq!(Failure::of(parked.into()).unwrap().after(None, NOW, 0.0).retry_at, time::after(NOW, day));
+        assert_eq!(Failure::of(parked.into()).unwrap().after(None, None, NOW, 0.0).retry_at, time::after(NOW, day));
     }
 
     #[test]
-    fn another_kind_of_failure_counts_anew() {
-        let before = Failure::of(transient(0)).unwrap().after(None, NOW, 1.0);
-        assert_eq!(Failure::of(rejected()).unwrap().after(Some(&before), NOW, 1.0).attempts, 1);
-        assert_eq!(Failure::of(transient(0)).unwrap().after(Some(&before), NOW, 1.0).attempts, 2);
+    fn what_the_token_endpoint_asks_for_is_waited_for() {
+        let retry_after = Duration::from_secs(60);
+        let busy = TokenError::Transient { reason: "status 429".to_owned(), retry_after };
+        let rejected = TokenError::AppRejected("invalid_client".to_owned());
+        let pause = |error: TokenError| {
+            let problem = Failure::without_token(&error.into()).after(None, None, NOW, 1.0);
+            assert_eq!(problem.kind, ProblemKind::Passing);
+            time::since(NOW, problem.retry_at).as_secs()
+        };
+        assert_eq!([pause(busy), pause(rejected)], [60, 2]);
+    }
+
+    #[test]
+    fn another_kind_of_failure_or_another_passs_counts_anew() {
+        let settled = Some(PassKind::Settled);
+        let before = Failure::of(transient(0)).unwrap().after(None, settled, NOW, 1.0);
+        let attempts = |failure, pass| Failure::of(failure).unwrap().after(Some(&before), pass, NOW, 1.0).attempts;
+        assert_eq!(attempts(rejected(), settled), 1);
+        assert_eq!(attempts(transient(0), settled), 2);
+        assert_eq!(attempts(transient(0), Some(PassKind::Fresh)), 1);
     }
 
     #[test]
     fn only_a_lasting_problem_is_given_up() {
-        let mut problem = Failure::mismatch().after(None, NOW, 1.0);
+        let mut problem = Failure::of(rejected()).unwrap().after(None, None, NOW, 1.0);
         assert!(!is_given_up(&problem));
         problem.attempts = GIVE_UP_AFTER;
         assert!(is_given_up(&problem));
@@ -152,8 +181,8 @@ mod tests {
     }
 
     #[test]
-    fn pages_get_smaller_to_a_limit() {
-        let pages: Vec<u32> = std::iter::successors(Some(200), |page| Some(smaller_page(*page))).take(7).collect();
-        assert_eq!(pages, [200, 100, 50, 25, 12, 10, 10]);
+    fn pages_get_smaller_down_to_a_bare_row() {
+        let pages: Vec<u32> = std::iter::successors(Some(200), |page| Some(smaller_page(*page))).take(10).collect();
+        assert_eq!(pages, [200, 100, 50, 25, 12, 6, 3, 1, 0, 0]);
     }
 }

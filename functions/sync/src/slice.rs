@@ -7,9 +7,9 @@ use std::{
 
 use common::{
     account::{Account, AccountKey},
-    checkpoint::{Lane, Lanes, ProblemKind, RememberedLimits, Run, Stuck},
-    hubspot::Session,
-    message::{Continuation, Notified, SyncMessage, SyncRequest},
+    checkpoint::{Lane, Lanes, PassKind, ProblemKind, RememberedLimits, Run},
+    hubspot::{Search, Session},
+    message::{Notified, SyncMessage, SyncRequest},
     object::ObjectType,
     queue::{MAX_DELAY, Queue},
     store::{Happened, Leased, Next, Store, StoreError, Told, describe},
@@ -19,15 +19,16 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     Sync,
+    access::Access,
+    backoff,
     budget::Budget,
     chain::{self, Step},
     error::SliceError,
-    lane::{LaneEnd, Pull},
+    lane::{LaneEnd, Pull, Step as Reading},
     outcome::{LaneOutcome, Outcome, Wait},
     plan::Settings,
     problem::{Failure, smaller_page},
     tally::Tally,
-    token,
 };
 
 /// How long a lease holds: longer than any invocation, and short enough that a killed slice's message finds
@@ -48,8 +49,8 @@ pub(crate) struct Slice<'a> {
     pub(crate) session: Session,
     pub(crate) budget: &'a Budget,
     pub(crate) tally: &'a Tally,
-    /// HubSpot has told of deletions.
-    deletions: bool,
+    /// Since when the recycle bin is to have been looked at, because HubSpot told of deletions.
+    sweep_since: Option<DateTime>,
     /// How many lanes are being read. They share the account's limits.
     lanes: AtomicU32,
 }
@@ -71,6 +72,10 @@ impl Slice<'_> {
         self.sync.config.properties(object)
     }
 
+    pub(crate) fn clock_tolerance(&self) -> Duration {
+        self.sync.config.clock_tolerance
+    }
+
     /// How many of the searches that HubSpot allows a second are a lane's own.
     pub(crate) fn search_rps(&self) -> f64 {
         f64::from(self.sync.config.limits.search_rps.get()) / f64::from(self.lanes.load(Ordering::Relaxed).max(1))
@@ -82,38 +87,31 @@ impl Slice<'_> {
             overlap: config.overlap,
             settle: config.settle,
             fresh_every: config.fresh_every,
-            sweep_every: if self.deletions { Duration::ZERO } else { config.sweep_every },
+            sweep_every: config.sweep_every,
+            sweep_since: self.sweep_since,
         }
     }
 }
 
 /// A slice under way: the message, the lease, and the run it is for.
-struct Work<'a> {
-    sync: &'a Sync,
-    request: &'a SyncRequest,
-    leased: Leased,
+pub(crate) struct Work<'a> {
+    pub(crate) sync: &'a Sync,
+    pub(crate) request: &'a SyncRequest,
+    /// How often the message was received, this time included.
+    receives: u32,
+    pub(crate) leased: Leased,
     run: Run,
-    budget: &'a Budget,
-    tally: &'a Tally,
-}
-
-/// What is needed to read an account.
-enum Access {
-    Granted(Box<(Account, Session)>),
-    /// The account cannot be read until somebody does something about it.
-    Stopped(String),
-    /// The account cannot be read now.
-    Failed(Failure),
-    /// It was connected anew while its tokens were refreshed.
-    Reconnected,
+    pub(crate) budget: &'a Budget,
+    pub(crate) tally: &'a Tally,
 }
 
 /// Does what a message asks for.
 #[tracing::instrument(level = "debug", skip_all, name = "slice", fields(account = %request.account))]
-pub(crate) async fn run(sync: &Sync, request: &SyncRequest, budget: &Budget) -> Result<(), SliceError> {
+pub(crate) async fn run(sync: &Sync, request: &SyncRequest, receives: u32, budget: &Budget) -> Result<(), SliceError> {
     let (began, tally) = (Instant::now(), Tally::default());
     // Boxed: the future of a whole slice is deep, and large.
-    let result = match timeout_at(budget.ends(), Box::pin(within_budget(sync, request, budget, &tally))).await {
+    let work = Box::pin(within_budget(sync, request, receives, budget, &tally));
+    let result = match timeout_at(budget.ends(), work).await {
         Ok(result) => result,
         Err(_) => Err(SliceError::OutOfTime),
     };
@@ -121,7 +119,13 @@ pub(crate) async fn run(sync: &Sync, request: &SyncRequest, budget: &Budget) -> 
     result
 }
 
-async fn within_budget(sync: &Sync, request: &SyncRequest, budget: &Budget, tally: &Tally) -> Result<(), SliceError> {
+async fn within_budget(
+    sync: &Sync,
+    request: &SyncRequest,
+    receives: u32,
+    budget: &Budget,
+    tally: &Tally,
+) -> Result<(), SliceError> {
     let Some(leased) = sync.store.lease(&request.account, LEASE).await? else {
         // A tick has nothing to add to the slice under way; a continuation must not get lost, and what HubSpot tells of
         // may have happened behind that slice's look for changes.
@@ -135,10 +139,10 @@ async fn within_budget(sync: &Sync, request: &SyncRequest, budget: &Budget, tall
     match chain::step(&leased.checkpoint, request, now) {
         Step::Work(run) => {
             tally.works_for(&run);
-            Work { sync, request, leased, run, budget, tally }.within_lease().await
+            Work { sync, request, receives, leased, run, budget, tally }.within_lease().await
         }
         Step::Note => {
-            let told = Told { notified: true, ..Told::default() };
+            let told = Told { notified: request.notified.map(|of| (of, now)), ..Told::default() };
             Ok(sync.store.release(&leased, Next::Unchanged, told).await?)
         }
         Step::Resend(run) => {
@@ -149,10 +153,6 @@ async fn within_budget(sync: &Sync, request: &SyncRequest, budget: &Budget, tall
             tracing::info!(account.domain_id = %request.account.domain_id, account.hub_id = %request.account.hub_id,
                 reason, "a message has nothing to do");
             Ok(sync.store.release(&leased, Next::Unchanged, Told::default()).await?)
-        }
-        Step::Fail(reason) => {
-            sync.store.release(&leased, Next::Unchanged, Told::default()).await?;
-            Err(SliceError::Stuck(reason))
         }
     }
 }
@@ -191,8 +191,6 @@ impl Work<'_> {
                     account.hub_id = %self.request.account.hub_id, "the lease was lost to another slice");
                 Ok(())
             }
-            // The lease was given back with what is to be done.
-            Err(error @ SliceError::Stuck(_)) => Err(error),
             Err(error) => {
                 // The message is delivered again; it should not have to wait for the lease to run out.
                 self.sync.store.release(&self.leased, Next::Unchanged, Told::default()).await.ok();
@@ -208,50 +206,23 @@ impl Work<'_> {
         };
         match access {
             Access::Granted(granted) => {
-                let (account, session) = *granted;
-                self.pull(&account, session).await
+                let (account, session, is_marked) = *granted;
+                self.pull(&account, session, is_marked).await
             }
-            Access::Stopped(reason) => {
-                self.release(Next::Stopped, None).await?;
-                Ok(format!("the account is left alone: {reason}"))
-            }
+            Access::Stopped(reason) => self.leave_alone(&reason, None).await,
             Access::Failed(failure) => {
                 tracing::warn!(account.domain_id = %self.request.account.domain_id,
                     account.hub_id = %self.request.account.hub_id, reason = failure.reason, "the account has no token for now");
-                let failed = |object| self.failed(object, self.leased.checkpoint.lanes.get(object), &failure);
+                let failed = |object| self.failed(object, self.leased.checkpoint.lanes.get(object), None, &failure);
                 self.end(vec![failed(ObjectType::Companies), failed(ObjectType::Contacts)], None).await
             }
-            Access::Reconnected => self.end(vec![LaneOutcome::more(ObjectType::Contacts, true)], None).await,
+            // Both lanes go on with the new grant.
+            Access::Reconnected => self.end(ObjectType::ALL.map(LaneOutcome::more).into(), None).await,
         }
     }
 
-    /// Reads the account, and gets a token.
-    async fn access(&self) -> Result<Access, SliceError> {
-        let Self { sync, request, .. } = self;
-        let mut account = match sync.store.account(&request.account).await? {
-            Some(Ok(account)) => account,
-            Some(Err(unusable)) => return Ok(Access::Stopped(unusable.to_string())),
-            None => return Ok(Access::Stopped("there is no such live account".to_owned())),
-        };
-        let app = sync.config.app.as_ref();
-        let token = match token::access_token(&sync.store, &sync.vault, &sync.hubspot, app, &mut account).await {
-            Ok(token) => token,
-            Err(SliceError::Reconnected) => return Ok(Access::Reconnected),
-            Err(error @ (SliceError::Token(_) | SliceError::NoApp | SliceError::Vault(_))) => {
-                return Ok(match token::is_rejected(&error) {
-                    true => Access::Stopped(self.reauthorize(&account, &error.to_string()).await?),
-                    false => Access::Failed(Failure::passing(error)),
-                });
-            }
-            Err(error) => return Err(error),
-        };
-        let (limits, remembered) = (sync.config.limits, &self.leased.checkpoint.limits);
-        let session = Session::new(sync.hubspot.clone(), token, limits, remembered, self.tally.hubspot.clone());
-        Ok(Access::Granted(Box::new((account, session))))
-    }
-
     /// Pulls both lanes side by side, as far as they have nothing to wait for.
-    async fn pull(&self, account: &Account, session: Session) -> Result<String, SliceError> {
+    async fn pull(&self, account: &Account, session: Session, is_marked: bool) -> Result<String, SliceError> {
         let slice = Slice {
             sync: self.sync,
             key: &self.request.account,
@@ -259,7 +230,7 @@ impl Work<'_> {
             session,
             budget: self.budget,
             tally: self.tally,
-            deletions: self.request.notified == Some(Notified::Deletions),
+            sweep_since: self.deletions_notified_at(),
             lanes: AtomicU32::new(0),
         };
         let Lanes { companies, contacts } = self.leased.checkpoint.lanes.clone();
@@ -268,16 +239,17 @@ impl Work<'_> {
             self.pull_lane(&slice, account, ObjectType::Contacts, contacts),
         );
         let lanes = vec![companies?, contacts?];
-        if lanes.iter().any(|lane| lane.has(ProblemKind::Unauthorized)) {
-            let worn_out = lanes.iter().any(|lane| token::is_worn_out(account, lane.problem.as_ref()));
-            if worn_out {
-                let reason = self.reauthorize(account, "HubSpot does not accept the access token").await?;
-                self.release(Next::Stopped, None).await?;
-                return Ok(format!("the account is left alone: {reason}"));
-            }
-            token::expire(&self.sync.store, account).await?;
+        let limits = slice.session.limits();
+        let is_refused = lanes.iter().any(|lane| lane.has(ProblemKind::Unauthorized));
+        match self.judge(account, is_marked, is_refused).await? {
+            Some(reason) => self.leave_alone(&reason, Some(&limits)).await,
+            None => self.end(lanes, Some(&limits)).await,
         }
-        self.end(lanes, Some(&slice.session.limits())).await
+    }
+
+    async fn leave_alone(&self, reason: &str, limits: Option<&RememberedLimits>) -> Result<String, SliceError> {
+        self.release(Next::Stopped, limits).await?;
+        Ok(format!("the account is left alone: {reason}"))
     }
 
     async fn pull_lane(
@@ -293,26 +265,54 @@ impl Work<'_> {
         if lane.first_seen.is_none() {
             lane.taken_over_from = account.last_pulled(object);
         }
+        if self.receives > 1 {
+            // The slice before did not end. It may have run out of memory.
+            lane.page_size = Some((lane.page_size.unwrap_or(Search::MAX_PAGE) >> (self.receives - 1).min(31)).max(1));
+        }
         let pull = Pull::new(slice, object, lane.clone());
         slice.lanes.fetch_add(1, Ordering::Relaxed);
         let end = timeout_at(self.budget.work_ends(), pull.run(self.look_since())).await;
         slice.lanes.fetch_sub(1, Ordering::Relaxed);
-        let (progressed, fresh_to) = (pull.progressed(), pull.fresh_to());
-        // A failure behind progress is new.
-        let before = if progressed { Lane::default() } else { lane };
-        let failed = |failure| LaneOutcome { progressed, ..self.failed(object, &before, &failure) };
+        let (progressed, fresh_to, pass) = (pull.got_on(), pull.fresh_to(), pull.reading());
+        // A failure behind progress of its pass is new.
+        let before = if pull.progressed_in(pass.map(Reading::Pass)) { Lane::default() } else { lane };
+        let page_size = Some(pull.page_size()).filter(|rows| *rows < Search::MAX_PAGE);
+        let failed = |failure| LaneOutcome { progressed, page_size, ..self.failed(object, &before, pass, &failure) };
         let outcome = match end {
             Ok(Ok(LaneEnd::CaughtUp(date))) => LaneOutcome::caught_up(object, date),
-            Ok(Ok(LaneEnd::OutOfTime)) => LaneOutcome::more(object, progressed),
-            Ok(Ok(LaneEnd::Mismatch)) => failed(Failure::mismatch()),
+            Ok(Ok(LaneEnd::OutOfTime)) if progressed => LaneOutcome::more(object),
+            Ok(Ok(LaneEnd::OutOfTime)) if pull.has_asked() => LaneOutcome::waits_until(object, self.next_try()),
+            Ok(Ok(LaneEnd::OutOfTime)) => LaneOutcome::waits_until(object, slice.session.next_search_at()),
+            Ok(Err(SliceError::NoTime)) => {
+                LaneOutcome { progressed, ..LaneOutcome::waits_until(object, slice.session.next_other_at()) }
+            }
             Ok(Err(error)) => failed(Failure::of(error)?),
-            Err(_) if progressed => LaneOutcome::more(object, true),
+            // What was under way was a part of something that got on.
+            Err(_) if pull.progressed_in(pull.step()) => LaneOutcome::more(object),
+            Err(_) if pull.step() == Some(Reading::Sweep) => {
+                pull.put_off("it takes longer than a slice").await?;
+                LaneOutcome::more(object)
+            }
+            Err(_) if pull.step() == Some(Reading::SetAside) => LaneOutcome::waits_until(object, self.next_try()),
             Err(_) => {
                 let page_size = Some(smaller_page(pull.page_size()));
                 LaneOutcome { page_size, ..failed(Failure::too_slow(pull.page_size())) }
             }
         };
         Ok(LaneOutcome { fresh_to, ..outcome })
+    }
+
+    /// When a lane goes on that got nowhere, though nothing failed: the more slices of the run have, the later.
+    fn next_try(&self) -> DateTime {
+        let idle = u32::try_from(self.run.idle).unwrap_or(0);
+        let pause = if idle == 0 { Duration::ZERO } else { backoff::pause(idle, Duration::ZERO, rand::random()) };
+        time::after(DateTime::now(), pause)
+    }
+
+    /// When HubSpot told of deletions last.
+    fn deletions_notified_at(&self) -> Option<DateTime> {
+        let now = (self.request.notified == Some(Notified::Deletions)).then_some(self.run.started_at);
+        self.leased.checkpoint.deletions_notified_at.max(now)
     }
 
     /// Since when lanes are to have been looked at for changes: since the run began, or HubSpot told of some.
@@ -322,22 +322,19 @@ impl Work<'_> {
 
     async fn release(&self, next: Next<'_>, limits: Option<&RememberedLimits>) -> Result<(), StoreError> {
         let run = Run { figures: self.tally.added_to(&self.run.figures), ..self.run.clone() };
-        let told = Told { limits, run: Some(&run), announced: self.tally.announced(), notified: false };
+        // A run that takes over from this one is to know of it.
+        let notified = self.request.notified.filter(|_| self.request.run.is_none()).map(|of| (of, self.run.started_at));
+        let told = Told { limits, run: Some(&run), announced: self.tally.announced(), notified };
         self.sync.store.release(&self.leased, next, told).await
     }
 
-    fn failed(&self, object: ObjectType, lane: &Lane, failure: &Failure) -> LaneOutcome {
-        LaneOutcome::failed(object, lane, failure.after(lane.last_error.as_ref(), DateTime::now(), rand::random()))
-    }
-
-    async fn reauthorize(&self, account: &Account, reason: &str) -> Result<String, SliceError> {
-        token::mark(&self.sync.store, account, reason).await?;
-        self.note(Happened::Rejected, Some(reason)).await;
-        Ok(format!("{reason}; it must be connected again"))
+    fn failed(&self, object: ObjectType, lane: &Lane, pass: Option<PassKind>, failure: &Failure) -> LaneOutcome {
+        let problem = failure.after(lane.last_error.as_ref(), pass, DateTime::now(), rand::random());
+        LaneOutcome::failed(object, lane, problem)
     }
 
     /// Notes for people what happened. It has happened also where that fails.
-    async fn note(&self, what: Happened, detail: Option<&str>) {
+    pub(crate) async fn note(&self, what: Happened, detail: Option<&str>) {
         if let Err(error) = self.sync.store.happened(&self.request.account, what, detail).await {
             tracing::warn!(error = %describe(&error), "what happened to an account could not be noted");
         }
@@ -364,13 +361,7 @@ impl Work<'_> {
 
         let now = DateTime::now();
         let Outcome { wait, given_up, attempts, progressed } = Outcome::of(&lanes, now);
-        if let Some(problem) = given_up {
-            let due = Continuation { run: run.id.clone(), slice: run.slice };
-            let stuck =
-                Stuck { due: request.run.clone().unwrap_or(due), until: problem.retry_at, reason: problem.reason };
-            self.release(Next::Stuck(&stuck), limits).await?;
-            return Err(SliceError::Stuck(stuck.reason));
-        }
+        self.tally.given_up(given_up);
         let delay = match wait {
             Wait::CaughtUp => {
                 self.release(Next::CaughtUp, limits).await?;

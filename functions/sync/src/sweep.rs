@@ -11,47 +11,82 @@ use crate::{
     batch,
     budget::Meanwhile,
     error::SliceError,
-    lane::{Go, Pull},
+    lane::{Go, Pull, Step},
     plan,
 };
 
 impl Pull<'_> {
-    /// Reads the next page of the recycle bin, and hands on what is new in it.
+    /// Reads the next page of the recycle bin, and hands on what is new in it. If it cannot be read, it is put off: changes do not
+    /// have to wait for it.
     pub(crate) async fn sweep(&self) -> Result<Go, SliceError> {
-        let Some(latest) = self.pace.latest_start(Meanwhile::Nothing) else { return Ok(Go::OutOfTime) };
-        let after = self.lane().sweep.after.clone();
-        let session = &self.slice.session;
-        let page = match session.archived(self.object, after.as_deref(), self.page_size(), Some(latest)).await {
-            Ok(Some(page)) => page,
-            Ok(None) => return Ok(Go::OutOfTime),
-            // Fresh changes do not have to wait until somebody does something about the recycle bin.
-            Err(error @ (HubSpotError::Forbidden(_) | HubSpotError::Rejected { .. } | HubSpotError::Malformed(_))) => {
-                return self.put_off(&error).await;
+        match self.read_archived().await {
+            // The whole account is concerned.
+            Err(SliceError::HubSpot(
+                error @ (HubSpotError::Unauthorized | HubSpotError::RateLimited { .. } | HubSpotError::Parked { .. }),
+            )) => Err(error.into()),
+            Err(SliceError::HubSpot(error)) => {
+                self.put_off(&error.to_string()).await?;
+                Ok(Go::On)
             }
-            Err(error) => return Err(error.into()),
-        };
+            read => read,
+        }
+    }
+
+    async fn read_archived(&self) -> Result<Go, SliceError> {
+        let after = self.lane().sweep.after.clone();
+        if after.is_none() {
+            self.lane().sweep.began_at = Some(DateTime::now());
+        }
+        let Some(page) = self.archived_page(after.as_deref()).await? else { return Err(SliceError::NoTime) };
+        self.asked();
         self.pace.page_took(page.took);
         let ArchivedPage { rows, next, .. } = page;
         if next.is_some() && next == after {
-            return self.put_off(&HubSpotError::Malformed("the list's cursor does not move".to_owned())).await;
+            return Err(HubSpotError::Malformed("the list's cursor does not move".to_owned()).into());
         }
         let began = Instant::now();
         let mut turn = self.turn.lock().await;
         let taken_over_from = self.lane().taken_over_from;
-        let mut known = batch::look_up(self.slice, self.object, taken_over_from, &rows).await?;
-        batch::hand_on(self.slice, self.object, rows, &mut known).await?;
+        let mut known = batch::look_up(self.slice, self.object, taken_over_from, &rows, false).await?;
+        let odd = batch::hand_on(self.slice, self.object, rows, &mut known).await?;
+        self.set_aside(&odd).await?;
         *turn += 1;
         plan::swept(&mut self.lane().sweep, next, DateTime::now());
         self.advance().await?;
+        self.progress(Step::Sweep);
         self.pace.handing_on_took(began.elapsed());
         Ok(Go::On)
     }
 
-    async fn put_off(&self, error: &HubSpotError) -> Result<Go, SliceError> {
-        tracing::error!(object = self.object.as_str(), error = %error, "what was deleted cannot be read; it is tried again later");
+    /// Asks for a page of the recycle bin, and for smaller ones if that fails because of what a record holds. One that is
+    /// alone and still has no answer is taken without its properties: that it is gone is all that has to be known.
+    async fn archived_page(&self, after: Option<&str>) -> Result<Option<ArchivedPage>, HubSpotError> {
+        let attempts = self.lane().sweep.attempts;
+        // What took longer than a slice may take less if it is smaller.
+        let mut rows = (self.page_size().min(ArchivedPage::MAX) >> attempts.min(31)).max(1);
+        // What has not passed by now may be a record's.
+        let is_stubborn = attempts >= 2;
+        let is_a_records = |error: &HubSpotError| {
+            error.is_about_contents() || (is_stubborn && matches!(error, HubSpotError::Transient { .. }))
+        };
+        loop {
+            let Some(latest) = self.pace.latest_start(Meanwhile::Nothing) else { return Ok(None) };
+            match self.slice.session.archived(self.object, after, rows, Some(latest)).await {
+                Err(error) if is_a_records(&error) && rows > 0 => rows /= 2,
+                answered => return answered,
+            }
+        }
+    }
+
+    /// Leaves the recycle bin alone for a while.
+    pub(crate) async fn put_off(&self, reason: &str) -> Result<(), SliceError> {
+        tracing::error!(
+            object = self.object.as_str(),
+            error = reason,
+            "what was deleted cannot be read; it is tried again later"
+        );
         let _turn = self.turn.lock().await;
-        plan::put_off(&mut self.lane().sweep, error.to_string(), DateTime::now());
-        self.save().await?;
-        Ok(Go::On)
+        plan::put_off(&mut self.lane().sweep, reason.to_owned(), DateTime::now());
+        self.save().await
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -23,8 +23,13 @@ pub(crate) struct Tally {
     rows: AtomicU32,
     /// The actions that were queued.
     announced: Mutex<Announced>,
-    unreadable: AtomicU32,
+    set_aside: AtomicU32,
     mismatches: AtomicU32,
+    held: AtomicU32,
+    accepted: AtomicU32,
+    given_up: AtomicU32,
+    /// HubSpot rejected the account or the app, and the account was not marked.
+    rejection_held: AtomicBool,
     checkpoints: AtomicU32,
     /// What HubSpot was asked.
     pub(crate) hubspot: Arc<hubspot::Tally>,
@@ -76,12 +81,31 @@ impl Tally {
         }
     }
 
-    pub(crate) fn unreadable(&self) {
-        self.unreadable.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn set_aside(&self, count: usize) {
+        self.set_aside.fetch_add(u32::try_from(count).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
     pub(crate) fn mismatch(&self) {
         self.mismatches.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A window was held.
+    pub(crate) fn held(&self) {
+        self.held.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A window that was held for long was given up.
+    pub(crate) fn accepted(&self) {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many lanes were given up.
+    pub(crate) fn given_up(&self, lanes: usize) {
+        self.given_up.fetch_add(u32::try_from(lanes).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    pub(crate) fn rejection_held(&self) {
+        self.rejection_held.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn checkpoint(&self) {
@@ -120,7 +144,7 @@ impl Tally {
             rows = count(&self.rows),
             actions = self.actions(),
             checkpoints = count(&self.checkpoints),
-            unreadable = count(&self.unreadable),
+            set_aside = count(&self.set_aside),
             window_mismatches = count(&self.mismatches),
             hubspot.searches = count(&self.hubspot.searches),
             hubspot.associations = count(&self.hubspot.associations),
@@ -145,8 +169,13 @@ impl Tally {
             records_pulled: count(&self.rows),
             actions_sent: self.actions(),
             batches: count(&self.checkpoints),
-            records_unreadable: count(&self.unreadable),
+            records_set_aside: count(&self.set_aside),
+            answers_mended: count(&self.hubspot.mended),
             window_mismatches: count(&self.mismatches),
+            windows_held: count(&self.held),
+            windows_given_up: count(&self.accepted),
+            lanes_given_up: count(&self.given_up),
+            rejections_held: u32::from(self.rejection_held.load(Ordering::Relaxed)),
             slices_failed: u32::from(result.is_err()),
             hubspot_requests: self.requests(),
             hubspot_rate_limited: count(&self.hubspot.rate_limited),

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use common::{
     account::{Account, Credentials},
-    checkpoint::{LaneProblem, ProblemKind},
-    hubspot::{HubSpot, OAuthApp, TokenError},
+    hubspot::{HubSpot, OAuthApp},
     store::Store,
     time::{self, DateTime},
     vault::Vault,
@@ -52,28 +51,13 @@ pub(crate) async fn access_token(
     Ok(tokens.access_token)
 }
 
-/// Whether the failure means that the customer must connect the account again.
-pub(crate) fn is_rejected(error: &SliceError) -> bool {
-    matches!(error, SliceError::Token(TokenError::Rejected(_) | TokenError::OtherAccount(_)))
-}
-
-/// Whether an access token that HubSpot does not accept will not get better: it is a private app's, or it was
-/// refreshed again and again.
-pub(crate) fn is_worn_out(account: &Account, problem: Option<&LaneProblem>) -> bool {
-    const REFUSALS: u32 = 4;
-    problem.is_some_and(|problem| {
-        let refused = problem.kind == ProblemKind::Unauthorized;
-        refused && (problem.attempts >= REFUSALS || matches!(account.credentials, Credentials::PrivateApp(_)))
-    })
-}
-
 /// Marks the account as one to be connected again.
 pub(crate) async fn mark(store: &Store, account: &Account, reason: &str) -> Result<(), SliceError> {
     let credential = match &account.credentials {
         Credentials::PrivateApp(token) => ("accessToken", token),
         Credentials::OAuth { refresh_token, .. } => ("refreshToken", refresh_token),
     };
-    store.mark_reauthorize(&account.key, credential, reason).await?;
+    store.mark(&account.key, credential, reason).await?;
     Ok(())
 }
 

@@ -32,6 +32,13 @@ pub enum FaultKind {
         /// A `Retry-After` header, in seconds.
         retry_after: Option<u64>,
     },
+    /// A refusal in HubSpot's envelope with any `Retry-After`: a date, or nonsense. The request has no effect.
+    Later {
+        /// The status.
+        status: u16,
+        /// The header.
+        retry_after: String,
+    },
     /// The right answer, late.
     Delay {
         /// By how many milliseconds.

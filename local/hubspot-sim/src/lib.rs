@@ -6,6 +6,7 @@
 mod clock;
 mod faults;
 mod limits;
+pub mod odd;
 mod query;
 mod routes;
 mod seed;
@@ -26,7 +27,7 @@ use tokio::{
 };
 
 pub use faults::{Fault, FaultKind};
-pub use routes::{CLIENT_ID, CLIENT_SECRET};
+pub use routes::{CLIENT_ID, CLIENT_SECRET, OTHER_CLIENT_ID, OTHER_CLIENT_SECRET};
 pub use seed::Changed;
 pub use settings::{IdOrder, Settings};
 pub use webhooks::{Localhost, signature};

@@ -106,6 +106,8 @@ pub(crate) struct Row<'a> {
     pub(crate) record: &'a Record,
     pub(crate) version: &'a Version,
     pub(crate) order: IdOrder,
+    /// Whether it has a modification time.
+    pub(crate) is_dated: bool,
 }
 
 /// A property's value.
@@ -149,22 +151,31 @@ impl<'a> Row<'a> {
         match property {
             "hs_object_id" => Some(Value::Id(self.record.id)),
             "createdate" => Some(Value::Time(self.record.created_at)),
-            name if name == self.object.modified_property() => Some(Value::Time(self.version.modified_at)),
+            name if name == self.object.modified_property() => {
+                self.is_dated.then_some(Value::Time(self.version.modified_at))
+            }
             name => self.version.properties.get(name).map(|text| Value::Text(text)),
         }
-    }
-
-    /// Whether the row is in any of the groups.
-    pub(crate) fn matches(&self, groups: &[Group]) -> bool {
-        groups.is_empty() || groups.iter().any(|group| group.filters.iter().all(|filter| self.passes(filter)))
     }
 
     fn passes(&self, filter: &Filter) -> bool {
         let Some(value) = self.value(&filter.property_name) else {
             return matches!(filter.operator, Operator::NotHasProperty | Operator::NotIn | Operator::NotContainsToken);
         };
-        let against = |other: &str| value.compare(self.order, other);
-        let contains = || value.text().to_lowercase().contains(&filter.value.trim_matches('*').to_lowercase());
+        value.passes(filter, self.order)
+    }
+
+    /// Whether the row is in any of the groups.
+    pub(crate) fn matches(&self, groups: &[Group]) -> bool {
+        groups.is_empty() || groups.iter().any(|group| group.filters.iter().all(|filter| self.passes(filter)))
+    }
+}
+
+impl Value<'_> {
+    /// Whether the value is as the filter asks.
+    fn passes(&self, filter: &Filter, order: IdOrder) -> bool {
+        let against = |other: &str| self.compare(order, other);
+        let contains = || self.text().to_lowercase().contains(&filter.value.trim_matches('*').to_lowercase());
         match filter.operator {
             Operator::Eq => against(&filter.value).is_eq(),
             Operator::Neq => against(&filter.value).is_ne(),
@@ -192,6 +203,17 @@ impl Query {
             by_id.then(|| filter.value.parse().ok()).flatten()
         };
         group.filters.iter().filter_map(behind).max().unwrap_or(0)
+    }
+
+    /// Whether a record that was modified then, and about which nothing else is known, is counted.
+    pub(crate) fn counts(&self, object: Object, modified_at: i64) -> bool {
+        let passes = |filter: &Filter| {
+            let is_time = filter.property_name == object.modified_property();
+            is_time && Value::Time(modified_at).passes(filter, IdOrder::Numeric)
+        };
+        let is_window =
+            |group: &Group| group.filters.iter().filter(|filter| filter.property_name != "hs_object_id").all(passes);
+        !self.filter_groups.is_empty() && self.filter_groups.iter().any(is_window)
     }
 
     /// What is wrong with the query, in HubSpot's words where they are known.

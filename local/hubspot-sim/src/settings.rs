@@ -14,6 +14,10 @@ pub struct Settings {
     pub per_10s: usize,
     /// How long an access token lives, in seconds.
     pub token_seconds: i64,
+    /// Whether new access tokens come with `hub_id`, which HubSpot's specification does not promise.
+    pub names_hub: bool,
+    /// Whether what the token endpoint refuses carries `error`, or HubSpot's own `status` alone.
+    pub oauth_errors: bool,
     /// How long a change takes to reach the search index, in milliseconds: at least this...
     pub index_lag_min_ms: i64,
     /// ...and at most this, another time for each change.
@@ -30,6 +34,22 @@ pub struct Settings {
     pub clock_offset_ms: i64,
     /// By how much a search's `total` is wrong.
     pub total_off_by: i64,
+    /// Records for whose properties HubSpot has no answer but a 500: searches and reads that would show them fail.
+    pub unanswerable: Vec<u64>,
+    /// Records for which it has no answer but a 500 whatever is asked of them.
+    pub unshowable: Vec<u64>,
+    /// Contacts whose companies HubSpot does not tell: `INVALID_IDENTIFIER` in a 207.
+    pub without_companies: Vec<u64>,
+    /// Contacts for whose companies HubSpot has no answer but a 500, whoever else is asked for.
+    pub companies_fail: Vec<u64>,
+    /// Modification times of rows that a search counts and never shows.
+    pub ghosts: Vec<i64>,
+    /// Records without a modification time: it is null, and no condition on it holds.
+    pub undated: Vec<u64>,
+    /// How much earlier than it happened a deletion is stamped (`archivedAt`), in milliseconds.
+    pub archived_early_ms: i64,
+    /// How far the `Date` header alone is ahead of HubSpot's clock, in milliseconds.
+    pub date_skew_ms: i64,
     /// How many companies of a contact an association page holds.
     pub association_page: usize,
     /// Whether the recycle bin lists records that were merged into others; HubSpot does not say.
@@ -55,6 +75,8 @@ impl Default for Settings {
             search_rps: 5,
             per_10s: 110,
             token_seconds: 1800,
+            names_hub: true,
+            oauth_errors: true,
             index_lag_min_ms: 0,
             index_lag_max_ms: 0,
             newer_rows: true,
@@ -63,6 +85,14 @@ impl Default for Settings {
             disorder_ms: 0,
             clock_offset_ms: 0,
             total_off_by: 0,
+            unanswerable: Vec::new(),
+            unshowable: Vec::new(),
+            without_companies: Vec::new(),
+            companies_fail: Vec::new(),
+            ghosts: Vec::new(),
+            undated: Vec::new(),
+            archived_early_ms: 0,
+            date_skew_ms: 0,
             association_page: 100,
             lists_merged: false,
             webhook_url: None,

@@ -129,6 +129,10 @@ pub struct Portal {
     pub private_token: String,
     /// The OAuth grant; none once it was revoked.
     pub refresh_token: Option<String>,
+    /// How often the app was uninstalled by the API.
+    pub uninstalls: u32,
+    /// Whether the whole account was deleted in HubSpot.
+    pub(crate) is_deleted: bool,
     pub(crate) records: BTreeMap<Object, BTreeMap<u64, Record>>,
     pub(crate) searches: Rolling,
     pub(crate) requests: Rolling,
@@ -183,6 +187,8 @@ impl World {
             hub_id,
             private_token: format!("pat-na1-simulated-{hub_id}"),
             refresh_token: Some(format!("na1-simulated-refresh-{hub_id}")),
+            uninstalls: 0,
+            is_deleted: false,
             records: BTreeMap::from([(Object::Companies, BTreeMap::new()), (Object::Contacts, BTreeMap::new())]),
             searches: Rolling::default(),
             requests: Rolling::default(),
@@ -309,6 +315,12 @@ impl World {
     pub fn revoke(&mut self, hub_id: u64) {
         self.expire_tokens(hub_id);
         self.portal(hub_id).refresh_token = None;
+    }
+
+    /// Deletes the whole account, as its owner does by leaving HubSpot.
+    pub fn delete_portal(&mut self, hub_id: u64) {
+        self.expire_tokens(hub_id);
+        self.portal(hub_id).is_deleted = true;
     }
 
     fn note(&mut self, change: Change) {

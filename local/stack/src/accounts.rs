@@ -1,6 +1,6 @@
 //! Domains for the local stack, written as the product writes them.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use common::{account::AccountKey, store::collection};
 use mongodb::{
     Database,
@@ -10,19 +10,44 @@ use mongodb::{
 /// The Domain that the sample events in `events/` are about, with its account.
 pub const SAMPLE: (&str, u64) = ("6562f1f77bcf86cd79943901", 7_000_001);
 
-/// Writes a Domain with these account entries, replacing the one of the same id.
+/// The field of a Domain that the local stack wrote.
+pub const OURS: &str = "ofLocalStack";
+
+/// Writes a Domain with these account entries, replacing the one of the same id. For a database of one's own.
 ///
 /// # Errors
 /// MongoDB cannot be reached.
 pub async fn write_domain(database: &Database, id: impl Into<Bson>, name: &str, accounts: Vec<Document>) -> Result<()> {
-    let id = id.into();
-    let domain = doc! {
-        "_id": &id,
+    let domain = domain(id.into(), name, accounts);
+    let domains = database.collection(collection::DOMAINS);
+    domains.replace_one(doc! { "_id": domain.get("_id") }, domain).upsert(true).await?;
+    Ok(())
+}
+
+/// Inserts a Domain with these account entries, in place of the one that an earlier local stack inserted.
+///
+/// # Errors
+/// MongoDB cannot be reached, or there is a Domain of that id that somebody else wrote.
+pub async fn insert_domain(
+    database: &Database,
+    id: impl Into<Bson>,
+    name: &str,
+    accounts: Vec<Document>,
+) -> Result<()> {
+    let mut domain = domain(id.into(), name, accounts);
+    domain.insert(OURS, true);
+    let domains = database.collection(collection::DOMAINS);
+    domains.delete_one(doc! { "_id": domain.get("_id"), OURS: true }).await?;
+    domains.insert_one(domain).await.with_context(|| format!("the Domain {name} cannot be inserted"))?;
+    Ok(())
+}
+
+fn domain(id: Bson, name: &str, accounts: Vec<Document>) -> Document {
+    doc! {
+        "_id": id,
         "company": { "name": name, "website": format!("https://{}.example", name.to_lowercase()) },
         "integrations": { "hubspot": { "status": true, "accounts": accounts } },
-    };
-    database.collection(collection::DOMAINS).replace_one(doc! { "_id": id }, domain).upsert(true).await?;
-    Ok(())
+    }
 }
 
 /// Deletes what the service stored of an account, so that it is new again. Its Domain stays.

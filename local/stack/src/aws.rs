@@ -1,5 +1,7 @@
-//! The few things that are asked of AWS directly: invoke a function, make a queue, see whether queues are
-//! empty, and read a secret.
+//! The few things that are asked of AWS directly: invoke a function, read its environment, make a queue, see whether
+//! queues are empty, and read a secret.
+
+use std::collections::HashMap;
 
 use anyhow::{Context, Result, bail};
 use aws_sdk_sqs::types::QueueAttributeName;
@@ -9,9 +11,11 @@ use serde_json::Value;
 /// Clients for a MiniStack.
 #[derive(Clone, Debug)]
 pub struct Aws {
+    cloudformation: aws_sdk_cloudformation::Client,
     lambda: aws_sdk_lambda::Client,
     sqs: aws_sdk_sqs::Client,
     kms: aws_sdk_kms::Client,
+    scheduler: aws_sdk_scheduler::Client,
     secrets: aws_sdk_secretsmanager::Client,
 }
 
@@ -35,11 +39,23 @@ impl Aws {
 
     fn with(config: &aws_config::SdkConfig) -> Self {
         Self {
+            cloudformation: aws_sdk_cloudformation::Client::new(config),
             lambda: aws_sdk_lambda::Client::new(config),
             sqs: aws_sdk_sqs::Client::new(config),
             kms: aws_sdk_kms::Client::new(config),
+            scheduler: aws_sdk_scheduler::Client::new(config),
             secrets: aws_sdk_secretsmanager::Client::new(config),
         }
+    }
+
+    /// Its CloudFormation.
+    pub fn cloudformation(&self) -> &aws_sdk_cloudformation::Client {
+        &self.cloudformation
+    }
+
+    /// Its Lambda.
+    pub fn lambda(&self) -> &aws_sdk_lambda::Client {
+        &self.lambda
     }
 
     /// Its SQS.
@@ -50,6 +66,11 @@ impl Aws {
     /// Its KMS.
     pub fn kms(&self) -> &aws_sdk_kms::Client {
         &self.kms
+    }
+
+    /// Its EventBridge Scheduler.
+    pub fn scheduler(&self) -> &aws_sdk_scheduler::Client {
+        &self.scheduler
     }
 
     /// The text of a secret.
@@ -74,6 +95,20 @@ impl Aws {
             bail!("{function} failed ({error}): {body}");
         }
         Ok(serde_json::from_str(&body)?)
+    }
+
+    /// Reads the environment variables of a function.
+    ///
+    /// # Errors
+    /// There is no such function, or its variables cannot be decrypted.
+    pub async fn environment(&self, function: &str) -> Result<HashMap<String, String>> {
+        let asked = self.lambda.get_function_configuration().function_name(function).send().await;
+        let found = asked.with_context(|| format!("the configuration of {function} cannot be read"))?.environment;
+        let found = found.with_context(|| format!("{function} has no environment variables"))?;
+        if let Some(error) = found.error {
+            bail!("the environment variables of {function} cannot be read: {}", error.message.unwrap_or_default());
+        }
+        found.variables.with_context(|| format!("{function} has no environment variables"))
     }
 
     /// Makes a queue, and gives its address.

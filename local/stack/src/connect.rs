@@ -1,8 +1,11 @@
 //! The connect function of a deployed stack, as those who run it use it: links for customers, the page's token, and the
 //! keys under which tokens are sealed.
 
-use anyhow::{Context, Result, bail};
-use common::{secrets, vault::Vault};
+use anyhow::{Context, Result, anyhow, bail};
+use common::{
+    secrets,
+    vault::{Moved, Vault, VaultError},
+};
 use hubspot_sim::Localhost;
 use reqwest::{Client, Response, Url, redirect::Policy};
 use secrecy::{ExposeSecret, SecretString};
@@ -54,31 +57,50 @@ impl Page {
         Ok(self.http.get(self.url.join(path)?).bearer_auth(self.token()).send().await?)
     }
 
-    /// A link by which a customer connects a HubSpot account.
+    /// A link by which a customer connects a HubSpot account: `hub`, or any.
     ///
     /// # Errors
     /// There is no such Domain.
-    pub async fn link(&self, domain: &str) -> Result<String> {
+    pub async fn link(&self, domain: &str, hub: Option<&str>) -> Result<String> {
         #[derive(Deserialize)]
         struct Link {
             url: String,
         }
         let asked = self.http.post(self.url.join("/api/install-links")?).bearer_auth(self.token());
-        let answer = asked.json(&json!({ "domain": domain })).send().await?;
+        let answer = asked.json(&json!({ "domain": domain, "hubId": hub })).send().await?;
         if !answer.status().is_success() {
             bail!("there is no link: {}", answer.text().await?);
         }
         Ok(answer.json::<Link>().await?.url)
+    }
+
+    /// Lets all links of a Domain that were made until now lead nowhere.
+    ///
+    /// # Errors
+    /// There is no such Domain.
+    pub async fn revoke_links(&self, domain: &str) -> Result<()> {
+        let asked = self.http.post(self.url.join("/api/install-links/revoke")?).bearer_auth(self.token());
+        let answer = asked.json(&json!({ "domain": domain })).send().await?;
+        if !answer.status().is_success() {
+            bail!("the links were not revoked: {}", answer.text().await?);
+        }
+        Ok(())
     }
 }
 
 /// Makes a new data key, and seals all tokens under it. Safe to run twice.
 ///
 /// # Errors
-/// KMS or MongoDB does not answer.
-pub async fn rotate_keys(stack: &Stack) -> Result<()> {
+/// The stack's KMS key is of another AWS account or region than before, without being meant to; or KMS or MongoDB does not
+/// answer.
+pub async fn rotate_keys(stack: &Stack, moved: Moved) -> Result<()> {
     let vault = Vault::with_kms(stack.store.clone(), stack.aws.kms().clone(), stack.output("TokenKeyArn")?.to_owned());
-    let version = vault.rotate().await?;
+    let version = vault.rotate(moved).await.map_err(|error| match error {
+        VaultError::OtherMaster(..) => {
+            anyhow!("{error}; if the service has moved there: make rotate-keys TARGET=aws NEW_MASTER_KEY=1")
+        }
+        error => error.into(),
+    })?;
     let resealed = stack.store.reseal(&vault, version).await?;
     println!("{} tokens are sealed under data key {version}; {} were left as they are", resealed.sealed, resealed.left);
     for (account, reason) in &resealed.unreadable {

@@ -71,8 +71,8 @@ const SCHEDULER_GB: f64 = 0.25;
 const SYNC_GB: f64 = 0.25;
 const ACTIONS_GB: f64 = 0.5;
 /// The alarms, metrics and secrets of a stack.
-const ALARMS: f64 = 18.0;
-const METRICS: f64 = 30.0;
+const ALARMS: f64 = 28.0;
+const METRICS: f64 = 39.0;
 const SECRETS: f64 = 3.0;
 const DAYS: f64 = 30.0;
 /// Lambda asks each of two queues with five pollers, each for up to 20 seconds at a time.

@@ -10,9 +10,14 @@ use aws_sdk_sqs::{
         MessageSystemAttributeName as Attribute,
     },
 };
-use common::{queue::Queue, store::Store};
+use common::{
+    queue::{MESSAGE_ID, Queue, REASON},
+    store::Store,
+};
 use serde::Serialize;
 use serde_json::Value;
+
+use crate::layout;
 
 /// How long a message that is looked at is hidden from others, in seconds.
 const LOOKED_AT: i32 = 120;
@@ -42,6 +47,8 @@ pub struct Letter {
     pub sent_at: Option<i64>,
     /// Why it failed.
     pub reason: String,
+    /// The id under which it failed, as the functions' logs name it, where that is another one.
+    pub failed_as: Option<String>,
     /// What it says.
     pub body: String,
     #[serde(skip)]
@@ -51,7 +58,7 @@ pub struct Letter {
 }
 
 /// Which letters are meant.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Chosen {
     /// All of them.
     All,
@@ -135,7 +142,8 @@ impl DeadLetters {
         Ok(sent)
     }
 
-    /// Writes what is in the queues to a file, a line of JSON each, and tells how many. It stays in the queues.
+    /// Writes what is in the queues to a file that only its owner may read, a line of JSON each, and tells how many. It stays
+    /// in the queues.
     ///
     /// # Errors
     /// SQS or MongoDB cannot be reached, or the file cannot be written.
@@ -143,7 +151,8 @@ impl DeadLetters {
         let letters = self.list().await?;
         let lines: Vec<String> = letters.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
         let text = lines.iter().map(|line| format!("{line}\n")).collect::<String>();
-        std::fs::write(file, text).with_context(|| format!("{} cannot be written", file.display()))?;
+        layout::write_private(file, text.as_bytes())
+            .with_context(|| format!("{} cannot be written", file.display()))?;
         Ok(letters.len())
     }
 
@@ -157,6 +166,7 @@ impl DeadLetters {
             // Without a wait SQS asks only some of its servers.
             .wait_time_seconds(2)
             .message_system_attribute_names(Attribute::All)
+            .message_attribute_names("All")
             .send()
             .await
             .with_context(|| format!("the {} dead-letter queue cannot be read", queue.name))?;
@@ -194,6 +204,7 @@ impl DeadLetters {
 
 fn letter(queue: &'static str, message: Message, reasons: &HashMap<String, String>) -> Result<Letter> {
     let attribute = |name: Attribute| message.attributes.as_ref()?.get(&name).cloned();
+    let told = |name: &str| message.message_attributes.as_ref()?.get(name)?.string_value.clone();
     let message_id = message.message_id.clone().context("a message has an id")?;
     let body = message.body.clone().unwrap_or_default();
     let read: Option<Value> = serde_json::from_str(&body).ok();
@@ -203,7 +214,8 @@ fn letter(queue: &'static str, message: Message, reasons: &HashMap<String, Strin
     Ok(Letter {
         queue,
         sent_at: attribute(Attribute::SentTimestamp).and_then(|at| at.parse().ok()),
-        reason: reasons.get(&message_id).cloned().unwrap_or_else(unknown),
+        reason: told(REASON).or_else(|| reasons.get(&message_id).cloned()).unwrap_or_else(unknown),
+        failed_as: told(MESSAGE_ID),
         group: attribute(Attribute::MessageGroupId).or_else(|| account.clone()).unwrap_or_else(|| queue.to_owned()),
         receipt: message.receipt_handle.clone().context("a message has a receipt")?,
         message_id,

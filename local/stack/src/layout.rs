@@ -1,6 +1,11 @@
 //! Where things are: the repository, its tools, and the state of a local stack.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::{self, OpenOptions, Permissions},
+    io::Write,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
 
 /// The repository's root.
 pub fn root() -> PathBuf {
@@ -13,7 +18,18 @@ pub fn tools() -> PathBuf {
     root().join(".tools")
 }
 
-/// The folder of the stack that `make up` and `make demo` start: data and logs.
+/// The folder of the stack that `make up` and `make demo` start: data and logs. `STACK_STATE` names another one, for a
+/// second stack beside it.
 pub fn state() -> PathBuf {
-    root().join(".stack")
+    std::env::var_os("STACK_STATE").map_or_else(|| root().join(".stack"), PathBuf::from)
+}
+
+/// Writes a file that holds secrets or personal data: only its owner may read it, also if it was there before.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_private(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    file.write_all(text)
 }

@@ -9,7 +9,9 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 /// What the simulator's secrets, tokens and grants look like, and MongoDB's connection strings.
-const SECRETS: [(&str, &str); 8] = [
+const SECRETS: [(&str, &str); 10] = [
+    ("what MongoDB answered", "server response"),
+    ("an event", "raw JSON event"),
     ("a connection string", "mongodb://"),
     ("a connection string", "mongodb+srv://"),
     ("a token", "-simulated-"),

@@ -1,17 +1,25 @@
 //! The local stack's commands, as the Makefile calls them.
 
-use std::{path::Path, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use common::vault::Moved;
 use stack::{
     connect,
     connect::Page,
-    cost, demo, layout, process, repair,
+    cost, demo, deploy,
+    deploy::Deploy,
+    halt::{self, Turn},
+    hubspot_app, layout, own, process, repair,
     repair::Repair,
+    rollback,
     sam::{self, Build},
     samples, servers,
-    settings::Settings,
+    settings::{Settings, Which},
     smoke, stack as whole,
     stack::{Stack, step},
 };
@@ -19,6 +27,8 @@ use stack::{
 /// The service on one machine.
 #[derive(Parser)]
 struct Arguments {
+    #[command(flatten)]
+    which: Which,
     #[command(subcommand)]
     command: Command,
 }
@@ -26,17 +36,39 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Start the stack and leave it running.
-    Up,
+    Up {
+        /// With the functions as they were built before.
+        #[arg(long)]
+        built: bool,
+    },
     /// Stop the stack.
     Down,
     /// Start the stack afresh and run two ticks of the schedule.
-    Demo,
-    /// Make the indexes that are missing in MONGODB_URI.
-    Migrate,
+    Demo {
+        /// With the functions as they were built before.
+        #[arg(long)]
+        built: bool,
+    },
+    /// Make the indexes that are missing.
+    Migrate {
+        /// In MONGODB_URI, not in the local stack's MongoDB.
+        #[arg(long)]
+        aws: bool,
+    },
     /// Let SAM build the functions as the tests run them.
     Build,
-    /// Build and deploy to AWS, with the parameters of .env.
-    Deploy,
+    /// Deploy what was built to the AWS that the environment names, with the parameters of .env.
+    Deploy {
+        /// Nobody is asked.
+        #[arg(long)]
+        yes: bool,
+        /// The folder with what SAM built.
+        #[arg(long)]
+        built: Option<PathBuf>,
+        /// Only see whether the variables are for AWS.
+        #[arg(long)]
+        check: bool,
+    },
     /// Look into the dead-letter queues, send messages back, read an account again, pause it.
     Repair {
         /// Of the stack on the AWS that the environment names, not of the local one.
@@ -45,11 +77,17 @@ enum Command {
         #[command(subcommand)]
         repair: Repair,
     },
-    /// Make a link by which a customer connects a HubSpot account.
+    /// Make a link by which a customer connects a HubSpot account, or revoke those that were made.
     Link {
         /// The customer's Domain.
         #[arg(long)]
         domain: String,
+        /// The HubSpot account that it is for; any if there is none.
+        #[arg(long)]
+        hub: Option<String>,
+        /// Revoke all that were made for the Domain.
+        #[arg(long)]
+        revoke: bool,
         /// Of the stack on the AWS that the environment names, not of the local one.
         #[arg(long)]
         aws: bool,
@@ -60,9 +98,42 @@ enum Command {
         #[arg(long)]
         aws: bool,
     },
+    /// Make the HubSpot app of a deployed stack, ready for `hs project upload`.
+    HubspotApp {
+        /// Of the stack on the AWS that the environment names, not of the local one.
+        #[arg(long)]
+        aws: bool,
+        /// Where to.
+        #[arg(long, default_value = ".hubspot-app")]
+        folder: PathBuf,
+    },
     /// Make a new data key, and seal all tokens under it.
     RotateKeys {
         /// Of the stack on the AWS that the environment names, not of the local one.
+        #[arg(long)]
+        aws: bool,
+        /// The KMS key is meant to be of another AWS account or region than before.
+        #[arg(long)]
+        new_master_key: bool,
+    },
+    /// Let the versions before the ones that are live take over again.
+    Rollback {
+        /// Of the stack on the AWS that the environment names, not of the local one.
+        #[arg(long)]
+        aws: bool,
+        /// Only say what would be done.
+        #[arg(long)]
+        dry: bool,
+    },
+    /// Switch the service off: nothing is asked of HubSpot, and nothing is stored.
+    Stop {
+        /// The stack on the AWS that the environment names, not the local one.
+        #[arg(long)]
+        aws: bool,
+    },
+    /// Switch it on again.
+    Start {
+        /// The stack on the AWS that the environment names, not the local one.
         #[arg(long)]
         aws: bool,
     },
@@ -70,8 +141,6 @@ enum Command {
     Cost(cost::Load),
     /// Show that a change goes through a deployed stack.
     Smoke {
-        /// The stack's name.
-        stack: String,
         /// On the AWS that the environment names, not on the local one.
         #[arg(long)]
         aws: bool,
@@ -103,7 +172,8 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Arguments::parse().command).await {
+    let Arguments { which, command } = Arguments::parse();
+    match run(&which, command).await {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -112,41 +182,62 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(command: Command) -> Result<ExitCode> {
+async fn run(which: &Which, command: Command) -> Result<ExitCode> {
     match command {
-        Command::Up => {
+        Command::Up { built } => {
             println!("The stack:");
-            let settings = Settings::read()?;
-            let stack = whole::up(&settings).await?;
+            let settings = Settings::read(which)?;
+            let stack = whole::up(&settings, built).await?;
             demo::connect(&stack, &settings).await?;
             println!("It is up; `make demo` shows it at work, `make down` stops it.");
         }
         Command::Down => whole::down().await?,
-        Command::Demo => demo::run(&Settings::read()?).await?,
-        Command::Migrate => {
-            let settings = Settings::read()?;
-            let uri = settings.mongodb_uri.clone().context("MONGODB_URI is not set; put it into .env")?;
-            whole::migrate(&uri, &settings).await?;
+        Command::Demo { built } => demo::run(&Settings::read(which)?, built).await?,
+        Command::Migrate { aws } => {
+            let settings = Settings::read(which)?;
+            let (uri, database) = match aws {
+                true => (settings.aws.mongodb_uri()?.to_owned(), &settings.aws.database),
+                false => {
+                    own::check(&settings).await?;
+                    (settings.local_mongodb_uri(), &settings.database)
+                }
+            };
+            whole::migrate(&uri, database, settings.retention).await?;
         }
         Command::Build => step("sam build", sam::build(&layout::state(), Build::Local)).await?,
-        Command::Deploy => whole::deploy(&Settings::read()?).await?,
-        Command::Repair { aws, repair } => repair::run(&Settings::read()?, aws, repair).await?,
-        Command::Smoke { stack, aws } => smoke::run(&Settings::read()?, &stack, aws).await?,
-        Command::Link { domain, aws } => {
-            let stack = Stack::open(&Settings::read()?, whole::NAME, aws).await?;
-            println!("{}", Page::of(&stack).await?.link(&domain).await?);
+        Command::Deploy { check: true, .. } => drop(deploy::check(&Settings::read(which)?)?),
+        Command::Deploy { yes, built, .. } => {
+            let built = built.unwrap_or_else(|| Build::Release.folder());
+            deploy::run(&Settings::read(which)?, &Deploy { built, is_confirmed: yes }).await?;
+        }
+        Command::Repair { aws, repair } => repair::run(&Settings::read(which)?, aws, repair).await?,
+        Command::Stop { aws } => halt::run(&Settings::read(which)?, aws, Turn::Off).await?,
+        Command::Start { aws } => halt::run(&Settings::read(which)?, aws, Turn::On).await?,
+        Command::Smoke { aws } => smoke::run(&Settings::read(which)?, aws).await?,
+        Command::Link { domain, hub, revoke, aws } => {
+            let stack = Stack::open(&Settings::read(which)?, aws).await?;
+            let page = Page::of(&stack).await?;
+            match revoke {
+                true => page.revoke_links(&domain).await?,
+                false => println!("{}", page.link(&domain, hub.as_deref()).await?),
+            }
         }
         Command::Token { aws } => {
-            let stack = Stack::open(&Settings::read()?, whole::NAME, aws).await?;
+            let stack = Stack::open(&Settings::read(which)?, aws).await?;
             println!("{}", Page::of(&stack).await?.token());
         }
-        Command::RotateKeys { aws } => {
-            connect::rotate_keys(&Stack::open(&Settings::read()?, whole::NAME, aws).await?).await?;
+        Command::HubspotApp { aws, folder } => hubspot_app::run(&Settings::read(which)?, aws, &folder).await?,
+        Command::RotateKeys { aws, new_master_key } => {
+            let moved = if new_master_key { Moved::Yes } else { Moved::No };
+            connect::rotate_keys(&Stack::open(&Settings::read(which)?, aws).await?, moved).await?;
         }
+        Command::Rollback { aws, dry } => rollback::run(&Settings::read(which)?, aws, dry).await?,
         Command::Cost(load) => cost::print(&load)?,
         Command::Logs => logs()?,
-        Command::Invoke { function, event } => samples::invoke(&Settings::read()?, &function, &event).await?,
-        Command::InvokeSamples => return beside(async |state| samples::invoke_all(state).await).await,
+        Command::Invoke { function, event } => samples::invoke(&Settings::read(which)?, &function, &event).await?,
+        Command::InvokeSamples => {
+            return beside(async |state| samples::invoke_all(&Settings::read(which)?, state).await).await;
+        }
         Command::Exec { check_logs, release, command } => {
             let build = if release { Build::Release } else { Build::Local };
             return beside(async |state| with_servers(state, build, &command, check_logs).await).await;

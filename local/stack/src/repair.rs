@@ -1,13 +1,15 @@
 //! What whoever is on call does by hand: look into the dead-letter queues and send messages back, read an account
-//! again, pause it and let it go on. Against the local stack, or with `--aws` against the AWS and MongoDB of `.env`.
+//! again, pause it and let it go on, take a mark away. Against the local stack, or with `--aws` against the AWS
+//! of the environment and the MongoDB of `.env`.
 
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use common::{
+    account::AccountKey,
     object::ObjectType,
-    store::{Resync, Store},
+    store::{Happened, Resync, Store},
     time::{self, DateTime},
 };
 
@@ -15,7 +17,7 @@ use crate::{
     accounts,
     dead_letters::{Chosen, DeadLetterQueue, DeadLetters},
     settings::Settings,
-    stack::{self, Stack},
+    stack::Stack,
 };
 
 /// How often, and after which pauses, a lane is asked for whose account is being worked for.
@@ -25,9 +27,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// What is to be repaired.
 #[derive(Debug, Subcommand)]
 pub enum Repair {
-    /// List what is in the dead-letter queues, and why.
+    /// List what is in the dead-letter queues, and which records are set aside, and why.
     List,
-    /// Send messages back from the dead-letter queues.
+    /// Send messages back from the dead-letter queues. With `all`, records that are set aside are read again, too.
     Send {
         /// Their ids; or `all`.
         #[arg(required = true)]
@@ -54,6 +56,8 @@ pub enum Repair {
     Pause(AccountArguments),
     /// Let a paused account go on.
     Resume(AccountArguments),
+    /// Take away the mark that the customer must connect an account again.
+    Reconnect(AccountArguments),
 }
 
 /// An account.
@@ -72,12 +76,18 @@ pub struct AccountArguments {
 /// # Errors
 /// SQS or MongoDB cannot be reached, or there is no such account.
 pub async fn run(settings: &Settings, aws: bool, repair: Repair) -> Result<()> {
-    let stack = Stack::open(settings, stack::NAME, aws).await?;
+    let stack = Stack::open(settings, aws).await?;
     let store = &stack.store;
     match repair {
-        Repair::List => list(&dead_letters(stack)?).await,
+        Repair::List => {
+            list_set_aside(store).await?;
+            list(&dead_letters(stack)?).await
+        }
         Repair::Send { ids } => {
             let chosen = if ids.iter().any(|id| id == "all") { Chosen::All } else { Chosen::Ids(ids) };
+            if chosen == Chosen::All {
+                println!("{} records are read again with the next tick", store.retry_set_aside().await?);
+            }
             let sent = dead_letters(stack)?.send_back(&chosen).await?;
             println!("{sent} messages sent back");
             Ok(())
@@ -90,6 +100,7 @@ pub async fn run(settings: &Settings, aws: bool, repair: Repair) -> Result<()> {
         Repair::Resync { account, lane, from } => resync(store, &account, lane.as_deref(), from.as_deref()).await,
         Repair::Pause(account) => pause(store, &account, true).await,
         Repair::Resume(account) => pause(store, &account, false).await,
+        Repair::Reconnect(account) => reconnect(store, &account).await,
     }
 }
 
@@ -103,6 +114,19 @@ fn dead_letters(stack: Stack) -> Result<DeadLetters> {
         queue("schedule", output("ScheduleDeadLetterQueueUrl")?, None),
     ];
     Ok(DeadLetters::new(stack.aws.sqs().clone(), stack.store, queues))
+}
+
+/// How many of the records that were set aside are listed.
+const LISTED: i64 = 100;
+
+async fn list_set_aside(store: &Store) -> Result<()> {
+    let records = store.all_set_aside(LISTED).await?;
+    for (key, record) in &records {
+        let (since, retry_at) = (written(record.since), written(record.retry_at));
+        println!("record   {key} {since}: {} (tried {} times; again at {retry_at})", record.reason, record.attempts);
+    }
+    println!("{} records are set aside", records.len());
+    Ok(())
 }
 
 async fn list(letters: &DeadLetters) -> Result<()> {
@@ -144,12 +168,7 @@ fn written(time: DateTime) -> String {
     time.try_to_rfc3339_string().unwrap_or_else(|_| time.to_string())
 }
 
-async fn resync_lane(
-    store: &Store,
-    key: &common::account::AccountKey,
-    lane: ObjectType,
-    from: DateTime,
-) -> Result<Resync> {
+async fn resync_lane(store: &Store, key: &AccountKey, lane: ObjectType, from: DateTime) -> Result<Resync> {
     for _ in 1..TRIES {
         match store.resync(key, lane, from).await? {
             Resync::Busy => tokio::time::sleep(PAUSE).await,
@@ -168,4 +187,29 @@ async fn pause(store: &Store, account: &AccountArguments, paused: bool) -> Resul
     let already = if changed { "" } else { " already" };
     println!("{key} {}{already}", if paused { "is paused" } else { "goes on" });
     Ok(())
+}
+
+async fn reconnect(store: &Store, account: &AccountArguments) -> Result<()> {
+    let key = accounts::key(&account.domain, &account.hub)?;
+    if unmark(store, &key).await? {
+        println!("{key} is tried again with the next tick; a token that HubSpot still rejects marks it again");
+    } else if store.account(&key).await?.is_none() {
+        bail!("there is no account {key} that is switched on");
+    } else {
+        println!("{key} is not marked");
+    }
+    Ok(())
+}
+
+/// Takes an account's mark away, so that the next tick goes on with it. `false` if it has none.
+///
+/// # Errors
+/// MongoDB cannot be reached.
+pub async fn unmark(store: &Store, account: &AccountKey) -> Result<bool> {
+    if !store.unmark(account).await? {
+        return Ok(false);
+    }
+    store.retry_lanes(account).await?;
+    store.happened(account, Happened::Resumed, Some("an operator took its mark away")).await?;
+    Ok(true)
 }

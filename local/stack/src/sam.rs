@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::layout;
+use crate::{layout, parameters};
 
 /// A `sam` command in the repository, with the environment that it needs.
 fn sam(environment: &[(&'static str, String)]) -> Command {
@@ -80,18 +80,78 @@ pub async fn deploy(
     state: &Path,
     build: Build,
     name: &str,
-    parameters: &BTreeMap<&str, String>,
+    parameters: &BTreeMap<impl AsRef<str>, String>,
     environment: &[(&'static str, String)],
 ) -> Result<()> {
+    let file = ParameterFile::write(state, name, parameters)?;
     let mut command = sam(environment);
-    command.args(["deploy", "--stack-name", name]).arg("--template-file").arg(build.folder().join("template.yaml"));
-    // Otherwise it is looked for beside the template.
-    command.arg("--config-file").arg(layout::root().join("samconfig.toml"));
-    if !parameters.is_empty() {
-        command.arg("--parameter-overrides");
-        command.args(parameters.iter().map(|(key, value)| format!("{key}=\"{value}\"")));
-    }
+    deploy_arguments(&mut command, &build.folder().join("template.yaml"), "default", name, &file);
     run("sam deploy", &mut command, state, "sam-deploy").await
+}
+
+/// Prepares the same of a built template, as a change set with what samconfig.toml says of `config_env`. Gives the change
+/// set's ARN, or nothing if there is nothing to change.
+///
+/// # Errors
+/// The change set cannot be made.
+pub async fn change_set(
+    state: &Path,
+    template: &Path,
+    config_env: &str,
+    name: &str,
+    parameters: &BTreeMap<impl AsRef<str>, String>,
+) -> Result<Option<String>> {
+    #[derive(Deserialize)]
+    struct Line {
+        status: Option<String>,
+        changeset_id: Option<String>,
+    }
+    let file = ParameterFile::write(state, name, parameters)?;
+    let mut command = sam(&[]);
+    deploy_arguments(&mut command, template, config_env, name, &file);
+    command.args(["--no-execute-changeset", "--output", "json"]);
+    run("sam deploy", &mut command, state, "sam-deploy").await?;
+    let said = std::fs::read_to_string(crate::process::log(state, "sam-deploy"))?;
+    let lines = said.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
+    for line in lines {
+        match (line.status.as_deref(), line.changeset_id) {
+            (Some("changeset_created"), Some(id)) => return Ok(Some(id)),
+            (Some("no_changes"), _) => return Ok(None),
+            _ => {}
+        }
+    }
+    bail!("sam deploy does not name the change set:\n{said}")
+}
+
+fn deploy_arguments(command: &mut Command, template: &Path, config_env: &str, name: &str, file: &ParameterFile) {
+    command.args(["deploy", "--stack-name", name]).arg("--template-file").arg(template);
+    // Otherwise it is looked for beside the template.
+    command.arg("--config-file").arg(layout::root().join("samconfig.toml")).args(["--config-env", config_env]);
+    // Whoever calls this has asked, or will.
+    command.arg("--no-confirm-changeset");
+    command.arg("--parameter-overrides").arg(format!("file://{}", file.0.display()));
+}
+
+/// A file with parameters, which only its owner may read. It is deleted when it is dropped.
+struct ParameterFile(PathBuf);
+
+impl ParameterFile {
+    fn write(state: &Path, name: &str, given: &BTreeMap<impl AsRef<str>, String>) -> Result<Self> {
+        std::fs::create_dir_all(state)?;
+        let path = std::path::absolute(state)?.join(format!("{name}-parameters.yaml"));
+        let text = parameters::file(given.iter().map(|(name, value)| (name.as_ref(), value.as_str())))?;
+        let written = Self(path);
+        layout::write_private(&written.0, text.as_bytes())?;
+        Ok(written)
+    }
+}
+
+impl Drop for ParameterFile {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            eprintln!("{} holds secrets and cannot be deleted: {error}", self.0.display());
+        }
+    }
 }
 
 /// The outputs of a deployed stack, by name.

@@ -7,13 +7,16 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use common::{config::MongoConfig, store::Store};
+use common::{config::MongoConfig, store::Store, time::DateTime};
 use mongodb::bson::oid::ObjectId;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use crate::{
     accounts::{SAMPLE, private_app, write_domain},
     aws::Aws,
+    connect::Page,
+    events::Words,
     layout,
     process::free_port,
     relay::Relays,
@@ -23,18 +26,58 @@ use crate::{
     stack::NAME,
 };
 
-/// Each sample event, its function, and what the function answers.
-fn samples() -> [(&'static str, &'static str, Value); 5] {
+/// A sample event.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// Its file in `events/`, without the extension.
+    pub event: &'static str,
+    /// The function that it is for.
+    pub function: &'static str,
+    /// What the function answers; of an answer to a browser or a program, its status.
+    pub answer: Value,
+}
+
+impl Sample {
+    /// The file.
+    pub fn path(&self) -> PathBuf {
+        layout::root().join(format!("events/{}.json", self.event))
+    }
+
+    /// Sees that the function answered as it should. The answer may have more fields.
+    ///
+    /// # Errors
+    /// It answered something else.
+    pub fn check(&self, answer: &Value) -> Result<()> {
+        let expected = self.answer.as_object().context("an answer has fields")?;
+        let is_right = expected.iter().all(|(name, value)| answer.get(name) == Some(value));
+        ensure!(is_right, "{} answered {} with {answer}, not {}", self.function, self.event, self.answer);
+        Ok(())
+    }
+}
+
+/// The sample events, in an order in which each has what it needs: a link is made before it is opened.
+pub fn samples() -> Vec<Sample> {
     let all_done = json!({"batchItemFailures": []});
     let second_failed = json!({"batchItemFailures": [{"itemIdentifier": "00000000-0000-4000-8000-000000000002"}]});
-    [
+    let status = |status: u16| json!({ "statusCode": status });
+    let all = [
         ("scheduler-tick", "SchedulerFunction", json!({"sent": 1, "skipped": 0, "complete": true})),
         ("sync-tick", "SyncFunction", all_done.clone()),
         ("sync-continuation", "SyncFunction", all_done.clone()),
         ("actions-batch", "ActionsFunction", all_done),
         ("actions-one-malformed", "ActionsFunction", second_failed),
-    ]
+        ("connect-link", CONNECT, status(201)),
+        ("connect-install", CONNECT, status(200)),
+        ("connect-callback", CONNECT, status(400)),
+        ("connect-webhooks", CONNECT, status(204)),
+        ("connect-webhooks-forged", CONNECT, status(401)),
+        ("connect-status", CONNECT, status(200)),
+    ];
+    all.map(|(event, function, answer)| Sample { event, function, answer }).into()
 }
+
+/// The function that answers requests.
+const CONNECT: &str = "ConnectFunction";
 
 /// The variables of the functions in containers, and what keeps them valid.
 struct Surroundings {
@@ -43,7 +86,12 @@ struct Surroundings {
 }
 
 /// Lets containers reach the servers, and writes the file that `sam local invoke --env-vars` takes.
-async fn surroundings(state: &Path, settings: &Settings, outputs: &BTreeMap<String, String>) -> Result<Surroundings> {
+async fn surroundings(
+    state: &Path,
+    settings: &Settings,
+    outputs: &BTreeMap<String, String>,
+    words: &Words,
+) -> Result<Surroundings> {
     let mut relays = Relays::new().await?;
     let mongodb_uri = match &settings.mongodb_uri {
         Some(uri) => uri.clone(),
@@ -56,13 +104,24 @@ async fn surroundings(state: &Path, settings: &Settings, outputs: &BTreeMap<Stri
         "SYNC_QUEUE_URL": outputs.get("SyncQueueUrl"),
         "ACTIONS_QUEUE_URL": outputs.get("ActionsQueueUrl"),
     });
+    // In the place of the secret, which a container does not reach.
+    variables["CONNECT_SECRET_ARN"] = json!("");
+    variables["CONNECT_SECRET"] = json!(words.token.expose_secret());
     if settings.hubspot.is_none() {
-        variables["HUBSPOT_API_BASE_URL"] = json!(format!("http://{}", relays.open(settings.ports.hubspot).await?));
+        let hubspot = format!("http://{}", relays.open(settings.ports.hubspot).await?);
+        variables["HUBSPOT_AUTHORIZE_URL"] = json!(format!("{hubspot}/oauth/authorize"));
+        variables["HUBSPOT_API_BASE_URL"] = json!(hubspot);
         variables["HUBSPOT_CLIENT_ID"] = json!(hubspot_sim::CLIENT_ID);
         variables["HUBSPOT_CLIENT_SECRET"] = json!(hubspot_sim::CLIENT_SECRET);
     }
+    // `sam local` knows no values of what a nested stack's parameters name.
+    let of_connect = json!({
+        "MONGODB_SECRET_ARN": "", "MONGODB_PLAIN": "", "HUBSPOT_SECRET_ARN": "", "CONNECT_URL": "", "TOKEN_KMS_KEY_ID": "",
+        "FRESHNESS_ALARM_SECONDS": "1800", "LOG_LEVEL": "info", "STACK_NAME": "local", "OTEL_EXPORTER_OTLP_ENDPOINT": "",
+    });
     let env_vars = state.join("env.json");
-    std::fs::write(&env_vars, serde_json::to_vec_pretty(&json!({"Parameters": variables}))?)?;
+    let all = json!({"Parameters": variables, CONNECT: of_connect});
+    layout::write_private(&env_vars, &serde_json::to_vec_pretty(&all)?)?;
     Ok(Surroundings { env_vars, _relays: relays })
 }
 
@@ -73,21 +132,50 @@ async fn surroundings(state: &Path, settings: &Settings, outputs: &BTreeMap<Stri
 pub async fn invoke(settings: &Settings, function: &str, event: &str) -> Result<()> {
     let outputs = sam::outputs(NAME, &servers::aws_environment(settings.ports.aws)).await;
     let outputs = outputs.context("is the stack up? `make up` starts it")?;
-    let surroundings = surroundings(&layout::state(), settings, &outputs).await?;
-    println!("{}", sam::local_invoke(function, event, &surroundings.env_vars).await?);
+    let mut words = Words { token: TOKEN.into(), client_secret: client_secret(settings), link: None };
+    if let (Some(url), Some(secret)) = (outputs.get("ConnectUrl"), outputs.get("ConnectSecretArn")) {
+        let page = Page::at(url, &Aws::local(settings.ports.aws).await, secret).await?;
+        words.token = page.token().into();
+        words.link = page.link(SAMPLE.0, None).await.ok().and_then(|link| link.parse().ok());
+    }
+    let state = layout::state();
+    let surroundings = surroundings(&state, settings, &outputs, &words).await?;
+    println!("{}", local_invoke(&state, function, Path::new(event), &words, &surroundings).await?);
     Ok(())
 }
+
+fn client_secret(settings: &Settings) -> SecretString {
+    let real = settings.hubspot.as_ref().and_then(|real| real.client.as_ref());
+    real.map_or(hubspot_sim::CLIENT_SECRET, |(_, secret)| secret).into()
+}
+
+/// Puts the words into an event, and gives that to a function in a container.
+async fn local_invoke(
+    state: &Path,
+    function: &str,
+    event: &Path,
+    words: &Words,
+    surroundings: &Surroundings,
+) -> Result<Value> {
+    let text = std::fs::read_to_string(event).with_context(|| event.display().to_string())?;
+    let filled = state.join("event.json");
+    layout::write_private(&filled, words.put_into(&text, DateTime::now())?.to_string().as_bytes())?;
+    sam::local_invoke(function, &filled.to_string_lossy(), &surroundings.env_vars).await
+}
+
+/// The token of containers beside which no connect function is deployed.
+const TOKEN: &str = "a-token-of-the-samples-with-more-than-32-characters";
 
 /// Gives each sample event to its function, beside servers of their own, and compares the answers.
 ///
 /// # Errors
 /// A function cannot be invoked, or answers something else.
-pub async fn invoke_all(state: &Path) -> Result<ExitCode> {
+pub async fn invoke_all(settings: &Settings, state: &Path) -> Result<ExitCode> {
     let ports = Ports { mongodb: free_port()?, aws: free_port()?, hubspot: free_port()? };
     servers::start_mongod(state, ports.mongodb).await?;
     servers::start_ministack(state, ports.aws).await?;
     servers::start_simulator(state, ports.hubspot).await?;
-    let settings = Settings { ports, hubspot: None, mongodb_uri: None, ..Settings::read()? };
+    let settings = Settings { ports, hubspot: None, mongodb_uri: None, ..settings.clone() };
     let uri = servers::mongodb_uri(ports.mongodb);
     let mongo = MongoConfig { uri: uri.into(), database: settings.database.clone() };
     let store = Store::connect(&mongo).await?;
@@ -101,11 +189,13 @@ pub async fn invoke_all(state: &Path) -> Result<ExitCode> {
     for (output, name) in [("SyncQueueUrl", "sync"), ("ActionsQueueUrl", "actions")] {
         outputs.insert(output.to_owned(), aws.create_queue(name).await?);
     }
-    let surroundings = surroundings(state, &settings, &outputs).await?;
-    for (event, function, expected) in samples() {
-        let answer = sam::local_invoke(function, &format!("events/{event}.json"), &surroundings.env_vars).await?;
-        ensure!(answer == expected, "{function} answered {event} with {answer}, not {expected}");
-        println!("sam local invoke {function} --event events/{event}.json: {answer}");
+    let mut words = Words { token: TOKEN.into(), client_secret: client_secret(&settings), link: None };
+    let surroundings = surroundings(state, &settings, &outputs, &words).await?;
+    for sample in samples() {
+        let answer = local_invoke(state, sample.function, &sample.path(), &words, &surroundings).await?;
+        sample.check(&answer)?;
+        words.take_link(&answer);
+        println!("sam local invoke {} --event events/{}.json: {}", sample.function, sample.event, sample.answer);
     }
     // The tick's slice pulled for real: one message for the companies, one for the contacts.
     let queued = aws.depth(outputs.get("ActionsQueueUrl").context("the actions queue")?).await?;

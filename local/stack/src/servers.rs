@@ -13,8 +13,11 @@ use crate::{
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The variables of this process that MiniStack, and the functions in it, have as well.
+const KEPT: [&str; 5] = ["HOME", "LANG", "PATH", "RUST_BACKTRACE", "TZ"];
+
 /// The variables that direct AWS's SDKs and tools to the MiniStack at `port`.
-pub fn aws_environment(port: u16) -> [(&'static str, String); 6] {
+pub fn aws_environment(port: u16) -> [(&'static str, String); 7] {
     [
         ("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{port}")),
         ("AWS_ACCESS_KEY_ID", "test".to_owned()),
@@ -22,6 +25,8 @@ pub fn aws_environment(port: u16) -> [(&'static str, String); 6] {
         ("AWS_REGION", "us-east-1".to_owned()),
         ("AWS_DEFAULT_REGION", "us-east-1".to_owned()),
         ("SAM_CLI_TELEMETRY", "0".to_owned()),
+        // The seconds between two looks of SAM at a stack. Its default of 5 suits AWS; a local stack is ready sooner.
+        ("SAM_CLI_POLL_DELAY", "0.5".to_owned()),
     ]
 }
 
@@ -71,6 +76,8 @@ async fn become_primary(port: u16) -> Result<bool> {
 /// It cannot be started, or is not ready in time.
 pub async fn start_ministack(state: &Path, port: u16) -> Result<()> {
     let mut ministack = Command::new(layout::tools().join("ministack/bin/ministack"));
+    // Its functions have its variables beside those of the template: none of .env must be among them.
+    ministack.env_clear().envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     ministack.env("GATEWAY_PORT", port.to_string()).env("BIND_HOST", "127.0.0.1").env("MINISTACK_HOST", "localhost");
     ministack.envs(aws_environment(port)).env("PYTHONUNBUFFERED", "1");
     // It unpacks the functions there.

@@ -1,19 +1,23 @@
-//! What `make up` and `make demo` are told by the environment and by `.env`. `.env.example` explains each.
+//! What the commands are told by the environment and by `.env`. `.env.example` explains each variable. Those of the local
+//! stack have names of their own, so that no command for it ever works on what is on AWS.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use clap::Args;
 use common::config;
 
-/// How the local stack is to be.
+use crate::{env_file, layout, servers, stack::NAME};
+
+/// How the local stack is to be, and which stack on AWS is meant.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `MONGODB_URI`: a MongoDB of one's own; one is started where it is absent.
+    /// `STACK_MONGODB_URI`: a MongoDB of one's own for the local stack; one is started where it is absent.
     pub mongodb_uri: Option<String>,
-    /// `MONGODB_DATABASE`.
+    /// `STACK_MONGODB_DATABASE`.
     pub database: String,
-    /// `ACTIONS_RETENTION_DAYS`: how long actions are kept; for ever where it is absent.
-    pub retention: Option<Duration>,
+    /// `ACTIONS_RETENTION_DAYS`: how long actions are kept.
+    pub retention: Retention,
     /// The real HubSpot account to sync; the simulator is started where it is absent.
     pub hubspot: Option<RealHubSpot>,
     /// `STACK_MONGODB_PORT`, `STACK_AWS_PORT`, `STACK_HUBSPOT_PORT`.
@@ -24,6 +28,79 @@ pub struct Settings {
     pub contacts: usize,
     /// `DEMO_CHANGES`: changes between the demo's two ticks.
     pub changes: usize,
+    /// The stack on AWS.
+    pub aws: OnAws,
+}
+
+/// The stack on AWS. Only commands that are told so (`TARGET=aws`, and `make deploy`) use it.
+#[derive(Clone, Debug)]
+pub struct OnAws {
+    /// The environment in samconfig.toml.
+    pub config_env: String,
+    /// The stack's name.
+    pub name: String,
+    /// `MONGODB_URI`: how to reach its MongoDB from this machine.
+    pub mongodb_uri: Option<String>,
+    /// `MONGODB_DATABASE`.
+    pub database: String,
+}
+
+impl OnAws {
+    /// How to reach its MongoDB from this machine.
+    ///
+    /// # Errors
+    /// `MONGODB_URI` is not set.
+    pub fn mongodb_uri(&self) -> Result<&str> {
+        self.mongodb_uri.as_deref().context("MONGODB_URI is not set; put it into .env")
+    }
+}
+
+/// Which stack on AWS is meant, and where its variables are.
+#[derive(Clone, Debug, Args)]
+pub struct Which {
+    /// The environment in samconfig.toml, whose variables are in `.env.<environment>`; those of `default` are in `.env`.
+    #[arg(long, global = true, default_value = DEFAULT_ENV)]
+    pub config_env: String,
+    /// Another file with the variables.
+    #[arg(long, global = true)]
+    pub env_file: Option<PathBuf>,
+    /// Another name of the stack on AWS than that of the environment.
+    #[arg(long, global = true)]
+    pub stack_name: Option<String>,
+}
+
+/// The environment whose variables are in `.env` itself.
+const DEFAULT_ENV: &str = "default";
+
+impl Which {
+    /// The stack's name: as samconfig.toml has it for SAM's own commands.
+    fn name(&self) -> String {
+        match (&self.stack_name, self.config_env.as_str()) {
+            (Some(name), _) => name.clone(),
+            (None, DEFAULT_ENV) => NAME.to_owned(),
+            (None, other) => format!("{NAME}-{other}"),
+        }
+    }
+
+    /// The file with the variables, and whether it must be there.
+    fn file(&self) -> (PathBuf, bool) {
+        match (&self.env_file, self.config_env.as_str()) {
+            (Some(file), _) => (file.clone(), true),
+            (None, DEFAULT_ENV) => (layout::root().join(".env"), false),
+            (None, other) => (layout::root().join(format!(".env.{other}")), true),
+        }
+    }
+}
+
+/// How long actions are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retention {
+    /// Nothing is said: what an earlier `make migrate` set stays as it is.
+    Unchanged,
+    /// `none`: for ever.
+    Forever,
+    /// For so long.
+    For(Duration),
 }
 
 /// The ports of 127.0.0.1 that the local stack listens on.
@@ -37,8 +114,8 @@ pub struct Ports {
     pub hubspot: u16,
 }
 
-/// A real HubSpot account: `HUBSPOT_HUB_ID`, with `HUBSPOT_ACCESS_TOKEN` (a private app's) or
-/// `HUBSPOT_REFRESH_TOKEN` (an OAuth app's, with `HUBSPOT_CLIENT_ID` and `HUBSPOT_CLIENT_SECRET`).
+/// A real HubSpot account: `STACK_HUBSPOT_HUB_ID`, with `STACK_HUBSPOT_ACCESS_TOKEN` (a private app's) or
+/// `STACK_HUBSPOT_REFRESH_TOKEN` (an OAuth app's, with `STACK_HUBSPOT_CLIENT_ID` and `STACK_HUBSPOT_CLIENT_SECRET`).
 #[derive(Clone, Debug)]
 pub struct RealHubSpot {
     /// The account's id.
@@ -52,19 +129,26 @@ pub struct RealHubSpot {
 }
 
 impl Settings {
-    /// Reads `.env`, where there is one, and the environment, which has precedence.
+    /// Reads the file with the variables, if there is one, and the environment, which has precedence.
     ///
     /// # Errors
     /// A value cannot be used.
-    pub fn read() -> Result<Self> {
-        let file = crate::layout::root().join(".env");
-        if file.exists() {
-            dotenvy::from_path(&file).context(".env cannot be read")?;
+    pub fn read(which: &Which) -> Result<Self> {
+        let (file, is_needed) = which.file();
+        if is_needed || file.exists() {
+            env_file::read(&file)?;
+        }
+        for old in ["HUBSPOT_HUB_ID", "HUBSPOT_ACCESS_TOKEN", "HUBSPOT_REFRESH_TOKEN"] {
+            ensure!(
+                config::optional(old).is_none(),
+                "{old} is only for the local stack, and is called STACK_{old} now"
+            );
         }
         Ok(Self {
-            mongodb_uri: config::optional("MONGODB_URI"),
-            database: config::or("MONGODB_DATABASE", "hubspot_sync".to_owned())?,
-            retention: config::optional("ACTIONS_RETENTION_DAYS").map(|days| retention(&days)).transpose()?,
+            mongodb_uri: config::optional("STACK_MONGODB_URI"),
+            database: config::or("STACK_MONGODB_DATABASE", DATABASE.to_owned())?,
+            retention: config::optional("ACTIONS_RETENTION_DAYS")
+                .map_or(Ok(Retention::Unchanged), |days| retention(&days))?,
             hubspot: real_hubspot()?,
             ports: Ports {
                 mongodb: config::or("STACK_MONGODB_PORT", 27117)?,
@@ -74,26 +158,74 @@ impl Settings {
             companies: config::or("DEMO_COMPANIES", 400)?,
             contacts: config::or("DEMO_CONTACTS", 2000)?,
             changes: config::or("DEMO_CHANGES", 100)?,
+            aws: OnAws {
+                config_env: which.config_env.clone(),
+                name: which.name(),
+                mongodb_uri: config::optional("MONGODB_URI"),
+                database: config::or("MONGODB_DATABASE", DATABASE.to_owned())?,
+            },
         })
+    }
+
+    /// The connection string of the local stack's MongoDB.
+    pub fn local_mongodb_uri(&self) -> String {
+        self.mongodb_uri.clone().unwrap_or_else(|| servers::mongodb_uri(self.ports.mongodb))
     }
 }
 
+/// The name of the database where none is given.
+const DATABASE: &str = "hubspot_sync";
+
 /// At least as long as messages can wait in the queues: what is delivered again behind that would be stored again.
-fn retention(days: &str) -> Result<Duration> {
-    let days: u64 = days.parse().context("ACTIONS_RETENTION_DAYS is no number of days")?;
-    anyhow::ensure!((30..=36_500).contains(&days), "ACTIONS_RETENTION_DAYS must be 30 to 36500");
-    Ok(Duration::from_secs(days * 24 * 3600))
+fn retention(days: &str) -> Result<Retention> {
+    if days == "none" {
+        return Ok(Retention::Forever);
+    }
+    let days: u64 = days.parse().context("ACTIONS_RETENTION_DAYS is neither a number of days nor `none`")?;
+    ensure!((30..=36_500).contains(&days), "ACTIONS_RETENTION_DAYS must be 30 to 36500, or none");
+    Ok(Retention::For(Duration::from_secs(days * 24 * 3600)))
 }
 
 fn real_hubspot() -> Result<Option<RealHubSpot>> {
-    let access_token = config::optional("HUBSPOT_ACCESS_TOKEN");
-    let refresh_token = config::optional("HUBSPOT_REFRESH_TOKEN");
+    let access_token = config::optional("STACK_HUBSPOT_ACCESS_TOKEN");
+    let refresh_token = config::optional("STACK_HUBSPOT_REFRESH_TOKEN");
     if access_token.is_none() && refresh_token.is_none() {
         return Ok(None);
     }
-    let client = match config::optional("HUBSPOT_CLIENT_ID") {
-        Some(id) => Some((id, config::required("HUBSPOT_CLIENT_SECRET")?)),
+    let client = match config::optional("STACK_HUBSPOT_CLIENT_ID") {
+        Some(id) => Some((id, config::required("STACK_HUBSPOT_CLIENT_SECRET")?)),
         None => None,
     };
-    Ok(Some(RealHubSpot { hub_id: config::required("HUBSPOT_HUB_ID")?, access_token, refresh_token, client }))
+    Ok(Some(RealHubSpot { hub_id: config::required("STACK_HUBSPOT_HUB_ID")?, access_token, refresh_token, client }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SAM's own commands by hand mean the same stacks as the make targets.
+    #[test]
+    fn samconfig_names_the_stacks_as_the_make_targets_do() {
+        let samconfig = std::fs::read_to_string(layout::root().join("samconfig.toml")).unwrap();
+        let mut environments = Vec::new();
+        for (header, line) in samconfig.lines().zip(samconfig.lines().skip(1)) {
+            let Some(config_env) = header.strip_prefix('[').and_then(|rest| rest.strip_suffix(".global.parameters]"))
+            else {
+                continue;
+            };
+            let which = Which { config_env: config_env.to_owned(), env_file: None, stack_name: None };
+            assert_eq!(line, format!("stack_name = \"{}\"", which.name()));
+            assert!(samconfig.contains(&format!("\"environment={config_env}\"")), "{config_env} has no tag");
+            environments.push(config_env);
+        }
+        assert_eq!(environments, ["default", "staging", "prod"]);
+    }
+
+    #[test]
+    fn each_environment_has_a_file_of_its_own() {
+        let file = |config_env: &str| Which { config_env: config_env.into(), env_file: None, stack_name: None }.file();
+        let named = |name: &str, is_needed| (layout::root().join(name), is_needed);
+        assert_eq!(file("default"), named(".env", false));
+        assert_eq!(file("staging"), named(".env.staging", true));
+    }
 }

@@ -11,18 +11,18 @@ use mongodb::bson::{Document, doc};
 
 use crate::{
     accounts::SAMPLE,
-    demo::{actions, tick},
+    demo::{actions, tick, tick_until},
     settings::Settings,
     simulator::Control,
     stack::Stack,
 };
 
-/// Looks at the stack `name`: on the local AWS, or with `on_aws` on the one of the environment.
+/// Looks at the local stack, or with `on_aws` at the one on the AWS of the environment.
 ///
 /// # Errors
 /// There is no such stack, no account is connected to it, messages reach a dead-letter queue, or a change is not stored.
-pub async fn run(settings: &Settings, name: &str, on_aws: bool) -> Result<()> {
-    let stack = Stack::open(settings, name, on_aws).await?;
+pub async fn run(settings: &Settings, on_aws: bool) -> Result<()> {
+    let stack = Stack::open(settings, on_aws).await?;
     let keys = connected(&stack).await?;
     ensure!(!keys.is_empty(), "no account is connected: there is no usable one in the collection `domains`");
     println!("A tick of the schedule, for {} accounts:", keys.len());
@@ -43,7 +43,7 @@ async fn change(stack: &Stack, settings: &Settings, accounts: &[AccountKey]) -> 
     let made = Control::new(settings.ports.hubspot).change(SAMPLE.1, 1).await?;
     let made = u64::try_from(made.created + made.updated)?;
     println!("A change is made in HubSpot, and another tick:");
-    tick(stack, accounts).await?;
+    tick_until(stack, accounts, before + made).await?;
     let added = actions(stack).await? - before;
     ensure!(added == made, "{made} changes were made, but {added} actions were added");
     Ok(())

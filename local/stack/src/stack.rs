@@ -1,20 +1,20 @@
-//! The stack as a whole: started, deployed to, and stopped.
+//! The stack as a whole: started, opened, and stopped.
 
 use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use common::{config::MongoConfig, store::Store};
 
 use crate::{
     aws::Aws,
-    layout, process,
+    layout, own, parameters, process,
     sam::{self, Build},
     servers,
-    settings::Settings,
+    settings::{Retention, Settings},
     simulator::Control,
 };
 
-/// The name of the deployed stack.
+/// The name of the deployed stack: of the local one, and on AWS of that of samconfig.toml's environment `default`.
 pub const NAME: &str = "hubspot-sync";
 
 /// A stack that is up.
@@ -31,25 +31,37 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// The stack `name`, as it is deployed: on the local AWS, or with `on_aws` on the one of the environment, with the
-    /// MongoDB of `.env`.
+    /// The stack as it is deployed: the local one, or with `on_aws` the one on the AWS of the environment, with the
+    /// MongoDB of `MONGODB_URI`.
     ///
     /// # Errors
-    /// It is not there, or no MongoDB is named for AWS.
-    pub async fn open(settings: &Settings, name: &str, on_aws: bool) -> Result<Self> {
-        let port = settings.ports.aws;
-        let mongodb_uri = match &settings.mongodb_uri {
-            Some(uri) => uri.clone(),
-            None if on_aws => bail!("MONGODB_URI is not set; put it into .env"),
-            None => servers::mongodb_uri(settings.ports.mongodb),
-        };
-        let mongo = MongoConfig { uri: mongodb_uri.clone().into(), database: settings.database.clone() };
+    /// It is not there, or no MongoDB is named for AWS, or the local one's is not its own.
+    pub async fn open(settings: &Settings, on_aws: bool) -> Result<Self> {
+        match on_aws {
+            true => {
+                let aws = &settings.aws;
+                let mongodb_uri = aws.mongodb_uri()?.to_owned();
+                Self::with(Aws::from_env().await, &aws.name, &[], mongodb_uri, aws.database.clone()).await
+            }
+            false => {
+                own::check(settings).await?;
+                let environment = servers::aws_environment(settings.ports.aws);
+                let aws = Aws::local(settings.ports.aws).await;
+                Self::with(aws, NAME, &environment, settings.local_mongodb_uri(), settings.database.clone()).await
+            }
+        }
+    }
+
+    async fn with(
+        aws: Aws,
+        name: &str,
+        environment: &[(&'static str, String)],
+        mongodb_uri: String,
+        database: String,
+    ) -> Result<Self> {
+        let mongo = MongoConfig { uri: mongodb_uri.clone().into(), database };
         let store = Store::connect(&mongo).await?;
-        let (aws, environment) = match on_aws {
-            true => (Aws::from_env().await, Vec::new()),
-            false => (Aws::local(port).await, servers::aws_environment(port).to_vec()),
-        };
-        let outputs = sam::outputs(name, &environment).await?;
+        let outputs = sam::outputs(name, environment).await?;
         Ok(Self { store, aws, outputs, mongodb_uri })
     }
 
@@ -62,13 +74,13 @@ impl Stack {
     }
 }
 
-/// Stops what is left of an earlier stack, starts the servers, builds, deploys, and makes the indexes. A
-/// new simulator has new records, so that what an earlier one left in a local MongoDB is thrown
-/// away.
+/// Stops what is left of an earlier stack, starts the servers, builds unless that was done before, deploys, and makes the
+/// indexes. A new simulator has new records, so that what an earlier one left in a local MongoDB is thrown away.
 ///
 /// # Errors
 /// Anything cannot be started or deployed.
-pub async fn up(settings: &Settings) -> Result<Stack> {
+pub async fn up(settings: &Settings, is_built: bool) -> Result<Stack> {
+    own::check(settings).await?;
     let state = layout::state();
     process::stop_all(&state).await?;
     if settings.hubspot.is_none() && state.join("mongodb").exists() {
@@ -84,18 +96,24 @@ pub async fn up(settings: &Settings) -> Result<Stack> {
         }
         Ok(())
     };
-    let mongodb_uri = settings.mongodb_uri.clone().unwrap_or_else(|| servers::mongodb_uri(settings.ports.mongodb));
     let mut starting = vec!["MiniStack (AWS in one process)"];
     starting.extend(settings.mongodb_uri.is_none().then_some("MongoDB"));
     starting.extend(settings.hubspot.is_none().then_some("the HubSpot simulator"));
-    let started = async { tokio::try_join!(start, sam::build(&state, Build::Local)) };
-    step(&format!("sam build, and starting {}", starting.join(", ")), started).await?;
+    let starting = format!("starting {}", starting.join(", "));
+    if is_built {
+        step(&starting, start).await?;
+    } else {
+        let started = async { tokio::try_join!(start, sam::build(&state, Build::Local)) };
+        step(&format!("sam build, and {starting}"), started).await?;
+    }
+    let uri = settings.local_mongodb_uri();
+    let mongo = MongoConfig { uri: uri.as_str().into(), database: settings.database.clone() };
+    own::forget_keys(&Store::connect(&mongo).await?).await?;
     let environment = servers::aws_environment(settings.ports.aws);
-    let mut parameters = parameters(settings, &mongodb_uri);
-    parameters.insert("SqsEndpointUrl", format!("http://127.0.0.1:{}", settings.ports.aws));
-    step("sam deploy (about 20 s)", sam::deploy(&state, Build::Local, NAME, &parameters, &environment)).await?;
-    let stack = Stack::open(settings, NAME, false).await?;
-    stack.store.migrate(settings.retention).await.context("the indexes cannot be made")?;
+    let parameters = parameters::for_local(settings, &uri, common::config::optional);
+    step("sam deploy (about 15 s)", sam::deploy(&state, Build::Local, NAME, &parameters, &environment)).await?;
+    let stack = Stack::open(settings, false).await?;
+    migrate_store(&stack.store, settings.retention).await?;
     if settings.hubspot.is_none() {
         let url = format!("{}/hubspot/webhooks", stack.output("ConnectUrl")?);
         Control::new(settings.ports.hubspot).send_webhooks_to(&url).await?;
@@ -114,91 +132,25 @@ pub async fn down() -> Result<()> {
     Ok(())
 }
 
-/// Builds and deploys to the AWS that the environment names, with the parameters that the environment and
-/// `.env` give, and makes the indexes.
-///
-/// # Errors
-/// The build or the deployment fails, or MongoDB cannot be reached from here.
-pub async fn deploy(settings: &Settings) -> Result<()> {
-    let state = layout::state();
-    let uri = settings.mongodb_uri.clone().context("MONGODB_URI is not set; put it into .env")?;
-    step("sam build", sam::build(&state, Build::Release)).await?;
-    step("sam deploy (some minutes)", sam::deploy(&state, Build::Release, NAME, &parameters(settings, &uri), &[]))
-        .await?;
-    migrate(&uri, settings).await?;
-    for (name, value) in sam::outputs(NAME, &[]).await? {
-        println!("{name}: {value}");
-    }
-    Ok(())
-}
-
-/// Makes the indexes that are missing.
+/// Makes the indexes that are missing, and sets how long actions are kept, if that is said.
 ///
 /// # Errors
 /// MongoDB cannot be reached, or what is stored violates an index.
-pub async fn migrate(uri: &str, settings: &Settings) -> Result<()> {
-    let mongo = MongoConfig { uri: uri.into(), database: settings.database.clone() };
-    step("making the indexes", async { Ok(Store::connect(&mongo).await?.migrate(settings.retention).await?) }).await
+pub async fn migrate(uri: &str, database: &str, retention: Retention) -> Result<()> {
+    let mongo = MongoConfig { uri: uri.into(), database: database.to_owned() };
+    step("making the indexes", async { migrate_store(&Store::connect(&mongo).await?, retention).await }).await
 }
 
-/// The parameters of the template that are taken from the environment or `.env` as they are.
-const PARAMETERS: [(&str, &str); 31] = [
-    ("MongoDbSecretArn", "MONGODB_SECRET_ARN"),
-    ("HubSpotSecretArn", "HUBSPOT_SECRET_ARN"),
-    ("HubSpotSearchRps", "HUBSPOT_SEARCH_RPS"),
-    ("HubSpotPer10s", "HUBSPOT_PER_10S"),
-    ("HubSpotCompanyProperties", "HUBSPOT_COMPANY_PROPERTIES"),
-    ("HubSpotContactProperties", "HUBSPOT_CONTACT_PROPERTIES"),
-    ("Connect", "CONNECT"),
-    ("ConnectUrl", "CONNECT_URL"),
-    ("ConnectSecretArn", "CONNECT_SECRET_ARN"),
-    ("ConnectRequestsPerSecond", "CONNECT_REQUESTS_PER_SECOND"),
-    ("TokenKeyArn", "TOKEN_KEY_ARN"),
-    ("DeploymentPreference", "DEPLOYMENT_PREFERENCE"),
-    ("ScheduleExpression", "SCHEDULE_EXPRESSION"),
-    ("ScheduleState", "SCHEDULE_STATE"),
-    ("SyncOverlapSeconds", "SYNC_OVERLAP_SECONDS"),
-    ("SyncSettleSeconds", "SYNC_SETTLE_SECONDS"),
-    ("SyncSweepSeconds", "SYNC_SWEEP_SECONDS"),
-    ("SyncBudgetMs", "SYNC_BUDGET_MS"),
-    ("SyncConcurrency", "SYNC_CONCURRENCY"),
-    ("ActionsConcurrency", "ACTIONS_CONCURRENCY"),
-    ("SchedulerMemory", "SCHEDULER_MEMORY"),
-    ("SyncMemory", "SYNC_MEMORY"),
-    ("ActionsMemory", "ACTIONS_MEMORY"),
-    ("LogLevel", "LOG_LEVEL"),
-    ("LogRetentionDays", "LOG_RETENTION_DAYS"),
-    ("OtlpEndpoint", "OTEL_EXPORTER_OTLP_ENDPOINT"),
-    ("VpcSubnetIds", "VPC_SUBNET_IDS"),
-    ("VpcSecurityGroupIds", "VPC_SECURITY_GROUP_IDS"),
-    ("AlarmTopicArn", "ALARM_TOPIC_ARN"),
-    ("FreshnessAlarmSeconds", "FRESHNESS_ALARM_SECONDS"),
-    ("TickAlarmSeconds", "TICK_ALARM_SECONDS"),
-];
-
-fn parameters<'a>(settings: &Settings, mongodb_uri: &str) -> BTreeMap<&'a str, String> {
-    let mut parameters = BTreeMap::from([("MongoDbDatabase", settings.database.clone())]);
-    if common::config::optional("MONGODB_SECRET_ARN").is_none() {
-        parameters.insert("MongoDbUri", mongodb_uri.to_owned());
-    }
-    let optional = common::config::optional;
-    let (base_url, authorize_url, client) = match &settings.hubspot {
-        Some(real) => (optional("HUBSPOT_API_BASE_URL"), optional("HUBSPOT_AUTHORIZE_URL"), real.client.clone()),
-        None => {
-            let url = format!("http://127.0.0.1:{}", settings.ports.hubspot);
-            let authorize = Some(format!("{url}/oauth/authorize"));
-            (Some(url), authorize, Some((hubspot_sim::CLIENT_ID.to_owned(), hubspot_sim::CLIENT_SECRET.to_owned())))
-        }
+async fn migrate_store(store: &Store, retention: Retention) -> Result<()> {
+    let kept = match retention {
+        Retention::For(kept) => Some(kept),
+        Retention::Unchanged | Retention::Forever => None,
     };
-    parameters.extend(base_url.map(|url| ("HubSpotApiBaseUrl", url)));
-    parameters.extend(authorize_url.map(|url| ("HubSpotAuthorizeUrl", url)));
-    if let Some((id, secret)) = client.filter(|_| common::config::optional("HUBSPOT_SECRET_ARN").is_none()) {
-        parameters.extend([("HubSpotClientId", id), ("HubSpotClientSecret", secret)]);
+    store.migrate(kept).await.context("the indexes cannot be made")?;
+    if retention == Retention::Forever {
+        store.keep_actions().await.context("the index that deletes actions cannot be dropped")?;
     }
-    for (parameter, variable) in PARAMETERS {
-        parameters.extend(common::config::optional(variable).map(|value| (parameter, value)));
-    }
-    parameters
+    Ok(())
 }
 
 /// Says what is being done, and how long it took.

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use common::store::collection;
 use hubspot_sim::FaultKind;
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Bson, DateTime, Document, doc};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -41,6 +41,7 @@ async fn a_customer_connects_an_account_and_its_first_sync_is_queued() -> Result
     let account = key("globex", HUB + 1)?;
     assert_eq!(entries[0].get_str("hubId")?, account.hub_id.as_str());
     let grant = opened(&world, &account, "refreshToken", entries[0].get_str("refreshToken")?).await?;
+    assert_eq!(entries[0].get_str("connectedWith")?, hubspot_sim::CLIENT_ID);
     assert_eq!(Some(grant), world.hubspot.world().portal(HUB + 1).refresh_token.clone());
     let domains = world.store.database().collection::<Document>(collection::DOMAINS);
     assert_eq!(domains.find_one(doc! { "_id": "globex" }).await?.context("it")?.get_i32("kept")?, 1);
@@ -120,7 +121,7 @@ async fn of_two_domains_that_connect_a_portal_at_once_one_gets_it() -> Result<()
         assert_eq!(statuses, [StatusCode::OK, StatusCode::CONFLICT]);
         let connected = world.store.accounts_of(&key("globex", HUB + 1)?.hub_id).await?;
         assert_eq!(connected.len(), 1);
-        world.store.disconnect(&connected[0]).await?;
+        world.store.disconnect(&connected[0], DateTime::now()).await?;
     }
     world.end().await
 }
@@ -138,6 +139,9 @@ async fn what_hubspot_does_not_do_is_said_in_words_and_nothing_is_stored() -> Re
         ("/introspect", 500, None),
         ("/introspect", 200, Some(r#"{"active":true,"hub_id":12}"#)),
         ("/introspect", 200, Some(r#"{"active":false,"hub_id":7000002}"#)),
+        ("/introspect", 200, Some(r#"{"active":false}"#)),
+        ("/token", 400, Some(r#"{"status":"BAD_AUTH_CODE","message":"missing or unknown auth code"}"#)),
+        ("/token", 400, Some(r#"{"status":"BAD_HUB","error":"access_denied"}"#)),
     ] {
         world.fault(path, 1, FaultKind::Answer { status, body: body.map(str::to_owned), retry_after: None });
         let answer = Visitor::new(&front).connect("globex", HUB + 1).await?;

@@ -2,8 +2,12 @@
 
 mod accounts;
 mod contract;
+mod leaving;
+mod links;
 mod operate;
 mod refused;
+mod rights;
+mod sessions;
 mod status;
 mod tokens;
 mod webhooks;

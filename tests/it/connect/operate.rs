@@ -78,15 +78,3 @@ async fn what_cannot_be_undone_is_asked_first() -> Result<()> {
     assert!(world.store.account(&world.account()?).await?.context("the account")?.is_ok(), "asking does nothing");
     world.end().await
 }
-
-#[tokio::test]
-async fn signing_out_ends_the_session_of_the_browser() -> Result<()> {
-    let mut world = World::new("operate_sign_out").await?;
-    let front = Front::start(&mut world).await?;
-    let mut visitor = front.sign_in().await?;
-    assert!(visitor.page("/").await?.contains("<h1>Accounts</h1>"));
-    let answer = visitor.with_cookies(front.post("/sign-out")).send().await?;
-    let cookie = answer.headers()["set-cookie"].to_str()?;
-    assert!(cookie.starts_with("session=;") && cookie.contains("Max-Age=0") && cookie.contains("HttpOnly"), "{cookie}");
-    world.end().await
-}

@@ -13,7 +13,7 @@ use reqwest::{RequestBuilder, StatusCode, Url};
 use serde_json::json;
 
 use tests::{
-    front::{Front, TOKEN, Visitor, key, location},
+    front::{Front, TOKEN, Visitor, key, location, way_on},
     world::{DOMAIN, HUB, World},
 };
 
@@ -61,6 +61,7 @@ async fn a_link_that_was_not_made_here_or_is_too_old_leads_nowhere() -> Result<(
         ("a past end", old),
         ("another key", by_another),
         ("nothing", front.at("/hubspot/install")?),
+        ("nothing, on the way on", front.at("/hubspot/begin")?),
     ];
     for (what, link) in cases {
         let answer = Visitor::new(&front).open(&link).await?;
@@ -70,7 +71,37 @@ async fn a_link_that_was_not_made_here_or_is_too_old_leads_nowhere() -> Result<(
     let gone = Visitor::new(&front).open(&front.link("nobody", MINUTE)?).await?;
     assert_eq!(gone.status(), StatusCode::NOT_FOUND, "a Domain that is not there");
     assert!(world.all(collection::CONNECTS).await?.is_empty());
-    assert_eq!(Visitor::new(&front).open(&link).await?.status(), StatusCode::SEE_OTHER, "but the link itself works");
+    assert_eq!(Visitor::new(&front).open(&link).await?.status(), StatusCode::OK, "but the link itself works");
+    world.end().await
+}
+
+/// Somebody may have passed the link on to another company's administrator.
+#[tokio::test]
+async fn a_link_says_who_will_see_the_data_before_it_leads_away() -> Result<()> {
+    let mut world = World::new("refused_consent").await?;
+    let front = Front::start(&mut world).await?;
+    let domains = world.store.database().collection::<Document>(collection::DOMAINS);
+    domains.update_one(doc! { "_id": DOMAIN }, doc! { "$set": { "company.name": "Acme <Ltd>" } }).await?;
+    world.hubspot.world().portal(HUB + 1);
+    let link = front.link(DOMAIN, MINUTE)?;
+    let mut customer = Visitor::new(&front);
+    let page = customer.open(&link).await?.text().await?;
+    assert!(page.contains("Acme &lt;Ltd&gt;") && page.contains("will see them"), "{page}");
+    assert!(world.all(collection::CONNECTS).await?.is_empty(), "opening a link begins nothing");
+
+    let on = way_on(&page)?;
+    for (what, visitor, on) in [
+        ("another browser", &mut Visitor::new(&front), on.clone()),
+        ("no token", &mut customer.clone(), with(&on, "token", "")),
+        ("another token", &mut customer.clone(), with(&on, "token", "AAAA")),
+    ] {
+        let answer = visitor.open(&on).await?;
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{what}");
+        assert!(answer.text().await?.contains("was not shown to you"), "{what}");
+    }
+    assert!(world.all(collection::CONNECTS).await?.is_empty());
+    let connected = customer.connect(DOMAIN, HUB + 1).await?.text().await?;
+    assert!(connected.contains("Acme &lt;Ltd&gt;") && connected.contains("To undo this"), "{connected}");
     world.end().await
 }
 
@@ -221,8 +252,8 @@ async fn pages_are_for_those_who_have_signed_in() -> Result<()> {
     let account = format!("/accounts/{DOMAIN}/{HUB}");
     let confirm = format!("{account}/disconnect");
     let live = front.sign_in().await?.cookies["session"].clone();
-    let forged = live.replace('.', "0.");
-    for session in ["", forged.as_str(), "9999999999999.AAAA", "1.", TOKEN] {
+    let forged = format!("{live}A");
+    for session in ["", forged.as_str(), &live[1..], "9999999999999.AAAA", TOKEN] {
         let mut visitor = Visitor::new(&front);
         visitor.cookies.insert("session".to_owned(), session.to_owned());
         for path in ["/", account.as_str(), confirm.as_str()] {
@@ -242,10 +273,6 @@ async fn a_button_is_pressed_in_its_own_session_only() -> Result<()> {
     let front = Front::start(&mut world).await?;
     let pause = format!("/accounts/{DOMAIN}/{HUB}/pause");
     let (one, mut other) = (front.sign_in().await?, front.sign_in().await?);
-    // Sessions differ by their end, which is in milliseconds.
-    while other.cookies["session"] == one.cookies["session"] {
-        other = front.sign_in().await?;
-    }
     let page = other.page(&format!("/accounts/{DOMAIN}/{HUB}")).await?;
     let others =
         page.split("name=\"token\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).context("a form")?;

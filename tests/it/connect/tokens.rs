@@ -1,8 +1,12 @@
 //! Tokens at rest: nothing in the database is one.
 
 use anyhow::{Context, Result};
-use common::{store::collection, vault::Vault};
+use common::{
+    store::collection,
+    vault::{Moved, Vault, VaultError},
+};
 use mongodb::bson::{Document, doc};
+use stack::{aws::Aws, servers};
 
 use tests::{
     front::{Front, Visitor, key, token_key},
@@ -66,7 +70,7 @@ async fn a_rotated_key_seals_all_tokens_anew_and_the_service_goes_on() -> Result
     assert!(stored(&world, "refreshToken").await?.starts_with("enc:v1:1:"));
 
     let vault = Vault::new(world.store.clone(), Some(token_key())).await;
-    assert_eq!(vault.rotate().await?, 2);
+    assert_eq!(vault.rotate(Moved::No).await?, 2);
     let resealed = world.store.reseal(&vault, 2).await?;
     assert_eq!((resealed.sealed, resealed.left, resealed.unreadable.len()), (2, 0, 0));
     let again = world.store.reseal(&vault, 2).await?;
@@ -78,6 +82,29 @@ async fn a_rotated_key_seals_all_tokens_anew_and_the_service_goes_on() -> Result
     world.receive(&world.sync_queue).await?;
     assert!(slice().await);
     world.end().await
+}
+
+/// The functions could not unwrap it: nothing would be refreshed or connected any more.
+#[tokio::test]
+async fn a_data_key_of_another_aws_account_is_refused_unless_it_is_meant() -> Result<()> {
+    let world = World::new("tokens_moved").await?;
+    let kms = Aws::local(servers::port_of(&std::env::var("AWS_ENDPOINT_URL")?)?).await.kms().clone();
+    let made = kms.create_key().send().await?.key_metadata.context("a key")?;
+    let ours = made.arn.context("its ARN")?;
+    let keys = world.store.database().collection::<Document>(collection::KEYS);
+    let others = ["arn:aws:kms:us-east-1:111111111111:key/a", "arn:aws:kms:eu-west-1:000000000000:key/a", "local"];
+    for other in others {
+        keys.delete_many(doc! {}).await?;
+        keys.insert_one(doc! { "_id": 1, "masterKey": other }).await?;
+        let vault = Vault::with_kms(world.store.clone(), kms.clone(), ours.clone());
+        let refused = vault.rotate(Moved::No).await;
+        assert!(matches!(refused, Err(VaultError::OtherMaster(..))), "{other}: {refused:?}");
+        assert_eq!(keys.count_documents(doc! {}).await?, 1, "nothing was written");
+        assert_eq!(vault.rotate(Moved::Yes).await?, 2);
+        // Now it is no other any more.
+        assert_eq!(vault.rotate(Moved::No).await?, 3);
+    }
+    Ok(())
 }
 
 #[tokio::test]

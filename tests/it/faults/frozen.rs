@@ -7,12 +7,13 @@ use anyhow::{Context as _, Result, ensure};
 use common::message::MAX_ACTIONS;
 use hubspot_sim::Object;
 use mongodb::bson::Document;
+use serde_json::{Value, json};
 use stack::process;
 use tests::{
     bootstrap::Invoked,
     gate::{Effect, Verdict, When},
     service::Service,
-    world::{HUB, World, message_event},
+    world::{DOMAIN, HUB, World, message_event},
 };
 
 const CONTACTS: Object = Object::Contacts;
@@ -122,5 +123,48 @@ async fn a_loser_that_was_created_while_its_merge_was_about_to_be_told_is_delete
     service.world.hubspot.world().settings.clock_offset_ms += hour;
     // Once each, and the survivor and the loser once more.
     ensure!(service.finish().await?.actions == MAX_ACTIONS + 3);
+    Ok(())
+}
+
+/// An older change finds the state as the merge leaves it, apart from what it was merged into.
+#[tokio::test]
+async fn a_merge_that_another_drain_stores_meanwhile_is_kept() -> Result<()> {
+    let day = |day: u32| format!("2026-01-{day:02}T00:00:00Z");
+    let message = |action: Value| {
+        let message = json!({"type": "actions.v1", "domainId": DOMAIN, "hubId": HUB.to_string(), "actions": [action]});
+        message_event(&[message.to_string()])
+    };
+    let changed = |name: &str, at: u32| {
+        message(json!({"object": "contacts", "recordId": "151", "actionName": name, "actionDate": day(at),
+            "recordUpdatedAt": day(at), "includeInAnalytics": 0,
+            "record": {"createdAt": day(1), "properties": {"jobtitle": at.to_string()}, "companyIds": []}}))
+    };
+    let deleted = |merged_into: Option<&str>| {
+        message(json!({"object": "contacts", "recordId": "151", "actionName": "Contact Deleted", "actionDate": day(4),
+            "recordUpdatedAt": day(4), "includeInAnalytics": 0, "mergedInto": merged_into}))
+    };
+    let mut service = Service::new(World::new("merge_race").await?, 0, 2).await?;
+    for event in [changed("Contact Created", 1), deleted(None)] {
+        ensure!(service.actions[0].invoke(&event).await?.0.is_success());
+    }
+    let mut once = true;
+    service.actions[0].gate.set(move |effect: &Effect| {
+        let hit = effect.name == "mongodb update contacts" && effect.when == When::Before && std::mem::take(&mut once);
+        if hit { Verdict::Freeze } else { Verdict::Pass }
+    });
+    let (first, second) = service.actions.split_at_mut(1);
+    let gate = first[0].gate.clone();
+    let merged = async {
+        process::wait_until("the worker to stop", Duration::from_secs(5), async || gate.is_frozen()).await?;
+        let (merged, _) = second[0].invoke(&deleted(Some("9"))).await?;
+        gate.thaw();
+        anyhow::Ok(merged)
+    };
+    let older = changed("Contact Updated", 3);
+    let ((older, _), merged) = tokio::try_join!(first[0].invoke(&older), merged)?;
+    ensure!(older.is_success() && merged.is_success(), "{older:?} {merged:?}");
+    let states = service.world.all("contacts").await?;
+    ensure!(states.len() == 1 && states[0].get_document("properties")?.get_str("jobtitle")? == "3", "{states:?}");
+    ensure!(states[0].get_str("mergedInto").ok() == Some("9"), "the merge was lost: {states:?}");
     Ok(())
 }

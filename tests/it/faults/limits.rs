@@ -3,7 +3,9 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
+use common::{store::collection, time};
 use hubspot_sim::FaultKind;
+use mongodb::bson::{DateTime, Document, doc};
 use tests::{
     stopwatch::Stopwatch,
     world::{HUB, KEPT_WAITING, World},
@@ -54,6 +56,48 @@ async fn the_general_limit_is_kept_as_well() -> Result<()> {
     let (asked, most) = (asked(&world, "associations"), at_most(4, Duration::from_secs(10), &stopwatch));
     ensure!(asked <= most, "{asked} requests in {:?}, in which the limit allows {most}", stopwatch.elapsed());
     ensure!(world.proof().await?.actions == 1_200);
+    Ok(())
+}
+
+/// When the account goes on, counted from now.
+async fn goes_on_in(world: &World) -> Result<Duration> {
+    let checkpoint = world.checkpoint().await?;
+    Ok(time::since(DateTime::now(), *checkpoint.get_document("run")?.get_datetime("dueAt")?))
+}
+
+/// Another app uses all of the limit: what could not be asked in a slice is not tried again at once.
+#[tokio::test]
+async fn a_search_limit_that_is_used_up_is_waited_for_in_the_queue() -> Result<()> {
+    let world = limited("used_up", 5, 5).await?;
+    world.hubspot.world().seed(HUB, 1, 1, 1);
+    world.run().await?;
+    let used = doc! { "$set": { "limits.search": { "requests": [DateTime::now()], "share": 0.01 } } };
+    let checkpoints = world.store.database().collection::<Document>(collection::CHECKPOINTS);
+    checkpoints.update_one(doc! {}, used).await?;
+    let asked_before = asked(&world, "search");
+    world.deliver(&world.sync().await?, &world.tick()).await?;
+    ensure!(asked(&world, "search") == asked_before);
+    let pause = goes_on_in(&world).await?;
+    ensure!(pause > Duration::from_secs(10), "it comes back in {pause:?}");
+    Ok(())
+}
+
+/// The same where companies cannot be asked for: pages of contacts are not read again and again meanwhile.
+#[tokio::test]
+async fn a_general_limit_that_is_used_up_is_waited_for_in_the_queue() -> Result<()> {
+    let mut world = World::new("used_up_general").await?;
+    world.config.limits.per_10s = NonZeroU32::MIN;
+    world.hubspot.world().seed(HUB, 1, 20, 1);
+    let sync = world.sync().await?;
+    world.fault("/contacts/search", 1, FaultKind::Answer { status: 477, body: None, retry_after: Some(1) });
+    world.deliver(&sync, &world.tick()).await?;
+    world.time_passes().await?;
+    let used = doc! { "$set": { "limits.general": { "requests": [DateTime::now()], "share": 0.05 } } };
+    let checkpoints = world.store.database().collection::<Document>(collection::CHECKPOINTS);
+    checkpoints.update_one(doc! {}, used).await?;
+    world.deliver(&sync, &world.due_message().await?).await?;
+    let pause = goes_on_in(&world).await?;
+    ensure!(pause > Duration::from_secs(5), "it comes back in {pause:?}");
     Ok(())
 }
 

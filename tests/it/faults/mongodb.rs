@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use mongodb::bson::doc;
+use common::{config::MongoConfig, store::Store};
+use mongodb::{
+    bson::doc,
+    options::{Acknowledgment, ReadPreference, SelectionCriteria},
+};
+use secrecy::ExposeSecret;
 use stack::{process, servers};
 use tests::{
     bootstrap::{Bootstrap, Function, Invoked},
@@ -133,5 +138,21 @@ async fn step_down(port: u16) -> Result<()> {
     })
     .await?;
     ensure!(service.finish().await?.actions == 255);
+    Ok(())
+}
+
+/// Leases, positions and `seen` rest on writes that a failover does not take back, and on reads that are not stale.
+#[tokio::test]
+async fn what_the_connection_string_says_of_safety_is_overruled() -> Result<()> {
+    let world = World::new("concerns").await?;
+    let uri = format!("{}&w=1&journal=false&readPreference=secondaryPreferred", world.config.mongo.uri.expose_secret());
+    let config = MongoConfig { uri: uri.into(), database: world.config.mongo.database.clone() };
+    let store = Store::connect(&config).await?;
+    let concern = store.database().write_concern().context("a write concern")?;
+    ensure!(concern.w == Some(Acknowledgment::Majority) && concern.journal != Some(false), "{concern:?}");
+    let primary = SelectionCriteria::ReadPreference(ReadPreference::Primary);
+    ensure!(store.database().selection_criteria() == Some(&primary), "{:?}", store.database().selection_criteria());
+    let lease = store.lease(&world.account()?, Duration::from_secs(1)).await?.context("a lease")?;
+    store.ensure_held(&lease).await?;
     Ok(())
 }

@@ -1,6 +1,10 @@
 //! One account: how it is doing, what happened to it, and what can be done.
 
-use common::{checkpoint::LastRun, store::Event, time};
+use common::{
+    checkpoint::LastRun,
+    store::Event,
+    time::{self, DateTime},
+};
 use maud::{Markup, html};
 
 use super::{
@@ -13,7 +17,8 @@ use crate::{
     status::{State, Status},
 };
 
-pub(super) fn body(account: &Status, timeline: &[Event], reconnect: &str, token: &str, done: Option<&str>) -> Markup {
+/// `token` is that of the forms; there is none for somebody who may not change anything.
+pub(super) fn body(account: &Status, timeline: &[Event], token: Option<&String>, done: Option<&str>) -> Markup {
     html! {
         @if let Some(done) = done { p role="status" class="done" { (done) } }
         dl {
@@ -44,13 +49,9 @@ pub(super) fn body(account: &Status, timeline: &[Event], reconnect: &str, token:
                 }
             }
         }
-        h2 { "What you can do" }
-        div class="buttons" { (buttons(account, token)) }
-        @if account.state != State::Paused {
-            p {
-                label for="reconnect" { "Link by which the customer connects this or another account (good for seven days)" }
-                input type="text" id="reconnect" readonly value=(reconnect);
-            }
+        @if let Some(token) = token {
+            h2 { "What you can do" }
+            div class="buttons" { (buttons(account, token)) }
         }
         h2 { "Timeline" }
         @if timeline.is_empty() { p { "Nothing was noted in the last thirty days." } } @else {
@@ -59,6 +60,7 @@ pub(super) fn body(account: &Status, timeline: &[Event], reconnect: &str, token:
                     li {
                         (words::time(event.at)) " " (words::event(event.what))
                         @if let Some(detail) = &event.detail { ": " (detail) }
+                        @if let Some(by) = &event.by { " (by " (by) ")" }
                     }
                 }
             }
@@ -96,15 +98,36 @@ fn buttons(account: &Status, token: &str) -> Markup {
                 _ => (form(account, operation, token)),
             }
         }
+        @if account.state != State::Paused {
+            (button(account, "link", "Make a link for the customer", token))
+        }
     }
 }
 
 fn form(account: &Status, operation: Operation, token: &str) -> Markup {
+    button(account, operation.name(), words::button(operation), token)
+}
+
+fn button(account: &Status, path: &str, text: &str, token: &str) -> Markup {
     html! {
-        form method="post" action={ (account_path(&account.key)) "/" (operation.name()) } {
+        form method="post" action={ (account_path(&account.key)) "/" (path) } {
             input type="hidden" name="token" value=(token);
-            button { (words::button(operation)) }
+            button { (text) }
         }
+    }
+}
+
+/// Shows a link that was made.
+pub(super) fn link(account: &Status, url: &str, ends: DateTime) -> Markup {
+    html! {
+        p {
+            label for="link" {
+                "Whoever has this link can connect the HubSpot account " (account.key.hub_id) " to " (account.name())
+                " until " (words::time(ends))
+            }
+            input type="text" id="link" readonly value=(url);
+        }
+        p { a class="button" href=(account_path(&account.key)) { "Back to the account" } }
     }
 }
 

@@ -6,6 +6,7 @@ mod list;
 mod words;
 
 use axum::{
+    Form,
     extract::{Path, Query, State},
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
@@ -18,10 +19,9 @@ use serde::Deserialize;
 use crate::{
     Connect,
     accounts::Sought,
-    auth::Session,
-    operate::{Ids, Operation, no_account},
+    operate::{Ids, Operation, Pressed, no_account},
     pages::layout::page,
-    signing::{link, link_end},
+    session::Session,
     web::{Refusal, trouble_page},
 };
 
@@ -39,10 +39,23 @@ pub(crate) fn message(title: &str, words: &str) -> Markup {
     page(title, None, false, html! { p { (words) } })
 }
 
-/// What a customer sees who has connected an account.
-pub(crate) fn connected(portal: &str) -> Markup {
+/// What a customer sees who has opened a link: who will see the data, and the way on to HubSpot.
+pub(crate) fn install(company: &str, on: &str) -> Markup {
     let body = html! {
-        p { "The HubSpot account " strong { (portal) } " is connected. Its data is being read from now on." }
+        p { "HubSpot will ask you to let this service read the companies and contacts of an account. "
+            strong { (company) } " will see them, for as long as the account is connected." }
+        p { a class="button" href=(on) { "Go on to HubSpot" } }
+        p class="quiet" { "If you do not work with " (company) ", close this page: nothing is connected yet." }
+    };
+    page(&format!("Connect a HubSpot account to {company}"), None, false, body)
+}
+
+/// What a customer sees who has connected an account.
+pub(crate) fn connected(portal: &str, company: &str) -> Markup {
+    let body = html! {
+        p { "The HubSpot account " strong { (portal) } " is connected to " strong { (company) }
+            ", who sees its companies and contacts from now on." }
+        p { "To undo this, uninstall the app in HubSpot (Settings, Integrations, Connected Apps), or ask " (company) "." }
         p { "You can close this page." }
     };
     page("Connected", None, false, body)
@@ -83,15 +96,32 @@ pub(crate) async fn account(
     State(connect): State<Connect>,
     Path(ids): Path<Ids>,
     Query(Done { done }): Query<Done>,
-    headers: HeaderMap,
 ) -> Result<Markup, Refusal> {
     let account = ids.key().ok_or_else(no_account)?;
     let status = connect.find_one(&account).await.map_err(trouble_page)?.ok_or_else(no_account)?;
     let timeline = connect.timeline(&status).await.map_err(trouble_page)?;
-    let reconnect = link(&connect.base(&headers)?, &connect.keys, &account.domain_id, link_end());
     let token = session.form_token(&connect.keys);
-    let body = account::body(&status, &timeline, reconnect.as_str(), &token, words::done(&done));
+    let body = account::body(&status, &timeline, session.may_operate().then_some(&token), words::done(&done));
     Ok(page(status.name(), Some(&token), true, body))
+}
+
+/// `POST /accounts/{domain}/{hub}/link`: makes a link by which the customer connects this account again.
+pub(crate) async fn link(
+    session: Session,
+    State(connect): State<Connect>,
+    Path(ids): Path<Ids>,
+    headers: HeaderMap,
+    Form(pressed): Form<Pressed>,
+) -> Result<Markup, Refusal> {
+    session.check_form(&connect.keys, &pressed.token)?;
+    let actor = session.operator()?;
+    let key = ids.key().ok_or_else(no_account)?;
+    let status = connect.find_one(&key).await.map_err(trouble_page)?.ok_or_else(no_account)?;
+    let base = connect.base(&headers)?;
+    let made = connect.make_link(&base, &key.domain_id, Some(&key.hub_id), actor).await;
+    let (url, ends) = made.map_err(trouble_page)?;
+    let token = session.form_token(&connect.keys);
+    Ok(page("A link for the customer", Some(&token), false, account::link(&status, url.as_str(), ends)))
 }
 
 /// `GET /accounts/{domain}/{hub}/{operation}`: asks whether somebody is sure.
@@ -100,6 +130,7 @@ pub(crate) async fn confirm(
     State(connect): State<Connect>,
     Path((domain, hub, operation)): Path<(String, String, Operation)>,
 ) -> Result<Markup, Refusal> {
+    session.operator()?;
     let account = Ids { domain, hub }.key().ok_or_else(no_account)?;
     let status = connect.find_one(&account).await.map_err(trouble_page)?.ok_or_else(no_account)?;
     let token = session.form_token(&connect.keys);

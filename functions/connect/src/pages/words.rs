@@ -41,8 +41,8 @@ pub(super) fn meaning(operation: Operation) -> &'static str {
              long as the first time, and uses HubSpot's limits meanwhile."
         }
         Operation::Disconnect => {
-            "The account's tokens are deleted, and HubSpot is told so. What is stored of its records stays. The customer can \
-             connect it again."
+            "The app is uninstalled in HubSpot, which tells the account's administrators by e-mail, and the account's tokens are \
+             given back and deleted. What is stored of its records stays. The customer can connect it again."
         }
     }
 }
@@ -55,6 +55,10 @@ pub(super) fn done(name: &str) -> Option<&'static str> {
         "resume" => "The account goes on.",
         "resync" => "Everything is read again.",
         "disconnect" => "The account is disconnected.",
+        "owed" => {
+            "The account is disconnected. Its access could not be given back to HubSpot yet. This is tried again for seven days; \
+             to be sure, let the customer uninstall the app in HubSpot."
+        }
         "busy" => "The account is being worked for all the time. Please pause it first, or try again.",
         _ => return None,
     })
@@ -64,6 +68,8 @@ pub(super) fn event(event: Happened) -> &'static str {
     match event {
         Happened::Connected => "Connected",
         Happened::Disconnected => "Disconnected",
+        Happened::GrantGivenBack => "Its access was given back to HubSpot",
+        Happened::GrantForgotten => "Its access was forgotten, but not given back to HubSpot",
         Happened::Rejected => "HubSpot rejects its connection",
         Happened::SyncAsked => "Sync asked for",
         Happened::ResyncAsked => "Everything is read again",

@@ -48,6 +48,11 @@ fn read(world: &mut World, objects: (&str, &str), headers: &HeaderMap, request: 
         return errors::invalid("The batch has more than 1000 inputs");
     }
     let page = world.settings.association_page.max(1);
+    let is_among = |ids: &[u64], input: &Input| ids.iter().any(|id| id.to_string() == input.id);
+    if request.inputs.iter().any(|input| is_among(&world.settings.companies_fail, input)) {
+        return errors::internal();
+    }
+    let without_companies = world.settings.without_companies.clone();
     let contacts = &world.portal(hub_id).records[&Object::Contacts];
     let of = |id: u64| -> Vec<u64> {
         match objects {
@@ -64,6 +69,10 @@ fn read(world: &mut World, objects: (&str, &str), headers: &HeaderMap, request: 
     };
     let (mut results, mut missing) = (Vec::new(), Vec::new());
     for input in &request.inputs {
+        if is_among(&without_companies, input) {
+            missing.push(invalid(&input.id));
+            continue;
+        }
         let associated_ids = input.id.parse().map(of).unwrap_or_default();
         if associated_ids.is_empty() {
             missing.push(none(&input.id));
@@ -102,6 +111,12 @@ fn associated(input: &Input, companies: &[u64], page: usize) -> Value {
         result["paging"] = json!({"next": {"after": end.to_string()}});
     }
     result
+}
+
+/// What HubSpot says of an input that it does not take, seen beside results in a 207.
+fn invalid(contact: &str) -> Value {
+    let message = format!("{contact} is no valid identifier.");
+    errors::part("VALIDATION_ERROR", Some("crm.associations.INVALID_IDENTIFIER"), message, json!({"id": [contact]}))
 }
 
 fn none(contact: &str) -> Value {

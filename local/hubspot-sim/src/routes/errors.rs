@@ -32,6 +32,11 @@ pub(crate) fn category(status: StatusCode) -> &'static str {
     }
 }
 
+/// The 500 that says nothing else.
+pub(crate) fn internal() -> Response {
+    refuse(StatusCode::INTERNAL_SERVER_ERROR, category(StatusCode::INTERNAL_SERVER_ERROR), "internal error")
+}
+
 /// The 429 of the search limit, as recorded: no policy, no `Retry-After`.
 pub(crate) fn secondly() -> Response {
     refuse(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITS", "You have reached your secondly limit.")
@@ -62,9 +67,13 @@ pub(crate) fn unauthenticated() -> Response {
     refuse(StatusCode::UNAUTHORIZED, "INVALID_AUTHENTICATION", message)
 }
 
-/// An error of the OAuth endpoints.
-pub(crate) fn oauth(error: &str, status: &str, message: &str) -> Response {
-    let body = json!({"error": error, "error_description": message, "status": status, "message": message});
+/// An error of the OAuth endpoints: with `error` as RFC 6749 has it, or in HubSpot's older form without.
+pub(crate) fn oauth(error: Option<&str>, status: &str, message: &str) -> Response {
+    let mut body = json!({"status": status, "message": message, "correlationId": CORRELATION});
+    if let Some(error) = error {
+        body["error"] = json!(error);
+        body["error_description"] = json!(message);
+    }
     (StatusCode::BAD_REQUEST, Json(body)).into_response()
 }
 

@@ -20,10 +20,10 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::Response,
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 
-pub use oauth::{CLIENT_ID, CLIENT_SECRET};
+pub use oauth::{CLIENT_ID, CLIENT_SECRET, OTHER_CLIENT_ID, OTHER_CLIENT_SECRET};
 
 use crate::{Shared, clock, faults, faults::FaultKind, lock};
 
@@ -34,6 +34,7 @@ pub(crate) fn app(world: Shared) -> Router {
         .route("/oauth/{version}/token", post(oauth::token))
         .route("/oauth/{version}/token/introspect", post(oauth::introspect))
         .route("/oauth/{version}/token/revoke", post(oauth::revoke))
+        .route("/appinstalls/{version}/external-install", delete(oauth::uninstall))
         .route("/account-info/{version}/details", get(oauth::details))
         .route("/crm/objects/{version}/{object}/search", post(search::handle))
         .route("/crm/{version}/objects/{object}/search", post(search::handle))
@@ -64,7 +65,12 @@ async fn as_hubspot(State(world): State<Shared>, request: Request, next: Next) -
     };
     tokio::time::sleep(Duration::from_millis(latency)).await;
     let mut response = match fault {
-        Some(FaultKind::Answer { status, body, retry_after }) => answer(status, body, retry_after),
+        Some(FaultKind::Answer { status, body, retry_after }) => {
+            answer(status, body, retry_after.map(HeaderValue::from))
+        }
+        Some(FaultKind::Later { status, retry_after }) => {
+            answer(status, None, HeaderValue::from_str(&retry_after).ok())
+        }
         Some(FaultKind::Delay { millis }) => {
             tokio::time::sleep(Duration::from_millis(millis)).await;
             next.run(request).await
@@ -77,7 +83,7 @@ async fn as_hubspot(State(world): State<Shared>, request: Request, next: Next) -
     };
     let mut world = lock(&world);
     let headers = response.headers_mut();
-    if let Ok(date) = HeaderValue::from_str(&clock::http_date(world.now())) {
+    if let Ok(date) = HeaderValue::from_str(&clock::http_date(world.now() + world.settings.date_skew_ms)) {
         headers.insert(header::DATE, date);
     }
     headers.insert("x-hubspot-correlation-id", HeaderValue::from_static("00000000-0000-4000-8000-000000000000"));
@@ -99,7 +105,7 @@ fn kind(path: &str) -> &'static str {
     }
 }
 
-fn answer(status: u16, body: Option<String>, retry_after: Option<u64>) -> Response {
+fn answer(status: u16, body: Option<String>, retry_after: Option<HeaderValue>) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = match body {
         Some(body) => {
@@ -109,8 +115,8 @@ fn answer(status: u16, body: Option<String>, retry_after: Option<u64>) -> Respon
         }
         None => errors::refuse(status, errors::category(status), "simulated"),
     };
-    if let Some(seconds) = retry_after {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    if let Some(retry_after) = retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, retry_after);
     }
     response
 }

@@ -12,12 +12,20 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::errors;
-use crate::{Shared, clock, lock, world::World};
+use crate::{
+    Shared, clock, lock,
+    world::{Portal, World},
+};
 
 /// The client id and secret that the simulator takes.
 pub const CLIENT_ID: &str = "simulated-client-id";
 /// See [`CLIENT_ID`].
 pub const CLIENT_SECRET: &str = "simulated-client-secret";
+
+/// The client id of another app, which HubSpot knows and to which no portal has granted anything.
+pub const OTHER_CLIENT_ID: &str = "another-client-id";
+/// See [`OTHER_CLIENT_ID`].
+pub const OTHER_CLIENT_SECRET: &str = "another-client-secret";
 
 pub(super) const SCOPES: [&str; 3] = ["oauth", "crm.objects.contacts.read", "crm.objects.companies.read"];
 
@@ -38,35 +46,52 @@ pub(crate) struct TokenRequest {
     code_verifier: String,
 }
 
-pub(crate) async fn token(State(world): State<Shared>, Form(request): Form<TokenRequest>) -> Response {
-    if request.client_id != CLIENT_ID || request.client_secret != CLIENT_SECRET {
-        return errors::oauth("invalid_client", "BAD_CLIENT_ID", "missing or unknown client id or secret");
+/// Whether these are an app's client id and secret; `None` if HubSpot knows no such app.
+fn has_grants(client_id: &str, client_secret: &str) -> Option<bool> {
+    match (client_id, client_secret) {
+        (CLIENT_ID, CLIENT_SECRET) => Some(true),
+        (OTHER_CLIENT_ID, OTHER_CLIENT_SECRET) => Some(false),
+        _ => None,
     }
+}
+
+pub(crate) async fn token(State(world): State<Shared>, Form(request): Form<TokenRequest>) -> Response {
     let mut world = lock(&world);
+    let standard = world.settings.oauth_errors;
+    let refuse = |error, status, message| errors::oauth(Some(error).filter(|_| standard), status, message);
+    let Some(has_grants) = has_grants(&request.client_id, &request.client_secret) else {
+        return refuse("invalid_client", "BAD_CLIENT_ID", "missing or unknown client id or secret");
+    };
     let granted = match request.grant_type.as_str() {
         "refresh_token" => world
             .portals
             .values()
-            .find(|portal| portal.refresh_token.as_ref() == Some(&request.refresh_token))
-            .map(|portal| portal.hub_id)
+            .find(|portal| has_grants && portal.refresh_token.as_ref() == Some(&request.refresh_token))
+            .map(|portal| (portal.hub_id, portal.is_deleted))
             .ok_or(("BAD_REFRESH_TOKEN", "refresh token is invalid, expired or revoked")),
-        "authorization_code" => exchange(&mut world, &request).ok_or(("BAD_AUTH_CODE", "missing or unknown auth code")),
-        _ => return errors::oauth("unsupported_grant_type", "BAD_GRANT_TYPE", "the grant type is not known"),
+        "authorization_code" => exchange(&mut world, &request)
+            .map(|hub_id| (hub_id, false))
+            .ok_or(("BAD_AUTH_CODE", "missing or unknown auth code")),
+        _ => return refuse("unsupported_grant_type", "BAD_GRANT_TYPE", "the grant type is not known"),
     };
     let hub_id = match granted {
-        Ok(hub_id) => hub_id,
-        Err((status, message)) => return errors::oauth("invalid_grant", status, message),
+        Ok((_, true)) => return refuse("access_denied", "BAD_HUB", "missing or unknown hub id"),
+        Ok((hub_id, false)) => hub_id,
+        Err((status, message)) => return refuse("invalid_grant", status, message),
     };
     let refresh_token = world.grant(hub_id);
     let lifetime = world.settings.token_seconds;
     let expires_at = world.now() + lifetime * 1000;
     let token = format!("simulated-access-{hub_id}-{}", world.access_tokens.len());
     world.access_tokens.insert(token.clone(), (hub_id, expires_at));
-    Json(json!({
+    let mut answer = json!({
         "token_type": "bearer", "access_token": token, "refresh_token": refresh_token,
-        "expires_in": lifetime, "hub_id": hub_id, "scopes": SCOPES, "token_use": "access_token",
-    }))
-    .into_response()
+        "expires_in": lifetime, "scopes": SCOPES, "token_use": "access_token",
+    });
+    if world.settings.names_hub {
+        answer["hub_id"] = json!(hub_id);
+    }
+    Json(answer).into_response()
 }
 
 /// A code is of use once, for the address and the verifier that it was asked for with.
@@ -83,6 +108,10 @@ pub(crate) struct TokenQuestion {
     token: Option<String>,
     access_token: Option<String>,
     refresh_token: Option<String>,
+    #[serde(default)]
+    client_id: String,
+    #[serde(default)]
+    client_secret: String,
 }
 
 impl TokenQuestion {
@@ -91,14 +120,23 @@ impl TokenQuestion {
     }
 }
 
+/// Of an access token or a refresh token. All that is said of a dead one is that it is dead.
 pub(crate) async fn introspect(State(world): State<Shared>, Form(question): Form<TokenQuestion>) -> Response {
-    let (world, token) = (lock(&world), question.token());
-    let known = world.access_tokens.get(&token);
-    let active = known.is_some_and(|(_, expires_at)| *expires_at > world.now());
-    let hub_id = known.map(|(hub_id, _)| hub_id);
-    let domain = hub_id.map(|hub_id| format!("portal-{hub_id}.example"));
-    Json(json!({"active": active, "token": token, "hub_id": hub_id, "hub_domain": domain, "scopes": SCOPES}))
-        .into_response()
+    let world = lock(&world);
+    if has_grants(&question.client_id, &question.client_secret) != Some(true) {
+        return errors::oauth(Some("invalid_client"), "BAD_CLIENT_ID", "missing or unknown client id or secret");
+    }
+    let (client_id, token, now) = (question.client_id.clone(), question.token(), world.now());
+    let opened = world.access_tokens.get(&token).filter(|(_, expires_at)| *expires_at > now).map(|(hub_id, _)| *hub_id);
+    let is_granted = |portal: &&Portal| portal.refresh_token.as_ref() == Some(&token) && !portal.is_deleted;
+    let granted = world.portals.values().find(is_granted).map(|portal| portal.hub_id);
+    let Some(hub_id) = opened.or(granted) else { return Json(json!({"active": false})).into_response() };
+    Json(json!({
+        "active": true, "token": token, "client_id": client_id, "hub_id": hub_id,
+        "hub_domain": format!("portal-{hub_id}.example"), "scopes": SCOPES,
+        "token_use": if opened.is_some() { "access_token" } else { "refresh_token" },
+    }))
+    .into_response()
 }
 
 pub(crate) async fn revoke(State(world): State<Shared>, Form(question): Form<TokenQuestion>) -> StatusCode {
@@ -107,6 +145,18 @@ pub(crate) async fn revoke(State(world): State<Shared>, Form(question): Form<Tok
         portal.refresh_token = None;
     }
     StatusCode::NO_CONTENT
+}
+
+/// Uninstalls the app in the account of an OAuth access token: all of its tokens are of no use any more.
+pub(crate) async fn uninstall(State(world): State<Shared>, headers: HeaderMap) -> Response {
+    let mut world = lock(&world);
+    let hub_id = match authenticate(&world, &headers) {
+        Ok(hub_id) => hub_id,
+        Err(refusal) => return *refusal,
+    };
+    world.revoke(hub_id);
+    world.portal(hub_id).uninstalls += 1;
+    StatusCode::NO_CONTENT.into_response()
 }
 
 pub(crate) async fn details(State(world): State<Shared>, headers: HeaderMap) -> Response {

@@ -4,14 +4,17 @@ use axum::{
     Json,
     extract::{Path, Query, State},
     http::{HeaderMap, HeaderValue, StatusCode},
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{errors, oauth, search::record};
+use super::{
+    errors, oauth,
+    search::{asks_for_more, record},
+};
 use crate::{
-    Shared, clock, lock,
+    Shared, clock, lock, odd,
     world::{Object, Record, World},
 };
 
@@ -97,24 +100,25 @@ fn list(world: &mut World, object: &str, query: &ListQuery, headers: &HeaderMap)
         return errors::invalid("The limit is greater than the maximum of 100");
     }
     let from = query.after.unwrap_or(0);
-    let lists_merged = world.settings.lists_merged;
+    let (lists_merged, early) = (world.settings.lists_merged, world.settings.archived_early_ms);
     let wanted = |record: &&Record| {
         let version = record.newest();
         version.archived == query.archived && (lists_merged || !version.merged)
     };
     let mut rows = world.portal(hub_id).records[&object].range(from..).map(|(_, record)| record).filter(wanted);
-    let results: Vec<Value> = rows.by_ref().take(query.limit).map(|row| listed(object, row, query)).collect();
+    let results: Vec<Value> = rows.by_ref().take(query.limit).map(|row| listed(object, row, query, early)).collect();
     let mut answer = json!({"results": results});
     if let Some(next) = rows.next() {
         answer["paging"] = json!({"next": {"after": next.id.to_string()}});
     }
-    with_limits(world, hub_id, Json(answer).into_response())
+    with_limits(world, hub_id, odd::json(&answer))
 }
 
-fn listed(object: Object, row: &Record, query: &ListQuery) -> Value {
+/// A row of the list, whose deletion is stamped so many milliseconds `early`.
+fn listed(object: Object, row: &Record, query: &ListQuery, early: i64) -> Value {
     let mut shown = record(object, row, row.newest(), &query.properties);
     if row.newest().archived {
-        shown["archivedAt"] = json!(clock::iso(row.newest().modified_at));
+        shown["archivedAt"] = json!(clock::iso(row.newest().modified_at - early));
     }
     if object == Object::Contacts && query.associations.contains("compan") && !row.companies.is_empty() {
         let typed = |(index, id): (usize, &u64)| {
@@ -151,10 +155,17 @@ fn batch(world: &mut World, object: &str, headers: &HeaderMap, request: &BatchRe
     if request.inputs.len() > 100 {
         return errors::invalid("The batch has more than 100 inputs");
     }
+    let is_asked = |ids: &[u64]| request.inputs.iter().any(|input| ids.iter().any(|id| id.to_string() == input.id));
+    let settings = &world.settings;
+    let has_no_answer =
+        is_asked(&settings.unshowable) || asks_for_more(&request.properties) && is_asked(&settings.unanswerable);
     let records = &world.portal(hub_id).records[&object];
     let find = |input: &BatchInput| records.get(&input.id.parse().ok()?).filter(|record| !record.newest().archived);
     let (found, missing): (Vec<&BatchInput>, Vec<&BatchInput>) =
         request.inputs.iter().partition(|input| find(input).is_some());
+    if has_no_answer {
+        return errors::internal();
+    }
     let show = |row: &Record| record(object, row, row.newest(), &request.properties);
     let results: Vec<Value> = found.into_iter().filter_map(find).map(show).collect();
     let mut answer = json!({"status": "COMPLETE", "results": results, "startedAt": clock::iso(clock::now()), "completedAt": clock::iso(clock::now())});
@@ -166,5 +177,7 @@ fn batch(world: &mut World, object: &str, headers: &HeaderMap, request: &BatchRe
         answer["numErrors"] = json!(1);
         status = StatusCode::MULTI_STATUS;
     }
-    with_limits(world, hub_id, (status, Json(answer)).into_response())
+    let mut response = odd::json(&answer);
+    *response.status_mut() = status;
+    with_limits(world, hub_id, response)
 }

@@ -1,18 +1,17 @@
 //! `POST .../{object}/search`.
 
 use axum::{
-    Json,
     body::Bytes,
     extract::{Path, State},
     http::{HeaderMap, StatusCode},
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Map, Value, json};
 
 use super::{errors, oauth};
 use crate::{
-    Shared, clock, lock,
+    Shared, clock, lock, odd,
     query::{Query, Row},
     settings::IdOrder,
     world::{Object, Record, Version, World},
@@ -49,15 +48,22 @@ fn search(world: &mut World, arrived: i64, object: &str, headers: &HeaderMap, bo
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
         return errors::refuse(status, errors::category(status), &message);
     }
-    Json(results(world, hub_id, object, &query)).into_response()
+    match results(world, hub_id, object, &query) {
+        Some(results) => odd::json(&results),
+        None => errors::internal(),
+    }
 }
 
-fn results(world: &mut World, hub_id: u64, object: Object, query: &Query) -> Value {
+/// A page of results. Returns `None` if it shows a record for which there is no answer.
+fn results(world: &mut World, hub_id: u64, object: Object, query: &Query) -> Option<Value> {
     let now = world.now();
     let settings = world.settings.clone();
     let mut random = StdRng::from_rng(&mut world.random);
     let records = &world.portal(hub_id).records[&object];
-    let row = |record| Some(Row { object, record, version: Record::indexed(record, now)?, order: settings.id_order });
+    let row = |record| {
+        let (version, is_dated) = (Record::indexed(record, now)?, !settings.undated.contains(&record.id));
+        Some(Row { object, record, version, order: settings.id_order, is_dated })
+    };
     let first = if settings.id_order == IdOrder::Numeric { query.first_id() } else { 0 };
     let mut rows: Vec<Row<'_>> = records
         .range(first..)
@@ -65,6 +71,7 @@ fn results(world: &mut World, hub_id: u64, object: Object, query: &Query) -> Val
         .filter(|row| !row.version.archived && row.matches(&query.filter_groups))
         .collect();
     query.sort(&mut rows, settings.disorder_ms, || i64::from(random.random::<u32>()));
+    let ghosts = settings.ghosts.iter().filter(|at| query.counts(object, **at)).count();
     let total = rows.len();
     let mut size = query.limit;
     if settings.short_pages && total > query.after + 1 && random.random_bool(0.3) {
@@ -72,16 +79,30 @@ fn results(world: &mut World, hub_id: u64, object: Object, query: &Query) -> Val
     }
     let end = total.min(query.after + size);
     let page = rows.get(query.after..end).unwrap_or_default();
+    let shows = |ids: &[u64]| page.iter().any(|row| ids.contains(&row.record.id));
+    if shows(&settings.unshowable) || asks_for_more(&query.properties) && shows(&settings.unanswerable) {
+        return None;
+    }
     let shown = |row: &Row<'_>| {
         let version = if settings.newer_rows { row.record.newest() } else { row.version };
-        record(object, row.record, version, &query.properties)
+        let mut shown = record(object, row.record, version, &query.properties);
+        if !row.is_dated {
+            shown["properties"][object.modified_property()] = Value::Null;
+        }
+        shown
     };
     let results: Vec<Value> = page.iter().map(shown).collect();
-    let mut answer = json!({"total": i64::try_from(total).unwrap_or(0) + settings.total_off_by, "results": results});
+    let counted = i64::try_from(total + ghosts).unwrap_or(0) + settings.total_off_by;
+    let mut answer = json!({"total": counted, "results": results});
     if end < total {
         answer["paging"] = json!({"next": {"after": end.to_string()}});
     }
-    answer
+    Some(answer)
+}
+
+/// Whether properties are asked for, beside those that say when a record was created and modified.
+pub(crate) fn asks_for_more(properties: &[String]) -> bool {
+    properties.iter().any(|name| !name.ends_with("date") && name != "hs_merged_object_ids")
 }
 
 /// A record as HubSpot shows it, with the properties asked for.
@@ -92,7 +113,9 @@ pub(crate) fn record(object: Object, record: &Record, version: &Version, asked: 
         let value = version.properties.get(name).map(|value| Value::from(value.as_str()));
         properties.insert(name.clone(), value.unwrap_or(Value::Null));
     }
-    properties.insert("createdate".to_owned(), Value::from(clock::iso(record.created_at)));
+    // A record may say what no date is.
+    let created = version.properties.get("createdate").cloned().unwrap_or_else(|| clock::iso(record.created_at));
+    properties.insert("createdate".to_owned(), Value::from(created));
     properties.insert(object.modified_property().to_owned(), Value::from(modified.as_str()));
     properties.insert("hs_object_id".to_owned(), Value::from(record.id.to_string()));
     json!({

@@ -1,0 +1,240 @@
+//! What HubSpot's token endpoint and introspection say of a grant, read in all forms that were seen.
+//!
+//! Since January 2026 refusals carry `error` as RFC 6749 has it, beside HubSpot's own `status` ("New OAuth v3 API
+//! endpoints and standardized error responses"). Older forms have `status` alone, or `category` and a message. What is
+//! kept of an answer are its codes: a message might quote a token.
+
+use std::time::Duration;
+
+use reqwest::{StatusCode, header::HeaderMap};
+use serde::Deserialize;
+use serde_json::Value;
+use thiserror::Error;
+
+use super::HubSpotError;
+
+/// Why there are no new tokens.
+#[derive(Debug, Error)]
+pub enum TokenError {
+    /// The grant is dead: the customer must connect the account again.
+    #[error("HubSpot rejects the refresh token: {0}")]
+    Rejected(String),
+    /// The account was deleted in HubSpot, or does not know the app any more.
+    #[error("the HubSpot account is gone: {0}")]
+    PortalGone(String),
+    /// The tokens are another account's. They must not be used: they would read one customer's data as another's.
+    #[error("the refresh token belongs to HubSpot account {0}")]
+    OtherAccount(String),
+    /// The app itself is refused (wrong client id or secret): no account can be refreshed.
+    #[error("HubSpot rejects the OAuth app: {0}")]
+    AppRejected(String),
+    /// The token endpoint is in trouble; the grant may be as good as ever.
+    #[error("HubSpot's token endpoint is in trouble: {reason}")]
+    Transient {
+        /// In words.
+        reason: String,
+        /// How long HubSpot asks to wait; zero if it does not say.
+        retry_after: Duration,
+    },
+}
+
+impl TokenError {
+    /// Trouble of which HubSpot does not say how long it lasts.
+    pub(crate) fn transient(reason: impl ToString) -> Self {
+        Self::Transient { reason: reason.to_string(), retry_after: Duration::ZERO }
+    }
+
+    /// Returns true if this proves that the customer must connect the account again.
+    pub fn is_proof(&self) -> bool {
+        matches!(self, Self::Rejected(_) | Self::PortalGone(_) | Self::OtherAccount(_))
+    }
+
+    /// How long HubSpot wants to be left alone; zero if it does not say.
+    pub fn retry_later(&self) -> Duration {
+        match self {
+            Self::Transient { retry_after, .. } => *retry_after,
+            Self::Rejected(_) | Self::PortalGone(_) | Self::OtherAccount(_) | Self::AppRejected(_) => Duration::ZERO,
+        }
+    }
+}
+
+/// What a refusal means.
+#[derive(Debug, Error)]
+pub(super) enum Refusal {
+    /// It says what is wrong.
+    #[error(transparent)]
+    Clear(TokenError),
+    /// It names codes, but none that is known: introspection may tell more.
+    #[error(transparent)]
+    Unclear(TokenError),
+}
+
+impl From<Refusal> for TokenError {
+    fn from(refusal: Refusal) -> Self {
+        let (Refusal::Clear(error) | Refusal::Unclear(error)) = refusal;
+        error
+    }
+}
+
+/// The parts of a refusal that name something. Every one of them may be missing.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Body {
+    error: Value,
+    status: Value,
+    category: Value,
+    sub_category: Value,
+    message: Value,
+}
+
+/// The app's credentials are wrong.
+const APP: [&str; 5] = ["INVALID_CLIENT", "UNAUTHORIZED_CLIENT", "BAD_CLIENT_ID", "BAD_CLIENT_SECRET", "BAD_CLIENT"];
+
+/// The portal was deleted, or has disconnected the app.
+const PORTAL: [&str; 2] = ["BAD_HUB", "ACCESS_DENIED"];
+
+/// The refresh token, or the code of the consent page, is of no use (any more).
+const GRANT: [&str; 3] = ["INVALID_GRANT", "BAD_REFRESH_TOKEN", "BAD_AUTH_CODE"];
+
+/// Tells what an answer that is no success means.
+pub(super) fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Refusal {
+    // Limits and servers in trouble say nothing of the grant, whatever their bodies are.
+    if matches!(status.as_u16(), 408 | 423 | 429 | 477..) {
+        let retry_after = HubSpotError::from_answer(status, headers, body).retry_later();
+        return Refusal::Clear(TokenError::Transient { reason: format!("status {}", status.as_u16()), retry_after });
+    }
+    let body: Body = serde_json::from_slice(body).unwrap_or_default();
+    let codes: Vec<String> =
+        [&body.error, &body.status, &body.category, &body.sub_category].into_iter().filter_map(code).collect();
+    let names = |known: &[&str]| codes.iter().any(|code| known.contains(&code.to_uppercase().as_str()));
+    let said = if codes.is_empty() { format!("status {}", status.as_u16()) } else { codes.join(", ") };
+    if names(&APP) {
+        Refusal::Clear(TokenError::AppRejected(said))
+    } else if names(&PORTAL) {
+        Refusal::Clear(TokenError::PortalGone(said))
+    } else if names(&GRANT) || is_of_refresh_token(&body.message) {
+        Refusal::Clear(TokenError::Rejected(said))
+    } else if codes.is_empty() {
+        // "Migration in progress" has a message only.
+        Refusal::Clear(TokenError::transient(said))
+    } else {
+        Refusal::Unclear(TokenError::transient(said))
+    }
+}
+
+/// A code: a word of letters and underscores. Anything else might be a token.
+fn code(value: &Value) -> Option<String> {
+    let text = value.as_str()?;
+    let is_word = text.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+    ((1..=60).contains(&text.len()) && is_word).then(|| text.to_owned())
+}
+
+/// HubSpot's words for a dead refresh token, where it names no code for it.
+fn is_of_refresh_token(message: &Value) -> bool {
+    let message = message.as_str().unwrap_or_default().to_lowercase();
+    let faults = ["invalid", "expired", "revoked", "not issued"];
+    message.contains("refresh token") && faults.iter().any(|fault| message.contains(fault))
+}
+
+/// What introspection says of a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Introspected {
+    /// It is of use, and opens this account.
+    Active {
+        /// The portal's id, as HubSpot writes it.
+        hub_id: Value,
+        /// Its domain.
+        hub_domain: Option<String>,
+    },
+    /// It is dead. That is all that HubSpot says of it.
+    Inactive,
+}
+
+/// Reads introspection's answer; `None` if it is of another form.
+pub(super) fn introspected(body: &[u8]) -> Option<Introspected> {
+    #[derive(Deserialize)]
+    struct Answer {
+        active: bool,
+        #[serde(default)]
+        hub_id: Value,
+        hub_domain: Option<String>,
+    }
+    let Answer { active, hub_id, hub_domain } = serde_json::from_slice(body).ok()?;
+    Some(if active { Introspected::Active { hub_id, hub_domain } } else { Introspected::Inactive })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(status: u16, body: &str) -> String {
+        match refusal(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes()) {
+            Refusal::Clear(error) => error.to_string(),
+            Refusal::Unclear(error) => format!("unclear: {error}"),
+        }
+    }
+
+    #[test]
+    fn every_form_of_a_refusal_is_read() {
+        let rejected = |codes| format!("HubSpot rejects the refresh token: {codes}");
+        let gone = |codes| format!("the HubSpot account is gone: {codes}");
+        let app = |codes| format!("HubSpot rejects the OAuth app: {codes}");
+        let trouble = |reason| format!("HubSpot's token endpoint is in trouble: {reason}");
+        let table = [
+            (
+                400,
+                r#"{"error":"invalid_grant","status":"BAD_REFRESH_TOKEN"}"#,
+                rejected("invalid_grant, BAD_REFRESH_TOKEN"),
+            ),
+            (400, r#"{"error":"invalid_grant"}"#, rejected("invalid_grant")),
+            (
+                400,
+                r#"{"status":"BAD_REFRESH_TOKEN","message":"missing or invalid refresh token"}"#,
+                rejected("BAD_REFRESH_TOKEN"),
+            ),
+            (400, r#"{"category":"BAD_REFRESH_TOKEN","status":"error"}"#, rejected("error, BAD_REFRESH_TOKEN")),
+            (
+                400,
+                r#"{"category":"VALIDATION_ERROR","message":"refresh token is expired"}"#,
+                rejected("VALIDATION_ERROR"),
+            ),
+            (400, r#"{"message":"refresh token was not issued to this client"}"#, rejected("status 400")),
+            (400, r#"{"error":"access_denied","status":"BAD_HUB"}"#, gone("access_denied, BAD_HUB")),
+            (403, r#"{"status":"BAD_HUB","message":"missing or unknown hub id"}"#, gone("BAD_HUB")),
+            (401, r#"{"error":"invalid_client","status":"BAD_CLIENT_ID"}"#, app("invalid_client, BAD_CLIENT_ID")),
+            // The app's fault comes first, whatever is said beside it.
+            (400, r#"{"error":"invalid_grant","status":"BAD_CLIENT_SECRET"}"#, app("invalid_grant, BAD_CLIENT_SECRET")),
+            (400, r#"{"message":"Migration in progress"}"#, trouble("status 400")),
+            (400, r#"{"error":7,"status":["x"],"subCategory":{"a":1}}"#, trouble("status 400")),
+            (403, "<html>", trouble("status 403")),
+            (429, r#"{"error":"invalid_grant"}"#, trouble("status 429")),
+            (477, "", trouble("status 477")),
+            (503, r#"{"status":"BAD_REFRESH_TOKEN"}"#, trouble("status 503")),
+            (400, r#"{"error":"invalid_request"}"#, format!("unclear: {}", trouble("invalid_request"))),
+            (
+                401,
+                r#"{"status":"error","category":"unauthorized"}"#,
+                format!("unclear: {}", trouble("error, unauthorized")),
+            ),
+        ];
+        for (status, body, expected) in table {
+            assert_eq!(said(status, body), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn no_token_is_said_again() {
+        let body =
+            r#"{"error":"na1-1234-abcd","status":"pat-na1-secret","message":"refresh token na1-1234 is invalid"}"#;
+        assert_eq!(said(400, body), "HubSpot rejects the refresh token: status 400");
+    }
+
+    #[test]
+    fn introspection_is_read_in_both_forms() {
+        let active = Introspected::Active { hub_id: 7.into(), hub_domain: Some("a.example".to_owned()) };
+        assert_eq!(introspected(br#"{"active":true,"hub_id":7,"hub_domain":"a.example"}"#), Some(active));
+        assert_eq!(introspected(br#"{"active":false}"#), Some(Introspected::Inactive));
+        assert_eq!(introspected(br#"{"active":false,"hub_id":7}"#), Some(Introspected::Inactive));
+        assert_eq!(introspected(b"<html>"), None);
+    }
+}

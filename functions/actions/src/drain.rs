@@ -1,0 +1,113 @@
+//! Storing the actions of several messages at once, so that what goes wrong with one is that one's own trouble, and what goes
+//! wrong with MongoDB is nobody's fault.
+
+use common::{
+    account::AccountKey,
+    action::Action,
+    batch::Received,
+    message::ActionsMessage,
+    store::{Store, Stored, WriteFailed, code, describe, is_away},
+};
+use mongodb::error::Error;
+use tokio::time::{Instant, timeout_at};
+
+/// What became of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// All of its actions are stored.
+    Stored,
+    /// It cannot be read, for this reason.
+    Unreadable(String),
+    /// MongoDB refuses something that it holds, for this reason.
+    Refused(String),
+    /// MongoDB is away, for this reason. Some of its actions may be stored.
+    Waits(String),
+}
+
+/// What became of the messages of an event.
+#[derive(Debug, Default)]
+pub(crate) struct Drained {
+    /// By the messages' places.
+    pub(crate) outcomes: Vec<Outcome>,
+    /// How many actions they hold.
+    pub(crate) actions: usize,
+    /// How many of these were not stored before.
+    pub(crate) added: usize,
+    /// How many of these MongoDB refuses.
+    pub(crate) refused: usize,
+}
+
+/// Stores the actions of all messages that can be read, as far as that can be done until `ends`.
+pub(crate) async fn drain(store: &Store, messages: &[Received<ActionsMessage>], ends: Instant) -> Drained {
+    let mut drained = Drained { outcomes: messages.iter().map(read).collect(), ..Drained::default() };
+    let all: Vec<(usize, &AccountKey, &Action)> = (messages.iter().enumerate())
+        .filter_map(|(index, message)| Some((index, message.body.as_ref().ok()?)))
+        .flat_map(|(index, ActionsMessage::V1(batch))| {
+            batch.actions.iter().map(move |action| (index, &batch.account, action))
+        })
+        .collect();
+    drained.actions = all.len();
+    let given: Vec<(&AccountKey, &Action)> = all.iter().map(|(_, account, action)| (*account, *action)).collect();
+    let stored = match timeout_at(ends, Box::pin(isolate(store, &given))).await {
+        Ok(Ok(stored)) => stored,
+        Ok(Err(error)) => return waits(drained, &describe(&error)),
+        Err(_) => return waits(drained, "MongoDB does not answer in time"),
+    };
+    drained.added = stored.added;
+    drained.refused = stored.failed.len();
+    for failed in &stored.failed {
+        let (index, account, action) = all[failed.index];
+        let record = format!("{} {} of {account}", action.object, action.record_id);
+        drained.outcomes[index] = if code::is_of_the_server(failed.code) {
+            Outcome::Waits(format!("MongoDB takes no writes, for the reason of code {}", failed.code))
+        } else {
+            Outcome::Refused(format!("MongoDB refuses the action of {record} with code {}", failed.code))
+        };
+        tracing::error!(
+            message.id = messages[index].message_id, account.domain_id = %account.domain_id,
+            account.hub_id = %account.hub_id, object = action.object.as_str(), record.id = %action.record_id,
+            code = failed.code, "MongoDB does not take an action"
+        );
+    }
+    drained
+}
+
+fn read(message: &Received<ActionsMessage>) -> Outcome {
+    match &message.body {
+        Ok(_) => Outcome::Stored,
+        Err(error) => {
+            tracing::error!(message.id = message.message_id, error = %error, "an actions message cannot be read");
+            Outcome::Unreadable(error.to_string())
+        }
+    }
+}
+
+/// No message that can be read is surely stored.
+fn waits(mut drained: Drained, reason: &str) -> Drained {
+    tracing::error!(reason, messages = drained.outcomes.len(), "MongoDB is away; the messages wait in their queue");
+    let readable = drained.outcomes.iter_mut().filter(|outcome| **outcome == Outcome::Stored);
+    readable.for_each(|outcome| *outcome = Outcome::Waits(reason.to_owned()));
+    Drained { actions: 0, ..drained }
+}
+
+/// Stores the actions. If MongoDB refuses them as a whole, each half is stored by itself, down to the single actions that are
+/// to blame.
+///
+/// # Errors
+/// MongoDB is away.
+async fn isolate(store: &Store, given: &[(&AccountKey, &Action)]) -> Result<Stored, Error> {
+    let error = match store.store_actions(given).await {
+        Err(error) if !is_away(&error) => error,
+        result => return result,
+    };
+    if given.len() < 2 {
+        return Ok(Stored { failed: vec![WriteFailed { index: 0, code: code::of(&error) }], added: 0 });
+    }
+    let (first, second) = given.split_at(given.len() / 2);
+    let mut stored = Box::pin(isolate(store, first)).await?;
+    let others = Box::pin(isolate(store, second)).await?;
+    stored.added += others.added;
+    let behind = |failed: WriteFailed| WriteFailed { index: failed.index + first.len(), ..failed };
+    stored.failed.extend(others.failed.into_iter().map(behind));
+    Ok(stored)
+}

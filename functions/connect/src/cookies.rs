@@ -1,0 +1,95 @@
+//! The cookies that the function sets.
+
+use axum::http::{HeaderMap, HeaderValue, header};
+use reqwest::Url;
+
+/// A cookie that no script can read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cookie {
+    pub(crate) name: &'static str,
+    /// The browser sends it with requests below this path.
+    pub(crate) path: &'static str,
+    /// Whether it comes with a navigation that another site began.
+    pub(crate) same_site: &'static str,
+}
+
+impl Cookie {
+    /// Its name over HTTPS says that no other host, and nobody over plain HTTP, has set it: browsers see to that (RFC 6265bis,
+    /// section 4.1.3). Over plain HTTP, as on a developer's machine, there is no such name.
+    fn full_name(self, base: &Url) -> String {
+        let prefix = match (base.scheme(), self.path) {
+            ("https", "/") => "__Host-",
+            ("https", _) => "__Secure-",
+            _ => "",
+        };
+        format!("{prefix}{}", self.name)
+    }
+
+    /// Its value. One that is there twice is none: somebody else may have set one of them.
+    pub(crate) fn read(self, headers: &HeaderMap, base: &Url) -> Option<String> {
+        let name = self.full_name(base);
+        let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+        let pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        let mut values = pairs.filter(|(found, _)| *found == name).map(|(_, value)| value.to_owned());
+        values.next().filter(|_| values.next().is_none())
+    }
+
+    /// Returns the header that sets it. The browser keeps it for `seconds`.
+    pub(crate) fn set(self, value: &str, base: &Url, seconds: u64) -> HeaderMap {
+        let Self { path, same_site, .. } = self;
+        let secure = if base.scheme() == "https" { "; Secure" } else { "" };
+        let name = self.full_name(base);
+        let text = format!("{name}={value}; HttpOnly; SameSite={same_site}; Path={path}; Max-Age={seconds}{secure}");
+        HeaderValue::from_str(&text)
+            .map(|value| HeaderMap::from_iter([(header::SET_COOKIE, value)]))
+            .unwrap_or_default()
+    }
+
+    /// Lets the browser forget it.
+    pub(crate) fn forget(self, base: &Url) -> HeaderMap {
+        self.set("", base, 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SESSION: Cookie = Cookie { name: "session", path: "/", same_site: "Strict" };
+    const PART: Cookie = Cookie { name: "connect", path: "/hubspot", same_site: "Lax" };
+
+    fn url(scheme: &str) -> Url {
+        Url::parse(&format!("{scheme}://sync.example")).unwrap()
+    }
+
+    fn set(cookie: Cookie, scheme: &str) -> String {
+        cookie.set("x", &url(scheme), 60)["set-cookie"].to_str().unwrap().to_owned()
+    }
+
+    fn read(cookies: &[&'static str], scheme: &str) -> Option<String> {
+        let headers = cookies.iter().map(|text| (header::COOKIE, HeaderValue::from_static(text)));
+        SESSION.read(&HeaderMap::from_iter(headers), &url(scheme))
+    }
+
+    #[test]
+    fn over_https_no_other_host_can_set_a_cookie() {
+        assert_eq!(set(SESSION, "https"), "__Host-session=x; HttpOnly; SameSite=Strict; Path=/; Max-Age=60; Secure");
+        assert_eq!(set(PART, "https"), "__Secure-connect=x; HttpOnly; SameSite=Lax; Path=/hubspot; Max-Age=60; Secure");
+        assert_eq!(set(SESSION, "http"), "session=x; HttpOnly; SameSite=Strict; Path=/; Max-Age=60");
+        assert_eq!(read(&["session=forged"], "https"), None);
+        assert_eq!(read(&["session=forged; __Host-session=own"], "https").as_deref(), Some("own"));
+    }
+
+    #[test]
+    fn a_cookie_that_is_there_twice_is_refused() {
+        assert_eq!(read(&["a=b; session=one"], "http").as_deref(), Some("one"));
+        assert_eq!(read(&["session=one; session=two"], "http"), None);
+        let twice = [(header::COOKIE, "session=one"), (header::COOKIE, "session=one")];
+        let mut headers = HeaderMap::new();
+        for (name, value) in twice {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        assert_eq!(SESSION.read(&headers, &url("http")), None);
+        assert_eq!(read(&[], "http"), None);
+    }
+}

@@ -1,0 +1,170 @@
+//! Browsers that are signed in. A session is a random text in a cookie; the database knows its hash, whose token it began
+//! with, and when it ends. A session's forms carry a token of their own, so that no other site can press a button.
+
+use std::time::Duration;
+
+use axum::{
+    Form,
+    extract::{FromRequestParts, State},
+    http::{HeaderMap, StatusCode, request::Parts},
+    response::{IntoResponse, Response},
+};
+use common::{
+    store::StoredSession,
+    time::{self, DateTime},
+};
+use serde::Deserialize;
+
+use crate::{
+    Connect,
+    auth::{Actor, Source, Wrong},
+    cookies::Cookie,
+    operate::Pressed,
+    signing::{Keys, Purpose, hash, random},
+    tokens::{Known, Role},
+    web::{Refusal, redirect, trouble_page},
+};
+
+const SESSION: Cookie = Cookie { name: "session", path: "/", same_site: "Strict" };
+
+/// How long a session lasts at most.
+const LASTS: Duration = Duration::from_secs(12 * 3600);
+
+/// How long it lasts if nobody does anything in it.
+const IDLE: Duration = Duration::from_secs(30 * 60);
+
+/// What happens within this time is not noted: it would be a write with each page.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The header of a request that the page makes by itself, and not because of anything that a person does.
+const BY_ITSELF: &str = "x-live";
+
+/// A browser that has given a token.
+pub(crate) struct Session {
+    id: String,
+    actor: Actor,
+}
+
+impl FromRequestParts<Connect> for Session {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, connect: &Connect) -> Result<Self, Refusal> {
+        let base = connect.base(&parts.headers)?;
+        let id = SESSION.read(&parts.headers, &base).ok_or(Refusal::SignIn)?;
+        let id_hash = hash(&id);
+        let stored = connect.store.session(&id_hash).await.map_err(trouble_page)?.ok_or(Refusal::SignIn)?;
+        // It ends with its token.
+        let known = connect.config.tokens.named(&stored.by).ok_or(Refusal::SignIn)?;
+        if !connect.keys.verify(Purpose::Session, &[&id, &known.print()], &stored.proof) {
+            return Err(Refusal::SignIn);
+        }
+        let now = DateTime::now();
+        let until = time::after(now, IDLE).min(stored.ends_at);
+        if !parts.headers.contains_key(BY_ITSELF) && time::since(stored.expires_at, until) >= MINUTE {
+            connect.store.keep_session(&id_hash, until).await.map_err(trouble_page)?;
+        }
+        Ok(Self { id, actor: Actor::new(known, Source::of(&parts.extensions)) })
+    }
+}
+
+impl Session {
+    /// The token of this session's forms.
+    pub(crate) fn form_token(&self, keys: &Keys) -> String {
+        keys.sign(Purpose::Form, &[&self.id])
+    }
+
+    /// Lets a form through that was shown to this session.
+    pub(crate) fn check_form(&self, keys: &Keys, given: &str) -> Result<(), Refusal> {
+        if keys.verify(Purpose::Form, &[&self.id], given) {
+            return Ok(());
+        }
+        let words = "This form is not one that was shown to you, or you have signed in again since. Nothing was done.";
+        Err(Refusal::page(StatusCode::FORBIDDEN, "Please go back and try again", words))
+    }
+
+    /// Whether its token may change anything.
+    pub(crate) fn may_operate(&self) -> bool {
+        self.actor.role.may(Role::Admin)
+    }
+
+    /// Who it is, if the token may change something.
+    pub(crate) fn operator(&self) -> Result<&Actor, Refusal> {
+        let words = "Your token may look at accounts, and change nothing.";
+        let refused = || Refusal::page(StatusCode::FORBIDDEN, "Not allowed", words);
+        self.actor.may(Role::Admin).then_some(&self.actor).ok_or_else(refused)
+    }
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Login {
+    token: String,
+}
+
+/// Begins a session.
+pub(crate) async fn login(
+    State(connect): State<Connect>,
+    source: Source,
+    headers: HeaderMap,
+    Form(login): Form<Login>,
+) -> Result<Response, Refusal> {
+    let again = |status, words: &str| Refusal::page(status, "You are not signed in", words);
+    let known = connect.check(login.token.trim(), &source).map_err(|wrong| match wrong {
+        Wrong::Token => again(StatusCode::UNAUTHORIZED, "That is not the token. Please go back and try again."),
+        Wrong::TooMany => {
+            again(StatusCode::TOO_MANY_REQUESTS, "There were too many wrong tokens. Please wait a minute.")
+        }
+    })?;
+    let actor = Actor::new(known, source);
+    if !actor.may(Role::Read) {
+        return Err(again(StatusCode::FORBIDDEN, "This token makes links, and does not show accounts."));
+    }
+    let base = connect.base(&headers)?;
+    let (id, now) = (random(), DateTime::now());
+    connect.store.begin_session(&hash(&id), &begun(&connect.keys, &id, known, now)).await.map_err(trouble_page)?;
+    tracing::info!(by = actor.name, source.ip = actor.source.0, "somebody has signed in");
+    let cookie = SESSION.set(&id, &base, LASTS.as_secs());
+    // `Strict` cookies do not come with a navigation that another site began, such as this redirect may be; a page does.
+    Ok((cookie, redirect("/")).into_response())
+}
+
+/// A session that begins now.
+fn begun(keys: &Keys, id: &str, known: &Known, now: DateTime) -> StoredSession {
+    StoredSession {
+        by: known.name.clone(),
+        proof: keys.sign(Purpose::Session, &[id, &known.print()]),
+        ends_at: time::after(now, LASTS),
+        expires_at: time::after(now, IDLE),
+    }
+}
+
+/// Ends the session, here and in this browser.
+pub(crate) async fn logout(
+    State(connect): State<Connect>,
+    session: Session,
+    headers: HeaderMap,
+    Form(pressed): Form<Pressed>,
+) -> Result<Response, Refusal> {
+    session.check_form(&connect.keys, &pressed.token)?;
+    connect.store.end_session(&hash(&session.id)).await.map_err(trouble_page)?;
+    let Actor { name, source, .. } = &session.actor;
+    tracing::info!(by = name, source.ip = source.0, "somebody has signed out");
+    Ok((SESSION.forget(&connect.base(&headers)?), redirect("/sign-in")).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_is_one_sessions_own() {
+        let keys = Keys::new(&"a secret of thirty-two characters".into());
+        let session = |id: &str| {
+            let actor = Actor { name: "admin".to_owned(), role: Role::Admin, source: Source("-".to_owned()) };
+            Session { id: id.to_owned(), actor }
+        };
+        let (one, other) = (session("a"), session("b"));
+        assert!(one.check_form(&keys, &one.form_token(&keys)).is_ok());
+        assert!(one.check_form(&keys, &other.form_token(&keys)).is_err());
+        assert!(one.check_form(&keys, "").is_err());
+    }
+}

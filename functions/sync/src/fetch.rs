@@ -1,0 +1,231 @@
+//! Asking HubSpot for a window's pages. If a page cannot be had, smaller ones find the record that is the cause.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use common::{
+    checkpoint::Window,
+    hubspot::{Filter, HubSpotError, Page, Search},
+    time::{self, DateTime},
+};
+
+use crate::{budget::Meanwhile, error::SliceError, lane::Pull};
+
+/// A page that took less than this, and was handed on in less, leaves room for a larger one.
+pub(crate) const QUICK: Duration = Duration::from_secs(1);
+
+/// How many pages without rows are passed, though more follow.
+const EMPTY_IN_A_ROW: u32 = 5;
+
+/// How many records are set aside in a slice if there is no other one that can show that it is not all of them.
+const IN_A_ROW: u32 = 2;
+
+/// How many records are skipped to find one that HubSpot shows.
+const PROBES: [Option<&str>; 4] = [None, Some("1"), Some("10"), Some("100")];
+
+impl Pull<'_> {
+    /// Asks for the window's rows behind `last_id`, or behind the last row that was read. Returns `None` if there is no time
+    /// for a page any more.
+    pub(crate) async fn fetch(
+        &self,
+        window: &Window,
+        last_id: Option<&str>,
+        meanwhile: Meanwhile,
+    ) -> Result<Option<Page>, SliceError> {
+        let after_id = last_id.or(window.last_id.as_deref()).or(window.start_id.as_deref());
+        let filter = filter(window, after_id);
+        if self.is_suspect(window) {
+            self.slice.session.lose_patience();
+        }
+        let Some(mut page) = self.page(window, filter, meanwhile).await? else { return Ok(None) };
+        // A page without rows that others follow gives no id to go on from.
+        for _ in 0..EMPTY_IN_A_ROW {
+            let (true, Some(next)) = (page.rows.is_empty(), page.next.clone()) else { break };
+            let further = Filter { after: Some(&next), ..filter };
+            let Some(found) = self.page(window, further, meanwhile).await? else { break };
+            // The first page's time is the earlier one, so that nothing is left out between the two.
+            page = Page { date: page.date, ..found };
+        }
+        page.date = trusted(page.date, DateTime::now(), self.slice.clock_tolerance());
+        Ok(Some(page))
+    }
+
+    /// Asks for one page, and for smaller ones if that fails because of what a record holds. A record that is alone and still
+    /// has no answer comes without its properties, to be set aside.
+    async fn page(
+        &self,
+        window: &Window,
+        filter: Filter<'_>,
+        meanwhile: Meanwhile,
+    ) -> Result<Option<Page>, SliceError> {
+        let (slice, object) = (self.slice, self.object);
+        let mut rows = self.page_size();
+        let mut cause: Option<HubSpotError> = None;
+        loop {
+            let Some(latest) = self.pace.latest_start(meanwhile) else { return Ok(None) };
+            let is_bare = rows == 0;
+            let properties = if is_bare { &[] } else { slice.properties(object) };
+            let search = Search { object, filter, properties, limit: rows.max(1) };
+            match slice.session.search(&search, Some(latest)).await {
+                Ok(None) => return Ok(None),
+                Ok(Some(page)) if is_bare => return self.isolate(window, search, page, cause).await,
+                Ok(Some(page)) => {
+                    self.asked();
+                    self.pace.page_took(page.took);
+                    return Ok(Some(page));
+                }
+                Err(error) if !is_bare && self.is_a_records(&error, window) => {
+                    rows /= 2;
+                    self.ask_for(rows);
+                    cause = Some(error);
+                }
+                Err(error) if is_bare => {
+                    self.ask_for(Search::MAX_PAGE);
+                    let reason = cause.unwrap_or(error);
+                    return Err(match self.is_a_records(&reason, window) {
+                        true => self.unshowable(search, reason).await?,
+                        false => reason.into(),
+                    });
+                }
+                Err(error) => return Err(cause.unwrap_or(error).into()),
+            }
+        }
+    }
+
+    /// What it means that HubSpot does not show a record even without its properties: if it shows another one, it is that record's
+    /// trouble. The record may itself be among the first ones of all.
+    async fn unshowable(&self, search: Search<'_>, reason: HubSpotError) -> Result<SliceError, SliceError> {
+        for after in PROBES {
+            let other = Search { filter: Filter { after, ..all() }, ..search };
+            let Some(latest) = self.pace.latest_start(Meanwhile::Nothing) else { break };
+            match self.slice.session.search(&other, Some(latest)).await {
+                Ok(Some(page)) if !page.rows.is_empty() => {
+                    return Ok(SliceError::Unshowable {
+                        reason: reason.to_string(),
+                        date: trusted(page.date, DateTime::now(), self.slice.clock_tolerance()),
+                    });
+                }
+                Ok(Some(_)) | Err(_) => {}
+                Ok(None) => break,
+            }
+        }
+        Ok(reason.into())
+    }
+
+    /// Makes a row that cannot be read of the record that HubSpot has no answer for. It is asked for once more as a whole
+    /// before, and so is another one: trouble that passes, or that concerns all records, is not this one's.
+    async fn isolate(
+        &self,
+        window: &Window,
+        search: Search<'_>,
+        mut bare: Page,
+        cause: Option<HubSpotError>,
+    ) -> Result<Option<Page>, SliceError> {
+        self.asked();
+        self.ask_for(1);
+        let reason = match cause {
+            // It was what a slice had no time for.
+            None => "HubSpot does not answer for it within a slice".to_owned(),
+            Some(cause) => {
+                let search = Search { properties: self.slice.properties(self.object), ..search };
+                let Some(latest) = self.pace.latest_start(Meanwhile::Nothing) else { return Ok(None) };
+                match self.slice.session.search(&search, Some(latest)).await {
+                    Ok(page) => return Ok(page),
+                    Err(error) if self.is_a_records(&error, window) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                match self.others_are_well(window, search, &bare).await? {
+                    None => return Ok(None),
+                    Some(true) => {}
+                    Some(false) => {
+                        self.ask_for(Search::MAX_PAGE);
+                        return Err(cause.into());
+                    }
+                }
+                cause.to_string()
+            }
+        };
+        for row in &mut bare.rows {
+            row.record = Err(reason.clone());
+        }
+        Ok(Some(bare))
+    }
+
+    /// Whether HubSpot has an answer for some other record of the lane. If there is no other one, a few are believed to be the
+    /// cause of what they meet. Returns `None` if there is no time to ask.
+    async fn others_are_well(
+        &self,
+        window: &Window,
+        search: Search<'_>,
+        bare: &Page,
+    ) -> Result<Option<bool>, SliceError> {
+        let Some(latest) = self.pace.latest_start(Meanwhile::Nothing) else { return Ok(None) };
+        let first = Search { properties: &[], limit: Search::MAX_PAGE, filter: all(), ..search };
+        let Some(first) = self.slice.session.search(&first, Some(latest)).await? else { return Ok(None) };
+        let ids: Vec<&str> = first.rows.iter().map(|row| row.id.as_str()).collect();
+        let is_other = |index: &usize| !bare.rows.iter().any(|row| row.id == ids[*index]);
+        let places = [ids.len().saturating_sub(1), ids.len() / 2, 0].into_iter().filter(|index| *index < ids.len());
+        let mut others: Vec<usize> = places.filter(is_other).collect();
+        others.dedup();
+        if others.is_empty() {
+            return Ok(Some(self.isolated.fetch_add(1, Ordering::Relaxed) < IN_A_ROW));
+        }
+        for index in others {
+            let after_id = index.checked_sub(1).map(|before| ids[before]);
+            let probe = Search { limit: 1, filter: Filter { after_id, ..all() }, ..search };
+            let Some(latest) = self.pace.latest_start(Meanwhile::Nothing) else { return Ok(None) };
+            match self.slice.session.search(&probe, Some(latest)).await {
+                Ok(page) => return Ok(page.map(|_| true)),
+                Err(error) if self.is_a_records(&error, window) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Some(false))
+    }
+
+    /// How many rows the window holds now, those up to `up_to_id` or all of them. Returns `None` if there is no time to ask.
+    pub(crate) async fn count(&self, window: &Window, up_to_id: Option<&str>) -> Result<Option<i64>, SliceError> {
+        let Some(latest) = self.pace.latest_start(Meanwhile::Nothing) else { return Ok(None) };
+        let filter = Filter { up_to_id, ..filter(window, window.start_id.as_deref()) };
+        let count = Search { object: self.object, filter, properties: &[], limit: 1 };
+        let page = self.slice.session.search(&count, Some(latest)).await?;
+        if page.is_some() {
+            self.asked();
+        }
+        Ok(page.map(|page| page.total))
+    }
+}
+
+/// All rows that have a time.
+fn all<'a>() -> Filter<'a> {
+    Filter { from: Window::BEGINNING, to: None, undated: false, after_id: None, up_to_id: None, after: None }
+}
+
+/// The window's rows behind `after_id`.
+fn filter<'a>(window: &Window, after_id: Option<&'a str>) -> Filter<'a> {
+    Filter { from: window.from, to: window.to, undated: window.undated, after_id, up_to_id: None, after: None }
+}
+
+/// HubSpot's time, unless it is so far ahead of this machine's that it can only be wrong: what is modified until then would be
+/// taken for read. That it is behind costs no more than reading again.
+fn trusted(date: DateTime, now: DateTime, tolerance: Duration) -> DateTime {
+    if date <= time::after(now, tolerance) {
+        return date;
+    }
+    tracing::warn!(%date, "an answer of HubSpot's has a time that is far ahead; this machine's is used");
+    now
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_is_far_ahead_is_not_trusted() {
+        let (now, tolerance) = (DateTime::from_millis(1_000_000_000), Duration::from_secs(300));
+        let hour = Duration::from_secs(3600);
+        for date in [now, time::before(now, hour), time::after(now, tolerance)] {
+            assert_eq!(trusted(date, now, tolerance), date);
+        }
+        assert_eq!(trusted(time::after(now, hour), now, tolerance), now);
+    }
+}

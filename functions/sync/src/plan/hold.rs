@@ -1,0 +1,192 @@
+//! Windows that do not add up. Each is held by itself, and counted again after growing pauses.
+
+use std::time::Duration;
+
+use super::{Hold, Lane, PassKind, Settings, Window, complete, time};
+use crate::plan::DateTime;
+
+/// The pause after a window did not add up; each further time doubles it, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3 * 3600);
+
+/// For how long a window is held at most. After that, HubSpot counts something that it never shows.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// How many windows of a lane are held at most: beyond that, neighbours become one.
+const MOST: usize = 32;
+
+/// From so many on, windows that do not add up are not halved any more: it seems that nothing adds up.
+const MANY: usize = 12;
+
+/// The window that is to be counted again, if there is one.
+pub(super) fn due(lane: &Lane, now: DateTime) -> Option<Window> {
+    let is_due = |window: &&Window| window.hold.is_some_and(|hold| hold.retry_at <= now);
+    lane.kept.held.iter().filter(is_due).min_by_key(|window| window.hold.map(|hold| hold.retry_at)).cloned()
+}
+
+/// Whether a window that does not add up was held for so long that it is to be given up.
+pub(crate) fn is_held_too_long(window: &Window, now: DateTime) -> bool {
+    window.hold.is_some_and(|hold| time::since(hold.since, now) >= LONGEST)
+}
+
+/// Holds a window, and lets its pass go on. One of which rows are `missing` is read again as a whole; one that could not be
+/// read further, from where it stands.
+pub(crate) fn hold(lane: &mut Lane, kind: PassKind, window: &Window, missing: bool, now: DateTime) {
+    hold_back(lane, window, missing, now);
+    if kind == PassKind::Backfill {
+        // What is held is proved for itself.
+        lane.backfilled.from = None;
+    }
+    complete(lane.pass_mut(kind), window, now);
+}
+
+/// Holds a window that is part of no pass.
+pub(crate) fn hold_back(lane: &mut Lane, window: &Window, missing: bool, now: DateTime) {
+    let before = window.hold.unwrap_or(unproved(now, now));
+    let pause = time::doubled(FIRST_PAUSE, before.tries, LONGEST_PAUSE);
+    let (tries, retry_at) = (before.tries.saturating_add(1), time::after(now, pause));
+    let hold = Hold { tries, retry_at, unproved: false, ..before };
+    let mut held = Window { hold: Some(hold), ..window.clone() };
+    if missing {
+        (held.last_id, held.read, held.expected, held.order) = (None, 0, None, None);
+    }
+    lane.kept.held.retain(|other| match covers(&held, other) {
+        true => {
+            held.hold = joined(held.hold, other.hold);
+            false
+        }
+        false => true,
+    });
+    lane.kept.held.push(held);
+    lane.kept.held.sort_by_key(|window| window.from);
+    while lane.kept.held.len() > MOST {
+        join_neighbours(&mut lane.kept.held);
+    }
+}
+
+/// Whether a window of the lane that does not add up is worth being halved. A record that is modified again and again is part of
+/// several windows that are held; those that overlap count as one.
+pub(crate) fn is_worth_halving(lane: &Lane) -> bool {
+    let held = &lane.kept.held;
+    let is_apart = |pair: &&[Window]| pair[0].to.is_some_and(|to| to <= pair[1].from);
+    held.windows(2).filter(is_apart).count() + usize::from(!held.is_empty()) < MANY
+}
+
+/// Whether all of the other window's rows are read if the window is.
+fn covers(window: &Window, other: &Window) -> bool {
+    let is_whole = window.start_id.is_none() && window.last_id.is_none() && window.undated == other.undated;
+    is_whole && window.from <= other.from && window.to.is_none_or(|to| other.to.is_some_and(|end| end <= to))
+}
+
+/// That a window is to be counted, first at `retry_at`.
+fn unproved(now: DateTime, retry_at: DateTime) -> Hold {
+    Hold { since: now, tries: 0, retry_at, unproved: true }
+}
+
+/// Makes one window of the two that are next to each other.
+fn join_neighbours(held: &mut Vec<Window>) {
+    // What has no time has no neighbours: it lies before all others.
+    let first = usize::from(held.first().is_some_and(|window| window.undated));
+    let gap = |index: &usize| time::since(held[*index].to.unwrap_or(held[*index].from), held[*index + 1].from);
+    let Some(index) = (first..held.len().saturating_sub(1)).min_by_key(gap) else { return };
+    let second = held.remove(index + 1);
+    let first = &mut held[index];
+    let hold = joined(first.hold, second.hold);
+    // How many rows were read of what lies between them is not known any more.
+    *first = Window { hold, ..Window::new(first.from, first.to.max(second.to)) };
+}
+
+/// How the window is held that two become.
+fn joined(first: Option<Hold>, second: Option<Hold>) -> Option<Hold> {
+    first.zip(second).map(|(first, second)| Hold {
+        since: first.since.max(second.since),
+        tries: first.tries.max(second.tries),
+        retry_at: first.retry_at.max(second.retry_at),
+        unproved: false,
+    })
+}
+
+/// A window that was held adds up, or is read again. Another one of the same times may be held for another reason.
+pub(crate) fn release(lane: &mut Lane, window: &Window) {
+    lane.kept.held.retain(|held| held != window);
+}
+
+/// Lets a window that was held be read again.
+pub(crate) fn read_again(lane: &mut Lane, again: Window) {
+    // Windows of a pass are told apart by their beginnings.
+    match lane.kept.again.windows.iter_mut().find(|other| other.from == again.from) {
+        Some(other) if other.to >= again.to && other.start_id.is_none() => {}
+        Some(other) => *other = Window { hold: again.hold, ..Window::new(again.from, other.to.max(again.to)) },
+        None => lane.kept.again.windows.push(again),
+    }
+}
+
+/// Lets a window that was read be counted as soon as there is time.
+pub(crate) fn count_soon(lane: &mut Lane, window: &Window, now: DateTime) {
+    let hold = window.hold.map_or(unproved(now, now), |hold| Hold { retry_at: now, unproved: true, ..hold });
+    lane.kept.held.push(Window { hold: Some(hold), ..window.clone() });
+    lane.kept.held.sort_by_key(|window| window.from);
+}
+
+/// Lets the history, which was just read, be counted as a whole once the search index has surely caught up: HubSpot may
+/// have left out rows of its answers and of their totals alike.
+pub(crate) fn recount_later(lane: &mut Lane, settings: Settings, now: DateTime) {
+    if let Some(from) = lane.backfilled.from.take() {
+        let hold = Some(unproved(now, time::after(now, settings.settle)));
+        let read = lane.backfilled.read;
+        lane.kept.held.push(Window { read, hold, ..Window::new(from, lane.backfill.mark) });
+        lane.kept.held.sort_by_key(|window| window.from);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> DateTime {
+        DateTime::from_millis(seconds * 1000)
+    }
+
+    fn window(from: i64, to: i64) -> Window {
+        Window::new(at(from), Some(at(to)))
+    }
+
+    #[test]
+    fn a_window_that_is_held_stands_for_those_within_it() {
+        let mut lane = Lane::default();
+        for held in [window(20, 21), window(30, 31), window(10, 40), window(50, 51)] {
+            hold_back(&mut lane, &held, true, at(100));
+        }
+        let held: Vec<_> = lane.kept.held.iter().map(|window| (window.from, window.to)).collect();
+        assert_eq!(held, [(at(10), Some(at(40))), (at(50), Some(at(51)))]);
+        // One that is to be read on from a row does not read what comes before.
+        let begun = Window { last_id: Some("7".to_owned()), ..window(0, 60) };
+        hold_back(&mut lane, &begun, false, at(100));
+        assert_eq!(lane.kept.held.len(), 3);
+    }
+
+    #[test]
+    fn windows_that_overlap_are_one_trouble() {
+        let mut lane = Lane::default();
+        for from in 0..30 {
+            hold_back(&mut lane, &window(from, from + 2), true, at(100));
+        }
+        assert!(is_worth_halving(&lane));
+        // Those that a division leaves are next to each other.
+        for from in 100..112 {
+            hold_back(&mut lane, &window(from, from + 1), true, at(100));
+        }
+        assert!(!is_worth_halving(&lane));
+    }
+
+    #[test]
+    fn of_two_windows_of_the_same_times_one_is_released() {
+        let mut lane = Lane::default();
+        let second = Window { start_id: Some("7".to_owned()), ..window(10, 20) };
+        count_soon(&mut lane, &window(10, 20), at(100));
+        count_soon(&mut lane, &second, at(100));
+        let counted = lane.kept.held[0].clone();
+        release(&mut lane, &counted);
+        assert_eq!(lane.kept.held.len(), 1);
+    }
+}

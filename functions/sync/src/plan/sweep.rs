@@ -1,0 +1,45 @@
+//! When the recycle bin is read, which search never shows.
+
+use std::time::Duration;
+
+use common::checkpoint::Sweep;
+
+use super::{DateTime, Lane, Settings, time};
+
+/// The pause after a page of the recycle bin could not be read; each further time doubles it, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_secs(6 * 3600);
+
+/// After so many failures the sweep begins anew: it may be the cursor that HubSpot does not like.
+const BEGIN_ANEW_AFTER: u32 = 3;
+
+/// Whether the recycle bin is to be read, or read on, in a lane that has nothing else to read.
+pub(crate) fn sweep_is_due(lane: &Lane, settings: Settings, now: DateTime, look_since: DateTime) -> bool {
+    let sweep = &lane.sweep;
+    if let Some(retry_at) = sweep.retry_at {
+        return retry_at <= now;
+    }
+    let is_old = |at, every| at > now || (at < look_since && time::since(at, now) >= every);
+    let is_due = |every| sweep.ended_at.is_none_or(|at| is_old(at, every));
+    let is_asked = settings.sweep_since.is_some_and(|since| sweep.began_at.is_none_or(|began| began < since));
+    sweep.after.is_some() || settings.sweep_every.is_some_and(is_due) || is_asked
+}
+
+/// Takes note that a page of the recycle bin was handed on, and that `next` is HubSpot's cursor of the one behind it.
+pub(crate) fn swept(sweep: &mut Sweep, next: Option<String>, now: DateTime) {
+    let ended_at = if next.is_some() { sweep.ended_at } else { Some(now) };
+    // A page that could not be read may be further on.
+    let attempts = if next.is_some() { sweep.attempts } else { 0 };
+    *sweep = Sweep { after: next, ended_at, began_at: sweep.began_at, attempts, ..Sweep::default() };
+}
+
+/// Leaves the recycle bin alone for a while, because a page of it cannot be read.
+pub(crate) fn put_off(sweep: &mut Sweep, reason: String, now: DateTime) {
+    let pause = time::doubled(FIRST_PAUSE, sweep.attempts, LONGEST_PAUSE);
+    sweep.attempts = sweep.attempts.saturating_add(1);
+    sweep.retry_at = Some(time::after(now, pause));
+    sweep.last_error = Some(reason);
+    if sweep.attempts >= BEGIN_ANEW_AFTER {
+        sweep.after = None;
+    }
+}

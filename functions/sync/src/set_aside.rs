@@ -1,0 +1,118 @@
+//! Records that could not be handed on: each is set aside alone, and read again by its id after a while.
+
+use std::collections::HashSet;
+
+use common::{
+    hubspot::{HubSpotError, MAX_READ, ReadRecords},
+    ids::RecordId,
+    store::SetAside,
+    time::DateTime,
+};
+use tokio::time::Instant;
+
+use crate::{
+    batch,
+    budget::Meanwhile,
+    error::SliceError,
+    lane::{Go, Pull, Step},
+};
+
+/// After so many attempts a contact is handed on even if HubSpot does not tell its companies.
+const WITHOUT_COMPANIES: u32 = 5;
+
+/// After so many attempts a record that HubSpot's answers leave out is taken for gone, though they do not say so.
+const LEFT_OUT: u32 = 10;
+
+/// Whether the failure may be a single record's. That HubSpot is in trouble just now makes no difference: it is tried again.
+fn is_a_records(error: &HubSpotError) -> bool {
+    error.is_about_contents() || matches!(error, HubSpotError::Transient { .. })
+}
+
+impl Pull<'_> {
+    /// Sets records aside, each for its reason.
+    pub(crate) async fn set_aside(&self, records: &[(String, String)]) -> Result<(), SliceError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        for (id, reason) in records {
+            tracing::warn!(object = self.object.as_str(), record.id = id, reason, "a record is set aside");
+        }
+        self.slice.tally.set_aside(records.len());
+        let retry_at = self.slice.store().set_aside(self.slice.account(), self.object, records, false).await?;
+        let mut lane = self.lane();
+        lane.kept.set_aside_until = lane.kept.set_aside_until.into_iter().chain(retry_at).min();
+        Ok(())
+    }
+
+    /// Reads the records again whose time has come, and hands them on: all together the first time, and each alone after that.
+    /// Their attempt is noted before it is made, so that one that takes longer than a slice waits longer, too.
+    pub(crate) async fn read_set_aside(&self) -> Result<Go, SliceError> {
+        let (slice, object) = (self.slice, self.object);
+        let count = i64::try_from(MAX_READ).unwrap_or(i64::MAX);
+        let due = slice.store().set_aside_until(slice.account(), object, DateTime::now(), count).await?;
+        let (first, again): (Vec<_>, Vec<_>) = due.into_iter().partition(|entry| entry.attempts <= 1);
+        let alone = again.into_iter().map(|entry| vec![entry]);
+        let mut go = Go::On;
+        for entries in std::iter::once(first).chain(alone).filter(|entries| !entries.is_empty()) {
+            let began = Instant::now();
+            let Some(latest) = self.pace.latest_start(Meanwhile::Nothing) else {
+                go = Go::OutOfTime;
+                break;
+            };
+            let tried: Vec<_> = entries.iter().map(|entry| (entry.record_id.clone(), entry.reason.clone())).collect();
+            slice.store().set_aside(slice.account(), object, &tried, true).await?;
+            self.progress(Step::SetAside);
+            let ids = entries.iter().map(|entry| entry.record_id.clone());
+            let ids: Vec<String> = ids.filter(|id| RecordId::try_from(id.clone()).is_ok()).collect();
+            match self.read_again(ids, latest, &entries).await {
+                Err(SliceError::HubSpot(error)) if is_a_records(&error) => {
+                    let failed: Vec<_> = tried.into_iter().map(|(id, _)| (id, error.to_string())).collect();
+                    self.set_aside(&failed).await?;
+                }
+                Err(error) => {
+                    let ids: Vec<String> = tried.into_iter().map(|(id, _)| id).collect();
+                    slice.store().not_tried(slice.account(), object, &ids).await?;
+                    return Err(error);
+                }
+                Ok(()) => {}
+            }
+            self.pace.handing_on_took(began.elapsed());
+        }
+        let next = slice.store().next_set_aside(slice.account(), object).await?;
+        self.lane().kept.set_aside_until = next;
+        let _turn = self.turn.lock().await;
+        self.save().await?;
+        Ok(go)
+    }
+
+    async fn read_again(&self, ids: Vec<String>, latest: Instant, entries: &[SetAside]) -> Result<(), SliceError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let (slice, object) = (self.slice, self.object);
+        match slice.session.read(object, &ids, slice.properties(object), Some(latest)).await? {
+            Some(read) => self.take_up(ids, read, entries).await,
+            None => Err(SliceError::NoTime),
+        }
+    }
+
+    /// Hands on records that were set aside, and forgets those that HubSpot does not have any more.
+    async fn take_up(&self, ids: Vec<String>, read: ReadRecords, entries: &[SetAside]) -> Result<(), SliceError> {
+        let (slice, object) = (self.slice, self.object);
+        let were_tried =
+            |id: &String, times| entries.iter().any(|entry| entry.record_id == *id && entry.attempts >= times);
+        let shown: HashSet<String> = read.rows.iter().map(|row| row.id.clone()).collect();
+        let mut turn = self.turn.lock().await;
+        let taken_over_from = self.lane().taken_over_from;
+        let mut known = batch::look_up(slice, object, taken_over_from, &read.rows, entries.len() == 1).await?;
+        known.do_without_companies(ids.iter().filter(|id| were_tried(id, WITHOUT_COMPANIES)).cloned());
+        let mut failed = batch::hand_on(slice, object, read.rows, &mut known).await?;
+        *turn += 1;
+        let is_gone = |id: &String| read.missing.contains(id) || were_tried(id, LEFT_OUT);
+        let left_out = ids.iter().filter(|id| !shown.contains(*id) && !is_gone(id));
+        failed.extend(left_out.map(|id| (id.clone(), "HubSpot's answer leaves it out".to_owned())));
+        let done: Vec<String> = ids.into_iter().filter(|id| !failed.iter().any(|(other, _)| other == id)).collect();
+        slice.store().no_longer_set_aside(slice.account(), object, &done).await?;
+        self.set_aside(&failed).await
+    }
+}

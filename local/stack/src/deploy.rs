@@ -1,0 +1,185 @@
+//! `make deploy`: what will change on AWS is shown, and done when it is confirmed. A parameter is what the environment or
+//! `.env` says of it; what they do not say is the template's default, whatever the stack had before.
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, Write},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use aws_lc_rs::digest::{self, SHA256};
+use common::{config, store::connection_string};
+
+use crate::{
+    aws::Aws,
+    cloudformation::{self, Change, Existing},
+    layout,
+    parameters::{self, Parameters, Target},
+    sam,
+    settings::Settings,
+    stack::{migrate, step},
+    template::{self, Parameter},
+};
+
+/// The parameter that tells one release from another.
+const RELEASE: &str = "Release";
+
+/// The built template, with this release.
+const TEMPLATE: &str = "release.yaml";
+
+/// How a deployment is to be done.
+#[derive(Clone, Debug)]
+pub struct Deploy {
+    /// The folder with what SAM built.
+    pub built: PathBuf,
+    /// Nobody is asked.
+    pub is_confirmed: bool,
+}
+
+/// Sees that the variables are for the AWS that the environment names, and gives that and the parameters.
+///
+/// # Errors
+/// A parameter is not for AWS, or no MongoDB is named, or one that is reached without TLS.
+pub fn check(settings: &Settings) -> Result<(Target, Parameters)> {
+    // The functions do not start otherwise, and `make deploy` cannot make the indexes.
+    connection_string(&settings.aws.mongodb_uri()?.into()).context("MONGODB_URI")?;
+    let target = Target::of(config::optional);
+    Ok((target, parameters::for_aws(config::optional, target)?))
+}
+
+/// Deploys what was built to the AWS that the environment names, and makes the indexes.
+///
+/// # Errors
+/// A parameter is not for AWS, nobody confirms, the deployment fails, or MongoDB cannot be reached from here.
+pub async fn run(settings: &Settings, deploy: &Deploy) -> Result<()> {
+    let (target, mut given) = check(settings)?;
+    let uri = settings.aws.mongodb_uri()?;
+    let known = template::parameters(&deploy.built.join("template.yaml"))?;
+    let aws = Aws::from_env().await;
+    let name = settings.aws.name.as_str();
+    if target == Target::Rehearsal {
+        println!("A rehearsal on the local AWS that AWS_ENDPOINT_URL names:");
+    }
+    let release = release(&deploy.built, &given)?;
+    // SAM names the functions' versions by it. It takes a default, wherever it runs.
+    let built = std::fs::read_to_string(deploy.built.join("template.yaml"))?;
+    let template = deploy.built.join(TEMPLATE);
+    std::fs::write(&template, template::with_default(&built, RELEASE, &release)?)?;
+    given.insert(RELEASE, release);
+    let existing = cloudformation::existing(&aws, name).await?;
+    let all = with_defaults(&given, &known, existing.as_ref())?;
+    let state = layout::state();
+    let changes = sam::change_set(&state, &template, &settings.aws.config_env, name, &all);
+    match step("preparing the change set", changes).await? {
+        None => println!("  {name} is as it should be; nothing to deploy"),
+        Some(id) => {
+            let changes = cloudformation::changes(&aws, &id).await?;
+            show(name, existing.as_ref(), &all, &known, &changes);
+            if !(deploy.is_confirmed || confirmed()?) {
+                cloudformation::discard(&aws, name, &id, existing.is_none()).await?;
+                bail!("nothing was deployed, as it was not confirmed (yes, or YES=1)");
+            }
+            step("deploying (some minutes)", cloudformation::execute(&aws, name, &id)).await?;
+        }
+    }
+    migrate(uri, &settings.aws.database, settings.retention).await?;
+    let deployed = cloudformation::existing(&aws, name).await?.context("the stack is not there")?;
+    for (name, value) in deployed.outputs {
+        println!("{name}: {value}");
+    }
+    Ok(())
+}
+
+/// What tells one release from another: its code, its template, and its parameters. A function takes up new values of its
+/// variables with a new version, and CloudFormation publishes one when this changes.
+fn release(built: &Path, given: &Parameters) -> Result<String> {
+    let mut hash = digest::Context::new(&SHA256);
+    let mut files = Vec::new();
+    list(built, &mut files)?;
+    files.sort();
+    for file in files {
+        hash.update(file.strip_prefix(built)?.as_os_str().as_encoded_bytes());
+        hash.update(digest::digest(&SHA256, &std::fs::read(&file)?).as_ref());
+    }
+    for (name, value) in given {
+        hash.update(format!("{name}\n{}\n{value}\n", value.len()).as_bytes());
+    }
+    Ok(hash.finish().as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in std::fs::read_dir(folder).with_context(|| format!("{} was not built", folder.display()))? {
+        let path = entry?.path();
+        match path.is_dir() {
+            true => list(&path, files)?,
+            false if path.ends_with(TEMPLATE) => {}
+            false => files.push(path),
+        }
+    }
+    Ok(())
+}
+
+/// What is given, and the template's default for each parameter that the stack has another value of. CloudFormation would
+/// keep that value.
+fn with_defaults(
+    given: &Parameters,
+    known: &BTreeMap<String, Parameter>,
+    existing: Option<&Existing>,
+) -> Result<BTreeMap<String, String>> {
+    for name in given.keys() {
+        ensure!(known.contains_key(*name), "the template has no parameter {name}; build it again");
+    }
+    let mut all: BTreeMap<String, String> =
+        given.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    for (name, parameter) in known {
+        // The stack's value of a secret is not shown to us either.
+        let is_other =
+            existing.and_then(|stack| stack.parameters.get(name)).is_some_and(|had| *had != parameter.default);
+        if is_other && !all.contains_key(name) {
+            all.insert(name.clone(), parameter.default.clone());
+        }
+    }
+    Ok(all)
+}
+
+/// Prints what will change.
+fn show(
+    name: &str,
+    existing: Option<&Existing>,
+    parameters: &BTreeMap<String, String>,
+    known: &BTreeMap<String, Parameter>,
+    changes: &[Change],
+) {
+    match existing {
+        Some(_) => println!("\nWhat changes in the stack {name}:"),
+        None => println!("\nThe stack {name} is new. What is made:"),
+    }
+    for (parameter, value) in parameters {
+        let is_secret = known.get(parameter).is_some_and(|parameter| parameter.is_secret);
+        let had = existing.and_then(|stack| stack.parameters.get(parameter));
+        match (is_secret, had) {
+            (true, _) if value.is_empty() => println!("  {parameter}: none"),
+            (true, _) => println!("  {parameter}: (not shown)"),
+            (false, Some(had)) if had == value => {}
+            (false, Some(had)) => println!("  {parameter}: {} instead of {}", shown(value), shown(had)),
+            (false, None) => println!("  {parameter}: {}", shown(value)),
+        }
+    }
+    for change in changes {
+        println!("  {change}");
+    }
+}
+
+fn shown(value: &str) -> &str {
+    if value.is_empty() { "nothing" } else { value }
+}
+
+/// Asks whoever is at the terminal.
+fn confirmed() -> Result<bool> {
+    print!("\nDeploy this? [y/N] ");
+    std::io::stdout().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    Ok(["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()))
+}

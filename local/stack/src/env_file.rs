@@ -1,0 +1,74 @@
+//! `.env`: variables for the commands, each taken as it is written.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+/// Reads a file of variables into the environment, whose own values have precedence.
+///
+/// # Errors
+/// It cannot be read, or a value in it might not mean what is written there.
+pub(crate) fn read(file: &Path) -> Result<()> {
+    let name = file.display();
+    let text = std::fs::read_to_string(file).with_context(|| format!("{name} cannot be read"))?;
+    for (index, line) in text.lines().enumerate() {
+        check(line).with_context(|| format!("line {} of {name}", index + 1))?;
+    }
+    dotenvy::from_read(text.as_bytes()).map_err(|_| {
+        // The parser's own error quotes the line, which may hold a secret.
+        let is_wrong = |line: &str| dotenvy::from_read_iter(line.as_bytes()).any(|read| read.is_err());
+        let line = text.lines().position(is_wrong).map_or_else(|| "a line".to_owned(), |at| format!("line {}", at + 1));
+        anyhow::anyhow!("{line} of {name} is not NAME=value; a value with spaces or # stands in single quotes")
+    })
+}
+
+/// Outside of single quotes, a dollar sign stands for another variable: a password would silently become another one.
+fn check(line: &str) -> Result<()> {
+    let Some((name, value)) = line.split_once('=').filter(|_| !line.trim_start().starts_with('#')) else {
+        return Ok(());
+    };
+    let value = value.trim_start();
+    let is_quoted = value.starts_with('\'');
+    ensure!(
+        is_quoted || !value.replace("\\$", "").contains('$'),
+        "put the value of {} into single quotes",
+        name.trim()
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout;
+
+    /// Whoever takes the comment sign away from a variable in the example has a file that can be read.
+    #[test]
+    fn each_line_of_the_example_can_be_used() {
+        let example = std::fs::read_to_string(layout::root().join(".env.example")).unwrap();
+        let lines: Vec<&str> = example.lines().filter_map(|line| line.strip_prefix('#')).collect();
+        let variables = lines.iter().filter(|line| line.starts_with(|first: char| first.is_ascii_uppercase()));
+        let mut read = 0;
+        for line in variables.filter(|line| line.split('=').next().is_some_and(|name| !name.contains(' '))) {
+            check(line).unwrap();
+            let parsed: Vec<_> = dotenvy::from_read_iter(line.as_bytes()).collect();
+            assert!(parsed.len() == 1 && parsed[0].is_ok(), "{line}");
+            read += 1;
+        }
+        assert!(read > 35, "only {read} variables are there");
+    }
+
+    #[test]
+    fn a_dollar_sign_must_be_in_single_quotes() {
+        for taken in ["A=b", "A='b$c'", "A=\"b\"", "# A=b$c", "", "A=b\\$c"] {
+            assert!(check(taken).is_ok(), "{taken}");
+        }
+        for refused in ["A=b$c", "A=\"b$c\"", "export A=b$c", " A = b${c}"] {
+            let error = check(refused).unwrap_err().to_string();
+            assert_eq!(
+                error,
+                format!("put the value of {} into single quotes", refused.split_once('=').unwrap().0.trim())
+            );
+        }
+    }
+}

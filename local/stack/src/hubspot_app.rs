@@ -1,0 +1,208 @@
+//! The HubSpot app of a deployed stack, as files for `hs project upload`: made from the templates in `hubspot-app/`, with
+//! the stack's addresses and one subscription for each property that its sync function keeps.
+//!
+//! HubSpot documents the files on developers.hubspot.com, "App configuration" and "Configure a webhook subscription".
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use common::{config, object::ObjectType};
+use serde_json::{Value, json};
+
+use crate::{
+    aws::Aws,
+    layout,
+    parameters::Target,
+    settings::Settings,
+    stack::{self, Stack},
+};
+
+/// HubSpot's limit for one app (developers.hubspot.com/changelog/announcing-new-limits-for-developer-accounts-and-applications).
+const MAX_SUBSCRIPTIONS: usize = 1000;
+
+/// Properties whose changes HubSpot tells nobody of (developers.hubspot.com, "Webhooks API guide").
+const NOT_TOLD: [&str; 2] = ["hs_lastmodifieddate", "num_unique_conversion_events"];
+
+/// The files of a HubSpot app.
+#[derive(Clone, Debug)]
+pub struct HubSpotApp {
+    /// The files, by their paths in the project.
+    pub files: BTreeMap<PathBuf, Value>,
+    /// The configured properties whose changes HubSpot tells nobody of: they have no subscription.
+    pub not_told: Vec<(ObjectType, String)>,
+}
+
+/// Makes the app of the deployed stack in `folder`, and says what to do with it.
+///
+/// # Errors
+/// There is no such stack, it was deployed without connect, or a template is wrong.
+pub async fn run(settings: &Settings, on_aws: bool, folder: &Path) -> Result<()> {
+    let stack = Stack::open(settings, on_aws).await?;
+    // An upload replaces the project of that name. The local stack must not take over the one of AWS.
+    let project = if on_aws { settings.aws.name.clone() } else { format!("{}-local", stack::NAME) };
+    let app = HubSpotApp::of(&project, &stack.outputs, &stack.aws).await?;
+    let url = stack.output("ConnectUrl")?;
+    let is_https = url.starts_with("https://");
+    let is_reached = on_aws && Target::of(config::optional) == Target::Aws;
+    ensure!(is_https || !is_reached, "HubSpot sends webhooks to HTTPS only, and the stack is at {url}");
+    let folder = layout::root().join(folder);
+    app.write(&folder)?;
+    println!("The HubSpot app {project} for {url} is in {}.", folder.display());
+    for (object, property) in &app.not_told {
+        println!(
+            "  {property} ({object}) has no subscription: HubSpot does not offer one. The schedule sees its changes."
+        );
+    }
+    if !is_https {
+        println!(
+            "  HubSpot cannot reach this address. Set CONNECT_URL to the HTTPS address of a tunnel, and deploy again."
+        );
+    }
+    println!("Next: cd {} && hs project upload", folder.display());
+    Ok(())
+}
+
+impl HubSpotApp {
+    /// The app `project` of a deployed stack, with the properties that its sync function keeps.
+    ///
+    /// # Errors
+    /// The function's configuration cannot be read, or a template is wrong.
+    pub async fn of(project: &str, outputs: &BTreeMap<String, String>, aws: &Aws) -> Result<Self> {
+        let function = outputs.get("SyncFunction").context("the stack has no output SyncFunction")?;
+        let variables = aws.environment(function).await?;
+        let more = |name| {
+            let value = variables.get(name).with_context(|| format!("{function} has no variable {name}"))?;
+            Ok::<_, anyhow::Error>(config::list(value))
+        };
+        let (companies, contacts) = (more("HUBSPOT_COMPANY_PROPERTIES")?, more("HUBSPOT_CONTACT_PROPERTIES")?);
+        let properties = [
+            (ObjectType::Companies, ObjectType::Companies.properties(companies)),
+            (ObjectType::Contacts, ObjectType::Contacts.properties(contacts)),
+        ];
+        Self::new(project, outputs, &properties)
+    }
+
+    /// Fills the templates in.
+    ///
+    /// # Errors
+    /// A template is not JSON, names an output that the stack does not have, or there are more subscriptions than an app
+    /// may have.
+    pub fn new(
+        project: &str,
+        outputs: &BTreeMap<String, String>,
+        properties: &[(ObjectType, Vec<String>)],
+    ) -> Result<Self> {
+        let mut values: BTreeMap<&str, &str> =
+            outputs.iter().map(|(name, value)| (name.as_str(), value.trim_end_matches('/'))).collect();
+        values.insert("ProjectName", project);
+        let root = layout::root().join("hubspot-app");
+        let mut files = BTreeMap::new();
+        read(&root, &mut files)?;
+        for (path, file) in &mut files {
+            fill(file, &values).with_context(|| format!("hubspot-app/{}", path.display()))?;
+        }
+        let webhooks = files.values_mut().find(|file| file["type"] == "webhooks");
+        let webhooks = webhooks.context("no file in hubspot-app has the type webhooks")?;
+        let not_told = subscribe(&mut webhooks["config"]["subscriptions"], properties)?;
+        Ok(Self { files, not_told })
+    }
+
+    /// Writes the files into a folder. What else is in it stays, for example the configuration of HubSpot's CLI.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        let sources = folder.join("src");
+        if sources.exists() {
+            std::fs::remove_dir_all(&sources).with_context(|| sources.display().to_string())?;
+        }
+        for (path, file) in &self.files {
+            let path = folder.join(path);
+            let parent = path.parent().context("a file is in a folder")?;
+            std::fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
+            let text = serde_json::to_string_pretty(file)? + "\n";
+            std::fs::write(&path, text).with_context(|| path.display().to_string())?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads the JSON files under `root`, by their paths in it.
+fn read(root: &Path, files: &mut BTreeMap<PathBuf, Value>) -> Result<()> {
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            let file = serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?;
+            files.insert(path.strip_prefix(root)?.to_owned(), file);
+        }
+    }
+    Ok(())
+}
+
+/// Puts the values in the places of their names: `${ConnectUrl}`.
+fn fill(file: &mut Value, values: &BTreeMap<&str, &str>) -> Result<()> {
+    match file {
+        Value::String(text) => *text = filled(text, values)?,
+        Value::Array(items) => items.iter_mut().try_for_each(|item| fill(item, values))?,
+        Value::Object(fields) => fields.values_mut().try_for_each(|field| fill(field, values))?,
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+    Ok(())
+}
+
+fn filled(text: &str, values: &BTreeMap<&str, &str>) -> Result<String> {
+    let Some((before, rest)) = text.split_once("${") else { return Ok(text.to_owned()) };
+    let (name, after) = rest.split_once('}').with_context(|| format!("a name in {text} does not end"))?;
+    let Some(value) = values.get(name) else {
+        let hint = if name == "ConnectUrl" { ": it was deployed with CONNECT=DISABLED" } else { "" };
+        bail!("the stack has no output {name}{hint}");
+    };
+    Ok(format!("{before}{value}{}", filled(after, values)?))
+}
+
+/// Adds a subscription for each property. Returns the properties for which HubSpot has none.
+fn subscribe(subscriptions: &mut Value, properties: &[(ObjectType, Vec<String>)]) -> Result<Vec<(ObjectType, String)>> {
+    let told = subscriptions["crmObjects"].as_array_mut().context("the webhooks have no list crmObjects")?;
+    let mut not_told = Vec::new();
+    for (object, names) in properties {
+        for name in names {
+            if NOT_TOLD.contains(&name.as_str()) {
+                not_told.push((*object, name.clone()));
+                continue;
+            }
+            let subscription = json!({
+                "subscriptionType": "object.propertyChange",
+                "objectType": singular(*object),
+                "propertyName": name,
+                "active": true,
+            });
+            if !told.contains(&subscription) {
+                told.push(subscription);
+            }
+        }
+    }
+    let lists = subscriptions.as_object().into_iter().flat_map(|lists| lists.values());
+    let count: usize = lists.filter_map(Value::as_array).map(Vec::len).sum();
+    ensure!(
+        count <= MAX_SUBSCRIPTIONS,
+        "{count} subscriptions are more than the {MAX_SUBSCRIPTIONS} that HubSpot allows"
+    );
+    Ok(not_told)
+}
+
+/// HubSpot's name of an object type in a subscription.
+const fn singular(object: ObjectType) -> &'static str {
+    match object {
+        ObjectType::Companies => "company",
+        ObjectType::Contacts => "contact",
+    }
+}

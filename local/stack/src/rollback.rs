@@ -1,0 +1,64 @@
+//! `make rollback`: the versions before the ones that are live take over again, code and variables, within seconds. Nothing
+//! is built, and CloudFormation has no part in it: the next `make deploy` goes on from there.
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{aws::Aws, settings::Settings, stack::Stack};
+
+/// The outputs of the template that name functions. A stack without an address on the internet has no connect function.
+const FUNCTIONS: [&str; 4] = ["SchedulerFunction", "SyncFunction", "ActionsFunction", "ConnectFunction"];
+
+/// The alias that works.
+const ALIAS: &str = "live";
+
+/// A function's step back.
+struct Back {
+    function: String,
+    from: u64,
+    to: u64,
+}
+
+/// Takes all functions of a stack back by a version: of the local one, or with `on_aws` of the one on the AWS of the
+/// environment. With `is_dry`, it only says what it would do.
+///
+/// # Errors
+/// A function has no version before, or is being deployed; none was taken back then. Or Lambda does not answer.
+pub async fn run(settings: &Settings, on_aws: bool, is_dry: bool) -> Result<()> {
+    let stack = Stack::open(settings, on_aws).await?;
+    let functions: Vec<&String> = FUNCTIONS.iter().filter_map(|output| stack.outputs.get(*output)).collect();
+    ensure!(functions.len() >= 3, "the stack names only {functions:?}");
+    let mut all = Vec::new();
+    for function in functions {
+        all.push(back(&stack.aws, function).await?);
+    }
+    for Back { function, from, to } in all {
+        if !is_dry {
+            let update = stack.aws.lambda().update_alias().function_name(&function).name(ALIAS);
+            let updated = update.function_version(to.to_string()).send().await;
+            updated.with_context(|| format!("{function} stays at version {from}; run it again"))?;
+        }
+        let works = if is_dry { "would work with" } else { "works with" };
+        println!("{function} {works} version {to} again, not with {from}");
+    }
+    Ok(())
+}
+
+async fn back(aws: &Aws, function: &str) -> Result<Back> {
+    let alias = aws.lambda().get_alias().function_name(function).name(ALIAS).send().await;
+    let alias = alias.with_context(|| format!("{function} has no alias {ALIAS}; was it deployed by make deploy?"))?;
+    let weights = alias.routing_config().and_then(|routing| routing.additional_version_weights());
+    ensure!(
+        weights.is_none_or(|weights| weights.is_empty()),
+        "{function} is being deployed step by step; stop that in CodeDeploy, which takes it back"
+    );
+    let from: u64 = alias.function_version().unwrap_or_default().parse().context("the live version has no number")?;
+    let mut versions = Vec::new();
+    let mut pages = aws.lambda().list_versions_by_function().function_name(function).into_paginator().send();
+    while let Some(page) = pages.next().await {
+        let page = page.with_context(|| format!("the versions of {function} cannot be listed"))?;
+        versions.extend(page.versions().iter().filter_map(|version| version.version()?.parse::<u64>().ok()));
+    }
+    let to = versions.into_iter().filter(|version| *version < from).max();
+    let to = to.with_context(|| format!("{function} has no version before {from}; nothing was taken back"))?;
+    Ok(Back { function: function.to_owned(), from, to })
+}

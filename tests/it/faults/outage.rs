@@ -1,0 +1,212 @@
+//! MongoDB is away for days, and comes back: what waited for it is stored, with nobody doing anything. What will never be
+//! stored does not wait as long.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use common::store::collection;
+use mongodb::bson::{Document, doc};
+use serde_json::{Value, json};
+use stack::dead_letters::{Chosen, DeadLetterQueue, DeadLetters};
+use tests::{
+    bootstrap::{Bootstrap, Function, Invoked},
+    gate::{Effect, Verdict, When},
+    queues::{LiveQueue, Rules, queue},
+    service::Service,
+    world::{DOMAIN, HUB, World},
+};
+
+const TWO_DAYS: Duration = Duration::from_secs(2 * 86_400);
+
+/// How many messages sync is given while MongoDB is away. It takes five for each that is sent again.
+const SYNC_DELIVERIES: usize = 30;
+
+/// Delivers what is visible, and tells how the deliveries ended.
+async fn deliver_all(queue: &mut LiveQueue, worker: &mut Bootstrap) -> Result<Vec<Invoked>> {
+    let mut all = Vec::new();
+    while let Some(invoked) = queue.deliver(worker).await? {
+        all.push(invoked);
+    }
+    Ok(all)
+}
+
+/// Records change forty times a second, of which the changes of one second are made each time that others come back.
+#[tokio::test]
+async fn mongodb_is_away_for_two_days_and_nothing_is_lost_or_left_to_somebody() -> Result<()> {
+    let mut world = World::new("two_days").await?;
+    world.hubspot.world().seed(HUB, 5, 250, 1);
+    // What sync queues stays in the real queue, and is not taken into the hands of the service.
+    let mut live = LiveQueue::new(&world.sqs, &world.actions_queue, "ActionsQueue")?;
+    let another = queue(&world.sqs, "two_days-unused").await?;
+    let actions_queue = std::mem::replace(&mut world.actions_queue, another);
+    let mut service = Service::new(world, 1, 1).await?;
+    service.tick();
+    service.process_next().await?;
+    let mut actions = Bootstrap::start_without_mongodb(Function::Actions, &service.world).await?;
+    service.sync[0] = Bootstrap::start_without_mongodb(Function::Sync, &service.world).await?;
+    // This tick was on its way.
+    service.tick();
+    let (mut rounds, mut sent_again) = (0, 0);
+    while live.now < TWO_DAYS {
+        let delivered = deliver_all(&mut live, &mut actions).await?;
+        ensure!(delivered.iter().all(|invoked| matches!(invoked, Invoked::Failed(_))), "{delivered:?}");
+        ensure!(live.hidden() == 4, "{} messages wait", live.hidden());
+        let passed = live.time_passes().await?.context("nothing waits any more")?;
+        rounds += 1;
+        if rounds <= SYNC_DELIVERIES {
+            sent_again += usize::from(service.deliver_next().await?.is_success());
+        }
+        let mut hubspot = service.world.hubspot.world();
+        hubspot.settings.clock_offset_ms += i64::try_from(passed.as_millis())?;
+        hubspot.make_changes(HUB, 40, u64::try_from(rounds)?);
+    }
+    ensure!(rounds > 100, "{rounds} rounds");
+    ensure!(sent_again > 3 && service.sync_messages.len() == 1, "{sent_again} {:?}", service.sync_messages);
+
+    // The last pause has just passed. All of it is stored at once.
+    service.sync[0] = Bootstrap::start(Function::Sync, &service.world).await?;
+    let delivered = deliver_all(&mut live, &mut service.actions[0]).await?;
+    ensure!(delivered.iter().all(Invoked::is_success) && live.hidden() == 0, "{delivered:?}");
+    service.world.actions_queue = actions_queue;
+    service.collect().await?;
+    service.finish().await?;
+    ensure!(service.dead_letters.is_empty(), "{:?}", service.dead_letters);
+    let dead = service.world.take(&service.world.actions_dead_letters).await?;
+    ensure!(dead.is_empty(), "{dead:?}");
+    Ok(())
+}
+
+fn message(record: &str) -> String {
+    let at = "2026-01-01T00:00:00Z";
+    let action = json!({"object": "contacts", "recordId": record, "actionName": "Contact Created",
+        "actionDate": at, "recordUpdatedAt": at, "includeInAnalytics": 0,
+        "record": {"createdAt": at, "properties": {}, "companyIds": []}});
+    json!({"type": "actions.v1", "domainId": DOMAIN, "hubId": HUB.to_string(), "actions": [action]}).to_string()
+}
+
+/// MongoDB takes no action of the record 13; of the others it does.
+async fn refuse_13(world: &World, refuse: bool) -> Result<()> {
+    let validator = if refuse {
+        doc! { "recordId": { "$ne": "13" } }
+    } else {
+        doc! {}
+    };
+    world.store.database().run_command(doc! { "collMod": collection::ACTIONS, "validator": validator }).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_poisoned_message_is_set_aside_soon_and_alone_also_after_an_outage() -> Result<()> {
+    let world = World::new("poison").await?;
+    let mut live = LiveQueue::new(&world.sqs, &world.actions_queue, "ActionsQueue")?;
+    let mut worker = Bootstrap::start_without_mongodb(Function::Actions, &world).await?;
+    let send = async |body: &str| {
+        let sent = world.sqs.send_message().queue_url(&world.actions_queue).message_body(body).send().await?;
+        anyhow::Ok(sent.message_id.context("a message has an id")?)
+    };
+    let (unread, refused) = ("{\"type\": \"actions.v9\"}".to_owned(), message("13"));
+    refuse_13(&world, true).await?;
+    let refused_as = send(&refused).await?;
+    send(&message("12")).await?;
+    for _ in 0..12 {
+        deliver_all(&mut live, &mut worker).await?;
+        live.time_passes().await?;
+    }
+    ensure!(world.take(&world.actions_dead_letters).await?.is_empty(), "an outage is not the message's fault");
+
+    // The dead-letter queue does not take the first one.
+    let (mut worker, mut refusals) = (Bootstrap::start(Function::Actions, &world).await?, 3);
+    worker.gate.set(move |effect: &Effect| {
+        let hit = effect.name == "sqs SendMessage dead letters" && effect.when == When::Before && refusals > 0;
+        refusals -= u32::from(hit);
+        if hit { Verdict::Refuse(503) } else { Verdict::Pass }
+    });
+    let unread_as = send(&unread).await?;
+    send(&message("14")).await?;
+    let back = live.now;
+    loop {
+        deliver_all(&mut live, &mut worker).await?;
+        if live.time_passes().await?.is_none() {
+            break;
+        }
+    }
+    let took = live.now.saturating_sub(back);
+    ensure!(took < Duration::from_secs(30 * 60), "it took {took:?}");
+    let stored: Vec<String> = (world.all(collection::ACTIONS).await?.iter())
+        .filter_map(|action| Some(action.get_str("recordId").ok()?.to_owned()))
+        .collect();
+    ensure!(stored == ["12", "14"], "{stored:?}");
+
+    let letters = DeadLetterQueue {
+        name: "actions",
+        url: world.actions_dead_letters.clone(),
+        source: Some(world.actions_queue.clone()),
+    };
+    let letters = DeadLetters::new(world.sqs.clone(), world.store.clone(), vec![letters]);
+    let mut told: Vec<(String, Option<String>, String)> =
+        letters.list().await?.into_iter().map(|letter| (letter.body, letter.failed_as, letter.reason)).collect();
+    told.sort();
+    let reason = format!("MongoDB refuses the action of contacts 13 of {DOMAIN}:{HUB} with code 121");
+    ensure!(told.len() == 2 && told[0] == (refused, Some(refused_as), reason), "{told:?}");
+    ensure!(told[1].0 == unread && told[1].1 == Some(unread_as), "{told:?}");
+    ensure!(told[1].2.starts_with("the message cannot be read"), "{told:?}");
+
+    // Whoever has mended the reason sends them back.
+    refuse_13(&world, false).await?;
+    ensure!(letters.send_back(&Chosen::All).await? == 2);
+    let delivered = live.deliver(&mut worker).await?.context("they are visible")?;
+    ensure!(delivered.failures().len() == 1, "{delivered:?}");
+    ensure!(world.all(collection::ACTIONS).await?.len() == 3);
+    Ok(())
+}
+
+/// MongoDB refuses a whole command, and does not say for which action.
+#[tokio::test]
+async fn of_actions_that_are_refused_together_those_that_are_to_blame_are_found() -> Result<()> {
+    let world = World::new("together").await?;
+    let at = "2026-01-01T00:00:00Z";
+    let action = |object: &str, name: &str, record: usize| {
+        json!({"object": object, "recordId": record.to_string(), "actionName": name, "actionDate": at,
+            "recordUpdatedAt": at, "includeInAnalytics": 0,
+            "record": {"createdAt": at, "properties": {}, "companyIds": []}})
+    };
+    let batch = |actions: Vec<Value>| {
+        json!({"type": "actions.v1", "domainId": DOMAIN, "hubId": HUB.to_string(), "actions": actions}).to_string()
+    };
+    let companies = |records: std::ops::Range<usize>| {
+        batch(records.map(|record| action("companies", "Company Created", record)).collect())
+    };
+    let mixed = (0..7).map(|record| match record {
+        4 => action("contacts", "Contact Created", record),
+        _ => action("companies", "Company Created", record),
+    });
+    // Nothing can be inserted into a view.
+    let database = world.store.database();
+    database.collection::<Document>("contacts").drop().await?;
+    database.run_command(doc! { "create": "contacts", "viewOn": "others", "pipeline": [] }).await?;
+    let answer = world.store(&[companies(10..13), batch(mixed.collect()), companies(20..24)]).await;
+    let answer = answer.map_err(|error| anyhow::anyhow!(error.error_message))?;
+    let failed: Vec<&str> = answer.batch_item_failures.iter().map(|failed| failed.item_identifier.as_str()).collect();
+    ensure!(failed == ["m1"], "{failed:?}");
+    ensure!(world.all(collection::ACTIONS).await?.len() == 3 + 6 + 4);
+    let reasons = world.store.failures(&["m1".to_owned()]).await?;
+    let reason = format!("MongoDB refuses the action of contacts 4 of {DOMAIN}:{HUB} with code 166");
+    ensure!(reasons.get("m1") == Some(&reason), "{reasons:?}");
+    Ok(())
+}
+
+/// A worker that is killed, or never answers, says nothing to SQS: its messages come again after the visibility timeout.
+#[tokio::test]
+async fn messages_of_a_worker_that_was_killed_come_again() -> Result<()> {
+    let world = World::new("killed_drain").await?;
+    let mut live = LiveQueue::new(&world.sqs, &world.actions_queue, "ActionsQueue")?;
+    let mut worker = Bootstrap::start(Function::Actions, &world).await?;
+    world.sqs.send_message().queue_url(&world.actions_queue).message_body(message("1")).send().await?;
+    worker.gate.kill_at(0, When::Before);
+    ensure!(live.deliver(&mut worker).await? == Some(Invoked::Died));
+    let mut worker = Bootstrap::start(Function::Actions, &world).await?;
+    ensure!(live.time_passes().await? == Some(Rules::of("ActionsQueue")?.visibility));
+    let again: Option<Invoked> = live.deliver(&mut worker).await?;
+    ensure!(again == Some(Invoked::Answered(json!({"batchItemFailures": Value::Array(vec![])}))), "{again:?}");
+    Ok(())
+}

@@ -1,0 +1,220 @@
+//! A production beside the local stack: no command for the local stack touches what is on AWS.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use common::store::collection;
+use mongodb::{
+    Client, Database,
+    bson::{Bson, Document, doc, oid::ObjectId},
+};
+use stack::{
+    accounts::{SAMPLE, insert_domain, oauth, write_domain},
+    process, servers,
+};
+
+use tests::{bootstrap::Function, program::Program};
+
+fn mongodb_uri() -> Result<String> {
+    std::env::var("TEST_MONGODB_URI").context("these tests are run by `make test`")
+}
+
+/// A database with Domains of the ids that the demo's have, in the MongoDB of the tests or another one.
+async fn production(uri: &str) -> Result<Database> {
+    let name = format!("production_{}", std::process::id());
+    let database = Client::with_uri_str(uri).await?.database(&name);
+    for id in [Bson::from("globex"), Bson::from(ObjectId::parse_str(SAMPLE.0)?), Bson::from("demo")] {
+        write_domain(&database, id, "A customer", vec![oauth(SAMPLE.1, "the-customers-grant")]).await?;
+    }
+    Ok(database)
+}
+
+/// What tells whether anything in a MongoDB or in its database has changed: the databases' names, MongoDB's hashes of all
+/// collections, and the indexes.
+async fn fingerprint(database: &Database) -> Result<String> {
+    let hashed = database.run_command(doc! { "dbHash": 1 }).await?;
+    let names = database.client().list_database_names().await?;
+    let mut all = format!("{names:?} {}", hashed.get_document("collections")?);
+    for name in database.list_collection_names().await? {
+        let indexes = database.collection::<Document>(&name).list_index_names().await?;
+        all.push_str(&format!(" {name} {indexes:?}"));
+    }
+    Ok(all)
+}
+
+/// The demo, in a database of its own with what an earlier demo left, and what an operator may do without `TARGET=aws`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_local_stack_beside_a_production_touches_nothing_there() -> Result<()> {
+    let state = process::folder().join("production-mongodb");
+    let port = process::free_port()?;
+    servers::start_mongod(&state, port).await?;
+    let result = beside_a_production(&servers::mongodb_uri(port)).await;
+    process::stop_all(&state).await?;
+    std::fs::remove_dir_all(&state)?;
+    result
+}
+
+async fn beside_a_production(uri: &str) -> Result<()> {
+    let production = production(uri).await?;
+    let own = Client::with_uri_str(mongodb_uri()?).await?.database(&format!("local_{}", std::process::id()));
+    insert_domain(&own, "globex", "Globex", vec![oauth(SAMPLE.1, "enc:v1:1:of-a-key-that-is-lost")]).await?;
+    let lost = doc! { "_id": 1, "masterKey": "arn:aws:kms:us-east-1:000000000000:key/lost" };
+    own.collection(collection::KEYS).insert_one(lost).await?;
+    let program = Program::new("production")?.with([
+        ("STACK_AWS_PORT", process::free_port()?.to_string()),
+        ("STACK_HUBSPOT_PORT", process::free_port()?.to_string()),
+        ("DEMO_COMPANIES", "8".to_owned()),
+        ("DEMO_CONTACTS", "20".to_owned()),
+        ("DEMO_CHANGES", "8".to_owned()),
+    ]);
+    let secret = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:of-production";
+    program.write_env(&format!(
+        "MONGODB_URI='{}'\nMONGODB_DATABASE={}\nMONGODB_SECRET_ARN={secret}-mongodb\nHUBSPOT_SECRET_ARN={secret}-hubspot\n\
+         HUBSPOT_API_BASE_URL=https://api.hubapi.com\nTOKEN_KEY_ARN=arn:aws:kms:eu-west-1:123456789012:key/1\n\
+         CONNECT_URL=https://sync.example.com\nALARM_TOPIC_ARN=arn:aws:sns:eu-west-1:123456789012:alarms\n\
+         ACTIONS_RETENTION_DAYS=30\nSTACK_MONGODB_URI='{}'\nSTACK_MONGODB_DATABASE={}\n",
+        uri,
+        production.name(),
+        mongodb_uri()?,
+        own.name()
+    ))?;
+    let before = fingerprint(&production).await?;
+    let said = program.run(&["demo", "--built"], "").await?.done()?;
+    ensure!(said.contains("nothing lost, nothing twice"), "{said}");
+    let (domain, hub) = ("globex", (SAMPLE.1 + 1).to_string());
+    let account = ["--domain", domain, "--hub", &hub];
+    let commands: [&[&str]; 9] = [
+        &["migrate"],
+        &["rotate-keys"],
+        &["token"],
+        &["link", "--domain", domain],
+        &["repair", "list"],
+        &["repair", "send", "all"],
+        &["repair", "pause"],
+        &["repair", "resume"],
+        &["repair", "resync"],
+    ];
+    for command in commands {
+        let of_account = ["pause", "resume", "resync"].iter().any(|name| command.contains(name));
+        let command = [command, if of_account { &account } else { &[] }].concat();
+        program.run(&command, "").await?.done().with_context(|| command.join(" "))?;
+    }
+    assert_eq!(fingerprint(&production).await?, before, "something in production was changed");
+    // The demo, with this very database for its own.
+    program.write_env(&format!("STACK_MONGODB_URI='{uri}'\nSTACK_MONGODB_DATABASE={}\n", production.name()))?;
+    for command in [["demo", "--built"].as_slice(), &["up", "--built"], &["migrate"], &["rotate-keys"]] {
+        let said = program.run(command, "").await?.refused()?;
+        ensure!(said.contains("holds 3 Domains that no local stack wrote"), "{command:?}: {said}");
+    }
+    assert_eq!(fingerprint(&production).await?, before, "something in production was changed");
+    program.write_env("")?;
+    program.run(&["down"], "").await?.done()?;
+    own.drop().await?;
+    Ok(())
+}
+
+/// The database of `MONGODB_URI` may have no Domain yet.
+#[tokio::test]
+async fn a_local_stack_refuses_the_database_of_the_one_on_aws() -> Result<()> {
+    let program = Program::new("same")?;
+    let on = |password: &str| format!("mongodb+srv://user:{password}@Cluster.example.net/?retryWrites=true");
+    program.write_env(&format!("MONGODB_URI='{}'\nSTACK_MONGODB_URI='{}'\n", on("a"), on("b")))?;
+    for command in [["demo"].as_slice(), &["up"], &["migrate"], &["rotate-keys"], &["repair", "list"], &["smoke"]] {
+        let said = program.run(command, "").await?.refused()?;
+        ensure!(said.contains("STACK_MONGODB_URI is the database of MONGODB_URI"), "{command:?}: {said}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn variables_that_have_another_name_now_are_refused_by_name() -> Result<()> {
+    let program = Program::new("names")?;
+    for name in ["HUBSPOT_HUB_ID", "HUBSPOT_ACCESS_TOKEN", "HUBSPOT_REFRESH_TOKEN"] {
+        program.write_env(&format!("{name}=a-value\n"))?;
+        let said = program.run(&["up"], "").await?.refused()?;
+        ensure!(said.contains(&format!("is called STACK_{name} now")) && !said.contains("a-value"), "{said}");
+    }
+    Ok(())
+}
+
+/// The demo's Domains are in the place of those of an earlier demo, and never of a customer's.
+#[tokio::test]
+async fn the_local_stack_inserts_its_domains() -> Result<()> {
+    let database = production(&mongodb_uri()?).await?;
+    let insert = async |id: &str, name: &str| insert_domain(&database, id, name, vec![oauth(1, "grant")]).await;
+    let before = fingerprint(&database).await?;
+    ensure!(insert("globex", "Globex").await.is_err(), "a customer's Domain was replaced");
+    assert_eq!(fingerprint(&database).await?, before);
+    insert("ours", "First").await?;
+    insert("ours", "Second").await?;
+    let domains = database.collection::<Document>(collection::DOMAINS);
+    let ours = domains.find_one(doc! { "_id": "ours" }).await?.context("our Domain")?;
+    assert_eq!(ours.get_document("company")?.get_str("name")?, "Second");
+    database.drop().await?;
+    Ok(())
+}
+
+/// What a function on AWS is told.
+const RIGHT: [(&str, &str); 10] = [
+    ("AWS_LAMBDA_FUNCTION_NAME", "test"),
+    ("AWS_REGION", "eu-west-1"),
+    ("MONGODB_URI", "mongodb://127.0.0.1:1"),
+    ("SYNC_QUEUE_URL", "https://sqs.eu-west-1.amazonaws.com/1/sync"),
+    ("ACTIONS_QUEUE_URL", "https://sqs.eu-west-1.amazonaws.com/1/actions"),
+    ("ACTIONS_DEAD_LETTER_QUEUE_URL", "https://sqs.eu-west-1.amazonaws.com/1/dead"),
+    ("AWS_ENDPOINT_URL_SQS", "https://sqs.eu-west-1.amazonaws.com"),
+    ("CONNECT_SECRET", "0123456789012345678901234567890123456789"),
+    ("HUBSPOT_CLIENT_ID", "id"),
+    ("HUBSPOT_CLIENT_SECRET", "secret"),
+];
+
+/// What a function says that does not start because one variable has this value.
+async fn refused_to_start(function: Function, variable: &str, value: &str) -> Result<String> {
+    let mut bootstrap = tokio::process::Command::new(function.bootstrap());
+    bootstrap.env_clear().envs(RIGHT).env(variable, value).kill_on_drop(true);
+    let ended = tokio::time::timeout(Duration::from_secs(60), bootstrap.output()).await??;
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    ensure!(!ended.status.success() && !said.contains(value), "{variable}: {said}");
+    Ok(said)
+}
+
+/// The functions themselves, as AWS would start them with what `make deploy` once gave them.
+#[tokio::test]
+async fn functions_on_aws_do_not_start_with_the_simulator() -> Result<()> {
+    assert_eq!(hubspot_sim::CLIENT_SECRET, common::production::SIMULATED_SECRET);
+    let wrong =
+        [("HUBSPOT_CLIENT_SECRET", hubspot_sim::CLIENT_SECRET), ("HUBSPOT_API_BASE_URL", "http://127.0.0.1:8085")];
+    for function in [Function::Sync, Function::Connect] {
+        for (variable, value) in wrong {
+            let said = refused_to_start(function, variable, value).await?;
+            ensure!(said.contains(variable), "{said}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn functions_do_not_start_with_an_address_that_is_reached_without_tls() -> Result<()> {
+    let of_all = [
+        ("MONGODB_URI", "mongodb://user:geheim@10.0.0.1/", "MONGODB_PLAIN=1"),
+        ("AWS_ENDPOINT_URL_SQS", "http://10.0.0.1:4566", "AWS_ENDPOINT_URL_SQS"),
+    ];
+    let of_connect = [
+        ("HUBSPOT_API_BASE_URL", "http://api.hubapi.com", "HUBSPOT_API_BASE_URL"),
+        ("HUBSPOT_AUTHORIZE_URL", "http://app.hubspot.com/oauth/authorize", "HUBSPOT_AUTHORIZE_URL"),
+        ("CONNECT_URL", "http://sync.example.com", "CONNECT_URL"),
+    ];
+    let cases = [
+        (Function::Scheduler, of_all.to_vec()),
+        (Function::Sync, [&of_all[..], &of_connect[..1]].concat()),
+        (Function::Actions, of_all.to_vec()),
+        (Function::Connect, [&of_all[..], &of_connect].concat()),
+    ];
+    for (function, wrong) in cases {
+        for (variable, value, named) in wrong {
+            let said = refused_to_start(function, variable, value).await?;
+            ensure!(said.contains(named) && !said.contains("geheim"), "{function:?}, {variable}: {said}");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! The program behind the make targets, run as they run it, with a `.env` of a test's own and no other variables.
+
+use std::{ffi::OsString, path::PathBuf, process::Stdio};
+
+use anyhow::{Context, Result, ensure};
+use stack::{layout, process, servers};
+use tokio::{io::AsyncWriteExt, process::Command};
+
+/// The program, with its variables.
+#[derive(Clone, Debug)]
+pub struct Program {
+    env_file: PathBuf,
+    variables: Vec<(String, OsString)>,
+}
+
+/// What the program said.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// Whether it did what it was asked for.
+    pub is_done: bool,
+    /// On both of its outputs.
+    pub text: String,
+}
+
+impl Said {
+    /// What it said when it did what it was asked for.
+    ///
+    /// # Errors
+    /// It did not.
+    pub fn done(self) -> Result<String> {
+        ensure!(self.is_done, "{}", self.text);
+        Ok(self.text)
+    }
+
+    /// What it said when it did not.
+    ///
+    /// # Errors
+    /// It did.
+    pub fn refused(self) -> Result<String> {
+        ensure!(!self.is_done, "it was not refused: {}", self.text);
+        Ok(self.text)
+    }
+}
+
+impl Program {
+    /// With what a shell has, and an empty `.env`.
+    ///
+    /// # Errors
+    /// The test is not run by `make test`.
+    pub fn new(name: &str) -> Result<Self> {
+        let folder = process::folder().join(name);
+        std::fs::create_dir_all(&folder)?;
+        let mut program = Self { env_file: folder.join(".env"), variables: Vec::new() };
+        for name in ["PATH", "HOME", process::MARK] {
+            let value = std::env::var_os(name).with_context(|| format!("{name} is not set; is this `make test`?"))?;
+            program.variables.push((name.to_owned(), value));
+        }
+        program.variables.push(("STACK_STATE".to_owned(), folder.into()));
+        program.write_env("")?;
+        Ok(program)
+    }
+
+    /// With variables in the environment.
+    #[must_use]
+    pub fn with(mut self, variables: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        self.variables.extend(variables.into_iter().map(|(name, value)| (name.to_owned(), value.into())));
+        self
+    }
+
+    /// With the AWS at a port in place of AWS itself.
+    #[must_use]
+    pub fn with_aws(self, port: u16) -> Self {
+        self.with(servers::aws_environment(port))
+    }
+
+    /// Writes its `.env`.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write_env(&self, text: &str) -> Result<()> {
+        Ok(std::fs::write(&self.env_file, text)?)
+    }
+
+    /// Runs it with these arguments, and answers what it asks.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub async fn run(&self, arguments: &[&str], answer: &str) -> Result<Said> {
+        let mut command = Command::new(std::env::var_os("TEST_STACK").context("this test is run by `make test`")?);
+        command.env_clear().envs(self.variables.iter().cloned()).current_dir(layout::root());
+        command.arg("--env-file").arg(&self.env_file).args(arguments).kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut running = command.spawn()?;
+        let mut stdin = running.stdin.take().context("its input")?;
+        // Who asks nothing may have ended before.
+        stdin.write_all(answer.as_bytes()).await.ok();
+        drop(stdin);
+        let ended = running.wait_with_output().await?;
+        let text = [ended.stdout, ended.stderr].map(|output| String::from_utf8_lossy(&output).into_owned()).concat();
+        Ok(Said { is_done: ended.status.success(), text })
+    }
+}
