@@ -18,6 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use common::vault::MasterKey;
 use mongodb::bson::DateTime;
 use nix::unistd::Pid;
 use secrecy::ExposeSecret;
@@ -323,6 +324,12 @@ fn environment(world: &World) -> HashMap<&'static str, String> {
         variables.insert("HUBSPOT_CLIENT_ID", app.client_id.clone());
         variables.insert("HUBSPOT_CLIENT_SECRET", app.client_secret.expose_secret().to_owned());
     }
+    variables.insert("TOKENS_SEALED_ONLY", u8::from(config.sealed_only).to_string());
+    match &config.token_key {
+        Some(MasterKey::Local(key)) => variables.insert("TOKEN_LOCAL_KEY", key.expose_secret().to_owned()),
+        Some(MasterKey::Kms(id)) => variables.insert("TOKEN_KMS_KEY_ID", id.clone()),
+        None => variables.insert("TOKEN_PLAIN", "1".to_owned()),
+    };
     variables.extend(std::env::var("TEST_LOG_LEVEL").map(|level| ("LOG_LEVEL", level)));
     variables
 }

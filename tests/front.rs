@@ -77,9 +77,17 @@ impl Front {
     /// # Errors
     /// The configuration cannot be used.
     pub async fn start_with(world: &mut World, secret: &Value) -> Result<Self> {
+        Self::start_below(world, secret, "/").await
+    }
+
+    /// The same below a path of its host, as behind a custom domain with an API mapping's key.
+    ///
+    /// # Errors
+    /// The configuration cannot be used.
+    pub async fn start_below(world: &mut World, secret: &Value, path: &str) -> Result<Self> {
         world.config.token_key = Some(token_key());
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let url = Url::parse(&format!("http://{}", listener.local_addr()?))?;
+        let url = Url::parse(&format!("http://{}{path}", listener.local_addr()?))?;
         let config = Config {
             mongo: world.config.mongo.clone(),
             hubspot_base_url: world.config.hubspot_base_url.clone(),
@@ -87,6 +95,7 @@ impl Front {
             app: world.config.app.clone(),
             sync_queue_url: world.sync_queue.clone(),
             token_key: world.config.token_key.clone(),
+            sealed_only: world.config.sealed_only,
             tokens: Tokens::read("CONNECT_SECRET", &secret.to_string().into())?,
             public_url: Some(url.clone()),
             behind_after: Duration::from_secs(1800),
@@ -118,17 +127,21 @@ impl Front {
     /// # Errors
     /// That is no path.
     pub fn at(&self, path: &str) -> Result<Url> {
-        Ok(self.url.join(path)?)
+        Ok(Url::parse(&self.address(path))?)
+    }
+
+    fn address(&self, path: &str) -> String {
+        format!("{}{}", self.url, path.trim_start_matches('/'))
     }
 
     /// A request that gets the answer as it is: no redirect is followed.
     pub fn get(&self, path: &str) -> RequestBuilder {
-        self.http.get(format!("{}{}", self.url, path.trim_start_matches('/')))
+        self.http.get(self.address(path))
     }
 
     /// The same by POST.
     pub fn post(&self, path: &str) -> RequestBuilder {
-        self.http.post(format!("{}{}", self.url, path.trim_start_matches('/')))
+        self.http.post(self.address(path))
     }
 
     /// A webhook with this body, signed as HubSpot signs it.

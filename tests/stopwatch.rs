@@ -7,6 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Ending a slice takes up to 250 ms. If it waited longer than that for a processor, it may not have ended properly.
+pub const KEPT_WAITING: Duration = Duration::from_millis(250);
+
 /// For how long each thread of a process has waited for a processor, by its id.
 type Waits = HashMap<String, Duration>;
 

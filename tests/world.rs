@@ -34,8 +34,6 @@ use crate::{patient, queues::queue_with_dead_letters};
 
 /// The HubSpot account that a test's world has.
 pub const HUB: u64 = 7_000_001;
-/// Ending a slice takes up to 250 ms. If it waited longer than that for a processor, it may not have ended properly.
-pub const KEPT_WAITING: Duration = Duration::from_millis(250);
 /// The Domain it belongs to.
 pub const DOMAIN: &str = "acme";
 
@@ -110,6 +108,7 @@ impl World {
             hubspot_base_url: hubspot.url(),
             app: Some(OAuthApp { client_id: CLIENT_ID.to_owned(), client_secret: CLIENT_SECRET.into() }),
             token_key: None,
+            sealed_only: false,
             sync_queue_url: sync_queue.clone(),
             actions_queue_url: actions_queue.clone(),
             overlap: Duration::from_secs(300),

@@ -64,6 +64,11 @@ pub fn seconds(name: &'static str, default: u32) -> Result<Duration, ConfigError
         .map_err(|error| ConfigError::Invalid { name, reason: error.to_string() })
 }
 
+/// Whether the variable `name` is set to `1`.
+pub fn flag(name: &'static str) -> bool {
+    optional(name).is_some_and(|value| value == "1")
+}
+
 /// The words of `name`, separated by commas or white space; none where it is not set.
 pub fn words(name: &'static str) -> Vec<String> {
     list(&optional(name).unwrap_or_default())

@@ -62,13 +62,13 @@ pub fn is_protected(mongodb: &ConnectionString) -> bool {
 
 /// Returns whether `MONGODB_PLAIN` allows connections to MongoDB that are not protected.
 pub fn is_plain_mongodb_allowed() -> bool {
-    config::optional("MONGODB_PLAIN").is_some_and(|value| value == "1") || is_in_sams_container()
+    config::flag("MONGODB_PLAIN") || is_in_sams_container()
 }
 
 /// In a container of `sam local invoke`, the servers of this machine are at Docker's bridge. SAM sets this variable there
 /// (<https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/serverless-sam-cli-using-invoke.html>),
 /// and Lambda does not.
-fn is_in_sams_container() -> bool {
+pub(crate) fn is_in_sams_container() -> bool {
     config::optional("AWS_SAM_LOCAL").is_some_and(|value| value == "true")
 }
 

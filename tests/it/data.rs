@@ -1,11 +1,17 @@
-//! The queries and indexes that docs/DATA.md tells of.
+//! The queries and indexes that docs/DATA.md tells of, and what MongoDB they need.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use common::store::collection;
 use mongodb::bson::{Bson, Document, doc};
-use stack::layout;
+use stack::{
+    layout,
+    process::{self, free_port},
+    servers,
+    settings::Retention,
+    stack as local,
+};
 use tests::world::{HUB, World};
 
 /// The documented queries, each with the name of its index.
@@ -78,5 +84,31 @@ async fn actions_are_kept_for_as_long_as_is_said() -> Result<()> {
         world.store.keep_actions().await?;
         assert_eq!(retention(&world).await?, None);
     }
+    Ok(())
+}
+
+/// A server that speaks MongoDB's protocol and does not know updates by a pipeline, such as Amazon DocumentDB: a MongoDB that
+/// refuses them with DocumentDB's code.
+#[tokio::test]
+async fn a_server_that_is_not_mongodb_is_refused_with_a_sentence() -> Result<()> {
+    let state = process::folder().join("no-mongodb");
+    let port = free_port()?;
+    servers::start_mongod_with(&state, port, &["--setParameter", "enableTestCommands=1"]).await?;
+    let result = refused(port).await;
+    process::stop_all(&state).await?;
+    std::fs::remove_dir_all(&state)?;
+    result
+}
+
+async fn refused(port: u16) -> Result<()> {
+    const CODE: i32 = 40_324;
+    let uri = servers::mongodb_uri(port);
+    local::migrate(&uri, "probed", Retention::Unchanged).await?;
+    let admin = mongodb::Client::with_uri_str(&uri).await?.database("admin");
+    let refuses = doc! { "failCommands": ["update"], "errorCode": CODE };
+    admin.run_command(doc! { "configureFailPoint": "failCommand", "mode": "alwaysOn", "data": refuses }).await?;
+    let error = local::migrate(&uri, "probed", Retention::Unchanged).await.err().context("it was taken")?;
+    let said = format!("{error:#}");
+    ensure!(said.contains("DocumentDB") && said.contains("Cosmos DB") && said.contains(&CODE.to_string()), "{said}");
     Ok(())
 }

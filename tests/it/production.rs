@@ -155,7 +155,7 @@ async fn the_local_stack_inserts_its_domains() -> Result<()> {
 }
 
 /// What a function on AWS is told.
-const RIGHT: [(&str, &str); 10] = [
+const RIGHT: [(&str, &str); 11] = [
     ("AWS_LAMBDA_FUNCTION_NAME", "test"),
     ("AWS_REGION", "eu-west-1"),
     ("MONGODB_URI", "mongodb://127.0.0.1:1"),
@@ -166,6 +166,7 @@ const RIGHT: [(&str, &str); 10] = [
     ("CONNECT_SECRET", "0123456789012345678901234567890123456789"),
     ("HUBSPOT_CLIENT_ID", "id"),
     ("HUBSPOT_CLIENT_SECRET", "secret"),
+    ("TOKEN_LOCAL_KEY", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
 ];
 
 /// What a function says that does not start because one variable has this value.
@@ -189,6 +190,29 @@ async fn functions_on_aws_do_not_start_with_the_simulator() -> Result<()> {
             let said = refused_to_start(function, variable, value).await?;
             ensure!(said.contains(variable), "{said}");
         }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn functions_do_not_start_with_an_authentication_that_they_do_not_have() -> Result<()> {
+    let by_iam = "mongodb+srv://c.example.net/?authSource=%24external&authMechanism=MONGODB-AWS";
+    for function in [Function::Scheduler, Function::Sync, Function::Actions, Function::Connect] {
+        let said = refused_to_start(function, "MONGODB_URI", by_iam).await?;
+        ensure!(said.contains("MONGODB-AWS"), "{function:?}: {said}");
+    }
+    Ok(())
+}
+
+/// Tokens are stored as they are only if somebody says so.
+#[tokio::test]
+async fn functions_that_store_tokens_do_not_start_without_a_key() -> Result<()> {
+    for function in [Function::Sync, Function::Connect] {
+        let mut bootstrap = tokio::process::Command::new(function.bootstrap());
+        bootstrap.env_clear().envs(RIGHT).env_remove("TOKEN_LOCAL_KEY").kill_on_drop(true);
+        let ended = tokio::time::timeout(Duration::from_secs(60), bootstrap.output()).await??;
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        ensure!(!ended.status.success() && said.contains("TOKEN_KMS_KEY_ID"), "{function:?}: {said}");
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use common::{
     account::Unusable,
     object::ObjectType,
-    store::{Resync, SealedTokens, collection},
+    store::{Connected, Resync, SealedTokens, collection},
     time::DateTime,
 };
 use hubspot_sim::FaultKind;
@@ -225,7 +225,8 @@ async fn lanes_of_a_killed_slice_go_on_at_once_when_the_account_is_connected_aga
         refresh_token: world.entry().await?.get_str("refreshToken")?.to_owned(),
         expires_at: DateTime::from_millis(0),
     };
-    assert!(world.store.connect_account(&account, None, &tokens, hubspot_sim::CLIENT_ID).await?);
+    let connected = world.store.connect_account(&account, None, &tokens, hubspot_sim::CLIENT_ID).await?;
+    assert_eq!(connected, Connected::Stored);
     assert!(!waits().await?, "the lanes still wait: {}", world.checkpoint().await?);
     Ok(())
 }
@@ -255,4 +256,39 @@ async fn a_mark_is_taken_away_by_hand() -> Result<()> {
         stack::repair::unmark(&world.store, &account).await?;
     }
     Ok(())
+}
+
+/// Domain ids may hold colons: the keys of one Domain's records may begin with those of another's account.
+#[tokio::test]
+async fn reading_a_lane_again_touches_no_account_whose_key_begins_alike() -> Result<()> {
+    let world = World::new("colons").await?;
+    world.hubspot.world().seed(HUB, 2, 3, 1);
+    world.run().await?;
+    let own = world.all(collection::SEEN).await?;
+    let seen = world.store.database().collection::<Document>(collection::SEEN);
+    // The Domains `acme:<hub>` and `acme:<hub>:contacts`, with an account 9 each.
+    let alike: Vec<Document> =
+        [format!("{DOMAIN}:{HUB}:9:contacts:1"), format!("{DOMAIN}:{HUB}:contacts:9:contacts:1")]
+            .map(|id| doc! { "_id": id, "at": DateTime::now(), "goneAt": DateTime::now() })
+            .to_vec();
+    seen.insert_many(&alike).await?;
+    let theirs = async || -> Result<Vec<Document>> {
+        Ok(world
+            .all(collection::SEEN)
+            .await?
+            .into_iter()
+            .filter(|entry| !own.iter().any(|one| one.get("_id") == entry.get("_id")))
+            .collect())
+    };
+    let before = theirs().await?;
+    assert_eq!(before.len(), 2);
+    let resync = world.store.resync(&world.account()?, ObjectType::Contacts, DateTime::from_millis(0)).await?;
+    assert_eq!(resync, Resync::Due);
+    assert_eq!(theirs().await?, before);
+    let changed =
+        world.all(collection::SEEN).await?.into_iter().filter(|entry| own.iter().all(|one| one != entry)).count();
+    assert_eq!(changed - before.len(), 3, "its own contacts are read again");
+    stack::accounts::forget(world.store.database(), &world.account()?).await?;
+    assert_eq!(world.all(collection::SEEN).await?, before);
+    world.end().await
 }

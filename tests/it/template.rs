@@ -183,7 +183,7 @@ fn variables_read(function: &str) -> Result<BTreeSet<String>> {
         sources.push(file?.path());
     }
     let has_tokens = ["sync", "connect"].contains(&function);
-    sources.extend(has_tokens.then(|| layout::root().join("common/src/vault.rs")));
+    sources.extend(has_tokens.then(|| layout::root().join("common/src/vault/master.rs")));
     let mut found = BTreeSet::new();
     for source in &sources {
         found.extend(variables_in(source)?);
@@ -199,6 +199,7 @@ fn variables_read(function: &str) -> Result<BTreeSet<String>> {
         "SECRETS_KEPT_SECONDS",
         "SECRETS_USED_SECONDS",
         "TOKEN_LOCAL_KEY",
+        "TOKEN_PLAIN",
     ];
     let others = others.into_iter().chain(["SYNC_CLOCK_TOLERANCE_SECONDS"]).map(str::to_owned).collect::<Vec<_>>();
     let is_other = |name: &str| name.starts_with("OTEL_") && name != "OTEL_EXPORTER_OTLP_ENDPOINT";

@@ -53,6 +53,19 @@ pub enum Claim {
     Taken,
 }
 
+/// What became of an account that was to be connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connected {
+    /// It is stored.
+    Stored,
+    /// There is no such Domain.
+    NoDomain,
+    /// The Domain's integration is switched off, and would be switched on for its other accounts too.
+    SwitchedOff,
+}
+
+const STATUS: &str = "integrations.hubspot.status";
+
 impl Store {
     /// Remembers a customer who was sent to HubSpot's consent page, by a hash of the state that comes back, and forgets the
     /// oldest of a Domain's if there are many.
@@ -100,6 +113,18 @@ impl Store {
         Ok(found.map(|found| company_name(&found).unwrap_or_else(|| domain.to_string())))
     }
 
+    /// Whether somebody has switched a Domain's integration off to which accounts are connected. Whoever has a link must not
+    /// switch all of them on again.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn is_switched_off(&self, domain: &DomainId) -> Result<bool, Error> {
+        let mut filter = switched_off();
+        filter.insert("_id", doc! { "$in": domain.bson_forms() });
+        let found = self.collection(collection::DOMAINS).find_one(filter).projection(doc! { "_id": 1 }).await?;
+        Ok(found.is_some())
+    }
+
     /// Claims a portal for a Domain, so that no two Domains ever read one. A claim behind which no account stands, any
     /// more or yet, can be taken over.
     ///
@@ -131,7 +156,7 @@ impl Store {
     }
 
     /// Stores a connected account in its Domain, and switches the Domain's integration on. The same portal is renewed,
-    /// another one is added. `client_id` is the OAuth app's that the grant was given to. `false` where there is no such Domain.
+    /// another one is added. `client_id` is the OAuth app's that the grant was given to.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -141,8 +166,7 @@ impl Store {
         hub_domain: Option<&str>,
         tokens: &SealedTokens,
         client_id: &str,
-    ) -> Result<bool, Error> {
-        const STATUS: &str = "integrations.hubspot.status";
+    ) -> Result<Connected, Error> {
         let domains = self.collection(collection::DOMAINS);
         let of_domain = doc! { "_id": { "$in": account.domain_id.bson_forms() } };
         let mut entry = doc! {
@@ -153,14 +177,20 @@ impl Store {
             "connectedWith": client_id,
         };
         entry.extend(hub_domain.map(|domain| ("hubDomain".to_owned(), Bson::from(domain))));
-        let mut set: Document = entry.iter().map(|(name, value)| (field(name), value.clone())).collect();
-        set.insert(STATUS, true);
+        let set: Document = entry.iter().map(|(name, value)| (field(name), value.clone())).collect();
+        // Before the account stands there, which would be one that was switched off with the others.
+        let mut may_be_on = of_domain.clone();
+        may_be_on.insert("$nor", [switched_off()]);
+        if domains.update_one(may_be_on, doc! { "$set": { STATUS: true } }).await?.matched_count == 0 {
+            let is_off = self.is_switched_off(&account.domain_id).await?;
+            return Ok(if is_off { Connected::SwitchedOff } else { Connected::NoDomain });
+        }
         self.take_grants_over(account).await?;
         let mut unset = mark_fields();
         unset.insert(field("revocation"), "");
         if self.update_account(account, doc! {}, doc! { "$set": set, "$unset": unset }).await? {
             self.retry_lanes(account).await?;
-            return Ok(true);
+            return Ok(Connected::Stored);
         }
         let mut without = of_domain.clone();
         without.insert(ACCOUNTS, Bson::Null);
@@ -168,8 +198,8 @@ impl Store {
         let mut new = of_domain;
         new.insert(format!("{ACCOUNTS}.hubId"), doc! { "$nin": account.hub_id.bson_forms() });
         entry.insert("hubId", account.hub_id.as_str());
-        let added = domains.update_one(new, doc! { "$push": { ACCOUNTS: entry }, "$set": { STATUS: true } }).await?;
-        Ok(added.matched_count > 0)
+        let added = domains.update_one(new, doc! { "$push": { ACCOUNTS: entry } }).await?;
+        Ok(if added.matched_count > 0 { Connected::Stored } else { Connected::NoDomain })
     }
 
     /// Lets lanes that wait because of what went wrong with the former tokens, or before a mark was taken away, go on at
@@ -207,6 +237,11 @@ impl Store {
         let live = found.iter().flat_map(account::accounts).flatten().map(|account| account.key);
         Ok(live.filter(|key| portals.contains(&key.hub_id)).collect())
     }
+}
+
+/// The Domains whose integration was switched off, and that have accounts which would be read again.
+fn switched_off() -> Document {
+    doc! { STATUS: false, ACCOUNTS: { "$elemMatch": { "state": { "$ne": DISCONNECTED } } } }
 }
 
 /// The name of a Domain's company.

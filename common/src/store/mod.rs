@@ -13,6 +13,7 @@ mod keys;
 mod links;
 mod marks;
 mod notifications;
+mod probe;
 mod resync;
 mod revocations;
 mod seen;
@@ -40,11 +41,12 @@ use thiserror::Error;
 
 pub use actions::{Stored, WriteFailed};
 pub use checkpoints::{Leased, Next, StoreError, Told};
-pub use connections::{Claim, PendingConnect};
+pub use connections::{Claim, Connected, PendingConnect};
 pub use keys::{Resealed, SealedTokens};
+pub use probe::ProbeError;
 pub use resync::Resync;
 pub use revocations::Revocation;
-pub use seen::Seen;
+pub use seen::{Seen, records_of};
 pub use sessions::StoredSession;
 pub use set_aside::SetAside;
 pub use status::{AccountStatus, Lately};
@@ -112,6 +114,11 @@ pub enum ConnectError {
     /// Passwords and records would be readable on the way, or a false server be taken for MongoDB.
     #[error("MongoDB's connection string has no TLS, or takes invalid certificates; MONGODB_PLAIN=1 allows that")]
     Plain,
+    /// The driver's support for it would bring three more clients of AWS into each function.
+    #[error(
+        "MongoDB's connection string names MONGODB-AWS, which is not supported: use a user with a password, in a secret"
+    )]
+    Iam,
     /// The servers of a `mongodb+srv://` address cannot be found.
     #[error("DNS does not tell the servers of MongoDB's address")]
     Dns,
@@ -132,8 +139,11 @@ impl From<mongodb::error::Error> for ConnectError {
 /// Parses a connection string whose connections are protected, or need not be.
 ///
 /// # Errors
-/// It is not of its form, or has no TLS. The error does not show it.
+/// It is not of its form, or has no TLS, or asks for authentication by IAM. The error does not show it.
 pub fn connection_string(uri: &SecretString) -> Result<ConnectionString, ConnectError> {
+    if uri.expose_secret().to_ascii_lowercase().contains("authmechanism=mongodb-aws") {
+        return Err(ConnectError::Iam);
+    }
     let parsed = ConnectionString::parse(uri.expose_secret())?;
     match tls::is_protected(&parsed) || tls::is_plain_mongodb_allowed() {
         true => Ok(parsed),
@@ -221,6 +231,13 @@ mod tests {
             let told = format!("{direct} {:#}", anyhow::Error::from(error));
             assert!(!told.contains("heim"), "{uri}: {told}");
         }
+    }
+
+    #[test]
+    fn authentication_by_iam_is_refused_by_name() {
+        let uri = "mongodb+srv://c.example.net/?authSource=%24external&authMechanism=MONGODB-AWS";
+        let error = connection_string(&uri.into()).unwrap_err().to_string();
+        assert!(error.contains("MONGODB-AWS") && !error.contains("example"), "{error}");
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
 
-use super::{Next, Store, StoreError, Told, collection};
+use super::{Next, Store, StoreError, Told, collection, seen::records_of};
 use crate::{
     account::AccountKey,
     checkpoint::{Backfilled, Pass, Sweep, Window},
@@ -38,8 +38,7 @@ impl Store {
         let mut lane = leased.checkpoint.lanes.get(object).clone();
         let result = if lane.first_seen.is_some() {
             let from = from.max(Window::BEGINNING);
-            // All keys of a lane begin with its own; `;` is the character behind `:`.
-            let keys = doc! { "$gte": format!("{account}:{object}:"), "$lt": format!("{account}:{object};") };
+            let keys = records_of(account, object);
             let seen = self.database.collection::<Document>(collection::SEEN);
             let since = |field: &str| doc! { "_id": &keys, field: { "$gte": from } };
             // When a merge was first seen names its action, and is kept; HubSpot itself says when a record was deleted.

@@ -38,6 +38,16 @@ impl Seen {
     }
 }
 
+/// The keys of all of an account's records of an object type, as a condition on `_id`. Domain ids may hold colons, so another
+/// account's keys may begin alike; but only a record's id is left of this one's.
+pub fn records_of(account: &AccountKey, object: ObjectType) -> Document {
+    let prefix = format!("{account}:{object}:");
+    // `;` is the character behind `:`. A prefix is of as many characters as bytes.
+    let end = format!("{account}:{object};");
+    let id_alone = format!("^.{{{}}}[0-9]+$", prefix.len());
+    doc! { "$gte": prefix, "$lt": end, "$regex": id_alone }
+}
+
 impl Store {
     /// What was handed on of each of the records; those of which nothing is known are left out.
     ///

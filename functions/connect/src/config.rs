@@ -30,6 +30,8 @@ pub struct Config {
     pub sync_queue_url: String,
     /// `TOKEN_KMS_KEY_ID` or `TOKEN_LOCAL_KEY`: under which key tokens are sealed.
     pub token_key: Option<MasterKey>,
+    /// `TOKENS_SEALED_ONLY`: whether tokens that are stored as they are cannot be used.
+    pub sealed_only: bool,
     /// `CONNECT_SECRET` or `CONNECT_SECRET_ARN`: who may see and do what here.
     pub tokens: Tokens,
     /// `CONNECT_URL`: the address under which browsers and HubSpot reach the function, where that is not the one that they
@@ -61,6 +63,7 @@ impl Config {
             app: app.map(|(client_id, client_secret)| OAuthApp { client_id, client_secret }),
             sync_queue_url: config::required("SYNC_QUEUE_URL")?,
             token_key: MasterKey::from_env()?,
+            sealed_only: config::flag("TOKENS_SEALED_ONLY"),
             tokens: Tokens::read(name, &tokens)?,
             public_url,
             behind_after: config::seconds("FRESHNESS_ALARM_SECONDS", 1800)?,

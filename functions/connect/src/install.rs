@@ -16,7 +16,7 @@ use common::{
     hubspot::{OAuthApp, TokenError, consent_url},
     ids::{DomainId, HubId},
     message::SyncRequest,
-    store::{Claim, Happened, PendingConnect},
+    store::{Claim, Connected, Happened, PendingConnect},
     time::{self, DateTime},
 };
 use oauth2::{PkceCodeChallenge, PkceCodeVerifier};
@@ -30,7 +30,7 @@ use crate::{
     links::Link,
     pages,
     signing::{Purpose, hash, random},
-    web::{Refusal, redirect, trouble_page},
+    web::{Refusal, below, redirect_to, trouble_page},
 };
 
 /// The cookie in which the browser keeps the PKCE verifier.
@@ -65,8 +65,25 @@ impl Held {
         let name = self.store.domain_name(&domain).await.map_err(trouble_page)?;
         let words = "The customer for whom this link was made is not there any more.";
         let name = name.ok_or_else(|| Refusal::page(StatusCode::NOT_FOUND, "This link does not work", words))?;
+        self.refuse_if_off(&domain, &name).await?;
         Ok((domain, name))
     }
+
+    /// Refuses a customer whose integration was switched off: a link must not switch it on again.
+    async fn refuse_if_off(&self, domain: &DomainId, name: &str) -> Result<(), Refusal> {
+        match self.store.is_switched_off(domain).await.map_err(trouble_page)? {
+            true => Err(switched_off(name)),
+            false => Ok(()),
+        }
+    }
+}
+
+fn switched_off(name: &str) -> Refusal {
+    let words = format!(
+        "The connection to HubSpot was switched off for {name}. Please ask them to switch it on, and open the \
+        link once more. Nothing was connected."
+    );
+    Refusal::page(StatusCode::CONFLICT, "Not connected", words)
 }
 
 /// Shows to whom the data will be shown, and where to go on.
@@ -106,7 +123,7 @@ pub(crate) async fn begin(
     connect.store.begin_connect(&hash(&state), &pending).await.map_err(trouble_page)?;
     let consent = consent_url(connect.app()?, &connect.config.authorize_url, &callback_url(&base), &state, challenge);
     let cookie = VERIFIER.set(verifier.secret(), &base, PATIENCE.as_secs());
-    Ok((cookie, redirect(consent.as_str())).into_response())
+    Ok((cookie, redirect_to(consent.as_str())).into_response())
 }
 
 #[derive(Deserialize)]
@@ -142,6 +159,7 @@ pub(crate) async fn callback(
     // Once the account is connected, nothing may fail any more.
     let name = connect.store.domain_name(&pending.domain_id).await.map_err(trouble_page)?;
     let name = name.unwrap_or_else(|| pending.domain_id.to_string());
+    connect.refuse_if_off(&pending.domain_id, &name).await?;
     let connected = connect.connect(&pending, callback_url(&base), &code, &verifier.into()).await?;
     let forget = VERIFIER.forget(&base);
     Ok((forget, pages::connected(&connected, &name)).into_response())
@@ -156,9 +174,7 @@ fn proves(verifier: &str, challenge: &str) -> bool {
 }
 
 fn callback_url(base: &Url) -> Url {
-    let mut url = base.clone();
-    url.set_path("/hubspot/callback");
-    url
+    below(base, "/hubspot/callback")
 }
 
 impl Held {
@@ -207,8 +223,10 @@ impl Held {
         }
         let sealed = self.vault.seal_tokens(&account, &tokens).await.map_err(trouble_page)?;
         let stored = self.store.connect_account(&account, portal.domain.as_deref(), &sealed, &app.client_id).await;
-        if !stored.map_err(trouble_page)? {
-            return Err(Refusal::page(StatusCode::NOT_FOUND, "Not connected", GONE));
+        match stored.map_err(trouble_page)? {
+            Connected::Stored => {}
+            Connected::NoDomain => return Err(Refusal::page(StatusCode::NOT_FOUND, "Not connected", GONE)),
+            Connected::SwitchedOff => return Err(switched_off(account.domain_id.as_str())),
         }
         tracing::info!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id, "an account was connected");
         self.note(&account, Happened::Connected, None).await;

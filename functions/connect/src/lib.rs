@@ -82,7 +82,7 @@ impl Connect {
     pub async fn new(config: Config) -> anyhow::Result<Self> {
         let store = Store::connect_with(&config.mongo, CONNECTIONS).await?;
         Ok(Self(Arc::new(Held {
-            vault: Vault::new(store.clone(), config.token_key.clone()).await,
+            vault: Vault::new(store.clone(), config.token_key.clone()).await.sealed_only(config.sealed_only),
             store,
             hubspot: HubSpot::new(&config.hubspot_base_url)?,
             queue: Queue::new(Queue::client().await, config.sync_queue_url.clone()),
@@ -106,11 +106,13 @@ pub async fn respond(connect: Option<&Connect>, request: Request) -> Response {
     let Some(connect) = connect else {
         return web::secure(web::trouble("the secrets cannot be read".to_owned()).into_response()).await;
     };
-    let request = request.map(|body| Body::from(body.to_vec()));
+    let root = connect.config.public_url.as_ref().map(web::root).unwrap_or_default();
+    let mut request = request.map(|body| Body::from(body.to_vec()));
+    *request.uri_mut() = web::without_root(request.uri(), root);
     let source = Source::of(request.extensions());
     // Without the query, which may hold a code or a signature.
     let (began, method, path) = (Instant::now(), request.method().clone(), request.uri().path().to_owned());
-    let response = match router(connect.clone()).oneshot(request).await {
+    let response = match web::ROOT.scope(root.to_owned(), router(connect.clone()).oneshot(request)).await {
         Ok(response) => response,
         Err(never) => match never {},
     };

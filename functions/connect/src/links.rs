@@ -16,6 +16,7 @@ use crate::{
     Held,
     auth::Actor,
     signing::{Keys, Purpose, hash},
+    web::below,
 };
 
 /// How long a link may be used.
@@ -92,8 +93,7 @@ impl Link {
 
     /// The address at `path` that says the same.
     pub(crate) fn at(&self, base: &Url, path: &str) -> Url {
-        let mut url = base.clone();
-        url.set_path(path);
+        let mut url = below(base, path);
         let parts = [("domain", &self.domain), ("expires", &self.expires), ("signature", &self.signature)];
         url.query_pairs_mut().extend_pairs(parts);
         if !self.hub.is_empty() {

@@ -31,7 +31,7 @@ use crate::{
     Connect, Held,
     auth::Source,
     metrics::Refused,
-    web::{Refusal, trouble},
+    web::{Refusal, below, trouble},
 };
 
 /// What queueing may take: HubSpot waits for five seconds.
@@ -58,8 +58,7 @@ pub(crate) async fn take(
     body: Bytes,
 ) -> Result<StatusCode, Refusal> {
     let app = connect.app()?;
-    let mut url = connect.base(&headers)?;
-    url.set_path(uri.path());
+    let mut url = below(&connect.base(&headers)?, uri.path());
     url.set_query(uri.query());
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (signature, sent_at) = (header("x-hubspot-signature-v3"), header("x-hubspot-request-timestamp"));

@@ -30,8 +30,10 @@ pub struct Config {
     pub hubspot_base_url: String,
     /// `HUBSPOT_CLIENT_ID` and `HUBSPOT_CLIENT_SECRET`, or `HUBSPOT_SECRET_ARN`; not needed where all accounts use private apps' tokens.
     pub app: Option<OAuthApp>,
-    /// `TOKEN_KMS_KEY_ID` or `TOKEN_LOCAL_KEY`: under which key tokens are sealed; plain tokens are stored without one.
+    /// `TOKEN_KMS_KEY_ID` or `TOKEN_LOCAL_KEY`: under which key tokens are sealed; they are stored as they are if there is none.
     pub token_key: Option<MasterKey>,
+    /// `TOKENS_SEALED_ONLY`: whether tokens that are stored as they are cannot be used.
+    pub sealed_only: bool,
     /// `SYNC_QUEUE_URL`: where continuations go.
     pub sync_queue_url: String,
     /// `ACTIONS_QUEUE_URL`: where actions go.
@@ -73,6 +75,7 @@ impl Config {
             hubspot_base_url,
             app: app.map(|(client_id, client_secret)| OAuthApp { client_id, client_secret }),
             token_key: MasterKey::from_env()?,
+            sealed_only: config::flag("TOKENS_SEALED_ONLY"),
             sync_queue_url: config::required("SYNC_QUEUE_URL")?,
             actions_queue_url: config::required("ACTIONS_QUEUE_URL")?,
             overlap: config::seconds("SYNC_OVERLAP_SECONDS", 300)?,

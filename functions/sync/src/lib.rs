@@ -60,7 +60,7 @@ impl Sync {
         let sqs = Queue::client().await;
         let store = Store::connect(&config.mongo).await?;
         Ok(Self {
-            vault: Vault::new(store.clone(), config.token_key.clone()).await,
+            vault: Vault::new(store.clone(), config.token_key.clone()).await.sealed_only(config.sealed_only),
             store,
             hubspot: HubSpot::new(&config.hubspot_base_url)?,
             sync_queue: Queue::new(sqs.clone(), config.sync_queue_url.clone()),

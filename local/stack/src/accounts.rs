@@ -1,7 +1,11 @@
 //! Domains for the local stack, written as the product writes them.
 
 use anyhow::{Context, Result};
-use common::{account::AccountKey, store::collection};
+use common::{
+    account::AccountKey,
+    object::ObjectType,
+    store::{collection, records_of},
+};
 use mongodb::{
     Database,
     bson::{Bson, Document, doc},
@@ -55,10 +59,13 @@ fn domain(id: Bson, name: &str, accounts: Vec<Document>) -> Document {
 /// # Errors
 /// MongoDB cannot be reached.
 pub async fn forget(database: &Database, account: &AccountKey) -> Result<()> {
-    // All keys of an account begin with its own; `;` is the character behind `:`.
-    let keys = doc! { "_id": { "$gte": format!("{account}:"), "$lt": format!("{account};") } };
-    for name in [collection::ACTIONS, collection::SEEN, "companies", "contacts"] {
-        database.collection::<Document>(name).delete_many(keys.clone()).await?;
+    let own = doc! { "domainId": account.domain_id.as_str(), "hubId": account.hub_id.as_str() };
+    for name in [collection::ACTIONS, "companies", "contacts"] {
+        database.collection::<Document>(name).delete_many(own.clone()).await?;
+    }
+    for object in ObjectType::ALL {
+        let seen = database.collection::<Document>(collection::SEEN);
+        seen.delete_many(doc! { "_id": records_of(account, object) }).await?;
     }
     let checkpoint = doc! { "_id": account.to_string() };
     database.collection::<Document>(collection::CHECKPOINTS).delete_one(checkpoint).await?;

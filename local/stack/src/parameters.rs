@@ -22,7 +22,7 @@ enum For {
 }
 
 /// Each parameter that the environment or `.env` may set, with its variable.
-const PARAMETERS: [(&str, &str, For); 39] = [
+const PARAMETERS: [(&str, &str, For); 40] = [
     ("MongoDbUri", "MONGODB_URI", For::Aws),
     ("MongoDbSecretArn", "MONGODB_SECRET_ARN", For::Aws),
     ("MongoDbDatabase", "MONGODB_DATABASE", For::Aws),
@@ -43,6 +43,7 @@ const PARAMETERS: [(&str, &str, For); 39] = [
     ("ConnectConcurrency", "CONNECT_CONCURRENCY", For::Both),
     ("ConnectBehindCloudFront", "CONNECT_BEHIND_CLOUDFRONT", For::Aws),
     ("TokenKeyArn", "TOKEN_KEY_ARN", For::Aws),
+    ("TokensSealedOnly", "TOKENS_SEALED_ONLY", For::Aws),
     ("DeploymentPreference", "DEPLOYMENT_PREFERENCE", For::Aws),
     ("ScheduleExpression", "SCHEDULE_EXPRESSION", For::Both),
     ("ScheduleState", "SCHEDULE_STATE", For::Both),

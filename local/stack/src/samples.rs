@@ -117,6 +117,7 @@ async fn surroundings(
     // `sam local` knows no values of what a nested stack's parameters name.
     let of_connect = json!({
         "MONGODB_SECRET_ARN": "", "MONGODB_PLAIN": "", "HUBSPOT_SECRET_ARN": "", "CONNECT_URL": "", "TOKEN_KMS_KEY_ID": "",
+        "TOKENS_SEALED_ONLY": "",
         "FRESHNESS_ALARM_SECONDS": "1800", "LOG_LEVEL": "info", "STACK_NAME": "local", "OTEL_EXPORTER_OTLP_ENDPOINT": "",
     });
     let env_vars = state.join("env.json");

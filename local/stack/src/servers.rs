@@ -48,11 +48,19 @@ pub fn mongodb_uri(port: u16) -> String {
 /// # Errors
 /// It cannot be started, or is not ready in time.
 pub async fn start_mongod(state: &Path, port: u16) -> Result<()> {
+    start_mongod_with(state, port, &[]).await
+}
+
+/// The same with more arguments.
+///
+/// # Errors
+/// As [`start_mongod`].
+pub async fn start_mongod_with(state: &Path, port: u16, arguments: &[&str]) -> Result<()> {
     let data = state.join("mongodb");
     fs::create_dir_all(&data)?;
     let mut mongod = Command::new(layout::tools().join("mongodb/mongod"));
     mongod.args(["--replSet", "rs0", "--bind_ip", "127.0.0.1", "--wiredTigerCacheSizeGB", "0.5", "--quiet"]);
-    mongod.arg("--port").arg(port.to_string()).arg("--dbpath").arg(&data);
+    mongod.arg("--port").arg(port.to_string()).arg("--dbpath").arg(&data).args(arguments);
     start(state, "mongod", &mut mongod)?;
     let ready = wait_until("MongoDB", PATIENCE, async || become_primary(port).await.unwrap_or(false));
     ready.await.with_context(|| format!("see {}", log(state, "mongod").display()))

@@ -146,6 +146,7 @@ async fn migrate_store(store: &Store, retention: Retention) -> Result<()> {
         Retention::For(kept) => Some(kept),
         Retention::Unchanged | Retention::Forever => None,
     };
+    store.probe().await?;
     store.migrate(kept).await.context("the indexes cannot be made")?;
     if retention == Retention::Forever {
         store.keep_actions().await.context("the index that deletes actions cannot be dropped")?;

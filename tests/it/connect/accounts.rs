@@ -153,3 +153,36 @@ async fn what_hubspot_does_not_do_is_said_in_words_and_nothing_is_stored() -> Re
     assert_eq!(Visitor::new(&front).connect("globex", HUB + 1).await?.status(), StatusCode::OK, "then it works");
     world.end().await
 }
+
+/// A link must not switch on what somebody has switched off.
+#[tokio::test]
+async fn a_domain_that_was_switched_off_stays_off() -> Result<()> {
+    const STATUS: &str = "integrations.hubspot.status";
+    let mut world = World::new("connect_off").await?;
+    let front = Front::start(&mut world).await?;
+    let domains = world.store.database().collection::<Document>(collection::DOMAINS);
+    let switch = async |on: bool| domains.update_one(doc! { "_id": DOMAIN }, doc! { "$set": { STATUS: on } }).await;
+    let before_off = front.link(DOMAIN, std::time::Duration::from_secs(60))?;
+    // He is on HubSpot's consent page when it is switched off.
+    let mut late = Visitor::new(&front);
+    let back = late.consent(&before_off, HUB + 1).await?;
+    switch(false).await?;
+    let before = entries(&world, DOMAIN).await?;
+    for answer in [late.open(&back).await?, Visitor::new(&front).open(&before_off).await?] {
+        assert_eq!(answer.status(), StatusCode::CONFLICT);
+        let page = answer.text().await?;
+        assert!(page.contains("was switched off for Acme") && page.contains("Nothing was connected"), "{page}");
+    }
+    assert_eq!(entries(&world, DOMAIN).await?, before);
+    let found = domains.find_one(doc! { "_id": DOMAIN }).await?.context("the Domain")?;
+    assert!(!found.get_document("integrations")?.get_document("hubspot")?.get_bool("status")?);
+
+    // Where no account is left that would be read again, it is switched on by the first one.
+    let gone = doc! { "$set": { "integrations.hubspot.accounts.$[].state": "disconnected" } };
+    domains.update_one(doc! { "_id": DOMAIN }, gone).await?;
+    world.hubspot.world().portal(HUB + 1);
+    assert_eq!(Visitor::new(&front).connect(DOMAIN, HUB + 1).await?.status(), StatusCode::OK);
+    let found = domains.find_one(doc! { "_id": DOMAIN }).await?.context("the Domain")?;
+    assert!(found.get_document("integrations")?.get_document("hubspot")?.get_bool("status")?);
+    world.end().await
+}

@@ -1,6 +1,7 @@
 //! The connect function: accounts are connected and disconnected, HubSpot tells of changes, and the status is shown.
 
 mod accounts;
+mod below;
 mod contract;
 mod leaving;
 mod links;

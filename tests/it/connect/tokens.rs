@@ -107,6 +107,33 @@ async fn a_data_key_of_another_aws_account_is_refused_unless_it_is_meant() -> Re
     Ok(())
 }
 
+/// Whoever can write to the database could otherwise put the token of an account of theirs there.
+#[tokio::test]
+async fn a_token_that_is_not_sealed_is_of_no_use_where_all_are() -> Result<()> {
+    let mut world = World::new("tokens_plain").await?;
+    world.config.token_key = Some(token_key());
+    world.config.sealed_only = true;
+    world.hubspot.world().seed(HUB, 1, 1, 1);
+    let sync = world.sync().await?;
+    let slice = async || {
+        assert!(world.slice(&sync, &world.tick()).await.is_ok_and(|done| done.batch_item_failures.is_empty()));
+        world.drain().await?;
+        anyhow::Ok(world.all(collection::ACTIONS).await?.len())
+    };
+    assert_eq!(slice().await?, 0, "a plain token was used");
+    let checkpoint =
+        world.store.status(&key(DOMAIN, HUB)?).await?.and_then(|status| status.checkpoint).context("it")?;
+    let problem = checkpoint.lanes.contacts.last_error.context("what is wrong is kept")?;
+    assert!(problem.reason.contains("TOKENS_SEALED_ONLY"), "{}", problem.reason);
+
+    let vault = Vault::new(world.store.clone(), Some(token_key())).await;
+    let version = vault.rotate(Moved::No).await?;
+    world.store.reseal(&vault, version).await?;
+    world.store.retry_lanes(&key(DOMAIN, HUB)?).await?;
+    assert_eq!(slice().await?, 2);
+    world.end().await
+}
+
 #[tokio::test]
 async fn a_token_that_was_copied_from_another_account_is_of_no_use() -> Result<()> {
     let mut world = World::new("tokens_copied").await?;

@@ -13,8 +13,8 @@ use hubspot_sim::FaultKind;
 use serde_json::{Value, json};
 use tests::{
     service::BOUND,
-    stopwatch::Stopwatch,
-    world::{HUB, KEPT_WAITING, World, refused},
+    stopwatch::{KEPT_WAITING, Stopwatch},
+    world::{HUB, World, refused},
 };
 
 /// What a fault leads to.

@@ -10,8 +10,8 @@ use tests::{
     bootstrap::Invoked,
     gate::{Effect, Verdict, When},
     service::Service,
-    stopwatch::Stopwatch,
-    world::{HUB, KEPT_WAITING, World, event, lambda, refused},
+    stopwatch::{KEPT_WAITING, Stopwatch},
+    world::{HUB, World, event, lambda, refused},
 };
 
 /// Delivers until nothing is left to do, while the waits pass at once; gives the number of slices. That none of them

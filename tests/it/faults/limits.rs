@@ -7,8 +7,8 @@ use common::{store::collection, time};
 use hubspot_sim::FaultKind;
 use mongodb::bson::{DateTime, Document, doc};
 use tests::{
-    stopwatch::Stopwatch,
-    world::{HUB, KEPT_WAITING, World},
+    stopwatch::{KEPT_WAITING, Stopwatch},
+    world::{HUB, World},
 };
 
 async fn limited(name: &str, ours: u32, theirs: usize) -> Result<World> {

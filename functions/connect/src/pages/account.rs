@@ -15,6 +15,7 @@ use super::{
 use crate::{
     operate::Operation,
     status::{State, Status},
+    web::from_root,
 };
 
 /// `token` is that of the forms; there is none for somebody who may not change anything.
@@ -91,7 +92,7 @@ fn buttons(account: &Status, token: &str) -> Markup {
         @for operation in offered.iter().copied() {
             @match operation {
                 Operation::Resync | Operation::Disconnect => {
-                    a class="button" href={ (account_path(&account.key)) "/" (operation.name()) } {
+                    a class="button" href=(from_root(&format!("{}/{}", account_path(&account.key), operation.name()))) {
                         (words::button(operation)) "…"
                     }
                 }
@@ -110,7 +111,7 @@ fn form(account: &Status, operation: Operation, token: &str) -> Markup {
 
 fn button(account: &Status, path: &str, text: &str, token: &str) -> Markup {
     html! {
-        form method="post" action={ (account_path(&account.key)) "/" (path) } {
+        form method="post" action=(from_root(&format!("{}/{path}", account_path(&account.key)))) {
             input type="hidden" name="token" value=(token);
             button { (text) }
         }
@@ -127,7 +128,7 @@ pub(super) fn link(account: &Status, url: &str, ends: DateTime) -> Markup {
             }
             input type="text" id="link" readonly value=(url);
         }
-        p { a class="button" href=(account_path(&account.key)) { "Back to the account" } }
+        p { a class="button" href=(from_root(&account_path(&account.key))) { "Back to the account" } }
     }
 }
 
@@ -137,7 +138,7 @@ pub(super) fn confirmation(account: &Status, operation: Operation, token: &str) 
         p { strong { (account.name()) } ", HubSpot account " (account.key.hub_id) ": " (words::meaning(operation)) }
         div class="buttons" {
             (form(account, operation, token))
-            a class="button" href=(account_path(&account.key)) { "Cancel" }
+            a class="button" href=(from_root(&account_path(&account.key))) { "Cancel" }
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use maud::{DOCTYPE, Markup, html};
 
+use crate::web::from_root;
+
 /// A page. `form_token` is that of a session, where there is one; a `live` page shows by itself what has changed.
 pub(super) fn page(title: &str, form_token: Option<&str>, live: bool, body: Markup) -> Markup {
     html! {
@@ -12,16 +14,16 @@ pub(super) fn page(title: &str, form_token: Option<&str>, live: bool, body: Mark
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 title { (title) " · HubSpot sync" }
-                link rel="stylesheet" href="/style.css";
-                @if live { script src="/live.js" defer {} }
+                link rel="stylesheet" href=(from_root("/style.css"));
+                @if live { script src=(from_root("/live.js")) defer {} }
             }
             body {
                 a class="skip" href="#main" { "Skip to the content" }
                 header {
                     @if let Some(token) = form_token {
                         nav aria-label="Main" {
-                            a href="/" { "HubSpot sync" }
-                            form method="post" action="/sign-out" {
+                            a href=(from_root("/")) { "HubSpot sync" }
+                            form method="post" action=(from_root("/sign-out")) {
                                 input type="hidden" name="token" value=(token);
                                 button class="plain" { "Sign out" }
                             }

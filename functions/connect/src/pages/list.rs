@@ -7,6 +7,7 @@ use super::{PAGE, account_path, words};
 use crate::{
     accounts::{Found, Sought},
     status::{State, Status},
+    web::from_root,
 };
 
 pub(super) fn body(sought: &Sought, found: &Found) -> Markup {
@@ -18,7 +19,7 @@ pub(super) fn body(sought: &Sought, found: &Found) -> Markup {
                 li { (filter(sought, Some(*state), &format!("{} {count}", words::state(*state)))) }
             }
         }
-        form method="get" action="/" role="search" class="search" {
+        form method="get" action=(from_root("/")) role="search" class="search" {
             label for="search" { "Search by company, domain, or id" }
             input type="search" id="search" name="search" value=(sought.search);
             @if !sought.state.is_empty() { input type="hidden" name="state" value=(sought.state); }
@@ -46,7 +47,7 @@ fn row(account: &Status) -> Markup {
     html! {
         tr {
             th scope="row" {
-                a href=(account_path(&account.key)) { (account.name()) }
+                a href=(from_root(&account_path(&account.key))) { (account.name()) }
                 div class="quiet" { (account.hub_domain.as_deref().unwrap_or_default()) " " (account.key.hub_id) }
             }
             td { (state(account)) }
@@ -126,5 +127,5 @@ fn address(sought: &Sought, state: &str, offset: usize) -> String {
     ];
     let given = values.iter().filter(|(_, is_empty, _)| !is_empty);
     let query: Vec<String> = given.map(|(name, _, value)| format!("{name}={value}")).collect();
-    if query.is_empty() { "/".to_owned() } else { format!("/?{}", query.join("&")) }
+    if query.is_empty() { from_root("/") } else { from_root(&format!("/?{}", query.join("&"))) }
 }

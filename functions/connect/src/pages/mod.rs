@@ -22,13 +22,13 @@ use crate::{
     operate::{Ids, Operation, Pressed, no_account},
     pages::layout::page,
     session::Session,
-    web::{Refusal, trouble_page},
+    web::{Refusal, from_root, trouble_page},
 };
 
 /// How many accounts a page shows.
 const PAGE: usize = 50;
 
-/// The page of an account.
+/// The path of an account's page.
 pub(crate) fn account_path(account: &AccountKey) -> String {
     let domain = utf8_percent_encode(account.domain_id.as_str(), NON_ALPHANUMERIC);
     format!("/accounts/{domain}/{}", account.hub_id)
@@ -64,7 +64,7 @@ pub(crate) fn connected(portal: &str, company: &str) -> Markup {
 /// `GET /sign-in`
 pub(crate) async fn login() -> Markup {
     let body = html! {
-        form method="post" action="/sign-in" class="login" {
+        form method="post" action=(from_root("/sign-in")) class="login" {
             label for="token" { "Access token" }
             input type="password" id="token" name="token" autocomplete="current-password" required autofocus;
             button { "Sign in" }

@@ -3,7 +3,11 @@
 //!
 //! A sealed token is the text `enc:v1:<version of the data key>:<base64url of nonce, ciphertext and tag>`, in the very
 //! field in which the token would stand. The account and the field's name are its associated data: what is copied to
-//! another account, or another field, cannot be opened. A plain token is read as it is, and sealed when it is next written.
+//! another account, or another field, cannot be opened. A plain token is read as it is, unless the vault opens sealed ones
+//! alone, and sealed when it is next written.
+
+mod cipher;
+mod master;
 
 use std::{
     collections::HashMap,
@@ -12,22 +16,23 @@ use std::{
 };
 
 use aws_lc_rs::{
-    aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
+    aead::{AES_256_GCM, RandomizedNonceKey},
     rand,
 };
 use aws_sdk_kms::{error::ProvideErrorMetadata, primitives::Blob, types::DataKeySpec};
-use base64::{
-    Engine,
-    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
-};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use mongodb::bson::{Binary, Document, doc, spec::BinarySubtype};
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 use tokio::sync::Mutex;
 
+pub use self::master::MasterKey;
+use self::{
+    cipher::{associated, decrypt, encrypt, wrapping},
+    master::{LOCAL_NAME, local, place},
+};
 use crate::{
     account::AccountKey,
-    config::{self, ConfigError},
     hubspot::Tokens,
     startup::{NoAnswer, wait_for},
     store::{SealedTokens, Store},
@@ -61,44 +66,12 @@ pub enum VaultError {
     /// It was sealed for another account or field, with another key, or was changed since.
     #[error("the token cannot be opened: it was not sealed for this account")]
     Unreadable,
+    /// It is not sealed, and only sealed ones are opened.
+    #[error("the token is not sealed, and TOKENS_SEALED_ONLY is set")]
+    Plain,
     /// MongoDB cannot be reached.
     #[error("MongoDB failed: {}", crate::store::describe(.0))]
     Mongo(#[from] mongodb::error::Error),
-}
-
-/// Which key wraps the data keys.
-#[derive(Clone, Debug)]
-pub enum MasterKey {
-    /// `TOKEN_KMS_KEY_ID`: a key of KMS, by its ARN.
-    Kms(String),
-    /// `TOKEN_LOCAL_KEY`: 32 bytes in base64, for development without KMS.
-    Local(SecretString),
-}
-
-impl MasterKey {
-    /// Reads the environment; nothing where it names no key. Tokens are stored plain then.
-    ///
-    /// # Errors
-    /// The local key is not 32 bytes in base64.
-    pub fn from_env() -> Result<Option<Self>, ConfigError> {
-        const LOCAL: &str = "TOKEN_LOCAL_KEY";
-        if let Some(id) = config::optional("TOKEN_KMS_KEY_ID") {
-            return Ok(Some(Self::Kms(id)));
-        }
-        let Some(text) = config::optional(LOCAL) else { return Ok(None) };
-        match STANDARD.decode(text.trim()) {
-            Ok(key) if key.len() == AES_256_GCM.key_len() => Ok(Some(Self::Local(text.trim().into()))),
-            _ => Err(ConfigError::Invalid { name: LOCAL, reason: "it is not 32 bytes in base64".to_owned() }),
-        }
-    }
-
-    /// Its name in the collection `keys`.
-    fn name(&self) -> &str {
-        match self {
-            Self::Kms(id) => id,
-            Self::Local(_) => LOCAL_NAME,
-        }
-    }
 }
 
 /// Whether the master key is meant to be of another AWS account or region than before.
@@ -116,6 +89,7 @@ pub struct Vault {
     store: Store,
     master: Option<MasterKey>,
     kms: Option<aws_sdk_kms::Client>,
+    sealed_only: bool,
     keys: Mutex<Keys>,
 }
 
@@ -133,25 +107,33 @@ impl Vault {
             Some(MasterKey::Kms(_)) => Some(aws_sdk_kms::Client::new(&aws_config::load_from_env().await)),
             _ => None,
         };
-        Self { store, master, kms, keys: Mutex::default() }
+        Self { store, master, kms, sealed_only: false, keys: Mutex::default() }
+    }
+
+    /// Returns the vault, which opens no plain token if `sealed_only` holds: whoever can write to the database cannot put a
+    /// token of another account there.
+    pub fn sealed_only(self, sealed_only: bool) -> Self {
+        Self { sealed_only, ..self }
     }
 
     /// The same, with a key of this KMS.
     pub fn with_kms(store: Store, kms: aws_sdk_kms::Client, key_id: String) -> Self {
-        Self { store, master: Some(MasterKey::Kms(key_id)), kms: Some(kms), keys: Mutex::default() }
+        Self { store, master: Some(MasterKey::Kms(key_id)), kms: Some(kms), sealed_only: false, keys: Mutex::default() }
     }
 
     /// The token that stands in `field` of the account's entry as `stored`.
     ///
     /// # Errors
-    /// It is sealed and cannot be opened.
+    /// It is sealed and cannot be opened, or is not sealed where that is not allowed.
     pub async fn open(
         &self,
         account: &AccountKey,
         field: &str,
         stored: &SecretString,
     ) -> Result<SecretString, VaultError> {
-        let Some(sealed) = stored.expose_secret().strip_prefix(SEALED) else { return Ok(stored.clone()) };
+        let Some(sealed) = stored.expose_secret().strip_prefix(SEALED) else {
+            return if self.sealed_only { Err(VaultError::Plain) } else { Ok(stored.clone()) };
+        };
         let (version, sealed) = sealed.split_once(':').ok_or(VaultError::Unreadable)?;
         let version = version.parse().map_err(|_| VaultError::Unreadable)?;
         let key = self.key(version).await?;
@@ -283,14 +265,6 @@ impl Vault {
     }
 }
 
-/// The name of the local master key in the collection `keys`.
-const LOCAL_NAME: &str = "local";
-
-/// The AWS account and region of a master key: its ARN without the key itself.
-fn place(name: &str) -> &str {
-    if name.starts_with("arn:") { name.rsplit_once(':').map_or(name, |(place, _)| place) } else { name }
-}
-
 fn version_of(key: Document) -> i32 {
     key.get_i32("_id").unwrap_or_default()
 }
@@ -310,71 +284,9 @@ fn silent(_: NoAnswer) -> VaultError {
     kms_error(Some("it does not answer"))
 }
 
-fn local(key: &SecretString) -> Result<RandomizedNonceKey, VaultError> {
-    let bytes = STANDARD.decode(key.expose_secret()).map_err(|_| VaultError::NoKey)?;
-    RandomizedNonceKey::new(&AES_256_GCM, &bytes).map_err(|_| VaultError::NoKey)
-}
-
-fn wrapping(version: i32) -> String {
-    format!("data key {version}")
-}
-
-/// Ids hold no line breaks, so that no two accounts have the same.
-fn associated(account: &AccountKey, field: &str) -> String {
-    format!("{}\n{}\n{field}", account.domain_id, account.hub_id)
-}
-
-fn encrypt(key: &RandomizedNonceKey, associated: &str, plain: &[u8]) -> Option<Vec<u8>> {
-    let mut sealed = plain.to_vec();
-    let nonce = key.seal_in_place_append_tag(Aad::from(associated), &mut sealed).ok()?;
-    Some([nonce.as_ref().as_slice(), &sealed].concat())
-}
-
-fn decrypt(key: &RandomizedNonceKey, associated: &str, sealed: &[u8]) -> Option<Vec<u8>> {
-    let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN)?;
-    let mut sealed = sealed.to_vec();
-    let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-    Some(key.open_in_place(nonce, Aad::from(associated), &mut sealed).ok()?.to_vec())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn key() -> RandomizedNonceKey {
-        RandomizedNonceKey::new(&AES_256_GCM, &[7; 32]).unwrap()
-    }
-
-    fn account(hub: &str) -> AccountKey {
-        AccountKey { domain_id: "acme".to_owned().try_into().unwrap(), hub_id: hub.to_owned().try_into().unwrap() }
-    }
-
-    #[test]
-    fn what_is_sealed_for_one_account_and_field_opens_there_alone() {
-        let sealed = encrypt(&key(), &associated(&account("7"), "accessToken"), b"token").unwrap();
-        let open = |hub: &str, field: &str| decrypt(&key(), &associated(&account(hub), field), &sealed);
-        assert_eq!(open("7", "accessToken").as_deref(), Some(b"token".as_slice()));
-        assert_eq!(open("8", "accessToken"), None);
-        assert_eq!(open("7", "refreshToken"), None);
-    }
-
-    #[test]
-    fn what_was_changed_does_not_open() {
-        let sealed = encrypt(&key(), "a", b"token").unwrap();
-        for index in 0..sealed.len() {
-            let mut changed = sealed.clone();
-            changed[index] ^= 1;
-            assert_eq!(decrypt(&key(), "a", &changed), None, "byte {index}");
-        }
-        assert_eq!(decrypt(&key(), "a", &sealed[..NONCE_LEN - 1]), None);
-        let other = RandomizedNonceKey::new(&AES_256_GCM, &[8; 32]).unwrap();
-        assert_eq!(decrypt(&other, "a", &sealed), None);
-    }
-
-    #[test]
-    fn no_two_seals_of_a_token_are_alike() {
-        assert_ne!(encrypt(&key(), "a", b"token"), encrypt(&key(), "a", b"token"));
-    }
 
     #[test]
     fn the_version_is_told_by_the_stored_text() {
