@@ -66,6 +66,8 @@ impl GivingBack<'_> {
             }
             let retry_at = time::after(DateTime::now(), pause(revocation.tries));
             if !self.store.put_revocation_off(account, &revocation, retry_at).await? {
+                // Somebody else tries it, or it was replaced.
+                is_done = false;
                 continue;
             }
             is_done &= self.give_back(account, revocation, ends).await?;
@@ -99,7 +101,10 @@ impl GivingBack<'_> {
                 Some((Happened::GrantForgotten, Some(reason)))
             }
         };
-        self.store.forget_grant(account, &revocation.refresh_token).await?;
+        if !self.store.forget_grant(account, &revocation.refresh_token).await? {
+            // A slice that was under way has refreshed it: what HubSpot gave then is still owed. Or the account is connected.
+            return Ok(false);
+        }
         if let Some((what, detail)) = what {
             self.store.happened(account, what, detail.as_deref()).await?;
         }
@@ -108,12 +113,11 @@ impl GivingBack<'_> {
 
     async fn attempt(&self, account: &AccountKey, revocation: &mut Revocation) -> Result<(), Failure> {
         let app = self.app.ok_or_else(|| passing("HUBSPOT_CLIENT_ID is not set"))?;
-        let grant = self.vault.open(account, "refreshToken", &revocation.refresh_token).await.map_err(passing)?;
-        match self.store.is_live(&account.hub_id).await {
-            Ok(false) => {}
-            Ok(true) => return Err(Failure::NotOurs("the HubSpot account is connected again".to_owned())),
-            Err(error) => return Err(passing(format!("MongoDB failed: {}", crate::store::describe(&error)))),
+        if let Some(other) = revocation.connected_with.as_ref().filter(|other| **other != app.client_id) {
+            return Err(Failure::NotOurs(format!("it was given to the app {other}, whose credentials are not there")));
         }
+        let grant = self.vault.open(account, "refreshToken", &revocation.refresh_token).await.map_err(passing)?;
+        self.ensure_not_live(account).await?;
         let is_stubborn = revocation.tries >= UNINSTALL_TRIES;
         let (grant, access_token) = match self.access_token(app, account, grant.clone(), revocation).await {
             Ok(tokens) => tokens,
@@ -123,6 +127,8 @@ impl GivingBack<'_> {
             Err(TokenError::Transient { .. }) if is_stubborn => (grant, None),
             Err(error @ (TokenError::Transient { .. } | TokenError::AppRejected(_))) => return Err(passing(error)),
         };
+        // The customer may have come back while HubSpot refreshed.
+        self.ensure_not_live(account).await?;
         if let Some(access_token) = access_token
             && let Err(error) = self.hubspot.uninstall(&access_token).await
         {
@@ -132,7 +138,16 @@ impl GivingBack<'_> {
             tracing::info!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id, error = %error,
                 "HubSpot does not uninstall the app; its grant is revoked");
         }
+        self.ensure_not_live(account).await?;
         self.hubspot.revoke(app, &grant).await.map_err(passing)
+    }
+
+    async fn ensure_not_live(&self, account: &AccountKey) -> Result<(), Failure> {
+        match self.store.is_live(&account.hub_id).await {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(Failure::NotOurs("the HubSpot account is connected again".to_owned())),
+            Err(error) => Err(passing(format!("MongoDB failed: {}", crate::store::describe(&error)))),
+        }
     }
 
     /// The grant, and an access token with which the app can be uninstalled.

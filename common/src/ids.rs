@@ -67,7 +67,8 @@ id!(
     /// The `_id` of a Domain (a customer): an ObjectId's hexadecimal form, or a string of the product's own.
     /// At most 100 printable ASCII characters, so that an account fits into an SQS `MessageGroupId` (128).
     DomainId, "domain id",
-    |text| (1..=100).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+    // Browsers fold `.` and `..` in addresses, also if they are encoded.
+    |text| (1..=100).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) && ![".", ".."].contains(&text)
 );
 id!(
     /// A HubSpot account (portal): a decimal number.
@@ -174,6 +175,7 @@ mod tests {
         assert!(DomainId::try_from(String::new()).is_err());
         assert!(DomainId::try_from("two words".to_owned()).is_err());
         assert!(DomainId::from_bson(&Bson::Int32(4)).is_err());
+        assert!([".", ".."].iter().all(|dots| DomainId::try_from((*dots).to_owned()).is_err()));
         for text in ["", "12a", "-3", "1.5"] {
             assert!(HubId::try_from(text.to_owned()).is_err(), "{text}");
             assert!(RecordId::try_from(text.to_owned()).is_err(), "{text}");

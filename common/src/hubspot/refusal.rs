@@ -40,7 +40,7 @@ pub enum TokenError {
 
 impl TokenError {
     /// Trouble of which HubSpot does not say how long it lasts.
-    pub(crate) fn transient(reason: impl ToString) -> Self {
+    pub fn transient(reason: impl ToString) -> Self {
         Self::Transient { reason: reason.to_string(), retry_after: Duration::ZERO }
     }
 

@@ -39,6 +39,9 @@ pub struct PendingConnect {
     /// The portal that the link is for; any if there is none.
     #[serde(default)]
     pub hub_id: Option<HubId>,
+    /// The hash of the link, and when it ends: it may be revoked meanwhile.
+    #[serde(default)]
+    pub link: Option<(String, DateTime)>,
 }
 
 /// How many customers of a Domain may be on the consent page. Whoever has a link may begin as often as they like.
@@ -79,6 +82,7 @@ impl Store {
             "domainId": domain,
             "hubId": pending.hub_id.as_ref().map(HubId::as_str),
             "challenge": &pending.challenge,
+            "link": pending.link.as_ref().map(|(hash, ends)| mongodb::bson::bson!([hash, ends])),
             "expiresAt": pending.expires_at,
         };
         let connects = self.collection(collection::CONNECTS);
@@ -146,6 +150,16 @@ impl Store {
             Err(error) if is_duplicate_key(&error) => Ok(Claim::Taken),
             Err(error) => Err(error),
         }
+    }
+
+    /// Gives a claim back.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn release_claim(&self, account: &AccountKey) -> Result<(), Error> {
+        let claim = doc! { "_id": account.hub_id.as_str(), "domainId": account.domain_id.as_str() };
+        self.collection(collection::PORTALS).delete_one(claim).await?;
+        Ok(())
     }
 
     async fn is_connected_elsewhere(&self, account: &AccountKey) -> Result<bool, Error> {

@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use super::{Leased, Store, StoreError, checkpoints::is_duplicate_key, collection, domains::field};
 use crate::{
-    account::{AccountKey, REAUTHORIZE},
+    account::{AccountKey, DISCONNECTED, REAUTHORIZE},
     checkpoint::Refused,
     time::{self, DateTime},
 };
@@ -47,8 +47,8 @@ struct Rejected {
 }
 
 impl Store {
-    /// Marks an account as one that the customer must connect again, unless that has happened in the meantime.
-    /// `credential` is the field that holds the rejected token, and what is stored there.
+    /// Marks an account as one that the customer must connect again, unless that has happened in the meantime, or the
+    /// account was disconnected. `credential` is the field that holds the rejected token, and what is stored there.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -65,7 +65,9 @@ impl Store {
             field("stateAt"): DateTime::now(),
         };
         let update = doc! { "$set": set, "$unset": { field("stateTriedAt"): "" } };
-        self.update_account(account, doc! { format!("a.{name}"): token.expose_secret() }, update).await
+        // A disconnected account's token is refused because it was given back.
+        let of = doc! { format!("a.{name}"): token.expose_secret(), "a.state": { "$ne": DISCONNECTED } };
+        self.update_account(account, of, update).await
     }
 
     /// Takes an account's mark away, so that the next tick goes on with it. `false` if it has none.

@@ -1,12 +1,9 @@
 //! Whether a server that speaks MongoDB's protocol is a MongoDB that the functions can work with.
 
-use mongodb::{
-    bson::doc,
-    error::{Error, ErrorKind, WriteFailure},
-};
+use mongodb::{bson::doc, error::Error};
 use thiserror::Error;
 
-use super::{Store, collection, describe};
+use super::{Store, code, collection, describe};
 
 /// A server that the functions cannot work with.
 #[derive(Debug, Error)]
@@ -17,14 +14,10 @@ pub enum ProbeError {
          DocumentDB, Azure Cosmos DB and others that speak MongoDB's protocol cannot be used; MongoDB Atlas can"
     )]
     NotMongoDb(i32),
-    /// It cannot be reached, or does not let this user write.
+    /// It cannot be reached, is in trouble, or does not let this user write.
     #[error("MongoDB failed: {}", describe(.0))]
     Mongo(#[from] Error),
 }
-
-/// The codes of what has nothing to do with the server's kind: Unauthorized and AuthenticationFailed.
-/// <https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml>
-const OF_THE_USER: [i32; 2] = [13, 18];
 
 impl Store {
     /// Tries an update such as leases and merges are made of: by a pipeline, with the server's time (`$$NOW`) and an
@@ -38,18 +31,12 @@ impl Store {
         let sorted = doc! { "$sortArray": { "input": [2, 1], "sortBy": 1 } };
         let update = vec![doc! { "$replaceWith": { "_id": "probe", "at": "$$NOW", "sorted": sorted } }];
         let probed = probes.update_one(probe.clone(), update).upsert(true).await;
-        probed.map_err(|error| refused_with(&error).map_or_else(|| error.into(), ProbeError::NotMongoDb))?;
+        probed.map_err(|error| match code::of(&error) {
+            0 => error.into(),
+            code if code::is_of_the_server(code) => error.into(),
+            code => ProbeError::NotMongoDb(code),
+        })?;
         probes.delete_one(probe).await?;
         Ok(())
     }
-}
-
-/// The code with which a server refuses what it does not know. Returns `None` for every other error.
-fn refused_with(error: &Error) -> Option<i32> {
-    let code = match &*error.kind {
-        ErrorKind::Command(refused) => refused.code,
-        ErrorKind::Write(WriteFailure::WriteError(refused)) => refused.code,
-        _ => return None,
-    };
-    (!OF_THE_USER.contains(&code) && !error.contains_label("RetryableWriteError")).then_some(code)
 }

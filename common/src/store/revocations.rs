@@ -30,6 +30,8 @@ pub struct Revocation {
     pub refresh_token: SecretString,
     /// The last access token.
     pub access_token: Option<SecretString>,
+    /// The client id of the app that it was given to, if that is known.
+    pub connected_with: Option<String>,
     /// When the access token expires.
     pub expires_at: Option<DateTime>,
     /// When the account was disconnected.
@@ -59,8 +61,9 @@ impl Store {
         let all = unset(&[&mark[..], &FORGOTTEN].concat());
         let done = self.update_account(account, live, doc! { "$set": set, "$unset": all }).await? || owes;
         if done {
-            let claim = doc! { "_id": account.hub_id.as_str(), "domainId": account.domain_id.as_str() };
-            self.collection(collection::PORTALS).delete_one(claim).await?;
+            self.release_claim(account).await?;
+            // What is owed is tried by the sync function, which does nothing while all lanes wait.
+            self.retry_lanes(account).await?;
         }
         Ok(done)
     }
@@ -194,6 +197,7 @@ fn revocation(entry: &Document) -> Option<Revocation> {
     Some(Revocation {
         refresh_token: secret("refreshToken")?,
         access_token: secret("accessToken"),
+        connected_with: entry.get_str("connectedWith").ok().map(str::to_owned),
         expires_at: at(entry, "expiresAt"),
         since: at(entry, "stateAt").unwrap_or(DateTime::MIN),
         tries: owed.get_i32("tries").unwrap_or_default(),

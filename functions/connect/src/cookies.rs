@@ -5,12 +5,10 @@ use reqwest::Url;
 
 use crate::web::root;
 
-/// A cookie that no script can read.
+/// A cookie that no script can read, and that the browser sends with every request to the function.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cookie {
     pub(crate) name: &'static str,
-    /// The browser sends it with requests below this path of the function.
-    pub(crate) path: &'static str,
     /// Whether it comes with a navigation that another site began.
     pub(crate) same_site: &'static str,
 }
@@ -19,21 +17,12 @@ impl Cookie {
     /// Its name over HTTPS says that no other host, and nobody over plain HTTP, has set it: browsers see to that (RFC 6265bis,
     /// section 4.1.3). Over plain HTTP, as on a developer's machine, there is no such name.
     fn full_name(self, base: &Url) -> String {
-        let prefix = match (base.scheme(), self.full_path(base).as_str()) {
+        let prefix = match (base.scheme(), path(base)) {
             ("https", "/") => "__Host-",
             ("https", _) => "__Secure-",
             _ => "",
         };
         format!("{prefix}{}", self.name)
-    }
-
-    /// Other services may be below other paths of the same host.
-    fn full_path(self, base: &Url) -> String {
-        match (root(base), self.path) {
-            ("", path) => path.to_owned(),
-            (root, "/") => root.to_owned(),
-            (root, path) => format!("{root}{path}"),
-        }
     }
 
     /// Its value. One that is there twice is none: somebody else may have set one of them.
@@ -47,7 +36,7 @@ impl Cookie {
 
     /// Returns the header that sets it. The browser keeps it for `seconds`.
     pub(crate) fn set(self, value: &str, base: &Url, seconds: u64) -> HeaderMap {
-        let (path, same_site) = (self.full_path(base), self.same_site);
+        let (path, same_site) = (path(base), self.same_site);
         let secure = if base.scheme() == "https" { "; Secure" } else { "" };
         let name = self.full_name(base);
         let text = format!("{name}={value}; HttpOnly; SameSite={same_site}; Path={path}; Max-Age={seconds}{secure}");
@@ -62,12 +51,17 @@ impl Cookie {
     }
 }
 
+/// The path of cookies. Other services may be below other paths of the same host.
+fn path(base: &Url) -> &str {
+    Some(root(base)).filter(|root| !root.is_empty()).unwrap_or("/")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SESSION: Cookie = Cookie { name: "session", path: "/", same_site: "Strict" };
-    const PART: Cookie = Cookie { name: "connect", path: "/hubspot", same_site: "Lax" };
+    const SESSION: Cookie = Cookie { name: "session", same_site: "Strict" };
+    const ASKED: Cookie = Cookie { name: "asked", same_site: "Lax" };
 
     fn url(scheme: &str) -> Url {
         Url::parse(&format!("{scheme}://sync.example")).unwrap()
@@ -85,7 +79,7 @@ mod tests {
     #[test]
     fn over_https_no_other_host_can_set_a_cookie() {
         assert_eq!(set(SESSION, "https"), "__Host-session=x; HttpOnly; SameSite=Strict; Path=/; Max-Age=60; Secure");
-        assert_eq!(set(PART, "https"), "__Secure-connect=x; HttpOnly; SameSite=Lax; Path=/hubspot; Max-Age=60; Secure");
+        assert_eq!(set(ASKED, "https"), "__Host-asked=x; HttpOnly; SameSite=Lax; Path=/; Max-Age=60; Secure");
         assert_eq!(set(SESSION, "http"), "session=x; HttpOnly; SameSite=Strict; Path=/; Max-Age=60");
         assert_eq!(read(&["session=forged"], "https"), None);
         assert_eq!(read(&["session=forged; __Host-session=own"], "https").as_deref(), Some("own"));
@@ -96,7 +90,6 @@ mod tests {
         let base = Url::parse("https://api.example.com/crm").unwrap();
         let set = |cookie: Cookie| cookie.set("x", &base, 60)["set-cookie"].to_str().unwrap().to_owned();
         assert_eq!(set(SESSION), "__Secure-session=x; HttpOnly; SameSite=Strict; Path=/crm; Max-Age=60; Secure");
-        assert_eq!(set(PART), "__Secure-connect=x; HttpOnly; SameSite=Lax; Path=/crm/hubspot; Max-Age=60; Secure");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use axum::{
 };
 use common::{
     account::AccountKey,
-    hubspot::{OAuthApp, TokenError, consent_url},
+    hubspot::{OAuthApp, TokenError, Tokens, consent_url},
     ids::{DomainId, HubId},
     message::SyncRequest,
     store::{Claim, Connected, Happened, PendingConnect},
@@ -23,6 +23,7 @@ use oauth2::{PkceCodeChallenge, PkceCodeVerifier};
 use reqwest::Url;
 use secrecy::SecretString;
 use serde::Deserialize;
+use tokio::time::timeout;
 
 use crate::{
     Connect, Held,
@@ -34,13 +35,19 @@ use crate::{
 };
 
 /// The cookie in which the browser keeps the PKCE verifier.
-const VERIFIER: Cookie = Cookie { name: "connect", path: "/hubspot", same_site: "Lax" };
+const VERIFIER: Cookie = Cookie { name: "connect", same_site: "Lax" };
 
 /// The cookie of a browser that was shown who will see the data.
-const ASKED: Cookie = Cookie { name: "asked", path: "/hubspot", same_site: "Lax" };
+const ASKED: Cookie = Cookie { name: "asked", same_site: "Lax" };
 
 /// How long a customer may stay on our page, and on HubSpot's.
 const PATIENCE: Duration = Duration::from_secs(600);
+
+/// How long HubSpot may take to give tokens, and to say whose they are. Lambda waits for twenty seconds.
+const HUBSPOT_ANSWERS: Duration = Duration::from_secs(12);
+
+/// How long HubSpot may take to take a grant back that is not stored.
+const GIVING_UP: Duration = Duration::from_secs(5);
 
 const OLD_LINK: &str =
     "This link is incomplete, was changed or revoked, or is too old. Please ask whoever sent it to you for a new one.";
@@ -118,8 +125,10 @@ pub(crate) async fn begin(
     }
     let (state, (challenge, verifier)) = (random(), PkceCodeChallenge::new_random_sha256());
     let expires_at = time::after(DateTime::now(), PATIENCE);
+    let link_of = connect.remembered(&link);
     let hub_id = HubId::try_from(link.hub).ok();
-    let pending = PendingConnect { domain_id: domain, challenge: challenge.as_str().to_owned(), expires_at, hub_id };
+    let challenge_text = challenge.as_str().to_owned();
+    let pending = PendingConnect { domain_id: domain, challenge: challenge_text, expires_at, hub_id, link: link_of };
     connect.store.begin_connect(&hash(&state), &pending).await.map_err(trouble_page)?;
     let consent = consent_url(connect.app()?, &connect.config.authorize_url, &callback_url(&base), &state, challenge);
     let cookie = VERIFIER.set(verifier.secret(), &base, PATIENCE.as_secs());
@@ -160,6 +169,11 @@ pub(crate) async fn callback(
     let name = connect.store.domain_name(&pending.domain_id).await.map_err(trouble_page)?;
     let name = name.unwrap_or_else(|| pending.domain_id.to_string());
     connect.refuse_if_off(&pending.domain_id, &name).await?;
+    if let Some((hash, ends)) = &pending.link
+        && connect.store.is_link_revoked(pending.domain_id.as_str(), hash, *ends).await.map_err(trouble_page)?
+    {
+        return Err(Refusal::page(StatusCode::FORBIDDEN, "This link does not work", OLD_LINK));
+    }
     let connected = connect.connect(&pending, callback_url(&base), &code, &verifier.into()).await?;
     let forget = VERIFIER.forget(&base);
     Ok((forget, pages::connected(&connected, &name)).into_response())
@@ -200,8 +214,14 @@ impl Held {
             there first.";
         const GONE: &str = "The customer for whom this link was made is not there any more.";
         let app = self.app()?;
-        let (tokens, named) = self.hubspot.exchange(app, callback, code, verifier).await.map_err(refused)?;
-        let portal = self.hubspot.portal(app, &tokens.access_token).await.map_err(refused)?;
+        let connecting = async {
+            let (tokens, named) = self.hubspot.exchange(app, callback, code, verifier).await?;
+            let portal = self.hubspot.portal(app, &tokens.access_token).await?;
+            Ok((tokens, named, portal))
+        };
+        let slow = || Err(TokenError::transient("HubSpot does not answer in time"));
+        let (tokens, named, portal) =
+            timeout(HUBSPOT_ANSWERS, connecting).await.unwrap_or_else(|_| slow()).map_err(refused)?;
         if named.is_some_and(|named| named != portal.hub_id.as_str()) {
             return Err(refused(TokenError::OtherAccount(portal.hub_id.to_string())));
         }
@@ -213,6 +233,8 @@ impl Held {
                     the link once more, and choose that account.",
                 portal.hub_id
             );
+            let account = AccountKey { domain_id: pending.domain_id.clone(), hub_id: portal.hub_id };
+            self.give_up(&account, app, &tokens).await;
             return Err(Refusal::page(StatusCode::FORBIDDEN, "Not connected", words));
         }
         let account = AccountKey { domain_id: pending.domain_id.clone(), hub_id: portal.hub_id };
@@ -225,8 +247,14 @@ impl Held {
         let stored = self.store.connect_account(&account, portal.domain.as_deref(), &sealed, &app.client_id).await;
         match stored.map_err(trouble_page)? {
             Connected::Stored => {}
-            Connected::NoDomain => return Err(Refusal::page(StatusCode::NOT_FOUND, "Not connected", GONE)),
-            Connected::SwitchedOff => return Err(switched_off(account.domain_id.as_str())),
+            Connected::NoDomain => {
+                self.give_up(&account, app, &tokens).await;
+                return Err(Refusal::page(StatusCode::NOT_FOUND, "Not connected", GONE));
+            }
+            Connected::SwitchedOff => {
+                self.give_up(&account, app, &tokens).await;
+                return Err(switched_off(account.domain_id.as_str()));
+            }
         }
         tracing::info!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id, "an account was connected");
         self.note(&account, Happened::Connected, None).await;
@@ -236,6 +264,23 @@ impl Held {
         }
         Ok(portal.domain.unwrap_or_else(|| account.hub_id.to_string()))
     }
+
+    /// Gives a grant back that a customer gave and that is not stored, and uninstalls the app. HubSpot gives the same grant to
+    /// every Domain, so this is not done if any has the portal; the claim sees to it that none connects it meanwhile.
+    async fn give_up(&self, account: &AccountKey, app: &OAuthApp, tokens: &Tokens) {
+        let given_up = async {
+            let is_free = matches!(self.store.claim(account).await, Ok(Claim::Granted));
+            if !is_free || self.store.is_live(&account.hub_id).await.unwrap_or(true) {
+                return false;
+            }
+            let uninstalled = self.hubspot.uninstall(&tokens.access_token).await.is_ok();
+            let is_revoked = self.hubspot.revoke(app, &tokens.refresh_token).await.is_ok();
+            self.store.release_claim(account).await.is_ok() && uninstalled && is_revoked
+        };
+        let done = timeout(GIVING_UP, given_up).await.unwrap_or(false);
+        tracing::warn!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id, done,
+            "a grant that is not stored was given back");
+    }
 }
 
 /// In words, why HubSpot gives no tokens.
@@ -243,7 +288,9 @@ fn refused(error: TokenError) -> Refusal {
     tracing::warn!(error = %error, "an account could not be connected");
     let words = match error {
         TokenError::Rejected(_) => "HubSpot does not know this connection any more. Please open the link once more.",
-        TokenError::AppRejected(_) => "HubSpot does not accept this service's own credentials. Its operators are told.",
+        TokenError::AppRejected(_) => {
+            "HubSpot does not accept this service's own credentials. Please tell whoever sent you the link."
+        }
         TokenError::PortalGone(_) => "HubSpot does not know this account, or it has refused the connection.",
         TokenError::OtherAccount(_) | TokenError::Transient { .. } => {
             "HubSpot did not answer as expected. Please open the link once more in a minute."

@@ -137,6 +137,11 @@ impl Held {
         Ok(!revoked)
     }
 
+    /// What has to be known of a link to see later whether it was revoked.
+    pub(crate) fn remembered(&self, link: &Link) -> Option<(String, DateTime)> {
+        Some((link.hash(), link.end(&self.keys)?))
+    }
+
     /// Lets all links of a Domain that were made until now lead nowhere.
     pub(crate) async fn revoke_links(&self, domain: &DomainId, actor: &Actor) -> Result<(), MongoError> {
         self.store.revoke_links(domain, time::after(DateTime::now(), HOLDS + CLOCKS)).await?;

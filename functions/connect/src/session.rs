@@ -25,7 +25,7 @@ use crate::{
     web::{Refusal, redirect, trouble_page},
 };
 
-const SESSION: Cookie = Cookie { name: "session", path: "/", same_site: "Strict" };
+const SESSION: Cookie = Cookie { name: "session", same_site: "Strict" };
 
 /// How long a session lasts at most.
 const LASTS: Duration = Duration::from_secs(12 * 3600);
@@ -53,8 +53,9 @@ impl FromRequestParts<Connect> for Session {
         let id = SESSION.read(&parts.headers, &base).ok_or(Refusal::SignIn)?;
         let id_hash = hash(&id);
         let stored = connect.store.session(&id_hash).await.map_err(trouble_page)?.ok_or(Refusal::SignIn)?;
-        // It ends with its token.
-        let known = connect.config.tokens.named(&stored.by).ok_or(Refusal::SignIn)?;
+        // It ends with its token, and with the token's right to look.
+        let known = connect.config.tokens.named(&stored.by).filter(|known| known.role.may(Role::Read));
+        let known = known.ok_or(Refusal::SignIn)?;
         if !connect.keys.verify(Purpose::Session, &[&id, &known.print()], &stored.proof) {
             return Err(Refusal::SignIn);
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use common::{
     account::{self, AccountKey, Unusable},
+    ids::DomainId,
     message::{SyncMessage, SyncRequest},
     queue::{MAX_BATCH_ENTRIES, QueueError},
     store::{StoreError, collection},
@@ -71,7 +72,9 @@ pub(crate) async fn run(
                 Err(reason) => {
                     fan_out.skipped += 1;
                     metrics.skipped(&reason);
-                    let domain_id = domain.get("_id").map(Bson::to_string).unwrap_or_default();
+                    // What is no id may be anything.
+                    let domain_id = domain.get("_id").and_then(|id| DomainId::from_bson(id).ok());
+                    let domain_id = domain_id.map_or_else(|| "?".to_owned(), String::from);
                     if reason.is_wanted() {
                         tracing::info!(account.domain_id = domain_id, reason = %reason, "an account is skipped");
                     } else {

@@ -76,6 +76,14 @@ fn status(stack: &Stack) -> &str {
     stack.stack_status().map(|status| status.as_str()).unwrap_or_default()
 }
 
+/// Returns the account and the region of a change set or a stack, by its ARN.
+pub fn place(arn: &str) -> String {
+    match arn.split(':').collect::<Vec<_>>()[..] {
+        [_, _, _, region, account, ..] => format!("{account}, {region}"),
+        _ => "unknown".to_owned(),
+    }
+}
+
 /// What a change set changes.
 ///
 /// # Errors

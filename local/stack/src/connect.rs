@@ -39,7 +39,8 @@ impl Page {
     /// The secret cannot be read, or the address is none.
     pub async fn at(url: &str, aws: &Aws, arn: &str) -> Result<Self> {
         let token = secrets::value(&aws.secret(arn).await?, "token");
-        let url = Url::parse(url).context("the address of the status page")?;
+        // With a slash at its end, so that paths are below the one that it may have.
+        let url = Url::parse(&format!("{}/", url.trim_end_matches('/'))).context("the address of the status page")?;
         let http = Client::builder().redirect(Policy::none()).dns_resolver(Localhost).build()?;
         Ok(Self { url, http, token })
     }
@@ -49,12 +50,16 @@ impl Page {
         self.token.expose_secret()
     }
 
+    fn at_path(&self, path: &str) -> Result<Url> {
+        Ok(self.url.join(path.trim_start_matches('/'))?)
+    }
+
     /// Asks the API.
     ///
     /// # Errors
     /// It does not answer.
     pub async fn get(&self, path: &str) -> Result<Response> {
-        Ok(self.http.get(self.url.join(path)?).bearer_auth(self.token()).send().await?)
+        Ok(self.http.get(self.at_path(path)?).bearer_auth(self.token()).send().await?)
     }
 
     /// A link by which a customer connects a HubSpot account: `hub`, or any.
@@ -66,7 +71,7 @@ impl Page {
         struct Link {
             url: String,
         }
-        let asked = self.http.post(self.url.join("/api/install-links")?).bearer_auth(self.token());
+        let asked = self.http.post(self.at_path("/api/install-links")?).bearer_auth(self.token());
         let answer = asked.json(&json!({ "domain": domain, "hubId": hub })).send().await?;
         if !answer.status().is_success() {
             bail!("there is no link: {}", answer.text().await?);
@@ -79,7 +84,7 @@ impl Page {
     /// # Errors
     /// There is no such Domain.
     pub async fn revoke_links(&self, domain: &str) -> Result<()> {
-        let asked = self.http.post(self.url.join("/api/install-links/revoke")?).bearer_auth(self.token());
+        let asked = self.http.post(self.at_path("/api/install-links/revoke")?).bearer_auth(self.token());
         let answer = asked.json(&json!({ "domain": domain })).send().await?;
         if !answer.status().is_success() {
             bail!("the links were not revoked: {}", answer.text().await?);

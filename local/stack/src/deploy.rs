@@ -75,6 +75,7 @@ pub async fn run(settings: &Settings, deploy: &Deploy) -> Result<()> {
         None => println!("  {name} is as it should be; nothing to deploy"),
         Some(id) => {
             let changes = cloudformation::changes(&aws, &id).await?;
+            println!("\nAWS account and region: {}", cloudformation::place(&id));
             show(name, existing.as_ref(), &all, &known, &changes);
             if !(deploy.is_confirmed || confirmed()?) {
                 cloudformation::discard(&aws, name, &id, existing.is_none()).await?;

@@ -28,9 +28,10 @@ fn check(line: &str) -> Result<()> {
         return Ok(());
     };
     let value = value.trim_start();
-    let is_quoted = value.starts_with('\'');
+    // What is behind the closing quote is not quoted; `\\` is a backslash, and no sign before the next character.
+    let outside = value.strip_prefix('\'').map_or(value, |quoted| quoted.split_once('\'').map_or("", |(_, rest)| rest));
     ensure!(
-        is_quoted || !value.replace("\\$", "").contains('$'),
+        !outside.replace("\\\\", "").replace("\\$", "").contains('$'),
         "put the value of {} into single quotes",
         name.trim()
     );
@@ -63,7 +64,7 @@ mod tests {
         for taken in ["A=b", "A='b$c'", "A=\"b\"", "# A=b$c", "", "A=b\\$c"] {
             assert!(check(taken).is_ok(), "{taken}");
         }
-        for refused in ["A=b$c", "A=\"b$c\"", "export A=b$c", " A = b${c}"] {
+        for refused in ["A=b$c", "A=\"b$c\"", "A=b\\\\$c", "A='b'$c", "export A=b$c", " A = b${c}"] {
             let error = check(refused).unwrap_err().to_string();
             assert_eq!(
                 error,

@@ -24,6 +24,15 @@ pub fn state() -> PathBuf {
     std::env::var_os("STACK_STATE").map_or_else(|| root().join(".stack"), PathBuf::from)
 }
 
+/// Makes a folder of the stack, which only its owner may read: what is below it holds secrets or personal data.
+///
+/// # Errors
+/// It cannot be made.
+pub fn make_private(folder: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(folder)?;
+    fs::set_permissions(folder, Permissions::from_mode(0o700))
+}
+
 /// Writes a file that holds secrets or personal data: only its owner may read it, also if it was there before.
 ///
 /// # Errors

@@ -9,8 +9,9 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 /// What the simulator's secrets, tokens and grants look like, and MongoDB's connection strings.
-const SECRETS: [(&str, &str); 10] = [
+const SECRETS: [(&str, &str); 11] = [
     ("what MongoDB answered", "server response"),
+    ("what the driver says of MongoDB's answer", "Kind: "),
     ("an event", "raw JSON event"),
     ("a connection string", "mongodb://"),
     ("a connection string", "mongodb+srv://"),

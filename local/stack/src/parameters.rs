@@ -59,7 +59,7 @@ const PARAMETERS: [(&str, &str, For); 40] = [
     ("SqsEndpointUrl", "AWS_ENDPOINT_URL_SQS", For::Aws),
     ("LogLevel", "LOG_LEVEL", For::Both),
     ("LogRetentionDays", "LOG_RETENTION_DAYS", For::Both),
-    ("OtlpEndpoint", "OTEL_EXPORTER_OTLP_ENDPOINT", For::Both),
+    ("OtlpEndpoint", "OTEL_EXPORTER_OTLP_ENDPOINT", For::Aws),
     ("VpcSubnetIds", "VPC_SUBNET_IDS", For::Aws),
     ("VpcSecurityGroupIds", "VPC_SECURITY_GROUP_IDS", For::Aws),
     ("AlarmTopicArn", "ALARM_TOPIC_ARN", For::Aws),
@@ -138,6 +138,7 @@ fn check(variable: &str, value: &str) -> Result<()> {
     if ADDRESSES.contains(&variable) {
         let is_https = Url::parse(value).is_ok_and(|url| url.scheme() == "https");
         ensure!(is_https, "{variable} must be an address that begins with https://");
+        ensure!(!value.ends_with('/') || variable != "CONNECT_URL", "{variable} must have no slash at its end");
         ensure!(!is_here(value), "{variable} names this machine; on AWS nothing is there");
     }
     if variable == "MONGODB_URI" {

@@ -17,6 +17,8 @@ use nix::{
 };
 use tokio::time::{Instant, sleep};
 
+use crate::layout;
+
 /// The environment variable that marks the processes of a stack; its value is the stack's folder, or one below it.
 pub const MARK: &str = "HUBSPOT_SYNC_STACK";
 
@@ -25,7 +27,7 @@ pub const MARK: &str = "HUBSPOT_SYNC_STACK";
 /// # Errors
 /// The program cannot be started.
 pub fn start(state: &Path, name: &str, command: &mut Command) -> Result<()> {
-    fs::create_dir_all(state)?;
+    layout::make_private(state)?;
     let log = File::create(log(state, name))?;
     command
         .env(MARK, state)

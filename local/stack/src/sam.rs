@@ -137,7 +137,7 @@ struct ParameterFile(PathBuf);
 
 impl ParameterFile {
     fn write(state: &Path, name: &str, given: &BTreeMap<impl AsRef<str>, String>) -> Result<Self> {
-        std::fs::create_dir_all(state)?;
+        layout::make_private(state)?;
         let path = std::path::absolute(state)?.join(format!("{name}-parameters.yaml"));
         let text = parameters::file(given.iter().map(|(name, value)| (name.as_ref(), value.as_str())))?;
         let written = Self(path);
@@ -191,7 +191,7 @@ pub async fn local_invoke(function: &str, event: &str, env_vars: &Path) -> Resul
 }
 
 async fn run(what: &str, command: &mut Command, state: &Path, name: &str) -> Result<()> {
-    std::fs::create_dir_all(state)?;
+    layout::make_private(state)?;
     let path = crate::process::log(state, name);
     let log = std::fs::File::create(&path)?;
     let status = command.stdout(log.try_clone()?).stderr(log).status().await?;

@@ -17,7 +17,7 @@ use crate::{
     aws::Aws,
     connect::Page,
     events::Words,
-    layout,
+    layout, own,
     process::free_port,
     relay::Relays,
     sam, servers,
@@ -131,6 +131,7 @@ async fn surroundings(
 /// # Errors
 /// The stack is not up, Docker is not running, or the function fails.
 pub async fn invoke(settings: &Settings, function: &str, event: &str) -> Result<()> {
+    own::check(settings).await?;
     let outputs = sam::outputs(NAME, &servers::aws_environment(settings.ports.aws)).await;
     let outputs = outputs.context("is the stack up? `make up` starts it")?;
     let mut words = Words { token: TOKEN.into(), client_secret: client_secret(settings), link: None };

@@ -5,12 +5,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use common::{
     giving_back::GIVEN_UP_AFTER,
-    store::collection,
+    store::{SealedTokens, collection},
     time::{self, DateTime},
 };
 use hubspot_sim::FaultKind;
 use mongodb::bson::{Bson, Document, doc};
 use reqwest::StatusCode;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use tests::{
@@ -199,5 +200,54 @@ async fn whoever_connects_the_account_again_keeps_the_grant() -> Result<()> {
     }
     let former = domains.find_one(doc! { "_id": DOMAIN }).await?.context("the Domain")?.to_string();
     ensure!(!former.contains("refreshToken"), "{former}");
+    world.end().await
+}
+
+/// The tokens of a legacy app that was replaced since: only that app's credentials could give them back.
+#[tokio::test]
+async fn the_grant_of_another_app_is_not_taken_for_given_back() -> Result<()> {
+    let (world, front) = leaving("leaving_other_app").await?;
+    set(&world, doc! { format!("{ENTRIES}.0.connectedWith"): "the-app-before" }).await?;
+    disconnect(&front).await?;
+    ensure!(world.hubspot.world().portal(HUB).refresh_token.is_some() && is_forgotten(&world).await?);
+    let page = told(&front).await?;
+    ensure!(page.contains("not given back to HubSpot: it was given to the app the-app-before"), "{page}");
+    world.end().await
+}
+
+/// A slice that was under way may find the token refused because it was given back, or refresh it.
+#[tokio::test]
+async fn a_slice_under_way_changes_nothing_about_what_is_owed() -> Result<()> {
+    let (world, front) = leaving("leaving_slice").await?;
+    let account = world.account()?;
+    answers(&world, "/external-install", 1, 503);
+    ensure!(disconnect(&front).await? == StatusCode::ACCEPTED);
+    let stored: SecretString = world.entry().await?.get_str("refreshToken")?.into();
+    ensure!(!world.store.mark(&account, ("refreshToken", &stored), "it is refused").await?, "it was marked");
+    ensure!(world.entry().await?.get_str("state")? == "disconnected");
+    // What HubSpot gave in its place is owed from now on.
+    let new = SealedTokens {
+        access_token: world.entry().await?.get_str("accessToken")?.to_owned(),
+        refresh_token: stored.expose_secret().to_owned(),
+        expires_at: DateTime::from_millis(0),
+    };
+    ensure!(world.store.store_tokens(&account, &stored, &new).await?);
+    ensure!(world.store.accounts_with_revocations(DateTime::MAX).await? == [account]);
+    try_again(&world).await?;
+    ensure!(is_forgotten(&world).await? && world.hubspot.world().portal(HUB).refresh_token.is_none());
+    world.end().await
+}
+
+/// Lanes that wait do nothing, and what is owed is tried by the same function.
+#[tokio::test]
+async fn lanes_that_wait_hold_up_no_grant_that_is_to_be_given_back() -> Result<()> {
+    let (world, front) = leaving("leaving_waits").await?;
+    answers(&world, "/crm/", 100, 403);
+    world.run().await?;
+    ensure!(world.pause().await?.is_some(), "no lane waits");
+    answers(&world, "/external-install", 1, 503);
+    ensure!(disconnect(&front).await? == StatusCode::ACCEPTED);
+    try_again(&world).await?;
+    ensure!(is_forgotten(&world).await?);
     world.end().await
 }

@@ -43,6 +43,11 @@ async fn a_link_for_one_portal_connects_no_other() -> Result<()> {
     assert!(page.contains(&format!("for the HubSpot account {}", HUB + 1)), "{page}");
     assert!(world.store.accounts_of(&key(DOMAIN, HUB + 2)?.hub_id).await?.is_empty());
     assert!(world.all(collection::PORTALS).await?.is_empty(), "not even a claim is stored");
+    {
+        let mut hubspot = world.hubspot.world();
+        let other = hubspot.portal(HUB + 2);
+        assert!(other.uninstalls == 1 && other.refresh_token.is_none(), "what was not wanted is given back");
+    }
     let mut freed = link.clone();
     let others = link.query_pairs().into_owned().filter(|(name, _)| name != "hub").collect::<Vec<_>>();
     freed.query_pairs_mut().clear().extend_pairs(others);
@@ -82,6 +87,24 @@ async fn a_link_that_was_revoked_leads_nowhere_and_a_new_one_works() -> Result<(
         let new = made(&front, json!({"domain": DOMAIN})).await?;
         assert_eq!(opens(&front, &new).await?, StatusCode::OK, "a new one works");
         before.push(new);
+    }
+    world.end().await
+}
+
+/// They began before, and would bring the grant that was not wanted any more.
+#[tokio::test]
+async fn whoever_is_at_hubspot_when_a_link_is_revoked_comes_back_in_vain() -> Result<()> {
+    let mut world = World::new("links_late").await?;
+    let front = Front::start(&mut world).await?;
+    world.hubspot.world().portal(HUB + 1);
+    for all in [false, true] {
+        let link = made(&front, json!({"domain": DOMAIN})).await?;
+        let mut customer = Visitor::new(&front);
+        let back = customer.consent(&link, HUB + 1).await?;
+        let unwanted = if all { json!({"domain": DOMAIN}) } else { json!({"domain": DOMAIN, "url": link}) };
+        assert_eq!(revoke(&front, unwanted).await?, StatusCode::NO_CONTENT);
+        assert_eq!(customer.open(&back).await?.status(), StatusCode::FORBIDDEN, "all: {all}");
+        assert!(world.store.accounts_of(&key(DOMAIN, HUB + 1)?.hub_id).await?.is_empty());
     }
     world.end().await
 }

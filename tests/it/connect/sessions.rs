@@ -97,6 +97,10 @@ async fn a_session_ends_with_its_token_and_cannot_be_written_by_others() -> Resu
     replaced["tokens"][0]["token"] = json!("another token of the monitoring, of 40 letters");
     let after = Front::start_with(&mut world, &replaced).await?;
     assert!(!is_in(&after, &reader).await? && is_in(&after, &admin).await?, "one token was replaced");
+    let mut lowered = tokens();
+    lowered["tokens"][0]["may"] = json!("link");
+    let lower = Front::start_with(&mut world, &lowered).await?;
+    assert!(!is_in(&lower, &reader).await? && is_in(&lower, &admin).await?, "it may not look any more");
     let gone = Front::start_with(&mut world, &json!({"token": TOKEN})).await?;
     assert!(!is_in(&gone, &reader).await? && is_in(&gone, &admin).await?, "it was taken away");
     let new = json!({"token": "a token in place of the old one, and long enough"});
