@@ -240,6 +240,7 @@ impl Bootstrap {
     /// # Errors
     /// As [`Self::invoke`].
     pub async fn invoke_with(&mut self, event: String) -> Result<(Invoked, Duration)> {
+        self.started().await?;
         let stopwatch = Stopwatch::start_with(self.child.id());
         let (ended, answer) = oneshot::channel();
         let timeout = self.function.timeout();
@@ -252,6 +253,16 @@ impl Bootstrap {
         };
         self.waited = stopwatch.waited();
         Ok((invoked, stopwatch.elapsed()))
+    }
+
+    /// Waits until the function has started, which is no part of an invocation: Lambda does not count it either.
+    async fn started(&mut self) -> Result<()> {
+        const PATIENCE: Duration = Duration::from_secs(60);
+        while self.polled.get().is_none() && self.is_alive() {
+            anyhow::ensure!(self.spawned.elapsed() < PATIENCE, "the function does not start");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
     }
 
     /// How long it took from starting the process to its first poll of the Runtime API; nothing before that.

@@ -21,7 +21,7 @@ use stack::{
     accounts::key,
     aws::Aws,
     connect::Page,
-    process::wait_until,
+    process::{free_port, wait_until},
     proof,
     sam::{self, Build},
     servers,
@@ -29,7 +29,8 @@ use stack::{
 
 use crate::world::{DOMAIN, HUB, World, secret, unique};
 
-const PATIENCE: Duration = Duration::from_secs(90);
+/// The local AWS works on one message of all stacks after another, and delivers one that failed again after a minute.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// The deployed service, at work on a test's world.
 #[derive(Debug)]
@@ -79,7 +80,7 @@ impl Deployed {
         // One that a failed test has left may be there.
         let name = format!("{stack}-{}", unique().replace('_', "-"));
         let uri = std::env::var("TEST_MONGODB_URI")?;
-        let world = World::with(stack, &uri, format!("test_{}", name.replace('-', "_")), free_port_for_long()?).await?;
+        let world = World::with(stack, &uri, format!("test_{}", name.replace('-', "_")), free_port()?).await?;
         let port = aws_port()?;
         let environment = servers::aws_environment(port);
         let client = aws_sdk_secretsmanager::Client::new(&aws_config::load_from_env().await);
@@ -120,7 +121,7 @@ impl Deployed {
             }
         }
         let is_free = async || TcpListener::bind(("127.0.0.1", left.hubspot)).is_ok();
-        wait_until("the port of the test before", Duration::from_secs(30), is_free).await?;
+        wait_until("the port of the test before", PATIENCE, is_free).await?;
         let world = World::with(&left.name, &uri, left.database, left.hubspot).await?;
         Ok(Self { world, aws, name: left.name, outputs: left.outputs, _alone: alone })
     }
@@ -216,13 +217,4 @@ fn aws_port() -> Result<u16> {
 async fn lock(path: PathBuf) -> Result<File> {
     let file = File::create(&path)?;
     tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await?.with_context(|| path.display().to_string())
-}
-
-/// A free port that no client's connection gets meanwhile, as it might one of those that Linux hands out by itself
-/// (32768 and above).
-fn free_port_for_long() -> Result<u16> {
-    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    // Not where a stack that a failed test left still asks.
-    let first = 20_000 + u16::try_from(std::process::id() % 9_000)?;
-    (first..30_000).find(free).context("no port is free")
 }

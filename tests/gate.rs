@@ -50,6 +50,8 @@ pub enum Verdict {
     RefuseLast,
     /// It is late.
     Late(Duration),
+    /// It goes on when this is notified.
+    Until(Arc<Notify>),
     /// The function is stopped (SIGSTOP) until it is [`Gate::thaw`]ed; then the request goes on.
     Freeze,
 }
@@ -207,6 +209,10 @@ impl Gate {
             Verdict::Hang => std::future::pending().await,
             Verdict::Late(by) => {
                 tokio::time::sleep(by).await;
+                Ok(Pass::Whole)
+            }
+            Verdict::Until(done) => {
+                done.notified().await;
                 Ok(Pass::Whole)
             }
             Verdict::Freeze => {

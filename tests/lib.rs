@@ -15,9 +15,9 @@ pub mod stopwatch;
 mod time;
 pub mod world;
 
-/// The connection string of a test's own client. On a busy machine a test may not hear of its MongoDB for longer than a function
-/// waits for it.
+/// The connection string of a test's own client, and of functions whose MongoDB is there. On a busy machine they may not hear of
+/// it for longer than a function on AWS waits.
 pub(crate) fn patient(uri: &str) -> String {
     let joined = if uri.contains('?') { '&' } else { '?' };
-    format!("{uri}{joined}connectTimeoutMS=60000")
+    format!("{uri}{joined}connectTimeoutMS=60000&serverSelectionTimeoutMS=30000")
 }

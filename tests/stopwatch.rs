@@ -1,9 +1,14 @@
-//! How long something takes, less the time for which a busy machine kept it waiting for a processor: like a process that
-//! is stopped, one that waits for a processor keeps no time.
+//! How long something takes, less the time for which a busy machine kept it waiting: like a process that is stopped, one that
+//! waits for a processor keeps no time.
 
 use std::{
     collections::HashMap,
     fs,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -18,6 +23,7 @@ type Waits = HashMap<String, Duration>;
 pub struct Stopwatch {
     began: Instant,
     processes: Vec<(u32, Waits)>,
+    late: Duration,
 }
 
 impl Stopwatch {
@@ -29,7 +35,8 @@ impl Stopwatch {
     /// Starts, for what this process and another one do.
     pub fn start_with(other: Option<u32>) -> Self {
         let processes = [Some(std::process::id()), other].into_iter().flatten();
-        Self { began: Instant::now(), processes: processes.map(|process| (process, waits(process))).collect() }
+        let processes = processes.map(|process| (process, waits(process))).collect();
+        Self { began: Instant::now(), processes, late: late() }
     }
 
     /// Returns how long it took until now, the waiting included.
@@ -42,10 +49,33 @@ impl Stopwatch {
         self.elapsed().saturating_sub(self.waited())
     }
 
-    /// Returns for how long the machine kept it waiting for a processor: of each process, the thread that waited longest.
+    /// Returns for how long the machine kept it waiting: of each process, the thread that waited longest for a processor; or, if
+    /// that is more, for how long the machine as a whole stood still.
     pub fn waited(&self) -> Duration {
-        self.processes.iter().map(|(process, before)| longest(before, &waits(*process))).sum()
+        let for_processors = self.processes.iter().map(|(process, before)| longest(before, &waits(*process))).sum();
+        late().saturating_sub(self.late).max(for_processors)
     }
+}
+
+/// How late a thread of this process was, all in all, which does nothing but sleep for ten milliseconds at a time. Linux's
+/// counters say nothing of a virtual machine that its host keeps waiting.
+fn late() -> Duration {
+    const SLEEP: Duration = Duration::from_millis(10);
+    /// As late as a sleeper is on a machine that is idle.
+    const USUAL: Duration = Duration::from_millis(5);
+    static LATE: OnceLock<()> = OnceLock::new();
+    static NANOSECONDS: AtomicU64 = AtomicU64::new(0);
+    LATE.get_or_init(|| {
+        thread::spawn(|| {
+            loop {
+                let began = Instant::now();
+                thread::sleep(SLEEP);
+                let late = began.elapsed().saturating_sub(SLEEP + USUAL).as_nanos();
+                NANOSECONDS.fetch_add(u64::try_from(late).unwrap_or(u64::MAX), Ordering::Relaxed);
+            }
+        });
+    });
+    Duration::from_nanos(NANOSECONDS.load(Ordering::Relaxed))
 }
 
 fn longest(before: &Waits, now: &Waits) -> Duration {

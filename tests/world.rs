@@ -11,7 +11,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use aws_sdk_sqs::types::{Message, QueueAttributeName};
 use common::{
@@ -91,8 +91,8 @@ impl World {
         static LOGS: Once = Once::new();
         LOGS.call_once(|| env::var_os("LOG_LEVEL").iter().for_each(|_| drop(common::telemetry::init())));
         let hubspot = Simulator::start(port, Settings { search_rps: 0, per_10s: 0, ..Settings::default() }).await?;
-        let mongo = MongoConfig { uri: uri.into(), database };
-        let store = Store::connect(&MongoConfig { uri: patient(uri).into(), ..mongo.clone() }).await?;
+        let mongo = MongoConfig { uri: patient(uri).into(), database };
+        let store = Store::connect(&mongo).await?;
         store.migrate(None).await?;
         let sqs = common::queue::Queue::client().await;
         let (sync_queue, _) = queue_with_dead_letters(&sqs, &format!("{name}-sync"), "SyncQueue").await?;
@@ -194,11 +194,10 @@ impl World {
     /// # Errors
     /// What the handler says.
     pub async fn store(&self, bodies: &[String]) -> Result<SqsBatchResponse, Diagnostic> {
-        let actions = self
-            .actions()
-            .await
-            .map_err(|error| Diagnostic { error_type: String::new(), error_message: error.to_string() })?;
-        actions::handler(&actions, lambda(event(bodies))).await
+        let none = |error: anyhow::Error| Diagnostic { error_type: String::new(), error_message: error.to_string() };
+        let mut event = lambda(event(bodies));
+        event.context.deadline += 20_000;
+        actions::handler(&self.actions().await.map_err(none)?, event).await
     }
 
     /// Runs one tick until the account is caught up: slice after slice, without the waits in between, and
@@ -220,17 +219,22 @@ impl World {
         bail!("the account is not caught up after 200 slices")
     }
 
-    /// Takes all messages off the actions queue and stores what they carry.
+    /// Takes all messages off the actions queue and stores what they carry. An event that fails is delivered again, as SQS does.
     ///
     /// # Errors
-    /// A message fails.
+    /// A message fails again and again.
     pub async fn drain(&self) -> Result<()> {
+        const TRIES: usize = 5;
         loop {
             let bodies = self.receive(&self.actions_queue).await?;
             if bodies.is_empty() {
                 return Ok(());
             }
-            refused(self.store(&bodies).await)?;
+            let mut received = 1;
+            while let Err(error) = refused(self.store(&bodies).await) {
+                received += 1;
+                ensure!(received <= TRIES, "{error}");
+            }
         }
     }
 
@@ -249,7 +253,7 @@ impl World {
             let asked = self.sqs.get_queue_attributes().queue_url(queue).set_attribute_names(Some(held.to_vec()));
             let attributes = asked.send().await?.attributes.unwrap_or_default();
             let waiting = held.iter().any(|name| attributes.get(name).is_some_and(|count| count != "0"));
-            if !bodies.is_empty() || !waiting || began.elapsed() > Duration::from_secs(20) {
+            if !bodies.is_empty() || !waiting || began.elapsed() > Duration::from_secs(90) {
                 return Ok(bodies);
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

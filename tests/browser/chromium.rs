@@ -17,7 +17,7 @@ use stack::{
 use tokio::process::{Child, Command};
 
 /// How long something may take to be seen.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// How often it is looked.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -83,6 +83,15 @@ impl Browser {
             Ok(element) => Ok(element),
             Err(error) => bail!("{css}: {error}; the page says {}", self.text().await?),
         }
+    }
+
+    /// Types into an element. A page that shows changes by itself may replace it meanwhile.
+    pub(crate) async fn types(&self, css: &str, text: &str) -> Result<()> {
+        let began = Instant::now();
+        while let Err(error) = self.find(css).await?.send_keys(text).await {
+            anyhow::ensure!(began.elapsed() < PATIENCE, "{css}: {error}");
+        }
+        Ok(())
     }
 
     /// Presses the button or link with that text. A page that shows changes by itself may replace it meanwhile.

@@ -26,7 +26,7 @@ async fn deployed() -> Result<(Deployed, Page)> {
 
 async fn sign_in(browser: &Browser, page: &Page) -> Result<()> {
     browser.open(page.url.as_str()).await?;
-    browser.find("#token").await?.send_keys(page.token()).await?;
+    browser.types("#token", page.token()).await?;
     browser.press("Sign in").await?;
     browser.sees("Accounts").await?;
     Ok(())
@@ -64,7 +64,7 @@ async fn a_customer_connects_an_account_and_its_data_is_seen_coming() -> Result<
     };
     let mut seen = vec![progress().await?];
     while seen.iter().all(|read| *read <= 0) {
-        ensure!(began.elapsed().as_secs() < 60, "no data is seen: {seen:?}");
+        ensure!(began.elapsed().as_secs() < 300, "no data is seen: {seen:?}");
         seen.push(progress().await?);
     }
     println!("from consent to the first data on the page: {:.1} s", began.elapsed().as_secs_f32());
@@ -72,7 +72,7 @@ async fn a_customer_connects_an_account_and_its_data_is_seen_coming() -> Result<
     // The bar moves, though nobody loads the page again.
     let first = seen.last().copied().unwrap_or_default();
     while seen.last().copied().unwrap_or_default() <= first {
-        ensure!(began.elapsed().as_secs() < 60, "the bar does not move: {seen:?}");
+        ensure!(began.elapsed().as_secs() < 300, "the bar does not move: {seen:?}");
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         let read = progress().await?;
         // A page that is being replaced has none for a moment; a history that was read has none any more.
@@ -99,7 +99,7 @@ async fn an_operator_finds_an_account_and_presses_its_buttons() -> Result<()> {
         "const [page] = performance.getEntriesByType('navigation'); return [page.responseStart, page.transferSize]";
     println!("2,000 accounts, first byte after ms, bytes: {}", browser.run(timing).await?);
     browser.screenshot("accounts").await?;
-    browser.find("#search").await?.send_keys("acm").await?;
+    browser.types("#search", "acm").await?;
     browser.press("Search").await?;
     browser.press("Acme").await?;
     browser.sees("120 created").await?;

@@ -92,7 +92,7 @@ async fn every_alarm_goes_off_and_is_told() -> Result<()> {
         }
         anyhow::Ok(())
     };
-    let listened = timeout(Duration::from_secs(30), listen).await;
+    let listened = timeout(Duration::from_secs(300), listen).await;
     listened.with_context(|| format!("of {expected:?} only {:?} were told", told.keys()))??;
     for (name, alarm) in told {
         watches(&deployed, &alarm["Trigger"]).with_context(|| format!("{name}: {alarm}"))?;

@@ -130,7 +130,6 @@ async fn what_merges_before_the_account_is_met_is_created_and_its_losers_never_w
 async fn a_large_recycle_bin_is_read_in_slices_on_its_own_schedule() -> Result<()> {
     let mut world = World::new("large_bin").await?;
     world.config.sweep_every = Some(Duration::from_secs(3600));
-    world.config.budget = Duration::from_millis(1_500);
     world.hubspot.world().seed(HUB, 0, 2_500, 1);
     world.run().await?;
     {
@@ -138,7 +137,7 @@ async fn a_large_recycle_bin_is_read_in_slices_on_its_own_schedule() -> Result<(
         let (ids, at) = (hubspot.ids(HUB, CONTACTS), hubspot.now());
         let archived = ids.iter().filter(|id| hubspot.archive(HUB, CONTACTS, **id, at)).count();
         ensure!(archived == 2_500);
-        hubspot.settings.latency_ms = 100;
+        hubspot.settings.latency_ms = 600;
     }
     world.run().await?;
     ensure!(world.requests("list 200") == 0, "the recycle bin was read before its time");
@@ -148,8 +147,9 @@ async fn a_large_recycle_bin_is_read_in_slices_on_its_own_schedule() -> Result<(
     let slices = world.run().await?;
     ensure!(slices > 2, "it was read in {slices} slices");
     // Each once, but for one that may be under way when a slice's time is over.
+    // A slice that is delivered again reads one again, too.
     let pages = world.requests("list 200");
-    ensure!((25..25 + slices as u64).contains(&pages), "{pages} pages were read in {slices} slices");
+    ensure!((25..25 + 2 * slices as u64).contains(&pages), "{pages} pages were read in {slices} slices");
     world.proof().await?;
     world.run().await?;
     ensure!(world.requests("list 200") == pages, "the recycle bin was read again before its time");

@@ -62,7 +62,7 @@ async fn a_change_that_hubspot_tells_of_is_stored_without_a_tick() -> Result<()>
         };
         let began = Instant::now();
         let stored = doc! { "recordUpdatedAt": mongodb::bson::DateTime::from_millis(at) };
-        wait_until("the change to be stored", Duration::from_secs(30), async || {
+        wait_until("the change to be stored", Duration::from_secs(300), async || {
             actions.count_documents(stored.clone()).await.is_ok_and(|count| count == 1)
         })
         .await

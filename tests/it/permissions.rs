@@ -143,7 +143,10 @@ async fn each_permission_that_a_function_uses_is_needed() -> Result<()> {
             let outcome = invoke(&without(&policy, statement)?, statement == "SendSync").await?;
             if statement == "TokenKey" {
                 // The message is not to blame, and the account is tried again.
-                outcome?;
+                if outcome.is_err() {
+                    // A slow machine did not let it end in time.
+                    invoke(&without(&policy, statement)?, false).await?.context(statement)?;
+                }
                 let checkpoint = world.checkpoint().await?.to_string();
                 assert!(checkpoint.contains("KMS does not unwrap the data key"), "tokens are sealed: {checkpoint}");
                 continue;

@@ -78,9 +78,10 @@ impl Sync {
 
     /// Sends a message again that MongoDB's absence has failed so often that it would be given to the dead-letter queue. It
     /// comes back in a quarter of an hour; nothing is wrong with it.
-    async fn wait_out(&self, message: String, account: &AccountKey) -> Result<(), QueueError> {
+    async fn wait_out(&self, message: String, account: &AccountKey, left: Duration) -> Result<(), QueueError> {
         let group = account.to_string();
-        let sent = timeout(SENDING, self.sync_queue.send_text(message, &group, MAX_DELAY)).await;
+        let sent =
+            timeout(left.clamp(SENDING_AT_LEAST, SENDING), self.sync_queue.send_text(message, &group, MAX_DELAY)).await;
         let sent = sent.unwrap_or_else(|_| Err(QueueError::Send("it does not answer in time".to_owned())));
         match &sent {
             Ok(()) => tracing::warn!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id,
@@ -94,8 +95,11 @@ impl Sync {
 /// One delivery before the one after which SQS gives a message to the dead-letter queue (`maxReceiveCount` in the template).
 pub const LAST_RECEIVE: u32 = 4;
 
-/// What sending a message again may take.
+/// What sending a message again may take...
 const SENDING: Duration = Duration::from_secs(1);
+
+/// ...and what it gets if nothing of the budget is left: the budget leaves a twelfth of the five seconds for the answer.
+const SENDING_AT_LEAST: Duration = Duration::from_millis(300);
 
 /// What noting a failure may take, where the budget leaves it any time.
 const NOTING: Duration = Duration::from_secs(1);
@@ -114,7 +118,8 @@ pub async fn handler(sync: &Sync, event: LambdaEvent<SqsEvent>) -> Result<SqsBat
         let result = match message.body {
             Ok(SyncMessage::V1(request)) => match slice::run(sync, &request, message.receives, &budget).await {
                 Err(error) if error.is_outage() && message.receives >= LAST_RECEIVE => {
-                    sync.wait_out(message.text, &request.account).await.map_err(|_| error.to_string())
+                    let left = budget.ends().saturating_duration_since(Instant::now());
+                    sync.wait_out(message.text, &request.account, left).await.map_err(|_| error.to_string())
                 }
                 ended => ended.map_err(|error| {
                     tracing::error!(account.domain_id = %request.account.domain_id,

@@ -4,9 +4,11 @@
 use std::{
     ffi::OsStr,
     fs::{self, File},
+    net::TcpListener,
     os::unix::{ffi::OsStrExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
     time::Duration,
 };
 
@@ -53,7 +55,7 @@ pub fn log(state: &Path, name: &str) -> PathBuf {
 /// Some do not end even when they are killed.
 pub async fn stop_all(state: &Path) -> Result<usize> {
     let found = marked(state).len();
-    for (signal, patience) in [(Signal::SIGTERM, Duration::from_secs(10)), (Signal::SIGKILL, Duration::from_secs(5))] {
+    for (signal, patience) in [(Signal::SIGTERM, Duration::from_secs(30)), (Signal::SIGKILL, Duration::from_secs(60))] {
         // MiniStack starts processes of its own: those that appear meanwhile are ended too.
         let ended = wait_until("the stack's processes to end", patience, async || {
             let running = marked(state);
@@ -119,27 +121,38 @@ fn is_zombie(pid: i32) -> bool {
     stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'))
 }
 
-/// Waits until a condition holds.
+/// Waits until a condition holds. A look that takes long counts as a short one: while everything is stopped, as a machine may be,
+/// what is waited for gets nowhere either.
 ///
 /// # Errors
 /// It does not hold within the limit.
 pub async fn wait_until(what: &str, limit: Duration, mut condition: impl AsyncFnMut() -> bool) -> Result<()> {
-    let began = Instant::now();
-    while !condition().await {
-        if began.elapsed() > limit {
+    const LOOK: Duration = Duration::from_secs(1);
+    let mut waited = Duration::ZERO;
+    loop {
+        let began = Instant::now();
+        if condition().await {
+            return Ok(());
+        }
+        if waited > limit {
             bail!("waited {} s in vain for {what}", limit.as_secs());
         }
         sleep(Duration::from_millis(50)).await;
+        waited += began.elapsed().min(LOOK);
     }
-    Ok(())
 }
 
-/// A port of 127.0.0.1 that is free at the moment.
+/// A port of 127.0.0.1 that is free at the moment, and that no client's connection and no other process gets meanwhile: it
+/// is none of those that Linux hands out by itself (32768 and above), and each process has ten of its own to begin with.
 ///
 /// # Errors
 /// There is none.
 pub fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    let own = 20_000 + u16::try_from(std::process::id() % 1_200)? * 10;
+    let given = GIVEN.fetch_add(1, Ordering::Relaxed);
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    (own.saturating_add(given)..32_700).find(is_free).context("no port is free")
 }
 
 #[cfg(test)]

@@ -165,6 +165,9 @@ async fn local_invoke(
     sam::local_invoke(function, &filled.to_string_lossy(), &surroundings.env_vars).await
 }
 
+/// How often a sample is tried.
+const TRIES: u64 = 3;
+
 /// The token of containers beside which no connect function is deployed.
 const TOKEN: &str = "a-token-of-the-samples-with-more-than-32-characters";
 
@@ -193,14 +196,24 @@ pub async fn invoke_all(settings: &Settings, state: &Path) -> Result<ExitCode> {
     }
     let mut words = Words { token: TOKEN.into(), client_secret: client_secret(&settings), link: None };
     let surroundings = surroundings(state, &settings, &outputs, &words).await?;
+    let mut most = 2;
     for sample in samples() {
-        let answer = local_invoke(state, sample.function, &sample.path(), &words, &surroundings).await?;
+        let invoke = async || local_invoke(state, sample.function, &sample.path(), &words, &surroundings).await;
+        let mut invoked = invoke().await;
+        // Docker on a busy machine may not start a container in SAM's time.
+        for _ in 1..TRIES {
+            let Err(error) = &invoked else { break };
+            println!("once more: {error:#}");
+            most += 2;
+            invoked = invoke().await;
+        }
+        let answer = invoked?;
         sample.check(&answer)?;
         words.take_link(&answer);
         println!("sam local invoke {} --event events/{}.json: {}", sample.function, sample.event, sample.answer);
     }
     // The tick's slice pulled for real: one message for the companies, one for the contacts.
     let queued = aws.depth(outputs.get("ActionsQueueUrl").context("the actions queue")?).await?;
-    ensure!(queued == 2, "{queued} messages of actions were queued, not 2");
+    ensure!((2..=most).contains(&queued), "{queued} messages of actions were queued, not 2");
     Ok(ExitCode::SUCCESS)
 }

@@ -11,7 +11,7 @@ use crate::{
     process::{log, start, wait_until},
 };
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The variables of this process that MiniStack, and the functions in it, have as well.
 const KEPT: [&str; 5] = ["HOME", "LANG", "PATH", "RUST_BACKTRACE", "TZ"];

@@ -12,7 +12,8 @@ use stack::process;
 use tests::{
     bootstrap::Invoked,
     gate::{Effect, Verdict, When},
-    service::Service,
+    service::{BOUND, Service},
+    stopwatch::KEPT_WAITING,
     world::{DOMAIN, HUB, World, message_event},
 };
 
@@ -37,7 +38,7 @@ async fn overtaken(
     let gate = frozen.gate.clone();
     let world = &service.world;
     let overtakes = async {
-        process::wait_until("the worker to stop", Duration::from_secs(5), async || gate.is_frozen()).await?;
+        process::wait_until("the worker to stop", Duration::from_secs(60), async || gate.is_frozen()).await?;
         meanwhile(world);
         world.time_passes().await?;
         world.run_is_dead().await?;
@@ -46,8 +47,9 @@ async fn overtaken(
         gate.thaw();
         anyhow::Ok((invoked, checkpoint))
     };
-    let ((stopped, _), (invoked, checkpoint)) = tokio::try_join!(frozen.invoke(&tick), overtakes)?;
-    ensure!(stopped.is_success(), "{name}: {stopped:?}");
+    let ((stopped, took), (invoked, checkpoint)) = tokio::try_join!(frozen.invoke(&tick), overtakes)?;
+    // Its budget went on meanwhile: if nothing is left of it, it ends as one that is to be delivered again.
+    ensure!(stopped.is_success() || took > BOUND - KEPT_WAITING * 2, "{name}: {stopped:?}");
     ensure!(service.world.checkpoint().await? == checkpoint, "{name}: the stale holder has written");
     service.collect().await?;
     Ok((invoked, checkpoint))
@@ -155,7 +157,7 @@ async fn a_merge_that_another_drain_stores_meanwhile_is_kept() -> Result<()> {
     let (first, second) = service.actions.split_at_mut(1);
     let gate = first[0].gate.clone();
     let merged = async {
-        process::wait_until("the worker to stop", Duration::from_secs(5), async || gate.is_frozen()).await?;
+        process::wait_until("the worker to stop", Duration::from_secs(60), async || gate.is_frozen()).await?;
         let (merged, _) = second[0].invoke(&deleted(Some("9"))).await?;
         gate.thaw();
         anyhow::Ok(merged)

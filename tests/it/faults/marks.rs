@@ -74,7 +74,7 @@ async fn tokens_that_are_refused_beside_refreshes_that_succeed_mark_nobody() -> 
         ensure!(world.entry().await?.get("state").is_none(), "it was marked by slice {slice}");
         ensure!(world.pause().await?.is_some_and(|pause| pause <= Duration::from_secs(900)));
     }
-    ensure!(world.requests("oauth 200") == 12, "each slice has refreshed the token");
+    ensure!(world.requests("oauth 200") >= 12, "each slice has refreshed the token");
     let tries = world.pause().await?.context("it waits")?;
     ensure!(tries >= Duration::from_secs(400), "its pauses do not grow: {tries:?}");
     // Not even when that goes on for hours.

@@ -1,6 +1,6 @@
 //! Access tokens: refreshed in time, by one, stored before they are used, and never against the customer's own doing.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use common::store::collection;
@@ -10,12 +10,13 @@ use tests::{
     service::Service,
     world::{HUB, World},
 };
+use tokio::sync::Notify;
 
 #[tokio::test]
 async fn a_token_is_refreshed_before_it_expires_and_stored_before_it_is_used() -> Result<()> {
     let mut service = Service::seeded("token_order", 2, 10).await?;
     service.tick();
-    service.deliver_next().await?;
+    service.process_next().await?;
     let effects = service.sync[0].gate.effects();
     let place = |name: &str| effects.iter().position(|effect| effect == name).with_context(|| format!("no {name}"));
     let stored = place("mongodb update domains")?;
@@ -24,7 +25,7 @@ async fn a_token_is_refreshed_before_it_expires_and_stored_before_it_is_used() -
     let soon = doc! { "$set": { "integrations.hubspot.accounts.0.expiresAt": DateTime::from_millis(DateTime::now().timestamp_millis() + 60_000) } };
     service.world.store.database().collection::<Document>(collection::DOMAINS).update_one(doc! {}, soon).await?;
     service.tick();
-    service.deliver_next().await?;
+    service.process_next().await?;
     ensure!(service.world.requests("oauth 200") == 2);
     ensure!(service.world.requests("search 401") == 0);
     Ok(())
@@ -40,16 +41,19 @@ async fn what_others_change_in_the_domain_meanwhile_is_kept() -> Result<()> {
         // Between each reading of the Domain and each writing to it.
         if effect.name == "mongodb update domains" && effect.when == When::Before {
             edits += 1;
-            let (editor, edit) = (editor.clone(), edits);
+            let (editor, edit, done) = (editor.clone(), edits, Arc::new(Notify::new()));
+            let until = Verdict::Until(done.clone());
             tokio::spawn(async move {
                 let rename =
                     doc! { "company.name": format!("renamed {edit}"), "integrations.hubspot.accounts.0.note": edit };
                 // Others are put before it, so that its place changes.
                 let other = doc! { "$each": [{ "hubId": format!("9{edit}") }], "$position": 0 };
                 editor.update_one(doc! {}, doc! { "$set": rename }).await?;
-                editor.update_one(doc! {}, doc! { "$push": { "integrations.hubspot.accounts": other } }).await
+                editor.update_one(doc! {}, doc! { "$push": { "integrations.hubspot.accounts": other } }).await?;
+                done.notify_one();
+                anyhow::Ok(())
             });
-            return Verdict::Late(Duration::from_millis(150));
+            return until;
         }
         Verdict::Pass
     });
@@ -77,11 +81,15 @@ async fn an_account_that_is_connected_anew_meanwhile_keeps_its_new_tokens() -> R
         if effect.name == "hubspot token" && effect.when == When::After && std::mem::take(&mut once) {
             let domains = domains.clone();
             hubspot_sim::lock(&hubspot).portal(HUB).refresh_token = Some("na1-new".to_owned());
+            let done = Arc::new(Notify::new());
+            let until = Verdict::Until(done.clone());
             tokio::spawn(async move {
                 let new = doc! { "$set": { "integrations.hubspot.accounts.0.refreshToken": "na1-new" } };
-                domains.update_one(doc! {}, new).await
+                domains.update_one(doc! {}, new).await?;
+                done.notify_one();
+                anyhow::Ok(())
             });
-            return Verdict::Late(Duration::from_millis(150));
+            return until;
         }
         Verdict::Pass
     });
