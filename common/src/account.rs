@@ -86,7 +86,7 @@ impl Account {
 pub enum Credentials {
     /// A private app's token: used as it is, for as long as HubSpot takes it.
     PrivateApp(SecretString),
-    /// An OAuth grant: a refresh token, with the last access token and its expiry where they are known.
+    /// An OAuth grant: a refresh token, with the last access token and its expiry if they are known.
     OAuth {
         /// The grant itself.
         refresh_token: SecretString,

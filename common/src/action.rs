@@ -108,7 +108,7 @@ pub struct Action {
     pub record_updated_at: DateTime,
     /// Whether analytics count it: 0, as in the product's existing documents.
     pub include_in_analytics: i32,
-    /// A contact's e-mail address; absent where it has none, and for companies.
+    /// A contact's e-mail address; absent if it has none, and for companies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
     /// A contact's properties under the product's names.

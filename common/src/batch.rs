@@ -77,7 +77,7 @@ pub async fn conclude(
     respond(messages, failed.into_keys().collect())
 }
 
-/// What Lambda is told of the batch: the messages that failed, or, where all of them did, an error, so that
+/// What Lambda is told of the batch: the messages that failed, or, if all of them did, an error, so that
 /// the function's error metric moves.
 ///
 /// # Errors

@@ -16,7 +16,7 @@ pub struct Side<'a> {
     pub company_ids: &'a [String],
 }
 
-/// The properties whose values differ, each as `{from, to}`; the side where it has no value is left out.
+/// The properties whose values differ, each as `{from, to}`; a side without a value is left out.
 pub fn between(from: Side<'_>, to: Side<'_>) -> Map<String, Value> {
     let names: BTreeSet<&String> = from.properties.keys().chain(to.properties.keys()).collect();
     let mut changes = Map::new();

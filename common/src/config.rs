@@ -23,7 +23,7 @@ pub enum ConfigError {
     },
 }
 
-/// The value of `name`, or nothing where it is not set or empty.
+/// The value of `name`, or `None` if it is not set or empty.
 pub fn optional(name: &'static str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
@@ -44,7 +44,7 @@ pub fn secret(name: &'static str) -> Result<SecretString, ConfigError> {
     required(name).map(SecretString::from)
 }
 
-/// The value of `name`, or `default` where it is not set.
+/// The value of `name`, or `default` if it is not set.
 ///
 /// # Errors
 /// The value is of another type.
@@ -69,7 +69,7 @@ pub fn flag(name: &'static str) -> bool {
     optional(name).is_some_and(|value| value == "1")
 }
 
-/// The words of `name`, separated by commas or white space; none where it is not set.
+/// The words of `name`, separated by commas or white space; none if it is not set.
 pub fn words(name: &'static str) -> Vec<String> {
     list(&optional(name).unwrap_or_default())
 }
@@ -89,7 +89,7 @@ pub struct MongoConfig {
 }
 
 impl MongoConfig {
-    /// Reads the environment, and the secret where it names one.
+    /// Reads the environment, and the secret if it names one.
     ///
     /// # Errors
     /// There is no connection string.

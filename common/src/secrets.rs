@@ -83,8 +83,8 @@ impl Secrets {
         self.mongodb.as_ref().map_or_else(|| config::secret("MONGODB_URI"), |secret| Ok(value(secret, "uri")))
     }
 
-    /// The OAuth app's client id and secret: the secret's, or `HUBSPOT_CLIENT_ID` and `HUBSPOT_CLIENT_SECRET`; nothing
-    /// where the id is in neither.
+    /// The OAuth app's client id and secret: the secret's, or `HUBSPOT_CLIENT_ID` and `HUBSPOT_CLIENT_SECRET`; `None`
+    /// if the id is in neither.
     ///
     /// # Errors
     /// The secret is not of its form, or `HUBSPOT_CLIENT_SECRET` is missing.
@@ -139,7 +139,7 @@ fn app(secret: &SecretString) -> Result<(String, SecretString), ConfigError> {
     Ok((app.client_id, app.client_secret))
 }
 
-/// What a secret says: the field `name` of its JSON, or all of it where it is none.
+/// What a secret says: the field `name` of its JSON, or all of it if it is none.
 pub fn value(secret: &SecretString, name: &str) -> SecretString {
     let text = secret.expose_secret();
     let json: Option<Value> = serde_json::from_str(text).ok();

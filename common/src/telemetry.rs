@@ -27,6 +27,9 @@ use tracing_subscriber::{
 
 use crate::{config, traces::Traces};
 
+/// The version of the service.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// The namespace of the metrics in CloudWatch.
 pub const NAMESPACE: &str = "HubSpotSync";
 
@@ -52,12 +55,13 @@ pub fn init() -> Traces {
     let traces = Traces::from_env();
     tracing_subscriber::registry().with(log).with(traces.layer()).init();
     let stack = config::optional("STACK_NAME").unwrap_or_else(|| "local".to_owned());
-    // Written at once: what waits in a queue is lost where Lambda freezes the process.
+    // Written at once: what waits in a queue is lost if Lambda freezes the process.
     let metrics = Emf::builder(NAMESPACE.to_owned(), vec![vec!["Stack".to_owned()]])
         .build()
         .output_to_makewriter(std::io::stdout)
         .merge_globals(Dimensions { stack });
     ServiceMetrics::write_directly_to(metrics).forget();
+    tracing::info!(version = VERSION, "the function starts");
     traces
 }
 
@@ -72,7 +76,7 @@ struct Dimensions {
 pub struct Spent(Arc<AtomicU64>);
 
 impl Spent {
-    /// Adds what `call` takes, also where it is given up.
+    /// Adds what `call` takes, even if it is given up.
     pub async fn during<F: Future>(&self, call: F) -> F::Output {
         let _clock = Clock { spent: self, began: Instant::now() };
         call.await

@@ -1,4 +1,4 @@
-//! Spans to an OpenTelemetry collector, over OTLP (HTTP, protobuf), where the standard environment variables name one:
+//! Spans to an OpenTelemetry collector, over OTLP (HTTP, protobuf), if the standard environment variables name one:
 //! `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, unless `OTEL_SDK_DISABLED` is `true` or
 //! `OTEL_TRACES_EXPORTER` is `none`
 //! (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>). Without one, no span is made.
@@ -6,14 +6,14 @@
 use std::time::Duration;
 
 use lambda_runtime::Context;
-use opentelemetry::trace::TracerProvider;
+use opentelemetry::{KeyValue, trace::TracerProvider};
 use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
 use tokio::time::timeout;
 use tracing::{Instrument, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
 
-use crate::config;
+use crate::{config, telemetry::VERSION};
 
 /// The most that handing spans on adds to an invocation. It fits into what is left for the answer.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -41,7 +41,7 @@ impl Traces {
                 return Self::default();
             }
         };
-        let mut resource = Resource::builder();
+        let mut resource = Resource::builder().with_attribute(KeyValue::new("service.version", VERSION));
         if config::optional("OTEL_SERVICE_NAME").is_none() {
             resource = resource.with_service_name(config::optional("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default());
         }

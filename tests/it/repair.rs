@@ -166,8 +166,7 @@ async fn a_resync_during_a_backfill_keeps_what_is_left_of_the_history() -> Resul
         let from = DateTime::from_millis(now - ago);
         assert_eq!(world.store.resync(&world.account()?, ObjectType::Contacts, from).await?, Resync::Due);
     }
-    world.run_on().await?;
-    assert_eq!(world.proof().await?.actions, 3_000);
+    assert_eq!(world.run_until_proved().await?.actions, 3_000);
     Ok(())
 }
 

@@ -317,3 +317,12 @@ fn every_event_is_a_sample() -> Result<()> {
     assert_eq!(samples().iter().map(Sample::path).collect::<BTreeSet<_>>(), files);
     Ok(())
 }
+
+/// One version shows everywhere: in the stack, in the logs, at HubSpot, and in the changelog.
+#[test]
+fn the_stack_and_the_changelog_have_the_version() -> Result<()> {
+    assert_eq!(template()?["Outputs"]["Version"]["Value"].as_str(), Some(common::telemetry::VERSION));
+    let changelog = std::fs::read_to_string(layout::root().join("CHANGELOG.md"))?;
+    anyhow::ensure!(changelog.contains(&format!("\n## {}\n", common::telemetry::VERSION)), "it is not in CHANGELOG.md");
+    Ok(())
+}

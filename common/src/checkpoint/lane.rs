@@ -8,7 +8,7 @@ use crate::time::{self, DateTime};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Lane {
-    /// Where the backfill begins, where others had pulled the account before (`lastPulledDates`); records
+    /// Where the backfill begins, if others had pulled the account before (`lastPulledDates`); records
     /// created before it are not announced as Created.
     pub taken_over_from: Option<DateTime>,
     /// The moment the account was first read: the backfill ends here.
@@ -54,7 +54,7 @@ pub struct Kept {
     pub bare: bool,
 }
 
-/// How much of a lane's history was read. Some rows may be counted twice, where windows are read again.
+/// How much of a lane's history was read. Some rows may be counted twice, if windows are read again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Backfilled {

@@ -91,7 +91,7 @@ fn cursor(next: &Value) -> String {
 }
 
 impl Session {
-    /// Searches for one page; nothing where the rate limit does not allow a request before `latest`.
+    /// Searches for one page; `None` if the rate limit does not allow a request before `latest`.
     ///
     /// # Errors
     /// See [`HubSpotError`]; failures that pass within a moment were tried again.

@@ -34,7 +34,7 @@ const ROUNDS: usize = 4;
 pub struct WriteFailed {
     /// Its place among the actions given.
     pub index: usize,
-    /// The server's error code; 0 where the action has no form that MongoDB can hold, or its record's state none that can be read.
+    /// The server's error code; 0 if the action has no form that MongoDB can hold, or its record's state none that can be read.
     pub code: i32,
 }
 
@@ -84,7 +84,7 @@ impl Store {
     }
 
     /// An action whose state moved on just now is hardly stored yet, and is inserted; one that comes again is
-    /// upserted, which is no error where it is stored.
+    /// upserted, which is no error if it is stored.
     async fn insert_actions(
         &self,
         actions: Given<'_>,
@@ -142,7 +142,7 @@ impl Store {
     }
 
     /// Two changes of a record claim to be its first. The earlier one is: gives the action as it must be
-    /// stored, after renaming the one that is stored, where that is the later.
+    /// stored, after renaming the one that is stored, if that is the later.
     async fn settle_created(&self, account: &AccountKey, action: &Action) -> Result<Action, Error> {
         let later = doc! {
             "domainId": account.domain_id.as_str(),
@@ -162,12 +162,12 @@ impl Store {
     }
 }
 
-/// What an action changed, where that is known.
+/// What an action changed, if that is known.
 fn changes(steps: &Steps, index: usize) -> Option<&Map<String, Value>> {
     steps.get(&index).and_then(|step| step.changes.as_ref())
 }
 
-/// An upsert of an action, which is no error where it is stored.
+/// An upsert of an action, which is no error if it is stored.
 fn upsert(document: ActionDocument<'_>) -> Result<bulk::Write, Error> {
     let fields = ActionDocument { id: None, ..document };
     bulk::upsert(&doc! { "_id": document.id }, &HashMap::from([("$setOnInsert", fields)]))

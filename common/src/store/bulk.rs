@@ -80,7 +80,7 @@ pub(super) async fn update(database: &Database, collection: &str, updates: Vec<W
     run(database, updates, |updates| rawdoc! { "update": collection, "updates": updates, "ordered": false }).await
 }
 
-/// Inserts all the documents, in no order. Cheaper than upserts where none of
+/// Inserts all the documents, in no order. Cheaper than upserts if none of
 /// them is expected to be there.
 #[tracing::instrument(level = "debug", skip_all, name = "bulk", fields(collection, writes = documents.len()))]
 pub(super) async fn insert(database: &Database, collection: &str, documents: Vec<Write>) -> Result<Written, Error> {

@@ -61,7 +61,7 @@ pub enum Next<'a> {
 /// What a slice tells of itself when it gives the lease back.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Told<'a> {
-    /// What is left of the account's rate limits, where HubSpot was asked anything.
+    /// What is left of the account's rate limits, if HubSpot was asked anything.
     pub limits: Option<&'a RememberedLimits>,
     /// The run, with what it did so far.
     pub run: Option<&'a Run>,

@@ -106,7 +106,7 @@ impl Store {
         Ok(found.filter(|pending| pending.expires_at > DateTime::now()))
     }
 
-    /// The name of a Domain's company, or its id; nothing where there is no such Domain.
+    /// The name of a Domain's company, or its id; `None` if there is no such Domain.
     ///
     /// # Errors
     /// MongoDB cannot be reached.

@@ -84,7 +84,7 @@ impl Store {
         self.update_account(key, doc! { "a.accessToken": used.expose_secret() }, expired).await
     }
 
-    /// Pauses an account, or lets it go on: while it is paused, nothing is asked of HubSpot for it. `false` where there
+    /// Pauses an account, or lets it go on: while it is paused, nothing is asked of HubSpot for it. `false` if there
     /// is no such account, or it was so already.
     ///
     /// # Errors
@@ -137,7 +137,7 @@ pub(super) fn own_entry(hub: &HubId) -> Document {
     doc! { "$filter": { "input": entries(), "as": "entry", "cond": own } }
 }
 
-/// A Domain's accounts, where they are a list.
+/// A Domain's accounts, if they are a list.
 pub(super) fn entries() -> Document {
     let path = format!("${ACCOUNTS}");
     doc! { "$cond": [{ "$isArray": &path }, &path, []] }

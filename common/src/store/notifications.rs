@@ -31,7 +31,7 @@ const ROUNDS: usize = 4;
 
 impl Store {
     /// Takes note that HubSpot has told of an account, and gives the delays of the messages that are to be sent for
-    /// that: none where messages that were sent before will come to it.
+    /// that: none if messages that were sent before will come to it.
     ///
     /// # Errors
     /// MongoDB cannot be reached, or does not take the note.

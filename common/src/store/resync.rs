@@ -1,4 +1,4 @@
-//! Reading a lane again, where an operator asks for it.
+//! Reading a lane again, when an operator asks for it.
 
 use std::time::Duration;
 

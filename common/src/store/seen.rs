@@ -16,13 +16,13 @@ use crate::{account::AccountKey, action::record_key, ids::RecordId, object::Obje
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Seen {
-    /// Whether it was about to be handed on for the first time: it may have been, where nothing else is known.
+    /// Whether it was about to be handed on for the first time: it may have been, if nothing else is known.
     pub begun: bool,
-    /// The modification time of its latest state that was; absent where none was for sure.
+    /// The modification time of its latest state that was; absent if none was for sure.
     pub at: Option<DateTime>,
     /// When it went: it was deleted, or the merge that it was lost in was first seen.
     pub gone_at: Option<DateTime>,
-    /// What it was merged into, where that was handed on.
+    /// What it was merged into, if that was handed on.
     pub into: Option<RecordId>,
 }
 
@@ -100,7 +100,7 @@ impl Store {
             bulk::upsert(&doc! { "_id": record_key(account, object, record) }, &update)
         });
         let mut updates = updates.collect::<Result<Vec<bulk::Write>, Error>>()?;
-        // Two upserts of one new document may collide, where a lease ran out; then the document exists.
+        // Two upserts of one new document may collide, if a lease ran out; then the document exists.
         for _ in 0..2 {
             let refused = bulk::update(&self.database, collection::SEEN, updates.clone()).await?.refused;
             match refused.iter().find(|refused| refused.code != bulk::DUPLICATE_KEY) {

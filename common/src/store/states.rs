@@ -1,7 +1,7 @@
 //! The current state of each record (collections `companies` and `contacts`). It never goes back in time, and
 //! each step forward is kept with what it changed, until the action that tells of it is surely stored.
 //!
-//! A state is replaced only where it is still the one that was read, which closes the race between two drains
+//! A state is replaced only if it is still the one that was read, which closes the race between two drains
 //! of one record: the one that comes second changes nothing, sees that, and looks again.
 
 use std::collections::{BTreeMap, HashMap};
@@ -48,7 +48,7 @@ struct State {
     /// A contact's companies; absent for companies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     company_ids: Option<Vec<String>>,
-    /// Absent where nothing but the record's end is known yet, as is `updated_at`.
+    /// Absent if nothing but the record's end is known yet, as is `updated_at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     created_at: Option<DateTime>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -75,11 +75,11 @@ struct Past {
 /// What became of the state of an action's record.
 #[derive(Debug, Default)]
 pub(super) struct Step {
-    /// What the action changed, where that is known.
+    /// What the action changed, if that is known.
     pub(super) changes: Option<Map<String, Value>>,
     /// Whether the state moved on just now, so that the action is hardly stored yet.
     is_new: bool,
-    /// The action's insert, where the state moved on just now.
+    /// The action's insert, if the state moved on just now.
     pub(super) insert: Option<Result<bulk::Write, Error>>,
 }
 
@@ -233,7 +233,7 @@ fn advance(found: Option<State>, given: Given<'_>, indexes: &[usize], now: DateT
     Ok((write, steps))
 }
 
-/// The update that replaces a state where it is still of this version. (A query for both the `_id` and the version
+/// The update that replaces a state if it is still of this version. (A query for both the `_id` and the version
 /// would do the same, but the server plans each such query: it takes twice as long.)
 #[derive(Serialize)]
 struct Replace<'a> {

@@ -124,7 +124,7 @@ impl Vault {
     /// The token that stands in `field` of the account's entry as `stored`.
     ///
     /// # Errors
-    /// It is sealed and cannot be opened, or is not sealed where that is not allowed.
+    /// It is sealed and cannot be opened, or is not sealed if that is not allowed.
     pub async fn open(
         &self,
         account: &AccountKey,
@@ -142,7 +142,7 @@ impl Vault {
         String::from_utf8(token).map(SecretString::from).map_err(|_| VaultError::Unreadable)
     }
 
-    /// What is to be stored of a token in `field` of the account's entry: the token itself where no key is configured.
+    /// What is to be stored of a token in `field` of the account's entry: the token itself if no key is configured.
     ///
     /// # Errors
     /// The newest data key cannot be had.

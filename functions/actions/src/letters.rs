@@ -72,7 +72,7 @@ pub(crate) async fn set_aside(
 }
 
 /// Returns how often a message was tried. A message that cannot be read was tried at each delivery. For one that MongoDB refuses,
-/// deliveries say nothing, for MongoDB may have been away at most of them: it counts its refusals itself, and where it
+/// deliveries say nothing, for MongoDB may have been away at most of them: it counts its refusals itself, and if it
 /// cannot do that, it is not the message that is to blame.
 fn tries(outcome: &Outcome, receives: u32, refusals: Option<u32>) -> u32 {
     match outcome {

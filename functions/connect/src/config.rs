@@ -34,7 +34,7 @@ pub struct Config {
     pub sealed_only: bool,
     /// `CONNECT_SECRET` or `CONNECT_SECRET_ARN`: who may see and do what here.
     pub tokens: Tokens,
-    /// `CONNECT_URL`: the address under which browsers and HubSpot reach the function, where that is not the one that they
+    /// `CONNECT_URL`: the address under which browsers and HubSpot reach the function, if that is not the one that they
     /// ask for.
     pub public_url: Option<Url>,
     /// `FRESHNESS_ALARM_SECONDS` (1800): an account that was not looked at for so long is shown as behind.

@@ -1,6 +1,7 @@
 //! The cookies that the function sets.
 
 use axum::http::{HeaderMap, HeaderValue, header};
+use cookie::{SameSite, time::Duration};
 use reqwest::Url;
 
 use crate::web::root;
@@ -10,7 +11,7 @@ use crate::web::root;
 pub(crate) struct Cookie {
     pub(crate) name: &'static str,
     /// Whether it comes with a navigation that another site began.
-    pub(crate) same_site: &'static str,
+    pub(crate) same_site: SameSite,
 }
 
 impl Cookie {
@@ -28,19 +29,21 @@ impl Cookie {
     /// Its value. One that is there twice is none: somebody else may have set one of them.
     pub(crate) fn read(self, headers: &HeaderMap, base: &Url) -> Option<String> {
         let name = self.full_name(base);
-        let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        let mut values = pairs.filter(|(found, _)| *found == name).map(|(_, value)| value.to_owned());
+        let lines = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+        let cookies = lines.flat_map(cookie::Cookie::split_parse).flatten();
+        let mut values = cookies.filter(|cookie| cookie.name() == name).map(|cookie| cookie.value().to_owned());
         values.next().filter(|_| values.next().is_none())
     }
 
     /// Returns the header that sets it. The browser keeps it for `seconds`.
     pub(crate) fn set(self, value: &str, base: &Url, seconds: u64) -> HeaderMap {
-        let (path, same_site) = (path(base), self.same_site);
-        let secure = if base.scheme() == "https" { "; Secure" } else { "" };
-        let name = self.full_name(base);
-        let text = format!("{name}={value}; HttpOnly; SameSite={same_site}; Path={path}; Max-Age={seconds}{secure}");
-        HeaderValue::from_str(&text)
+        let cookie = cookie::Cookie::build((self.full_name(base), value))
+            .http_only(true)
+            .same_site(self.same_site)
+            .secure(base.scheme() == "https")
+            .path(path(base))
+            .max_age(Duration::seconds(i64::try_from(seconds).unwrap_or(i64::MAX)));
+        HeaderValue::from_str(&cookie.build().to_string())
             .map(|value| HeaderMap::from_iter([(header::SET_COOKIE, value)]))
             .unwrap_or_default()
     }
@@ -60,8 +63,8 @@ fn path(base: &Url) -> &str {
 mod tests {
     use super::*;
 
-    const SESSION: Cookie = Cookie { name: "session", same_site: "Strict" };
-    const ASKED: Cookie = Cookie { name: "asked", same_site: "Lax" };
+    const SESSION: Cookie = Cookie { name: "session", same_site: SameSite::Strict };
+    const ASKED: Cookie = Cookie { name: "asked", same_site: SameSite::Lax };
 
     fn url(scheme: &str) -> Url {
         Url::parse(&format!("{scheme}://sync.example")).unwrap()
@@ -78,8 +81,8 @@ mod tests {
 
     #[test]
     fn over_https_no_other_host_can_set_a_cookie() {
-        assert_eq!(set(SESSION, "https"), "__Host-session=x; HttpOnly; SameSite=Strict; Path=/; Max-Age=60; Secure");
-        assert_eq!(set(ASKED, "https"), "__Host-asked=x; HttpOnly; SameSite=Lax; Path=/; Max-Age=60; Secure");
+        assert_eq!(set(SESSION, "https"), "__Host-session=x; HttpOnly; SameSite=Strict; Secure; Path=/; Max-Age=60");
+        assert_eq!(set(ASKED, "https"), "__Host-asked=x; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=60");
         assert_eq!(set(SESSION, "http"), "session=x; HttpOnly; SameSite=Strict; Path=/; Max-Age=60");
         assert_eq!(read(&["session=forged"], "https"), None);
         assert_eq!(read(&["session=forged; __Host-session=own"], "https").as_deref(), Some("own"));
@@ -89,7 +92,7 @@ mod tests {
     fn below_a_path_of_the_host_no_other_path_gets_a_cookie() {
         let base = Url::parse("https://api.example.com/crm").unwrap();
         let set = |cookie: Cookie| cookie.set("x", &base, 60)["set-cookie"].to_str().unwrap().to_owned();
-        assert_eq!(set(SESSION), "__Secure-session=x; HttpOnly; SameSite=Strict; Path=/crm; Max-Age=60; Secure");
+        assert_eq!(set(SESSION), "__Secure-session=x; HttpOnly; SameSite=Strict; Secure; Path=/crm; Max-Age=60");
     }
 
     #[test]

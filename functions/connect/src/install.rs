@@ -19,6 +19,7 @@ use common::{
     store::{Claim, Connected, Happened, PendingConnect},
     time::{self, DateTime},
 };
+use cookie::SameSite;
 use oauth2::{PkceCodeChallenge, PkceCodeVerifier};
 use reqwest::Url;
 use secrecy::SecretString;
@@ -35,10 +36,10 @@ use crate::{
 };
 
 /// The cookie in which the browser keeps the PKCE verifier.
-const VERIFIER: Cookie = Cookie { name: "connect", same_site: "Lax" };
+const VERIFIER: Cookie = Cookie { name: "connect", same_site: SameSite::Lax };
 
 /// The cookie of a browser that was shown who will see the data.
-const ASKED: Cookie = Cookie { name: "asked", same_site: "Lax" };
+const ASKED: Cookie = Cookie { name: "asked", same_site: SameSite::Lax };
 
 /// How long a customer may stay on our page, and on HubSpot's.
 const PATIENCE: Duration = Duration::from_secs(600);

@@ -219,7 +219,7 @@ impl Held {
         }
     }
 
-    /// Notes for people what happened, and who did it. It has happened also where that fails.
+    /// Notes for people what happened, and who did it. It has happened even if that fails.
     pub(crate) async fn note(&self, account: &AccountKey, what: Happened, actor: Option<&Actor>) {
         let noted = match actor {
             Some(actor) => self.store.done_by(account, what, &actor.name).await,

@@ -13,6 +13,7 @@ use common::{
     store::StoredSession,
     time::{self, DateTime},
 };
+use cookie::SameSite;
 use serde::Deserialize;
 
 use crate::{
@@ -25,7 +26,7 @@ use crate::{
     web::{Refusal, redirect, trouble_page},
 };
 
-const SESSION: Cookie = Cookie { name: "session", same_site: "Strict" };
+const SESSION: Cookie = Cookie { name: "session", same_site: SameSite::Strict };
 
 /// How long a session lasts at most.
 const LASTS: Duration = Duration::from_secs(12 * 3600);

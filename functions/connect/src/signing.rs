@@ -1,6 +1,6 @@
 //! What the function signs, and what it recognizes again: install links, sessions and forms. The keys are derived from the
-//! one secret, one for each purpose (HKDF, RFC 5869): rotating it ends every link and session, and none of them says
-//! anything of the secret itself.
+//! one secret, one for each purpose (HKDF, RFC 5869): rotating it ends every link and session. Whoever has a link can try
+//! secrets against its signature, which is in vain for one that is long and random.
 
 use aws_lc_rs::{digest, hkdf, hmac};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};

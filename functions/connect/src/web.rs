@@ -182,7 +182,7 @@ pub(crate) fn redirect_to(address: &str) -> Response {
 impl Held {
     /// The address under which the function is reached: the configured one, or the one that was asked for. API Gateway
     /// lets no other `Host` through than its own and that of a custom domain, and says in `X-Forwarded-Proto` that it was
-    /// asked by HTTPS; where nothing says so, as on a developer's machine, it is plain HTTP.
+    /// asked by HTTPS; if nothing says so, as on a developer's machine, it is plain HTTP.
     pub(crate) fn base(&self, headers: &HeaderMap) -> Result<Url, Refusal> {
         if let Some(url) = &self.config.public_url {
             return Ok(url.clone());

@@ -26,7 +26,7 @@ use crate::metrics::TickMetrics;
 /// What EventBridge Scheduler sends: the template asks for the scheduled time. Other fields are of no interest.
 #[derive(Debug, Default, Deserialize)]
 pub struct Tick {
-    /// The time for which the tick was scheduled, in RFC 3339; now, where it cannot be read.
+    /// The time for which the tick was scheduled, in RFC 3339; now, if it cannot be read.
     #[serde(default)]
     pub time: Option<String>,
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use common::queue::MAX_DELAY;
 
-/// The longest pause between two attempts, where HubSpot does not ask for more.
+/// The longest pause between two attempts, if HubSpot does not ask for more.
 const LONGEST: Duration = MAX_DELAY;
 
 /// How long a lane waits before attempt `attempts + 1`. `hint` is what HubSpot asked for, `chance` a number from

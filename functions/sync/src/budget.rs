@@ -23,7 +23,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Starts now, for `allowed`, or less where Lambda's own deadline (`remaining`) is nearer.
+    /// Starts now, for `allowed`, or less if Lambda's own deadline (`remaining`) is nearer.
     pub fn start(allowed: Duration, remaining: Duration) -> Self {
         // The answer still has to travel, from a machine that may be busy; a twelfth of the budget is left for that.
         let total = (allowed - allowed / 12).min(remaining.saturating_sub(LAMBDA_MARGIN));
@@ -77,7 +77,7 @@ impl<'a> Pace<'a> {
     }
 
     /// The moment until which another page can be asked for, and handed on in time, if it takes as long as the
-    /// longest so far; nothing where it is too late for that. What cannot is not begun: it would be abandoned, and
+    /// longest so far; `None` if it is too late for that. What cannot is not begun: it would be abandoned, and
     /// its requests made twice.
     pub(crate) fn latest_start(&self, meanwhile: Meanwhile) -> Option<Instant> {
         let (now, handing_on) = (Instant::now(), read(&self.longest_handing_on));

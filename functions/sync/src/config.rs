@@ -28,7 +28,7 @@ pub struct Config {
     pub mongo: MongoConfig,
     /// `HUBSPOT_API_BASE_URL`.
     pub hubspot_base_url: String,
-    /// `HUBSPOT_CLIENT_ID` and `HUBSPOT_CLIENT_SECRET`, or `HUBSPOT_SECRET_ARN`; not needed where all accounts use private apps' tokens.
+    /// `HUBSPOT_CLIENT_ID` and `HUBSPOT_CLIENT_SECRET`, or `HUBSPOT_SECRET_ARN`; not needed if all accounts use private apps' tokens.
     pub app: Option<OAuthApp>,
     /// `TOKEN_KMS_KEY_ID` or `TOKEN_LOCAL_KEY`: under which key tokens are sealed; they are stored as they are if there is none.
     pub token_key: Option<MasterKey>,

@@ -49,7 +49,7 @@ impl Known {
     }
 
     /// Takes what is remembered of the records by now. What this slice has begun with since they were looked up first
-    /// counts only where it was handed on.
+    /// counts only if it was handed on.
     pub(crate) fn look_again(&mut self, mut seen: HashMap<RecordId, Seen>) {
         for (id, seen) in &mut seen {
             seen.begun &= self.seen.get(id).is_some_and(|before| before.begun);

@@ -101,7 +101,7 @@ const SENDING: Duration = Duration::from_secs(1);
 /// ...and what it gets if nothing of the budget is left: the budget leaves a twelfth of the five seconds for the answer.
 const SENDING_AT_LEAST: Duration = Duration::from_millis(300);
 
-/// What noting a failure may take, where the budget leaves it any time.
+/// What noting a failure may take, if the budget leaves it any time.
 const NOTING: Duration = Duration::from_secs(1);
 
 /// Handles an SQS event: each of its messages is a slice of its own. They share one budget, so a batch size

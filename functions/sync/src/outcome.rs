@@ -18,7 +18,7 @@ pub(crate) struct LaneOutcome {
     pub(crate) caught_up: Option<DateTime>,
     /// Up to when it was looked at for changes.
     pub(crate) fresh_to: Option<DateTime>,
-    /// When the lane goes on; absent where there is nothing left to read.
+    /// When the lane goes on; absent if there is nothing left to read.
     pub(crate) retry_at: Option<DateTime>,
     /// What went wrong in this slice.
     pub(crate) problem: Option<LaneProblem>,

@@ -23,7 +23,7 @@ pub(crate) use sweep::{put_off, sweep_is_due, swept};
 /// How many windows of a pass are read side by side at most.
 pub(crate) const READERS: usize = 4;
 
-/// A window is not divided where no more rows than this are left of it: behind the page at hand, another one.
+/// A window is not divided if no more rows than this are left of it: behind the page at hand, another one.
 const WORTH_DIVIDING: i64 = 2 * Search::MAX_PAGE as i64;
 
 /// How often a window is divided into parts that are read side by side: where they turn out to be of very different
@@ -245,7 +245,7 @@ pub(crate) fn divide_at(pass: &Pass, window: &Window, page: &Page, readers: usiz
     let (first, last, median) = (*times.first()?, *times.last()?, times[times.len() / 2]);
     let spread = time::since(first, last);
     let middle = if spread * 2 < time::since(first, to) {
-        // Ids grow with time, as they do where records were not modified since: what is left is behind the page.
+        // Ids grow with time, as they do if records were not modified since: what is left is behind the page.
         time::after(last, time::since(last, to) / 2)
     } else if time::since(first, median) * 4 < spread {
         // Only some were modified since: what is left is behind the page, too, but those are among it.
@@ -317,7 +317,7 @@ pub(crate) fn repair(pass: &mut Pass, window: &Window) -> bool {
     true
 }
 
-/// Takes the window out of the pass, where windows are told apart by their beginnings. Returns its place.
+/// Takes the window out of the pass, in which windows are told apart by their beginnings. Returns its place.
 fn take_out(pass: &mut Pass, window: &Window) -> Option<usize> {
     let index = pass.windows.iter().position(|other| other.from == window.from)?;
     pass.windows.remove(index);

@@ -333,7 +333,7 @@ impl Work<'_> {
         LaneOutcome::failed(object, lane, problem)
     }
 
-    /// Notes for people what happened. It has happened also where that fails.
+    /// Notes for people what happened. It has happened even if that fails.
     pub(crate) async fn note(&self, what: Happened, detail: Option<&str>) {
         if let Err(error) = self.sync.store.happened(&self.request.account, what, detail).await {
             tracing::warn!(error = %describe(&error), "what happened to an account could not be noted");

@@ -33,7 +33,7 @@ pub(crate) struct Tally {
     checkpoints: AtomicU32,
     /// What HubSpot was asked.
     pub(crate) hubspot: Arc<hubspot::Tally>,
-    /// The run that the slice was for; absent where there was nothing to do.
+    /// The run that the slice was for; absent if there was nothing to do.
     run: OnceLock<Run>,
     /// Up to when all lanes were looked at for changes; absent until they were for the first time.
     fresh_to: OnceLock<DateTime>,

@@ -29,7 +29,7 @@ pub struct DeadLetterQueue {
     pub name: &'static str,
     /// Its address.
     pub url: String,
-    /// The queue that its messages came from; none where nothing can be sent back.
+    /// The queue that its messages came from; none if nothing can be sent back.
     pub source: Option<String>,
 }
 
@@ -41,13 +41,13 @@ pub struct Letter {
     pub queue: &'static str,
     /// SQS's `messageId`.
     pub message_id: String,
-    /// Whose it is, where its body can be read that far.
+    /// Whose it is, if its body can be read that far.
     pub account: Option<String>,
     /// When it was first sent, in milliseconds since the epoch.
     pub sent_at: Option<i64>,
     /// Why it failed.
     pub reason: String,
-    /// The id under which it failed, as the functions' logs name it, where that is another one.
+    /// The id under which it failed, as the functions' logs name it, if that is another one.
     pub failed_as: Option<String>,
     /// What it says.
     pub body: String,

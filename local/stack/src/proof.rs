@@ -31,7 +31,7 @@ pub struct Proof {
 }
 
 impl Proof {
-    /// Fails where anything is wrong, and says what.
+    /// Fails if anything is wrong, and says what.
     ///
     /// # Errors
     /// Something is missing, was stored without reason or twice, or is stale.
@@ -215,7 +215,7 @@ pub async fn check(database: &Database, account: &AccountKey, ledger: &[Change])
     Ok(proof)
 }
 
-/// Takes note of what an action changed; `false` where it says that a value was another one before than it was.
+/// Takes note of what an action changed; `false` if it says that a value was another one before than it was.
 fn follows(values: &mut HashMap<String, Option<Bson>>, action: &Document) -> bool {
     let Ok(changes) = action.get_document("changes") else { return true };
     let side = |change: &Bson, name| change.as_document().and_then(|sides| sides.get(name)).cloned();

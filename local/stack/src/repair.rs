@@ -45,10 +45,10 @@ pub enum Repair {
         /// Which.
         #[command(flatten)]
         account: AccountArguments,
-        /// `companies` or `contacts`; both where it is left out.
+        /// `companies` or `contacts`; both if it is left out.
         #[arg(long)]
         lane: Option<String>,
-        /// Records modified from then on, e.g. 2026-11-01T00:00:00Z; all where it is left out.
+        /// Records modified from then on, e.g. 2026-11-01T00:00:00Z; all if it is left out.
         #[arg(long)]
         from: Option<String>,
     },
@@ -161,6 +161,7 @@ async fn resync(store: &Store, account: &AccountArguments, lane: Option<&str>, f
             Resync::Busy => bail!("{key} is being worked for all the time; pause it first"),
         }
     }
+    store.done_by(&key, Happened::ResyncAsked, &operator()).await?;
     Ok(())
 }
 
@@ -184,9 +185,18 @@ async fn pause(store: &Store, account: &AccountArguments, paused: bool) -> Resul
     if !changed && store.account(&key).await?.is_none() {
         bail!("there is no account {key} that is switched on");
     }
+    if changed {
+        store.done_by(&key, if paused { Happened::Paused } else { Happened::Resumed }, &operator()).await?;
+    }
     let already = if changed { "" } else { " already" };
     println!("{key} {}{already}", if paused { "is paused" } else { "goes on" });
     Ok(())
+}
+
+/// Who is at the command line, for the timeline.
+fn operator() -> String {
+    let user = std::env::var("USER").ok().filter(|user| !user.is_empty());
+    user.map_or_else(|| "the command line".to_owned(), |user| format!("{user} at the command line"))
 }
 
 async fn reconnect(store: &Store, account: &AccountArguments) -> Result<()> {

@@ -12,13 +12,13 @@ use crate::{env_file, layout, servers, stack::NAME};
 /// How the local stack is to be, and which stack on AWS is meant.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `STACK_MONGODB_URI`: a MongoDB of one's own for the local stack; one is started where it is absent.
+    /// `STACK_MONGODB_URI`: a MongoDB of one's own for the local stack; one is started if it is absent.
     pub mongodb_uri: Option<String>,
     /// `STACK_MONGODB_DATABASE`.
     pub database: String,
     /// `ACTIONS_RETENTION_DAYS`: how long actions are kept.
     pub retention: Retention,
-    /// The real HubSpot account to sync; the simulator is started where it is absent.
+    /// The real HubSpot account to sync; the simulator is started if it is absent.
     pub hubspot: Option<RealHubSpot>,
     /// `STACK_MONGODB_PORT`, `STACK_AWS_PORT`, `STACK_HUBSPOT_PORT`.
     pub ports: Ports,
@@ -173,7 +173,7 @@ impl Settings {
     }
 }
 
-/// The name of the database where none is given.
+/// The name of the database if none is given.
 const DATABASE: &str = "hubspot_sync";
 
 /// At least as long as messages can wait in the queues: what is delivered again behind that would be stored again.

@@ -19,9 +19,12 @@ use tests::{
 
 const CONTACTS: Object = Object::Contacts;
 
+const LEASE: Duration = Duration::from_secs(60);
+
 /// Stops the first worker before its first effect of this name; lets `meanwhile` happen, the lease run out, and the
-/// second worker do a slice; and lets the first one go on, which must not write a checkpoint any more. Gives how the
-/// second one's slice ended, and the checkpoint as it left it.
+/// second worker do a slice; takes the lease itself, so that what a second worker that was killed has sent last is not written
+/// either; and lets the first one go on, which must not write a checkpoint any more. Returns how the second one's slice ended, and
+/// the checkpoint.
 async fn overtaken(
     service: &mut Service,
     name: &'static str,
@@ -43,6 +46,9 @@ async fn overtaken(
         world.time_passes().await?;
         world.run_is_dead().await?;
         let (invoked, _) = other.invoke(&tick).await?;
+        world.lease_runs_out().await?;
+        let third = world.store.lease(&world.account()?, LEASE).await?;
+        ensure!(third.is_some(), "the second worker holds the lease");
         let checkpoint = world.checkpoint().await?;
         gate.thaw();
         anyhow::Ok((invoked, checkpoint))
@@ -62,7 +68,7 @@ async fn a_stale_lease_writes_nothing() -> Result<()> {
         world.hubspot.world().seed(HUB, 5, 250, 1);
         let mut service = Service::new(world, 2, 1).await?;
         let (invoked, checkpoint) = overtaken(&mut service, name, |_| {}).await?;
-        ensure!(invoked.is_success() && checkpoint.get_i64("fence")? == 2, "{name}: {invoked:?}");
+        ensure!(invoked.is_success() && checkpoint.get_i64("fence")? == 3, "{name}: {invoked:?}");
         ensure!(service.finish().await?.actions == 255, "{name}");
     }
     Ok(())

@@ -137,7 +137,6 @@ async fn a_daily_limit_is_looked_at_every_quarter_of_an_hour_at_most() -> Result
     world.deliver(&sync, &world.due_message().await?).await?;
     ensure!(world.requests("search 429") == 2 * asked);
     world.hubspot.world().faults.clear();
-    world.run_on().await?;
-    ensure!(world.proof().await?.actions == 25);
+    ensure!(world.run_until_proved().await?.actions == 25);
     Ok(())
 }

@@ -89,8 +89,7 @@ async fn texts_of_megabytes_are_shortened_and_stop_nobody() -> Result<()> {
             hubspot.create(HUB, Object::Contacts, at, BTreeMap::from(texts));
         }
     }
-    world.run_on().await?;
-    ensure!(world.proof().await?.actions == 61);
+    ensure!(world.run_until_proved().await?.actions == 61);
     ensure!(world.all(collection::SET_ASIDE).await?.is_empty());
     Ok(())
 }
@@ -127,8 +126,7 @@ async fn records_that_cannot_be_shown_are_set_aside_alone_and_tried_again() -> R
             world.hubspot.world().update(HUB, Object::Contacts, *id, at, &[("jobtitle", "CTO")]);
         }
         world.store.retry_set_aside().await?;
-        world.run_on().await?;
-        ensure!(world.proof().await?.missing.is_empty());
+        ensure!(world.run_until_proved().await?.missing.is_empty());
         ensure!(world.all(collection::SET_ASIDE).await?.is_empty());
         world.end().await?;
     }
@@ -186,8 +184,7 @@ async fn contacts_without_companies_that_are_alone_on_their_page_hold_up_nobody(
     ensure!(world.all(collection::SET_ASIDE).await?.len() == 8, "they are not set aside");
     world.hubspot.world().settings.without_companies.clear();
     world.store.retry_set_aside().await?;
-    world.run_on().await?;
-    world.proof().await?;
+    world.run_until_proved().await?;
     Ok(())
 }
 
@@ -202,8 +199,7 @@ async fn a_contact_with_very_many_companies_holds_up_nobody() -> Result<()> {
         hubspot.associate(HUB, contacts[3], companies);
         (hubspot.settings.association_page, hubspot.settings.latency_ms) = (1, 60);
     }
-    world.run_on().await?;
-    world.proof().await?;
+    world.run_until_proved().await?;
     Ok(())
 }
 
