@@ -4,6 +4,7 @@ mod accounts;
 mod contract;
 mod leaving;
 mod links;
+mod list;
 mod operate;
 mod refused;
 mod rights;
