@@ -14,15 +14,12 @@ use axum::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use common::{
     account::AccountKey,
-    checkpoint::hour,
     ids::DomainId,
-    store::collection,
     time::{self, DateTime},
     vault::{MasterKey, Vault},
 };
 use connect::{Config, Connect, Tokens};
 use hubspot_sim::CLIENT_SECRET;
-use mongodb::bson::{Document, doc};
 use reqwest::{Client, RequestBuilder, StatusCode, Url, header, redirect::Policy};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -322,36 +319,4 @@ pub async fn opened(world: &World, account: &AccountKey, field: &str, stored: &s
     let vault = Vault::new(world.store.clone(), Some(token_key())).await;
     let stored = SecretString::from(stored);
     Ok(vault.open(account, field, &stored).await?.expose_secret().to_owned())
-}
-
-/// Adds a thousand Domains with two accounts each, all of which have been read, to a world.
-///
-/// # Errors
-/// MongoDB does not answer.
-pub async fn two_thousand(world: &World) -> Result<()> {
-    let now = DateTime::now().timestamp_millis();
-    let domains = (0..1000_i64).map(|number| {
-        let entry = |hub: i64| doc! { "hubId": hub.to_string(), "hubDomain": format!("hub-{hub}.example"), "refreshToken": "r" };
-        let accounts = [entry(8_000_000 + 2 * number), entry(8_000_001 + 2 * number)];
-        doc! {
-            "_id": format!("domain-{number:04}"), "company": { "name": format!("Company {number:04}") },
-            "integrations": { "hubspot": { "status": true, "accounts": accounts.to_vec() } },
-        }
-    });
-    let checkpoints = (0..2000_i64).map(|number| {
-        let mark = DateTime::from_millis(now - number * 1000);
-        let lane = doc! { "firstSeen": mark, "fresh": { "mark": mark, "windows": [] }, "backfill": { "windows": [] } };
-        let hours = (0..24).map(|ago| {
-            (hour(DateTime::from_millis(now - ago * 3_600_000)), doc! { "created": ago, "updated": 7 }.into())
-        });
-        doc! {
-            "_id": format!("domain-{:04}:{}", number / 2, 8_000_000 + number), "fence": 1_i64,
-            "lanes": { "companies": lane.clone(), "contacts": lane }, "lastSuccessAt": mark,
-            "activity": hours.collect::<Document>(),
-        }
-    });
-    let database = world.store.database();
-    database.collection(collection::DOMAINS).insert_many(domains).await?;
-    database.collection(collection::CHECKPOINTS).insert_many(checkpoints).await?;
-    Ok(())
 }

@@ -3,6 +3,7 @@
 //! kill them at any effect. `make test` and `make bench` start the servers.
 
 pub mod bootstrap;
+pub mod crowd;
 pub mod deployed;
 pub mod extent;
 pub mod front;

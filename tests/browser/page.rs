@@ -9,8 +9,8 @@ use mongodb::bson::{Document, doc};
 use stack::connect::Page;
 
 use tests::{
+    crowd::crowd,
     deployed::Deployed,
-    front::two_thousand,
     world::{DOMAIN, HUB},
 };
 
@@ -91,13 +91,13 @@ async fn an_operator_finds_an_account_and_presses_its_buttons() -> Result<()> {
     deployed.world.hubspot.world().seed(HUB, 20, 100, 1);
     deployed.tick(1).await?;
     let browser = Browser::start(1100, 800, false).await?;
-    two_thousand(&deployed.world).await?;
+    crowd(&deployed.world, 20_000).await?;
     sign_in(&browser, &page).await?;
     browser.open(page.url.as_str()).await?;
-    browser.sees("2\u{202f}001 accounts").await?;
+    browser.sees("20\u{202f}001 accounts").await?;
     let timing =
         "const [page] = performance.getEntriesByType('navigation'); return [page.responseStart, page.transferSize]";
-    println!("2,000 accounts, first byte after ms, bytes: {}", browser.run(timing).await?);
+    println!("20,000 accounts, first byte after ms, bytes: {}", browser.run(timing).await?);
     browser.screenshot("accounts").await?;
     browser.types("#search", "acm").await?;
     browser.press("Search").await?;

@@ -259,7 +259,7 @@ fn switched_off() -> Document {
 }
 
 /// The name of a Domain's company.
-pub(super) fn company_name(domain: &Document) -> Option<String> {
+fn company_name(domain: &Document) -> Option<String> {
     let name = domain.get_document("company").ok()?.get_str("name").ok()?;
     (!name.is_empty()).then(|| name.to_owned())
 }

@@ -49,7 +49,7 @@ pub use revocations::Revocation;
 pub use seen::{Seen, records_of};
 pub use sessions::StoredSession;
 pub use set_aside::SetAside;
-pub use status::{AccountStatus, Lately};
+pub use status::AccountStatus;
 pub use timeline::{Event, Happened};
 pub use trouble::{code, describe, is_away};
 

@@ -1,25 +1,30 @@
 //! How accounts stand, for those who look at them: their entries in the Domains, without any token, and their checkpoints.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use futures::TryStreamExt;
+use futures::{
+    Stream, StreamExt, TryStreamExt,
+    future::ready,
+    stream::{self, TryChunksError},
+};
 use mongodb::{
-    bson::{Bson, Document, doc},
+    bson::{Bson, Document, RawDocument, RawDocumentBuf, deserialize_from_slice, doc},
     error::Error,
 };
-use serde::Deserialize;
 
-use super::{
-    Store, collection,
-    connections::company_name,
-    domains::{ACCOUNTS, entries, hub},
-};
+use super::{Store, collection, domains::entries};
 use crate::{
     account::{AccountKey, preference, used},
-    checkpoint::{Announced, Checkpoint, Lanes, LastRun},
+    checkpoint::Checkpoint,
     ids::{DomainId, HubId},
     time::DateTime,
 };
+
+/// How many accounts are read at once.
+const AT_ONCE: u32 = 1000;
+
+/// How many queries are under way at a time: while checkpoints are read, so are the entries behind them.
+const AT_A_TIME: usize = 2;
 
 /// How an account stands.
 #[derive(Clone, Debug)]
@@ -44,47 +49,37 @@ pub struct AccountStatus {
     pub paused_at: Option<DateTime>,
     /// Whether it has any token.
     pub has_token: bool,
-    /// How many of its records are set aside. Lists of accounts do not know it.
+    /// How many of its records are set aside; zero unless one account alone was asked for.
     pub set_aside: u64,
-    /// Where its sync stands; nothing where it never began. Of a list, only what a list shows.
+    /// Where its sync stands; nothing where it never began.
     pub checkpoint: Option<Checkpoint>,
 }
 
-/// What a list shows of a checkpoint. (Flattening a whole one into this would take serde several times as long.)
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Short {
-    #[serde(rename = "_id")]
-    id: String,
-    #[serde(default)]
-    lanes: Lanes,
-    last_success_at: Option<DateTime>,
-}
-
-/// What accounts did lately.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Lately {
-    #[serde(rename = "_id")]
-    id: String,
-    /// See [`Checkpoint::activity`].
-    #[serde(default)]
-    pub activity: BTreeMap<String, Announced>,
-    /// See [`Checkpoint::last_run`].
-    pub last_run: Option<LastRun>,
-}
-
 impl Store {
-    /// How all accounts stand, in no order, but for what they did lately. Entries that are no accounts are left out.
+    /// How all accounts stand, in no order, as they are read. Of the checkpoints only what tells an account's state. Entries that
+    /// are no accounts are left out.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached, at once or while the stream is read.
+    pub async fn statuses(&self) -> Result<impl Stream<Item = Result<AccountStatus, Error>>, Error> {
+        let accounts = self.entries(doc! {}).await?.try_chunks(AT_ONCE as usize);
+        let accounts = accounts.map_err(|TryChunksError(_, error)| error);
+        let joined = accounts.map_ok(|some| self.with_checkpoints(some, of_state())).try_buffered(AT_A_TIME);
+        Ok(joined.map_ok(|some| stream::iter(some).map(Ok)).try_flatten())
+    }
+
+    /// How these accounts stand, in their order. Those that are not there are left out.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn statuses(&self) -> Result<Vec<AccountStatus>, Error> {
-        let (mut accounts, mut checkpoints) = tokio::try_join!(self.entries(doc! {}), self.checkpoints_in_short())?;
-        for account in &mut accounts {
-            account.checkpoint = checkpoints.remove(&account.key.to_string());
-        }
-        Ok(accounts)
+    pub async fn statuses_of(&self, keys: &[AccountKey]) -> Result<Vec<AccountStatus>, Error> {
+        let place: HashMap<&AccountKey, usize> = keys.iter().enumerate().map(|(place, key)| (key, place)).collect();
+        let ids: Vec<Bson> = keys.iter().flat_map(|key| key.domain_id.bson_forms()).collect();
+        let entries = self.entries(doc! { "_id": { "$in": ids } }).await?;
+        let wanted = entries.try_filter(|account| ready(place.contains_key(&account.key)));
+        let mut accounts: Vec<AccountStatus> = wanted.try_collect().await?;
+        accounts.sort_by_key(|account| place.get(&account.key).copied());
+        self.with_checkpoints(accounts, doc! {}).await
     }
 
     /// How one account stands; nothing where there is none.
@@ -92,17 +87,13 @@ impl Store {
     /// # Errors
     /// MongoDB cannot be reached.
     pub async fn status(&self, key: &AccountKey) -> Result<Option<AccountStatus>, Error> {
-        let mut of = hub(&format!("{ACCOUNTS}.hubId"), &key.hub_id);
-        of.insert("_id", doc! { "$in": key.domain_id.bson_forms() });
-        let entries = self.entries(of).await?;
-        let Some(mut account) = entries.into_iter().find(|account| account.key == *key) else { return Ok(None) };
-        let checkpoints = self.database.collection::<Checkpoint>(collection::CHECKPOINTS);
-        account.checkpoint = checkpoints.find_one(doc! { "_id": key.to_string() }).await?.map(Checkpoint::joined);
+        let Some(mut account) = self.statuses_of(std::slice::from_ref(key)).await?.pop() else { return Ok(None) };
         account.set_aside = self.count_set_aside(key).await?;
         Ok(Some(account))
     }
 
-    async fn entries(&self, of: Document) -> Result<Vec<AccountStatus>, Error> {
+    /// The accounts of these Domains, without their checkpoints.
+    async fn entries(&self, of: Document) -> Result<impl Stream<Item = Result<AccountStatus, Error>>, Error> {
         // Tokens do not leave the database: of them only whether there are any.
         let has = |name: &str| doc! { "$gt": [{ "$ifNull": [format!("$$entry.{name}"), ""] }, ""] };
         let shown = doc! {
@@ -112,69 +103,73 @@ impl Store {
             "hasToken": { "$or": [has("accessToken"), has("refreshToken")] },
         };
         let fields = doc! {
-            "company.name": 1,
-            "integrations.hubspot.status": 1,
+            "company": "$company.name",
+            "isOn": "$integrations.hubspot.status",
             "entries": { "$map": { "input": entries(), "as": "entry", "in": shown } },
         };
-        let domains = self.database.collection::<Document>(collection::DOMAINS);
-        let found: Vec<Document> = domains.find(of).projection(fields).batch_size(1000).await?.try_collect().await?;
-        Ok(found.iter().flat_map(accounts).collect())
+        let domains = self.database.collection::<RawDocumentBuf>(collection::DOMAINS);
+        let found = domains.find(of).projection(fields).batch_size(AT_ONCE).await?;
+        Ok(found.map_ok(|domain| stream::iter(accounts(&domain)).map(Ok)).try_flatten())
     }
 
-    async fn checkpoints_in_short(&self) -> Result<HashMap<String, Checkpoint>, Error> {
-        let mut fields = doc! { "lastSuccessAt": 1 };
-        for lane in ["companies", "contacts"] {
-            for field in ["firstSeen", "fresh.mark", "backfilled", "lastError"] {
-                fields.insert(format!("lanes.{lane}.{field}"), 1);
-            }
-            fields.insert(format!("lanes.{lane}.backfill.windows"), doc! { "$slice": 1 });
+    /// Gives accounts their checkpoints, of which `fields` are read; all of them if none is named.
+    async fn with_checkpoints(
+        &self,
+        mut accounts: Vec<AccountStatus>,
+        fields: Document,
+    ) -> Result<Vec<AccountStatus>, Error> {
+        let keys: Vec<String> = accounts.iter().map(|account| account.key.to_string()).collect();
+        let checkpoints = self.database.collection::<RawDocumentBuf>(collection::CHECKPOINTS);
+        // With one more than there can be, MongoDB says with them that these are all.
+        let found = checkpoints.find(doc! { "_id": { "$in": &keys } }).projection(fields).batch_size(AT_ONCE + 1);
+        let (mut found, mut by_key) = (found.await?, HashMap::new());
+        while let Some(found) = found.try_next().await? {
+            let checkpoint: Checkpoint = deserialize_from_slice(found.as_bytes()).map_err(Error::from)?;
+            by_key.extend(found.get_str("_id").ok().map(|key| (key.to_owned(), checkpoint.joined())));
         }
-        let checkpoints = self.database.collection::<Short>(collection::CHECKPOINTS);
-        let mut found = checkpoints.find(doc! {}).projection(fields).batch_size(1000).await?;
-        let mut all = HashMap::new();
-        while let Some(Short { id, lanes, last_success_at }) = found.try_next().await? {
-            all.insert(id, Checkpoint { lanes, last_success_at, ..Checkpoint::default() });
+        for (account, key) in accounts.iter_mut().zip(&keys) {
+            account.checkpoint = by_key.remove(key);
         }
-        Ok(all)
-    }
-
-    /// What these accounts did lately, by account.
-    ///
-    /// # Errors
-    /// MongoDB cannot be reached.
-    pub async fn lately(&self, accounts: &[AccountKey]) -> Result<HashMap<String, Lately>, Error> {
-        let keys: Vec<String> = accounts.iter().map(AccountKey::to_string).collect();
-        let checkpoints = self.database.collection::<Lately>(collection::CHECKPOINTS);
-        let fields = doc! { "activity": 1, "lastRun": 1 };
-        let found = checkpoints.find(doc! { "_id": { "$in": keys } }).projection(fields).await?;
-        found.map_ok(|lately| (lately.id.clone(), lately)).try_collect().await
+        Ok(accounts)
     }
 }
 
-/// The accounts of a Domain, those that cannot be used included.
-fn accounts(domain: &Document) -> Vec<AccountStatus> {
-    let Ok(domain_id) = DomainId::from_bson(domain.get("_id").unwrap_or(&Bson::Null)) else { return Vec::new() };
-    let hubspot = domain.get_document("integrations").ok().and_then(|all| all.get_document("hubspot").ok());
-    let is_on = hubspot.is_some_and(|hubspot| hubspot.get_bool("status").unwrap_or(false));
-    let entries = domain.get_array("entries").map(Vec::as_slice).unwrap_or_default();
-    let account = |entry: &Document| {
-        let text = |name: &str| entry.get_str(name).ok().map(str::to_owned);
+/// What of a checkpoint tells an account's state.
+fn of_state() -> Document {
+    let mut fields = Document::new();
+    for lane in ["companies", "contacts"] {
+        for field in ["firstSeen", "fresh.mark", "lastError"] {
+            fields.insert(format!("lanes.{lane}.{field}"), 1);
+        }
+        fields.insert(format!("lanes.{lane}.backfill.windows"), doc! { "$slice": 1 });
+    }
+    fields
+}
+
+/// The accounts of a Domain, those that cannot be used included. Others write Domains, so nothing in it need be as agreed.
+fn accounts(domain: &RawDocument) -> Vec<AccountStatus> {
+    let id = |document: &RawDocument, name: &str| Bson::try_from(document.get(name).ok()??).ok();
+    let Some(domain_id) = id(domain, "_id").and_then(|id| DomainId::from_bson(&id).ok()) else { return Vec::new() };
+    let text = |document: &RawDocument, name: &str| document.get_str(name).ok().map(str::to_owned);
+    let time = |document: &RawDocument, name: &str| document.get_datetime(name).ok();
+    let account = |entry: &RawDocument| {
         Some(AccountStatus {
-            key: AccountKey { domain_id: domain_id.clone(), hub_id: HubId::from_bson(entry.get("hubId")?).ok()? },
-            company: company_name(domain),
-            hub_domain: text("hubDomain"),
-            is_on,
-            state: text("state"),
-            state_reason: text("stateReason"),
-            state_at: entry.get_datetime("stateAt").ok().copied(),
-            revocation_at: entry.get_datetime("revocationAt").ok().copied(),
-            paused_at: entry.get_datetime("pausedAt").ok().copied(),
+            key: AccountKey { domain_id: domain_id.clone(), hub_id: HubId::from_bson(&id(entry, "hubId")?).ok()? },
+            company: text(domain, "company").filter(|name| !name.is_empty()),
+            hub_domain: text(entry, "hubDomain"),
+            is_on: domain.get_bool("isOn").unwrap_or(false),
+            state: text(entry, "state"),
+            state_reason: text(entry, "stateReason"),
+            state_at: time(entry, "stateAt"),
+            revocation_at: time(entry, "revocationAt"),
+            paused_at: time(entry, "pausedAt"),
             has_token: entry.get_bool("hasToken").unwrap_or(false),
             set_aside: 0,
             checkpoint: None,
         })
     };
-    let accounts: Vec<AccountStatus> = entries.iter().filter_map(Bson::as_document).filter_map(account).collect();
+    let entries = domain.get_array("entries").into_iter().flatten().flatten();
+    let accounts: Vec<AccountStatus> = entries.filter_map(|entry| account(entry.as_document()?)).collect();
     let of = |account: &AccountStatus| {
         Some((account.key.hub_id.clone(), preference(account.state.as_deref(), account.has_token)))
     };

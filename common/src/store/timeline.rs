@@ -85,6 +85,16 @@ impl Store {
         Ok(())
     }
 
+    /// Whether somebody has done something to any account, on the status page or by its API, at that time or later.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn has_anybody_acted_since(&self, time: DateTime) -> Result<bool, Error> {
+        let events = self.collection(collection::TIMELINE);
+        let done = doc! { "at": { "$gte": time }, "by": { "$type": "string" } };
+        Ok(events.find_one(done).projection(doc! { "_id": 1 }).await?.is_some())
+    }
+
     /// The latest that happened to an account, the newest first.
     ///
     /// # Errors

@@ -1,11 +1,11 @@
-//! The accounts that a list shows: sought, sorted by how far they are behind, and cut into pages; and one of them, with
-//! what happened to it.
+//! The accounts that a page of a list shows, as they are now; and one of them, with what happened to it.
 
 use common::{
     account::AccountKey,
     store::{Event, Happened},
     time::DateTime,
 };
+use mongodb::error::Error;
 use serde::Deserialize;
 
 use crate::{
@@ -46,28 +46,31 @@ pub(crate) struct Found {
     pub(crate) accounts: Vec<Status>,
 }
 
+impl Sought {
+    /// Whether accounts in that state are among those that the list shows.
+    pub(crate) fn is_of(&self, state: State) -> bool {
+        self.state.is_empty() || self.state == state.name()
+    }
+}
+
 impl Held {
-    pub(crate) async fn find(&self, sought: &Sought, limit: usize) -> Result<Found, mongodb::error::Error> {
-        let (now, behind_after) = (DateTime::now(), self.config.behind_after);
-        let all = self.store.statuses().await?.into_iter().map(|account| Status::of(account, behind_after, now));
-        let mut found = find(all.collect(), sought, limit);
-        let keys: Vec<AccountKey> = found.accounts.iter().map(|account| account.key.clone()).collect();
-        let mut lately = self.store.lately(&keys).await?;
-        for account in &mut found.accounts {
-            if let Some(lately) = lately.remove(&account.key.to_string()) {
-                account.did(lately, now);
-            }
-        }
-        Ok(found)
+    pub(crate) async fn find(&self, sought: &Sought, limit: usize) -> Result<Found, Error> {
+        let overview = self.kept.overview(&self.store, self.config.behind_after).await?;
+        let (total, keys) = overview.find(sought, limit);
+        let (statuses, now) = (self.store.statuses_of(&keys).await?, DateTime::now());
+        let accounts = statuses.into_iter().map(|account| Status::of(account, self.config.behind_after, now));
+        // Since the overview was read, an account may have changed its state.
+        let accounts = accounts.filter(|account| sought.is_of(account.state)).collect();
+        Ok(Found { counts: overview.counts(), total, accounts })
     }
 
-    pub(crate) async fn find_one(&self, account: &AccountKey) -> Result<Option<Status>, mongodb::error::Error> {
+    pub(crate) async fn find_one(&self, account: &AccountKey) -> Result<Option<Status>, Error> {
         let found = self.store.status(account).await?;
         Ok(found.map(|account| Status::of(account, self.config.behind_after, DateTime::now())))
     }
 
     /// The latest that happened to an account, the newest first: what was noted, and what its checkpoint tells of.
-    pub(crate) async fn timeline(&self, status: &Status) -> Result<Vec<Event>, mongodb::error::Error> {
+    pub(crate) async fn timeline(&self, status: &Status) -> Result<Vec<Event>, Error> {
         let mut events = self.store.timeline(&status.key, EVENTS).await?;
         if let Some(at) = status.backfilled_at {
             let place = events.partition_point(|event| event.at > at);
@@ -75,16 +78,4 @@ impl Held {
         }
         Ok(events)
     }
-}
-
-fn find(all: Vec<Status>, sought: &Sought, limit: usize) -> Found {
-    let counts = State::ALL.map(|state| (state, all.iter().filter(|account| account.state == state).count()));
-    let text = sought.search.trim().to_lowercase();
-    let is_sought = |account: &Status| sought.state.is_empty() || account.state.name() == sought.state;
-    let mut found: Vec<Status> =
-        all.into_iter().filter(|account| is_sought(account) && account.matches(&text)).collect();
-    found.sort_by(|one, other| one.rank().cmp(&other.rank()));
-    let total = found.len();
-    let accounts = found.into_iter().skip(usize::try_from(sought.offset).unwrap_or(usize::MAX)).take(limit).collect();
-    Found { counts: counts.into_iter().filter(|(_, count)| *count > 0).collect(), total, accounts }
 }

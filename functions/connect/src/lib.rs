@@ -11,6 +11,7 @@ mod links;
 mod malformed;
 mod metrics;
 mod operate;
+mod overview;
 mod pages;
 mod session;
 mod signing;
@@ -35,6 +36,7 @@ use tower::ServiceExt;
 
 use crate::{
     auth::{Failures, Source},
+    overview::Kept,
     signing::Keys,
 };
 pub use crate::{
@@ -64,6 +66,7 @@ pub struct Held {
     queue: Queue,
     keys: Keys,
     failures: Failures,
+    kept: Kept,
 }
 
 impl std::ops::Deref for Connect {
@@ -88,6 +91,7 @@ impl Connect {
             queue: Queue::new(Queue::client().await, config.sync_queue_url.clone()),
             keys: Keys::new(config.tokens.admin()),
             failures: Failures::default(),
+            kept: Kept::default(),
             config,
         })))
     }

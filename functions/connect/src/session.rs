@@ -38,7 +38,7 @@ const IDLE: Duration = Duration::from_secs(30 * 60);
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// The header of a request that the page makes by itself, and not because of anything that a person does.
-const BY_ITSELF: &str = "x-live";
+pub(crate) const BY_ITSELF: &str = "x-live";
 
 /// A browser that has given a token.
 pub(crate) struct Session {

@@ -78,7 +78,7 @@ pub(crate) fn random() -> String {
     CsrfToken::new_random_len(32).into_secret()
 }
 
-/// What is stored of a text that must not be found in the database.
+/// What is stored of a text that must not be found in the database, and what tells a text from others.
 pub(crate) fn hash(text: &str) -> String {
     URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, text.as_bytes()))
 }

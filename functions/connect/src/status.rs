@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use common::{
     account::{AccountKey, DISCONNECTED, REAUTHORIZE},
-    checkpoint::{Announced, Hold, Lane, LastRun, hour},
+    checkpoint::{Announced, Hold, Lane, Lanes, LastRun, hour},
     object::ObjectType,
-    store::{AccountStatus, Lately},
+    store::AccountStatus,
     time::{self, DateTime},
 };
 use serde::Serialize;
@@ -58,11 +58,6 @@ impl State {
             Self::Disconnected => "disconnected",
         }
     }
-
-    /// Whether the service works for it.
-    fn is_live(self) -> bool {
-        !matches!(self, Self::Reauthorize | Self::Paused | Self::Disconnected)
-    }
 }
 
 /// What is wrong with a part of an account.
@@ -90,6 +85,45 @@ pub(crate) struct Backfill {
     pub(crate) total: Option<i64>,
 }
 
+/// In which state an account is, and since when it waits: all that decides its place in a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) state: State,
+    /// Up to when all of it was looked at for changes.
+    pub(crate) fresh_to: Option<DateTime>,
+}
+
+impl Standing {
+    /// Where the account stands at `now`, if it counts as behind when it was not looked at for `behind_after`.
+    pub(crate) fn of(account: &AccountStatus, behind_after: Duration, now: DateTime) -> Self {
+        let unread = Lanes::default();
+        let lanes = account.checkpoint.as_ref().map_or(&unread, |checkpoint| &checkpoint.lanes).all();
+        // `None` is less than any time: a lane that was never looked at.
+        let fresh_to = lanes.iter().map(|lane| lane.fresh.mark).min().flatten();
+        let is_failing = |lane: &&Lane| lane.last_error.as_ref().is_some_and(|problem| problem.attempts > 1);
+        let state = match account.state.as_deref() {
+            Some(DISCONNECTED) => State::Disconnected,
+            _ if !account.is_on => State::Disconnected,
+            Some(REAUTHORIZE) => State::Reauthorize,
+            _ if account.paused_at.is_some() => State::Paused,
+            _ if !account.has_token => State::Reauthorize,
+            _ if lanes.iter().any(is_failing) => State::Failing,
+            _ => match fresh_to {
+                None => State::New,
+                Some(fresh_to) if time::since(fresh_to, now) >= behind_after => State::Behind,
+                Some(_) if is_backfilling(lanes) => State::Backfilling,
+                Some(_) => State::Fresh,
+            },
+        };
+        Self { state, fresh_to }
+    }
+
+    /// Accounts that were not looked at for longer come first, then those that the service does not work for.
+    pub(crate) fn rank(self) -> (bool, Option<DateTime>) {
+        (matches!(self.state, State::Paused | State::Disconnected), self.fresh_to)
+    }
+}
+
 /// What is said of a disconnected account whose grant HubSpot has not taken back.
 const OWED: &str = "its access could not be given back to HubSpot yet; this is tried again";
 
@@ -112,7 +146,7 @@ pub(crate) struct Status {
     pub(crate) last_run: Option<LastRun>,
     /// While the history is being read.
     pub(crate) backfill: Option<Backfill>,
-    /// When all of the history had been read. Lists of accounts do not know it.
+    /// When all of the history had been read.
     pub(crate) backfilled_at: Option<DateTime>,
     pub(crate) problems: Vec<Problem>,
     /// Which part of HubSpot's search limit, and of the general one, is used: less than all after refusals (429).
@@ -126,31 +160,12 @@ pub(crate) struct Status {
 impl Status {
     /// How the account is doing at `now`, where it counts as behind when it was not looked at for `behind_after`.
     pub(crate) fn of(account: AccountStatus, behind_after: Duration, now: DateTime) -> Self {
+        let Standing { state, fresh_to } = Standing::of(&account, behind_after, now);
         let checkpoint = account.checkpoint.unwrap_or_default();
-        let lanes =
-            [(ObjectType::Companies, &checkpoint.lanes.companies), (ObjectType::Contacts, &checkpoint.lanes.contacts)];
-        // `None` is less than any time: a lane that was never looked at.
-        let fresh_to = lanes.iter().map(|(_, lane)| lane.fresh.mark).min().flatten();
-        let behind = fresh_to.map(|fresh_to| time::since(fresh_to, now));
-        let backfill = backfill(&lanes.map(|(_, lane)| lane));
-        let backfilled_at = backfilled_at(&lanes.map(|(_, lane)| lane));
-        let mut problems: Vec<Problem> = lanes.iter().flat_map(|(object, lane)| problems(*object, lane)).collect();
+        let lanes = checkpoint.lanes.all();
+        let mut problems: Vec<Problem> =
+            ObjectType::ALL.into_iter().flat_map(|object| problems(object, checkpoint.lanes.get(object))).collect();
         problems.extend(set_aside(account.set_aside));
-        let failing = problems.iter().any(|problem| problem.retry_at.is_some() && problem.attempts > 1);
-        let state = match account.state.as_deref() {
-            Some(DISCONNECTED) => State::Disconnected,
-            _ if !account.is_on => State::Disconnected,
-            Some(REAUTHORIZE) => State::Reauthorize,
-            _ if account.paused_at.is_some() => State::Paused,
-            _ if !account.has_token => State::Reauthorize,
-            _ if failing => State::Failing,
-            _ => match behind {
-                None => State::New,
-                Some(behind) if behind >= behind_after => State::Behind,
-                Some(_) if backfill.is_some() => State::Backfilling,
-                Some(_) => State::Fresh,
-            },
-        };
         let (day, hours) = activity(&checkpoint.activity, now);
         Self {
             key: account.key,
@@ -164,11 +179,11 @@ impl Status {
             },
             since: if state == State::Paused { account.paused_at } else { account.state_at },
             fresh_to,
-            behind,
+            behind: fresh_to.map(|fresh_to| time::since(fresh_to, now)),
             last_success_at: checkpoint.last_success_at,
             last_run: checkpoint.last_run,
-            backfill,
-            backfilled_at,
+            backfill: backfill(lanes),
+            backfilled_at: backfilled_at(lanes),
             problems,
             shares: (checkpoint.limits.search.share.min(1.0), checkpoint.limits.general.share.min(1.0)),
             day,
@@ -176,34 +191,20 @@ impl Status {
         }
     }
 
-    /// Takes note of what it did lately.
-    pub(crate) fn did(&mut self, lately: Lately, now: DateTime) {
-        (self.day, self.hours) = activity(&lately.activity, now);
-        self.last_run = lately.last_run;
-    }
-
     /// The name that people know it by.
     pub(crate) fn name(&self) -> &str {
         self.company.as_deref().unwrap_or(self.key.domain_id.as_str())
     }
-
-    /// Accounts that are further behind come first, then those that the service does not work for.
-    pub(crate) fn rank(&self) -> (bool, std::cmp::Reverse<Duration>, &str) {
-        let behind = self.behind.unwrap_or(Duration::MAX);
-        (!self.state.is_live() && self.state != State::Reauthorize, std::cmp::Reverse(behind), self.name())
-    }
-
-    /// Whether a search for that text, in lower case, finds it.
-    pub(crate) fn matches(&self, text: &str) -> bool {
-        let names = [Some(self.name()), self.hub_domain.as_deref()];
-        let ids = [Some(self.key.domain_id.as_str()), Some(self.key.hub_id.as_str())];
-        names.into_iter().chain(ids).flatten().any(|name| name.to_lowercase().contains(text))
-    }
 }
 
-fn backfill(lanes: &[&Lane]) -> Option<Backfill> {
+/// Whether the history is being read.
+fn is_backfilling(lanes: [&Lane; 2]) -> bool {
     let is_begun = |lane: &&Lane| lane.first_seen.is_some() || !lane.backfill.windows.is_empty();
-    if !lanes.iter().any(|lane| lane.has_history_to_read()) || !lanes.iter().any(is_begun) {
+    lanes.iter().any(|lane| lane.has_history_to_read()) && lanes.iter().any(is_begun)
+}
+
+fn backfill(lanes: [&Lane; 2]) -> Option<Backfill> {
+    if !is_backfilling(lanes) {
         return None;
     }
     let totals: Vec<i64> = lanes.iter().filter_map(|lane| lane.backfilled.total).collect();
@@ -212,7 +213,7 @@ fn backfill(lanes: &[&Lane]) -> Option<Backfill> {
     Some(Backfill { read: total.map_or(read, |total| read.min(total)), total })
 }
 
-fn backfilled_at(lanes: &[&Lane]) -> Option<DateTime> {
+fn backfilled_at(lanes: [&Lane; 2]) -> Option<DateTime> {
     if lanes.iter().any(|lane| lane.has_history_to_read()) {
         return None;
     }
@@ -283,7 +284,7 @@ pub(crate) fn rfc3339<S: serde::Serializer>(time: &Option<DateTime>, serializer:
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use common::checkpoint::{Backfilled, Checkpoint, LaneProblem, ProblemKind, Window};
 
     use super::*;
@@ -291,7 +292,7 @@ mod tests {
     const NOW: DateTime = DateTime::from_millis(1_800_000_000_000);
     const HOUR: Duration = Duration::from_secs(3600);
 
-    fn account(checkpoint: Option<Checkpoint>) -> AccountStatus {
+    pub(crate) fn account(checkpoint: Option<Checkpoint>) -> AccountStatus {
         AccountStatus {
             key: serde_json::from_value(serde_json::json!({"domainId": "acme", "hubId": "7"})).unwrap(),
             company: None,

@@ -5,6 +5,7 @@ mod below;
 mod contract;
 mod leaving;
 mod links;
+mod list;
 mod operate;
 mod refused;
 mod rights;

@@ -76,8 +76,8 @@ pub(super) fn state(account: &Status) -> Markup {
 
 pub(super) fn looked_at(account: &Status) -> Markup {
     html! {
-        @match account.behind {
-            Some(behind) => { (words::duration(behind)) " ago" }
+        @match account.fresh_to {
+            Some(fresh_to) => (words::ago(fresh_to)),
             None => "never",
         }
     }

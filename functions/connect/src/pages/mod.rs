@@ -20,7 +20,7 @@ use crate::{
     Connect,
     accounts::Sought,
     operate::{Ids, Operation, Pressed, no_account},
-    pages::layout::page,
+    pages::layout::{live_page, page},
     session::Session,
     web::{Refusal, from_root, trouble_page},
 };
@@ -36,7 +36,7 @@ pub(crate) fn account_path(account: &AccountKey) -> String {
 
 /// A page that says something.
 pub(crate) fn message(title: &str, words: &str) -> Markup {
-    page(title, None, false, html! { p { (words) } })
+    page(title, None, html! { p { (words) } })
 }
 
 /// What a customer sees who has opened a link: who will see the data, and the way on to HubSpot.
@@ -47,7 +47,7 @@ pub(crate) fn install(company: &str, on: &str) -> Markup {
         p { a class="button" href=(on) { "Go on to HubSpot" } }
         p class="quiet" { "If you do not work with " (company) ", close this page: nothing is connected yet." }
     };
-    page(&format!("Connect a HubSpot account to {company}"), None, false, body)
+    page(&format!("Connect a HubSpot account to {company}"), None, body)
 }
 
 /// What a customer sees who has connected an account.
@@ -58,7 +58,7 @@ pub(crate) fn connected(portal: &str, company: &str) -> Markup {
         p { "To undo this, uninstall the app in HubSpot (Settings, Integrations, Connected Apps), or ask " (company) "." }
         p { "You can close this page." }
     };
-    page("Connected", None, false, body)
+    page("Connected", None, body)
 }
 
 /// `GET /sign-in`
@@ -71,7 +71,7 @@ pub(crate) async fn login() -> Markup {
         }
         p class="quiet" { "It is the secret that the stack's output ConnectSecretArn names." }
     };
-    page("Sign in", None, false, body)
+    page("Sign in", None, body)
 }
 
 /// `GET /`: all accounts.
@@ -79,9 +79,10 @@ pub(crate) async fn list(
     session: Session,
     State(connect): State<Connect>,
     Query(sought): Query<Sought>,
-) -> Result<Markup, Refusal> {
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
     let found = connect.find(&sought, PAGE).await.map_err(trouble_page)?;
-    Ok(page("Accounts", Some(&session.form_token(&connect.keys)), true, list::body(&sought, &found)))
+    Ok(live_page(&headers, "Accounts", &session.form_token(&connect.keys), list::body(&sought, &found)))
 }
 
 #[derive(Deserialize)]
@@ -96,13 +97,14 @@ pub(crate) async fn account(
     State(connect): State<Connect>,
     Path(ids): Path<Ids>,
     Query(Done { done }): Query<Done>,
-) -> Result<Markup, Refusal> {
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
     let account = ids.key().ok_or_else(no_account)?;
     let status = connect.find_one(&account).await.map_err(trouble_page)?.ok_or_else(no_account)?;
     let timeline = connect.timeline(&status).await.map_err(trouble_page)?;
     let token = session.form_token(&connect.keys);
     let body = account::body(&status, &timeline, session.may_operate().then_some(&token), words::done(&done));
-    Ok(page(status.name(), Some(&token), true, body))
+    Ok(live_page(&headers, status.name(), &token, body))
 }
 
 /// `POST /accounts/{domain}/{hub}/link`: makes a link by which the customer connects this account again.
@@ -121,7 +123,7 @@ pub(crate) async fn link(
     let made = connect.make_link(&base, &key.domain_id, Some(&key.hub_id), actor).await;
     let (url, ends) = made.map_err(trouble_page)?;
     let token = session.form_token(&connect.keys);
-    Ok(page("A link for the customer", Some(&token), false, account::link(&status, url.as_str(), ends)))
+    Ok(page("A link for the customer", Some(&token), account::link(&status, url.as_str(), ends)))
 }
 
 /// `GET /accounts/{domain}/{hub}/{operation}`: asks whether somebody is sure.
@@ -134,7 +136,7 @@ pub(crate) async fn confirm(
     let account = Ids { domain, hub }.key().ok_or_else(no_account)?;
     let status = connect.find_one(&account).await.map_err(trouble_page)?.ok_or_else(no_account)?;
     let token = session.form_token(&connect.keys);
-    Ok(page(words::button(operation), Some(&token), false, account::confirmation(&status, operation, &token)))
+    Ok(page(words::button(operation), Some(&token), account::confirmation(&status, operation, &token)))
 }
 
 /// `GET /style.css`

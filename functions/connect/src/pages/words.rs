@@ -91,11 +91,20 @@ pub(super) fn duration(duration: Duration) -> String {
 }
 
 /// A time, in UTC.
-pub(super) fn time(time: DateTime) -> Markup {
+pub(super) fn time(at: DateTime) -> Markup {
+    written(at, None)
+}
+
+/// A time that the page's script says how long ago it is. A page must not do so: it would be another one every second.
+pub(super) fn ago(at: DateTime) -> Markup {
+    written(at, Some("ago"))
+}
+
+fn written(time: DateTime, class: Option<&str>) -> Markup {
     let machine = time.try_to_rfc3339_string().unwrap_or_default();
     let (date, rest) = machine.split_once('T').unwrap_or((&machine, ""));
     let shown = format!("{date} {} UTC", rest.chars().take(8).collect::<String>());
-    html! { time datetime=(machine) { (shown) } }
+    html! { time class=[class] datetime=(machine) { (shown) } }
 }
 
 /// A number with its thousands apart.

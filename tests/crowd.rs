@@ -1,0 +1,157 @@
+//! Many accounts, in all states, as customers and the sync function would have left them.
+
+use std::cmp::Ordering;
+
+use anyhow::Result;
+use common::{
+    checkpoint::{Announced, Backfilled, Checkpoint, Figures, LaneProblem, LastRun, ProblemKind, Window, hour},
+    store::collection,
+    time::DateTime,
+};
+use mongodb::bson::{Document, doc, serialize_to_document};
+
+use crate::world::World;
+
+const HOUR: i64 = 3_600_000;
+
+/// How many documents are inserted at once.
+const AT_ONCE: usize = 1000;
+
+/// An account of a crowd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its Domain's id.
+    pub domain: String,
+    /// Its Domain's company.
+    pub company: String,
+    /// Its HubSpot account's id.
+    pub hub: String,
+    /// Its state, as the API names it.
+    pub state: &'static str,
+    /// Up to when it was looked at for changes, in milliseconds.
+    pub fresh_to: Option<i64>,
+}
+
+impl Member {
+    fn new(number: i64, now: i64) -> Self {
+        let state = match number % 10 {
+            0 => "new",
+            1 => "behind",
+            2 => "failing",
+            3 => "reauthorize",
+            4 => "paused",
+            5 => "disconnected",
+            6 => "backfilling",
+            _ => "fresh",
+        };
+        let fresh_to = match state {
+            "new" => None,
+            "behind" => Some(now - HOUR - number * 1000),
+            // Less than half an hour, for as long as a test takes.
+            _ => Some(now - number * 10),
+        };
+        Self {
+            domain: format!("domain-{number:05}"),
+            company: format!("Company {number:05}"),
+            hub: (8_000_000 + number).to_string(),
+            state,
+            fresh_to,
+        }
+    }
+
+    /// Which of two accounts a list shows first.
+    pub fn order(&self, other: &Self) -> Ordering {
+        let is_stopped = |member: &Self| ["paused", "disconnected"].contains(&member.state);
+        let place = |member: &Self| (is_stopped(member), member.fresh_to);
+        place(self).cmp(&place(other)).then_with(|| self.company.cmp(&other.company))
+    }
+
+    fn domain(&self) -> Document {
+        let mut entry = doc! {
+            "hubId": &self.hub, "hubDomain": format!("hub-{}.example", self.hub), "connectedAt": DateTime::from_millis(1),
+            "accessToken": format!("enc:v1:1:{}", "a".repeat(400)), "refreshToken": format!("enc:v1:1:{}", "r".repeat(120)),
+        };
+        match self.state {
+            state @ ("reauthorize" | "disconnected") => entry.insert("state", state),
+            "paused" => entry.insert("pausedAt", DateTime::from_millis(1)),
+            _ => None,
+        };
+        doc! {
+            "_id": &self.domain, "company": { "name": &self.company, "address": "a street of the product's own" },
+            "integrations": { "hubspot": { "status": true, "accounts": [entry] } },
+        }
+    }
+
+    /// Its checkpoint, made of that of an account to which nothing special has happened.
+    fn checkpoint(&self, usual: &Checkpoint) -> Result<Option<Document>> {
+        let Some(fresh_to) = self.fresh_to.map(DateTime::from_millis) else { return Ok(None) };
+        let mut checkpoint = Checkpoint { last_success_at: Some(fresh_to), ..usual.clone() };
+        for (_, lane) in checkpoint.lanes.iter_mut() {
+            lane.fresh.mark = Some(fresh_to);
+        }
+        match self.state {
+            "failing" => checkpoint.lanes.contacts.last_error = Some(problem(fresh_to)),
+            "backfilling" => checkpoint.lanes.contacts.backfill.windows = vec![Window::new(fresh_to, None)],
+            _ => {}
+        }
+        let mut document = doc! { "_id": format!("{}:{}", self.domain, self.hub) };
+        document.extend(serialize_to_document(&checkpoint)?);
+        Ok(Some(document))
+    }
+}
+
+fn problem(at: DateTime) -> LaneProblem {
+    let reason = "HubSpot answered 503 (Service Unavailable)".to_owned();
+    LaneProblem { kind: ProblemKind::Passing, pass: None, reason, at, attempts: 3, retry_at: at }
+}
+
+/// The checkpoint of an account that has been synced for long.
+fn usual(now: i64) -> Checkpoint {
+    let (now_at, then) = (DateTime::from_millis(now), DateTime::from_millis(now - 1000 * HOUR));
+    let mut checkpoint = Checkpoint { fence: 1000, ..Checkpoint::default() };
+    for (_, lane) in checkpoint.lanes.iter_mut() {
+        (lane.first_seen, lane.checked_at) = (Some(then), Some(now_at));
+        lane.settled.mark = Some(then);
+        lane.settled.windows = vec![Window::new(then, Some(now_at)); 4];
+        lane.backfill.completed_at = Some(then);
+        lane.backfilled = Backfilled { read: 5000, total: Some(5000), from: None };
+        (lane.sweep.began_at, lane.sweep.ended_at) = (Some(now_at), Some(now_at));
+    }
+    checkpoint.last_run = Some(LastRun {
+        id: "0198-a-run-of-the-usual-kind".to_owned(),
+        started_at: then,
+        ended_at: now_at,
+        is_over: true,
+        figures: Figures { slices: 1, records: 20, actions: 20, requests: 9, rate_limited: 0 },
+    });
+    let announced = |ago: i64| Announced { created: ago, updated: 7, deleted: 0 };
+    let of_hour = |ago: i64| (hour(DateTime::from_millis(now - ago * HOUR)), announced(ago));
+    checkpoint.activity = (0..24).map(of_hour).collect();
+    checkpoint
+}
+
+/// Adds so many Domains with an account each to a world, and gives them in the order in which a list shows them.
+///
+/// # Errors
+/// MongoDB does not answer.
+pub async fn crowd(world: &World, accounts: i64) -> Result<Vec<Member>> {
+    let now = DateTime::now().timestamp_millis();
+    let (mut members, usual) = ((0..accounts).map(|number| Member::new(number, now)).collect::<Vec<_>>(), usual(now));
+    let (domains, checkpoints) = (collection::DOMAINS, collection::CHECKPOINTS);
+    for some in members.chunks(AT_ONCE) {
+        insert(world, domains, some.iter().map(|member| Ok(Some(member.domain())))).await?;
+        insert(world, checkpoints, some.iter().map(|member| member.checkpoint(&usual))).await?;
+    }
+    members.sort_by(Member::order);
+    Ok(members)
+}
+
+async fn insert(
+    world: &World,
+    collection: &str,
+    documents: impl Iterator<Item = Result<Option<Document>>>,
+) -> Result<()> {
+    let documents: Vec<Document> = documents.filter_map(Result::transpose).collect::<Result<_>>()?;
+    world.store.database().collection(collection).insert_many(documents).await?;
+    Ok(())
+}
