@@ -74,6 +74,22 @@ async fn a_portal_that_nobody_has_connected_is_of_no_interest() -> Result<()> {
     world.end().await
 }
 
+/// One event that says nothing is no reason to be told of the others for a day.
+#[tokio::test]
+async fn an_event_that_cannot_be_read_hides_no_other_one() -> Result<()> {
+    let mut world = World::new("webhooks_odd").await?;
+    let front = Front::start(&mut world).await?;
+    let body = json!([
+        7,
+        {"subscriptionType": "contact.creation"},
+        {"portalId": HUB, "subscriptionType": "object.deletion", "eventType": "object.deletion", "objectTypeId": "0-1"},
+    ]);
+    assert_eq!(front.webhook(&body.to_string()).send().await?.status(), StatusCode::NO_CONTENT);
+    let look: Value = serde_json::from_str(world.receive(&world.sync_queue).await?.first().context("a look")?)?;
+    assert_eq!(look["notified"], "deletions");
+    world.end().await
+}
+
 /// A look that is asked for while a slice is under way waits for it: that slice's own look may be over.
 #[tokio::test]
 async fn what_is_told_during_a_slice_is_looked_at_behind_it() -> Result<()> {
