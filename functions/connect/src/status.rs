@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use common::{
     account::{AccountKey, DISCONNECTED, REAUTHORIZE},
-    checkpoint::{Announced, Hold, Lane, LastRun, hour},
+    checkpoint::{Announced, Hold, Lane, LastRun, ProblemKind, hour},
     object::ObjectType,
     store::{AccountStatus, Lately},
     time::{self, DateTime},
@@ -23,7 +23,7 @@ pub(crate) enum State {
     New,
     /// It was not looked at for changes for long.
     Behind,
-    /// Something goes wrong, and it is tried again.
+    /// Something goes wrong again and again, or HubSpot refuses access to a part of it; it is tried again.
     Failing,
     /// The customer has to connect it again.
     Reauthorize,
@@ -136,7 +136,11 @@ impl Status {
         let backfilled_at = backfilled_at(&lanes.map(|(_, lane)| lane));
         let mut problems: Vec<Problem> = lanes.iter().flat_map(|(object, lane)| problems(*object, lane)).collect();
         problems.extend(set_aside(account.set_aside));
-        let failing = problems.iter().any(|problem| problem.retry_at.is_some() && problem.attempts > 1);
+        // What HubSpot refuses does not pass by itself.
+        let is_refused =
+            |lane: &Lane| lane.last_error.as_ref().is_some_and(|error| error.kind == ProblemKind::Forbidden);
+        let failing = problems.iter().any(|problem| problem.retry_at.is_some() && problem.attempts > 1)
+            || lanes.iter().any(|(_, lane)| is_refused(lane));
         let state = match account.state.as_deref() {
             Some(DISCONNECTED) => State::Disconnected,
             _ if !account.is_on => State::Disconnected,
@@ -284,7 +288,7 @@ pub(crate) fn rfc3339<S: serde::Serializer>(time: &Option<DateTime>, serializer:
 
 #[cfg(test)]
 mod tests {
-    use common::checkpoint::{Backfilled, Checkpoint, LaneProblem, ProblemKind, Window};
+    use common::checkpoint::{Backfilled, Checkpoint, LaneProblem, Window};
 
     use super::*;
 
@@ -343,11 +347,17 @@ mod tests {
         assert_eq!(state(AccountStatus { has_token: false, ..fresh() }), State::Reauthorize);
         assert_eq!(state(AccountStatus { paused_at: Some(NOW), ..fresh() }), State::Paused);
         let mut failing = looked_at(Duration::ZERO);
-        let reason = "why".to_owned();
-        let problem =
-            LaneProblem { kind: ProblemKind::Passing, pass: None, reason, at: NOW, attempts: 2, retry_at: NOW };
-        failing.lanes.contacts.last_error = Some(problem);
-        assert_eq!(state(account(Some(failing))), State::Failing);
+        let table = [
+            (ProblemKind::Passing, 1, State::Fresh),
+            (ProblemKind::Passing, 2, State::Failing),
+            (ProblemKind::Forbidden, 1, State::Failing),
+        ];
+        for (kind, attempts, expected) in table {
+            let reason = "why".to_owned();
+            let problem = LaneProblem { kind, pass: None, reason, at: NOW, attempts, retry_at: NOW };
+            failing.lanes.contacts.last_error = Some(problem);
+            assert_eq!(state(account(Some(failing.clone()))), expected, "{kind:?} {attempts}");
+        }
     }
 
     #[test]
