@@ -56,6 +56,20 @@ pub struct Settings {
     pub lists_merged: bool,
     /// Where changes are told by webhook; nowhere if absent.
     pub webhook_url: Option<String>,
+    /// How webhooks name the events.
+    pub webhook_form: WebhookForm,
+    /// Within how many milliseconds what was not taken is told ten times more; HubSpot takes 24 hours (86,400,000).
+    pub webhook_retries_ms: u64,
+}
+
+/// How a subscription names the events of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum WebhookForm {
+    /// `object.creation` with an `objectTypeId`, as apps of the developer platform subscribe.
+    Generic,
+    /// `contact.creation`, as legacy apps do.
+    ByType,
 }
 
 /// The order of `hs_object_id`; both have been reported of HubSpot.
@@ -96,6 +110,8 @@ impl Default for Settings {
             association_page: 100,
             lists_merged: false,
             webhook_url: None,
+            webhook_form: WebhookForm::Generic,
+            webhook_retries_ms: 5_000,
         }
     }
 }
