@@ -28,6 +28,7 @@ use tokio::{
 };
 
 pub use faults::{Fault, FaultKind};
+pub use limits::{AssociationLimits, Distribution, Tier};
 pub use routes::{CLIENT_ID, CLIENT_SECRET, OTHER_CLIENT_ID, OTHER_CLIENT_SECRET};
 pub use seed::Changed;
 pub use settings::{IdOrder, Settings, WebhookForm};

@@ -5,7 +5,14 @@ use std::collections::{BTreeMap, HashMap};
 use rand::{SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 
-use crate::{clock, faults::Fault, limits::Rolling, settings::Settings, webhooks::Event};
+use crate::{
+    clock,
+    faults::Fault,
+    limits::{Rolling, Usage},
+    routes::SCOPES,
+    settings::Settings,
+    webhooks::Event,
+};
 
 /// An object type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -40,6 +47,14 @@ impl Object {
         match self {
             Self::Companies => "company",
             Self::Contacts => "contact",
+        }
+    }
+
+    /// The scope that reading it takes.
+    pub(crate) fn scope(self) -> &'static str {
+        match self {
+            Self::Companies => "crm.objects.companies.read",
+            Self::Contacts => "crm.objects.contacts.read",
         }
     }
 
@@ -134,6 +149,7 @@ pub(crate) struct Consent {
     pub(crate) redirect_uri: String,
     /// PKCE's, by SHA-256; absent where none was given.
     pub(crate) challenge: Option<String>,
+    pub(crate) scopes: Vec<String>,
 }
 
 /// One HubSpot account.
@@ -145,13 +161,17 @@ pub struct Portal {
     pub private_token: String,
     /// The OAuth grant; none once it was revoked.
     pub refresh_token: Option<String>,
+    /// What the OAuth grant allows.
+    pub scopes: Vec<String>,
+    /// What the private app's token allows.
+    pub private_scopes: Vec<String>,
     /// How often the app was uninstalled by the API.
     pub uninstalls: u32,
     /// Whether the whole account was deleted in HubSpot.
     pub(crate) is_deleted: bool,
     pub(crate) records: BTreeMap<Object, BTreeMap<u64, Record>>,
     pub(crate) searches: Rolling,
-    pub(crate) requests: Rolling,
+    pub(crate) usage: Usage,
 }
 
 /// All of it.
@@ -206,11 +226,13 @@ impl World {
             hub_id,
             private_token: format!("pat-na1-simulated-{hub_id}"),
             refresh_token: Some(format!("na1-simulated-refresh-{hub_id}")),
+            scopes: SCOPES.map(str::to_owned).into(),
+            private_scopes: SCOPES.map(str::to_owned).into(),
             uninstalls: 0,
             is_deleted: false,
             records: BTreeMap::from([(Object::Companies, BTreeMap::new()), (Object::Contacts, BTreeMap::new())]),
             searches: Rolling::default(),
-            requests: Rolling::default(),
+            usage: Usage::default(),
         })
     }
 
