@@ -90,7 +90,7 @@ impl World {
         // With LOG_LEVEL set, tests show what the functions say.
         static LOGS: Once = Once::new();
         LOGS.call_once(|| env::var_os("LOG_LEVEL").iter().for_each(|_| drop(common::telemetry::init())));
-        let hubspot = Simulator::start(port, Settings { search_rps: 0, per_10s: 0, ..Settings::default() }).await?;
+        let hubspot = Simulator::start(port, Settings::unlimited()).await?;
         let mongo = MongoConfig { uri: patient(uri).into(), database };
         let store = Store::connect(&mongo).await?;
         store.migrate(None).await?;

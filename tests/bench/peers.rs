@@ -186,7 +186,7 @@ pub(crate) async fn run() -> Result<()> {
 async fn scenario(limits: bool) -> Result<(World, i64)> {
     let mut world = limited("bench_peers", 50).await?;
     if !limits {
-        world.hubspot.world().settings = Settings { search_rps: 0, per_10s: 0, latency_ms: 50, ..Settings::default() };
+        world.hubspot.world().settings = Settings { latency_ms: 50, ..Settings::unlimited() };
         world.config.limits.search_rps = std::num::NonZeroU32::new(1_000).context("it is not zero")?;
         world.config.limits.per_10s = std::num::NonZeroU32::new(10_000).context("it is not zero")?;
     }

@@ -19,7 +19,10 @@ use crate::{ids::HubId, time::DateTime};
 pub const DEFAULT_AUTHORIZE_URL: &str = "https://app.hubspot.com/oauth/authorize";
 
 /// What the service asks a customer for.
-pub const SCOPES: [&str; 3] = ["oauth", "crm.objects.contacts.read", "crm.objects.companies.read"];
+pub const SCOPES: [&str; 3] = ["oauth", READ_CONTACTS, READ_COMPANIES];
+
+const READ_CONTACTS: &str = "crm.objects.contacts.read";
+const READ_COMPANIES: &str = "crm.objects.companies.read";
 
 /// A HubSpot account that was just connected.
 #[derive(Clone, Debug)]
@@ -28,6 +31,17 @@ pub struct Portal {
     pub hub_id: HubId,
     /// The domain that HubSpot knows it by, to show to people.
     pub domain: Option<String>,
+    /// What was granted, if HubSpot says so.
+    scopes: Option<Vec<String>>,
+}
+
+impl Portal {
+    /// The scopes without which a part of the account cannot be read, and that were not granted.
+    pub fn missing_scopes(&self) -> Vec<&'static str> {
+        let is_granted =
+            |scope: &str| self.scopes.as_ref().is_none_or(|granted| granted.iter().any(|name| name == scope));
+        [READ_CONTACTS, READ_COMPANIES].into_iter().filter(|scope| !is_granted(scope)).collect()
+    }
 }
 
 /// Where the browser is sent for consent: to `authorize`, with the state and the PKCE challenge, to come back to
@@ -79,9 +93,9 @@ impl HubSpot {
     /// HubSpot does not say.
     pub async fn portal(&self, app: &OAuthApp, token: &SecretString) -> Result<Portal, TokenError> {
         match self.introspect(app, token, "access_token").await? {
-            Introspected::Active { hub_id, hub_domain } => {
+            Introspected::Active { hub_id, hub_domain, scopes } => {
                 let hub_id = HubId::from_json(&hub_id).map_err(TokenError::transient)?;
-                Ok(Portal { hub_id, domain: hub_domain })
+                Ok(Portal { hub_id, domain: hub_domain, scopes })
             }
             Introspected::Inactive => Err(TokenError::transient("a new token is not active")),
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reqwest::{StatusCode, header::HeaderMap};
 use serde::Deserialize;
+use serde_json::Value;
 use thiserror::Error;
 
 use super::retry_after::{Reason, retry_after};
@@ -31,7 +32,7 @@ pub enum HubSpotError {
     /// The access token is not accepted (401): expired, or revoked.
     #[error("HubSpot does not accept the access token")]
     Unauthorized,
-    /// The app lacks a scope (403).
+    /// The grant lacks a scope (403).
     #[error("HubSpot refuses access: {0}")]
     Forbidden(String),
     /// HubSpot or the network is in trouble; the same request may succeed later.
@@ -76,13 +77,18 @@ impl std::fmt::Display for RateLimit {
     }
 }
 
-/// HubSpot's error envelope; every part of it is optional.
+/// HubSpot's error envelope; every part of it is optional, and may be null or of another form.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Envelope {
-    message: String,
-    policy_name: String,
+    message: Value,
+    policy_name: Value,
+    context: Value,
+    errors: Value,
 }
+
+/// How many of the scopes that would do are named.
+const NAMED_SCOPES: usize = 3;
 
 /// How long an account is left alone where HubSpot does not say: a daily limit ends at midnight in the account's
 /// time zone, which nobody tells us.
@@ -92,7 +98,7 @@ impl HubSpotError {
     /// What an answer that is no success means.
     pub(super) fn from_answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let envelope: Envelope = serde_json::from_slice(body).unwrap_or_default();
-        let message = shortened(&envelope.message);
+        let message = shortened(text(&envelope.message));
         let wait = |reason| retry_after(headers, reason);
         let parked =
             |reason: &str| Self::Parked { reason: reason.to_owned(), retry_after: wait(Reason::Day).unwrap_or(PARKED) };
@@ -101,7 +107,7 @@ impl HubSpotError {
             429 if is_daily(&envelope) => parked("its daily limit is used up"),
             429 => Self::RateLimited { policy: policy(&envelope), retry_after: wait(Reason::RateLimit) },
             401 => Self::Unauthorized,
-            403 => Self::Forbidden(message),
+            403 => Self::Forbidden(envelope.missing_scopes().unwrap_or(message)),
             477 => parked("it is being moved to another data centre"),
             // Locked: wait at least two seconds.
             423 => trouble(Some(wait(Reason::Trouble).unwrap_or_default().max(Duration::from_secs(2)))),
@@ -175,7 +181,28 @@ impl HubSpotError {
 
 impl Envelope {
     fn said(&self) -> String {
-        format!("{} {}", self.policy_name, self.message).to_lowercase()
+        format!("{} {}", text(&self.policy_name), text(&self.message)).to_lowercase()
+    }
+
+    /// Which scope is missing, in words, if HubSpot names any: one of those that it names would do.
+    fn missing_scopes(&self) -> Option<String> {
+        let errors = self.errors.as_array().map_or(&[][..], Vec::as_slice);
+        let contexts = errors.iter().map(|error| &error["context"]).chain([&self.context]);
+        let named = contexts.filter_map(|context| {
+            // The former are of the kind that apps ask for.
+            let lists = ["requiredGranularScopes", "missingScopes", "requiredScopes"].map(|name| &context[name]);
+            lists.into_iter().find_map(Value::as_array)
+        });
+        let mut scopes: Vec<&str> = named.flatten().filter_map(Value::as_str).filter(|scope| is_scope(scope)).collect();
+        scopes.dedup();
+        let more = scopes.len().saturating_sub(NAMED_SCOPES);
+        scopes.truncate(NAMED_SCOPES);
+        match scopes.as_slice() {
+            [] => None,
+            [scope] => Some(format!("the scope {scope} is not granted")),
+            scopes if more == 0 => Some(format!("none of the scopes {} is granted", scopes.join(", "))),
+            scopes => Some(format!("none of the scopes {} and {more} more is granted", scopes.join(", "))),
+        }
     }
 }
 
@@ -194,6 +221,16 @@ fn policy(envelope: &Envelope) -> RateLimit {
     }
 }
 
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// Whether it can be the name of a scope, such as `crm.objects.contacts.read`.
+fn is_scope(name: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=80).contains(&name.len()) && name.bytes().all(is_part)
+}
+
 fn shortened(message: &str) -> String {
     message.chars().take(300).collect()
 }
@@ -208,6 +245,50 @@ mod tests {
         let status = StatusCode::from_u16(status).unwrap();
         let headers = retry_after.map(|seconds| (RETRY_AFTER, HeaderValue::from(seconds))).into_iter().collect();
         HubSpotError::from_answer(status, &headers, body.as_bytes())
+    }
+
+    #[test]
+    fn a_missing_scope_is_named() {
+        let required = |scopes: &str| {
+            format!(
+                r#"{{"message":"This app hasn't been granted all required scopes.",
+                    "errors":[{{"message":"One or more of the following scopes are required.","context":{{{scopes}}}}}]}}"#
+            )
+        };
+        let table = [
+            (
+                required(r#""requiredGranularScopes":["crm.objects.companies.read"]"#),
+                "the scope crm.objects.companies.read is not granted",
+            ),
+            (
+                required(r#""requiredScopes":["contacts"],"requiredGranularScopes":["a.read","b.read"]"#),
+                "none of the scopes a.read, b.read is granted",
+            ),
+            (
+                required(r#""requiredGranularScopes":["a","b","c","d","e"]"#),
+                "none of the scopes a, b, c and 2 more is granted",
+            ),
+            (required(r#""requiredScopes":["contacts"]"#), "the scope contacts is not granted"),
+            (
+                r#"{"message":"no","context":{"requiredGranularScopes":["a.read"]}}"#.to_owned(),
+                "the scope a.read is not granted",
+            ),
+            (
+                required(r#""requiredGranularScopes":["no scope at all",7]"#),
+                "This app hasn't been granted all required scopes.",
+            ),
+            (r#"{"message":"no","errors":{"a":1},"context":null}"#.to_owned(), "no"),
+        ];
+        for (body, said) in table {
+            assert_eq!(answer(403, None, &body).to_string(), format!("HubSpot refuses access: {said}"), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_another_form_hides_no_other() {
+        let error =
+            answer(429, None, r#"{"message":null,"errors":"none","context":[],"policyName":"TEN_SECONDLY_ROLLING"}"#);
+        assert_eq!(error.retry_later(), Duration::from_secs(10), "{error}");
     }
 
     #[test]

@@ -145,6 +145,8 @@ pub(super) enum Introspected {
         hub_id: Value,
         /// Its domain.
         hub_domain: Option<String>,
+        /// What was granted, if HubSpot says so.
+        scopes: Option<Vec<String>>,
     },
     /// It is dead. That is all that HubSpot says of it.
     Inactive,
@@ -158,9 +160,13 @@ pub(super) fn introspected(body: &[u8]) -> Option<Introspected> {
         #[serde(default)]
         hub_id: Value,
         hub_domain: Option<String>,
+        #[serde(default)]
+        scopes: Value,
     }
-    let Answer { active, hub_id, hub_domain } = serde_json::from_slice(body).ok()?;
-    Some(if active { Introspected::Active { hub_id, hub_domain } } else { Introspected::Inactive })
+    let Answer { active, hub_id, hub_domain, scopes } = serde_json::from_slice(body).ok()?;
+    let names = |scopes: &Vec<Value>| scopes.iter().filter_map(|scope| scope.as_str().map(str::to_owned)).collect();
+    let scopes: Option<Vec<String>> = scopes.as_array().map(names);
+    Some(if active { Introspected::Active { hub_id, hub_domain, scopes } } else { Introspected::Inactive })
 }
 
 #[cfg(test)]
@@ -231,8 +237,16 @@ mod tests {
 
     #[test]
     fn introspection_is_read_in_both_forms() {
-        let active = Introspected::Active { hub_id: 7.into(), hub_domain: Some("a.example".to_owned()) };
-        assert_eq!(introspected(br#"{"active":true,"hub_id":7,"hub_domain":"a.example"}"#), Some(active));
+        let active = |scopes: Option<&[&str]>| Introspected::Active {
+            hub_id: 7.into(),
+            hub_domain: Some("a.example".to_owned()),
+            scopes: scopes.map(|scopes| scopes.iter().map(|scope| (*scope).to_owned()).collect()),
+        };
+        assert_eq!(introspected(br#"{"active":true,"hub_id":7,"hub_domain":"a.example"}"#), Some(active(None)));
+        let granted = br#"{"active":true,"hub_id":7,"hub_domain":"a.example","scopes":["oauth",7]}"#;
+        assert_eq!(introspected(granted), Some(active(Some(&["oauth"]))));
+        let odd = br#"{"active":true,"hub_id":7,"hub_domain":"a.example","scopes":"oauth"}"#;
+        assert_eq!(introspected(odd), Some(active(None)));
         assert_eq!(introspected(br#"{"active":false}"#), Some(Introspected::Inactive));
         assert_eq!(introspected(br#"{"active":false,"hub_id":7}"#), Some(Introspected::Inactive));
         assert_eq!(introspected(b"<html>"), None);

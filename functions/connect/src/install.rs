@@ -238,6 +238,17 @@ impl Held {
             self.give_up(&account, app, &tokens).await;
             return Err(Refusal::page(StatusCode::FORBIDDEN, "Not connected", words));
         }
+        let missing = portal.missing_scopes().join(" and ");
+        if !missing.is_empty() {
+            tracing::warn!(account.domain_id = %pending.domain_id, account.hub_id = %portal.hub_id, missing,
+                "a grant without all scopes was refused");
+            let words = format!(
+                "HubSpot has not given this service everything that it needs to read companies and contacts ({missing}). \
+                    Nothing was connected. Please open the link once more, and allow all that HubSpot asks for. If that does not \
+                    help, tell whoever sent you the link."
+            );
+            return Err(Refusal::page(StatusCode::FORBIDDEN, "Not connected", words));
+        }
         let account = AccountKey { domain_id: pending.domain_id.clone(), hub_id: portal.hub_id };
         if self.store.claim(&account).await.map_err(trouble_page)? == Claim::Taken {
             tracing::warn!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id,

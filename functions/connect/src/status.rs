@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use common::{
     account::{AccountKey, DISCONNECTED, REAUTHORIZE},
-    checkpoint::{Announced, Hold, Lane, Lanes, LastRun, hour},
+    checkpoint::{Announced, Hold, Lane, LaneProblem, Lanes, LastRun, ProblemKind, hour},
     object::ObjectType,
     store::AccountStatus,
     time::{self, DateTime},
@@ -23,7 +23,7 @@ pub(crate) enum State {
     New,
     /// It was not looked at for changes for long.
     Behind,
-    /// Something goes wrong, and it is tried again.
+    /// Something goes wrong again and again, or HubSpot refuses access to a part of it; it is tried again.
     Failing,
     /// The customer has to connect it again.
     Reauthorize,
@@ -100,7 +100,9 @@ impl Standing {
         let lanes = account.checkpoint.as_ref().map_or(&unread, |checkpoint| &checkpoint.lanes).all();
         // `None` is less than any time: a lane that was never looked at.
         let fresh_to = lanes.iter().map(|lane| lane.fresh.mark).min().flatten();
-        let is_failing = |lane: &&Lane| lane.last_error.as_ref().is_some_and(|problem| problem.attempts > 1);
+        // What HubSpot refuses does not pass by itself.
+        let lasts = |problem: &LaneProblem| problem.attempts > 1 || problem.kind == ProblemKind::Forbidden;
+        let is_failing = |lane: &&Lane| lane.last_error.as_ref().is_some_and(lasts);
         let state = match account.state.as_deref() {
             Some(DISCONNECTED) => State::Disconnected,
             _ if !account.is_on => State::Disconnected,
@@ -285,7 +287,7 @@ pub(crate) fn rfc3339<S: serde::Serializer>(time: &Option<DateTime>, serializer:
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use common::checkpoint::{Backfilled, Checkpoint, LaneProblem, ProblemKind, Window};
+    use common::checkpoint::{Backfilled, Checkpoint, Window};
 
     use super::*;
 
@@ -344,11 +346,17 @@ pub(crate) mod tests {
         assert_eq!(state(AccountStatus { has_token: false, ..fresh() }), State::Reauthorize);
         assert_eq!(state(AccountStatus { paused_at: Some(NOW), ..fresh() }), State::Paused);
         let mut failing = looked_at(Duration::ZERO);
-        let reason = "why".to_owned();
-        let problem =
-            LaneProblem { kind: ProblemKind::Passing, pass: None, reason, at: NOW, attempts: 2, retry_at: NOW };
-        failing.lanes.contacts.last_error = Some(problem);
-        assert_eq!(state(account(Some(failing))), State::Failing);
+        let table = [
+            (ProblemKind::Passing, 1, State::Fresh),
+            (ProblemKind::Passing, 2, State::Failing),
+            (ProblemKind::Forbidden, 1, State::Failing),
+        ];
+        for (kind, attempts, expected) in table {
+            let reason = "why".to_owned();
+            let problem = LaneProblem { kind, pass: None, reason, at: NOW, attempts, retry_at: NOW };
+            failing.lanes.contacts.last_error = Some(problem);
+            assert_eq!(state(account(Some(failing.clone()))), expected, "{kind:?} {attempts}");
+        }
     }
 
     #[test]

@@ -23,7 +23,6 @@ use common::{
 use futures::future::join_all;
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -39,15 +38,6 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How old a request may be; HubSpot says to reject older ones.
 const MAX_AGE: Duration = Duration::from_secs(300);
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Event {
-    portal_id: Value,
-    // The documentation names it `eventType`, HubSpot sends `subscriptionType`.
-    #[serde(alias = "eventType", default)]
-    subscription_type: String,
-}
 
 /// Takes what HubSpot tells, and asks for a sync of each account that it is about.
 pub(crate) async fn take(
@@ -67,7 +57,7 @@ pub(crate) async fn take(
         Refused { webhooks_refused: 1, ..Refused::default() }.emit();
         return Err(Refusal::json(StatusCode::UNAUTHORIZED, reason));
     }
-    let events: Vec<Event> = serde_json::from_slice(&body)
+    let events: Vec<Value> = serde_json::from_slice(&body)
         .map_err(|_| Refusal::json(StatusCode::BAD_REQUEST, "the body is no list of events"))?;
     let told = told(&events);
     let accounts = connect.store.accounts_of_portals(&told.keys().collect()).await.map_err(trouble)?;
@@ -116,12 +106,14 @@ impl Held {
     }
 }
 
-/// Of which portals the events tell, and whether of deletions too.
-fn told(events: &[Event]) -> BTreeMap<HubId, Notified> {
+/// Of which portals the events tell, and whether of deletions too. An event that cannot be read hides no other one.
+fn told(events: &[Value]) -> BTreeMap<HubId, Notified> {
     let mut told = BTreeMap::new();
     for event in events {
-        let Ok(portal) = HubId::from_json(&event.portal_id) else { continue };
-        let is_deletion = [".deletion", ".privacyDeletion"].iter().any(|kind| event.subscription_type.ends_with(kind));
+        let Ok(portal) = HubId::from_json(&event["portalId"]) else { continue };
+        // HubSpot sends `subscriptionType`; some of its pages name it `eventType`.
+        let mut kinds = ["subscriptionType", "eventType"].iter().filter_map(|name| event[name].as_str());
+        let is_deletion = kinds.any(|kind| kind.ends_with(".deletion") || kind.ends_with(".privacyDeletion"));
         let kind = told.entry(portal).or_insert(Notified::Changes);
         if is_deletion {
             *kind = Notified::Deletions;
@@ -233,9 +225,20 @@ mod tests {
     fn events_become_one_request_for_each_portal() {
         let events = r#"[{"portalId":7,"subscriptionType":"contact.propertyChange"},
             {"portalId":"7","eventType":"contact.deletion"}, {"portalId":8}, {"portalId":7}, {"portalId":"x"}]"#;
-        let events: Vec<Event> = serde_json::from_str(events).unwrap();
+        let events: Vec<Value> = serde_json::from_str(events).unwrap();
         let told: Vec<_> = told(&events).into_iter().map(|(portal, told)| (portal.to_string(), told)).collect();
         let expected = [("7", Notified::Deletions), ("8", Notified::Changes)];
+        assert_eq!(told, expected.map(|(portal, told)| (portal.to_owned(), told)));
+    }
+
+    #[test]
+    fn an_event_that_cannot_be_read_hides_no_other_one() {
+        let events = r#"[7, null, [], {"subscriptionType":"contact.creation"}, {"portalId":1,"subscriptionType":[".deletion"]},
+            {"portalId":2,"subscriptionType":"object.deletion","eventType":"object.deletion","objectTypeId":"0-1"},
+            {"portalId":3,"subscriptionType":"contact.privacyDeletion"}]"#;
+        let events: Vec<Value> = serde_json::from_str(events).unwrap();
+        let told: Vec<_> = told(&events).into_iter().map(|(portal, told)| (portal.to_string(), told)).collect();
+        let expected = [("1", Notified::Changes), ("2", Notified::Deletions), ("3", Notified::Deletions)];
         assert_eq!(told, expected.map(|(portal, told)| (portal.to_owned(), told)));
     }
 }

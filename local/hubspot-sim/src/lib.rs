@@ -3,6 +3,7 @@
 //!
 //! Every change is written into a ledger, so that a test can tell what should have arrived.
 
+mod changes;
 mod clock;
 mod faults;
 mod limits;
@@ -27,9 +28,10 @@ use tokio::{
 };
 
 pub use faults::{Fault, FaultKind};
+pub use limits::{AssociationLimits, Distribution, Tier};
 pub use routes::{CLIENT_ID, CLIENT_SECRET, OTHER_CLIENT_ID, OTHER_CLIENT_SECRET};
 pub use seed::Changed;
-pub use settings::{IdOrder, Settings};
+pub use settings::{IdOrder, Settings, WebhookForm};
 pub use webhooks::{Localhost, signature};
 pub use world::{Change, ChangeKind, Object, Portal, Version, World};
 

@@ -1,8 +1,195 @@
-//! HubSpot's rate limits: rolling windows an account.
+//! HubSpot's rate limits, as its guides list them ("Usage guidelines", and "Limits" of the guide to associations): in rolling
+//! windows and by the day, by the kind of the token and the tier of the account.
 
 use std::collections::VecDeque;
 
-/// The requests of one account within a rolling window. A refused request does not count.
+use serde::{Deserialize, Serialize};
+
+use crate::settings::Settings;
+
+const DAY: i64 = 86_400_000;
+
+/// The period of the general limit, and of the associations' own one, in milliseconds.
+const TEN_SECONDS: i64 = 10_000;
+
+/// What the account has bought of HubSpot, as far as limits go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Tier {
+    /// Free and Starter.
+    Starter,
+    /// Professional and Enterprise. They differ in the daily limit, of which this is Professional's.
+    Professional,
+    /// The add-on for higher limits.
+    AddOn,
+}
+
+/// How the OAuth app is distributed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Distribution {
+    /// By the marketplace: its limit is the same for accounts of every tier.
+    Marketplace,
+    /// Privately: it has the limits of a private app.
+    Private,
+}
+
+/// Which limit reads of associations count against. HubSpot's specification and its guide exempt them from the general one; no
+/// live answer shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AssociationLimits {
+    /// One of their own, of which answers tell nothing, as with the search.
+    Own,
+    /// The general one.
+    General,
+}
+
+/// Whose token a request comes with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum App {
+    /// The OAuth app's.
+    OAuth,
+    /// A private app's, or a service key.
+    Private,
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// A contact's companies, or a company's contacts.
+    Associations,
+    /// Anything else but a search.
+    Other,
+}
+
+/// A limit: how many requests are allowed; 0 is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limit {
+    counter: Counter,
+    /// In rolling ten seconds.
+    pub(crate) ten_secondly: usize,
+    /// In a day.
+    pub(crate) daily: usize,
+}
+
+/// Which requests a limit counts together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counter {
+    /// An app's.
+    General(App),
+    /// All apps' reads of associations.
+    Associations,
+}
+
+/// Which limit was met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Met {
+    /// The one of ten seconds.
+    TenSecondly,
+    /// The one of the day.
+    Daily,
+}
+
+/// What an answer's headers tell of a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Left {
+    /// In the current ten seconds.
+    pub(crate) ten_secondly: usize,
+    /// Today. An OAuth app is not told.
+    pub(crate) daily: Option<usize>,
+}
+
+impl Settings {
+    /// The limit for a request of an app.
+    pub(crate) fn limit(&self, app: App, asked: Asked) -> Limit {
+        if asked == Asked::Associations && self.association_limits == AssociationLimits::Own {
+            let (ten_secondly, daily) = match self.tier {
+                Tier::Starter => (100, 0),
+                Tier::Professional => (150, 500_000),
+                Tier::AddOn => (200, 1_000_000),
+            };
+            return Limit {
+                counter: Counter::Associations,
+                ten_secondly: self.associations_per_10s.unwrap_or(ten_secondly),
+                daily: self.associations_per_day.unwrap_or(daily),
+            };
+        }
+        let (ten_secondly, daily) = match (app, self.distribution, self.tier) {
+            (App::OAuth, Distribution::Marketplace, _) => (110, 0),
+            (_, _, Tier::Starter) => (100, 250_000),
+            (_, _, Tier::Professional) => (190, 625_000),
+            (_, _, Tier::AddOn) => (250, 1_625_000),
+        };
+        Limit {
+            counter: Counter::General(app),
+            ten_secondly: self.per_10s.unwrap_or(ten_secondly),
+            daily: self.per_day.unwrap_or(daily),
+        }
+    }
+}
+
+/// What was asked of one account. Each app has its own ten seconds; a day's limit is the account's, and so is the one of
+/// associations.
+#[derive(Debug, Default)]
+pub(crate) struct Usage {
+    oauth: Rolling,
+    private: Rolling,
+    associations: Rolling,
+    today: Today,
+    associations_today: Today,
+}
+
+impl Usage {
+    /// Counts a request at `now`, or tells which limit it meets. A refused request does not count.
+    pub(crate) fn take(&mut self, now: i64, limit: Limit) -> Result<(), Met> {
+        let (recent, today) = self.counted(limit);
+        if limit.daily > 0 && today.count(now) >= limit.daily {
+            return Err(Met::Daily);
+        }
+        if !recent.allow(now, TEN_SECONDS, limit.ten_secondly) {
+            return Err(Met::TenSecondly);
+        }
+        if limit.daily > 0 {
+            today.count += 1;
+        }
+        Ok(())
+    }
+
+    /// What an answer's headers tell of a limit; `None` if they do not tell of it.
+    pub(crate) fn left(&mut self, now: i64, limit: Limit) -> Option<Left> {
+        let Counter::General(app) = limit.counter else { return None };
+        let (recent, today) = self.counted(limit);
+        let daily = (app == App::Private && limit.daily > 0).then(|| limit.daily.saturating_sub(today.count(now)));
+        (limit.ten_secondly > 0).then(|| Left { ten_secondly: recent.left(limit.ten_secondly), daily })
+    }
+
+    fn counted(&mut self, limit: Limit) -> (&mut Rolling, &mut Today) {
+        match limit.counter {
+            Counter::General(App::OAuth) => (&mut self.oauth, &mut self.today),
+            Counter::General(App::Private) => (&mut self.private, &mut self.today),
+            Counter::Associations => (&mut self.associations, &mut self.associations_today),
+        }
+    }
+}
+
+/// The requests of a day, which ends at midnight (UTC).
+#[derive(Debug, Default)]
+struct Today {
+    day: i64,
+    count: usize,
+}
+
+impl Today {
+    fn count(&mut self, now: i64) -> usize {
+        if self.day != now.div_euclid(DAY) {
+            *self = Self { day: now.div_euclid(DAY), count: 0 };
+        }
+        self.count
+    }
+}
+
+/// The requests within a rolling window. A refused request does not count.
 #[derive(Debug, Default)]
 pub(crate) struct Rolling {
     times: VecDeque<i64>,
@@ -37,5 +224,70 @@ mod tests {
         let allowed: Vec<bool> = [0, 900, 950, 1000, 1001].iter().map(|now| rolling.allow(*now, 1000, 2)).collect();
         assert_eq!(allowed, [true, true, false, true, false]);
         assert_eq!(rolling.left(2), 0);
+    }
+
+    /// How many requests are taken at one moment.
+    fn taken(usage: &mut Usage, limit: Limit) -> usize {
+        (0..1000).take_while(|_| usage.take(0, limit).is_ok()).count()
+    }
+
+    #[test]
+    fn each_kind_of_token_has_its_limit() {
+        use Distribution::{Marketplace, Private};
+        let table = [
+            (Tier::Starter, Marketplace, 110, 100, 100),
+            (Tier::Professional, Marketplace, 110, 190, 150),
+            (Tier::AddOn, Marketplace, 110, 250, 200),
+            (Tier::Starter, Private, 100, 100, 100),
+            (Tier::Professional, Private, 190, 190, 150),
+            (Tier::AddOn, Private, 250, 250, 200),
+        ];
+        for (tier, distribution, oauth, private, associations) in table {
+            let settings = Settings { tier, distribution, ..Settings::default() };
+            let mut usage = Usage::default();
+            let mut taken = |app, asked| taken(&mut usage, settings.limit(app, asked));
+            // None of the three takes from another.
+            assert_eq!(taken(App::OAuth, Asked::Other), oauth, "{tier:?} {distribution:?}");
+            assert_eq!(taken(App::Private, Asked::Other), private, "{tier:?} {distribution:?}");
+            assert_eq!(taken(App::OAuth, Asked::Associations), associations, "{tier:?} {distribution:?}");
+            assert_eq!(taken(App::Private, Asked::Associations), 0, "the account's own is used up");
+        }
+    }
+
+    #[test]
+    fn associations_may_count_against_the_general_limit() {
+        let settings = Settings { association_limits: AssociationLimits::General, ..Settings::default() };
+        let mut usage = Usage::default();
+        let limit = settings.limit(App::OAuth, Asked::Associations);
+        assert_eq!(taken(&mut usage, limit), 110);
+        assert_eq!(usage.take(0, settings.limit(App::OAuth, Asked::Other)), Err(Met::TenSecondly));
+        assert_eq!(usage.left(0, limit), Some(Left { ten_secondly: 0, daily: None }));
+    }
+
+    #[test]
+    fn headers_tell_of_the_general_limit_alone_and_an_oauth_app_nothing_of_the_day() {
+        let (settings, mut usage) = (Settings::default(), Usage::default());
+        let table = [
+            (App::OAuth, Asked::Other, Some(Left { ten_secondly: 109, daily: None })),
+            (App::Private, Asked::Other, Some(Left { ten_secondly: 99, daily: Some(249_999) })),
+            (App::OAuth, Asked::Associations, None),
+        ];
+        for (app, asked, left) in table {
+            let limit = settings.limit(app, asked);
+            assert_eq!(usage.take(0, limit), Ok(()));
+            assert_eq!(usage.left(0, limit), left, "{app:?} {asked:?}");
+        }
+    }
+
+    #[test]
+    fn a_day_is_over_at_midnight() {
+        let settings = Settings { per_day: Some(2), associations_per_day: Some(1), ..Settings::default() };
+        let mut usage = Usage::default();
+        let mut take = |now, asked| usage.take(now, settings.limit(App::Private, asked));
+        assert_eq!([take(0, Asked::Other), take(DAY - 1, Asked::Other)], [Ok(()); 2]);
+        assert_eq!(take(DAY - 1, Asked::Other), Err(Met::Daily));
+        assert_eq!(take(DAY - 1, Asked::Associations), Ok(()));
+        assert_eq!(take(DAY - 1, Asked::Associations), Err(Met::Daily));
+        assert_eq!([take(DAY, Asked::Other), take(DAY, Asked::Associations)], [Ok(()); 2]);
     }
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::{AssociationLimits, Distribution, Tier};
+
 /// The simulator's switches; the defaults are HubSpot's documented behaviour.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -10,12 +12,27 @@ pub struct Settings {
     pub latency_ms: u64,
     /// Search requests that an account may make in a rolling second; 0 is no limit.
     pub search_rps: usize,
-    /// Other requests that an account may make in rolling ten seconds; 0 is no limit.
-    pub per_10s: usize,
+    /// What the accounts have bought of HubSpot.
+    pub tier: Tier,
+    /// How the OAuth app is distributed.
+    pub distribution: Distribution,
+    /// Other requests that an app may make in an account in rolling ten seconds, whatever the tier and the distribution; 0 is no
+    /// limit.
+    pub per_10s: Option<usize>,
+    /// The same in a day.
+    pub per_day: Option<usize>,
+    /// Which limit reads of associations count against.
+    pub association_limits: AssociationLimits,
+    /// Reads of associations that an account allows in rolling ten seconds, whatever the tier, if they have a limit of their own.
+    pub associations_per_10s: Option<usize>,
+    /// The same in a day.
+    pub associations_per_day: Option<usize>,
     /// How long an access token lives, in seconds.
     pub token_seconds: i64,
     /// Whether new access tokens come with `hub_id`, which HubSpot's specification does not promise.
     pub names_hub: bool,
+    /// Scopes that the consent page does not grant, though the app asks for them.
+    pub withheld_scopes: Vec<String>,
     /// Whether what the token endpoint refuses carries `error`, or HubSpot's own `status` alone.
     pub oauth_errors: bool,
     /// How long a change takes to reach the search index, in milliseconds: at least this...
@@ -56,6 +73,20 @@ pub struct Settings {
     pub lists_merged: bool,
     /// Where changes are told by webhook; nowhere if absent.
     pub webhook_url: Option<String>,
+    /// How webhooks name the events.
+    pub webhook_form: WebhookForm,
+    /// Within how many milliseconds what was not taken is told ten times more; HubSpot takes 24 hours (86,400,000).
+    pub webhook_retries_ms: u64,
+}
+
+/// How a subscription names the events of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum WebhookForm {
+    /// `object.creation` with an `objectTypeId`, as apps of the developer platform subscribe.
+    Generic,
+    /// `contact.creation`, as legacy apps do.
+    ByType,
 }
 
 /// The order of `hs_object_id`; both have been reported of HubSpot.
@@ -73,9 +104,16 @@ impl Default for Settings {
         Self {
             latency_ms: 0,
             search_rps: 5,
-            per_10s: 110,
+            tier: Tier::Starter,
+            distribution: Distribution::Marketplace,
+            per_10s: None,
+            per_day: None,
+            association_limits: AssociationLimits::Own,
+            associations_per_10s: None,
+            associations_per_day: None,
             token_seconds: 1800,
             names_hub: true,
+            withheld_scopes: Vec::new(),
             oauth_errors: true,
             index_lag_min_ms: 0,
             index_lag_max_ms: 0,
@@ -96,6 +134,22 @@ impl Default for Settings {
             association_page: 100,
             lists_merged: false,
             webhook_url: None,
+            webhook_form: WebhookForm::Generic,
+            webhook_retries_ms: 5_000,
+        }
+    }
+}
+
+impl Settings {
+    /// The defaults without any limit.
+    pub fn unlimited() -> Self {
+        Self {
+            search_rps: 0,
+            per_10s: Some(0),
+            per_day: Some(0),
+            associations_per_10s: Some(0),
+            associations_per_day: Some(0),
+            ..Self::default()
         }
     }
 }

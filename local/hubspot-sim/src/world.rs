@@ -2,10 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use rand::{RngExt, SeedableRng, rngs::StdRng};
+use rand::{SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 
-use crate::{clock, faults::Fault, limits::Rolling, settings::Settings};
+use crate::{
+    clock,
+    faults::Fault,
+    limits::{Rolling, Usage},
+    routes::SCOPES,
+    settings::Settings,
+    webhooks::Event,
+};
 
 /// An object type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -24,6 +31,30 @@ impl Object {
             "companies" | "company" | "0-2" => Some(Self::Companies),
             "contacts" | "contact" | "0-1" => Some(Self::Contacts),
             _ => None,
+        }
+    }
+
+    /// Its type id.
+    pub(crate) fn type_id(self) -> &'static str {
+        match self {
+            Self::Companies => "0-2",
+            Self::Contacts => "0-1",
+        }
+    }
+
+    /// Its name where there is one of it.
+    pub(crate) fn singular(self) -> &'static str {
+        match self {
+            Self::Companies => "company",
+            Self::Contacts => "contact",
+        }
+    }
+
+    /// The scope that reading it takes.
+    pub(crate) fn scope(self) -> &'static str {
+        match self {
+            Self::Companies => "crm.objects.companies.read",
+            Self::Contacts => "crm.objects.contacts.read",
         }
     }
 
@@ -118,6 +149,7 @@ pub(crate) struct Consent {
     pub(crate) redirect_uri: String,
     /// PKCE's, by SHA-256; absent where none was given.
     pub(crate) challenge: Option<String>,
+    pub(crate) scopes: Vec<String>,
 }
 
 /// One HubSpot account.
@@ -129,13 +161,17 @@ pub struct Portal {
     pub private_token: String,
     /// The OAuth grant; none once it was revoked.
     pub refresh_token: Option<String>,
+    /// What the OAuth grant allows.
+    pub scopes: Vec<String>,
+    /// What the private app's token allows.
+    pub private_scopes: Vec<String>,
     /// How often the app was uninstalled by the API.
     pub uninstalls: u32,
     /// Whether the whole account was deleted in HubSpot.
     pub(crate) is_deleted: bool,
     pub(crate) records: BTreeMap<Object, BTreeMap<u64, Record>>,
     pub(crate) searches: Rolling,
-    pub(crate) requests: Rolling,
+    pub(crate) usage: Usage,
 }
 
 /// All of it.
@@ -153,10 +189,12 @@ pub struct World {
     pub(crate) access_tokens: HashMap<String, (u64, i64)>,
     /// What the consent page has allowed, by its code.
     pub(crate) codes: HashMap<String, Consent>,
-    /// Changes that are still to be told by webhook.
-    pub(crate) untold: Vec<Change>,
+    /// What is still to be told by webhook.
+    pub(crate) untold: Vec<Event>,
+    /// How many events there were.
+    pub(crate) events: u64,
     pub(crate) random: StdRng,
-    next_id: u64,
+    pub(crate) next_id: u64,
 }
 
 impl World {
@@ -170,6 +208,7 @@ impl World {
             access_tokens: HashMap::new(),
             codes: HashMap::new(),
             untold: Vec::new(),
+            events: 0,
             random: StdRng::seed_from_u64(1),
             // The first ids cross from two digits to three, four and five, where the orders of ids differ.
             next_id: 95,
@@ -187,93 +226,19 @@ impl World {
             hub_id,
             private_token: format!("pat-na1-simulated-{hub_id}"),
             refresh_token: Some(format!("na1-simulated-refresh-{hub_id}")),
+            scopes: SCOPES.map(str::to_owned).into(),
+            private_scopes: SCOPES.map(str::to_owned).into(),
             uninstalls: 0,
             is_deleted: false,
             records: BTreeMap::from([(Object::Companies, BTreeMap::new()), (Object::Contacts, BTreeMap::new())]),
             searches: Rolling::default(),
-            requests: Rolling::default(),
+            usage: Usage::default(),
         })
-    }
-
-    /// Creates a record at `at` (milliseconds since the epoch), and gives its id.
-    pub fn create(&mut self, hub_id: u64, object: Object, at: i64, properties: BTreeMap<String, String>) -> u64 {
-        let id = self.next_id;
-        self.next_id += 1;
-        let version =
-            Version { modified_at: at, indexed_at: self.indexed_at(at), archived: false, merged: false, properties };
-        let record = Record { id, created_at: at, versions: vec![version], companies: Vec::new() };
-        self.portal(hub_id).records.entry(object).or_default().insert(id, record);
-        self.note(Change { hub_id, object, id, kind: ChangeKind::Created, at });
-        id
-    }
-
-    /// Sets properties of a record at `at`; an empty value clears one. Nothing happens to a record that is not
-    /// there, or that was modified later.
-    pub fn update(&mut self, hub_id: u64, object: Object, id: u64, at: i64, properties: &[(&str, &str)]) -> bool {
-        self.change(hub_id, object, id, at, ChangeKind::Updated, |version| {
-            for (name, value) in properties {
-                match value.is_empty() {
-                    true => version.properties.remove(*name),
-                    false => version.properties.insert((*name).to_owned(), (*value).to_owned()),
-                };
-            }
-        })
-    }
-
-    /// Moves a record to the recycle bin.
-    pub fn archive(&mut self, hub_id: u64, object: Object, id: u64, at: i64) -> bool {
-        self.change(hub_id, object, id, at, ChangeKind::Archived, |version| version.archived = true)
-    }
-
-    /// Takes a record out of the recycle bin.
-    pub fn restore(&mut self, hub_id: u64, object: Object, id: u64, at: i64) -> bool {
-        let restorable =
-            self.record(hub_id, object, id).is_some_and(|(version, _)| version.archived && !version.merged);
-        restorable && self.change(hub_id, object, id, at, ChangeKind::Restored, |version| version.archived = false)
-    }
-
-    /// Merges `loser` into `winner`, which names it in `hs_merged_object_ids` from then on. HubSpot has been seen
-    /// to give the survivor a new id; `mint` does so. Gives the survivor's id, or nothing where one of the two is
-    /// not there.
-    pub fn merge(&mut self, hub_id: u64, object: Object, ids: (u64, u64), at: i64, mint: bool) -> Option<u64> {
-        let (winner, loser) = ids;
-        let live =
-            |id| self.record(hub_id, object, id).filter(|(version, _)| !version.archived && version.modified_at < at);
-        let (kept, lost) = (live(winner)?, live(loser)?);
-        if winner == loser {
-            return None;
-        }
-        let mut merged: Vec<String> = Vec::new();
-        for (id, (version, _)) in [(winner, kept), (loser, lost)] {
-            merged.extend(version.properties.get("hs_merged_object_ids").cloned());
-            merged.extend((mint || id == loser).then(|| id.to_string()));
-        }
-        let merged = merged.join(";");
-        let (mut properties, companies) = (kept.0.properties.clone(), kept.1.to_vec());
-        let lose = |version: &mut Version| (version.archived, version.merged) = (true, true);
-        self.change(hub_id, object, loser, at, ChangeKind::Merged, lose);
-        if !mint {
-            self.update(hub_id, object, winner, at, &[("hs_merged_object_ids", &merged)]);
-            return Some(winner);
-        }
-        self.change(hub_id, object, winner, at, ChangeKind::Merged, lose);
-        properties.insert("hs_merged_object_ids".to_owned(), merged);
-        let survivor = self.create(hub_id, object, at, properties);
-        self.associate(hub_id, survivor, companies);
-        Some(survivor)
     }
 
     /// Lets the next records have ids from this one on.
     pub fn continue_ids_at(&mut self, id: u64) {
         self.next_id = self.next_id.max(id);
-    }
-
-    /// Sets a contact's companies, the primary one first. Does not move its modification time.
-    pub fn associate(&mut self, hub_id: u64, contact: u64, companies: Vec<u64>) {
-        let contacts = self.portal(hub_id).records.entry(Object::Contacts).or_default();
-        if let Some(contact) = contacts.get_mut(&contact) {
-            contact.companies = companies;
-        }
     }
 
     /// The ids of an account's records, those in the recycle bin left out.
@@ -321,39 +286,5 @@ impl World {
     pub fn delete_portal(&mut self, hub_id: u64) {
         self.expire_tokens(hub_id);
         self.portal(hub_id).is_deleted = true;
-    }
-
-    fn note(&mut self, change: Change) {
-        if self.settings.webhook_url.is_some() {
-            self.untold.push(change.clone());
-        }
-        self.ledger.push(change);
-    }
-
-    fn indexed_at(&mut self, at: i64) -> i64 {
-        let (least, most) = (self.settings.index_lag_min_ms, self.settings.index_lag_max_ms);
-        at + if least < most { self.random.random_range(least..=most) } else { least }
-    }
-
-    fn change(
-        &mut self,
-        hub_id: u64,
-        object: Object,
-        id: u64,
-        at: i64,
-        kind: ChangeKind,
-        change: impl FnOnce(&mut Version),
-    ) -> bool {
-        let indexed_at = self.indexed_at(at);
-        let records = self.portal(hub_id).records.entry(object).or_default();
-        let Some(record) = records.get_mut(&id) else { return false };
-        if record.newest().modified_at >= at {
-            return false;
-        }
-        let mut version = Version { modified_at: at, indexed_at, ..record.newest().clone() };
-        change(&mut version);
-        record.versions.push(version);
-        self.note(Change { hub_id, object, id, kind, at });
-        true
     }
 }

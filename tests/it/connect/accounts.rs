@@ -58,6 +58,38 @@ async fn a_customer_connects_an_account_and_its_first_sync_is_queued() -> Result
 }
 
 #[tokio::test]
+async fn a_grant_without_a_scope_that_is_needed_is_refused_and_the_scope_is_named() -> Result<()> {
+    let mut world = World::new("connect_scopes").await?;
+    let front = Front::start(&mut world).await?;
+    new_domain(&world, "globex").await?;
+    world.hubspot.world().portal(HUB + 1);
+    let (contacts, companies) = ("crm.objects.contacts.read", "crm.objects.companies.read");
+    for withheld in [vec![companies], vec![contacts, companies]] {
+        world.hubspot.world().settings.withheld_scopes = withheld.iter().map(|scope| (*scope).to_owned()).collect();
+        let answer = Visitor::new(&front).connect("globex", HUB + 1).await?;
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{withheld:?}");
+        let page = answer.text().await?;
+        assert!(
+            page.contains(&format!("({})", withheld.join(" and "))) && page.contains("Nothing was connected"),
+            "{page}"
+        );
+        assert!(entries(&world, "globex").await.is_err(), "nothing is stored");
+    }
+    assert!(world.take(&world.sync_queue).await?.is_empty());
+    world.hubspot.world().settings.withheld_scopes = vec!["oauth".to_owned()];
+    assert_eq!(
+        Visitor::new(&front).connect("globex", HUB + 1).await?.status(),
+        StatusCode::OK,
+        "that one is not needed"
+    );
+    // An answer that does not say what was granted is no reason to refuse it.
+    let body = json!({"active": true, "hub_id": HUB + 1, "hub_domain": "a.example"}).to_string();
+    world.fault("/introspect", 1, FaultKind::Answer { status: 200, body: Some(body), retry_after: None });
+    assert_eq!(Visitor::new(&front).connect("globex", HUB + 1).await?.status(), StatusCode::OK);
+    world.end().await
+}
+
+#[tokio::test]
 async fn a_second_portal_is_added_and_the_same_one_renewed() -> Result<()> {
     let mut world = World::new("connect_again").await?;
     let front = Front::start(&mut world).await?;

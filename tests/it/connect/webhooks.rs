@@ -1,14 +1,18 @@
 //! What HubSpot tells of by webhook is looked at at once.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
 use common::{message::Notified, store::collection};
 use futures::future::try_join_all;
-use hubspot_sim::{CLIENT_SECRET, FaultKind, Object};
+use hubspot_sim::{CLIENT_SECRET, FaultKind, Object, WebhookForm};
 use mongodb::bson::{DateTime, Document, doc};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use stack::process::wait_until;
 
 use tests::{
     bootstrap::{Bootstrap, Function, Invoked},
@@ -74,6 +78,116 @@ async fn a_portal_that_nobody_has_connected_is_of_no_interest() -> Result<()> {
     world.store.pause(&world.account()?, true).await?;
     assert_eq!(front.webhook(&event(HUB, "contact.creation")).send().await?.status(), StatusCode::NO_CONTENT);
     assert!(world.receive(&world.sync_queue).await?.is_empty(), "nor is one that is paused");
+    world.end().await
+}
+
+/// What happens to some contacts at a time, and what HubSpot tells of it.
+type Happens = (&'static str, fn(&mut hubspot_sim::World, &[u64], i64), &'static str);
+
+const CHANGES: &str = "changes";
+const DELETIONS: &str = "deletions";
+const CONTACTS: Object = Object::Contacts;
+
+const HAPPENS: [Happens; 8] = [
+    (
+        "creation",
+        |hubspot, _, at| {
+            hubspot.create(HUB, CONTACTS, at, BTreeMap::new());
+        },
+        CHANGES,
+    ),
+    (
+        "propertyChange",
+        |hubspot, ids, at| assert!(hubspot.update(HUB, CONTACTS, ids[0], at, &[("email", "a@firm.example")])),
+        CHANGES,
+    ),
+    (
+        "associationChange",
+        |hubspot, ids, _| {
+            let company = hubspot.ids(HUB, Object::Companies)[0];
+            hubspot.associate(HUB, ids[0], vec![company]);
+        },
+        CHANGES,
+    ),
+    ("deletion", |hubspot, ids, at| assert!(hubspot.archive(HUB, CONTACTS, ids[3], at)), DELETIONS),
+    (
+        "restore",
+        |hubspot, _, at| {
+            let gone = hubspot.archived(HUB, CONTACTS)[0];
+            assert!(hubspot.restore(HUB, CONTACTS, gone, at));
+        },
+        CHANGES,
+    ),
+    (
+        "merge",
+        |hubspot, ids, at| assert!(hubspot.merge(HUB, CONTACTS, (ids[0], ids[1]), at, false).is_some()),
+        DELETIONS,
+    ),
+    (
+        "merge into a new record",
+        |hubspot, ids, at| assert!(hubspot.merge(HUB, CONTACTS, (ids[0], ids[1]), at, true).is_some()),
+        DELETIONS,
+    ),
+    ("privacyDeletion", |hubspot, ids, at| assert!(hubspot.forget(HUB, ids[0], at)), DELETIONS),
+];
+
+#[tokio::test]
+async fn every_event_is_taken_in_the_form_in_which_an_app_subscribes_to_it() -> Result<()> {
+    for form in [WebhookForm::Generic, WebhookForm::ByType] {
+        let mut world = World::new("webhooks_forms").await?;
+        let front = Front::start(&mut world).await?;
+        {
+            let mut hubspot = world.hubspot.world();
+            hubspot.seed(HUB, 1, 5, 1);
+            let contact = hubspot.ids(HUB, CONTACTS)[0];
+            hubspot.associate(HUB, contact, Vec::new());
+            hubspot.settings.webhook_url = Some(front.at("/hubspot/webhooks")?.to_string());
+            hubspot.settings.webhook_form = form;
+        }
+        let notifications = world.store.database().collection::<Document>(collection::NOTIFICATIONS);
+        for (taken, (what, happen, expected)) in (1..).zip(HAPPENS) {
+            notifications.delete_many(doc! {}).await?;
+            {
+                let mut hubspot = world.hubspot.world();
+                let (ids, at) = (hubspot.ids(HUB, CONTACTS), hubspot.now() + taken);
+                happen(&mut hubspot, &ids, at);
+            }
+            let told = || {
+                let mut told = world.hubspot.world().requests.clone();
+                told.retain(|name, _| name.starts_with("webhook"));
+                told
+            };
+            wait_until(what, Duration::from_secs(20), async || told().values().sum::<u64>() >= taken.unsigned_abs())
+                .await?;
+            let all_taken = BTreeMap::from([("webhook 204".to_owned(), taken.unsigned_abs())]);
+            assert_eq!(told(), all_taken, "{what} as {form:?}");
+            let noted = world.all(collection::NOTIFICATIONS).await?;
+            let is_expected = |note: &Document| note.get_str("_id").is_ok_and(|id| id.ends_with(expected));
+            assert!(noted.len() == 1 && noted.iter().all(is_expected), "{what} as {form:?}: {noted:?}");
+            assert!(!world.take(&world.sync_queue).await?.is_empty(), "{what} as {form:?} leads to no look");
+        }
+        // What was told is there to be read.
+        world.hubspot.world().settings.webhook_url = None;
+        world.run_on().await?;
+        world.proof().await?;
+        world.end().await?;
+    }
+    Ok(())
+}
+
+/// One event that says nothing is no reason to be told of the others for a day.
+#[tokio::test]
+async fn an_event_that_cannot_be_read_hides_no_other_one() -> Result<()> {
+    let mut world = World::new("webhooks_odd").await?;
+    let front = Front::start(&mut world).await?;
+    let body = json!([
+        7,
+        {"subscriptionType": "contact.creation"},
+        {"portalId": HUB, "subscriptionType": "object.deletion", "eventType": "object.deletion", "objectTypeId": "0-1"},
+    ]);
+    assert_eq!(front.webhook(&body.to_string()).send().await?.status(), StatusCode::NO_CONTENT);
+    let look: Value = serde_json::from_str(world.receive(&world.sync_queue).await?.first().context("a look")?)?;
+    assert_eq!(look["notified"], "deletions");
     world.end().await
 }
 

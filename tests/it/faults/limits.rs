@@ -3,9 +3,16 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use common::{store::collection, time};
-use hubspot_sim::FaultKind;
+use common::{
+    checkpoint::RememberedLimits,
+    hubspot::{HubSpot, Limits, OAuthApp, Session, Tally},
+    object::ObjectType,
+    store::collection,
+    time,
+};
+use hubspot_sim::{AssociationLimits, CLIENT_ID, CLIENT_SECRET, Distribution, FaultKind, Settings, Simulator, Tier};
 use mongodb::bson::{DateTime, Document, doc};
+use secrecy::SecretString;
 use tests::{
     stopwatch::{KEPT_WAITING, Stopwatch},
     world::{HUB, World},
@@ -47,9 +54,20 @@ async fn the_slices_of_a_run_keep_the_search_limit_together() -> Result<()> {
 
 #[tokio::test]
 async fn the_general_limit_is_kept_as_well() -> Result<()> {
+    let general = AssociationLimits::General;
+    keep_four_in_ten_seconds(Settings { per_10s: Some(4), association_limits: general, ..Settings::unlimited() }).await
+}
+
+/// We count reads of associations against the general limit, which is right if HubSpot does, and keeps theirs if it does not.
+#[tokio::test]
+async fn a_limit_of_the_associations_own_is_kept_as_well() -> Result<()> {
+    keep_four_in_ten_seconds(Settings { associations_per_10s: Some(4), ..Settings::unlimited() }).await
+}
+
+async fn keep_four_in_ten_seconds(settings: Settings) -> Result<()> {
     let mut world = World::new("keep_general").await?;
     world.config.limits.per_10s = NonZeroU32::new(4).context("it is not zero")?;
-    world.hubspot.world().settings.per_10s = 4;
+    world.hubspot.world().settings = settings;
     world.hubspot.world().seed(HUB, 0, 1_200, 1);
     let stopwatch = Stopwatch::start();
     world.run().await?;
@@ -57,6 +75,83 @@ async fn the_general_limit_is_kept_as_well() -> Result<()> {
     ensure!(asked <= most, "{asked} requests in {:?}, in which the limit allows {most}", stopwatch.elapsed());
     ensure!(world.proof().await?.actions == 1_200);
     Ok(())
+}
+
+/// HubSpot allows a free account fewer reads of associations than we make, and tells of that only by refusing one.
+#[tokio::test]
+async fn a_limit_of_the_associations_own_that_is_lower_than_ours_loses_nothing() -> Result<()> {
+    let mut world = World::new("associations_lower").await?;
+    world.config.limits.per_10s = NonZeroU32::new(110).context("it is not zero")?;
+    world.hubspot.world().settings.associations_per_10s = Some(2);
+    world.hubspot.world().seed(HUB, 2, 600, 1);
+    world.run().await?;
+    let (taken, refused) = (world.requests("associations 207"), world.requests("associations 429"));
+    ensure!(taken >= 3 && (1..=2).contains(&refused), "{taken} taken, {refused} refused");
+    ensure!(world.proof().await?.actions == 602);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_daily_limit_of_the_associations_leaves_the_companies_alone() -> Result<()> {
+    let world = World::new("associations_daily").await?;
+    world.hubspot.world().settings.associations_per_day = Some(1);
+    world.hubspot.world().seed(HUB, 5, 400, 1);
+    world.deliver(&world.sync().await?, &world.tick()).await?;
+    ensure!(world.requests("associations 429") == 1);
+    ensure!(world.pause().await? == Some(Duration::from_secs(900)));
+    let checkpoint = world.checkpoint().await?;
+    let companies = checkpoint.get_document("lanes")?.get_document("companies")?;
+    ensure!(companies.get_document("lastError").is_err(), "{companies}");
+    world.hubspot.world().settings.associations_per_day = Some(0);
+    world.run_on().await?;
+    ensure!(world.proof().await?.actions == 405);
+    Ok(())
+}
+
+/// What headers tell is kept, whatever our own setting allows: no request is refused.
+#[tokio::test]
+async fn the_limit_of_each_kind_of_token_is_kept() -> Result<()> {
+    use Distribution::{Marketplace, Private};
+    let table = [
+        (Tier::Starter, Marketplace, true, 110),
+        (Tier::AddOn, Marketplace, true, 110),
+        (Tier::Professional, Private, true, 190),
+        (Tier::Starter, Marketplace, false, 100),
+        (Tier::Professional, Marketplace, false, 190),
+        (Tier::AddOn, Marketplace, false, 250),
+    ];
+    for (tier, distribution, is_oauth, allowed) in table {
+        let settings = Settings { tier, distribution, ..Settings::default() };
+        let hubspot = Simulator::start(0, settings).await?;
+        let client = HubSpot::new(&hubspot.url())?;
+        let token = match is_oauth {
+            true => oauth_token(&hubspot, &client).await?,
+            false => SecretString::from(hubspot.world().portal(HUB).private_token.clone()),
+        };
+        let ours = NonZeroU32::new(1_000).context("it is not zero")?;
+        let (limits, tally) = (Limits { search_rps: ours, per_10s: ours }, Tally::default().into());
+        let session = Session::new(client, token, limits, &RememberedLimits::default(), tally);
+        let (stopwatch, mut taken) = (Stopwatch::start(), 0);
+        loop {
+            let soon = tokio::time::Instant::now() + Duration::from_secs(1);
+            if session.archived(ObjectType::Contacts, None, 1, Some(soon)).await?.is_none() {
+                break;
+            }
+            taken += 1;
+        }
+        let requests = hubspot.world().requests.clone();
+        ensure!(!requests.contains_key("list 429"), "{tier:?} {distribution:?}: {requests:?}");
+        // A machine that takes longer than that gets into the next ten seconds.
+        let is_slow = stopwatch.elapsed() > Duration::from_secs(9);
+        ensure!(taken == allowed || is_slow, "{tier:?} {distribution:?}: {taken} of {allowed} were made");
+    }
+    Ok(())
+}
+
+async fn oauth_token(hubspot: &Simulator, client: &HubSpot) -> Result<SecretString> {
+    let grant = hubspot.world().portal(HUB).refresh_token.clone().context("a new portal has a grant")?;
+    let app = OAuthApp { client_id: CLIENT_ID.to_owned(), client_secret: CLIENT_SECRET.into() };
+    Ok(client.refresh(&app, &HUB.to_string().try_into()?, &grant.into()).await?.access_token)
 }
 
 /// When the account goes on, counted from now.

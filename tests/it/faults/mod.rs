@@ -1,6 +1,7 @@
 //! What can go wrong outside, and the one defined outcome of each; `docs/FAULTS.md` names these tests.
 
 mod frozen;
+mod grants;
 mod hubspot;
 mod lambda;
 mod limits;

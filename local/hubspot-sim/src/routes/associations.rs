@@ -14,7 +14,9 @@ use super::{
     objects::{admit, with_limits},
 };
 use crate::{
-    Shared, clock, lock,
+    Shared, clock,
+    limits::Asked,
+    lock,
     world::{Object, World},
 };
 
@@ -39,8 +41,10 @@ pub(crate) async fn handle(
 }
 
 fn read(world: &mut World, objects: (&str, &str), headers: &HeaderMap, request: &BatchRead) -> Response {
-    let hub_id = match admit(world, headers) {
-        Ok(hub_id) => hub_id,
+    // The scope of either object will do.
+    let scopes = [Object::Contacts.scope(), Object::Companies.scope()];
+    let caller = match admit(world, headers, Asked::Associations, &scopes) {
+        Ok(caller) => caller,
         Err(refusal) => return *refusal,
     };
     let objects = (Object::parse(objects.0), Object::parse(objects.1));
@@ -53,7 +57,7 @@ fn read(world: &mut World, objects: (&str, &str), headers: &HeaderMap, request: 
         return errors::internal();
     }
     let without_companies = world.settings.without_companies.clone();
-    let contacts = &world.portal(hub_id).records[&Object::Contacts];
+    let contacts = &world.portal(caller.hub_id).records[&Object::Contacts];
     let of = |id: u64| -> Vec<u64> {
         match objects {
             (Some(Object::Contacts), Some(Object::Companies)) => {
@@ -87,7 +91,7 @@ fn read(world: &mut World, objects: (&str, &str), headers: &HeaderMap, request: 
         answer["errors"] = Value::Array(missing);
         status = StatusCode::MULTI_STATUS;
     }
-    with_limits(world, hub_id, (status, Json(answer)).into_response())
+    with_limits(world, caller, Asked::Associations, (status, Json(answer)).into_response())
 }
 
 /// One contact's page of companies. The ids of companies are numbers here, as in HubSpot's answers, and the

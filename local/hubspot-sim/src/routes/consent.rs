@@ -84,7 +84,9 @@ pub(crate) async fn decide(State(world): State<Shared>, Form(decision): Form<Dec
     if world.portals.contains_key(&hub_id) {
         let code: String = (0..24).map(|_| char::from(world.random.sample(Alphanumeric))).collect();
         back.query_pairs_mut().append_pair("code", &code);
-        let consent = Consent { hub_id, redirect_uri: asked.redirect_uri, challenge: asked.code_challenge };
+        let is_granted = |scope: &&str| !world.settings.withheld_scopes.iter().any(|withheld| withheld == scope);
+        let scopes = asked.scope.split(' ').filter(is_granted).map(str::to_owned).collect();
+        let consent = Consent { hub_id, redirect_uri: asked.redirect_uri, challenge: asked.code_challenge, scopes };
         world.codes.insert(code, consent);
     } else {
         back.query_pairs_mut()

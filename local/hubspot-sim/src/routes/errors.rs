@@ -51,6 +51,30 @@ pub(crate) fn ten_secondly() -> Response {
     (StatusCode::TOO_MANY_REQUESTS, Json(body)).into_response()
 }
 
+/// The 429 of the daily limit, as documented.
+pub(crate) fn daily() -> Response {
+    let body = json!({
+        "status": "error", "message": "You have reached your daily limit.", "errorType": "RATE_LIMIT",
+        "correlationId": CORRELATION, "policyName": "DAILY", "requestId": CORRELATION,
+    });
+    (StatusCode::TOO_MANY_REQUESTS, Json(body)).into_response()
+}
+
+/// The 403 of a token that lacks a scope, as seen: any one of `scopes` would do.
+pub(crate) fn missing_scopes(scopes: &[&str]) -> Response {
+    let message = "This app hasn't been granted all required scopes to make this call. Read more about required scopes here: \
+        https://developers.hubspot.com/scopes.";
+    let required = json!({
+        "message": "One or more of the following scopes are required.",
+        "context": {"requiredGranularScopes": scopes},
+    });
+    let body = json!({
+        "status": "error", "message": message, "correlationId": CORRELATION, "errors": [required],
+        "links": {"scopes": "https://developers.hubspot.com/scopes"}, "category": "MISSING_SCOPES",
+    });
+    (StatusCode::FORBIDDEN, Json(body)).into_response()
+}
+
 /// The 401 of a token that has expired.
 pub(crate) fn expired(seconds: i64, at: String) -> Response {
     let mut body = json!({

@@ -13,7 +13,9 @@ use serde_json::json;
 
 use super::errors;
 use crate::{
-    Shared, clock, lock,
+    Shared, clock,
+    limits::App,
+    lock,
     world::{Portal, World},
 };
 
@@ -27,7 +29,7 @@ pub const OTHER_CLIENT_ID: &str = "another-client-id";
 /// See [`OTHER_CLIENT_ID`].
 pub const OTHER_CLIENT_SECRET: &str = "another-client-secret";
 
-pub(super) const SCOPES: [&str; 3] = ["oauth", "crm.objects.contacts.read", "crm.objects.companies.read"];
+pub(crate) const SCOPES: [&str; 3] = ["oauth", "crm.objects.contacts.read", "crm.objects.companies.read"];
 
 #[derive(Deserialize)]
 pub(crate) struct TokenRequest {
@@ -86,7 +88,7 @@ pub(crate) async fn token(State(world): State<Shared>, Form(request): Form<Token
     world.access_tokens.insert(token.clone(), (hub_id, expires_at));
     let mut answer = json!({
         "token_type": "bearer", "access_token": token, "refresh_token": refresh_token,
-        "expires_in": lifetime, "scopes": SCOPES, "token_use": "access_token",
+        "expires_in": lifetime, "scopes": world.portal(hub_id).scopes, "token_use": "access_token",
     });
     if world.settings.names_hub {
         answer["hub_id"] = json!(hub_id);
@@ -99,7 +101,11 @@ fn exchange(world: &mut World, request: &TokenRequest) -> Option<u64> {
     let consent = world.codes.remove(&request.code)?;
     let proved = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, request.code_verifier.as_bytes()));
     let is_proved = consent.challenge.is_none_or(|challenge| challenge == proved);
-    (is_proved && consent.redirect_uri == request.redirect_uri).then_some(consent.hub_id)
+    if !is_proved || consent.redirect_uri != request.redirect_uri {
+        return None;
+    }
+    world.portal(consent.hub_id).scopes = consent.scopes;
+    Some(consent.hub_id)
 }
 
 #[derive(Deserialize)]
@@ -127,16 +133,23 @@ pub(crate) async fn introspect(State(world): State<Shared>, Form(question): Form
         return errors::oauth(Some("invalid_client"), "BAD_CLIENT_ID", "missing or unknown client id or secret");
     }
     let (client_id, token, now) = (question.client_id.clone(), question.token(), world.now());
-    let opened = world.access_tokens.get(&token).filter(|(_, expires_at)| *expires_at > now).map(|(hub_id, _)| *hub_id);
+    let opened = world.access_tokens.get(&token).filter(|(_, expires_at)| *expires_at > now).copied();
     let is_granted = |portal: &&Portal| portal.refresh_token.as_ref() == Some(&token) && !portal.is_deleted;
     let granted = world.portals.values().find(is_granted).map(|portal| portal.hub_id);
-    let Some(hub_id) = opened.or(granted) else { return Json(json!({"active": false})).into_response() };
-    Json(json!({
-        "active": true, "token": token, "client_id": client_id, "hub_id": hub_id,
-        "hub_domain": format!("portal-{hub_id}.example"), "scopes": SCOPES,
-        "token_use": if opened.is_some() { "access_token" } else { "refresh_token" },
-    }))
-    .into_response()
+    let Some(hub_id) = opened.map(|(hub_id, _)| hub_id).or(granted) else {
+        return Json(json!({"active": false})).into_response();
+    };
+    let mut answer = json!({
+        "active": true, "token": token, "token_use": "refresh_token", "client_id": client_id, "app_id": 1, "user_id": 1,
+        "user": "ana@firm.example", "hub_id": hub_id, "hub_domain": format!("portal-{hub_id}.example"),
+        "scopes": world.portals.get(&hub_id).map(|portal| &portal.scopes), "is_private_distribution": false,
+    });
+    if let Some((_, expires_at)) = opened {
+        answer["token_use"] = json!("access_token");
+        answer["token_type"] = json!("bearer");
+        answer["expires_in"] = json!((expires_at - now) / 1000);
+    }
+    Json(answer).into_response()
 }
 
 pub(crate) async fn revoke(State(world): State<Shared>, Form(question): Form<TokenQuestion>) -> StatusCode {
@@ -150,8 +163,8 @@ pub(crate) async fn revoke(State(world): State<Shared>, Form(question): Form<Tok
 /// Uninstalls the app in the account of an OAuth access token: all of its tokens are of no use any more.
 pub(crate) async fn uninstall(State(world): State<Shared>, headers: HeaderMap) -> Response {
     let mut world = lock(&world);
-    let hub_id = match authenticate(&world, &headers) {
-        Ok(hub_id) => hub_id,
+    let hub_id = match authorize(&world, &headers, &["oauth"]) {
+        Ok(caller) => caller.hub_id,
         Err(refusal) => return *refusal,
     };
     world.revoke(hub_id);
@@ -160,24 +173,48 @@ pub(crate) async fn uninstall(State(world): State<Shared>, headers: HeaderMap) -
 }
 
 pub(crate) async fn details(State(world): State<Shared>, headers: HeaderMap) -> Response {
-    match authenticate(&lock(&world), &headers) {
-        Ok(hub_id) => Json(json!({"portalId": hub_id, "timeZone": "UTC", "accountType": "STANDARD"})).into_response(),
+    match authorize(&lock(&world), &headers, &["oauth"]) {
+        Ok(Caller { hub_id, .. }) => {
+            Json(json!({"portalId": hub_id, "timeZone": "UTC", "accountType": "STANDARD"})).into_response()
+        }
         Err(refusal) => *refusal,
     }
 }
 
-/// Whose account the request's token opens.
-pub(crate) fn authenticate(world: &World, headers: &HeaderMap) -> Result<u64, Box<Response>> {
+/// Who makes a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller {
+    /// The account that its token opens.
+    pub(crate) hub_id: u64,
+    /// Whose token it is.
+    pub(crate) app: App,
+}
+
+/// Whose account the request's token opens, if it was granted one of these scopes.
+pub(crate) fn authorize(world: &World, headers: &HeaderMap, scopes: &[&str]) -> Result<Caller, Box<Response>> {
+    let caller = authenticate(world, headers)?;
+    let granted = world.portals.get(&caller.hub_id).map(|portal| match caller.app {
+        App::OAuth => &portal.scopes,
+        App::Private => &portal.private_scopes,
+    });
+    let is_granted = |scope: &&str| granted.is_some_and(|granted| granted.iter().any(|granted| granted == scope));
+    match scopes.iter().any(is_granted) {
+        true => Ok(caller),
+        false => Err(Box::new(errors::missing_scopes(scopes))),
+    }
+}
+
+fn authenticate(world: &World, headers: &HeaderMap) -> Result<Caller, Box<Response>> {
     let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
     let Some(token) = token else {
         return Err(Box::new(errors::unauthenticated()));
     };
     if let Some(portal) = world.portals.values().find(|portal| portal.private_token == token) {
-        return Ok(portal.hub_id);
+        return Ok(Caller { hub_id: portal.hub_id, app: App::Private });
     }
     let now = world.now();
     match world.access_tokens.get(token) {
-        Some((hub_id, expires_at)) if *expires_at > now => Ok(*hub_id),
+        Some((hub_id, expires_at)) if *expires_at > now => Ok(Caller { hub_id: *hub_id, app: App::OAuth }),
         Some((_, expires_at)) => Err(Box::new(errors::expired((now - expires_at) / 1000, clock::iso(*expires_at)))),
         // HubSpot says of a token it never gave that it expired at the epoch.
         None => Err(Box::new(errors::expired(now / 1000, clock::iso(0)))),

@@ -10,11 +10,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    errors, oauth,
+    errors,
+    oauth::{self, Caller},
     search::{asks_for_more, record},
 };
 use crate::{
-    Shared, clock, lock, odd,
+    Shared, clock,
+    limits::{Asked, Met},
+    lock, odd,
     world::{Object, Record, World},
 };
 
@@ -64,37 +67,45 @@ pub(crate) async fn handle_batch(
     batch(&mut lock(&world), &object, &headers, &body)
 }
 
-/// Authenticates, and counts the request against the general limit.
-pub(crate) fn admit(world: &mut World, headers: &HeaderMap) -> Result<u64, Box<Response>> {
-    let hub_id = oauth::authenticate(world, headers)?;
-    let limit = world.settings.per_10s;
-    match world.portal(hub_id).requests.allow(clock::now(), 10_000, limit) {
-        true => Ok(hub_id),
-        false => Err(Box::new(with_limits(world, hub_id, errors::ten_secondly()))),
-    }
+/// Looks at the token, which needs one of these scopes, and counts the request against its limit.
+pub(crate) fn admit(
+    world: &mut World,
+    headers: &HeaderMap,
+    asked: Asked,
+    scopes: &[&str],
+) -> Result<Caller, Box<Response>> {
+    let caller = oauth::authorize(world, headers, scopes)?;
+    let limit = world.settings.limit(caller.app, asked);
+    let refusal = match world.portal(caller.hub_id).usage.take(clock::now(), limit) {
+        Ok(()) => return Ok(caller),
+        Err(Met::TenSecondly) => errors::ten_secondly(),
+        Err(Met::Daily) => errors::daily(),
+    };
+    Err(Box::new(with_limits(world, caller, asked, refusal)))
 }
 
-/// Adds the headers that tell of the general limit. Search answers do not have them.
-pub(crate) fn with_limits(world: &mut World, hub_id: u64, mut response: Response) -> Response {
-    let limit = world.settings.per_10s;
-    if limit == 0 {
-        return response;
-    }
-    let left = world.portal(hub_id).requests.left(limit);
+/// Adds the headers that tell of the general limit. What does not count against it does not have them.
+pub(crate) fn with_limits(world: &mut World, caller: Caller, asked: Asked, mut response: Response) -> Response {
+    let limit = world.settings.limit(caller.app, asked);
+    let Some(left) = world.portal(caller.hub_id).usage.left(clock::now(), limit) else { return response };
     let headers = response.headers_mut();
-    headers.insert("x-hubspot-ratelimit-max", HeaderValue::from(limit));
-    headers.insert("x-hubspot-ratelimit-remaining", HeaderValue::from(left));
+    headers.insert("x-hubspot-ratelimit-max", HeaderValue::from(limit.ten_secondly));
+    headers.insert("x-hubspot-ratelimit-remaining", HeaderValue::from(left.ten_secondly));
     headers.insert("x-hubspot-ratelimit-interval-milliseconds", HeaderValue::from(10_000));
+    if let Some(left) = left.daily {
+        headers.insert("x-hubspot-ratelimit-daily", HeaderValue::from(limit.daily));
+        headers.insert("x-hubspot-ratelimit-daily-remaining", HeaderValue::from(left));
+    }
     response
 }
 
 fn list(world: &mut World, object: &str, query: &ListQuery, headers: &HeaderMap) -> Response {
-    let hub_id = match admit(world, headers) {
-        Ok(hub_id) => hub_id,
-        Err(refusal) => return *refusal,
-    };
     let Some(object) = Object::parse(object) else {
         return errors::invalid("Unable to infer object type");
+    };
+    let caller = match admit(world, headers, Asked::Other, &[object.scope()]) {
+        Ok(caller) => caller,
+        Err(refusal) => return *refusal,
     };
     if query.limit > 100 {
         return errors::invalid("The limit is greater than the maximum of 100");
@@ -105,13 +116,13 @@ fn list(world: &mut World, object: &str, query: &ListQuery, headers: &HeaderMap)
         let version = record.newest();
         version.archived == query.archived && (lists_merged || !version.merged)
     };
-    let mut rows = world.portal(hub_id).records[&object].range(from..).map(|(_, record)| record).filter(wanted);
+    let mut rows = world.portal(caller.hub_id).records[&object].range(from..).map(|(_, record)| record).filter(wanted);
     let results: Vec<Value> = rows.by_ref().take(query.limit).map(|row| listed(object, row, query, early)).collect();
     let mut answer = json!({"results": results});
     if let Some(next) = rows.next() {
         answer["paging"] = json!({"next": {"after": next.id.to_string()}});
     }
-    with_limits(world, hub_id, odd::json(&answer))
+    with_limits(world, caller, Asked::Other, odd::json(&answer))
 }
 
 /// A row of the list, whose deletion is stamped so many milliseconds `early`.
@@ -145,12 +156,12 @@ struct BatchInput {
 }
 
 fn batch(world: &mut World, object: &str, headers: &HeaderMap, request: &BatchRead) -> Response {
-    let hub_id = match admit(world, headers) {
-        Ok(hub_id) => hub_id,
-        Err(refusal) => return *refusal,
-    };
     let Some(object) = Object::parse(object) else {
         return errors::invalid("Unable to infer object type");
+    };
+    let caller = match admit(world, headers, Asked::Other, &[object.scope()]) {
+        Ok(caller) => caller,
+        Err(refusal) => return *refusal,
     };
     if request.inputs.len() > 100 {
         return errors::invalid("The batch has more than 100 inputs");
@@ -159,7 +170,7 @@ fn batch(world: &mut World, object: &str, headers: &HeaderMap, request: &BatchRe
     let settings = &world.settings;
     let has_no_answer =
         is_asked(&settings.unshowable) || asks_for_more(&request.properties) && is_asked(&settings.unanswerable);
-    let records = &world.portal(hub_id).records[&object];
+    let records = &world.portal(caller.hub_id).records[&object];
     let find = |input: &BatchInput| records.get(&input.id.parse().ok()?).filter(|record| !record.newest().archived);
     let (found, missing): (Vec<&BatchInput>, Vec<&BatchInput>) =
         request.inputs.iter().partition(|input| find(input).is_some());
@@ -179,5 +190,5 @@ fn batch(world: &mut World, object: &str, headers: &HeaderMap, request: &BatchRe
     }
     let mut response = odd::json(&answer);
     *response.status_mut() = status;
-    with_limits(world, hub_id, response)
+    with_limits(world, caller, Asked::Other, response)
 }

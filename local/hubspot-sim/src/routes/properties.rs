@@ -9,7 +9,7 @@ use axum::{
 use serde_json::{Value, json};
 
 use super::objects::admit;
-use crate::{Shared, lock, world::Object};
+use crate::{Shared, limits::Asked, lock, world::Object};
 
 const COMPANY: [(&str, &str); 11] = [
     ("name", "string"),
@@ -73,12 +73,12 @@ fn definitions(
     Path((_, object)): Path<(String, String)>,
     headers: &HeaderMap,
 ) -> Result<Value, Box<Response>> {
-    admit(&mut lock(&world), headers)?;
-    let properties = match Object::parse(&object) {
-        Some(Object::Companies) => COMPANY,
-        Some(Object::Contacts) => CONTACT,
-        // Other connectors ask for those of all objects, also where they read none of them.
-        None => CONTACT,
+    // Other connectors ask for those of all objects, also where they read none of them.
+    let object = Object::parse(&object).unwrap_or(Object::Contacts);
+    admit(&mut lock(&world), headers, Asked::Other, &[object.scope()])?;
+    let properties = match object {
+        Object::Companies => COMPANY,
+        Object::Contacts => CONTACT,
     };
     let define = |(name, kind)| json!({"name": name, "label": name, "type": kind, "fieldType": "text", "groupName": "all", "calculated": false});
     Ok(properties.into_iter().map(define).collect())

@@ -29,12 +29,12 @@ pub(crate) async fn handle(
 }
 
 fn search(world: &mut World, arrived: i64, object: &str, headers: &HeaderMap, body: &[u8]) -> Response {
-    let hub_id = match oauth::authenticate(world, headers) {
-        Ok(hub_id) => hub_id,
-        Err(refusal) => return *refusal,
-    };
     let Some(object) = Object::parse(object) else {
         return errors::invalid("Unable to infer object type");
+    };
+    let hub_id = match oauth::authorize(world, headers, &[object.scope()]) {
+        Ok(caller) => caller.hub_id,
+        Err(refusal) => return *refusal,
     };
     let limit = world.settings.search_rps;
     if !world.portal(hub_id).searches.allow(arrived, 1000, limit) {

@@ -1,0 +1,160 @@
+//! What happens to records: each change is a new version, a line of the ledger, and what webhooks tell of.
+
+use std::collections::BTreeMap;
+
+use rand::RngExt;
+
+use crate::{
+    webhooks::What,
+    world::{Change, ChangeKind, Object, Record, Version, World},
+};
+
+impl World {
+    /// Creates a record at `at` (milliseconds since the epoch), and gives its id.
+    pub fn create(&mut self, hub_id: u64, object: Object, at: i64, properties: BTreeMap<String, String>) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        let version =
+            Version { modified_at: at, indexed_at: self.indexed_at(at), archived: false, merged: false, properties };
+        let record = Record { id, created_at: at, versions: vec![version], companies: Vec::new() };
+        self.portal(hub_id).records.entry(object).or_default().insert(id, record);
+        self.ledger.push(Change { hub_id, object, id, kind: ChangeKind::Created, at });
+        self.tell((hub_id, object, id), at, What::Created);
+        id
+    }
+
+    /// Sets properties of a record at `at`; an empty value clears one. Nothing happens to a record that is not
+    /// there, or that was modified later.
+    pub fn update(&mut self, hub_id: u64, object: Object, id: u64, at: i64, properties: &[(&str, &str)]) -> bool {
+        let is_changed = self.change(hub_id, object, id, at, ChangeKind::Updated, |version| {
+            for (name, value) in properties {
+                match value.is_empty() {
+                    true => version.properties.remove(*name),
+                    false => version.properties.insert((*name).to_owned(), (*value).to_owned()),
+                };
+            }
+        });
+        if is_changed {
+            for (name, value) in properties {
+                self.tell((hub_id, object, id), at, What::Changed(name, value));
+            }
+        }
+        is_changed
+    }
+
+    /// Moves a record to the recycle bin.
+    pub fn archive(&mut self, hub_id: u64, object: Object, id: u64, at: i64) -> bool {
+        let archive = |version: &mut Version| version.archived = true;
+        let is_archived = self.change(hub_id, object, id, at, ChangeKind::Archived, archive);
+        if is_archived {
+            self.tell((hub_id, object, id), at, What::Deleted);
+        }
+        is_archived
+    }
+
+    /// Deletes a contact because of privacy law. HubSpot does not say what the recycle bin shows of it; here it is in there.
+    pub fn forget(&mut self, hub_id: u64, contact: u64, at: i64) -> bool {
+        let is_there = self.record(hub_id, Object::Contacts, contact).is_some_and(|(version, _)| !version.archived);
+        let is_archived = is_there && self.archive(hub_id, Object::Contacts, contact, at);
+        if is_archived {
+            self.tell((hub_id, Object::Contacts, contact), at, What::Forgotten);
+        }
+        is_archived
+    }
+
+    /// Takes a record out of the recycle bin.
+    pub fn restore(&mut self, hub_id: u64, object: Object, id: u64, at: i64) -> bool {
+        let restorable =
+            self.record(hub_id, object, id).is_some_and(|(version, _)| version.archived && !version.merged);
+        let restore = |version: &mut Version| version.archived = false;
+        let is_restored = restorable && self.change(hub_id, object, id, at, ChangeKind::Restored, restore);
+        if is_restored {
+            self.tell((hub_id, object, id), at, What::Restored);
+        }
+        is_restored
+    }
+
+    /// Merges `loser` into `winner`, which names it in `hs_merged_object_ids` from then on. HubSpot has been seen
+    /// to give the survivor a new id; `mint` does so. Gives the survivor's id, or nothing where one of the two is
+    /// not there.
+    pub fn merge(&mut self, hub_id: u64, object: Object, ids: (u64, u64), at: i64, mint: bool) -> Option<u64> {
+        let (winner, loser) = ids;
+        let live =
+            |id| self.record(hub_id, object, id).filter(|(version, _)| !version.archived && version.modified_at < at);
+        let (kept, lost) = (live(winner)?, live(loser)?);
+        if winner == loser {
+            return None;
+        }
+        let mut merged: Vec<String> = Vec::new();
+        for (id, (version, _)) in [(winner, kept), (loser, lost)] {
+            merged.extend(version.properties.get("hs_merged_object_ids").cloned());
+            merged.extend((mint || id == loser).then(|| id.to_string()));
+        }
+        let merged = merged.join(";");
+        let (mut properties, companies) = (kept.0.properties.clone(), kept.1.to_vec());
+        let lose = |version: &mut Version| (version.archived, version.merged) = (true, true);
+        self.change(hub_id, object, loser, at, ChangeKind::Merged, lose);
+        let survivor = if mint {
+            self.change(hub_id, object, winner, at, ChangeKind::Merged, lose);
+            properties.insert("hs_merged_object_ids".to_owned(), merged);
+            let survivor = self.create(hub_id, object, at, properties);
+            self.associate(hub_id, survivor, companies);
+            self.tell((hub_id, object, winner), at, What::Deleted);
+            survivor
+        } else {
+            // No webhook tells of this change; the one of the merge does.
+            self.change(hub_id, object, winner, at, ChangeKind::Updated, |version| {
+                version.properties.insert("hs_merged_object_ids".to_owned(), merged);
+            });
+            winner
+        };
+        self.tell((hub_id, object, loser), at, What::Deleted);
+        self.tell((hub_id, object, winner), at, What::Merged { loser, survivor });
+        Some(survivor)
+    }
+
+    /// Sets a contact's companies, the primary one first. Does not move its modification time.
+    pub fn associate(&mut self, hub_id: u64, contact: u64, companies: Vec<u64>) {
+        let contacts = self.portal(hub_id).records.entry(Object::Contacts).or_default();
+        let Some(record) = contacts.get_mut(&contact) else { return };
+        let before = std::mem::replace(&mut record.companies, companies.clone());
+        let at = self.now();
+        for (companies, others, removed) in [(&before, &companies, true), (&companies, &before, false)] {
+            for company in companies.iter().filter(|company| !others.contains(company)) {
+                let is_primary = companies.first() == Some(company);
+                for (object, from, to) in
+                    [(Object::Contacts, contact, *company), (Object::Companies, *company, contact)]
+                {
+                    self.tell((hub_id, object, from), at, What::Associated { to, removed, is_primary });
+                }
+            }
+        }
+    }
+
+    fn indexed_at(&mut self, at: i64) -> i64 {
+        let (least, most) = (self.settings.index_lag_min_ms, self.settings.index_lag_max_ms);
+        at + if least < most { self.random.random_range(least..=most) } else { least }
+    }
+
+    fn change(
+        &mut self,
+        hub_id: u64,
+        object: Object,
+        id: u64,
+        at: i64,
+        kind: ChangeKind,
+        change: impl FnOnce(&mut Version),
+    ) -> bool {
+        let indexed_at = self.indexed_at(at);
+        let records = self.portal(hub_id).records.entry(object).or_default();
+        let Some(record) = records.get_mut(&id) else { return false };
+        if record.newest().modified_at >= at {
+            return false;
+        }
+        let mut version = Version { modified_at: at, indexed_at, ..record.newest().clone() };
+        change(&mut version);
+        record.versions.push(version);
+        self.ledger.push(Change { hub_id, object, id, kind, at });
+        true
+    }
+}
