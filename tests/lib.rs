@@ -5,6 +5,7 @@
 pub mod bootstrap;
 pub mod crowd;
 pub mod deployed;
+pub mod events;
 pub mod extent;
 pub mod front;
 pub mod gate;

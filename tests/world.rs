@@ -8,11 +8,11 @@ use std::{
         Once,
         atomic::{AtomicU32, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
+use aws_lambda_events::sqs::SqsBatchResponse;
 use aws_sdk_sqs::types::{Message, QueueAttributeName};
 use common::{
     account::AccountKey,
@@ -23,13 +23,16 @@ use common::{
 };
 use futures::TryStreamExt;
 use hubspot_sim::{CLIENT_ID, CLIENT_SECRET, Fault, FaultKind, Settings, Simulator};
-use lambda_runtime::{Context, Diagnostic, LambdaEvent};
+use lambda_runtime::Diagnostic;
 use mongodb::bson::{DateTime, Document, doc};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use stack::{accounts, proof};
 
-pub use crate::queues::queue;
+pub use crate::{
+    events::{event, lambda, message_event, refused},
+    queues::queue,
+};
 use crate::{patient, queues::queue_with_dead_letters};
 
 /// The HubSpot account that a test's world has.
@@ -350,41 +353,6 @@ impl World {
     /// Requests to HubSpot of some kind with some status.
     pub fn requests(&self, kind_and_status: &str) -> u64 {
         self.hubspot.world().requests.get(kind_and_status).copied().unwrap_or_default()
-    }
-}
-
-/// A Lambda event with the payload, and a deadline ten seconds ahead.
-pub fn lambda<T>(payload: T) -> LambdaEvent<T> {
-    let mut context = Context::default();
-    let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + Duration::from_secs(10);
-    context.deadline = u64::try_from(deadline.as_millis()).unwrap_or_default();
-    LambdaEvent::new(payload, context)
-}
-
-/// An SQS event with these bodies; the messages are named `m0`, `m1` and so on.
-pub fn event(bodies: &[String]) -> SqsEvent {
-    serde_json::from_value(message_event(bodies)).unwrap_or_default()
-}
-
-/// The same as JSON.
-pub fn message_event(bodies: &[impl AsRef<str>]) -> Value {
-    let record = |(index, body): (usize, &_)| {
-        let body: &str = AsRef::as_ref(body);
-        json!({"messageId": format!("m{index}"), "body": body})
-    };
-    let records: Vec<Value> = bodies.iter().enumerate().map(record).collect();
-    json!({ "Records": records })
-}
-
-/// Fails where the handler refused any message.
-///
-/// # Errors
-/// It refused any.
-pub fn refused(response: Result<SqsBatchResponse, Diagnostic>) -> Result<()> {
-    match response {
-        Ok(response) if response.batch_item_failures.is_empty() => Ok(()),
-        Ok(response) => bail!("{} messages failed", response.batch_item_failures.len()),
-        Err(error) => bail!("{}: {}", error.error_type, error.error_message),
     }
 }
 

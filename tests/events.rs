@@ -1,0 +1,43 @@
+//! Events as Lambda gives them to a function, and what its answer means.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Result, bail};
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
+use lambda_runtime::{Context, Diagnostic, LambdaEvent};
+use serde_json::{Value, json};
+
+/// A Lambda event with the payload, and a deadline ten seconds ahead.
+pub fn lambda<T>(payload: T) -> LambdaEvent<T> {
+    let mut context = Context::default();
+    let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + Duration::from_secs(10);
+    context.deadline = u64::try_from(deadline.as_millis()).unwrap_or_default();
+    LambdaEvent::new(payload, context)
+}
+
+/// An SQS event with these bodies; the messages are named `m0`, `m1` and so on.
+pub fn event(bodies: &[String]) -> SqsEvent {
+    serde_json::from_value(message_event(bodies)).unwrap_or_default()
+}
+
+/// The same as JSON.
+pub fn message_event(bodies: &[impl AsRef<str>]) -> Value {
+    let record = |(index, body): (usize, &_)| {
+        let body: &str = AsRef::as_ref(body);
+        json!({"messageId": format!("m{index}"), "body": body})
+    };
+    let records: Vec<Value> = bodies.iter().enumerate().map(record).collect();
+    json!({ "Records": records })
+}
+
+/// Fails where the handler refused any message.
+///
+/// # Errors
+/// It refused any.
+pub fn refused(response: Result<SqsBatchResponse, Diagnostic>) -> Result<()> {
+    match response {
+        Ok(response) if response.batch_item_failures.is_empty() => Ok(()),
+        Ok(response) => bail!("{} messages failed", response.batch_item_failures.len()),
+        Err(error) => bail!("{}: {}", error.error_type, error.error_message),
+    }
+}
