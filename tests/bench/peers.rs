@@ -3,6 +3,8 @@
 //! Their address of HubSpot is fixed, so each runs in a mount namespace of its own in which the hosts file names this
 //! machine and the local CA is trusted. That takes root, and port 443 of 127.0.0.1.
 
+mod connectors;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -25,8 +27,6 @@ use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Command,
 };
-
-mod connectors;
 
 use self::connectors::{BOTH, Peer, configured, peers, selected, write};
 use crate::{
