@@ -10,10 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use common::{
-    config::MongoConfig,
-    store::{Store, collection},
-};
+use common::store::{MongoConfig, Store, collection};
 use mongodb::bson::{Document, doc};
 use serde::{Deserialize, Serialize};
 use serde_json::json;

@@ -16,10 +16,9 @@ use aws_lambda_events::sqs::SqsBatchResponse;
 use aws_sdk_sqs::types::{Message, QueueAttributeName};
 use common::{
     account::AccountKey,
-    config::MongoConfig,
     hubspot::{Limits, OAuthApp},
     object::ObjectType,
-    store::{Store, collection},
+    store::{MongoConfig, Store, collection},
 };
 use futures::TryStreamExt;
 use hubspot_sim::{CLIENT_ID, CLIENT_SECRET, Fault, FaultKind, Settings, Simulator};

@@ -2,6 +2,7 @@
 //! One document an account; sync's position lives here alone.
 
 mod lane;
+mod limits;
 
 use std::collections::BTreeMap;
 
@@ -9,8 +10,10 @@ use mongodb::bson::Document;
 use serde::{Deserialize, Serialize};
 
 pub use lane::{Backfilled, Hold, IdOrder, Kept, Lane, LaneProblem, Pass, PassKind, ProblemKind, Sweep, Window};
+pub(crate) use limits::MAX_SHARE;
+pub use limits::{Remembered, RememberedLimits};
 
-use crate::{hubspot::Remembered, object::ObjectType, time::DateTime};
+use crate::{object::ObjectType, time::DateTime};
 
 /// The checkpoint of one account (collection `checkpoints`).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -139,16 +142,6 @@ pub struct Run {
     /// What its slices did.
     #[serde(default)]
     pub figures: Figures,
-}
-
-/// What is left of an account's rate limits, across the slices of its runs.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct RememberedLimits {
-    /// The search limit.
-    pub search: Remembered,
-    /// The limit of all other requests.
-    pub general: Remembered,
 }
 
 /// The lanes of an account.

@@ -5,8 +5,6 @@ use std::{fmt::Display, str::FromStr, time::Duration};
 use secrecy::SecretString;
 use thiserror::Error;
 
-use crate::secrets::Secrets;
-
 /// A variable that is missing or cannot be read. Its value is not shown: it may be a secret.
 #[derive(Debug, Error)]
 pub enum ConfigError {
@@ -77,26 +75,4 @@ pub fn words(name: &'static str) -> Vec<String> {
 /// The words of a value, separated by commas or white space.
 pub fn list(value: &str) -> Vec<String> {
     value.split([',', ' ', '\n']).filter(|word| !word.is_empty()).map(str::to_owned).collect()
-}
-
-/// How to reach MongoDB: `MONGODB_URI` or a secret, and `MONGODB_DATABASE` (default `hubspot_sync`).
-#[derive(Clone, Debug)]
-pub struct MongoConfig {
-    /// The connection string; it may hold a password.
-    pub uri: SecretString,
-    /// The database.
-    pub database: String,
-}
-
-impl MongoConfig {
-    /// Reads the environment, and the secret if it names one.
-    ///
-    /// # Errors
-    /// There is no connection string.
-    pub fn from_env(secrets: &Secrets) -> Result<Self, ConfigError> {
-        Ok(Self {
-            uri: secrets.mongodb_uri()?,
-            database: optional("MONGODB_DATABASE").unwrap_or_else(|| "hubspot_sync".to_owned()),
-        })
-    }
 }

@@ -23,3 +23,6 @@ pub mod time;
 pub mod tls;
 pub mod traces;
 pub mod vault;
+
+/// The version of the service.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -25,10 +25,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use crate::{config, traces::Traces};
-
-/// The version of the service.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+use crate::{VERSION, config, traces::Traces};
 
 /// The namespace of the metrics in CloudWatch.
 pub const NAMESPACE: &str = "HubSpotSync";

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tracing::{Instrument, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
 
-use crate::{config, telemetry::VERSION};
+use crate::{VERSION, config};
 
 /// The most that handing spans on adds to an invocation. It fits into what is left for the answer.
 const PATIENCE: Duration = Duration::from_millis(250);

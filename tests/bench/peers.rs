@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use common::store::collection;
 use hubspot_sim::{Object, Settings};
 use mongodb::bson::{DateTime, Document, doc};
-use serde_json::{Value, json};
+use serde_json::Value;
 use stack::layout;
 use tests::{
     bootstrap::usage,

@@ -302,6 +302,40 @@ async fn a_change_set_that_cloudformation_refuses_deploys_nothing() -> Result<()
     Ok(())
 }
 
+/// It asks first, and does nothing without a yes.
+async fn asks_first(rehearsal: &Rehearsal, readme: &str) -> Result<()> {
+    for answer in ["", "n\n", "maybe\n"] {
+        let said = rehearsal.deploy(readme, &[], answer).await?.refused()?;
+        ensure!(said.contains("The stack") && said.contains("nothing was deployed"), "{said}");
+        ensure!(said.contains("Add    SyncFunction (AWS::Lambda::Function)"), "{said}");
+        ensure!(!said.contains(CLIENT_SECRET), "{said}");
+        ensure!(cloudformation::existing(&rehearsal.aws, &rehearsal.name).await?.is_none(), "it was deployed");
+    }
+    Ok(())
+}
+
+/// It deploys, and gives no secret to SAM by its arguments.
+async fn deploys(rehearsal: &Rehearsal, readme: &str, database: &str) -> Result<()> {
+    let is_over = std::sync::Arc::new(AtomicBool::new(false));
+    let watcher = tokio::task::spawn_blocking({
+        let (name, is_over) = (rehearsal.name.clone(), is_over.clone());
+        move || arguments_of_sam(&name, &is_over)
+    });
+    let said = rehearsal.deploy(readme, &[], "yes\n").await?;
+    is_over.store(true, Ordering::Relaxed);
+    let arguments = watcher.await?;
+    said.done()?;
+    ensure!(arguments.iter().any(|all| all.contains("file://")), "SAM was not seen: {arguments:?}");
+    let secrets = [CLIENT_SECRET, "mongodb://"];
+    ensure!(!arguments.iter().any(|all| secrets.iter().any(|secret| all.contains(secret))), "{arguments:?}");
+    rehearsal.ensure_parameters(&[("MongoDbDatabase", database), ("HubSpotClientId", "id-1")]).await?;
+    let sync = rehearsal.live("SyncFunction").await?;
+    assert_eq!(sync["HUBSPOT_CLIENT_SECRET"], CLIENT_SECRET);
+    assert_eq!(sync["MONGODB_URI"], std::env::var("TEST_MONGODB_URI")?);
+    assert_eq!(sync["HUBSPOT_API_BASE_URL"], "https://api.hubapi.com");
+    Ok(())
+}
+
 /// README's form, and SETUP's, one after the other: what is in one of them alone is not in the other's stack.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_deployed_is_what_the_documents_promise() -> Result<()> {
@@ -309,31 +343,8 @@ async fn what_is_deployed_is_what_the_documents_promise() -> Result<()> {
     let database = format!("rehearsal_{}", std::process::id());
     let readme = format!("{}HUBSPOT_CLIENT_ID=id-1\nHUBSPOT_CLIENT_SECRET='{CLIENT_SECRET}'\n", mongodb(&database)?);
 
-    // It asks first, and does nothing without a yes.
-    for answer in ["", "n\n", "maybe\n"] {
-        let said = rehearsal.deploy(&readme, &[], answer).await?.refused()?;
-        ensure!(said.contains("The stack") && said.contains("nothing was deployed"), "{said}");
-        ensure!(said.contains("Add    SyncFunction (AWS::Lambda::Function)"), "{said}");
-        ensure!(!said.contains(CLIENT_SECRET), "{said}");
-        ensure!(cloudformation::existing(&rehearsal.aws, &rehearsal.name).await?.is_none(), "it was deployed");
-    }
-    let is_over = std::sync::Arc::new(AtomicBool::new(false));
-    let watcher = tokio::task::spawn_blocking({
-        let (name, is_over) = (rehearsal.name.clone(), is_over.clone());
-        move || arguments_of_sam(&name, &is_over)
-    });
-    let said = rehearsal.deploy(&readme, &[], "yes\n").await?;
-    is_over.store(true, Ordering::Relaxed);
-    let arguments = watcher.await?;
-    said.done()?;
-    ensure!(arguments.iter().any(|all| all.contains("file://")), "SAM was not seen: {arguments:?}");
-    let secrets = [CLIENT_SECRET, "mongodb://"];
-    ensure!(!arguments.iter().any(|all| secrets.iter().any(|secret| all.contains(secret))), "{arguments:?}");
-    rehearsal.ensure_parameters(&[("MongoDbDatabase", &database), ("HubSpotClientId", "id-1")]).await?;
-    let sync = rehearsal.live("SyncFunction").await?;
-    assert_eq!(sync["HUBSPOT_CLIENT_SECRET"], CLIENT_SECRET);
-    assert_eq!(sync["MONGODB_URI"], std::env::var("TEST_MONGODB_URI")?);
-    assert_eq!(sync["HUBSPOT_API_BASE_URL"], "https://api.hubapi.com");
+    asks_first(&rehearsal, &readme).await?;
+    deploys(&rehearsal, &readme, &database).await?;
     let indexed = Client::with_uri_str(std::env::var("TEST_MONGODB_URI")?).await?.database(&database);
     let indexes = indexed.collection::<Document>(collection::ACTIONS).list_index_names().await?;
     ensure!(indexes.contains(&"company_created_once".to_owned()), "{indexes:?}");

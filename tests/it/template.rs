@@ -321,8 +321,8 @@ fn every_event_is_a_sample() -> Result<()> {
 /// One version shows everywhere: in the stack, in the logs, at HubSpot, and in the changelog.
 #[test]
 fn the_stack_and_the_changelog_have_the_version() -> Result<()> {
-    assert_eq!(template()?["Outputs"]["Version"]["Value"].as_str(), Some(common::telemetry::VERSION));
+    assert_eq!(template()?["Outputs"]["Version"]["Value"].as_str(), Some(common::VERSION));
     let changelog = std::fs::read_to_string(layout::root().join("CHANGELOG.md"))?;
-    anyhow::ensure!(changelog.contains(&format!("\n## {}\n", common::telemetry::VERSION)), "it is not in CHANGELOG.md");
+    anyhow::ensure!(changelog.contains(&format!("\n## {}\n", common::VERSION)), "it is not in CHANGELOG.md");
     Ok(())
 }

@@ -140,80 +140,108 @@ impl Session {
         each_for_itself: bool,
     ) -> Result<Option<Companies>, HubSpotError> {
         let path = format!("/crm/associations/{API_VERSION}/contacts/companies/batch/read");
-        let mut found: HashMap<String, Vec<Association>> = HashMap::new();
-        let mut unread: HashMap<String, String> = HashMap::new();
         let first = |contact: &RecordId| Input { id: contact.as_str().to_owned(), after: None };
-        let mut pending: Vec<Vec<Input>> =
-            contacts.chunks(MAX_INPUTS).map(|contacts| contacts.iter().map(first).collect()).collect();
-        // Those that HubSpot has named once are asked for once more.
-        let mut named_before: HashSet<String> = HashSet::new();
-        let mut further: Vec<Input> = Vec::new();
+        let pending = contacts.chunks(MAX_INPUTS).map(|contacts| contacts.iter().map(first).collect()).collect();
+        let mut lookup = Lookup { pending, has_told: each_for_itself, ..Lookup::default() };
         let is_alone = each_for_itself && contacts.len() == 1;
-        let (mut longest, mut has_told) = (Duration::ZERO, each_for_itself);
-        loop {
-            let Some(mut inputs) = pending.pop() else {
-                if further.is_empty() {
-                    break;
-                }
-                // Time is needed to queue what was read.
-                if Instant::now() + 2 * longest + HANDING_ON > latest {
-                    tracing::warn!(
-                        contacts = further.len(),
-                        "contacts have more companies than can be read within a slice"
-                    );
-                    break;
-                }
-                pending.push(std::mem::take(&mut further));
-                continue;
-            };
+        while let Some(inputs) = lookup.next(latest) {
             let answered = match self.post(Kind::Association, &path, &Request { inputs: &inputs }, Some(latest)).await {
                 Ok(Some(answer)) => {
-                    longest = longest.max(answer.took);
+                    lookup.longest = lookup.longest.max(answer.took);
                     answer.read::<Associations>("associations are not of their form")
                 }
                 Ok(None) if inputs.iter().all(|input| input.after.is_some()) => break,
                 Ok(None) => return Ok(None),
                 Err(error) => Err(error),
             };
-            let answer = match answered {
-                Ok(answer) => answer,
+            match answered {
+                Ok(answer) => {
+                    self.has_told_companies.store(true, Ordering::Relaxed);
+                    lookup.leave_out(&answer, &inputs)?;
+                    lookup.take(answer.results, inputs);
+                }
                 Err(error) if error.is_about_contents() || (is_alone && self.is_a_contacts(&error)) => {
-                    split(inputs, &error, &mut pending, &mut unread);
-                    if unread.len() > SINGLES && !has_told {
+                    split(inputs, &error, &mut lookup.pending, &mut lookup.unread);
+                    if lookup.is_hopeless() {
                         return Err(error);
                     }
-                    continue;
                 }
                 Err(error) => return Err(error),
-            };
-            self.has_told_companies.store(true, Ordering::Relaxed);
-            has_told |= !answer.results.is_empty() || answer.errors.iter().any(Failure::means_none);
-            if let Some(failure) = answer.errors.iter().find(|failure| !failure.means_none()) {
-                let error =
-                    HubSpotError::Malformed(format!("its companies are left out ({})", shown(&failure.category)));
-                let (named, others) = answer.concerned(&inputs);
-                let (again, once): (Vec<Input>, Vec<Input>) =
-                    named.into_iter().partition(|input| !named_before.insert(input.id.clone()));
-                unread.extend(again.into_iter().map(|input| (input.id, error.to_string())));
-                pending.extend(Some(once).filter(|once| !once.is_empty()));
-                split(others, &error, &mut pending, &mut unread);
-                if unread.len() > SINGLES && !has_told {
-                    let reason = format!("companies of many contacts cannot be read ({})", shown(&failure.category));
-                    return Err(HubSpotError::Transient { reason, retry_after: None });
-                }
-            }
-            for Associated { from, to, paging } in answer.results {
-                let next = paging.and_then(|paging| paging.next).map(|next| next.after);
-                let asked = inputs.iter_mut().find(|input| input.id == from.id).and_then(|input| input.after.take());
-                let companies = found.entry(from.id.clone()).or_default();
-                companies.extend(to);
-                // A cursor that does not move would be followed for ever.
-                let goes_on = next.filter(|next| Some(next) != asked.as_ref() && companies.len() < MOST);
-                further.extend(goes_on.map(|after| Input { id: from.id, after: Some(after) }));
             }
         }
-        let found = found.into_iter().map(|(contact, companies)| (contact, primary_first(companies))).collect();
-        Ok(Some(Companies { found, unread }))
+        let found = lookup.found.into_iter().map(|(contact, companies)| (contact, primary_first(companies))).collect();
+        Ok(Some(Companies { found, unread: lookup.unread }))
+    }
+}
+
+/// The contacts whose companies are being read, and what was found.
+#[derive(Default)]
+struct Lookup {
+    pending: Vec<Vec<Input>>,
+    /// Pages behind the first one.
+    further: Vec<Input>,
+    found: HashMap<String, Vec<Association>>,
+    /// Those that are left out, and why.
+    unread: HashMap<String, String>,
+    /// Those that HubSpot has named once are asked for once more.
+    named_before: HashSet<String>,
+    /// How long the slowest answer took.
+    longest: Duration,
+    /// Whether HubSpot has told the companies of any contact.
+    has_told: bool,
+}
+
+impl Lookup {
+    /// Returns what is asked for next. Returns `None` if nothing is left, or no time to read further pages.
+    fn next(&mut self, latest: Instant) -> Option<Vec<Input>> {
+        if self.pending.is_empty() && !self.further.is_empty() {
+            // Time is needed to queue what was read.
+            if Instant::now() + 2 * self.longest + HANDING_ON > latest {
+                tracing::warn!(
+                    contacts = self.further.len(),
+                    "contacts have more companies than can be read within a slice"
+                );
+                return None;
+            }
+            self.pending.push(std::mem::take(&mut self.further));
+        }
+        self.pending.pop()
+    }
+
+    /// Returns true if HubSpot tells the companies of nobody: then it is not these contacts' fault.
+    fn is_hopeless(&self) -> bool {
+        self.unread.len() > SINGLES && !self.has_told
+    }
+
+    /// Asks once more for those that the answer says nothing of, and leaves out those that it said nothing of before.
+    fn leave_out(&mut self, answer: &Associations, inputs: &[Input]) -> Result<(), HubSpotError> {
+        self.has_told |= !answer.results.is_empty() || answer.errors.iter().any(Failure::means_none);
+        let Some(failure) = answer.errors.iter().find(|failure| !failure.means_none()) else { return Ok(()) };
+        let error = HubSpotError::Malformed(format!("its companies are left out ({})", shown(&failure.category)));
+        let (named, others) = answer.concerned(inputs);
+        let (again, once): (Vec<Input>, Vec<Input>) =
+            named.into_iter().partition(|input| !self.named_before.insert(input.id.clone()));
+        self.unread.extend(again.into_iter().map(|input| (input.id, error.to_string())));
+        self.pending.extend(Some(once).filter(|once| !once.is_empty()));
+        split(others, &error, &mut self.pending, &mut self.unread);
+        if self.is_hopeless() {
+            let reason = format!("companies of many contacts cannot be read ({})", shown(&failure.category));
+            return Err(HubSpotError::Transient { reason, retry_after: None });
+        }
+        Ok(())
+    }
+
+    /// Takes what was read, and asks for further pages.
+    fn take(&mut self, results: Vec<Associated>, mut inputs: Vec<Input>) {
+        for Associated { from, to, paging } in results {
+            let next = paging.and_then(|paging| paging.next).map(|next| next.after);
+            let asked = inputs.iter_mut().find(|input| input.id == from.id).and_then(|input| input.after.take());
+            let companies = self.found.entry(from.id.clone()).or_default();
+            companies.extend(to);
+            // A cursor that does not move would be followed for ever.
+            let goes_on = next.filter(|next| Some(next) != asked.as_ref() && companies.len() < MOST);
+            self.further.extend(goes_on.map(|after| Input { id: from.id, after: Some(after) }));
+        }
     }
 }
 

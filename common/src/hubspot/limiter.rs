@@ -11,42 +11,24 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::retry_after::Reason;
-use crate::time::{self, DateTime};
+use crate::{
+    checkpoint::{MAX_SHARE, Remembered},
+    time::{self, DateTime},
+};
 
 /// How much longer than HubSpot's own the period is: room for requests that overtake each other on the way.
 const MARGIN: f64 = 1.02;
 
 /// What a refusal leaves of our share of the limit, and what each request that is taken adds to it again. Where other
 /// apps use a constant part of the limit, about one request in fifty is refused.
-const KEPT: f64 = 0.8;
+const KEPT: f64 = 1.0 / MAX_SHARE;
 const REGAINED: f64 = 0.004;
-
-/// A share above the whole limit is credit: the first refusal for a while, of a request that only overtook another one,
-/// costs no more than its pause.
-const MAX_SHARE: f64 = 1.0 / KEPT;
 
 /// The least that is left of our share: then a request is made every so many periods.
 const MIN_SHARE: f64 = 0.01;
-
-/// What a limiter knows, as the checkpoint keeps it between slices.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Remembered {
-    /// When the latest requests were made.
-    pub requests: Vec<DateTime>,
-    /// Which part of the limit is ours: less than 1 where HubSpot refused requests that our own count allowed.
-    pub share: f64,
-}
-
-impl Default for Remembered {
-    fn default() -> Self {
-        Self { requests: Vec::new(), share: MAX_SHARE }
-    }
-}
 
 /// A rate limit. Requests that wait are let through in the order in which they asked.
 #[derive(Debug)]

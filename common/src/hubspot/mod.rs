@@ -22,7 +22,6 @@ pub use archived::ArchivedPage;
 pub use associations::Companies;
 pub use consent::{DEFAULT_AUTHORIZE_URL, Portal, SCOPES, consent_url};
 pub use error::{HubSpotError, RateLimit};
-pub use limiter::Remembered;
 pub use read::{MAX_READ, ReadRecords};
 pub use record::{Record, Row};
 pub use refusal::TokenError;

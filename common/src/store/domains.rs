@@ -50,7 +50,7 @@ impl Store {
     }
 
     /// Puts `sealed` in the place of `stored`, unless something else stands there by now.
-    pub(super) async fn replace_token(
+    pub(crate) async fn replace_token(
         &self,
         key: &AccountKey,
         name: &str,

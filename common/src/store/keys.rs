@@ -1,18 +1,16 @@
 //! Data keys, wrapped (collection `keys`), and the tokens that are sealed under them.
 
-use futures::TryStreamExt;
+use futures::{Stream, TryStreamExt, stream};
 use mongodb::{
     bson::{Bson, Document, doc},
     error::Error,
 };
-use secrecy::SecretString;
 
 use super::{Store, checkpoints::is_duplicate_key, collection, domains::ACCOUNTS};
 use crate::{
     account::AccountKey,
     ids::{DomainId, HubId},
     time::DateTime,
-    vault::{Vault, VaultError},
 };
 
 /// The fields of an account's entry that hold tokens.
@@ -27,17 +25,6 @@ pub struct SealedTokens {
     pub refresh_token: String,
     /// When the access token expires.
     pub expires_at: DateTime,
-}
-
-/// What sealing all tokens anew came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Resealed {
-    /// Tokens that are sealed under the new key now.
-    pub sealed: usize,
-    /// Those that were already, or were written by the service in the meantime.
-    pub left: usize,
-    /// Accounts with a token that cannot be opened, and why. They have to be connected again.
-    pub unreadable: Vec<(AccountKey, String)>,
 }
 
 impl Store {
@@ -57,56 +44,33 @@ impl Store {
         }
     }
 
-    /// Seals all tokens of all Domains that are not sealed under `version` of the data key, plain ones too. Safe to run
-    /// at any time and twice.
+    /// All tokens of all Domains, as they are stored: of which account, in which field, and what stands there.
     ///
     /// # Errors
-    /// MongoDB or KMS does not answer.
-    pub async fn reseal(&self, vault: &Vault, version: i32) -> Result<Resealed, VaultError> {
-        let mut resealed = Resealed::default();
-        let domains = self.database().collection::<Document>(collection::DOMAINS);
-        let mut found = domains.find(doc! { ACCOUNTS: { "$exists": true } }).projection(doc! { ACCOUNTS: 1 }).await?;
-        while let Some(domain) = found.try_next().await? {
-            let hubspot = domain.get_document("integrations").and_then(|all| all.get_document("hubspot"));
-            let entries = hubspot.and_then(|hubspot| hubspot.get_array("accounts")).map(Vec::as_slice);
-            for entry in entries.unwrap_or_default().iter().filter_map(Bson::as_document) {
-                let ids = (domain.get("_id").map(DomainId::from_bson), entry.get("hubId").map(HubId::from_bson));
-                let (Some(Ok(domain_id)), Some(Ok(hub_id))) = ids else { continue };
-                let account = AccountKey { domain_id, hub_id };
-                for field in TOKENS {
-                    let stored = entry.get_str(field).ok().filter(|stored| !stored.is_empty());
-                    let Some(stored) = stored else { continue };
-                    if Vault::is_sealed_under(stored, version) {
-                        resealed.left += 1;
-                        continue;
-                    }
-                    match self.reseal_token(vault, &account, field, stored).await {
-                        Ok(true) => resealed.sealed += 1,
-                        Ok(false) => resealed.left += 1,
-                        Err(error @ (VaultError::Unreadable | VaultError::NoDataKey(_))) => {
-                            resealed.unreadable.push((account.clone(), error.to_string()));
-                        }
-                        Err(error) => return Err(error),
-                    }
-                }
-            }
-        }
-        Ok(resealed)
-    }
-
-    async fn reseal_token(
+    /// MongoDB cannot be reached.
+    pub(crate) async fn stored_tokens(
         &self,
-        vault: &Vault,
-        account: &AccountKey,
-        field: &str,
-        stored: &str,
-    ) -> Result<bool, VaultError> {
-        let token = vault.open(account, field, &SecretString::from(stored)).await?;
-        let sealed = vault.seal(account, field, &token).await?;
-        Ok(self.replace_token(account, field, stored, &sealed).await?)
+    ) -> Result<impl Stream<Item = Result<(AccountKey, &'static str, String), Error>> + use<>, Error> {
+        let domains = self.database().collection::<Document>(collection::DOMAINS);
+        let found = domains.find(doc! { ACCOUNTS: { "$exists": true } }).projection(doc! { ACCOUNTS: 1 }).await?;
+        Ok(found.map_ok(|domain| stream::iter(tokens(&domain).into_iter().map(Ok))).try_flatten())
     }
 
     fn keys(&self) -> mongodb::Collection<Document> {
         self.database().collection(collection::KEYS)
     }
+}
+
+/// The tokens of a Domain's entries. Those of entries that are no accounts are left out.
+fn tokens(domain: &Document) -> Vec<(AccountKey, &'static str, String)> {
+    let hubspot = domain.get_document("integrations").and_then(|all| all.get_document("hubspot"));
+    let entries = hubspot.and_then(|hubspot| hubspot.get_array("accounts")).map(Vec::as_slice);
+    let of = |entry: &Document| {
+        let domain_id = DomainId::from_bson(domain.get("_id")?).ok()?;
+        let account = AccountKey { domain_id, hub_id: HubId::from_bson(entry.get("hubId")?).ok()? };
+        let stored = TOKENS.into_iter().filter_map(|field| Some((field, entry.get_str(field).ok()?)));
+        let stored = stored.filter(|(_, stored)| !stored.is_empty());
+        Some(stored.map(|(field, stored)| (account.clone(), field, stored.to_owned())).collect::<Vec<_>>())
+    };
+    entries.unwrap_or_default().iter().filter_map(Bson::as_document).filter_map(of).flatten().collect()
 }

@@ -5,6 +5,7 @@
 mod actions;
 mod bulk;
 mod checkpoints;
+mod config;
 mod connections;
 mod domains;
 mod failures;
@@ -41,8 +42,9 @@ use thiserror::Error;
 
 pub use actions::{Stored, WriteFailed};
 pub use checkpoints::{Leased, Next, StoreError, Told};
+pub use config::MongoConfig;
 pub use connections::{Claim, Connected, PendingConnect};
-pub use keys::{Resealed, SealedTokens};
+pub use keys::SealedTokens;
 pub use probe::ProbeError;
 pub use resync::Resync;
 pub use revocations::Revocation;
@@ -54,7 +56,6 @@ pub use timeline::{Event, Happened};
 pub use trouble::{code, describe, is_away};
 
 use crate::{
-    config::MongoConfig,
     startup::{NoAnswer, wait_for},
     telemetry::Spent,
     tls,

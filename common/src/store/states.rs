@@ -100,45 +100,18 @@ impl Store {
         insert: impl Fn(usize, &Step) -> Result<bulk::Write, Error>,
     ) -> Result<Steps, Error> {
         let mut steps = Steps::new();
-        let mut pending: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-        for (index, (account, action)) in given.iter().enumerate() {
-            let tells = action.record.is_some() || action.action_name.is_deleted();
-            if action.object == object && tells && !stored.has_failed(index) {
-                pending.entry(record_key(account, object, &action.record_id)).or_default().push(index);
-            }
-        }
-        let order = |index: &usize| (given[*index].1.record_updated_at, given[*index].1.action_name.is_deleted());
-        pending.values_mut().for_each(|indexes| indexes.sort_by_key(order));
+        let mut pending = by_record(object, given, stored);
         for _ in 0..ROUNDS {
             if pending.is_empty() {
                 return Ok(steps);
             }
-            let mut found = self.read_states(object, pending.keys()).await?;
-            let (mut inserts, mut inserted, mut updates, mut updated) = (vec![], vec![], vec![], vec![]);
-            let mut made_now = Steps::new();
-            for (key, indexes) in &pending {
-                match found.remove(key).transpose().and_then(|state| advance(state, given, indexes, now)) {
-                    Ok((write, made)) => {
-                        made_now.extend(made);
-                        match write {
-                            Some(Write::Insert(state)) => {
-                                inserts.push(state);
-                                inserted.push(key.clone());
-                            }
-                            Some(Write::Update(update)) => {
-                                updates.push(update);
-                                updated.push(key.clone());
-                            }
-                            None => {}
-                        }
-                    }
-                    Err(_) => indexes.iter().for_each(|index| stored.fail(*index, 0)),
-                }
-            }
+            let found = self.read_states(object, pending.keys()).await?;
+            let mut planned = plan(&pending, found, given, stored, now);
+            let (inserts, updates) = (std::mem::take(&mut planned.inserts), std::mem::take(&mut planned.updates));
             let meanwhile = async {
                 // The commands are on their way by then.
                 yield_now().await;
-                for (index, step) in made_now.iter_mut().filter(|(_, step)| step.is_new) {
+                for (index, step) in planned.steps.iter_mut().filter(|(_, step)| step.is_new) {
                     step.insert = Some(insert(*index, step));
                 }
                 Ok(())
@@ -149,11 +122,11 @@ impl Store {
                 meanwhile,
             )
             .await?;
-            steps.extend(made_now);
-            let refused = inserts.refused.iter().map(|refused| (&inserted[refused.index], refused.code));
-            let refused = refused.chain(update.refused.iter().map(|refused| (&updated[refused.index], refused.code)));
-            let mut again = BTreeMap::new();
-            for (key, code) in refused {
+            steps.extend(std::mem::take(&mut planned.steps));
+            let refused = inserts.refused.iter().map(|refused| (&planned.inserted[refused.index], refused.code));
+            let others = update.refused.iter().map(|refused| (&planned.updated[refused.index], refused.code));
+            let mut again = Pending::new();
+            for (key, code) in refused.chain(others) {
                 let Some(indexes) = pending.remove(key) else { continue };
                 if code == bulk::DUPLICATE_KEY {
                     again.insert(key.clone(), indexes);
@@ -161,10 +134,10 @@ impl Store {
                     indexes.iter().for_each(|index| stored.fail(*index, code));
                 }
             }
-            if update.modified + update.refused.len() < updated.len() {
+            if update.modified + update.refused.len() < planned.updated.len() {
                 // Some were not what they had been. Those that were changed have nothing to write when they are
                 // looked at again.
-                again.extend(updated.into_iter().filter_map(|key| pending.remove_entry(&key)));
+                again.extend(planned.updated.into_iter().filter_map(|key| pending.remove_entry(&key)));
             }
             pending = again;
         }
@@ -188,6 +161,64 @@ impl Store {
         };
         Ok(found.iter().filter_map(read).collect())
     }
+}
+
+/// The actions of each record, by their places among those given, the oldest first.
+type Pending = BTreeMap<String, Vec<usize>>;
+
+/// Returns the actions of an object type that say something of a record's state.
+fn by_record(object: ObjectType, given: Given<'_>, stored: &Stored) -> Pending {
+    let mut pending = Pending::new();
+    for (index, (account, action)) in given.iter().enumerate() {
+        let tells = action.record.is_some() || action.action_name.is_deleted();
+        if action.object == object && tells && !stored.has_failed(index) {
+            pending.entry(record_key(account, object, &action.record_id)).or_default().push(index);
+        }
+    }
+    let order = |index: &usize| (given[*index].1.record_updated_at, given[*index].1.action_name.is_deleted());
+    pending.values_mut().for_each(|indexes| indexes.sort_by_key(order));
+    pending
+}
+
+/// What is to be written of records, with the key of each, and the steps that lead there.
+#[derive(Default)]
+struct Planned {
+    inserts: Vec<bulk::Write>,
+    inserted: Vec<String>,
+    updates: Vec<bulk::Write>,
+    updated: Vec<String>,
+    steps: Steps,
+}
+
+/// Takes each record's state, as it was found, through its actions. Actions of a state that cannot be read fail.
+fn plan(
+    pending: &Pending,
+    mut found: HashMap<String, Result<State, Error>>,
+    given: Given<'_>,
+    stored: &mut Stored,
+    now: DateTime,
+) -> Planned {
+    let mut planned = Planned::default();
+    for (key, indexes) in pending {
+        match found.remove(key).transpose().and_then(|state| advance(state, given, indexes, now)) {
+            Ok((write, made)) => {
+                planned.steps.extend(made);
+                match write {
+                    Some(Write::Insert(state)) => {
+                        planned.inserts.push(state);
+                        planned.inserted.push(key.clone());
+                    }
+                    Some(Write::Update(update)) => {
+                        planned.updates.push(update);
+                        planned.updated.push(key.clone());
+                    }
+                    None => {}
+                }
+            }
+            Err(_) => indexes.iter().for_each(|index| stored.fail(*index, 0)),
+        }
+    }
+    planned
 }
 
 /// Where actions lead a state: what is to be written, if anything, and the steps, by the actions' places.

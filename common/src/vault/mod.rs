@@ -8,6 +8,7 @@
 
 mod cipher;
 mod master;
+mod reseal;
 
 use std::{
     collections::HashMap,
@@ -26,11 +27,11 @@ use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 use tokio::sync::Mutex;
 
-pub use self::master::MasterKey;
 use self::{
     cipher::{associated, decrypt, encrypt, wrapping},
     master::{LOCAL_NAME, local, place},
 };
+pub use self::{master::MasterKey, reseal::Resealed};
 use crate::{
     account::AccountKey,
     hubspot::Tokens,

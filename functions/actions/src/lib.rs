@@ -14,11 +14,11 @@ use std::time::Duration;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use common::{
     batch::{read, respond},
-    config::{self, ConfigError, MongoConfig},
+    config::{self, ConfigError},
     message::ActionsMessage,
     queue::Queue,
     secrets::Secrets,
-    store::Store,
+    store::{MongoConfig, Store},
     time::{self, DateTime},
 };
 use lambda_runtime::{Diagnostic, LambdaEvent};

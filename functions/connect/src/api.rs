@@ -23,7 +23,7 @@ use crate::{
     accounts::{MAX_PAGE, Sought},
     auth::Bearer,
     links::Link,
-    operate::Ids,
+    operation::Ids,
     status::{Backfill, Problem, State as AccountState, Status, rfc3339},
     tokens::Role,
     web::{Refusal, trouble, unread},

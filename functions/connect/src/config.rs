@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use common::{
-    config::{self, ConfigError, MongoConfig},
+    config::{self, ConfigError},
     hubspot::{DEFAULT_AUTHORIZE_URL, DEFAULT_BASE_URL, OAuthApp},
     production,
     secrets::Secrets,
+    store::MongoConfig,
     tls,
     vault::MasterKey,
 };

@@ -4,7 +4,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use cookie::{SameSite, time::Duration};
 use reqwest::Url;
 
-use crate::web::root;
+use crate::address::root;
 
 /// A cookie that no script can read, and that the browser sends with every request to the function.
 #[derive(Clone, Copy, Debug)]

@@ -13,7 +13,7 @@ use axum::{
 };
 use common::{
     account::AccountKey,
-    hubspot::{OAuthApp, TokenError, Tokens, consent_url},
+    hubspot::{OAuthApp, Portal, TokenError, Tokens, consent_url},
     ids::{DomainId, HubId},
     message::SyncRequest,
     store::{Claim, Connected, Happened, PendingConnect},
@@ -28,11 +28,12 @@ use tokio::time::timeout;
 
 use crate::{
     Connect, Held,
+    address::below,
     cookies::Cookie,
     links::Link,
     pages,
     signing::{Purpose, hash, random},
-    web::{Refusal, below, redirect_to, trouble_page},
+    web::{Refusal, redirect_to, trouble_page},
 };
 
 /// The cookie in which the browser keeps the PKCE verifier.
@@ -215,41 +216,12 @@ impl Held {
             there first.";
         const GONE: &str = "The customer for whom this link was made is not there any more.";
         let app = self.app()?;
-        let connecting = async {
-            let (tokens, named) = self.hubspot.exchange(app, callback, code, verifier).await?;
-            let portal = self.hubspot.portal(app, &tokens.access_token).await?;
-            Ok((tokens, named, portal))
-        };
-        let slow = || Err(TokenError::transient("HubSpot does not answer in time"));
-        let (tokens, named, portal) =
-            timeout(HUBSPOT_ANSWERS, connecting).await.unwrap_or_else(|_| slow()).map_err(refused)?;
-        if named.is_some_and(|named| named != portal.hub_id.as_str()) {
-            return Err(refused(TokenError::OtherAccount(portal.hub_id.to_string())));
-        }
-        if let Some(meant) = pending.hub_id.as_ref().filter(|meant| **meant != portal.hub_id) {
-            tracing::warn!(account.domain_id = %pending.domain_id, account.hub_id = %portal.hub_id, meant = %meant,
-                "a link for another portal was used");
-            let words = format!(
-                "This link is for the HubSpot account {meant}, and you have chosen {}. Nothing was connected. Please open \
-                    the link once more, and choose that account.",
-                portal.hub_id
-            );
-            let account = AccountKey { domain_id: pending.domain_id.clone(), hub_id: portal.hub_id };
+        let (tokens, portal) = self.exchange(app, callback, code, verifier).await?;
+        let account = AccountKey { domain_id: pending.domain_id.clone(), hub_id: portal.hub_id.clone() };
+        if let Some(words) = unwanted(pending, &portal) {
             self.give_up(&account, app, &tokens).await;
             return Err(Refusal::page(StatusCode::FORBIDDEN, "Not connected", words));
         }
-        let missing = portal.missing_scopes().join(" and ");
-        if !missing.is_empty() {
-            tracing::warn!(account.domain_id = %pending.domain_id, account.hub_id = %portal.hub_id, missing,
-                "a grant without all scopes was refused");
-            let words = format!(
-                "HubSpot has not given this service everything that it needs to read companies and contacts ({missing}). \
-                    Nothing was connected. Please open the link once more, and allow all that HubSpot asks for. If that does not \
-                    help, tell whoever sent you the link."
-            );
-            return Err(Refusal::page(StatusCode::FORBIDDEN, "Not connected", words));
-        }
-        let account = AccountKey { domain_id: pending.domain_id.clone(), hub_id: portal.hub_id };
         if self.store.claim(&account).await.map_err(trouble_page)? == Claim::Taken {
             tracing::warn!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id,
                 "a portal that is connected to another Domain was refused");
@@ -277,6 +249,26 @@ impl Held {
         Ok(portal.domain.unwrap_or_else(|| account.hub_id.to_string()))
     }
 
+    /// Exchanges the code for tokens, and asks of which portal they are.
+    async fn exchange(
+        &self,
+        app: &OAuthApp,
+        callback: Url,
+        code: &SecretString,
+        verifier: &SecretString,
+    ) -> Result<(Tokens, Portal), Refusal> {
+        let asked = async {
+            let (tokens, named) = self.hubspot.exchange(app, callback, code, verifier).await?;
+            let portal = self.hubspot.portal(app, &tokens.access_token).await?;
+            match named.is_some_and(|named| named != portal.hub_id.as_str()) {
+                true => Err(TokenError::OtherAccount(portal.hub_id.to_string())),
+                false => Ok((tokens, portal)),
+            }
+        };
+        let slow = || Err(TokenError::transient("HubSpot does not answer in time"));
+        timeout(HUBSPOT_ANSWERS, asked).await.unwrap_or_else(|_| slow()).map_err(refused)
+    }
+
     /// Gives a grant back that a customer gave and that is not stored, and uninstalls the app. HubSpot gives the same grant to
     /// every Domain, so this is not done if any has the portal; the claim sees to it that none connects it meanwhile.
     async fn give_up(&self, account: &AccountKey, app: &OAuthApp, tokens: &Tokens) {
@@ -293,6 +285,29 @@ impl Held {
         tracing::warn!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id, done,
             "a grant that is not stored was given back");
     }
+}
+
+/// In words, why an account cannot be connected whose grant HubSpot has given. Returns `None` if it can.
+fn unwanted(pending: &PendingConnect, portal: &Portal) -> Option<String> {
+    let hub_id = &portal.hub_id;
+    if let Some(meant) = pending.hub_id.as_ref().filter(|meant| *meant != hub_id) {
+        tracing::warn!(account.domain_id = %pending.domain_id, account.hub_id = %hub_id, meant = %meant,
+            "a link for another portal was used");
+        return Some(format!(
+            "This link is for the HubSpot account {meant}, and you have chosen {hub_id}. Nothing was connected. Please open the \
+                link once more, and choose that account."
+        ));
+    }
+    let missing = portal.missing_scopes().join(" and ");
+    (!missing.is_empty()).then(|| {
+        tracing::warn!(account.domain_id = %pending.domain_id, account.hub_id = %hub_id, missing,
+            "a grant without all scopes was refused");
+        format!(
+            "HubSpot has not given this service everything that it needs to read companies and contacts ({missing}). Nothing \
+                was connected. Please open the link once more, and allow all that HubSpot asks for. If that does not help, tell \
+                whoever sent you the link."
+        )
+    })
 }
 
 /// In words, why HubSpot gives no tokens.

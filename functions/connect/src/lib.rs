@@ -2,6 +2,7 @@
 //! as JSON and as a page. It stands behind an API Gateway HTTP API.
 
 mod accounts;
+mod address;
 mod api;
 mod auth;
 mod config;
@@ -11,8 +12,10 @@ mod links;
 mod malformed;
 mod metrics;
 mod operate;
+mod operation;
 mod overview;
 mod pages;
+mod screens;
 mod session;
 mod signing;
 mod status;
@@ -110,13 +113,13 @@ pub async fn respond(connect: Option<&Connect>, request: Request) -> Response {
     let Some(connect) = connect else {
         return web::secure(web::trouble("the secrets cannot be read".to_owned()).into_response()).await;
     };
-    let root = connect.config.public_url.as_ref().map(web::root).unwrap_or_default();
+    let root = connect.config.public_url.as_ref().map(address::root).unwrap_or_default();
     let mut request = request.map(|body| Body::from(body.to_vec()));
-    *request.uri_mut() = web::without_root(request.uri(), root);
+    *request.uri_mut() = address::without_root(request.uri(), root);
     let source = Source::of(request.extensions());
     // Without the query, which may hold a code or a signature.
     let (began, method, path) = (Instant::now(), request.method().clone(), request.uri().path().to_owned());
-    let response = match web::ROOT.scope(root.to_owned(), router(connect.clone()).oneshot(request)).await {
+    let response = match address::ROOT.scope(root.to_owned(), router(connect.clone()).oneshot(request)).await {
         Ok(response) => response,
         Err(never) => match never {},
     };
@@ -141,14 +144,14 @@ fn router(connect: Connect) -> Router {
         .route("/api/install-links/revoke", post(api::revoke_links))
         .route("/api/openapi.yaml", get(api::openapi));
     let pages = Router::new()
-        .route("/", get(pages::list))
-        .route("/sign-in", get(pages::login).post(session::login))
+        .route("/", get(screens::list))
+        .route("/sign-in", get(screens::login).post(session::login))
         .route("/sign-out", post(session::logout))
-        .route("/accounts/{domain}/{hub}", get(pages::account))
-        .route("/accounts/{domain}/{hub}/link", post(pages::link))
-        .route("/accounts/{domain}/{hub}/{operation}", get(pages::confirm).post(operate::press))
-        .route("/style.css", get(pages::style))
-        .route("/live.js", get(pages::script));
+        .route("/accounts/{domain}/{hub}", get(screens::account))
+        .route("/accounts/{domain}/{hub}/link", post(screens::link))
+        .route("/accounts/{domain}/{hub}/{operation}", get(screens::confirm).post(operate::press))
+        .route("/style.css", get(screens::style))
+        .route("/live.js", get(screens::script));
     hubspot
         .merge(api)
         .merge(pages)

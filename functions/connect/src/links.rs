@@ -14,9 +14,9 @@ use serde::Deserialize;
 
 use crate::{
     Held,
+    address::below,
     auth::Actor,
     signing::{Keys, Purpose, hash},
-    web::below,
 };
 
 /// How long a link may be used.

@@ -23,59 +23,12 @@ use tokio::time::Instant;
 use crate::{
     Connect, Held,
     auth::{Actor, Bearer},
+    operation::{Ids, Operation, Pressed},
     pages::account_path,
     session::Session,
     tokens::Role,
-    web::{Cause as _, Refusal, redirect, trouble, trouble_page, unread},
+    web::{Cause as _, Refusal, no_account, redirect, trouble, trouble_page, unread},
 };
-
-/// What can be done to an account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Operation {
-    /// Look for changes now.
-    Sync,
-    /// Ask nothing of HubSpot.
-    Pause,
-    /// Go on.
-    Resume,
-    /// Read everything again.
-    Resync,
-    /// Give its grant back, and forget its tokens.
-    Disconnect,
-}
-
-impl Operation {
-    /// Its name in addresses.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Sync => "sync",
-            Self::Pause => "pause",
-            Self::Resume => "resume",
-            Self::Resync => "resync",
-            Self::Disconnect => "disconnect",
-        }
-    }
-}
-
-/// The ids in an address.
-#[derive(Deserialize)]
-pub(crate) struct Ids {
-    pub(crate) domain: String,
-    pub(crate) hub: String,
-}
-
-impl Ids {
-    pub(crate) fn key(self) -> Option<AccountKey> {
-        Some(AccountKey { domain_id: self.domain.try_into().ok()?, hub_id: self.hub.try_into().ok()? })
-    }
-}
-
-#[derive(Deserialize)]
-pub(crate) struct Pressed {
-    #[serde(default)]
-    pub(crate) token: String,
-}
 
 /// A button of the page was pressed.
 pub(crate) async fn press(
@@ -92,10 +45,6 @@ pub(crate) async fn press(
     }
     let done = connect.operate(&account, operation, actor).await?;
     Ok(redirect(&format!("{}?done={done}", account_path(&account))))
-}
-
-pub(crate) fn no_account() -> Refusal {
-    Refusal::page(StatusCode::NOT_FOUND, "Not found", "There is no such account.")
 }
 
 /// Which account is to be disconnected.

@@ -20,7 +20,7 @@ use crate::{
     Connect,
     auth::{Actor, Source, Wrong},
     cookies::Cookie,
-    operate::Pressed,
+    operation::Pressed,
     signing::{Keys, Purpose, hash, random},
     tokens::{Known, Role},
     web::{Refusal, redirect, trouble_page},

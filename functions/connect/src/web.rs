@@ -3,7 +3,7 @@
 use axum::{
     Json,
     extract::rejection::JsonRejection,
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use common::{
@@ -15,43 +15,7 @@ use mongodb::error::Error as MongoError;
 use reqwest::Url;
 use serde_json::json;
 
-use crate::{Held, pages};
-
-tokio::task_local! {
-    /// The path of the public address while a request is answered, below which browsers find everything: `/crm` of
-    /// `https://api.example.com/crm`, or nothing.
-    pub(crate) static ROOT: String;
-}
-
-/// Returns one of the function's own paths as browsers have to write it.
-pub(crate) fn from_root(path: &str) -> String {
-    ROOT.try_with(|root| format!("{root}{path}")).unwrap_or_else(|_| path.to_owned())
-}
-
-/// Returns the path of a public address as [`ROOT`] has it.
-pub(crate) fn root(base: &Url) -> &str {
-    base.path().trim_end_matches('/')
-}
-
-/// Returns the address of one of the function's own paths.
-pub(crate) fn below(base: &Url, path: &str) -> Url {
-    let mut url = base.clone();
-    url.set_path(&format!("{}{path}", root(base)));
-    url
-}
-
-/// Takes the path of the public address away from a request, which then names one of the function's own paths. API Gateway
-/// leaves the key of a custom domain's API mapping in the path (aws-powertools/powertools-lambda-python#576); what stands
-/// before it may have taken it away.
-pub(crate) fn without_root(uri: &Uri, root: &str) -> Uri {
-    let rest = uri.path().strip_prefix(root).filter(|rest| rest.is_empty() || rest.starts_with('/'));
-    let Some(rest) = rest.filter(|_| !root.is_empty()) else { return uri.clone() };
-    let path = if rest.is_empty() { "/" } else { rest };
-    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    let mut parts = uri.clone().into_parts();
-    parts.path_and_query = format!("{path}{query}").try_into().ok();
-    Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
-}
+use crate::{Held, address::from_root, pages};
 
 /// Nothing from elsewhere, no inline script or style, and no other site may frame a page or have it send a form.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
@@ -160,6 +124,10 @@ pub(crate) fn unread(refused: JsonRejection) -> Refusal {
     Refusal::json(status, "the body cannot be read")
 }
 
+pub(crate) fn no_account() -> Refusal {
+    Refusal::page(StatusCode::NOT_FOUND, "Not found", "There is no such account.")
+}
+
 pub(crate) async fn not_found() -> Refusal {
     Refusal::page(StatusCode::NOT_FOUND, "Not found", "There is nothing at this address.")
 }
@@ -192,37 +160,5 @@ impl Held {
         let host = text(header::HOST).unwrap_or_default();
         Url::parse(&format!("{scheme}://{host}"))
             .map_err(|_| Refusal::json(StatusCode::BAD_REQUEST, "the request names no host"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_request_below_the_public_address_names_the_functions_own_path() {
-        let strip = |uri: &str, root: &str| without_root(&uri.parse().unwrap(), root).to_string();
-        for (uri, root, expected) in [
-            ("/crm/hubspot/install?domain=a%2Fb&hub=7", "/crm", "/hubspot/install?domain=a%2Fb&hub=7"),
-            ("/crm", "/crm", "/"),
-            ("/crm/?done=paused", "/crm", "/?done=paused"),
-            ("https://api.example.com/a/b/style.css", "/a/b", "https://api.example.com/style.css"),
-            ("/crmx/hubspot/install", "/crm", "/crmx/hubspot/install"),
-            ("/hubspot/install", "/crm", "/hubspot/install"),
-            ("/hubspot/install", "", "/hubspot/install"),
-        ] {
-            assert_eq!(strip(uri, root), expected, "{uri} below {root}");
-        }
-    }
-
-    #[test]
-    fn own_addresses_are_below_the_public_one() {
-        for (base, expected) in [
-            ("https://sync.example.com", "https://sync.example.com/hubspot/callback"),
-            ("https://api.example.com/crm", "https://api.example.com/crm/hubspot/callback"),
-            ("https://api.example.com/crm/", "https://api.example.com/crm/hubspot/callback"),
-        ] {
-            assert_eq!(below(&Url::parse(base).unwrap(), "/hubspot/callback").as_str(), expected);
-        }
     }
 }

@@ -28,9 +28,10 @@ use tokio::time::timeout;
 
 use crate::{
     Connect, Held,
+    address::below,
     auth::Source,
     metrics::Refused,
-    web::{Refusal, below, trouble},
+    web::{Refusal, trouble},
 };
 
 /// What queueing may take: HubSpot waits for five seconds.

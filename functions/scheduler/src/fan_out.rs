@@ -72,14 +72,7 @@ pub(crate) async fn run(
                 Err(reason) => {
                     fan_out.skipped += 1;
                     metrics.skipped(&reason);
-                    // What is no id may be anything.
-                    let domain_id = domain.get("_id").and_then(|id| DomainId::from_bson(id).ok());
-                    let domain_id = domain_id.map_or_else(|| "?".to_owned(), String::from);
-                    if reason.is_wanted() {
-                        tracing::info!(account.domain_id = domain_id, reason = %reason, "an account is skipped");
-                    } else {
-                        tracing::warn!(account.domain_id = domain_id, reason = %reason, "an account is skipped");
-                    }
+                    log_skipped(&domain, &reason);
                 }
             }
             if batch.len() == MAX_BATCH_ENTRIES {
@@ -104,6 +97,17 @@ pub(crate) async fn run(
         positions.update_one(doc! { "_id": POSITION }, set).upsert(true).await?;
     }
     Ok((fan_out, accounts))
+}
+
+fn log_skipped(domain: &Document, reason: &Unusable) {
+    // What is no id may be anything.
+    let domain_id = domain.get("_id").and_then(|id| DomainId::from_bson(id).ok());
+    let domain_id = domain_id.map_or_else(|| "?".to_owned(), String::from);
+    if reason.is_wanted() {
+        tracing::info!(account.domain_id = domain_id, reason = %reason, "an account is skipped");
+    } else {
+        tracing::warn!(account.domain_id = domain_id, reason = %reason, "an account is skipped");
+    }
 }
 
 pub(crate) fn message(account: &AccountKey, tick: DateTime) -> Result<(String, String), QueueError> {

@@ -11,10 +11,10 @@ mod revocations;
 use std::time::Duration;
 
 use common::{
-    config::{self, ConfigError, MongoConfig},
+    config::{self, ConfigError},
     queue::Queue,
     secrets::Secrets,
-    store::Store,
+    store::{MongoConfig, Store},
     time::DateTime,
 };
 use lambda_runtime::{Diagnostic, LambdaEvent};

@@ -15,7 +15,7 @@ use common::{
     time::{self, DateTime},
 };
 
-use crate::{error::SliceError, problem::Failure, slice::Work, token};
+use crate::{context::Work, error::SliceError, problem::Failure, token};
 
 /// More accounts than this are not rejected at once for their own sake.
 const FEW: usize = 3;

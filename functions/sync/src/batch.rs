@@ -19,9 +19,9 @@ use common::{
 use serde_json::{Map, Value};
 
 use crate::{
+    context::Slice,
     error::SliceError,
     known::{Known, News},
-    slice::Slice,
 };
 
 /// How many rows are handed on, and checkpointed, at once.

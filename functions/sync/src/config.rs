@@ -3,11 +3,12 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use common::{
-    config::{self, ConfigError, MongoConfig},
+    config::{self, ConfigError},
     hubspot::{DEFAULT_BASE_URL, Limits, OAuthApp},
     object::ObjectType,
     production,
     secrets::Secrets,
+    store::MongoConfig,
     tls,
     vault::MasterKey,
 };

@@ -17,9 +17,9 @@ use common::{
 
 use crate::{
     budget::{Meanwhile, Pace},
+    context::Slice,
     error::SliceError,
     plan::{self, Due},
-    slice::Slice,
 };
 
 /// After so many attempts a failure that should pass is taken for one that a single record causes.

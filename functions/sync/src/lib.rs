@@ -8,6 +8,7 @@ mod budget;
 mod build;
 mod chain;
 mod config;
+mod context;
 mod error;
 mod fetch;
 mod known;

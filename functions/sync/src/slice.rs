@@ -6,13 +6,13 @@ use std::{
 };
 
 use common::{
-    account::{Account, AccountKey},
+    account::Account,
     checkpoint::{Lane, Lanes, PassKind, ProblemKind, RememberedLimits, Run},
     hubspot::{Search, Session},
     message::{Notified, SyncMessage, SyncRequest},
     object::ObjectType,
-    queue::{MAX_DELAY, Queue},
-    store::{Happened, Leased, Next, Store, StoreError, Told, describe},
+    queue::MAX_DELAY,
+    store::{Happened, Next, StoreError, Told, describe},
     time::{self, DateTime},
 };
 use tokio::time::{Instant, timeout_at};
@@ -23,10 +23,10 @@ use crate::{
     backoff,
     budget::Budget,
     chain::{self, Step},
+    context::{Slice, Work},
     error::SliceError,
     lane::{LaneEnd, Pull, Step as Reading},
     outcome::{LaneOutcome, Outcome, Wait},
-    plan::Settings,
     problem::{Failure, smaller_page},
     tally::Tally,
 };
@@ -40,70 +40,6 @@ const NOTIFIED_ATTEMPTS: u32 = 30;
 
 /// A run says so when it has got nowhere for this many slices.
 const IDLE: i32 = 5;
-
-/// What the lanes of a slice share.
-pub(crate) struct Slice<'a> {
-    sync: &'a Sync,
-    key: &'a AccountKey,
-    pub(crate) leased: &'a Leased,
-    pub(crate) session: Session,
-    pub(crate) budget: &'a Budget,
-    pub(crate) tally: &'a Tally,
-    /// Since when the recycle bin is to have been looked at, because HubSpot told of deletions.
-    sweep_since: Option<DateTime>,
-    /// How many lanes are being read. They share the account's limits.
-    lanes: AtomicU32,
-}
-
-impl Slice<'_> {
-    pub(crate) fn store(&self) -> &Store {
-        &self.sync.store
-    }
-
-    pub(crate) fn actions_queue(&self) -> &Queue {
-        &self.sync.actions_queue
-    }
-
-    pub(crate) fn account(&self) -> &AccountKey {
-        self.key
-    }
-
-    pub(crate) fn properties(&self, object: ObjectType) -> &[String] {
-        self.sync.config.properties(object)
-    }
-
-    pub(crate) fn clock_tolerance(&self) -> Duration {
-        self.sync.config.clock_tolerance
-    }
-
-    /// How many of the searches that HubSpot allows a second are a lane's own.
-    pub(crate) fn search_rps(&self) -> f64 {
-        f64::from(self.sync.config.limits.search_rps.get()) / f64::from(self.lanes.load(Ordering::Relaxed).max(1))
-    }
-
-    pub(crate) fn settings(&self) -> Settings {
-        let config = &self.sync.config;
-        Settings {
-            overlap: config.overlap,
-            settle: config.settle,
-            fresh_every: config.fresh_every,
-            sweep_every: config.sweep_every,
-            sweep_since: self.sweep_since,
-        }
-    }
-}
-
-/// A slice under way: the message, the lease, and the run it is for.
-pub(crate) struct Work<'a> {
-    pub(crate) sync: &'a Sync,
-    pub(crate) request: &'a SyncRequest,
-    /// How often the message was received, this time included.
-    receives: u32,
-    pub(crate) leased: Leased,
-    run: Run,
-    pub(crate) budget: &'a Budget,
-    pub(crate) tally: &'a Tally,
-}
 
 /// Does what a message asks for.
 #[tracing::instrument(level = "debug", skip_all, name = "slice", fields(account = %request.account))]

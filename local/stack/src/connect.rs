@@ -106,7 +106,7 @@ pub async fn rotate_keys(stack: &Stack, moved: Moved) -> Result<()> {
         }
         error => error.into(),
     })?;
-    let resealed = stack.store.reseal(&vault, version).await?;
+    let resealed = vault.reseal(version).await?;
     println!("{} tokens are sealed under data key {version}; {} were left as they are", resealed.sealed, resealed.left);
     for (account, reason) in &resealed.unreadable {
         println!("  {account} has to be connected again: {reason}");

@@ -8,8 +8,8 @@ use aws_sdk_scheduler::types::ScheduleState;
 use crate::{
     aws::Aws,
     cloudformation::{self, Existing},
+    layout::NAME,
     settings::Settings,
-    stack::NAME,
 };
 
 /// What SAM calls the event `Tick` of the scheduler function.

@@ -12,13 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use common::{config, object::ObjectType};
 use serde_json::{Value, json};
 
-use crate::{
-    aws::Aws,
-    layout,
-    parameters::Target,
-    settings::Settings,
-    stack::{self, Stack},
-};
+use crate::{aws::Aws, layout, parameters::Target, settings::Settings, stack::Stack};
 
 /// HubSpot's limit for one app (developers.hubspot.com/changelog/announcing-new-limits-for-developer-accounts-and-applications).
 const MAX_SUBSCRIPTIONS: usize = 1000;
@@ -42,7 +36,7 @@ pub struct HubSpotApp {
 pub async fn run(settings: &Settings, on_aws: bool, folder: &Path) -> Result<()> {
     let stack = Stack::open(settings, on_aws).await?;
     // An upload replaces the project of that name. The local stack must not take over the one of AWS.
-    let project = if on_aws { settings.aws.name.clone() } else { format!("{}-local", stack::NAME) };
+    let project = if on_aws { settings.aws.name.clone() } else { format!("{}-local", layout::NAME) };
     let app = HubSpotApp::of(&project, &stack.outputs, &stack.aws).await?;
     let url = stack.output("ConnectUrl")?;
     let is_https = url.starts_with("https://");

@@ -13,6 +13,9 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new(".")).to_owned()
 }
 
+/// The name of the deployed stack: of the local one, and on AWS of that of samconfig.toml's environment `default`.
+pub const NAME: &str = "hubspot-sync";
+
 /// The folder into which `make tools` installs.
 pub fn tools() -> PathBuf {
     root().join(".tools")

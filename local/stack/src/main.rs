@@ -193,17 +193,7 @@ async fn run(which: &Which, command: Command) -> Result<ExitCode> {
         }
         Command::Down => whole::down().await?,
         Command::Demo { built } => demo::run(&Settings::read(which)?, built).await?,
-        Command::Migrate { aws } => {
-            let settings = Settings::read(which)?;
-            let (uri, database) = match aws {
-                true => (settings.aws.mongodb_uri()?.to_owned(), &settings.aws.database),
-                false => {
-                    own::check(&settings).await?;
-                    (settings.local_mongodb_uri(), &settings.database)
-                }
-            };
-            whole::migrate(&uri, database, settings.retention).await?;
-        }
+        Command::Migrate { aws } => migrate(&Settings::read(which)?, aws).await?,
         Command::Build => step("sam build", sam::build(&layout::state(), Build::Local)).await?,
         Command::Deploy { check: true, .. } => drop(deploy::check(&Settings::read(which)?)?),
         Command::Deploy { yes, built, .. } => {
@@ -215,8 +205,7 @@ async fn run(which: &Which, command: Command) -> Result<ExitCode> {
         Command::Start { aws } => halt::run(&Settings::read(which)?, aws, Turn::On).await?,
         Command::Smoke { aws } => smoke::run(&Settings::read(which)?, aws).await?,
         Command::Link { domain, hub, revoke, aws } => {
-            let stack = Stack::open(&Settings::read(which)?, aws).await?;
-            let page = Page::of(&stack).await?;
+            let page = Page::of(&Stack::open(&Settings::read(which)?, aws).await?).await?;
             match revoke {
                 true => page.revoke_links(&domain).await?,
                 false => println!("{}", page.link(&domain, hub.as_deref()).await?),
@@ -244,6 +233,15 @@ async fn run(which: &Which, command: Command) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn migrate(settings: &Settings, aws: bool) -> Result<()> {
+    if aws {
+        let uri = settings.aws.mongodb_uri()?;
+        return whole::migrate(uri, &settings.aws.database, settings.retention).await;
+    }
+    own::check(settings).await?;
+    whole::migrate(&settings.local_mongodb_uri(), &settings.database, settings.retention).await
 }
 
 /// MiniStack keeps what the functions write in its own log.

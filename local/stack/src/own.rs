@@ -2,10 +2,7 @@
 //! stacks: the local functions work on every Domain that they find, with a HubSpot and a KMS that are not real.
 
 use anyhow::{Context, Result, ensure};
-use common::{
-    config::MongoConfig,
-    store::{Store, collection},
-};
+use common::store::{MongoConfig, Store, collection};
 use mongodb::bson::{Document, doc};
 
 use crate::{accounts::OURS, parameters::mongodb_hosts, settings::Settings};

@@ -76,6 +76,17 @@ struct Told {
     is_deleted: bool,
 }
 
+impl Told {
+    fn read(action: &Document) -> Result<Self> {
+        let name = action.get_str("actionName")?;
+        Ok(Self {
+            at: action.get_datetime("recordUpdatedAt")?.timestamp_millis(),
+            is_created: name.ends_with("Created"),
+            is_deleted: name.ends_with("Deleted"),
+        })
+    }
+}
+
 /// What a current state says.
 #[derive(Default)]
 struct State {
@@ -127,49 +138,21 @@ impl Held {
 /// # Errors
 /// MongoDB cannot be read.
 pub async fn check(database: &Database, account: &AccountKey, ledger: &[Change]) -> Result<Proof> {
-    let mut proof = Proof::default();
-    let key = |object, id: &str| format!("{account}:{}:{id}", name(object));
-    let mut last: BTreeMap<String, &Change> = BTreeMap::new();
-    let mut changes: HashSet<String> = HashSet::new();
-    let mut merged: HashMap<String, i64> = HashMap::new();
-    for change in ledger {
-        let record = key(change.object, &change.id.to_string());
-        match change.kind {
-            ChangeKind::Merged => {
-                merged.insert(record.clone(), change.at);
-            }
-            ChangeKind::Archived => {
-                changes.insert(format!("{record}:{}:deleted", change.at));
-            }
-            _ => {
-                changes.insert(format!("{record}:{}", change.at));
-            }
-        }
-        last.insert(record, change);
-    }
-    proof.records = last.values().filter(|change| !change.kind.is_gone()).count();
+    let expected = Expected::of(account, ledger);
+    let mut proof = Proof { records: expected.records(), ..Proof::default() };
     let mine = doc! { "domainId": account.domain_id.as_str(), "hubId": account.hub_id.as_str() };
     let mut held: HashMap<String, Held> = HashMap::new();
     let by_time = doc! { "recordUpdatedAt": 1 };
     let mut cursor = database.collection::<Document>(collection::ACTIONS).find(mine.clone()).sort(by_time).await?;
     while let Some(action) = cursor.try_next().await? {
-        let (id, name) = (action.get_str("_id")?, action.get_str("actionName")?);
         let record = format!("{account}:{}:{}", action.get_str("object")?, action.get_str("recordId")?);
         let held = held.entry(record.clone()).or_default();
         if !follows(&mut held.values, &action) {
             proof.broken.push(record.clone());
         }
-        let told = Told {
-            at: action.get_datetime("recordUpdatedAt")?.timestamp_millis(),
-            is_created: name.ends_with("Created"),
-            is_deleted: name.ends_with("Deleted"),
-        };
-        // A merge is told of once, at some time after it.
-        let tells_of_merge = merged.get(&record).is_some_and(|at| {
-            let is_told = held.actions.iter().any(|other| other.is_deleted && other.at >= *at);
-            told.is_deleted && told.at >= *at && !is_told
-        });
-        if !changes.contains(id) && !tells_of_merge {
+        let told = Told::read(&action)?;
+        let id = action.get_str("_id")?;
+        if !expected.changes.contains(id) && !expected.tells_of_merge(&record, held, &told) {
             proof.unknown.push(id.to_owned());
         }
         held.actions.push(told);
@@ -186,20 +169,9 @@ pub async fn check(database: &Database, account: &AccountKey, ledger: &[Change])
             }
         }
     }
-    let is_announced = |record: &str| held.get(record).is_some_and(|held| !held.actions.is_empty());
-    for (record, held) in held.iter().filter(|(record, _)| is_announced(record)) {
-        // What was gone when it was about to be announced is only said to be gone, until it is restored.
-        let alive: Vec<&Told> = held.actions.iter().filter(|action| !action.is_deleted).collect();
-        let created: Vec<usize> = (0..alive.len()).filter(|index| alive[*index].is_created).collect();
-        // What survived a merge under a new id is no new record.
-        let survives = |id: &String| is_announced(&format!("{}:{id}", record.rsplit_once(':').unwrap_or_default().0));
-        let is_known = alive.is_empty() || held.state.took_up.iter().any(survives);
-        if created != [0] && !(created.is_empty() && is_known) {
-            proof.not_created_once.push(record.clone());
-        }
-    }
+    proof.not_created_once = not_created_once(&held);
     let nothing = Held::default();
-    for (record, change) in last {
+    for (record, change) in expected.last {
         let held = held.get(&record).unwrap_or(&nothing);
         // What was gone before it was met is not announced.
         if change.kind.is_gone() && held.actions.is_empty() {
@@ -213,6 +185,61 @@ pub async fn check(database: &Database, account: &AccountKey, ledger: &[Change])
         }
     }
     Ok(proof)
+}
+
+/// What the ledger lets one expect.
+struct Expected<'a> {
+    /// The last change of each record.
+    last: BTreeMap<String, &'a Change>,
+    /// The `_id`s of the actions of all changes but merges.
+    changes: HashSet<String>,
+    /// When each loser of a merge was merged.
+    merged: HashMap<String, i64>,
+}
+
+impl<'a> Expected<'a> {
+    fn of(account: &AccountKey, ledger: &'a [Change]) -> Self {
+        let (mut last, mut changes, mut merged) = (BTreeMap::new(), HashSet::new(), HashMap::new());
+        for change in ledger {
+            let record = format!("{account}:{}:{}", name(change.object), change.id);
+            match change.kind {
+                ChangeKind::Merged => drop(merged.insert(record.clone(), change.at)),
+                ChangeKind::Archived => drop(changes.insert(format!("{record}:{}:deleted", change.at))),
+                _ => drop(changes.insert(format!("{record}:{}", change.at))),
+            }
+            last.insert(record, change);
+        }
+        Self { last, changes, merged }
+    }
+
+    /// How many records are alive.
+    fn records(&self) -> usize {
+        self.last.values().filter(|change| !change.kind.is_gone()).count()
+    }
+
+    /// Returns true if the action says that the record was merged. That is said once, at some time after it.
+    fn tells_of_merge(&self, record: &str, held: &Held, told: &Told) -> bool {
+        self.merged.get(record).is_some_and(|at| {
+            let is_told = held.actions.iter().any(|other| other.is_deleted && other.at >= *at);
+            told.is_deleted && told.at >= *at && !is_told
+        })
+    }
+}
+
+/// Returns the records whose first action, and no other one, is not Created.
+fn not_created_once(held: &HashMap<String, Held>) -> Vec<String> {
+    let is_announced = |record: &str| held.get(record).is_some_and(|held| !held.actions.is_empty());
+    let is_wrong = |(record, held): &(&String, &Held)| {
+        // What was gone when it was about to be announced is only said to be gone, until it is restored.
+        let alive: Vec<&Told> = held.actions.iter().filter(|action| !action.is_deleted).collect();
+        let created: Vec<usize> = (0..alive.len()).filter(|index| alive[*index].is_created).collect();
+        // What survived a merge under a new id is no new record.
+        let survives = |id: &String| is_announced(&format!("{}:{id}", record.rsplit_once(':').unwrap_or_default().0));
+        let is_known = alive.is_empty() || held.state.took_up.iter().any(survives);
+        created != [0] && !(created.is_empty() && is_known)
+    };
+    let announced = held.iter().filter(|(record, _)| is_announced(record));
+    announced.filter(is_wrong).map(|(record, _)| record.clone()).collect()
 }
 
 /// Takes note of what an action changed; `false` if it says that a value was another one before than it was.

@@ -7,7 +7,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use common::{config::MongoConfig, store::Store, time::DateTime};
+use common::{
+    store::{MongoConfig, Store},
+    time::DateTime,
+};
 use mongodb::bson::oid::ObjectId;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -17,13 +20,14 @@ use crate::{
     aws::Aws,
     connect::Page,
     events::Words,
-    layout, own,
+    layout,
+    layout::NAME,
+    own,
     process::free_port,
     relay::Relays,
     sam, servers,
     settings::{Ports, Settings},
     simulator::Control,
-    stack::NAME,
 };
 
 /// A sample event.

@@ -7,7 +7,11 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use common::config;
 
-use crate::{env_file, layout, servers, stack::NAME};
+use crate::{
+    env_file,
+    layout::{self, NAME},
+    servers,
+};
 
 /// How the local stack is to be, and which stack on AWS is meant.
 #[derive(Clone, Debug)]

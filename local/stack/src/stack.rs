@@ -3,19 +3,18 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 
 use anyhow::{Context, Result};
-use common::{config::MongoConfig, store::Store};
+use common::store::{MongoConfig, Store};
 
 use crate::{
     aws::Aws,
-    layout, own, parameters, process,
+    layout,
+    layout::NAME,
+    own, parameters, process,
     sam::{self, Build},
     servers,
     settings::{Retention, Settings},
     simulator::Control,
 };
-
-/// The name of the deployed stack: of the local one, and on AWS of that of samconfig.toml's environment `default`.
-pub const NAME: &str = "hubspot-sync";
 
 /// A stack that is up.
 #[derive(Debug)]

@@ -51,19 +51,7 @@ pub(super) fn peers() -> [Peer; 4] {
             name: "airbyte-source-hubspot",
             tool: "airbyte-source-hubspot",
             lanes: BOTH,
-            command: |folder| {
-                let program = layout::tools().join("airbyte-source-hubspot/bin/source-hubspot");
-                let file = |name: &str| folder.join(name).display().to_string();
-                let words = [
-                    "--config",
-                    &file("config.json"),
-                    "--catalog",
-                    &file("catalog.json"),
-                    "--state",
-                    &file("state.json"),
-                ];
-                [program.display().to_string(), "read".to_owned()].into_iter().chain(words.map(str::to_owned)).collect()
-            },
+            command: airbyte,
             configure: |folder, since, token| {
                 let credentials = json!({"credentials_title": "Private App Credentials", "access_token": token});
                 write(folder, "config.json", &json!({"credentials": credentials, "start_date": since}))?;
@@ -85,6 +73,13 @@ pub(super) fn peers() -> [Peer; 4] {
             },
         },
     ]
+}
+
+fn airbyte(folder: &Path) -> Vec<String> {
+    let program = layout::tools().join("airbyte-source-hubspot/bin/source-hubspot");
+    let file = |name: &str| folder.join(name).display().to_string();
+    let words = ["--config", &file("config.json"), "--catalog", &file("catalog.json"), "--state", &file("state.json")];
+    [program.display().to_string(), "read".to_owned()].into_iter().chain(words.map(str::to_owned)).collect()
 }
 
 fn singer(program: &Path, folder: &Path, catalog: &str) -> Vec<String> {

@@ -195,6 +195,7 @@ async fn a_domain_that_was_switched_off_stays_off() -> Result<()> {
     let domains = world.store.database().collection::<Document>(collection::DOMAINS);
     let switch = async |on: bool| domains.update_one(doc! { "_id": DOMAIN }, doc! { "$set": { STATUS: on } }).await;
     let before_off = front.link(DOMAIN, std::time::Duration::from_secs(60))?;
+    world.hubspot.world().portal(HUB + 1);
     // He is on HubSpot's consent page when it is switched off.
     let mut late = Visitor::new(&front);
     let back = late.consent(&before_off, HUB + 1).await?;
@@ -212,7 +213,6 @@ async fn a_domain_that_was_switched_off_stays_off() -> Result<()> {
     // Where no account is left that would be read again, it is switched on by the first one.
     let gone = doc! { "$set": { "integrations.hubspot.accounts.$[].state": "disconnected" } };
     domains.update_one(doc! { "_id": DOMAIN }, gone).await?;
-    world.hubspot.world().portal(HUB + 1);
     assert_eq!(Visitor::new(&front).connect(DOMAIN, HUB + 1).await?.status(), StatusCode::OK);
     let found = domains.find_one(doc! { "_id": DOMAIN }).await?.context("the Domain")?;
     assert!(found.get_document("integrations")?.get_document("hubspot")?.get_bool("status")?);

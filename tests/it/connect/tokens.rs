@@ -71,9 +71,9 @@ async fn a_rotated_key_seals_all_tokens_anew_and_the_service_goes_on() -> Result
 
     let vault = Vault::new(world.store.clone(), Some(token_key())).await;
     assert_eq!(vault.rotate(Moved::No).await?, 2);
-    let resealed = world.store.reseal(&vault, 2).await?;
+    let resealed = vault.reseal(2).await?;
     assert_eq!((resealed.sealed, resealed.left, resealed.unreadable.len()), (2, 0, 0));
-    let again = world.store.reseal(&vault, 2).await?;
+    let again = vault.reseal(2).await?;
     assert_eq!((again.sealed, again.left), (0, 2), "it may run twice");
     for field in ["accessToken", "refreshToken"] {
         assert!(stored(&world, field).await?.starts_with("enc:v1:2:"));
@@ -128,7 +128,7 @@ async fn a_token_that_is_not_sealed_is_of_no_use_where_all_are() -> Result<()> {
 
     let vault = Vault::new(world.store.clone(), Some(token_key())).await;
     let version = vault.rotate(Moved::No).await?;
-    world.store.reseal(&vault, version).await?;
+    vault.reseal(version).await?;
     world.store.retry_lanes(&key(DOMAIN, HUB)?).await?;
     assert_eq!(slice().await?, 2);
     world.end().await
@@ -160,7 +160,7 @@ async fn a_token_that_was_copied_from_another_account_is_of_no_use() -> Result<(
     let problem = checkpoint.lanes.contacts.last_error.context("what is wrong is kept")?;
     assert!(problem.reason.contains("was not sealed for this account"), "{}", problem.reason);
     let vault = Vault::new(world.store.clone(), Some(token_key())).await;
-    let unreadable = world.store.reseal(&vault, 7).await?.unreadable;
+    let unreadable = vault.reseal(7).await?.unreadable;
     assert!(unreadable.iter().any(|(account, _)| *account == key(DOMAIN, HUB).unwrap_or_else(|_| unreachable!())));
     world.end().await
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use common::{config::MongoConfig, store::Store};
+use common::store::{MongoConfig, Store};
 use mongodb::{
     bson::doc,
     options::{Acknowledgment, ReadPreference, SelectionCriteria},

@@ -95,6 +95,12 @@ async fn refuse_13(world: &World, refuse: bool) -> Result<()> {
     Ok(())
 }
 
+fn dead_letters(world: &World) -> DeadLetters {
+    let (url, source) = (world.actions_dead_letters.clone(), Some(world.actions_queue.clone()));
+    let letters = DeadLetterQueue { name: "actions", url, source };
+    DeadLetters::new(world.sqs.clone(), world.store.clone(), vec![letters])
+}
+
 #[tokio::test]
 async fn a_poisoned_message_is_set_aside_soon_and_alone_also_after_an_outage() -> Result<()> {
     let world = World::new("poison").await?;
@@ -137,12 +143,7 @@ async fn a_poisoned_message_is_set_aside_soon_and_alone_also_after_an_outage() -
         .collect();
     ensure!(stored == ["12", "14"], "{stored:?}");
 
-    let letters = DeadLetterQueue {
-        name: "actions",
-        url: world.actions_dead_letters.clone(),
-        source: Some(world.actions_queue.clone()),
-    };
-    let letters = DeadLetters::new(world.sqs.clone(), world.store.clone(), vec![letters]);
+    let letters = dead_letters(&world);
     let mut told: Vec<(String, Option<String>, String)> =
         letters.list().await?.into_iter().map(|letter| (letter.body, letter.failed_as, letter.reason)).collect();
     told.sort();

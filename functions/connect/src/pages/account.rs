@@ -13,13 +13,13 @@ use super::{
     words,
 };
 use crate::{
-    operate::Operation,
+    address::from_root,
+    operation::Operation,
     status::{State, Status},
-    web::from_root,
 };
 
 /// `token` is that of the forms; there is none for somebody who may not change anything.
-pub(super) fn body(account: &Status, timeline: &[Event], token: Option<&String>, done: Option<&str>) -> Markup {
+pub(crate) fn body(account: &Status, timeline: &[Event], token: Option<&String>, done: Option<&str>) -> Markup {
     html! {
         @if let Some(done) = done { p role="status" class="done" { (done) } }
         dl {
@@ -119,7 +119,7 @@ fn button(account: &Status, path: &str, text: &str, token: &str) -> Markup {
 }
 
 /// Shows a link that was made.
-pub(super) fn link(account: &Status, url: &str, ends: DateTime) -> Markup {
+pub(crate) fn link(account: &Status, url: &str, ends: DateTime) -> Markup {
     html! {
         p {
             label for="link" {
@@ -133,7 +133,7 @@ pub(super) fn link(account: &Status, url: &str, ends: DateTime) -> Markup {
 }
 
 /// Asks whether somebody is sure.
-pub(super) fn confirmation(account: &Status, operation: Operation, token: &str) -> Markup {
+pub(crate) fn confirmation(account: &Status, operation: Operation, token: &str) -> Markup {
     html! {
         p { strong { (account.name()) } ", HubSpot account " (account.key.hub_id) ": " (words::meaning(operation)) }
         div class="buttons" {

@@ -1,30 +1,17 @@
 //! What all pages have in common.
 
-use axum::{
-    http::{HeaderMap, StatusCode, header},
-    response::{IntoResponse, Response},
-};
 use maud::{DOCTYPE, Markup, html};
 
-use crate::{session::BY_ITSELF, signing::hash, web::from_root};
+use crate::address::from_root;
 
 /// A page. `form_token` is that of a session, if there is one.
-pub(super) fn page(title: &str, form_token: Option<&str>, body: Markup) -> Markup {
+pub(crate) fn page(title: &str, form_token: Option<&str>, body: Markup) -> Markup {
     layout(title, form_token, None, body)
 }
 
-/// Answers a request for a page that shows by itself what has changed: with the page, or if its script asks, with the body
-/// alone, and nothing if the script has the same one.
-pub(super) fn live_page(asked: &HeaderMap, title: &str, form_token: &str, body: Markup) -> Response {
-    let tag = format!("\"{}\"", hash(&body.0));
-    if !asked.contains_key(BY_ITSELF) {
-        return layout(title, Some(form_token), Some(&tag), body).into_response();
-    }
-    let known = asked.get(header::IF_NONE_MATCH).and_then(|known| known.to_str().ok());
-    // Who compresses the answer on its way calls the tag a weak one.
-    let is_known = known.is_some_and(|known| known.trim_start_matches("W/") == tag);
-    let answer = if is_known { StatusCode::NOT_MODIFIED.into_response() } else { body.into_response() };
-    ([(header::ETAG, tag)], answer).into_response()
+/// A page that shows by itself what has changed; `tag` names the body that it has.
+pub(crate) fn live_page(title: &str, form_token: &str, tag: &str, body: Markup) -> Markup {
+    layout(title, Some(form_token), Some(tag), body)
 }
 
 fn layout(title: &str, form_token: Option<&str>, live_tag: Option<&str>, body: Markup) -> Markup {

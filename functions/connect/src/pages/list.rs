@@ -6,11 +6,11 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use super::{PAGE, account_path, words};
 use crate::{
     accounts::{Found, Sought},
+    address::from_root,
     status::{State, Status},
-    web::from_root,
 };
 
-pub(super) fn body(sought: &Sought, found: &Found) -> Markup {
+pub(crate) fn body(sought: &Sought, found: &Found) -> Markup {
     let all: usize = found.counts.iter().map(|(_, count)| count).sum();
     html! {
         ul class="counts" {

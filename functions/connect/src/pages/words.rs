@@ -5,7 +5,7 @@ use std::time::Duration;
 use common::{store::Happened, time::DateTime};
 use maud::{Markup, html};
 
-use crate::{operate::Operation, status::State};
+use crate::{operation::Operation, status::State};
 
 pub(super) fn state(state: State) -> &'static str {
     match state {
@@ -20,7 +20,7 @@ pub(super) fn state(state: State) -> &'static str {
     }
 }
 
-pub(super) fn button(operation: Operation) -> &'static str {
+pub(crate) fn button(operation: Operation) -> &'static str {
     match operation {
         Operation::Sync => "Sync now",
         Operation::Pause => "Pause",
@@ -48,7 +48,7 @@ pub(super) fn meaning(operation: Operation) -> &'static str {
 }
 
 /// What was done, after a button was pressed.
-pub(super) fn done(name: &str) -> Option<&'static str> {
+pub(crate) fn done(name: &str) -> Option<&'static str> {
     Some(match name {
         "sync" => "A sync was asked for.",
         "pause" => "The account is paused.",

@@ -1,0 +1,83 @@
+//! What the parts of a slice work with.
+
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use common::{
+    account::AccountKey,
+    checkpoint::Run,
+    hubspot::Session,
+    message::SyncRequest,
+    object::ObjectType,
+    queue::Queue,
+    store::{Leased, Store},
+    time::DateTime,
+};
+
+use crate::{Sync, budget::Budget, plan::Settings, tally::Tally};
+
+/// What the lanes of a slice share.
+pub(crate) struct Slice<'a> {
+    pub(crate) sync: &'a Sync,
+    pub(crate) key: &'a AccountKey,
+    pub(crate) leased: &'a Leased,
+    pub(crate) session: Session,
+    pub(crate) budget: &'a Budget,
+    pub(crate) tally: &'a Tally,
+    /// Since when the recycle bin is to have been looked at, because HubSpot told of deletions.
+    pub(crate) sweep_since: Option<DateTime>,
+    /// How many lanes are being read. They share the account's limits.
+    pub(crate) lanes: AtomicU32,
+}
+
+impl Slice<'_> {
+    pub(crate) fn store(&self) -> &Store {
+        &self.sync.store
+    }
+
+    pub(crate) fn actions_queue(&self) -> &Queue {
+        &self.sync.actions_queue
+    }
+
+    pub(crate) fn account(&self) -> &AccountKey {
+        self.key
+    }
+
+    pub(crate) fn properties(&self, object: ObjectType) -> &[String] {
+        self.sync.config.properties(object)
+    }
+
+    pub(crate) fn clock_tolerance(&self) -> Duration {
+        self.sync.config.clock_tolerance
+    }
+
+    /// How many of the searches that HubSpot allows a second are a lane's own.
+    pub(crate) fn search_rps(&self) -> f64 {
+        f64::from(self.sync.config.limits.search_rps.get()) / f64::from(self.lanes.load(Ordering::Relaxed).max(1))
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        let config = &self.sync.config;
+        Settings {
+            overlap: config.overlap,
+            settle: config.settle,
+            fresh_every: config.fresh_every,
+            sweep_every: config.sweep_every,
+            sweep_since: self.sweep_since,
+        }
+    }
+}
+
+/// A slice under way: the message, the lease, and the run it is for.
+pub(crate) struct Work<'a> {
+    pub(crate) sync: &'a Sync,
+    pub(crate) request: &'a SyncRequest,
+    /// How often the message was received, this time included.
+    pub(crate) receives: u32,
+    pub(crate) leased: Leased,
+    pub(crate) run: Run,
+    pub(crate) budget: &'a Budget,
+    pub(crate) tally: &'a Tally,
+}
