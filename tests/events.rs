@@ -30,7 +30,14 @@ pub fn message_event(bodies: &[impl AsRef<str>]) -> Value {
     json!({ "Records": records })
 }
 
-/// Fails where the handler refused any message.
+/// An SQS event with one message, which was received so many times.
+pub fn received_event(body: &str, received: u32) -> SqsEvent {
+    let attributes = json!({"ApproximateReceiveCount": received.to_string()});
+    let record = json!({"messageId": "m0", "body": body, "attributes": attributes});
+    serde_json::from_value(json!({ "Records": [record] })).unwrap_or_default()
+}
+
+/// Fails if the handler refused any message.
 ///
 /// # Errors
 /// It refused any.

@@ -9,10 +9,11 @@ use serde_json::Value;
 use stack::proof::Proof;
 
 use crate::{
+    events::{lambda, received_event, refused},
     queues::Rules,
     service::BOUND,
     stopwatch::Stopwatch,
-    world::{World, refused},
+    world::World,
 };
 
 const LONG_AGO: DateTime = DateTime::from_millis(0);
@@ -84,7 +85,7 @@ impl World {
         let max_receives = Rules::of("SyncQueue")?.max_receives;
         for received in 1.. {
             let stopwatch = Stopwatch::start();
-            let slice = refused(self.slice(sync, body).await);
+            let slice = refused(sync::handler(sync, lambda(received_event(&body.to_string(), received))).await);
             ensure!(stopwatch.took() < BOUND, "the slice took {:?}", stopwatch.took());
             if slice.is_ok() || received == max_receives {
                 return slice;

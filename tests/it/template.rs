@@ -177,7 +177,7 @@ pub(crate) fn variables_in(source: &Path) -> Result<BTreeSet<String>> {
 
 /// The variables that the code of a function reads, found in its source and in the shared configuration.
 fn variables_read(function: &str) -> Result<BTreeSet<String>> {
-    let shared = ["config", "secrets", "telemetry", "tls", "traces"];
+    let shared = ["config", "secrets", "store/config", "telemetry", "tls", "traces"];
     let mut sources: Vec<_> = shared.iter().map(|name| layout::root().join(format!("common/src/{name}.rs"))).collect();
     for file in std::fs::read_dir(layout::root().join("functions").join(function).join("src"))? {
         sources.push(file?.path());
