@@ -240,11 +240,19 @@ impl World {
         }
     }
 
-    /// Takes up to ten messages off a queue, those with a delay that has not passed included.
+    /// Takes up to ten messages off a queue, those included that are delayed by some seconds.
     ///
     /// # Errors
     /// SQS cannot be asked.
     pub async fn receive(&self, queue: &str) -> Result<Vec<String>> {
+        self.receive_within(queue, Duration::from_secs(20)).await
+    }
+
+    /// The same with those that are delayed for so long.
+    ///
+    /// # Errors
+    /// SQS cannot be asked.
+    pub async fn receive_within(&self, queue: &str, delay: Duration) -> Result<Vec<String>> {
         let held =
             [QueueAttributeName::ApproximateNumberOfMessages, QueueAttributeName::ApproximateNumberOfMessagesDelayed];
         let began = tokio::time::Instant::now();
@@ -255,7 +263,7 @@ impl World {
             let asked = self.sqs.get_queue_attributes().queue_url(queue).set_attribute_names(Some(held.to_vec()));
             let attributes = asked.send().await?.attributes.unwrap_or_default();
             let waiting = held.iter().any(|name| attributes.get(name).is_some_and(|count| count != "0"));
-            if !bodies.is_empty() || !waiting || began.elapsed() > Duration::from_secs(90) {
+            if !bodies.is_empty() || !waiting || began.elapsed() > delay {
                 return Ok(bodies);
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -15,6 +15,7 @@ pub mod message;
 pub mod object;
 pub mod production;
 pub mod queue;
+pub mod runtime;
 pub mod secrets;
 pub mod startup;
 pub mod store;

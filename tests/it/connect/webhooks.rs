@@ -38,7 +38,7 @@ async fn many_notifications_become_one_look_and_one_more() -> Result<()> {
     let most = 4 + usize::try_from(began.elapsed().as_secs())?;
     let mut messages = Vec::new();
     loop {
-        let more = world.receive(&world.sync_queue).await?;
+        let more = world.receive_within(&world.sync_queue, Duration::from_secs(60)).await?;
         if more.is_empty() {
             break;
         }
