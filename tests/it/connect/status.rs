@@ -90,7 +90,7 @@ async fn a_backfill_shows_how_far_it_is() -> Result<()> {
     world.config.budget = Duration::from_millis(2500);
     let (sync, path) = (world.sync().await?, format!("/api/accounts/{DOMAIN}/{HUB}"));
     let (mut message, mut seen) = (world.tick(), Vec::new());
-    for _ in 0..40 {
+    for _ in 0..100 {
         world.deliver(&sync, &message).await?;
         let told = get(&front, &path).await?;
         seen.push((told["backfill"]["read"].as_i64(), told["backfill"]["total"].as_i64(), told["backlog"].as_i64()));
