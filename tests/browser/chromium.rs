@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use fantoccini::{Client, ClientBuilder, Locator, elements::Element};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
@@ -136,6 +136,16 @@ impl Browser {
                 _ => tokio::time::sleep(PAUSE).await,
             }
         }
+    }
+
+    /// Waits until a script returns true on the page, without loading it again.
+    pub(crate) async fn holds(&self, script: &str) -> Result<()> {
+        let began = Instant::now();
+        while !matches!(self.run(script).await, Ok(Value::Bool(true))) {
+            ensure!(began.elapsed() < PATIENCE, "{script} does not hold; the page says {}", self.text().await?);
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
     }
 
     /// Keeps how the page looks for the documents, where SCREENSHOTS is set.

@@ -110,6 +110,15 @@ async fn an_operator_finds_an_account_and_presses_its_buttons() -> Result<()> {
     browser.sees("The account is paused.").await?;
     browser.press("Resume").await?;
     browser.sees("The account goes on.").await?;
+    // Nothing happens to the account now, so the page is not sent again. What others do is seen on it all the same.
+    let unchanged = "return performance.getEntriesByType('resource').some((asked) => asked.responseStatus === 304)";
+    browser.holds(unchanged).await?;
+    browser.sees(" s ago").await?;
+    let account_key = deployed.world.account()?;
+    ensure!(deployed.world.store.pause(&account_key, true).await?);
+    browser.holds("return document.querySelector('.state').textContent === 'Paused'").await?;
+    ensure!(deployed.world.store.pause(&account_key, false).await?);
+    browser.sees("Sync now").await?;
     browser.press("Read everything again…").await?;
     browser.sees("is not stored twice").await?;
     browser.press("Cancel").await?;
