@@ -3,8 +3,10 @@
 //!
 //! Every change is written into a ledger, so that a test can tell what should have arrived.
 
+mod apps;
 mod changes;
 mod clock;
+mod event;
 mod faults;
 mod limits;
 pub mod odd;
@@ -27,11 +29,10 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
+pub use apps::{CLIENT_ID, CLIENT_SECRET, OTHER_CLIENT_ID, OTHER_CLIENT_SECRET};
 pub use faults::{Fault, FaultKind};
-pub use limits::{AssociationLimits, Distribution, Tier};
-pub use routes::{CLIENT_ID, CLIENT_SECRET, OTHER_CLIENT_ID, OTHER_CLIENT_SECRET};
 pub use seed::Changed;
-pub use settings::{IdOrder, Settings, WebhookForm};
+pub use settings::{AssociationLimits, Distribution, IdOrder, Settings, Tier, WebhookForm};
 pub use webhooks::{Localhost, signature};
 pub use world::{Change, ChangeKind, Object, Portal, Version, World};
 

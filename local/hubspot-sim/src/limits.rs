@@ -3,47 +3,12 @@
 
 use std::collections::VecDeque;
 
-use serde::{Deserialize, Serialize};
-
-use crate::settings::Settings;
+use crate::settings::{AssociationLimits, Distribution, Settings, Tier};
 
 const DAY: i64 = 86_400_000;
 
 /// The period of the general limit, and of the associations' own one, in milliseconds.
 const TEN_SECONDS: i64 = 10_000;
-
-/// What the account has bought of HubSpot, as far as limits go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Tier {
-    /// Free and Starter.
-    Starter,
-    /// Professional and Enterprise. They differ in the daily limit, of which this is Professional's.
-    Professional,
-    /// The add-on for higher limits.
-    AddOn,
-}
-
-/// How the OAuth app is distributed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Distribution {
-    /// By the marketplace: its limit is the same for accounts of every tier.
-    Marketplace,
-    /// Privately: it has the limits of a private app.
-    Private,
-}
-
-/// Which limit reads of associations count against. HubSpot's specification and its guide exempt them from the general one; no
-/// live answer shows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum AssociationLimits {
-    /// One of their own, of which answers tell nothing, as with the search.
-    Own,
-    /// The general one.
-    General,
-}
 
 /// Whose token a request comes with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

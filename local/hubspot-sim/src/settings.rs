@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{AssociationLimits, Distribution, Tier};
-
 /// The simulator's switches; the defaults are HubSpot's documented behaviour.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -152,4 +150,37 @@ impl Settings {
             ..Self::default()
         }
     }
+}
+
+/// What the account has bought of HubSpot, as far as limits go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Tier {
+    /// Free and Starter.
+    Starter,
+    /// Professional and Enterprise. They differ in the daily limit, of which this is Professional's.
+    Professional,
+    /// The add-on for higher limits.
+    AddOn,
+}
+
+/// How the OAuth app is distributed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Distribution {
+    /// By the marketplace: its limit is the same for accounts of every tier.
+    Marketplace,
+    /// Privately: it has the limits of a private app.
+    Private,
+}
+
+/// Which limit reads of associations count against. HubSpot's specification and its guide exempt them from the general one; no
+/// live answer shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AssociationLimits {
+    /// One of their own, of which answers tell nothing, as with the search.
+    Own,
+    /// The general one.
+    General,
 }

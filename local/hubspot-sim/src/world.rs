@@ -6,12 +6,12 @@ use rand::{SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    apps::SCOPES,
     clock,
+    event::Event,
     faults::Fault,
     limits::{Rolling, Usage},
-    routes::SCOPES,
     settings::Settings,
-    webhooks::Event,
 };
 
 /// An object type.

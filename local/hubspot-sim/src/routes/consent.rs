@@ -11,7 +11,7 @@ use rand::{RngExt, distr::Alphanumeric};
 use reqwest::Url;
 use serde::Deserialize;
 
-use super::oauth::{CLIENT_ID, SCOPES};
+use crate::apps::{CLIENT_ID, SCOPES};
 use crate::{Shared, lock, world::Consent};
 
 /// What an app asks for.

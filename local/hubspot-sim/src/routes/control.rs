@@ -10,7 +10,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::oauth::{CLIENT_ID, CLIENT_SECRET};
+use crate::apps::{CLIENT_ID, CLIENT_SECRET};
 use crate::{Shared, faults::Fault, lock, settings::Settings, world::Change};
 
 pub(crate) fn routes() -> Router<Shared> {

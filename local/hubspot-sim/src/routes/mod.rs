@@ -23,9 +23,6 @@ use axum::{
     routing::{delete, get, post},
 };
 
-pub(crate) use oauth::SCOPES;
-pub use oauth::{CLIENT_ID, CLIENT_SECRET, OTHER_CLIENT_ID, OTHER_CLIENT_SECRET};
-
 use crate::{Shared, clock, faults, faults::FaultKind, lock};
 
 /// The whole interface.

@@ -13,23 +13,13 @@ use serde_json::json;
 
 use super::errors;
 use crate::{
-    Shared, clock,
+    Shared,
+    apps::{CLIENT_ID, CLIENT_SECRET, OTHER_CLIENT_ID, OTHER_CLIENT_SECRET},
+    clock,
     limits::App,
     lock,
     world::{Portal, World},
 };
-
-/// The client id and secret that the simulator takes.
-pub const CLIENT_ID: &str = "simulated-client-id";
-/// See [`CLIENT_ID`].
-pub const CLIENT_SECRET: &str = "simulated-client-secret";
-
-/// The client id of another app, which HubSpot knows and to which no portal has granted anything.
-pub const OTHER_CLIENT_ID: &str = "another-client-id";
-/// See [`OTHER_CLIENT_ID`].
-pub const OTHER_CLIENT_SECRET: &str = "another-client-secret";
-
-pub(crate) const SCOPES: [&str; 3] = ["oauth", "crm.objects.contacts.read", "crm.objects.companies.read"];
 
 #[derive(Deserialize)]
 pub(crate) struct TokenRequest {

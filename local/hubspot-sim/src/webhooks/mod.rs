@@ -19,8 +19,8 @@ use reqwest::{
 use serde_json::{Value, json};
 use tokio::{sync::Semaphore, task::JoinSet};
 
-pub(crate) use self::events::{Event, What};
-use crate::{Shared, clock, lock, routes::CLIENT_SECRET};
+pub(crate) use self::events::What;
+use crate::{Shared, apps::CLIENT_SECRET, clock, event::Event, lock};
 
 /// The most events of one request.
 const MOST: usize = 100;
