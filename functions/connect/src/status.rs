@@ -163,7 +163,7 @@ impl Status {
     /// How the account is doing at `now`, where it counts as behind when it was not looked at for `behind_after`.
     pub(crate) fn of(account: AccountStatus, behind_after: Duration, now: DateTime) -> Self {
         let Standing { state, fresh_to } = Standing::of(&account, behind_after, now);
-        let checkpoint = account.checkpoint.unwrap_or_default();
+        let checkpoint = *account.checkpoint.unwrap_or_default();
         let lanes = checkpoint.lanes.all();
         let mut problems: Vec<Problem> =
             ObjectType::ALL.into_iter().flat_map(|object| problems(object, checkpoint.lanes.get(object))).collect();
@@ -307,7 +307,7 @@ pub(crate) mod tests {
             paused_at: None,
             has_token: true,
             set_aside: 0,
-            checkpoint,
+            checkpoint: checkpoint.map(Box::new),
         }
     }
 
