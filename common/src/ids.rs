@@ -9,7 +9,7 @@ use thiserror::Error;
 
 /// A text that cannot be the id it was taken for.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("{} is no {kind}", quoted(.text))]
+#[error("invalid {kind}: {}", quoted(.text))]
 pub struct InvalidId {
     kind: &'static str,
     text: String,
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn what_is_no_id_is_not_quoted_unless_it_looks_like_one() {
         let refused = |id: &Bson| HubId::from_bson(id).unwrap_err().to_string();
-        assert_eq!(refused(&Bson::from("12a")), "\"12a\" is no hub id");
+        assert_eq!(refused(&Bson::from("12a")), "invalid hub id: \"12a\"");
         for id in [Bson::from("ana@firm.example"), Bson::from(mongodb::bson::doc! { "t": "geheim" })] {
             let refused = refused(&id);
             assert!(!refused.contains("ana") && !refused.contains("geheim"), "{refused}");

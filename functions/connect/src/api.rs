@@ -114,7 +114,7 @@ pub(crate) async fn list(
     if !known || !(1..=MAX_PAGE).contains(&limit) {
         return Err(Refusal::json(
             StatusCode::BAD_REQUEST,
-            format!("a known state, and a limit of 1 to {MAX_PAGE}, please"),
+            format!("`state` must be a known state, and `limit` 1 to {MAX_PAGE}"),
         ));
     }
     let found = connect.find(&sought, limit).await.map_err(trouble)?;

@@ -104,7 +104,7 @@ says_nothing_secret!(StoreError, VaultError, QueueError, serde_json::Error, Stri
 /// MongoDB, SQS or KMS does not do what it should: whoever asked may try again.
 pub(crate) fn trouble(error: impl Cause) -> Refusal {
     tracing::error!(error = error.words(), "a request could not be answered");
-    Refusal::json(StatusCode::SERVICE_UNAVAILABLE, "the service is in trouble; please try again")
+    Refusal::json(StatusCode::SERVICE_UNAVAILABLE, "service unavailable; please try again")
 }
 
 /// The same in words.
@@ -133,7 +133,7 @@ pub(crate) async fn not_found() -> Refusal {
 }
 
 pub(crate) async fn method_not_allowed() -> Refusal {
-    Refusal::json(StatusCode::METHOD_NOT_ALLOWED, "this address is not asked in that way")
+    Refusal::json(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
 }
 
 /// To another of the function's own paths, by GET.

@@ -158,7 +158,7 @@ async fn resync(store: &Store, account: &AccountArguments, lane: Option<&str>, f
         match resync_lane(store, &key, lane, from).await? {
             Resync::Due => println!("{key} {lane}: read again from {} on, with the next tick or slice", written(from)),
             Resync::New => println!("{key} {lane}: not read yet, and will be from its beginning"),
-            Resync::Busy => bail!("{key} is being worked for all the time; pause it first"),
+            Resync::Busy => bail!("a sync of {key} is running; try again, or pause it first"),
         }
     }
     store.done_by(&key, Happened::ResyncAsked, &operator()).await?;

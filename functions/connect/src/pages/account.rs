@@ -27,7 +27,7 @@ pub(crate) fn body(account: &Status, timeline: &[Event], token: Option<&String>,
             @if let Some(since) = account.since { dt { "Since" } dd { (words::time(since)) } }
             dt { "Domain" } dd { (account.key.domain_id) }
             dt { "HubSpot account" } dd { (account.key.hub_id) " " (account.hub_domain.as_deref().unwrap_or_default()) }
-            dt { "Looked at for changes" } dd { (looked_at(account)) }
+            dt { "Last checked for changes" } dd { (looked_at(account)) }
             @if let Some(at) = account.last_success_at { dt { "Last caught up" } dd { (words::time(at)) } }
             dt { "Last 24 hours" }
             dd {

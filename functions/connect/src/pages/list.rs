@@ -33,7 +33,7 @@ pub(crate) fn body(sought: &Sought, found: &Found) -> Markup {
                 thead { tr {
                     th scope="col" { "Account" }
                     th scope="col" { "State" }
-                    th scope="col" { "Looked at" }
+                    th scope="col" { "Last checked" }
                     th scope="col" { "Last 24 hours" }
                 } }
                 tbody { @for account in &found.accounts { (row(account)) } }

@@ -14,7 +14,7 @@ pub(super) fn state(state: State) -> &'static str {
         State::New => "Not read yet",
         State::Behind => "Behind",
         State::Failing => "Failing",
-        State::Reauthorize => "Must be connected again",
+        State::Reauthorize => "Needs reconnecting",
         State::Paused => "Paused",
         State::Disconnected => "Disconnected",
     }
@@ -33,9 +33,9 @@ pub(crate) fn button(operation: Operation) -> &'static str {
 /// What an operation means, for those who are asked whether they are sure.
 pub(super) fn meaning(operation: Operation) -> &'static str {
     match operation {
-        Operation::Sync => "HubSpot is looked at for changes at once.",
+        Operation::Sync => "The account is checked for changes at once.",
         Operation::Pause => "Nothing is asked of HubSpot for this account until it is resumed.",
-        Operation::Resume => "The account goes on from where it stands.",
+        Operation::Resume => "Syncing continues where it stopped.",
         Operation::Resync => {
             "All companies and contacts are read again from the beginning. What is stored is not stored twice; it takes as \
              long as the first time, and uses HubSpot's limits meanwhile."
@@ -59,7 +59,7 @@ pub(crate) fn done(name: &str) -> Option<&'static str> {
             "The account is disconnected. Its access could not be given back to HubSpot yet. This is tried again for seven days; \
              to be sure, let the customer uninstall the app in HubSpot."
         }
-        "busy" => "The account is being worked for all the time. Please pause it first, or try again.",
+        "busy" => "A sync of the account is running. Please try again, or pause it first.",
         _ => return None,
     })
 }
@@ -75,7 +75,7 @@ pub(super) fn event(event: Happened) -> &'static str {
         Happened::ResyncAsked => "Everything is read again",
         Happened::Paused => "Paused",
         Happened::Resumed => "Resumed",
-        Happened::Failed => "Does not get on",
+        Happened::Failed => "Sync failed",
         Happened::BackfillDone => "All of its history was read",
     }
 }
