@@ -52,8 +52,7 @@ async fn try_again(world: &World) -> Result<()> {
     let sync = world.sync().await?;
     for text in world.receive(&world.sync_queue).await? {
         let message: Value = serde_json::from_str(&text)?;
-        let done = world.slice(&sync, &message).await;
-        ensure!(done.is_ok_and(|done| done.batch_item_failures.is_empty()), "{text}");
+        world.deliver(&sync, &message).await.with_context(|| text.clone())?;
     }
     Ok(())
 }

@@ -206,7 +206,7 @@ async fn a_contact_with_very_many_companies_holds_up_nobody() -> Result<()> {
 /// Odd values cost nothing: HubSpot is asked no more often than without them.
 #[tokio::test]
 async fn an_account_with_many_odd_values_catches_up_like_any_other() -> Result<()> {
-    let mut asked = Vec::new();
+    let (mut asked, mut slices) = (Vec::new(), 0);
     for odd in [&[][..], &[HALF, CONTROL, BYTE, '\u{fffe}', '\u{ffff}'][..]] {
         let world = World::new("odd_share").await?;
         {
@@ -220,14 +220,14 @@ async fn an_account_with_many_odd_values_catches_up_like_any_other() -> Result<(
             }
         }
         let began = std::time::Instant::now();
-        world.run().await?;
+        slices += world.run().await? as u64;
         ensure!(world.proof().await?.actions == 2_000);
         println!("2,000 contacts, {} with odd values: {:?}", if odd.is_empty() { 0 } else { 100 }, began.elapsed());
-        // A slow machine reads windows side by side, which takes a few more.
+        // A slow machine reads windows side by side, and cuts slices, which takes a few more.
         asked.push(world.requests("search 200"));
         ensure!(world.all(collection::SET_ASIDE).await?.is_empty());
         world.end().await?;
     }
-    ensure!(asked[0].abs_diff(asked[1]) <= 8, "{asked:?} searches");
+    ensure!(asked[0].abs_diff(asked[1]) <= 4 + 2 * slices, "{asked:?} searches in {slices} slices");
     Ok(())
 }
