@@ -4,6 +4,7 @@
 
 pub mod bootstrap;
 pub mod crowd;
+pub mod custom_domain;
 pub mod deployed;
 pub mod events;
 pub mod extent;

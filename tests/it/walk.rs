@@ -10,6 +10,7 @@ use reqwest::{StatusCode, Url};
 use stack::{aws::Aws, cloudformation, connect::Page, layout, process, sam::Build, servers};
 
 use tests::{
+    custom_domain::CustomDomain,
     front::{Front, Visitor},
     program::Program,
     world::{DOMAIN, HUB, World, secret},
@@ -213,6 +214,25 @@ impl Walk {
     }
 }
 
+impl Walk {
+    /// The customer opens the link, and allows an account on HubSpot's page.
+    async fn connects(&mut self, hub: u64) -> Result<()> {
+        let link = self.link().await?;
+        let outputs = self.outputs().await?;
+        let of = |name: &str| outputs.get(name).with_context(|| format!("no output {name}"));
+        ensure!(link.as_str().starts_with(of("ConnectUrl")?), "{link}");
+        let page = Page::at(of("ConnectUrl")?, &self.aws, of("ConnectSecretArn")?).await?;
+        let front = Front::deployed(&page);
+        let mut customer = Visitor::new(&front);
+        let back = customer.consent(&link, hub).await?;
+        let connected = customer.open(&back).await?;
+        assert_eq!(connected.status(), StatusCode::OK, "{back}");
+        let said = connected.text().await?;
+        ensure!(said.contains("<h1>Connected</h1>") && said.contains("<strong>Acme</strong>"), "{said}");
+        Ok(())
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_user_gets_from_the_page_to_a_connected_customer() -> Result<()> {
     let document = std::fs::read_to_string(layout::root().join("docs/SETUP.md"))?;
@@ -220,27 +240,19 @@ async fn a_new_user_gets_from_the_page_to_a_connected_customer() -> Result<()> {
     walk.follow(&document, "4. AWS").await?;
     walk.follow(&document, "5. The HubSpot app").await?;
 
-    // The customer opens the link, and allows the account on HubSpot's page.
-    let link = walk.link().await?;
-    let outputs = walk.outputs().await?;
-    let of = |name: &str| outputs.get(name).with_context(|| format!("no output {name}"));
-    let page = Page::at(of("ConnectUrl")?, &walk.aws, of("ConnectSecretArn")?).await?;
-    let front = Front::deployed(&page);
-    let mut customer = Visitor::new(&front);
-    let back = customer.consent(&link, HUB).await?;
-    let connected = customer.open(&back).await?;
-    assert_eq!(connected.status(), StatusCode::OK);
-    let said = connected.text().await?;
-    ensure!(said.contains("<h1>Connected</h1>") && said.contains("<strong>Acme</strong>"), "{said}");
-
+    walk.connects(HUB).await?;
     walk.follow(&document, "6. Connect a customer").await?;
     ensure!(walk.said.contains("A change goes through."), "{}", walk.said);
     assert_eq!(walk.world.proof().await?.actions, 200);
 
     // The documented variants, one after the other.
     let in_vpc = [("VPC_SUBNET_IDS", Some("subnet-1,subnet-2")), ("VPC_SECURITY_GROUP_IDS", Some("sg-1"))];
-    walk.deployed_with(&[&in_vpc[..], &[("CONNECT_URL", Some("https://sync.example.com"))]].concat()).await?;
-    assert_eq!(walk.outputs().await?["ConnectUrl"], "https://sync.example.com");
+    walk.world.hubspot.world().seed(HUB + 1, 2, 3, 1);
+    let domain = CustomDomain::before(&Url::parse(&walk.outputs().await?["ConnectUrl"])?).await?;
+    let below = format!("{}crm", domain.url);
+    walk.deployed_with(&[&in_vpc[..], &[("CONNECT_URL", Some(&below))]].concat()).await?;
+    assert_eq!(walk.outputs().await?["ConnectUrl"], below);
+    walk.connects(HUB + 1).await?;
     let plain = [
         ("CONNECT", Some("DISABLED")),
         ("CONNECT_URL", None),
