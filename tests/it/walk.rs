@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use common::store::collection;
 use mongodb::bson::{Document, doc};
 use reqwest::{StatusCode, Url};
-use stack::{aws::Aws, cloudformation, connect::Page, layout, process, sam::Build, servers};
+use stack::{accounts, aws::Aws, cloudformation, connect::Page, layout, process, proof, sam::Build, servers};
 
 use tests::{
     custom_domain::CustomDomain,
@@ -263,7 +263,13 @@ async fn a_new_user_gets_from_the_page_to_a_connected_customer() -> Result<()> {
     ];
     walk.deployed_with(&plain).await?;
     ensure!(!walk.outputs().await?.contains_key("ConnectUrl"), "connect is still there");
-    assert_eq!(walk.world.proof().await?.actions, 200);
+    for (hub, actions) in [(HUB, 200), (HUB + 1, 5)] {
+        let ledger = walk.world.hubspot.world().ledger.clone();
+        let ledger: Vec<_> = ledger.into_iter().filter(|change| change.hub_id == hub).collect();
+        let proof = proof::check(walk.world.store.database(), &accounts::key(DOMAIN, hub)?, &ledger).await?;
+        proof.ensure()?;
+        assert_eq!(proof.actions, actions, "{hub}");
+    }
     walk.world.end().await
 }
 
