@@ -16,7 +16,7 @@ use crate::{
     cloudformation::{self, Change, Existing},
     layout,
     parameters::{self, Parameters, Target},
-    sam,
+    rollback, sam,
     settings::Settings,
     stack::{migrate, step},
     template::{self, Parameter},
@@ -72,7 +72,11 @@ pub async fn run(settings: &Settings, deploy: &Deploy) -> Result<()> {
     let state = layout::state();
     let changes = sam::change_set(&state, &template, &settings.aws.config_env, name, &all);
     match step("preparing the change set", changes).await? {
-        None => println!("  {name} is as it should be; nothing to deploy"),
+        None => {
+            println!("  {name} is as it should be; nothing to deploy");
+            let outputs = existing.as_ref().map(|stack| stack.outputs.clone()).unwrap_or_default();
+            rollback::taken_back(&aws, &outputs).await?.iter().for_each(|said| println!("  But {said}."));
+        }
         Some(id) => {
             let changes = cloudformation::changes(&aws, &id).await?;
             println!("\nAWS account and region: {}", cloudformation::place(&id));

@@ -1,6 +1,8 @@
 //! `make rollback`: the versions before the ones that are live take over again, code and variables, within seconds. Nothing
 //! is built, and CloudFormation has no part in it: the next `make deploy` goes on from there.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, ensure};
 
 use crate::{aws::Aws, settings::Settings, stack::Stack};
@@ -52,13 +54,42 @@ async fn back(aws: &Aws, function: &str) -> Result<Back> {
         "{function} is being deployed step by step; stop that in CodeDeploy, which takes it back"
     );
     let from: u64 = alias.function_version().unwrap_or_default().parse().context("the live version has no number")?;
+    let versions = versions(aws, function).await?;
+    let to = versions.into_iter().filter(|version| *version < from).max();
+    let to = to.with_context(|| format!("{function} has no version before {from}; nothing was taken back"))?;
+    Ok(Back { function: function.to_owned(), from, to })
+}
+
+/// The versions of a function that were published.
+async fn versions(aws: &Aws, function: &str) -> Result<Vec<u64>> {
     let mut versions = Vec::new();
     let mut pages = aws.lambda().list_versions_by_function().function_name(function).into_paginator().send();
     while let Some(page) = pages.next().await {
         let page = page.with_context(|| format!("the versions of {function} cannot be listed"))?;
         versions.extend(page.versions().iter().filter_map(|version| version.version()?.parse::<u64>().ok()));
     }
-    let to = versions.into_iter().filter(|version| *version < from).max();
-    let to = to.with_context(|| format!("{function} has no version before {from}; nothing was taken back"))?;
-    Ok(Back { function: function.to_owned(), from, to })
+    Ok(versions)
+}
+
+/// Says which functions of a stack, by its outputs, work with an older version than their newest: a deployment that changes
+/// nothing leaves that as it is.
+///
+/// # Errors
+/// Lambda does not answer.
+pub(crate) async fn taken_back(aws: &Aws, outputs: &BTreeMap<String, String>) -> Result<Vec<String>> {
+    let mut said = Vec::new();
+    for function in FUNCTIONS.iter().filter_map(|output| outputs.get(*output)) {
+        // A stack that `make deploy` did not make has no alias.
+        let Ok(alias) = aws.lambda().get_alias().function_name(function).name(ALIAS).send().await else { continue };
+        let live: Option<u64> = alias.function_version().and_then(|version| version.parse().ok());
+        let newest = versions(aws, function).await?.into_iter().max();
+        if let (Some(live), Some(newest)) = (live, newest)
+            && live < newest
+        {
+            said.push(format!(
+                "{function} works with version {live}, not with its newest, {newest}: it was taken back"
+            ));
+        }
+    }
+    Ok(said)
 }
