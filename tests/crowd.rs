@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use anyhow::Result;
 use common::{
-    checkpoint::{Announced, Backfilled, Checkpoint, Figures, LaneProblem, LastRun, ProblemKind, Window, hour},
+    checkpoint::{ActionCounts, Backfilled, Checkpoint, LaneProblem, LastRun, ProblemKind, RunStats, Window, hour},
     store::collection,
     time::DateTime,
 };
@@ -122,9 +122,9 @@ fn usual(now: i64) -> Checkpoint {
         started_at: then,
         ended_at: now_at,
         is_over: true,
-        figures: Figures { slices: 1, records: 20, actions: 20, requests: 9, rate_limited: 0 },
+        figures: RunStats { slices: 1, records: 20, actions: 20, requests: 9, rate_limited: 0 },
     });
-    let announced = |ago: i64| Announced { created: ago, updated: 7, deleted: 0 };
+    let announced = |ago: i64| ActionCounts { created: ago, updated: 7, deleted: 0 };
     let of_hour = |ago: i64| (hour(DateTime::from_millis(now - ago * HOUR)), announced(ago));
     checkpoint.activity = (0..24).map(of_hour).collect();
     checkpoint

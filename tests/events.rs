@@ -41,7 +41,7 @@ pub fn received_event(body: &str, received: u32) -> SqsEvent {
 ///
 /// # Errors
 /// It refused any.
-pub fn refused(response: Result<SqsBatchResponse, Diagnostic>) -> Result<()> {
+pub fn assert_accepted(response: Result<SqsBatchResponse, Diagnostic>) -> Result<()> {
     match response {
         Ok(response) if response.batch_item_failures.is_empty() => Ok(()),
         Ok(response) => bail!("{} messages failed", response.batch_item_failures.len()),

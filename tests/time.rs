@@ -9,7 +9,7 @@ use serde_json::Value;
 use stack::proof::Proof;
 
 use crate::{
-    events::{lambda, received_event, refused},
+    events::{assert_accepted, lambda, received_event},
     queues::Rules,
     service::BOUND,
     stopwatch::Stopwatch,
@@ -85,7 +85,7 @@ impl World {
         let max_receives = Rules::of("SyncQueue")?.max_receives;
         for received in 1.. {
             let stopwatch = Stopwatch::start();
-            let slice = refused(sync::handler(sync, lambda(received_event(&body.to_string(), received))).await);
+            let slice = assert_accepted(sync::handler(sync, lambda(received_event(&body.to_string(), received))).await);
             ensure!(stopwatch.took() < BOUND, "the slice took {:?}", stopwatch.took());
             if slice.is_ok() || received == max_receives {
                 return slice;

@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 use stack::{accounts, proof};
 
 pub use crate::{
-    events::{event, lambda, message_event, refused},
+    events::{assert_accepted, event, lambda, message_event},
     queues::queue,
 };
 use crate::{patient, queues::queue_with_dead_letters};
@@ -233,7 +233,7 @@ impl World {
                 return Ok(());
             }
             let mut received = 1;
-            while let Err(error) = refused(self.store(&bodies).await) {
+            while let Err(error) = assert_accepted(self.store(&bodies).await) {
                 received += 1;
                 ensure!(received <= TRIES, "{error}");
             }

@@ -131,7 +131,7 @@ pub enum Unusable {
 
 impl Unusable {
     /// Whether somebody has asked for it, and nothing is wrong.
-    pub fn is_wanted(&self) -> bool {
+    pub fn is_intentional(&self) -> bool {
         matches!(self, Self::Disconnected | Self::Paused)
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use lane::{Backfilled, Hold, IdOrder, Kept, Lane, LaneProblem, Pass, PassKind, ProblemKind, Sweep, Window};
 pub(crate) use limits::MAX_SHARE;
-pub use limits::{Remembered, RememberedLimits};
+pub use limits::{LimiterSnapshot, RateLimitState};
 
 use crate::{object::ObjectType, time::DateTime};
 
@@ -30,7 +30,7 @@ pub struct Checkpoint {
     /// What each lane leaves behind; see [`Lane::kept`].
     pub kept: BTreeMap<ObjectType, Kept>,
     /// What is left of the account's rate limits.
-    pub limits: RememberedLimits,
+    pub limits: RateLimitState,
     /// Since when HubSpot refuses the account's token; absent once it accepts it.
     pub refused: Option<Refused>,
     /// When the account was last caught up.
@@ -42,7 +42,7 @@ pub struct Checkpoint {
     /// The latest run, as far as it has got.
     pub last_run: Option<LastRun>,
     /// What was handed on in the last day, by hour (see [`hour`]).
-    pub activity: BTreeMap<String, Announced>,
+    pub activity: BTreeMap<String, ActionCounts>,
 }
 
 /// A row of slices in which HubSpot refused the account's token.
@@ -68,7 +68,7 @@ impl Checkpoint {
 /// What runs did, for those who look at the account.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Figures {
+pub struct RunStats {
     /// Slices that had an end.
     pub slices: i64,
     /// Rows that were read.
@@ -94,13 +94,13 @@ pub struct LastRun {
     /// Whether that was the last one.
     pub is_over: bool,
     /// What it did.
-    pub figures: Figures,
+    pub figures: RunStats,
 }
 
 /// How many actions of each kind were queued.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Announced {
+pub struct ActionCounts {
     /// Records that were seen for the first time.
     pub created: i64,
     /// Records that were modified.
@@ -109,7 +109,7 @@ pub struct Announced {
     pub deleted: i64,
 }
 
-impl Announced {
+impl ActionCounts {
     /// All of them.
     pub fn total(self) -> i64 {
         self.created + self.updated + self.deleted
@@ -141,7 +141,7 @@ pub struct Run {
     pub idle: i32,
     /// What its slices did.
     #[serde(default)]
-    pub figures: Figures,
+    pub figures: RunStats,
 }
 
 /// The lanes of an account.

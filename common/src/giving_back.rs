@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     account::AccountKey,
     hubspot::{HubSpot, OAuthApp, TokenError},
-    store::{Happened, Revocation, Store},
+    store::{Revocation, Store, TimelineEvent},
     time::{self, DateTime},
     vault::Vault,
 };
@@ -89,7 +89,7 @@ impl GivingBack<'_> {
         let (domain_id, hub_id) = (&account.domain_id, &account.hub_id);
         let what = match tried {
             Ok(()) if revocation.tries == 0 => None,
-            Ok(()) => Some((Happened::GrantGivenBack, None)),
+            Ok(()) => Some((TimelineEvent::GrantGivenBack, None)),
             Err(Failure::Passing(reason)) if time::since(revocation.since, DateTime::now()) < GIVEN_UP_AFTER => {
                 tracing::warn!(account.domain_id = %domain_id, account.hub_id = %hub_id, reason, tries = revocation.tries + 1,
                     "the grant of a disconnected account could not be given back yet");
@@ -98,7 +98,7 @@ impl GivingBack<'_> {
             Err(Failure::Passing(reason) | Failure::NotOurs(reason)) => {
                 tracing::error!(account.domain_id = %domain_id, account.hub_id = %hub_id, reason,
                     "the grant of a disconnected account is forgotten, and was not given back");
-                Some((Happened::GrantForgotten, Some(reason)))
+                Some((TimelineEvent::GrantForgotten, Some(reason)))
             }
         };
         if !self.store.forget_grant(account, &revocation.refresh_token).await? {

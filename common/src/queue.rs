@@ -11,7 +11,7 @@ use backon::{ExponentialBuilder, Retryable};
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::{message, telemetry::Spent};
+use crate::{message, telemetry::TimeSpent};
 
 /// The largest message that is sent, in bytes. SQS takes 1 MiB, attributes included.
 pub const MAX_MESSAGE_BYTES: usize = 1_000_000;
@@ -82,13 +82,13 @@ pub struct Queue {
     client: Client,
     url: String,
     /// The time spent with it.
-    pub spent: Spent,
+    pub spent: TimeSpent,
 }
 
 impl Queue {
     /// The queue at `url`.
     pub fn new(client: Client, url: String) -> Self {
-        Self { client, url, spent: Spent::default() }
+        Self { client, url, spent: TimeSpent::default() }
     }
 
     /// An SQS client from the environment, which the AWS SDK's own variables direct.

@@ -4,7 +4,7 @@ use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    secrets::{Rotating, Secrets},
+    secrets::{ReloadOnRotation, Secrets},
     telemetry,
 };
 
@@ -22,7 +22,7 @@ where
     Answer: Serialize,
 {
     let traces = &telemetry::init();
-    let (held, handle) = (&Rotating::new(make).await?, &handle);
+    let (held, handle) = (&ReloadOnRotation::new(make).await?, &handle);
     let invoked = async |event: LambdaEvent<Event>| {
         let context = event.context.clone();
         traces.invocation(&context, held.work(async |held| handle(held, event).await)).await

@@ -159,7 +159,7 @@ async fn read(client: &Client, name: &'static str, arn: Option<String>) -> Resul
 /// How long secrets are used before they are looked at again, in seconds, unless `SECRETS_KEPT_SECONDS` says otherwise.
 const KEPT: u32 = 300;
 
-/// For how long [`Rotating::work_with_newest`] uses secrets that cannot be looked at again, in seconds, unless
+/// For how long [`ReloadOnRotation::work_with_newest`] uses secrets that cannot be looked at again, in seconds, unless
 /// `SECRETS_USED_SECONDS` says otherwise.
 const USED: u32 = 900;
 
@@ -170,7 +170,7 @@ const AGAIN: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a function holds on to between invocations, made anew when one of its secrets has changed.
-pub struct Rotating<T, Make> {
+pub struct ReloadOnRotation<T, Make> {
     make: Make,
     kept: Duration,
     used: Duration,
@@ -193,7 +193,7 @@ impl<T> Now<T> {
     }
 }
 
-impl<T, Make: AsyncFn(&Secrets) -> anyhow::Result<T>> Rotating<T, Make> {
+impl<T, Make: AsyncFn(&Secrets) -> anyhow::Result<T>> ReloadOnRotation<T, Make> {
     /// Reads the secrets, and makes what the function holds.
     ///
     /// # Errors

@@ -70,9 +70,9 @@ struct Dimensions {
 
 /// The time spent with another service: the sum over its calls, of which several may be under way at once.
 #[derive(Clone, Debug, Default)]
-pub struct Spent(Arc<AtomicU64>);
+pub struct TimeSpent(Arc<AtomicU64>);
 
-impl Spent {
+impl TimeSpent {
     /// Adds what `call` takes, even if it is given up.
     pub async fn during<F: Future>(&self, call: F) -> F::Output {
         let _clock = Clock { spent: self, began: Instant::now() };
@@ -91,7 +91,7 @@ impl Spent {
 }
 
 struct Clock<'a> {
-    spent: &'a Spent,
+    spent: &'a TimeSpent,
     began: Instant,
 }
 

@@ -4,7 +4,7 @@ use anyhow::Result;
 use common::{
     ids::RecordId,
     object::ObjectType,
-    store::{Seen, collection},
+    store::{LedgerEntry, collection},
     time::DateTime,
 };
 use mongodb::bson::{Bson, Document, doc};
@@ -20,7 +20,7 @@ pub(crate) async fn run() -> Result<()> {
     let world = World::new("bench_seen").await?;
     let account = world.account()?;
     for first in (0..RECORDS).step_by(BATCH) {
-        let now = Seen { at: Some(DateTime::now()), ..Seen::default() };
+        let now = LedgerEntry { at: Some(DateTime::now()), ..LedgerEntry::default() };
         let entry = |number: usize| Ok((RecordId::try_from((100_000_000_000 + number).to_string())?, now.clone()));
         let entries = (first..first + BATCH).map(entry).collect::<Result<Vec<_>>>()?;
         world.store.mark_seen(&account, ObjectType::Contacts, &entries).await?;

@@ -5,7 +5,7 @@ use common::store::collection;
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 
-use tests::world::{World, refused};
+use tests::world::{World, assert_accepted};
 
 fn change(name: &str, at: &str, title: &str) -> Value {
     json!({"object": "contacts", "recordId": "151", "actionName": name, "actionDate": at, "recordUpdatedAt": at,
@@ -21,12 +21,12 @@ fn message(actions: &[Value]) -> String {
 async fn what_is_delivered_again_is_stored_once() -> Result<()> {
     let world = World::new("again").await?;
     let batch = message(&[change("Contact Created", "2026-01-01T00:00:00Z", "CTO")]);
-    refused(world.store(&[batch.clone(), batch.clone()]).await)?;
+    assert_accepted(world.store(&[batch.clone(), batch.clone()]).await)?;
     let first = world.all(collection::ACTIONS).await?;
     futures::future::join_all((0..4).map(|_| world.store(std::slice::from_ref(&batch))))
         .await
         .into_iter()
-        .try_for_each(refused)?;
+        .try_for_each(assert_accepted)?;
     assert_eq!(world.all(collection::ACTIONS).await?, first);
     assert_eq!(first.len(), 1);
     assert_eq!(first[0].get_str("_id")?, "acme:7000001:contacts:151:1767225600000");
@@ -41,7 +41,7 @@ async fn the_current_state_never_goes_back() -> Result<()> {
         message(&[change("Contact Updated", "2026-01-02T00:00:00Z", "CTO")]),
     ];
     for batch in newest_first {
-        refused(world.store(&[batch]).await)?;
+        assert_accepted(world.store(&[batch]).await)?;
     }
     let states = world.all("contacts").await?;
     assert_eq!(states.len(), 1);
@@ -55,7 +55,7 @@ async fn the_current_state_never_goes_back() -> Result<()> {
 async fn created_is_said_once_and_of_the_earliest_change() -> Result<()> {
     let world = World::new("created").await?;
     for at in ["2026-01-02T00:00:00Z", "2026-01-01T00:00:00Z", "2026-01-03T00:00:00Z"] {
-        refused(world.store(&[message(&[change("Contact Created", at, "CTO")])]).await)?;
+        assert_accepted(world.store(&[message(&[change("Contact Created", at, "CTO")])]).await)?;
     }
     let mut stored = Vec::new();
     for action in world.all(collection::ACTIONS).await? {
@@ -88,11 +88,11 @@ const DAYS: [&str; 4] =
 #[tokio::test]
 async fn an_updated_action_says_what_changed() -> Result<()> {
     let world = World::new("changes").await?;
-    refused(world.store(&[message(&[change("Contact Created", DAYS[0], "CTO")])]).await)?;
+    assert_accepted(world.store(&[message(&[change("Contact Created", DAYS[0], "CTO")])]).await)?;
     // Two changes of one record in one batch, the newer one first.
     let both = message(&[moved(DAYS[2], "CEO", &["52", "51"]), moved(DAYS[1], "COO", &["51"])]);
-    refused(world.store(std::slice::from_ref(&both)).await)?;
-    refused(world.store(&[message(&[moved(DAYS[3], "", &[])])]).await)?;
+    assert_accepted(world.store(std::slice::from_ref(&both)).await)?;
+    assert_accepted(world.store(&[message(&[moved(DAYS[3], "", &[])])]).await)?;
     let expected = [
         None,
         Some(doc! { "jobtitle": { "from": "CTO", "to": "COO" } }),
@@ -105,7 +105,7 @@ async fn an_updated_action_says_what_changed() -> Result<()> {
     actions
         .delete_many(doc! { "recordUpdatedAt": { "$gt": mongodb::bson::DateTime::parse_rfc3339_str(DAYS[0])? } })
         .await?;
-    refused(world.store(&[both, message(&[moved(DAYS[3], "", &[])])]).await)?;
+    assert_accepted(world.store(&[both, message(&[moved(DAYS[3], "", &[])])]).await)?;
     assert_eq!(changes(&world).await?, expected);
     Ok(())
 }
@@ -114,7 +114,7 @@ async fn an_updated_action_says_what_changed() -> Result<()> {
 async fn what_comes_after_a_newer_change_does_not_guess_what_it_changed() -> Result<()> {
     let world = World::new("late").await?;
     for (at, title) in [(DAYS[0], "CTO"), (DAYS[2], "CEO"), (DAYS[1], "COO")] {
-        refused(world.store(&[message(&[moved(at, title, &["51"])])]).await)?;
+        assert_accepted(world.store(&[message(&[moved(at, title, &["51"])])]).await)?;
     }
     let expected = [None, None, Some(doc! { "jobtitle": { "from": "CTO", "to": "CEO" } })];
     assert_eq!(changes(&world).await?, expected);
@@ -125,7 +125,7 @@ async fn what_comes_after_a_newer_change_does_not_guess_what_it_changed() -> Res
 async fn drains_that_meet_do_not_lose_what_changed() -> Result<()> {
     let world = World::new("race").await?;
     let at = |second: usize| format!("2026-01-01T00:00:{second:02}Z");
-    refused(world.store(&[message(&[moved(&at(0), "0", &["51"])])]).await)?;
+    assert_accepted(world.store(&[message(&[moved(&at(0), "0", &["51"])])]).await)?;
     // Three workers at once, each with the same messages in an order of its own.
     let messages: Vec<String> =
         (1..30).map(|second| message(&[moved(&at(second), &second.to_string(), &["51"])])).collect();
@@ -134,7 +134,7 @@ async fn drains_that_meet_do_not_lose_what_changed() -> Result<()> {
     turned.rotate_left(13);
     let worker = async |messages: &[String]| {
         for batch in messages.chunks(5) {
-            refused(world.store(batch).await)?;
+            assert_accepted(world.store(batch).await)?;
         }
         anyhow::Ok(())
     };
@@ -172,7 +172,7 @@ async fn a_malformed_message_fails_alone() -> Result<()> {
 #[tokio::test]
 async fn a_state_that_others_made_unreadable_fails_its_own_message_alone() -> Result<()> {
     let world = World::new("unreadable").await?;
-    refused(world.store(&[message(&[change("Contact Created", DAYS[0], "CTO")])]).await)?;
+    assert_accepted(world.store(&[message(&[change("Contact Created", DAYS[0], "CTO")])]).await)?;
     let states = world.store.database().collection::<Document>("contacts");
     states.update_one(doc! {}, doc! { "$set": { "updatedAt": "yesterday" } }).await?;
     let mut other = change("Contact Created", DAYS[0], "CTO");
@@ -233,7 +233,7 @@ async fn deletions_restorations_and_merges_end_in_one_state_in_whatever_order_th
             let together = message(&order);
             for batches in [apart.iter().map(std::slice::from_ref).collect::<Vec<_>>(), vec![&[together][..]]] {
                 for batch in batches {
-                    refused(world.store(batch).await)?;
+                    assert_accepted(world.store(batch).await)?;
                 }
                 let states = world.all("contacts").await?;
                 let [state] = states.as_slice() else { bail!("{} states", states.len()) };

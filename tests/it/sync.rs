@@ -11,7 +11,7 @@ use hubspot_sim::{FaultKind, IdOrder, Object};
 use mongodb::bson::{Document, doc};
 use serde_json::json;
 
-use tests::world::{HUB, World, refused};
+use tests::world::{HUB, World, assert_accepted};
 
 fn answer(status: u16) -> FaultKind {
     FaultKind::Answer { status, body: None, retry_after: None }
@@ -308,7 +308,7 @@ async fn one_slice_of_an_account_at_a_time() -> Result<()> {
     let sync = world.sync().await?;
     let tick = world.tick();
     let slices = futures::future::join_all((0..5).map(|_| world.slice(&sync, &tick))).await;
-    slices.into_iter().try_for_each(refused)?;
+    slices.into_iter().try_for_each(assert_accepted)?;
     assert_eq!(world.requests("oauth 200"), 1, "one slice worked, the others found its lease");
     world.drain().await?;
     assert_eq!(world.proof().await?.actions, 120);

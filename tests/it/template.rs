@@ -16,7 +16,7 @@ use tests::{
     bootstrap::{Bootstrap, Function, Invoked},
     front::TOKEN,
     queues::Rules,
-    world::{HUB, World, lambda, refused},
+    world::{HUB, World, assert_accepted, lambda},
 };
 
 fn template() -> Result<Value> {
@@ -267,14 +267,14 @@ async fn the_sample_events_are_answered_by_the_handlers() -> Result<()> {
     let sync = world.sync().await?;
     for name in ["sync-tick", "sync-continuation"] {
         let event: SqsEvent = serde_json::from_str(&sample(name)?)?;
-        refused(sync::handler(&sync, lambda(event)).await)?;
+        assert_accepted(sync::handler(&sync, lambda(event)).await)?;
     }
     world.drain().await?;
     assert_eq!(world.all(collection::ACTIONS).await?.len(), 10);
 
     let actions = world.actions().await?;
     let event: SqsEvent = serde_json::from_str(&sample("actions-batch")?)?;
-    refused(actions::handler(&actions, lambda(event)).await)?;
+    assert_accepted(actions::handler(&actions, lambda(event)).await)?;
     assert_eq!(world.all(collection::ACTIONS).await?.len(), 14);
     let event: SqsEvent = serde_json::from_str(&sample("actions-one-malformed")?)?;
     let response =

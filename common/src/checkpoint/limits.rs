@@ -11,14 +11,14 @@ pub(crate) const MAX_SHARE: f64 = 1.25;
 /// What a limiter knows, as the checkpoint keeps it between slices.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Remembered {
+pub struct LimiterSnapshot {
     /// When the latest requests were made.
     pub requests: Vec<DateTime>,
     /// Which part of the limit is ours: less than 1 where HubSpot refused requests that our own count allowed.
     pub share: f64,
 }
 
-impl Default for Remembered {
+impl Default for LimiterSnapshot {
     fn default() -> Self {
         Self { requests: Vec::new(), share: MAX_SHARE }
     }
@@ -27,9 +27,9 @@ impl Default for Remembered {
 /// What is left of an account's rate limits, across the slices of its runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct RememberedLimits {
+pub struct RateLimitState {
     /// The search limit.
-    pub search: Remembered,
+    pub search: LimiterSnapshot,
     /// The limit of all other requests.
-    pub general: Remembered,
+    pub general: LimiterSnapshot,
 }

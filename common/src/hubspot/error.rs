@@ -23,7 +23,7 @@ pub enum HubSpotError {
     /// The account is out of reach for a long time: its daily limit is used up, or HubSpot moves it to another
     /// data centre (477, "typically up to 24 hours").
     #[error("HubSpot keeps the account away: {reason}")]
-    Parked {
+    AccountUnavailable {
         /// In words.
         reason: String,
         /// How long to leave the account alone.
@@ -100,8 +100,10 @@ impl HubSpotError {
         let envelope: Envelope = serde_json::from_slice(body).unwrap_or_default();
         let message = shortened(text(&envelope.message));
         let wait = |reason| retry_after(headers, reason);
-        let parked =
-            |reason: &str| Self::Parked { reason: reason.to_owned(), retry_after: wait(Reason::Day).unwrap_or(PARKED) };
+        let parked = |reason: &str| Self::AccountUnavailable {
+            reason: reason.to_owned(),
+            retry_after: wait(Reason::Day).unwrap_or(PARKED),
+        };
         let trouble = |retry_after| Self::Transient { reason: format!("status {}", status.as_u16()), retry_after };
         match status.as_u16() {
             429 if is_daily(&envelope) => parked("its daily limit is used up"),
@@ -137,7 +139,7 @@ impl HubSpotError {
 
     /// Returns true if the same request may be answered later. Limits and trouble pass; a refusal does not.
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Transient { .. } | Self::RateLimited { .. } | Self::Parked { .. })
+        matches!(self, Self::Transient { .. } | Self::RateLimited { .. } | Self::AccountUnavailable { .. })
     }
 
     /// Whether it may be the contents of a single record that HubSpot cannot answer with, or that cannot be read.
@@ -155,7 +157,7 @@ impl HubSpotError {
             }
             Self::RateLimited { retry_after, .. } => (*retry_after).unwrap_or_default().max(pause),
             Self::Transient { retry_after, .. } => (*retry_after).unwrap_or_default().max(pause),
-            Self::Parked { .. }
+            Self::AccountUnavailable { .. }
             | Self::Unauthorized
             | Self::Forbidden(_)
             | Self::Rejected { .. }
@@ -167,7 +169,7 @@ impl HubSpotError {
     /// How long HubSpot wants to be left alone before the next slice; zero where it does not say.
     pub fn retry_later(&self) -> Duration {
         match self {
-            Self::Parked { retry_after, .. } => *retry_after,
+            Self::AccountUnavailable { retry_after, .. } => *retry_after,
             Self::RateLimited { policy: RateLimit::TenSecondly, retry_after } => {
                 (*retry_after).unwrap_or(Duration::from_secs(10))
             }

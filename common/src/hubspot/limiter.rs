@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::retry_after::Reason;
 use crate::{
-    checkpoint::{MAX_SHARE, Remembered},
+    checkpoint::{LimiterSnapshot, MAX_SHARE},
     time::{self, DateTime},
 };
 
@@ -51,7 +51,7 @@ struct State {
 
 impl Limiter {
     /// At most `limit` requests in a rolling `period`, some of which may have been made before.
-    pub(super) fn new(limit: NonZeroU32, period: Duration, remembered: &Remembered) -> Self {
+    pub(super) fn new(limit: NonZeroU32, period: Duration, remembered: &LimiterSnapshot) -> Self {
         let (now, now_by_clock) = (Instant::now(), DateTime::now());
         let limit = usize::try_from(limit.get()).unwrap_or(usize::MAX);
         let ago = |at: &DateTime| now.checked_sub(time::since(*at, now_by_clock)).unwrap_or(now);
@@ -136,13 +136,13 @@ impl Limiter {
     }
 
     /// What the next slice should know.
-    pub(super) fn remember(&self) -> Remembered {
+    pub(super) fn remember(&self) -> LimiterSnapshot {
         let (now, now_by_clock) = (Instant::now(), DateTime::now());
         let state = self.state();
         let longest = self.period.div_f64((state.share * self.limit as f64).min(1.0));
         let recent = state.times.iter().filter(|time| **time + longest > now);
         let by_clock = |time: &Instant| time::before(now_by_clock, now.duration_since(*time));
-        Remembered { requests: recent.map(by_clock).collect(), share: state.share }
+        LimiterSnapshot { requests: recent.map(by_clock).collect(), share: state.share }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -166,13 +166,13 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn limiter(limit: u32, remembered: &Remembered) -> Limiter {
+    fn limiter(limit: u32, remembered: &LimiterSnapshot) -> Limiter {
         Limiter::new(NonZeroU32::new(limit).unwrap(), SECOND, remembered)
     }
 
     #[tokio::test(start_paused = true)]
     async fn no_rolling_second_holds_more_than_the_limit() {
-        let limiter = limiter(5, &Remembered::default());
+        let limiter = limiter(5, &LimiterSnapshot::default());
         let mut times = Vec::new();
         for pause in [0, 0, 0, 700, 0, 0, 0, 0, 100, 0, 900, 0, 0, 0, 0, 0] {
             tokio::time::advance(Duration::from_millis(pause)).await;
@@ -186,7 +186,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_pause_is_made_up_for() {
-        let limiter = limiter(5, &Remembered::default());
+        let limiter = limiter(5, &LimiterSnapshot::default());
         let began = Instant::now();
         for _ in 0..5 {
             limiter.admit(None).await;
@@ -198,7 +198,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_would_be_too_late_is_not_made() {
-        let limiter = limiter(1, &Remembered::default());
+        let limiter = limiter(1, &LimiterSnapshot::default());
         let soon = Some(Instant::now() + Duration::from_millis(500));
         assert!(limiter.admit(soon).await);
         assert!(!limiter.admit(soon).await);
@@ -207,7 +207,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_next_slice_goes_on_with_what_was_remembered() {
-        let first = limiter(2, &Remembered::default());
+        let first = limiter(2, &LimiterSnapshot::default());
         first.admit(None).await;
         first.admit(None).await;
         first.refused(None);
@@ -224,7 +224,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_refusal_closes_the_limit_and_leaves_less_of_it_until_requests_are_taken_again() {
-        let limiter = limiter(5, &Remembered::default());
+        let limiter = limiter(5, &LimiterSnapshot::default());
         limiter.admit(None).await;
         limiter.refused(None);
         limiter.refused(None);
@@ -249,7 +249,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn refused_again_and_again_it_makes_a_request_every_few_periods() {
-        let limiter = limiter(2, &Remembered::default());
+        let limiter = limiter(2, &LimiterSnapshot::default());
         for _ in 0..10 {
             limiter.admit(None).await;
             limiter.refused(None);
@@ -263,7 +263,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_is_given_up_while_it_waits_is_forgotten() {
-        let limiter = limiter(2, &Remembered::default());
+        let limiter = limiter(2, &LimiterSnapshot::default());
         limiter.admit(None).await;
         limiter.admit(None).await;
         for _ in 0..3 {
@@ -274,7 +274,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn hubspot_may_say_for_how_long() {
-        let limiter = limiter(5, &Remembered::default());
+        let limiter = limiter(5, &LimiterSnapshot::default());
         limiter.refused(Some(Duration::from_millis(300)));
         let began = Instant::now();
         limiter.admit(None).await;
@@ -283,7 +283,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn hubspot_may_not_say_for_years() {
-        let limiter = limiter(5, &Remembered::default());
+        let limiter = limiter(5, &LimiterSnapshot::default());
         limiter.refused(Some(Duration::MAX));
         let began = Instant::now();
         limiter.admit(None).await;
@@ -292,7 +292,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn requests_of_other_apps_count() {
-        let limiter = limiter(10, &Remembered::default());
+        let limiter = limiter(10, &LimiterSnapshot::default());
         limiter.admit(None).await;
         limiter.left(2);
         let began = Instant::now();

@@ -31,7 +31,7 @@ pub use token::{OAuthApp, Tokens};
 
 use reqwest::{Client, Url};
 
-use crate::telemetry::Spent;
+use crate::telemetry::TimeSpent;
 
 /// The date version of HubSpot's API that is used throughout: generally available since 2026-09-08 and
 /// supported for 18 months (developers.hubspot.com, "Versioning"). The numbered versions end in 2027.
@@ -46,7 +46,7 @@ pub struct HubSpot {
     http: Client,
     base: Url,
     /// The time spent with it.
-    pub spent: Spent,
+    pub spent: TimeSpent,
 }
 
 impl HubSpot {
@@ -65,7 +65,7 @@ impl HubSpot {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| invalid(error.without_url().to_string()))?;
-        Ok(Self { http, base, spent: Spent::default() })
+        Ok(Self { http, base, spent: TimeSpent::default() })
     }
 
     fn url(&self, path: &str) -> Url {

@@ -16,7 +16,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{HubSpot, HubSpotError, answer::Answer, limiter::Limiter, retry_after::http_date};
-use crate::{checkpoint::RememberedLimits, time::DateTime};
+use crate::{checkpoint::RateLimitState, time::DateTime};
 
 /// The rate limits of an account, as HubSpot documents them.
 #[derive(Clone, Copy, Debug)]
@@ -81,7 +81,7 @@ impl Session {
         hubspot: HubSpot,
         token: SecretString,
         limits: Limits,
-        remembered: &RememberedLimits,
+        remembered: &RateLimitState,
         tally: Arc<Tally>,
     ) -> Self {
         Self {
@@ -121,8 +121,8 @@ impl Session {
     }
 
     /// What the next slice should know of the account's limits.
-    pub fn limits(&self) -> RememberedLimits {
-        RememberedLimits { search: self.search.remember(), general: self.general.remember() }
+    pub fn limits(&self) -> RateLimitState {
+        RateLimitState { search: self.search.remember(), general: self.general.remember() }
     }
 
     /// Posts `body` to `path`, under the limit of `kind`; nothing where the limit does not allow that before `latest`.

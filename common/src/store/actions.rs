@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::{
     Store, bulk, collection,
     indexes::CREATED_ONCE,
-    states::{Step, Steps},
+    states::{StateChange, StateChanges},
 };
 use crate::{
     account::AccountKey,
@@ -24,14 +24,14 @@ use crate::{
 };
 
 /// Actions of any accounts, in any order.
-pub(super) type Given<'a> = &'a [(&'a AccountKey, &'a Action)];
+pub(super) type ActionRefs<'a> = &'a [(&'a AccountKey, &'a Action)];
 
 /// How often writes that met a concurrent one are made again.
 const ROUNDS: usize = 4;
 
 /// One action could not be stored, while others were.
 #[derive(Debug)]
-pub struct WriteFailed {
+pub struct ActionFailure {
     /// Its place among the actions given.
     pub index: usize,
     /// The server's error code; 0 if the action has no form that MongoDB can hold, or its record's state none that can be read.
@@ -42,7 +42,7 @@ pub struct WriteFailed {
 #[derive(Debug, Default)]
 pub struct Stored {
     /// Those that could not be stored.
-    pub failed: Vec<WriteFailed>,
+    pub failed: Vec<ActionFailure>,
     /// How many were not stored before.
     pub added: usize,
 }
@@ -53,7 +53,7 @@ impl Stored {
     }
 
     pub(super) fn fail(&mut self, index: usize, code: i32) {
-        self.failed.push(WriteFailed { index, code });
+        self.failed.push(ActionFailure { index, code });
     }
 }
 
@@ -69,7 +69,7 @@ impl Store {
     pub async fn store_actions(&self, actions: &[(&AccountKey, &Action)]) -> Result<Stored, Error> {
         let now = DateTime::now();
         let (mut stored, mut of_contacts) = (Stored::default(), Stored::default());
-        let insert = |index: usize, step: &Step| {
+        let insert = |index: usize, step: &StateChange| {
             let (account, action) = actions[index];
             bulk::document(&ActionDocument::new(account, action, step.changes.as_ref(), now))
         };
@@ -87,8 +87,8 @@ impl Store {
     /// upserted, which is no error if it is stored.
     async fn insert_actions(
         &self,
-        actions: Given<'_>,
-        mut steps: Steps,
+        actions: ActionRefs<'_>,
+        mut steps: StateChanges,
         stored: &mut Stored,
         now: DateTime,
     ) -> Result<(), Error> {
@@ -163,7 +163,7 @@ impl Store {
 }
 
 /// What an action changed, if that is known.
-fn changes(steps: &Steps, index: usize) -> Option<&Map<String, Value>> {
+fn changes(steps: &StateChanges, index: usize) -> Option<&Map<String, Value>> {
     steps.get(&index).and_then(|step| step.changes.as_ref())
 }
 

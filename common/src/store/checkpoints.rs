@@ -17,7 +17,7 @@ use thiserror::Error;
 use super::{Store, collection, describe};
 use crate::{
     account::AccountKey,
-    checkpoint::{Announced, Checkpoint, Lane, LaneProblem, LastRun, RememberedLimits, Run, hour},
+    checkpoint::{ActionCounts, Checkpoint, Lane, LaneProblem, LastRun, RateLimitState, Run, hour},
     message::Notified,
     object::ObjectType,
     time::{self, DateTime},
@@ -62,11 +62,11 @@ pub enum Next<'a> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Told<'a> {
     /// What is left of the account's rate limits, if HubSpot was asked anything.
-    pub limits: Option<&'a RememberedLimits>,
+    pub limits: Option<&'a RateLimitState>,
     /// The run, with what it did so far.
     pub run: Option<&'a Run>,
     /// What the slice handed on.
-    pub announced: Announced,
+    pub announced: ActionCounts,
     /// HubSpot has told of this at this time, for which the live run is to look.
     pub notified: Option<(Notified, DateTime)>,
 }
@@ -234,11 +234,11 @@ impl Store {
 }
 
 /// Adds what was handed on to that of its hour, and forgets what is older than a day.
-fn activity(checkpoint: &Checkpoint, announced: Announced, now: DateTime) -> Document {
+fn activity(checkpoint: &Checkpoint, announced: ActionCounts, now: DateTime) -> Document {
     let oldest = hour(time::before(now, ACTIVITY_KEPT));
     let old = checkpoint.activity.keys().filter(|hour| **hour < oldest);
     let old: Document = old.map(|hour| (format!("activity.{hour}"), Bson::from(""))).collect();
-    let Announced { created, updated, deleted } = announced;
+    let ActionCounts { created, updated, deleted } = announced;
     let counts = [("created", created), ("updated", updated), ("deleted", deleted)];
     let added = counts.into_iter().filter(|(_, count)| *count > 0);
     let added: Document =

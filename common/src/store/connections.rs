@@ -203,7 +203,7 @@ impl Store {
         let mut unset = mark_fields();
         unset.insert(field("revocation"), "");
         if self.update_account(account, doc! {}, doc! { "$set": set, "$unset": unset }).await? {
-            self.retry_lanes(account).await?;
+            self.clear_lane_errors(account).await?;
             return Ok(Connected::Stored);
         }
         let mut without = of_domain.clone();
@@ -221,7 +221,7 @@ impl Store {
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn retry_lanes(&self, account: &AccountKey) -> Result<(), Error> {
+    pub async fn clear_lane_errors(&self, account: &AccountKey) -> Result<(), Error> {
         let lanes = doc! { "lanes.companies.lastError": null, "lanes.contacts.lastError": null, "refused": null };
         // The lease of a slice that was killed is there until the next one takes it.
         let is_free = doc! { "$lt": [{ "$ifNull": ["$lease.until", DateTime::from_millis(0)] }, "$$NOW"] };

@@ -24,7 +24,7 @@ impl Store {
     ///
     /// # Errors
     /// MongoDB cannot be reached, at once or while the stream is read.
-    pub async fn domains_behind(&self, after: Option<&Bson>) -> Result<Cursor<Document>, Error> {
+    pub async fn domains_after(&self, after: Option<&Bson>) -> Result<Cursor<Document>, Error> {
         let mut filter = doc! { "integrations.hubspot.status": true };
         if let Some(after) = after {
             // `$gt` alone compares only values of one type, and ids may be of two.

@@ -40,7 +40,7 @@ use mongodb::{
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
-pub use actions::{Stored, WriteFailed};
+pub use actions::{ActionFailure, Stored};
 pub use checkpoints::{Leased, Next, StoreError, Told};
 pub use config::MongoConfig;
 pub use connections::{Claim, Connected, PendingConnect};
@@ -48,16 +48,16 @@ pub use keys::SealedTokens;
 pub use probe::ProbeError;
 pub use resync::Resync;
 pub use revocations::Revocation;
-pub use seen::{Seen, records_of};
+pub use seen::{LedgerEntry, records_of};
 pub use sessions::StoredSession;
 pub use set_aside::SetAside;
 pub use status::AccountStatus;
-pub use timeline::{Event, Happened};
+pub use timeline::{Event, TimelineEvent};
 pub use trouble::{code, describe, is_away};
 
 use crate::{
     startup::{NoAnswer, wait_for},
-    telemetry::Spent,
+    telemetry::TimeSpent,
     tls,
 };
 
@@ -103,7 +103,7 @@ const POOL: u32 = 8;
 pub struct Store {
     database: Database,
     /// The time during which its connections were in use.
-    pub spent: Spent,
+    pub spent: TimeSpent,
 }
 
 /// There is no way to MongoDB. What the driver says of it is not said: it quotes parts of the connection string.
@@ -178,7 +178,7 @@ impl Store {
         let patience = options.write_concern.take().and_then(|concern| concern.w_timeout);
         options.write_concern = Some(WriteConcern::builder().w(Acknowledgment::Majority).w_timeout(patience).build());
         options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
-        let spent = Spent::default();
+        let spent = TimeSpent::default();
         options.cmap_event_handler = Some(in_use(spent.clone()));
         let client = Client::with_options(options)?;
         Ok(Self { database: client.database(&config.database), spent })
@@ -196,7 +196,7 @@ impl Store {
 
 /// Adds up how long connections are in use. (The driver would also tell how long each command takes, but it makes a
 /// document of every command for that, which a bulk of a thousand writes can do without.)
-fn in_use(spent: Spent) -> EventHandler<CmapEvent> {
+fn in_use(spent: TimeSpent) -> EventHandler<CmapEvent> {
     let since: Mutex<HashMap<u32, Instant>> = Mutex::default();
     EventHandler::callback(move |event| {
         let mut since = since.lock().unwrap_or_else(PoisonError::into_inner);

@@ -63,7 +63,7 @@ impl Store {
         if done {
             self.release_claim(account).await?;
             // What is owed is tried by the sync function, which does nothing while all lanes wait.
-            self.retry_lanes(account).await?;
+            self.clear_lane_errors(account).await?;
         }
         Ok(done)
     }

@@ -15,7 +15,7 @@ use crate::{account::AccountKey, action::record_key, ids::RecordId, object::Obje
 /// What was handed on of a record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Seen {
+pub struct LedgerEntry {
     /// Whether it was about to be handed on for the first time: it may have been, if nothing else is known.
     pub begun: bool,
     /// The modification time of its latest state that was; absent if none was for sure.
@@ -26,7 +26,7 @@ pub struct Seen {
     pub into: Option<RecordId>,
 }
 
-impl Seen {
+impl LedgerEntry {
     /// Whether the product may know of the record.
     pub fn is_announced(&self) -> bool {
         self.begun || self.at.is_some()
@@ -58,7 +58,7 @@ impl Store {
         account: &AccountKey,
         object: ObjectType,
         records: impl Iterator<Item = &RecordId>,
-    ) -> Result<HashMap<RecordId, Seen>, Error> {
+    ) -> Result<HashMap<RecordId, LedgerEntry>, Error> {
         let keys: Vec<String> = records.map(|record| record_key(account, object, record)).collect();
         let prefix = format!("{account}:{object}:");
         let seen = self.database.collection::<Document>(collection::SEEN);
@@ -79,7 +79,7 @@ impl Store {
         &self,
         account: &AccountKey,
         object: ObjectType,
-        records: &[(RecordId, Seen)],
+        records: &[(RecordId, LedgerEntry)],
     ) -> Result<(), StoreError> {
         let updates = records.iter().map(|(record, seen)| {
             let times = [("at", seen.at), ("goneAt", seen.gone_at)];

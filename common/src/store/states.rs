@@ -17,7 +17,7 @@ use tokio::task::yield_now;
 
 use super::{
     Store,
-    actions::{Given, Stored},
+    actions::{ActionRefs, Stored},
     bulk,
 };
 use crate::{
@@ -62,19 +62,19 @@ struct State {
     stored_at: DateTime,
     /// The latest steps, the oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    history: Vec<Past>,
+    history: Vec<HistoryEntry>,
 }
 
 /// What a step changed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Past {
+struct HistoryEntry {
     at: DateTime,
     changes: Map<String, Value>,
 }
 
 /// What became of the state of an action's record.
 #[derive(Debug, Default)]
-pub(super) struct Step {
+pub(super) struct StateChange {
     /// What the action changed, if that is known.
     pub(super) changes: Option<Map<String, Value>>,
     /// Whether the state moved on just now, so that the action is hardly stored yet.
@@ -84,7 +84,7 @@ pub(super) struct Step {
 }
 
 /// The steps of actions, by their places among those given.
-pub(super) type Steps = HashMap<usize, Step>;
+pub(super) type StateChanges = HashMap<usize, StateChange>;
 
 impl Store {
     /// Moves the states of one object type's records on to what the actions say, and tells what each changed.
@@ -94,12 +94,12 @@ impl Store {
     pub(super) async fn advance_states(
         &self,
         object: ObjectType,
-        given: Given<'_>,
+        given: ActionRefs<'_>,
         stored: &mut Stored,
         now: DateTime,
-        insert: impl Fn(usize, &Step) -> Result<bulk::Write, Error>,
-    ) -> Result<Steps, Error> {
-        let mut steps = Steps::new();
+        insert: impl Fn(usize, &StateChange) -> Result<bulk::Write, Error>,
+    ) -> Result<StateChanges, Error> {
+        let mut steps = StateChanges::new();
         let mut pending = by_record(object, given, stored);
         for _ in 0..ROUNDS {
             if pending.is_empty() {
@@ -167,7 +167,7 @@ impl Store {
 type Pending = BTreeMap<String, Vec<usize>>;
 
 /// Returns the actions of an object type that say something of a record's state.
-fn by_record(object: ObjectType, given: Given<'_>, stored: &Stored) -> Pending {
+fn by_record(object: ObjectType, given: ActionRefs<'_>, stored: &Stored) -> Pending {
     let mut pending = Pending::new();
     for (index, (account, action)) in given.iter().enumerate() {
         let tells = action.record.is_some() || action.action_name.is_deleted();
@@ -187,14 +187,14 @@ struct Planned {
     inserted: Vec<String>,
     updates: Vec<bulk::Write>,
     updated: Vec<String>,
-    steps: Steps,
+    steps: StateChanges,
 }
 
 /// Takes each record's state, as it was found, through its actions. Actions of a state that cannot be read fail.
 fn plan(
     pending: &Pending,
     mut found: HashMap<String, Result<State, Error>>,
-    given: Given<'_>,
+    given: ActionRefs<'_>,
     stored: &mut Stored,
     now: DateTime,
 ) -> Planned {
@@ -222,7 +222,7 @@ fn plan(
 }
 
 /// Where actions lead a state: what is to be written, if anything, and the steps, by the actions' places.
-type Advance = (Option<Write>, Vec<(usize, Step)>);
+type Advance = (Option<Write>, Vec<(usize, StateChange)>);
 
 /// What is to be written of a state.
 enum Write {
@@ -231,7 +231,7 @@ enum Write {
 }
 
 /// Takes a record's state through its actions, the oldest first.
-fn advance(found: Option<State>, given: Given<'_>, indexes: &[usize], now: DateTime) -> Result<Advance, Error> {
+fn advance(found: Option<State>, given: ActionRefs<'_>, indexes: &[usize], now: DateTime) -> Result<Advance, Error> {
     let version = found.as_ref().map(State::version);
     let mut current = found;
     let mut has_moved = false;
@@ -246,7 +246,7 @@ fn advance(found: Option<State>, given: Given<'_>, indexes: &[usize], now: DateT
         };
         has_moved |= is_new;
         let past = state.history.iter().find(|past| past.at == at && !action.action_name.is_deleted());
-        steps.push((*index, Step { changes: past.map(|past| past.changes.clone()), is_new, insert: None }));
+        steps.push((*index, StateChange { changes: past.map(|past| past.changes.clone()), is_new, insert: None }));
     }
     let write = match current.filter(|_| has_moved) {
         None => None,
@@ -331,7 +331,7 @@ impl State {
         };
         if self.updated_at.is_some() {
             let after = Side { properties: &record.properties, company_ids: &company_ids };
-            self.history.push(Past { at, changes: changes::between(self.side(), after) });
+            self.history.push(HistoryEntry { at, changes: changes::between(self.side(), after) });
         }
         self.properties.clone_from(&record.properties);
         self.company_ids = self.company_ids.as_ref().map(|_| company_ids);

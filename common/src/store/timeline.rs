@@ -13,7 +13,7 @@ use crate::{account::AccountKey, time::DateTime};
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Happened {
+pub enum TimelineEvent {
     /// The customer connected it, for the first time or again.
     Connected,
     /// It was disconnected.
@@ -45,7 +45,7 @@ pub struct Event {
     /// When.
     pub at: DateTime,
     /// What.
-    pub what: Happened,
+    pub what: TimelineEvent,
     /// More about it in words, without secrets.
     #[serde(default)]
     pub detail: Option<String>,
@@ -59,7 +59,7 @@ impl Store {
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn happened(&self, account: &AccountKey, what: Happened, detail: Option<&str>) -> Result<(), Error> {
+    pub async fn happened(&self, account: &AccountKey, what: TimelineEvent, detail: Option<&str>) -> Result<(), Error> {
         self.note(account, what, detail, None).await
     }
 
@@ -67,14 +67,14 @@ impl Store {
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn done_by(&self, account: &AccountKey, what: Happened, by: &str) -> Result<(), Error> {
+    pub async fn done_by(&self, account: &AccountKey, what: TimelineEvent, by: &str) -> Result<(), Error> {
         self.note(account, what, None, Some(by)).await
     }
 
     async fn note(
         &self,
         account: &AccountKey,
-        what: Happened,
+        what: TimelineEvent,
         detail: Option<&str>,
         by: Option<&str>,
     ) -> Result<(), Error> {

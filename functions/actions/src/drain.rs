@@ -6,7 +6,7 @@ use common::{
     action::Action,
     batch::Received,
     message::ActionsMessage,
-    store::{Store, Stored, WriteFailed, code, describe, is_away},
+    store::{ActionFailure, Store, Stored, code, describe, is_away},
 };
 use mongodb::error::Error;
 use tokio::time::{Instant, timeout_at};
@@ -101,13 +101,13 @@ async fn isolate(store: &Store, given: &[(&AccountKey, &Action)]) -> Result<Stor
         result => return result,
     };
     if given.len() < 2 {
-        return Ok(Stored { failed: vec![WriteFailed { index: 0, code: code::of(&error) }], added: 0 });
+        return Ok(Stored { failed: vec![ActionFailure { index: 0, code: code::of(&error) }], added: 0 });
     }
     let (first, second) = given.split_at(given.len() / 2);
     let mut stored = Box::pin(isolate(store, first)).await?;
     let others = Box::pin(isolate(store, second)).await?;
     stored.added += others.added;
-    let behind = |failed: WriteFailed| WriteFailed { index: failed.index + first.len(), ..failed };
+    let behind = |failed: ActionFailure| ActionFailure { index: failed.index + first.len(), ..failed };
     stored.failed.extend(others.failed.into_iter().map(behind));
     Ok(stored)
 }

@@ -2,14 +2,14 @@
 
 use common::{
     account::AccountKey,
-    store::{Event, Happened},
+    store::{Event, TimelineEvent},
     time::DateTime,
 };
 use mongodb::error::Error;
 use serde::Deserialize;
 
 use crate::{
-    Held,
+    AppState,
     status::{State, Status},
 };
 
@@ -21,7 +21,7 @@ const EVENTS: i64 = 50;
 
 /// Which accounts a list shows.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub(crate) struct Sought {
+pub(crate) struct AccountFilter {
     /// A part of a name or an id.
     #[serde(default)]
     pub(crate) search: String,
@@ -37,7 +37,7 @@ pub(crate) struct Sought {
 
 /// What was found.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct AccountPage {
     /// How many accounts there are in each state, of all.
     pub(crate) counts: Vec<(State, usize)>,
     /// How many were found.
@@ -46,22 +46,22 @@ pub(crate) struct Found {
     pub(crate) accounts: Vec<Status>,
 }
 
-impl Sought {
+impl AccountFilter {
     /// Whether accounts in that state are among those that the list shows.
     pub(crate) fn is_of(&self, state: State) -> bool {
         self.state.is_empty() || self.state == state.name()
     }
 }
 
-impl Held {
-    pub(crate) async fn find(&self, sought: &Sought, limit: usize) -> Result<Found, Error> {
+impl AppState {
+    pub(crate) async fn find(&self, sought: &AccountFilter, limit: usize) -> Result<AccountPage, Error> {
         let overview = self.kept.overview(&self.store, self.config.behind_after).await?;
         let (total, keys) = overview.find(sought, limit);
         let (statuses, now) = (self.store.statuses_of(&keys).await?, DateTime::now());
         let accounts = statuses.into_iter().map(|account| Status::of(account, self.config.behind_after, now));
         // Since the overview was read, an account may have changed its state.
         let accounts = accounts.filter(|account| sought.is_of(account.state)).collect();
-        Ok(Found { counts: overview.counts(), total, accounts })
+        Ok(AccountPage { counts: overview.counts(), total, accounts })
     }
 
     pub(crate) async fn find_one(&self, account: &AccountKey) -> Result<Option<Status>, Error> {
@@ -74,7 +74,7 @@ impl Held {
         let mut events = self.store.timeline(&status.key, EVENTS).await?;
         if let Some(at) = status.backfilled_at {
             let place = events.partition_point(|event| event.at > at);
-            events.insert(place, Event { at, what: Happened::BackfillDone, detail: None, by: None });
+            events.insert(place, Event { at, what: TimelineEvent::BackfillDone, detail: None, by: None });
         }
         Ok(events)
     }

@@ -10,9 +10,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use common::{
-    checkpoint::{Announced, Figures},
+    checkpoint::{ActionCounts, RunStats},
     ids::{DomainId, HubId},
-    store::{Event, Happened},
+    store::{Event, TimelineEvent},
     time::DateTime,
 };
 use serde::{Deserialize, Serialize};
@@ -20,13 +20,13 @@ use serde_json::{Value, json};
 
 use crate::{
     Connect,
-    accounts::{MAX_PAGE, Sought},
+    accounts::{AccountFilter, MAX_PAGE},
     auth::Bearer,
     links::Link,
     operation::Ids,
     status::{Backfill, Problem, State as AccountState, Status, rfc3339},
     tokens::Role,
-    web::{Refusal, trouble, unread},
+    web::{AppError, bad_request_body, internal_error},
 };
 
 /// How many accounts a page has, where the request does not say.
@@ -54,7 +54,7 @@ struct Told {
     backlog: Option<i64>,
     backfill: Option<Backfill>,
     problems: Vec<Problem>,
-    last_day: Announced,
+    last_day: ActionCounts,
 }
 
 #[derive(Serialize)]
@@ -67,7 +67,7 @@ struct ToldRun {
     ended_at: Option<DateTime>,
     is_over: bool,
     #[serde(flatten)]
-    figures: Figures,
+    figures: RunStats,
 }
 
 impl From<Status> for Told {
@@ -105,19 +105,19 @@ impl From<Status> for Told {
 pub(crate) async fn list(
     bearer: Bearer,
     State(connect): State<Connect>,
-    sought: Result<Query<Sought>, QueryRejection>,
-) -> Result<Json<Value>, Refusal> {
+    sought: Result<Query<AccountFilter>, QueryRejection>,
+) -> Result<Json<Value>, AppError> {
     bearer.may(Role::Read)?;
-    let Query(sought) = sought.map_err(|refused| Refusal::json(StatusCode::BAD_REQUEST, refused.body_text()))?;
+    let Query(sought) = sought.map_err(|refused| AppError::json(StatusCode::BAD_REQUEST, refused.body_text()))?;
     let limit = sought.limit.unwrap_or(PAGE);
     let known = sought.state.is_empty() || AccountState::ALL.iter().any(|state| state.name() == sought.state);
     if !known || !(1..=MAX_PAGE).contains(&limit) {
-        return Err(Refusal::json(
+        return Err(AppError::json(
             StatusCode::BAD_REQUEST,
             format!("`state` must be a known state, and `limit` 1 to {MAX_PAGE}"),
         ));
     }
-    let found = connect.find(&sought, limit).await.map_err(trouble)?;
+    let found = connect.find(&sought, limit).await.map_err(internal_error)?;
     let counts: serde_json::Map<String, Value> =
         found.counts.iter().map(|(state, count)| (state.name().to_owned(), json!(count))).collect();
     let accounts: Vec<Told> = found.accounts.into_iter().map(Told::from).collect();
@@ -129,13 +129,13 @@ pub(crate) async fn one(
     bearer: Bearer,
     State(connect): State<Connect>,
     ids: Result<Path<Ids>, PathRejection>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Value>, AppError> {
     bearer.may(Role::Read)?;
-    let missing = || Refusal::json(StatusCode::NOT_FOUND, "there is no such account");
+    let missing = || AppError::json(StatusCode::NOT_FOUND, "there is no such account");
     let Path(ids) = ids.map_err(|_| missing())?;
     let account = ids.key().ok_or_else(missing)?;
-    let status = connect.find_one(&account).await.map_err(trouble)?.ok_or_else(missing)?;
-    let timeline: Vec<Value> = connect.timeline(&status).await.map_err(trouble)?.iter().map(event).collect();
+    let status = connect.find_one(&account).await.map_err(internal_error)?.ok_or_else(missing)?;
+    let timeline: Vec<Value> = connect.timeline(&status).await.map_err(internal_error)?.iter().map(event).collect();
     let (search, general) = status.shares;
     let mut told = json!(Told::from(status));
     told["timeline"] = json!(timeline);
@@ -145,7 +145,7 @@ pub(crate) async fn one(
 
 fn event(event: &Event) -> Value {
     let at = event.at.try_to_rfc3339_string().ok();
-    json!({ "at": at, "what": event.what as Happened, "detail": event.detail, "by": event.by })
+    json!({ "at": at, "what": event.what as TimelineEvent, "detail": event.detail, "by": event.by })
 }
 
 #[derive(Deserialize)]
@@ -155,14 +155,14 @@ pub(crate) struct LinkWanted {
     hub_id: Option<String>,
 }
 
-fn no_domain() -> Refusal {
-    Refusal::json(StatusCode::NOT_FOUND, "there is no such Domain")
+fn no_domain() -> AppError {
+    AppError::json(StatusCode::NOT_FOUND, "there is no such Domain")
 }
 
 /// A Domain that is there.
-async fn domain(connect: &Connect, id: String) -> Result<DomainId, Refusal> {
+async fn domain(connect: &Connect, id: String) -> Result<DomainId, AppError> {
     let domain = DomainId::try_from(id).map_err(|_| no_domain())?;
-    connect.store.domain_name(&domain).await.map_err(trouble)?.ok_or_else(no_domain)?;
+    connect.store.domain_name(&domain).await.map_err(internal_error)?.ok_or_else(no_domain)?;
     Ok(domain)
 }
 
@@ -172,14 +172,14 @@ pub(crate) async fn install_link(
     State(connect): State<Connect>,
     headers: HeaderMap,
     wanted: Result<Json<LinkWanted>, JsonRejection>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, AppError> {
     let actor = bearer.may(Role::Link)?;
-    let Json(wanted) = wanted.map_err(unread)?;
+    let Json(wanted) = wanted.map_err(bad_request_body)?;
     let domain = domain(&connect, wanted.domain).await?;
     let hub = wanted.hub_id.map(HubId::try_from).transpose();
-    let hub = hub.map_err(|_| Refusal::json(StatusCode::BAD_REQUEST, "that is no HubSpot account's id"))?;
+    let hub = hub.map_err(|_| AppError::json(StatusCode::BAD_REQUEST, "that is no HubSpot account's id"))?;
     let base = connect.base(&headers)?;
-    let (url, ends) = connect.make_link(&base, &domain, hub.as_ref(), &actor).await.map_err(trouble)?;
+    let (url, ends) = connect.make_link(&base, &domain, hub.as_ref(), &actor).await.map_err(internal_error)?;
     let answer = json!({ "url": url.as_str(), "expiresAt": ends.try_to_rfc3339_string().ok() });
     Ok((StatusCode::CREATED, Json(answer)).into_response())
 }
@@ -196,16 +196,16 @@ pub(crate) async fn revoke_links(
     bearer: Bearer,
     State(connect): State<Connect>,
     unwanted: Result<Json<Unwanted>, JsonRejection>,
-) -> Result<StatusCode, Refusal> {
+) -> Result<StatusCode, AppError> {
     let actor = bearer.may(Role::Link)?;
-    let Json(Unwanted { domain: id, url }) = unwanted.map_err(unread)?;
+    let Json(Unwanted { domain: id, url }) = unwanted.map_err(bad_request_body)?;
     let domain = domain(&connect, id).await?;
-    let missing = || Refusal::json(StatusCode::NOT_FOUND, "that is no link of this Domain");
+    let missing = || AppError::json(StatusCode::NOT_FOUND, "that is no link of this Domain");
     match url {
-        None => connect.revoke_links(&domain, &actor).await.map_err(trouble)?,
+        None => connect.revoke_links(&domain, &actor).await.map_err(internal_error)?,
         Some(url) => {
             let link = Link::read(&url).filter(|link| link.domain == domain.as_str()).ok_or_else(missing)?;
-            if !connect.revoke_link(&link, &actor).await.map_err(trouble)? {
+            if !connect.revoke_link(&link, &actor).await.map_err(internal_error)? {
                 return Err(missing());
             }
         }

@@ -13,10 +13,10 @@ use axum::{
 use lambda_http::{RequestExt, request::RequestContext};
 
 use crate::{
-    Connect, Held,
+    AppState, Connect,
     metrics::Refused,
     tokens::{Known, Role},
-    web::Refusal,
+    web::AppError,
 };
 
 /// Where a request comes from.
@@ -71,27 +71,27 @@ pub(crate) struct Bearer(Actor);
 
 impl Bearer {
     /// Who it is, if the token lets it do what needs `role`.
-    pub(crate) fn may(self, role: Role) -> Result<Actor, Refusal> {
+    pub(crate) fn may(self, role: Role) -> Result<Actor, AppError> {
         match self.0.may(role) {
             true => Ok(self.0),
-            false => Err(Refusal::json(StatusCode::FORBIDDEN, "this token may not do that")),
+            false => Err(AppError::json(StatusCode::FORBIDDEN, "this token may not do that")),
         }
     }
 }
 
 impl FromRequestParts<Connect> for Bearer {
-    type Rejection = Refusal;
+    type Rejection = AppError;
 
-    async fn from_request_parts(parts: &mut Parts, connect: &Connect) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, connect: &Connect) -> Result<Self, AppError> {
         let given = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let Some(token) = given.and_then(|given| given.strip_prefix("Bearer ")) else {
-            return Err(Refusal::json(StatusCode::UNAUTHORIZED, "a bearer token is needed"));
+            return Err(AppError::json(StatusCode::UNAUTHORIZED, "a bearer token is needed"));
         };
         let source = Source::of(&parts.extensions);
         match connect.check(token, &source) {
             Ok(known) => Ok(Self(Actor::new(known, source))),
-            Err(Wrong::Token) => Err(Refusal::json(StatusCode::UNAUTHORIZED, "the bearer token is not the right one")),
-            Err(Wrong::TooMany) => Err(Refusal::json(StatusCode::TOO_MANY_REQUESTS, "too many wrong tokens")),
+            Err(Wrong::Token) => Err(AppError::json(StatusCode::UNAUTHORIZED, "the bearer token is not the right one")),
+            Err(Wrong::TooMany) => Err(AppError::json(StatusCode::TOO_MANY_REQUESTS, "too many wrong tokens")),
         }
     }
 }
@@ -113,7 +113,7 @@ const WHILE: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(crate) struct Failures(Mutex<Option<(Instant, u32)>>);
 
-impl Held {
+impl AppState {
     /// Whose token that is.
     pub(crate) fn check(&self, token: &str, source: &Source) -> Result<&Known, Wrong> {
         if let Some(known) = self.config.tokens.find(token) {

@@ -16,7 +16,7 @@ use common::{
     hubspot::{OAuthApp, Portal, TokenError, Tokens, consent_url},
     ids::{DomainId, HubId},
     message::SyncRequest,
-    store::{Claim, Connected, Happened, PendingConnect},
+    store::{Claim, Connected, PendingConnect, TimelineEvent},
     time::{self, DateTime},
 };
 use cookie::SameSite;
@@ -27,13 +27,13 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use crate::{
-    Connect, Held,
+    AppState, Connect,
     address::below,
     cookies::Cookie,
     links::Link,
     pages,
     signing::{Purpose, hash, random},
-    web::{Refusal, redirect_to, trouble_page},
+    web::{AppError, internal_error_page, redirect_to},
 };
 
 /// The cookie in which the browser keeps the PKCE verifier.
@@ -63,36 +63,36 @@ pub(crate) struct Shown {
     token: String,
 }
 
-impl Held {
+impl AppState {
     /// Whether a link works. Returns its Domain with the company's name.
-    async fn open(&self, link: &Link) -> Result<(DomainId, String), Refusal> {
-        let refused = || Refusal::page(StatusCode::FORBIDDEN, "This link does not work", OLD_LINK);
-        if !self.takes(link).await.map_err(trouble_page)? {
+    async fn open(&self, link: &Link) -> Result<(DomainId, String), AppError> {
+        let refused = || AppError::page(StatusCode::FORBIDDEN, "This link does not work", OLD_LINK);
+        if !self.takes(link).await.map_err(internal_error_page)? {
             return Err(refused());
         }
         let domain = DomainId::try_from(link.domain.clone()).map_err(|_| refused())?;
-        let name = self.store.domain_name(&domain).await.map_err(trouble_page)?;
+        let name = self.store.domain_name(&domain).await.map_err(internal_error_page)?;
         let words = "The customer for whom this link was made is not there any more.";
-        let name = name.ok_or_else(|| Refusal::page(StatusCode::NOT_FOUND, "This link does not work", words))?;
+        let name = name.ok_or_else(|| AppError::page(StatusCode::NOT_FOUND, "This link does not work", words))?;
         self.refuse_if_off(&domain, &name).await?;
         Ok((domain, name))
     }
 
     /// Refuses a customer whose integration was switched off: a link must not switch it on again.
-    async fn refuse_if_off(&self, domain: &DomainId, name: &str) -> Result<(), Refusal> {
-        match self.store.is_switched_off(domain).await.map_err(trouble_page)? {
+    async fn refuse_if_off(&self, domain: &DomainId, name: &str) -> Result<(), AppError> {
+        match self.store.is_switched_off(domain).await.map_err(internal_error_page)? {
             true => Err(switched_off(name)),
             false => Ok(()),
         }
     }
 }
 
-fn switched_off(name: &str) -> Refusal {
+fn switched_off(name: &str) -> AppError {
     let words = format!(
         "The connection to HubSpot was switched off for {name}. Please ask them to switch it on, and open the \
         link once more. Nothing was connected."
     );
-    Refusal::page(StatusCode::CONFLICT, "Not connected", words)
+    AppError::page(StatusCode::CONFLICT, "Not connected", words)
 }
 
 /// Shows to whom the data will be shown, and where to go on.
@@ -100,7 +100,7 @@ pub(crate) async fn install(
     State(connect): State<Connect>,
     headers: HeaderMap,
     Query(link): Query<Link>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, AppError> {
     let (_, name) = connect.open(&link).await?;
     let base = connect.base(&headers)?;
     let shown = random();
@@ -116,14 +116,14 @@ pub(crate) async fn begin(
     State(connect): State<Connect>,
     headers: HeaderMap,
     Query(Shown { link, token }): Query<Shown>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, AppError> {
     const NOT_SHOWN: &str =
         "This page was not shown to you in this browser. Please open the link that was sent to you.";
     let (domain, _) = connect.open(&link).await?;
     let base = connect.base(&headers)?;
     let shown = ASKED.read(&headers, &base).unwrap_or_default();
     if shown.is_empty() || !connect.keys.verify(Purpose::Form, &[&shown, &link.domain], &token) {
-        return Err(Refusal::page(StatusCode::FORBIDDEN, "Please begin again", NOT_SHOWN));
+        return Err(AppError::page(StatusCode::FORBIDDEN, "Please begin again", NOT_SHOWN));
     }
     let (state, (challenge, verifier)) = (random(), PkceCodeChallenge::new_random_sha256());
     let expires_at = time::after(DateTime::now(), PATIENCE);
@@ -131,7 +131,7 @@ pub(crate) async fn begin(
     let hub_id = HubId::try_from(link.hub).ok();
     let challenge_text = challenge.as_str().to_owned();
     let pending = PendingConnect { domain_id: domain, challenge: challenge_text, expires_at, hub_id, link: link_of };
-    connect.store.begin_connect(&hash(&state), &pending).await.map_err(trouble_page)?;
+    connect.store.begin_connect(&hash(&state), &pending).await.map_err(internal_error_page)?;
     let consent = consent_url(connect.app()?, &connect.config.authorize_url, &callback_url(&base), &state, challenge);
     let cookie = VERIFIER.set(verifier.secret(), &base, PATIENCE.as_secs());
     Ok((cookie, redirect_to(consent.as_str())).into_response())
@@ -150,31 +150,31 @@ pub(crate) async fn callback(
     State(connect): State<Connect>,
     headers: HeaderMap,
     Query(answer): Query<Callback>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, AppError> {
     const OLD: &str = "Too much time has passed, or this page was opened before. Please open the link that was sent to \
         you once more.";
     const OTHER_BROWSER: &str = "The connection was begun in another browser. Please open the link that was sent to you \
         once more, and stay in that browser.";
-    let Some(pending) = connect.store.take_connect(&hash(&answer.state)).await.map_err(trouble_page)? else {
-        return Err(Refusal::page(StatusCode::BAD_REQUEST, "Please begin again", OLD));
+    let Some(pending) = connect.store.take_connect(&hash(&answer.state)).await.map_err(internal_error_page)? else {
+        return Err(AppError::page(StatusCode::BAD_REQUEST, "Please begin again", OLD));
     };
     let base = connect.base(&headers)?;
     let verifier = VERIFIER.read(&headers, &base).unwrap_or_default();
     if !proves(&verifier, &pending.challenge) {
-        return Err(Refusal::page(StatusCode::FORBIDDEN, "Please begin again", OTHER_BROWSER));
+        return Err(AppError::page(StatusCode::FORBIDDEN, "Please begin again", OTHER_BROWSER));
     }
     let Some(code) = answer.code.filter(|_| answer.error.is_none()) else {
         let words = "HubSpot says that you did not allow the connection. Nothing was connected.";
-        return Err(Refusal::page(StatusCode::BAD_REQUEST, "Not connected", words));
+        return Err(AppError::page(StatusCode::BAD_REQUEST, "Not connected", words));
     };
     // Once the account is connected, nothing may fail any more.
-    let name = connect.store.domain_name(&pending.domain_id).await.map_err(trouble_page)?;
+    let name = connect.store.domain_name(&pending.domain_id).await.map_err(internal_error_page)?;
     let name = name.unwrap_or_else(|| pending.domain_id.to_string());
     connect.refuse_if_off(&pending.domain_id, &name).await?;
     if let Some((hash, ends)) = &pending.link
-        && connect.store.is_link_revoked(pending.domain_id.as_str(), hash, *ends).await.map_err(trouble_page)?
+        && connect.store.is_link_revoked(pending.domain_id.as_str(), hash, *ends).await.map_err(internal_error_page)?
     {
-        return Err(Refusal::page(StatusCode::FORBIDDEN, "This link does not work", OLD_LINK));
+        return Err(AppError::page(StatusCode::FORBIDDEN, "This link does not work", OLD_LINK));
     }
     let connected = connect.connect(&pending, callback_url(&base), &code, &verifier.into()).await?;
     let forget = VERIFIER.forget(&base);
@@ -193,13 +193,13 @@ fn callback_url(base: &Url) -> Url {
     below(base, "/hubspot/callback")
 }
 
-impl Held {
+impl AppState {
     /// The OAuth app, without which nothing can be connected.
-    pub(crate) fn app(&self) -> Result<&OAuthApp, Refusal> {
+    pub(crate) fn app(&self) -> Result<&OAuthApp, AppError> {
         self.config.app.as_ref().ok_or_else(|| {
             tracing::error!("HUBSPOT_CLIENT_ID is not set: no account can be connected");
             let words = "The service is not set up for this yet.";
-            Refusal::page(StatusCode::SERVICE_UNAVAILABLE, "Not connected", words)
+            AppError::page(StatusCode::SERVICE_UNAVAILABLE, "Not connected", words)
         })
     }
 
@@ -211,7 +211,7 @@ impl Held {
         callback: Url,
         code: &SecretString,
         verifier: &SecretString,
-    ) -> Result<String, Refusal> {
+    ) -> Result<String, AppError> {
         const TAKEN: &str = "This HubSpot account is connected to another customer already. It must be disconnected \
             there first.";
         const GONE: &str = "The customer for whom this link was made is not there any more.";
@@ -220,20 +220,20 @@ impl Held {
         let account = AccountKey { domain_id: pending.domain_id.clone(), hub_id: portal.hub_id.clone() };
         if let Some(words) = unwanted(pending, &portal) {
             self.give_up(&account, app, &tokens).await;
-            return Err(Refusal::page(StatusCode::FORBIDDEN, "Not connected", words));
+            return Err(AppError::page(StatusCode::FORBIDDEN, "Not connected", words));
         }
-        if self.store.claim(&account).await.map_err(trouble_page)? == Claim::Taken {
+        if self.store.claim(&account).await.map_err(internal_error_page)? == Claim::Taken {
             tracing::warn!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id,
                 "a portal that is connected to another Domain was refused");
-            return Err(Refusal::page(StatusCode::CONFLICT, "Not connected", TAKEN));
+            return Err(AppError::page(StatusCode::CONFLICT, "Not connected", TAKEN));
         }
-        let sealed = self.vault.seal_tokens(&account, &tokens).await.map_err(trouble_page)?;
+        let sealed = self.vault.seal_tokens(&account, &tokens).await.map_err(internal_error_page)?;
         let stored = self.store.connect_account(&account, portal.domain.as_deref(), &sealed, &app.client_id).await;
-        match stored.map_err(trouble_page)? {
+        match stored.map_err(internal_error_page)? {
             Connected::Stored => {}
             Connected::NoDomain => {
                 self.give_up(&account, app, &tokens).await;
-                return Err(Refusal::page(StatusCode::NOT_FOUND, "Not connected", GONE));
+                return Err(AppError::page(StatusCode::NOT_FOUND, "Not connected", GONE));
             }
             Connected::SwitchedOff => {
                 self.give_up(&account, app, &tokens).await;
@@ -241,7 +241,7 @@ impl Held {
             }
         }
         tracing::info!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id, "an account was connected");
-        self.note(&account, Happened::Connected, None).await;
+        self.note(&account, TimelineEvent::Connected, None).await;
         // Where it cannot be queued, the next tick of the schedule begins with it.
         if let Err(error) = self.ask(SyncRequest::tick(account.clone(), DateTime::now()), Duration::ZERO).await {
             tracing::error!(error = %error, "the first sync of an account cannot be queued");
@@ -256,7 +256,7 @@ impl Held {
         callback: Url,
         code: &SecretString,
         verifier: &SecretString,
-    ) -> Result<(Tokens, Portal), Refusal> {
+    ) -> Result<(Tokens, Portal), AppError> {
         let asked = async {
             let (tokens, named) = self.hubspot.exchange(app, callback, code, verifier).await?;
             let portal = self.hubspot.portal(app, &tokens.access_token).await?;
@@ -311,7 +311,7 @@ fn unwanted(pending: &PendingConnect, portal: &Portal) -> Option<String> {
 }
 
 /// In words, why HubSpot gives no tokens.
-fn refused(error: TokenError) -> Refusal {
+fn refused(error: TokenError) -> AppError {
     tracing::warn!(error = %error, "an account could not be connected");
     let words = match error {
         TokenError::Rejected(_) => "HubSpot does not know this connection any more. Please open the link once more.",
@@ -323,5 +323,5 @@ fn refused(error: TokenError) -> Refusal {
             "HubSpot did not answer as expected. Please open the link once more in a minute."
         }
     };
-    Refusal::page(StatusCode::BAD_GATEWAY, "Not connected", words)
+    AppError::page(StatusCode::BAD_GATEWAY, "Not connected", words)
 }

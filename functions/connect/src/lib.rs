@@ -57,11 +57,11 @@ const CONNECTIONS: u32 = 2;
 
 /// What the function holds on to between invocations.
 #[derive(Clone, Debug)]
-pub struct Connect(Arc<Held>);
+pub struct Connect(Arc<AppState>);
 
 /// See [`Connect`].
 #[derive(Debug)]
-pub struct Held {
+pub struct AppState {
     config: Config,
     store: Store,
     vault: Vault,
@@ -73,9 +73,9 @@ pub struct Held {
 }
 
 impl std::ops::Deref for Connect {
-    type Target = Held;
+    type Target = AppState;
 
-    fn deref(&self) -> &Held {
+    fn deref(&self) -> &AppState {
         &self.0
     }
 }
@@ -87,7 +87,7 @@ impl Connect {
     /// The configuration names something that cannot be used.
     pub async fn new(config: Config) -> anyhow::Result<Self> {
         let store = Store::connect_with(&config.mongo, CONNECTIONS).await?;
-        Ok(Self(Arc::new(Held {
+        Ok(Self(Arc::new(AppState {
             vault: Vault::new(store.clone(), config.token_key.clone()).await.sealed_only(config.sealed_only),
             store,
             hubspot: HubSpot::new(&config.hubspot_base_url)?,
@@ -100,7 +100,7 @@ impl Connect {
     }
 }
 
-impl Held {
+impl AppState {
     /// Queues a request to sync an account.
     async fn ask(&self, request: SyncRequest, delay: std::time::Duration) -> Result<(), common::queue::QueueError> {
         let group = request.account.to_string();
@@ -111,7 +111,7 @@ impl Held {
 /// Answers a request that came through API Gateway. Nobody is let in if it is not known whether the secrets still hold.
 pub async fn respond(connect: Option<&Connect>, request: Request) -> Response {
     let Some(connect) = connect else {
-        return web::secure(web::trouble("the secrets cannot be read".to_owned()).into_response()).await;
+        return web::secure(web::internal_error("the secrets cannot be read".to_owned()).into_response()).await;
     };
     let root = connect.config.public_url.as_ref().map(address::root).unwrap_or_default();
     let mut request = request.map(|body| Body::from(body.to_vec()));

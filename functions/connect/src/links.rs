@@ -13,7 +13,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use crate::{
-    Held,
+    AppState,
     address::below,
     auth::Actor,
     signing::{Keys, Purpose, hash},
@@ -107,7 +107,7 @@ impl Link {
     }
 }
 
-impl Held {
+impl AppState {
     /// Makes a link for a Domain that is there.
     pub(crate) async fn make_link(
         &self,

@@ -1,13 +1,13 @@
 //! The connect function's Lambda bootstrap.
 
-use common::secrets::Rotating;
+use common::secrets::ReloadOnRotation;
 use connect::{Answer, Config, Connect, refused, respond};
 use lambda_http::{Adapter, LambdaEvent, Request, RequestExt, Service, request::LambdaRequest, service_fn};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     let traces = &common::telemetry::init();
-    let connect = Rotating::new(async |secrets| Connect::new(Config::from_env(secrets)?).await).await?;
+    let connect = ReloadOnRotation::new(async |secrets| Connect::new(Config::from_env(secrets)?).await).await?;
     let connect = &connect;
     let handle = async |request: Request| {
         let context = request.lambda_context();

@@ -14,20 +14,20 @@ use common::{
     giving_back::{FIRST_PAUSE, GivingBack},
     message::{Notified, SyncRequest},
     object::ObjectType,
-    store::{Happened, Resync},
+    store::{Resync, TimelineEvent},
     time::{self, DateTime},
 };
 use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::{
-    Connect, Held,
+    AppState, Connect,
     auth::{Actor, Bearer},
     operation::{Ids, Operation, Pressed},
     pages::account_path,
     session::Session,
     tokens::Role,
-    web::{Cause as _, Refusal, no_account, redirect, trouble, trouble_page, unread},
+    web::{AppError, Cause as _, bad_request_body, internal_error, internal_error_page, no_account, redirect},
 };
 
 /// A button of the page was pressed.
@@ -36,11 +36,11 @@ pub(crate) async fn press(
     session: Session,
     Path((domain, hub, operation)): Path<(String, String, Operation)>,
     Form(pressed): Form<Pressed>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, AppError> {
     session.check_form(&connect.keys, &pressed.token)?;
     let actor = session.operator()?;
     let account = Ids { domain, hub }.key().ok_or_else(no_account)?;
-    if connect.store.status(&account).await.map_err(trouble_page)?.is_none() {
+    if connect.store.status(&account).await.map_err(internal_error_page)?.is_none() {
         return Err(no_account());
     }
     let done = connect.operate(&account, operation, actor).await?;
@@ -74,10 +74,10 @@ pub(crate) async fn disconnect(
     bearer: Bearer,
     State(connect): State<Connect>,
     asked: Result<Json<Disconnect>, JsonRejection>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, AppError> {
     let actor = bearer.may(Role::Admin)?;
-    let Json(asked) = asked.map_err(unread)?;
-    let missing = || Refusal::json(StatusCode::NOT_FOUND, "there is no such account, or it is disconnected");
+    let Json(asked) = asked.map_err(bad_request_body)?;
+    let missing = || AppError::json(StatusCode::NOT_FOUND, "there is no such account, or it is disconnected");
     let account = Ids { domain: asked.domain, hub: asked.hub_id }.key().ok_or_else(missing)?;
     match connect.disconnect(&account, &actor).await? {
         Disconnected::GivenBack => Ok(StatusCode::NO_CONTENT.into_response()),
@@ -86,25 +86,26 @@ pub(crate) async fn disconnect(
     }
 }
 
-impl Held {
+impl AppState {
     /// Does it, and gives the word for what was done.
     async fn operate(
         &self,
         account: &AccountKey,
         operation: Operation,
         actor: &Actor,
-    ) -> Result<&'static str, Refusal> {
+    ) -> Result<&'static str, AppError> {
         tracing::info!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id,
             operation = operation.name(), by = actor.name, source.ip = actor.source.0, "a button was pressed");
         match operation {
             Operation::Sync => {
                 self.look(account).await?;
-                self.note(account, Happened::SyncAsked, Some(actor)).await;
+                self.note(account, TimelineEvent::SyncAsked, Some(actor)).await;
             }
             Operation::Pause | Operation::Resume => {
                 let pause = operation == Operation::Pause;
-                if self.store.pause(account, pause).await.map_err(trouble_page)? {
-                    self.note(account, if pause { Happened::Paused } else { Happened::Resumed }, Some(actor)).await;
+                if self.store.pause(account, pause).await.map_err(internal_error_page)? {
+                    self.note(account, if pause { TimelineEvent::Paused } else { TimelineEvent::Resumed }, Some(actor))
+                        .await;
                 }
                 if !pause {
                     self.look(account).await?;
@@ -117,7 +118,7 @@ impl Held {
                     }
                 }
                 self.look(account).await?;
-                self.note(account, Happened::ResyncAsked, Some(actor)).await;
+                self.note(account, TimelineEvent::ResyncAsked, Some(actor)).await;
             }
             Operation::Disconnect => {
                 if self.disconnect(account, actor).await? == Disconnected::Owed {
@@ -129,10 +130,10 @@ impl Held {
     }
 
     /// A slice under way ends within seconds.
-    async fn resync(&self, account: &AccountKey, object: ObjectType) -> Result<Resync, Refusal> {
+    async fn resync(&self, account: &AccountKey, object: ObjectType) -> Result<Resync, AppError> {
         const TRIES: u32 = 12;
         for _ in 1..TRIES {
-            match self.store.resync(account, object, Window::BEGINNING).await.map_err(trouble_page)? {
+            match self.store.resync(account, object, Window::BEGINNING).await.map_err(internal_error_page)? {
                 Resync::Busy => tokio::time::sleep(Duration::from_millis(500)).await,
                 done => return Ok(done),
             }
@@ -141,21 +142,21 @@ impl Held {
     }
 
     /// Lets the account be looked at for changes now.
-    async fn look(&self, account: &AccountKey) -> Result<(), Refusal> {
+    async fn look(&self, account: &AccountKey) -> Result<(), AppError> {
         let request = SyncRequest::notified(account.clone(), Notified::Changes);
-        self.ask(request, Duration::ZERO).await.map_err(trouble_page)
+        self.ask(request, Duration::ZERO).await.map_err(internal_error_page)
     }
 
     /// Marks an account as disconnected, gives its grant back to HubSpot, and forgets its tokens.
-    async fn disconnect(&self, account: &AccountKey, actor: &Actor) -> Result<Disconnected, Refusal> {
+    async fn disconnect(&self, account: &AccountKey, actor: &Actor) -> Result<Disconnected, AppError> {
         // The sync function tries again.
         let retry_at = time::after(DateTime::now(), FIRST_PAUSE);
-        if !self.store.disconnect(account, retry_at).await.map_err(trouble)? {
+        if !self.store.disconnect(account, retry_at).await.map_err(internal_error)? {
             return Ok(Disconnected::Before);
         }
         tracing::info!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id,
             by = actor.name, source.ip = actor.source.0, "an account was disconnected");
-        self.note(account, Happened::Disconnected, Some(actor)).await;
+        self.note(account, TimelineEvent::Disconnected, Some(actor)).await;
         let app = self.config.app.as_ref();
         let giving_back = GivingBack { store: &self.store, vault: &self.vault, hubspot: &self.hubspot, app };
         match giving_back.of(account, retry_at, Instant::now() + GIVING_BACK).await {
@@ -169,7 +170,7 @@ impl Held {
     }
 
     /// Notes for people what happened, and who did it. It has happened even if that fails.
-    pub(crate) async fn note(&self, account: &AccountKey, what: Happened, actor: Option<&Actor>) {
+    pub(crate) async fn note(&self, account: &AccountKey, what: TimelineEvent, actor: Option<&Actor>) {
         let noted = match actor {
             Some(actor) => self.store.done_by(account, what, &actor.name).await,
             None => self.store.happened(account, what, None).await,

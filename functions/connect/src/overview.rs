@@ -13,7 +13,7 @@ use mongodb::error::Error;
 use tokio::sync::Mutex;
 
 use crate::{
-    accounts::Sought,
+    accounts::AccountFilter,
     status::{Standing, State},
 };
 
@@ -77,7 +77,7 @@ impl Overview {
     }
 
     /// How many accounts are found, and those of the page that is sought, which has up to `limit`.
-    pub(crate) fn find(&self, sought: &Sought, limit: usize) -> (usize, Vec<AccountKey>) {
+    pub(crate) fn find(&self, sought: &AccountFilter, limit: usize) -> (usize, Vec<AccountKey>) {
         let text = sought.search.trim().to_lowercase();
         let is_found = |row: &&Row| sought.is_of(row.standing.state) && row.text.contains(&text);
         let found: Vec<&Row> = self.rows.iter().filter(is_found).collect();
@@ -138,7 +138,7 @@ mod tests {
     }
 
     fn found(search: &str, state: &str, offset: u32, limit: usize) -> (usize, Vec<String>) {
-        let sought = Sought { search: search.to_owned(), state: state.to_owned(), offset, limit: None };
+        let sought = AccountFilter { search: search.to_owned(), state: state.to_owned(), offset, limit: None };
         let (total, keys) = overview().find(&sought, limit);
         (total, keys.into_iter().map(|key| key.hub_id.to_string()).collect())
     }

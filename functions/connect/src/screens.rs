@@ -11,12 +11,12 @@ use serde::Deserialize;
 
 use crate::{
     Connect,
-    accounts::Sought,
+    accounts::AccountFilter,
     operation::{Ids, Operation, Pressed},
     pages,
     session::{BY_ITSELF, Session},
     signing::hash,
-    web::{Refusal, no_account, trouble_page},
+    web::{AppError, internal_error_page, no_account},
 };
 
 /// `GET /sign-in`
@@ -42,10 +42,10 @@ fn live(asked: &HeaderMap, title: &str, form_token: &str, body: Markup) -> Respo
 pub(crate) async fn list(
     session: Session,
     State(connect): State<Connect>,
-    Query(sought): Query<Sought>,
+    Query(sought): Query<AccountFilter>,
     headers: HeaderMap,
-) -> Result<Response, Refusal> {
-    let found = connect.find(&sought, pages::PAGE).await.map_err(trouble_page)?;
+) -> Result<Response, AppError> {
+    let found = connect.find(&sought, pages::PAGE).await.map_err(internal_error_page)?;
     Ok(live(&headers, "Accounts", &session.form_token(&connect.keys), pages::list::body(&sought, &found)))
 }
 
@@ -62,10 +62,10 @@ pub(crate) async fn account(
     Path(ids): Path<Ids>,
     Query(Done { done }): Query<Done>,
     headers: HeaderMap,
-) -> Result<Response, Refusal> {
+) -> Result<Response, AppError> {
     let account = ids.key().ok_or_else(no_account)?;
-    let status = connect.find_one(&account).await.map_err(trouble_page)?.ok_or_else(no_account)?;
-    let timeline = connect.timeline(&status).await.map_err(trouble_page)?;
+    let status = connect.find_one(&account).await.map_err(internal_error_page)?.ok_or_else(no_account)?;
+    let timeline = connect.timeline(&status).await.map_err(internal_error_page)?;
     let token = session.form_token(&connect.keys);
     let body =
         pages::account::body(&status, &timeline, session.may_operate().then_some(&token), pages::words::done(&done));
@@ -79,14 +79,14 @@ pub(crate) async fn link(
     Path(ids): Path<Ids>,
     headers: HeaderMap,
     Form(pressed): Form<Pressed>,
-) -> Result<Markup, Refusal> {
+) -> Result<Markup, AppError> {
     session.check_form(&connect.keys, &pressed.token)?;
     let actor = session.operator()?;
     let key = ids.key().ok_or_else(no_account)?;
-    let status = connect.find_one(&key).await.map_err(trouble_page)?.ok_or_else(no_account)?;
+    let status = connect.find_one(&key).await.map_err(internal_error_page)?.ok_or_else(no_account)?;
     let base = connect.base(&headers)?;
     let made = connect.make_link(&base, &key.domain_id, Some(&key.hub_id), actor).await;
-    let (url, ends) = made.map_err(trouble_page)?;
+    let (url, ends) = made.map_err(internal_error_page)?;
     let token = session.form_token(&connect.keys);
     Ok(pages::page("A link for the customer", Some(&token), pages::account::link(&status, url.as_str(), ends)))
 }
@@ -96,10 +96,10 @@ pub(crate) async fn confirm(
     session: Session,
     State(connect): State<Connect>,
     Path((domain, hub, operation)): Path<(String, String, Operation)>,
-) -> Result<Markup, Refusal> {
+) -> Result<Markup, AppError> {
     session.operator()?;
     let account = Ids { domain, hub }.key().ok_or_else(no_account)?;
-    let status = connect.find_one(&account).await.map_err(trouble_page)?.ok_or_else(no_account)?;
+    let status = connect.find_one(&account).await.map_err(internal_error_page)?.ok_or_else(no_account)?;
     let token = session.form_token(&connect.keys);
     Ok(pages::page(
         pages::words::button(operation),

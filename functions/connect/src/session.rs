@@ -23,7 +23,7 @@ use crate::{
     operation::Pressed,
     signing::{Keys, Purpose, hash, random},
     tokens::{Known, Role},
-    web::{Refusal, redirect, trouble_page},
+    web::{AppError, internal_error_page, redirect},
 };
 
 const SESSION: Cookie = Cookie { name: "session", same_site: SameSite::Strict };
@@ -47,23 +47,23 @@ pub(crate) struct Session {
 }
 
 impl FromRequestParts<Connect> for Session {
-    type Rejection = Refusal;
+    type Rejection = AppError;
 
-    async fn from_request_parts(parts: &mut Parts, connect: &Connect) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, connect: &Connect) -> Result<Self, AppError> {
         let base = connect.base(&parts.headers)?;
-        let id = SESSION.read(&parts.headers, &base).ok_or(Refusal::SignIn)?;
+        let id = SESSION.read(&parts.headers, &base).ok_or(AppError::SignIn)?;
         let id_hash = hash(&id);
-        let stored = connect.store.session(&id_hash).await.map_err(trouble_page)?.ok_or(Refusal::SignIn)?;
+        let stored = connect.store.session(&id_hash).await.map_err(internal_error_page)?.ok_or(AppError::SignIn)?;
         // It ends with its token, and with the token's right to look.
         let known = connect.config.tokens.named(&stored.by).filter(|known| known.role.may(Role::Read));
-        let known = known.ok_or(Refusal::SignIn)?;
+        let known = known.ok_or(AppError::SignIn)?;
         if !connect.keys.verify(Purpose::Session, &[&id, &known.print()], &stored.proof) {
-            return Err(Refusal::SignIn);
+            return Err(AppError::SignIn);
         }
         let now = DateTime::now();
         let until = time::after(now, IDLE).min(stored.ends_at);
         if !parts.headers.contains_key(BY_ITSELF) && time::since(stored.expires_at, until) >= MINUTE {
-            connect.store.keep_session(&id_hash, until).await.map_err(trouble_page)?;
+            connect.store.keep_session(&id_hash, until).await.map_err(internal_error_page)?;
         }
         Ok(Self { id, actor: Actor::new(known, Source::of(&parts.extensions)) })
     }
@@ -76,12 +76,12 @@ impl Session {
     }
 
     /// Lets a form through that was shown to this session.
-    pub(crate) fn check_form(&self, keys: &Keys, given: &str) -> Result<(), Refusal> {
+    pub(crate) fn check_form(&self, keys: &Keys, given: &str) -> Result<(), AppError> {
         if keys.verify(Purpose::Form, &[&self.id], given) {
             return Ok(());
         }
         let words = "This form is not one that was shown to you, or you have signed in again since. Nothing was done.";
-        Err(Refusal::page(StatusCode::FORBIDDEN, "Please go back and try again", words))
+        Err(AppError::page(StatusCode::FORBIDDEN, "Please go back and try again", words))
     }
 
     /// Whether its token may change anything.
@@ -90,9 +90,9 @@ impl Session {
     }
 
     /// Who it is, if the token may change something.
-    pub(crate) fn operator(&self) -> Result<&Actor, Refusal> {
+    pub(crate) fn operator(&self) -> Result<&Actor, AppError> {
         let words = "Your token may look at accounts, and change nothing.";
-        let refused = || Refusal::page(StatusCode::FORBIDDEN, "Not allowed", words);
+        let refused = || AppError::page(StatusCode::FORBIDDEN, "Not allowed", words);
         self.actor.may(Role::Admin).then_some(&self.actor).ok_or_else(refused)
     }
 }
@@ -108,8 +108,8 @@ pub(crate) async fn login(
     source: Source,
     headers: HeaderMap,
     Form(login): Form<Login>,
-) -> Result<Response, Refusal> {
-    let again = |status, words: &str| Refusal::page(status, "You are not signed in", words);
+) -> Result<Response, AppError> {
+    let again = |status, words: &str| AppError::page(status, "You are not signed in", words);
     let known = connect.check(login.token.trim(), &source).map_err(|wrong| match wrong {
         Wrong::Token => again(StatusCode::UNAUTHORIZED, "That is not the token. Please go back and try again."),
         Wrong::TooMany => {
@@ -122,7 +122,11 @@ pub(crate) async fn login(
     }
     let base = connect.base(&headers)?;
     let (id, now) = (random(), DateTime::now());
-    connect.store.begin_session(&hash(&id), &begun(&connect.keys, &id, known, now)).await.map_err(trouble_page)?;
+    connect
+        .store
+        .begin_session(&hash(&id), &begun(&connect.keys, &id, known, now))
+        .await
+        .map_err(internal_error_page)?;
     tracing::info!(by = actor.name, source.ip = actor.source.0, "somebody has signed in");
     let cookie = SESSION.set(&id, &base, LASTS.as_secs());
     // `Strict` cookies do not come with a navigation that another site began, such as this redirect may be; a page does.
@@ -145,9 +149,9 @@ pub(crate) async fn logout(
     session: Session,
     headers: HeaderMap,
     Form(pressed): Form<Pressed>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, AppError> {
     session.check_form(&connect.keys, &pressed.token)?;
-    connect.store.end_session(&hash(&session.id)).await.map_err(trouble_page)?;
+    connect.store.end_session(&hash(&session.id)).await.map_err(internal_error_page)?;
     let Actor { name, source, .. } = &session.actor;
     tracing::info!(by = name, source.ip = source.0, "somebody has signed out");
     Ok((SESSION.forget(&connect.base(&headers)?), redirect("/sign-in")).into_response())

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use common::{
     account::{AccountKey, DISCONNECTED, REAUTHORIZE},
-    checkpoint::{Announced, Hold, Lane, LaneProblem, Lanes, LastRun, ProblemKind, hour},
+    checkpoint::{ActionCounts, Hold, Lane, LaneProblem, Lanes, LastRun, ProblemKind, hour},
     object::ObjectType,
     store::AccountStatus,
     time::{self, DateTime},
@@ -96,8 +96,8 @@ pub(crate) struct Standing {
 impl Standing {
     /// Where the account stands at `now`, if it counts as behind when it was not looked at for `behind_after`.
     pub(crate) fn of(account: &AccountStatus, behind_after: Duration, now: DateTime) -> Self {
-        let unread = Lanes::default();
-        let lanes = account.checkpoint.as_ref().map_or(&unread, |checkpoint| &checkpoint.lanes).all();
+        let bad_request_body = Lanes::default();
+        let lanes = account.checkpoint.as_ref().map_or(&bad_request_body, |checkpoint| &checkpoint.lanes).all();
         // `None` is less than any time: a lane that was never looked at.
         let fresh_to = lanes.iter().map(|lane| lane.fresh.mark).min().flatten();
         // What HubSpot refuses does not pass by itself.
@@ -154,7 +154,7 @@ pub(crate) struct Status {
     /// Which part of HubSpot's search limit, and of the general one, is used: less than all after refusals (429).
     pub(crate) shares: (f64, f64),
     /// What was handed on in the last day.
-    pub(crate) day: Announced,
+    pub(crate) day: ActionCounts,
     /// The same by hour, the oldest first.
     pub(crate) hours: Vec<i64>,
 }
@@ -266,11 +266,11 @@ fn set_aside(count: u64) -> Option<Problem> {
 }
 
 /// What was handed on in the last 24 hours, and by hour.
-fn activity(by_hour: &BTreeMap<String, Announced>, now: DateTime) -> (Announced, Vec<i64>) {
-    let mut day = Announced::default();
+fn activity(by_hour: &BTreeMap<String, ActionCounts>, now: DateTime) -> (ActionCounts, Vec<i64>) {
+    let mut day = ActionCounts::default();
     let ago = |hours: u64| hour(time::before(now, Duration::from_secs(hours * 3600)));
     let hours = (0..24).rev().map(|hours| {
-        let Announced { created, updated, deleted } = by_hour.get(&ago(hours)).copied().unwrap_or_default();
+        let ActionCounts { created, updated, deleted } = by_hour.get(&ago(hours)).copied().unwrap_or_default();
         day.created += created;
         day.updated += updated;
         day.deleted += deleted;
@@ -379,7 +379,7 @@ pub(crate) mod tests {
     fn a_day_is_24_hours() {
         let mut by_hour = BTreeMap::new();
         for (hours, created) in [(0, 1), (23, 2), (24, 4)] {
-            let announced = Announced { created, ..Announced::default() };
+            let announced = ActionCounts { created, ..ActionCounts::default() };
             by_hour.insert(hour(time::before(NOW, hours * HOUR)), announced);
         }
         let (day, hours) = activity(&by_hour, NOW);

@@ -15,7 +15,7 @@ use mongodb::error::Error as MongoError;
 use reqwest::Url;
 use serde_json::json;
 
-use crate::{Held, address::from_root, pages};
+use crate::{AppState, address::from_root, pages};
 
 /// Nothing from elsewhere, no inline script or style, and no other site may frame a page or have it send a form.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
@@ -43,7 +43,7 @@ pub(crate) async fn secure(mut response: Response) -> Response {
 
 /// Why a request is not answered as its sender hoped.
 #[derive(Debug)]
-pub(crate) enum Refusal {
+pub(crate) enum AppError {
     /// To a person, in words.
     Page(StatusCode, &'static str, String),
     /// To a program.
@@ -52,7 +52,7 @@ pub(crate) enum Refusal {
     SignIn,
 }
 
-impl Refusal {
+impl AppError {
     pub(crate) fn page(status: StatusCode, title: &'static str, words: impl Into<String>) -> Self {
         Self::Page(status, title, words.into())
     }
@@ -62,7 +62,7 @@ impl Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for AppError {
     fn into_response(self) -> Response {
         match self {
             Self::Page(status, title, words) => (status, pages::message(title, &words)).into_response(),
@@ -102,38 +102,38 @@ macro_rules! says_nothing_secret {
 says_nothing_secret!(StoreError, VaultError, QueueError, serde_json::Error, String);
 
 /// MongoDB, SQS or KMS does not do what it should: whoever asked may try again.
-pub(crate) fn trouble(error: impl Cause) -> Refusal {
+pub(crate) fn internal_error(error: impl Cause) -> AppError {
     tracing::error!(error = error.words(), "a request could not be answered");
-    Refusal::json(StatusCode::SERVICE_UNAVAILABLE, "service unavailable; please try again")
+    AppError::json(StatusCode::SERVICE_UNAVAILABLE, "service unavailable; please try again")
 }
 
 /// The same in words.
-pub(crate) fn trouble_page(error: impl Cause) -> Refusal {
-    trouble(error);
+pub(crate) fn internal_error_page(error: impl Cause) -> AppError {
+    internal_error(error);
     let words = "The service cannot do this at the moment. Please try again in a minute.";
-    Refusal::page(StatusCode::SERVICE_UNAVAILABLE, "Something went wrong", words)
+    AppError::page(StatusCode::SERVICE_UNAVAILABLE, "Something went wrong", words)
 }
 
 /// A body that cannot be read.
-pub(crate) fn unread(refused: JsonRejection) -> Refusal {
+pub(crate) fn bad_request_body(refused: JsonRejection) -> AppError {
     let status = match refused.status() {
         StatusCode::PAYLOAD_TOO_LARGE => StatusCode::PAYLOAD_TOO_LARGE,
         _ => StatusCode::BAD_REQUEST,
     };
     // What axum says of it may quote the body.
-    Refusal::json(status, "the body cannot be read")
+    AppError::json(status, "the body cannot be read")
 }
 
-pub(crate) fn no_account() -> Refusal {
-    Refusal::page(StatusCode::NOT_FOUND, "Not found", "There is no such account.")
+pub(crate) fn no_account() -> AppError {
+    AppError::page(StatusCode::NOT_FOUND, "Not found", "There is no such account.")
 }
 
-pub(crate) async fn not_found() -> Refusal {
-    Refusal::page(StatusCode::NOT_FOUND, "Not found", "There is nothing at this address.")
+pub(crate) async fn not_found() -> AppError {
+    AppError::page(StatusCode::NOT_FOUND, "Not found", "There is nothing at this address.")
 }
 
-pub(crate) async fn method_not_allowed() -> Refusal {
-    Refusal::json(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
+pub(crate) async fn method_not_allowed() -> AppError {
+    AppError::json(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
 }
 
 /// To another of the function's own paths, by GET.
@@ -147,11 +147,11 @@ pub(crate) fn redirect_to(address: &str) -> Response {
     (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()
 }
 
-impl Held {
+impl AppState {
     /// The address under which the function is reached: the configured one, or the one that was asked for. API Gateway
     /// lets no other `Host` through than its own and that of a custom domain, and says in `X-Forwarded-Proto` that it was
     /// asked by HTTPS; if nothing says so, as on a developer's machine, it is plain HTTP.
-    pub(crate) fn base(&self, headers: &HeaderMap) -> Result<Url, Refusal> {
+    pub(crate) fn base(&self, headers: &HeaderMap) -> Result<Url, AppError> {
         if let Some(url) = &self.config.public_url {
             return Ok(url.clone());
         }
@@ -159,6 +159,6 @@ impl Held {
         let scheme = text(HeaderName::from_static("x-forwarded-proto")).unwrap_or("http");
         let host = text(header::HOST).unwrap_or_default();
         Url::parse(&format!("{scheme}://{host}"))
-            .map_err(|_| Refusal::json(StatusCode::BAD_REQUEST, "the request names no host"))
+            .map_err(|_| AppError::json(StatusCode::BAD_REQUEST, "the request names no host"))
     }
 }

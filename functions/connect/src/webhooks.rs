@@ -27,11 +27,11 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::{
-    Connect, Held,
+    AppState, Connect,
     address::below,
     auth::Source,
     metrics::Refused,
-    web::{Refusal, trouble},
+    web::{AppError, internal_error},
 };
 
 /// What queueing may take: HubSpot waits for five seconds.
@@ -47,7 +47,7 @@ pub(crate) async fn take(
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<StatusCode, Refusal> {
+) -> Result<StatusCode, AppError> {
     let app = connect.app()?;
     let mut url = below(&connect.base(&headers)?, uri.path());
     url.set_query(uri.query());
@@ -56,15 +56,15 @@ pub(crate) async fn take(
     if let Err(reason) = verify(&app.client_secret, &url, &body, signature, sent_at, DateTime::now()) {
         tracing::warn!(reason, source.ip = source.0, "a webhook was refused");
         Refused { webhooks_refused: 1, ..Refused::default() }.emit();
-        return Err(Refusal::json(StatusCode::UNAUTHORIZED, reason));
+        return Err(AppError::json(StatusCode::UNAUTHORIZED, reason));
     }
     let events: Vec<Value> = serde_json::from_slice(&body)
-        .map_err(|_| Refusal::json(StatusCode::BAD_REQUEST, "the body is no list of events"))?;
+        .map_err(|_| AppError::json(StatusCode::BAD_REQUEST, "the body is no list of events"))?;
     let told = told(&events);
-    let accounts = connect.store.accounts_of_portals(&told.keys().collect()).await.map_err(trouble)?;
+    let accounts = connect.store.accounts_of_portals(&told.keys().collect()).await.map_err(internal_error)?;
     let of = |account: AccountKey| told.get(&account.hub_id).map(|told| (account.clone(), *told));
     let told: Vec<(AccountKey, Notified)> = accounts.into_iter().filter_map(of).collect();
-    let delays = connect.store.notified_of_all(&told).await.map_err(trouble)?;
+    let delays = connect.store.notified_of_all(&told).await.map_err(internal_error)?;
     let (mut messages, mut failed) = (Vec::new(), 0);
     for ((account, told), delays) in told.into_iter().zip(delays) {
         let Some(delays) = delays else {
@@ -76,18 +76,21 @@ pub(crate) async fn take(
         tracing::info!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id,
             messages = delays.len(), "HubSpot told of changes");
         let request = SyncRequest::notified(account.clone(), told);
-        let (group, body) = (account.to_string(), serde_json::to_string(&SyncMessage::V1(request)).map_err(trouble)?);
+        let (group, body) =
+            (account.to_string(), serde_json::to_string(&SyncMessage::V1(request)).map_err(internal_error)?);
         messages.extend(delays.into_iter().map(|delay| (group.clone(), body.clone(), delay)));
     }
     failed += connect.queue_all(&messages).await;
     match failed {
         0 => Ok(StatusCode::NO_CONTENT),
         // HubSpot tells of all of them again; those that were queued are known, and cost nothing.
-        failed => Err(trouble(format!("{failed} of the looks that HubSpot's webhooks ask for could not be queued"))),
+        failed => {
+            Err(internal_error(format!("{failed} of the looks that HubSpot's webhooks ask for could not be queued")))
+        }
     }
 }
 
-impl Held {
+impl AppState {
     /// Queues requests to sync accounts, many at the same time. Returns how many could not be queued.
     async fn queue_all(&self, messages: &[(String, String, Duration)]) -> usize {
         let batches = messages.chunks(MAX_BATCH_ENTRIES).map(async |batch| {

@@ -53,7 +53,7 @@ pub(crate) async fn run(
     let positions = scheduler.store.database().collection::<Document>(collection::FAN_OUT);
     let position = positions.find_one(doc! { "_id": POSITION }).await?.and_then(|found| found.get("after").cloned());
     let mut fan_out = FanOut { complete: true, ..FanOut::default() };
-    let mut domains = scheduler.store.domains_behind(position.as_ref()).await?;
+    let mut domains = scheduler.store.domains_after(position.as_ref()).await?;
     let mut batch = Vec::with_capacity(MAX_BATCH_ENTRIES);
     let mut in_flight = FuturesUnordered::new();
     let (mut after, mut accounts) = (None, Vec::new());
@@ -103,7 +103,7 @@ fn log_skipped(domain: &Document, reason: &Unusable) {
     // What is no id may be anything.
     let domain_id = domain.get("_id").and_then(|id| DomainId::from_bson(id).ok());
     let domain_id = domain_id.map_or_else(|| "?".to_owned(), String::from);
-    if reason.is_wanted() {
+    if reason.is_intentional() {
         tracing::info!(account.domain_id = domain_id, reason = %reason, "an account is skipped");
     } else {
         tracing::warn!(account.domain_id = domain_id, reason = %reason, "an account is skipped");

@@ -11,7 +11,7 @@ use common::{
     checkpoint::Refused,
     giving_back::GivingBack,
     hubspot::{Session, TokenError},
-    store::Happened,
+    store::TimelineEvent,
     time::{self, DateTime},
 };
 
@@ -175,7 +175,7 @@ impl Work<'_> {
             // Either this sees those that were rejected meanwhile, or the one that became too many sees this mark.
             if !is_held(store.rejected_lately().await?.len()) {
                 store.refusals_ended(&self.leased).await?;
-                self.note(Happened::Rejected, Some(reason)).await;
+                self.note(TimelineEvent::Rejected, Some(reason)).await;
                 return Ok(true);
             }
             store.unmark(&account.key).await?;
@@ -188,7 +188,7 @@ impl Work<'_> {
                 if store.unmark_lately(other).await? {
                     tracing::info!(account.domain_id = %other.domain_id, account.hub_id = %other.hub_id,
                         "a mark was taken away, because many accounts are rejected");
-                    store.happened(other, Happened::Resumed, Some("many accounts are rejected at once")).await?;
+                    store.happened(other, TimelineEvent::Resumed, Some("many accounts are rejected at once")).await?;
                 }
             }
         }
@@ -199,7 +199,7 @@ impl Work<'_> {
         if self.sync.store.unmark(&account.key).await? {
             tracing::info!(account.domain_id = %account.key.domain_id, account.hub_id = %account.key.hub_id,
                 "HubSpot accepts the token of a marked account; it goes on");
-            self.note(Happened::Resumed, Some("HubSpot accepts its token again")).await;
+            self.note(TimelineEvent::Resumed, Some("HubSpot accepts its token again")).await;
         }
         Ok(())
     }

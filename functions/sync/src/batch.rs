@@ -7,13 +7,13 @@ use std::{collections::HashMap, time::Duration};
 
 use common::{
     action::{Action, ActionName},
-    checkpoint::Announced,
+    checkpoint::ActionCounts,
     hubspot::{Companies, Record, Row},
     ids::RecordId,
     message::{self, ActionBatch, MAX_ACTIONS},
     object::ObjectType,
     queue::{MAX_MESSAGE_BYTES, QueueError},
-    store::Seen,
+    store::LedgerEntry,
     time::DateTime,
 };
 use serde_json::{Map, Value};
@@ -21,7 +21,7 @@ use serde_json::{Map, Value};
 use crate::{
     context::Slice,
     error::SliceError,
-    known::{Known, News},
+    ledger::{Batch, PublishLedger},
 };
 
 /// How many rows are handed on, and checkpointed, at once.
@@ -36,14 +36,14 @@ const LONGEST_TEXT: usize = 16_384;
 
 /// Looks up what was handed on of a page's records before, and the companies of the contacts that changed, and remembers
 /// which of the records are begun with. `each_for_itself` as for [`common::hubspot::Session::companies_of`].
-pub(crate) async fn look_up(
+pub(crate) async fn load_ledger(
     slice: &Slice<'_>,
     object: ObjectType,
     taken_over_from: Option<DateTime>,
     rows: &[Row],
     each_for_itself: bool,
-) -> Result<Known, SliceError> {
-    let mut known = Known::new(object, taken_over_from, seen(slice, object, rows).await?);
+) -> Result<PublishLedger, SliceError> {
+    let mut known = PublishLedger::new(object, taken_over_from, seen(slice, object, rows).await?);
     let begun = known.beginnings(records(rows));
     let companies = async {
         match object {
@@ -62,13 +62,13 @@ pub(crate) async fn look_up(
 }
 
 /// Looks up once more what was handed on of them.
-pub(crate) async fn look_again(
+pub(crate) async fn reload_ledger(
     slice: &Slice<'_>,
     object: ObjectType,
     rows: &[Row],
-    known: &mut Known,
+    known: &mut PublishLedger,
 ) -> Result<(), SliceError> {
-    known.look_again(seen(slice, object, rows).await?);
+    known.reload_ledger(seen(slice, object, rows).await?);
     Ok(())
 }
 
@@ -76,7 +76,11 @@ fn records(rows: &[Row]) -> impl Iterator<Item = &Record> {
     rows.iter().filter_map(|row| row.record.as_ref().ok())
 }
 
-async fn seen(slice: &Slice<'_>, object: ObjectType, rows: &[Row]) -> Result<HashMap<RecordId, Seen>, SliceError> {
+async fn seen(
+    slice: &Slice<'_>,
+    object: ObjectType,
+    rows: &[Row],
+) -> Result<HashMap<RecordId, LedgerEntry>, SliceError> {
     let mut ids: Vec<RecordId> = records(rows).map(|record| record.id.clone()).collect();
     ids.extend(records(rows).flat_map(Record::merged_ids));
     match ids.is_empty() {
@@ -86,24 +90,24 @@ async fn seen(slice: &Slice<'_>, object: ObjectType, rows: &[Row]) -> Result<Has
 }
 
 /// Hands on one batch of rows, except for those that cannot be handed on. Returns those, with the reasons.
-pub(crate) async fn hand_on(
+pub(crate) async fn publish_rows(
     slice: &Slice<'_>,
     object: ObjectType,
     rows: Vec<Row>,
-    known: &mut Known,
+    known: &mut PublishLedger,
 ) -> Result<Vec<(String, String)>, SliceError> {
-    let (mut news, mut odd) = (News::default(), Vec::new());
+    let (mut news, mut odd) = (Batch::default(), Vec::new());
     slice.tally.rows(rows.len());
     for row in rows {
         match row.record {
             Ok(record) => match known.lacks_companies(&record) {
                 Some(reason) => odd.push((row.id, reason.clone())),
-                None => known.take_in(record, &mut news),
+                None => known.apply(record, &mut news),
             },
             Err(reason) => odd.push((row.id, reason)),
         }
     }
-    let News { actions, lost, mut told } = news;
+    let Batch { actions, lost, mut told } = news;
     begin(slice, object, &lost).await?;
     let refused = send(slice, actions).await?;
     told.retain(|(id, _)| !refused.iter().any(|(refused, _)| refused == id.as_str()));
@@ -168,8 +172,8 @@ fn encoded(mut action: Action) -> Result<(Action, String), QueueError> {
     }
 }
 
-fn announced<'a>(actions: impl Iterator<Item = &'a Action>) -> Announced {
-    let mut announced = Announced::default();
+fn announced<'a>(actions: impl Iterator<Item = &'a Action>) -> ActionCounts {
+    let mut announced = ActionCounts::default();
     for action in actions {
         let count = match action.action_name {
             ActionName::CompanyCreated | ActionName::ContactCreated => &mut announced.created,
@@ -184,7 +188,7 @@ fn announced<'a>(actions: impl Iterator<Item = &'a Action>) -> Announced {
 /// Remembers what is about to be told, while the lease is held. Whoever takes the lease next looks up what is remembered
 /// only then, and so knows of it; a slice that was stopped until its lease was gone, and found out nothing of what the
 /// next one told in the meantime, ends here.
-async fn begin(slice: &Slice<'_>, object: ObjectType, records: &[(RecordId, Seen)]) -> Result<(), SliceError> {
+async fn begin(slice: &Slice<'_>, object: ObjectType, records: &[(RecordId, LedgerEntry)]) -> Result<(), SliceError> {
     if !records.is_empty() {
         remember(slice, object, records).await?;
         slice.store().ensure_held(slice.leased).await?;
@@ -192,7 +196,11 @@ async fn begin(slice: &Slice<'_>, object: ObjectType, records: &[(RecordId, Seen
     Ok(())
 }
 
-async fn remember(slice: &Slice<'_>, object: ObjectType, records: &[(RecordId, Seen)]) -> Result<(), SliceError> {
+async fn remember(
+    slice: &Slice<'_>,
+    object: ObjectType,
+    records: &[(RecordId, LedgerEntry)],
+) -> Result<(), SliceError> {
     if !records.is_empty() {
         slice.store().mark_seen(slice.account(), object, records).await?;
     }
@@ -223,7 +231,7 @@ mod tests {
     use common::message::ActionsMessage;
 
     use super::*;
-    use crate::build;
+    use crate::action_builder;
 
     fn actions(count: usize, description: &str) -> Vec<Action> {
         let record = |id: usize| Record {
@@ -233,7 +241,7 @@ mod tests {
             archived_at: None,
             properties: json!({"description": description}).as_object().unwrap().clone(),
         };
-        (0..count).map(|id| build::action(ObjectType::Companies, record(id), vec![], true)).collect()
+        (0..count).map(|id| action_builder::action(ObjectType::Companies, record(id), vec![], true)).collect()
     }
 
     /// How many actions each message carries.

@@ -53,7 +53,7 @@ pub(crate) enum Meanwhile {
 
 /// How fast a lane is read, and what of it still fits into the budget.
 #[derive(Debug)]
-pub(crate) struct Pace<'a> {
+pub(crate) struct PaceEstimator<'a> {
     budget: &'a Budget,
     /// The longest that HubSpot took for a page so far, in milliseconds.
     longest_page: AtomicU64,
@@ -61,7 +61,7 @@ pub(crate) struct Pace<'a> {
     longest_handing_on: AtomicU64,
 }
 
-impl<'a> Pace<'a> {
+impl<'a> PaceEstimator<'a> {
     pub(crate) fn new(budget: &'a Budget) -> Self {
         Self { budget, longest_page: AtomicU64::new(0), longest_handing_on: AtomicU64::new(0) }
     }
@@ -115,7 +115,7 @@ mod tests {
         let budget = Budget::start(FIVE, Duration::from_secs(60));
         assert!(budget.work_ends() < budget.ends());
         assert!(budget.ends() < Instant::now() + FIVE);
-        let pace = Pace::new(&budget);
+        let pace = PaceEstimator::new(&budget);
         assert_eq!(pace.latest_start(Meanwhile::Nothing), Some(budget.work_ends()));
         tokio::time::advance(FIVE).await;
         assert_eq!(pace.latest_start(Meanwhile::Nothing), None);
@@ -126,13 +126,13 @@ mod tests {
         let budget = Budget::start(FIVE, Duration::from_secs(1));
         assert!(budget.ends() <= Instant::now() + Duration::from_millis(800));
         let late = Budget::start(FIVE, Duration::ZERO);
-        assert_eq!(Pace::new(&late).latest_start(Meanwhile::Nothing), None);
+        assert_eq!(PaceEstimator::new(&late).latest_start(Meanwhile::Nothing), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_page_that_would_not_fit_is_not_asked_for() {
         let budget = Budget::start(FIVE, Duration::from_secs(60));
-        let pace = Pace::new(&budget);
+        let pace = PaceEstimator::new(&budget);
         tokio::time::advance(Duration::from_secs(2)).await;
         pace.page_took(Duration::from_secs(1));
         assert!(pace.latest_start(Meanwhile::Nothing).is_some());
@@ -146,7 +146,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn slow_answers_take_more_readers() {
         let budget = Budget::start(FIVE, Duration::from_secs(60));
-        let pace = Pace::new(&budget);
+        let pace = PaceEstimator::new(&budget);
         assert_eq!(pace.readers(5.0), 1);
         for (millis, readers) in [(50, 1), (150, 1), (200, 2), (300, 2), (360, 3), (3_000, 4)] {
             pace.page_took(Duration::from_millis(millis));

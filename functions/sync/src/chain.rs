@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use common::{
-    checkpoint::{Checkpoint, Figures, Run},
+    checkpoint::{Checkpoint, Run, RunStats},
     message::{Continuation, SyncRequest},
     time::{self, DateTime},
 };
@@ -72,7 +72,7 @@ fn is_old(checkpoint: &Checkpoint, request: &SyncRequest) -> bool {
 
 fn begin(now: DateTime) -> Run {
     let id = mongodb::bson::oid::ObjectId::new().to_hex();
-    Run { id, slice: 0, sent: true, started_at: now, due_at: now, idle: 0, figures: Figures::default() }
+    Run { id, slice: 0, sent: true, started_at: now, due_at: now, idle: 0, figures: RunStats::default() }
 }
 
 /// The run as it stands when its current slice is done and the next one waits for `delay`.
@@ -112,7 +112,7 @@ mod tests {
 
     fn run(slice: i64, sent: bool, due_at: DateTime) -> Checkpoint {
         let run =
-            Run { id: "r".to_owned(), slice, sent, started_at: NOW, due_at, idle: 0, figures: Figures::default() };
+            Run { id: "r".to_owned(), slice, sent, started_at: NOW, due_at, idle: 0, figures: RunStats::default() };
         Checkpoint { run: Some(run), ..Checkpoint::default() }
     }
 
@@ -149,7 +149,7 @@ mod tests {
             started_at,
             ended_at: NOW,
             is_over: true,
-            figures: Figures::default(),
+            figures: RunStats::default(),
         };
         let after = |started_at| Checkpoint { last_run: Some(began(started_at)), ..Checkpoint::default() };
         assert!(begins(&after(time::before(NOW, HOUR))));

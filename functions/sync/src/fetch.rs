@@ -8,7 +8,7 @@ use common::{
     time::{self, DateTime},
 };
 
-use crate::{budget::Meanwhile, error::SliceError, lane::Pull};
+use crate::{budget::Meanwhile, error::SliceError, lane::LaneReader};
 
 /// A page that took less than this, and was handed on in less, leaves room for a larger one.
 pub(crate) const QUICK: Duration = Duration::from_secs(1);
@@ -22,7 +22,7 @@ const IN_A_ROW: u32 = 2;
 /// How many records are skipped to find one that HubSpot shows.
 const PROBES: [Option<&str>; 4] = [None, Some("1"), Some("10"), Some("100")];
 
-impl Pull<'_> {
+impl LaneReader<'_> {
     /// Asks for the window's rows behind `last_id`, or behind the last row that was read. Returns `None` if there is no time
     /// for a page any more.
     pub(crate) async fn fetch(

@@ -16,7 +16,7 @@ use common::{
 };
 
 use crate::{
-    budget::{Meanwhile, Pace},
+    budget::{Meanwhile, PaceEstimator},
     context::Slice,
     error::SliceError,
     plan::{self, Due},
@@ -36,7 +36,7 @@ pub(crate) enum LaneEnd {
 
 /// How the reading of a part of the lane ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Go {
+pub(crate) enum WindowOutcome {
     /// It was read, divided or put off: there may be others to read.
     On,
     /// There is no time to read on.
@@ -55,7 +55,7 @@ pub(crate) enum Step {
 }
 
 /// The pulling of one lane within a slice.
-pub(crate) struct Pull<'a> {
+pub(crate) struct LaneReader<'a> {
     pub(crate) slice: &'a Slice<'a>,
     pub(crate) object: ObjectType,
     /// How the lane stands. Never held while anything is waited for: the readers of a pass are polled together.
@@ -75,12 +75,12 @@ pub(crate) struct Pull<'a> {
     /// Whether anything was read, or is known to be read later.
     got_on: AtomicBool,
     has_asked: AtomicBool,
-    pub(crate) pace: Pace<'a>,
+    pub(crate) pace: PaceEstimator<'a>,
     /// The first pages of windows that were just made, by their passes and beginnings.
-    fetched_ahead: Mutex<HashMap<(PassKind, DateTime), Page>>,
+    prefetched_pages: Mutex<HashMap<(PassKind, DateTime), Page>>,
 }
 
-impl<'a> Pull<'a> {
+impl<'a> LaneReader<'a> {
     pub(crate) fn new(slice: &'a Slice<'a>, object: ObjectType, lane: Lane) -> Self {
         Self {
             slice,
@@ -91,8 +91,8 @@ impl<'a> Pull<'a> {
             progressed: Mutex::default(),
             got_on: AtomicBool::new(false),
             has_asked: AtomicBool::new(false),
-            pace: Pace::new(slice.budget),
-            fetched_ahead: Mutex::default(),
+            pace: PaceEstimator::new(slice.budget),
+            prefetched_pages: Mutex::default(),
             lane: Mutex::new(lane),
             turn: tokio::sync::Mutex::default(),
         }
@@ -180,7 +180,7 @@ impl<'a> Pull<'a> {
                     return Ok(LaneEnd::CaughtUp(self.pulled_to()));
                 }
             };
-            if go == Go::OutOfTime {
+            if go == WindowOutcome::OutOfTime {
                 break;
             }
         }
@@ -255,8 +255,8 @@ impl<'a> Pull<'a> {
         Ok(())
     }
 
-    pub(crate) fn fetched_ahead(&self) -> MutexGuard<'_, HashMap<(PassKind, DateTime), Page>> {
-        lock(&self.fetched_ahead)
+    pub(crate) fn prefetched_pages(&self) -> MutexGuard<'_, HashMap<(PassKind, DateTime), Page>> {
+        lock(&self.prefetched_pages)
     }
 
     pub(crate) fn lane(&self) -> MutexGuard<'_, Lane> {

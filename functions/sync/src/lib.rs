@@ -2,17 +2,17 @@
 //! continuation if the account is not caught up.
 
 mod access;
+mod action_builder;
 mod backoff;
 mod batch;
 mod budget;
-mod build;
 mod chain;
 mod config;
 mod context;
 mod error;
 mod fetch;
-mod known;
 mod lane;
+mod ledger;
 mod metrics;
 mod outcome;
 mod plan;

@@ -18,7 +18,7 @@ mod sweep;
 pub(crate) use hold::{
     count_soon, hold, hold_back, is_held_too_long, is_worth_halving, read_again, recount_later, release,
 };
-pub(crate) use sweep::{put_off, sweep_is_due, swept};
+pub(crate) use sweep::{archived_page_done, postpone_archived_scan, sweep_is_due};
 
 /// How many windows of a pass are read side by side at most.
 pub(crate) const READERS: usize = 4;
@@ -137,7 +137,7 @@ fn start(lane: &Lane) -> DateTime {
 
 /// Takes note of HubSpot's time `date` when a lane was read for the first time: what the backfill does not have from
 /// then on, the other passes have.
-pub(crate) fn meet(lane: &mut Lane, date: DateTime, settings: Settings) {
+pub(crate) fn record_first_contact(lane: &mut Lane, date: DateTime, settings: Settings) {
     if lane.first_seen.is_some() {
         return;
     }
@@ -153,14 +153,14 @@ pub(crate) struct Disorder;
 
 /// Which of a page's rows count towards the window's total.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Counting {
+pub(crate) enum RowCounting {
     /// All of them.
     All,
     /// Those modified before the end of the window, which was not known when the page was asked for.
     Before(DateTime),
 }
 
-impl Counting {
+impl RowCounting {
     /// Whether the row counts.
     pub(crate) fn counts(self, row: &Row) -> bool {
         match (self, &row.record) {
@@ -171,32 +171,35 @@ impl Counting {
 }
 
 /// Takes note of a page before its rows are handed on: the window's end and order, and how many rows it has.
-pub(crate) fn accept(window: &mut Window, page: &mut Page) -> Result<Counting, Disorder> {
+pub(crate) fn accept(window: &mut Window, page: &mut Page) -> Result<RowCounting, Disorder> {
     let is_first = window.last_id.is_none();
     let counting = match window.to {
-        Some(_) => Counting::All,
+        Some(_) => RowCounting::All,
         None => {
             // What was modified within the second that is under way belongs to the window. The rest of that second
             // does not, but the next pass begins well before this one's end.
             let to = time::after(page.date, DATE_RESOLUTION);
             window.to = Some(to);
-            if page.has_more() { Counting::Before(to) } else { Counting::All }
+            if page.has_more() { RowCounting::Before(to) } else { RowCounting::All }
         }
     };
     // A row that comes twice is one row.
     page.rows.dedup_by(|row, before| row.id == before.id);
     let before = window.last_id.as_ref().or(window.start_id.as_ref());
     let ids = before.into_iter().chain(page.rows.iter().map(|row| &row.id));
-    window.order = narrow(window.order, ids.map(String::as_str))?;
+    window.order = compatible_id_order(window.order, ids.map(String::as_str))?;
     // What is counted while the window has no end says nothing of what it holds.
-    if is_first && counting == Counting::All {
+    if is_first && counting == RowCounting::All {
         window.expected.get_or_insert(window.read + page.total);
     }
     Ok(counting)
 }
 
 /// The order, of those that were possible, that also holds for these ids.
-fn narrow<'a>(order: Option<IdOrder>, ids: impl Iterator<Item = &'a str>) -> Result<Option<IdOrder>, Disorder> {
+fn compatible_id_order<'a>(
+    order: Option<IdOrder>,
+    ids: impl Iterator<Item = &'a str>,
+) -> Result<Option<IdOrder>, Disorder> {
     let mut numeric = order != Some(IdOrder::Lexical);
     let mut lexical = order != Some(IdOrder::Numeric);
     let mut previous: Option<&str> = None;
@@ -223,7 +226,7 @@ fn by_number(left: &str, right: &str) -> Ordering {
 
 /// Whether as many rows were read as there were at first. Returns `false` also if that is not known. Rows may have left the
 /// window while it was read; then what it holds now decides ([`is_complete`]).
-pub(crate) fn adds_up(window: &Window) -> bool {
+pub(crate) fn count_matches(window: &Window) -> bool {
     window.expected == Some(window.read)
 }
 
@@ -234,7 +237,7 @@ pub(crate) fn is_complete(window: &Window, holds_now: i64) -> bool {
 
 /// Where a window had better be divided, so that its rest can be read side by side, once this page is handed on.
 /// Returns `None` if `readers` have enough to do, or if there are not enough rows for that.
-pub(crate) fn divide_at(pass: &Pass, window: &Window, page: &Page, readers: usize) -> Option<DateTime> {
+pub(crate) fn split_point(pass: &Pass, window: &Window, page: &Page, readers: usize) -> Option<DateTime> {
     if pass.windows.len() >= readers || page.total <= WORTH_DIVIDING || window.divisions >= MAX_DIVISIONS {
         return None;
     }
@@ -266,7 +269,7 @@ pub(crate) fn accounts_for(window: &Window, total: i64, rows: usize, rest: [Opti
 }
 
 /// What is left of a window behind the row `last_id`, as two windows that meet at `middle`.
-pub(crate) fn halves(window: &Window, last_id: Option<&String>, middle: DateTime) -> [Window; 2] {
+pub(crate) fn split_window(window: &Window, last_id: Option<&String>, middle: DateTime) -> [Window; 2] {
     let start_id = last_id.or(window.last_id.as_ref()).or(window.start_id.as_ref());
     let rest = |from, to| Window {
         start_id: start_id.cloned(),

@@ -55,9 +55,9 @@ impl Failure {
             error => return Err(error),
         };
         let kind = match &error {
-            HubSpotError::RateLimited { .. } | HubSpotError::Parked { .. } | HubSpotError::Transient { .. } => {
-                ProblemKind::Passing
-            }
+            HubSpotError::RateLimited { .. }
+            | HubSpotError::AccountUnavailable { .. }
+            | HubSpotError::Transient { .. } => ProblemKind::Passing,
             HubSpotError::Unauthorized => ProblemKind::Unauthorized,
             HubSpotError::Forbidden(_) => ProblemKind::Forbidden,
             HubSpotError::Rejected { .. } | HubSpotError::Malformed(_) => ProblemKind::Lasting,
@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(pauses(|| HubSpotError::Forbidden(String::new()).into(), 2), [3600, 3600]);
         assert_eq!(pauses(rejected, 9), [2, 4, 8, 16, 32, 64, 128, 3600, 3600]);
         let day = Duration::from_secs(86_400);
-        let parked = HubSpotError::Parked { reason: String::new(), retry_after: day };
+        let parked = HubSpotError::AccountUnavailable { reason: String::new(), retry_after: day };
         assert_eq!(Failure::of(parked.into()).unwrap().after(None, None, NOW, 0.0).retry_at, time::after(NOW, day));
     }
 

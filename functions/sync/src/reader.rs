@@ -14,23 +14,24 @@ use crate::{
     budget::Meanwhile,
     error::SliceError,
     fetch,
-    known::Known,
-    lane::{Go, Pull, Step},
-    plan::{self, Counting},
+    lane::{LaneReader, Step, WindowOutcome},
+    ledger::PublishLedger,
+    plan::{self, RowCounting},
 };
 
 /// Why a window does not add up: HubSpot counts more rows than it shows.
 const MISSING: &str = "rows are missing";
 
-impl Pull<'_> {
+impl LaneReader<'_> {
     /// Reads the windows of a pass, several side by side.
-    pub(crate) async fn read_pass(&self, kind: PassKind) -> Result<Go, SliceError> {
-        let mut go = Go::On;
+    pub(crate) async fn read_pass(&self, kind: PassKind) -> Result<WindowOutcome, SliceError> {
+        let mut go = WindowOutcome::On;
         let mut taken: Vec<DateTime> = Vec::new();
         let mut readers = FuturesUnordered::new();
         loop {
             // If there is no time to read on, what was fetched ahead is still handed on.
-            let goes_on = |window: &Window| go == Go::On || self.fetched_ahead().contains_key(&(kind, window.from));
+            let goes_on =
+                |window: &Window| go == WindowOutcome::On || self.prefetched_pages().contains_key(&(kind, window.from));
             for window in self.lane().pass(kind).windows.iter().filter(|window| goes_on(window)) {
                 if readers.len() < plan::READERS && !taken.contains(&window.from) {
                     taken.push(window.from);
@@ -39,15 +40,15 @@ impl Pull<'_> {
             }
             let Some(ended) = readers.next().await else { return Ok(go) };
             match ended? {
-                (from, Go::On) => taken.retain(|other| *other != from),
-                (_, Go::OutOfTime) => go = Go::OutOfTime,
+                (from, WindowOutcome::On) => taken.retain(|other| *other != from),
+                (_, WindowOutcome::OutOfTime) => go = WindowOutcome::OutOfTime,
             }
         }
     }
 
     /// Reads one window from where it stands. Returns its beginning, too. One that HubSpot refuses is held, unless it is a
     /// fresh one: then HubSpot refuses everything. One with a record that HubSpot does not show is read in halves, which find it.
-    async fn read_window(&self, kind: PassKind, mut window: Window) -> Result<(DateTime, Go), SliceError> {
+    async fn read_window(&self, kind: PassKind, mut window: Window) -> Result<(DateTime, WindowOutcome), SliceError> {
         let from = window.from;
         let is_met = self.lane().first_seen.is_some();
         match self.read_pages(kind, &mut window).await {
@@ -56,10 +57,10 @@ impl Pull<'_> {
             {
                 let _turn = self.turn.lock().await;
                 self.hold(kind, &window, &error.to_string(), false).await?;
-                Ok((from, Go::On))
+                Ok((from, WindowOutcome::On))
             }
             Err(SliceError::Unshowable { reason, date }) => {
-                plan::meet(&mut self.lane(), date, self.slice.settings());
+                plan::record_first_contact(&mut self.lane(), date, self.slice.settings());
                 window.to.get_or_insert(time::after(date, plan::DATE_RESOLUTION));
                 Ok((from, self.does_not_add_up(kind, &window, &reason).await?))
             }
@@ -67,19 +68,19 @@ impl Pull<'_> {
         }
     }
 
-    async fn read_pages(&self, kind: PassKind, window: &mut Window) -> Result<Go, SliceError> {
-        let ahead = self.fetched_ahead().remove(&(kind, window.from));
+    async fn read_pages(&self, kind: PassKind, window: &mut Window) -> Result<WindowOutcome, SliceError> {
+        let ahead = self.prefetched_pages().remove(&(kind, window.from));
         let mut page = match ahead {
             Some(page) => page,
             None => match self.fetch(window, None, Meanwhile::Nothing).await? {
                 Some(page) => page,
-                None => return Ok(Go::OutOfTime),
+                None => return Ok(WindowOutcome::OutOfTime),
             },
         };
         loop {
             let accepted = plan::accept(window, &mut page);
             // The first answer of all tells HubSpot's time, from which the other passes are set up.
-            plan::meet(&mut self.lane(), page.date, self.slice.settings());
+            plan::record_first_contact(&mut self.lane(), page.date, self.slice.settings());
             if kind == PassKind::Backfill {
                 self.lane().backfilled.total.get_or_insert(window.read + page.total);
             }
@@ -90,25 +91,25 @@ impl Pull<'_> {
                 return self.does_not_add_up(kind, window, "its pages are empty, and others follow").await;
             }
             if !page.has_more() {
-                self.hand_on(kind, window, page, counting, true).await?;
+                self.publish_rows(kind, window, page, counting, true).await?;
                 return self.close(kind, window).await;
             }
             let last_id = page.rows.last().map(|row| row.id.clone());
-            if let Some(middle) = self.divide_at(kind, window, &page) {
+            if let Some(middle) = self.split_point(kind, window, &page) {
                 return self.divide(kind, window, page, counting, middle).await;
             }
             let asked = window.clone();
             let next = self.fetch(&asked, last_id.as_deref(), Meanwhile::HandingOn);
-            let (handed_on, next) = tokio::join!(self.hand_on(kind, window, page, counting, false), next);
+            let (handed_on, next) = tokio::join!(self.publish_rows(kind, window, page, counting, false), next);
             handed_on?;
-            let Some(next) = next? else { return Ok(Go::OutOfTime) };
+            let Some(next) = next? else { return Ok(WindowOutcome::OutOfTime) };
             page = next;
         }
     }
 
-    fn divide_at(&self, kind: PassKind, window: &Window, page: &Page) -> Option<DateTime> {
+    fn split_point(&self, kind: PassKind, window: &Window, page: &Page) -> Option<DateTime> {
         let readers = self.pace.readers(self.slice.search_rps());
-        plan::divide_at(self.lane().pass(kind), window, page, readers)
+        plan::split_point(self.lane().pass(kind), window, page, readers)
     }
 
     /// Hands on a page, and makes two windows of the rest. What comes before is not looked at again: it is counted, unless the
@@ -118,15 +119,15 @@ impl Pull<'_> {
         kind: PassKind,
         window: &mut Window,
         page: Page,
-        counting: Counting,
+        counting: RowCounting,
         middle: DateTime,
-    ) -> Result<Go, SliceError> {
+    ) -> Result<WindowOutcome, SliceError> {
         let last_id = page.rows.last().map(|row| row.id.clone());
         let whole = window.clone();
-        let halves = plan::halves(window, last_id.as_ref(), middle);
+        let halves = plan::split_window(window, last_id.as_ref(), middle);
         let (total, rows) = (page.total, page.rows.len());
         let (handed_on, first, second) = tokio::join!(
-            self.hand_on(kind, window, page, counting, false),
+            self.publish_rows(kind, window, page, counting, false),
             self.fetch(&halves[0], None, Meanwhile::HandingOn),
             self.fetch(&halves[1], None, Meanwhile::HandingOn),
         );
@@ -135,7 +136,7 @@ impl Pull<'_> {
         let totals = pages.each_ref().map(|page| page.as_ref().map(|page| page.total));
         if kind != PassKind::Fresh && !plan::accounts_for(&whole, total, rows, totals) {
             match self.count(&whole, last_id.as_deref()).await? {
-                None => return Ok(Go::OutOfTime),
+                None => return Ok(WindowOutcome::OutOfTime),
                 Some(holds_now) if !plan::is_complete(window, holds_now) => {
                     return self.does_not_add_up(kind, window, MISSING).await;
                 }
@@ -143,20 +144,20 @@ impl Pull<'_> {
             }
         }
         for (half, page) in halves.iter().zip(pages) {
-            self.fetched_ahead().extend(page.map(|page| ((kind, half.from), page)));
+            self.prefetched_pages().extend(page.map(|page| ((kind, half.from), page)));
         }
         plan::divide(self.lane().pass_mut(kind), window, halves);
-        Ok(Go::On)
+        Ok(WindowOutcome::On)
     }
 
     /// Hands on the rows of a page, batch by batch, each with its checkpoint; the last batch of a window is
     /// checkpointed when the window is closed.
-    async fn hand_on(
+    async fn publish_rows(
         &self,
         kind: PassKind,
         window: &mut Window,
         page: Page,
-        counting: Counting,
+        counting: RowCounting,
         last: bool,
     ) -> Result<(), SliceError> {
         let began = Instant::now();
@@ -169,7 +170,8 @@ impl Pull<'_> {
             size = size.min(rows.len());
             let handed_on = *self.turn.lock().await;
             let each_for_itself = is_stubborn || (size == 1 && is_suspect);
-            let asked = batch::look_up(self.slice, self.object, taken_over_from, &rows[..size], each_for_itself).await;
+            let asked =
+                batch::load_ledger(self.slice, self.object, taken_over_from, &rows[..size], each_for_itself).await;
             match asked {
                 // A part of the page finds the record whose companies HubSpot does not tell.
                 Err(SliceError::HubSpot(error)) if size > 1 && is_suspect && error.is_transient() => size /= 2,
@@ -193,14 +195,14 @@ impl Pull<'_> {
         &self,
         kind: PassKind,
         window: &mut Window,
-        (mut rows, mut known): (Vec<Row>, Known),
-        (handed_on, counting): (u64, Counting),
+        (mut rows, mut known): (Vec<Row>, PublishLedger),
+        (handed_on, counting): (u64, RowCounting),
         last: bool,
     ) -> Result<(), SliceError> {
         let mut turn = self.turn.lock().await;
         if *turn != handed_on {
             // Another reader may have met a record of ours that was modified in between.
-            batch::look_again(self.slice, self.object, &rows, &mut known).await?;
+            batch::reload_ledger(self.slice, self.object, &rows, &mut known).await?;
         }
         while !rows.is_empty() {
             let rest = rows.split_off(rows.len().min(BATCH));
@@ -208,7 +210,7 @@ impl Pull<'_> {
             let last_id = rows.last().map(|row| row.id.clone());
             // Passing by records that cannot be read is not getting on.
             let count = rows.len();
-            let odd = batch::hand_on(self.slice, self.object, rows, &mut known).await?;
+            let odd = batch::publish_rows(self.slice, self.object, rows, &mut known).await?;
             let is_read = odd.len() < count;
             self.set_aside(&odd).await?;
             *turn += 1;
@@ -235,9 +237,9 @@ impl Pull<'_> {
     /// Ends a window that HubSpot says has no more rows, if all of its rows were read. A fresh one is not proved: what it
     /// left out, the next one reads if it is recent, and the settled pass in any case. One that there is no time to count is
     /// counted by the next slice.
-    async fn close(&self, kind: PassKind, window: &Window) -> Result<Go, SliceError> {
+    async fn close(&self, kind: PassKind, window: &Window) -> Result<WindowOutcome, SliceError> {
         let mut is_counted = true;
-        if kind != PassKind::Fresh && !plan::adds_up(window) {
+        if kind != PassKind::Fresh && !plan::count_matches(window) {
             match self.count(window, None).await? {
                 Some(holds_now) if !plan::is_complete(window, holds_now) => {
                     return self.does_not_add_up(kind, window, MISSING).await;
@@ -258,11 +260,16 @@ impl Pull<'_> {
         }
         self.progress(Step::Pass(kind));
         self.advance().await?;
-        Ok(Go::On)
+        Ok(WindowOutcome::On)
     }
 
     /// Reads a window again, in halves as long as that helps to find what is missing, and holds it otherwise.
-    async fn does_not_add_up(&self, kind: PassKind, window: &Window, reason: &str) -> Result<Go, SliceError> {
+    async fn does_not_add_up(
+        &self,
+        kind: PassKind,
+        window: &Window,
+        reason: &str,
+    ) -> Result<WindowOutcome, SliceError> {
         let _turn = self.turn.lock().await;
         self.slice.tally.mismatch();
         let halved = {
@@ -282,7 +289,7 @@ impl Pull<'_> {
         } else {
             self.hold(kind, window, reason, true).await?;
         }
-        Ok(Go::On)
+        Ok(WindowOutcome::On)
     }
 
     /// Holds a window by itself, or gives it up if it was held for long. The caller has the turn.
@@ -308,12 +315,12 @@ impl Pull<'_> {
     }
 
     /// Lets a window that is held be read again. One whose rows were read is counted first: most often, nothing of it lacks.
-    pub(crate) async fn count_again(&self, window: Window) -> Result<Go, SliceError> {
+    pub(crate) async fn count_again(&self, window: Window) -> Result<WindowOutcome, SliceError> {
         let is_read = window.hold.is_some_and(|hold| hold.is_unproved());
         let counted = if is_read { self.count(&window, None).await } else { Ok(Some(i64::MAX)) };
         let _turn = self.turn.lock().await;
         match counted {
-            Ok(None) => return Ok(Go::OutOfTime),
+            Ok(None) => return Ok(WindowOutcome::OutOfTime),
             Ok(Some(holds_now)) => {
                 let mut lane = self.lane();
                 plan::release(&mut lane, &window);
@@ -334,6 +341,6 @@ impl Pull<'_> {
         }
         self.get_on();
         self.save().await?;
-        Ok(Go::On)
+        Ok(WindowOutcome::On)
     }
 }

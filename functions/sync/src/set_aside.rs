@@ -14,7 +14,7 @@ use crate::{
     batch,
     budget::Meanwhile,
     error::SliceError,
-    lane::{Go, Pull, Step},
+    lane::{LaneReader, Step, WindowOutcome},
 };
 
 /// After so many attempts a contact is handed on even if HubSpot does not tell its companies.
@@ -28,7 +28,7 @@ fn is_a_records(error: &HubSpotError) -> bool {
     error.is_about_contents() || matches!(error, HubSpotError::Transient { .. })
 }
 
-impl Pull<'_> {
+impl LaneReader<'_> {
     /// Sets records aside, each for its reason.
     pub(crate) async fn set_aside(&self, records: &[(String, String)]) -> Result<(), SliceError> {
         if records.is_empty() {
@@ -46,17 +46,17 @@ impl Pull<'_> {
 
     /// Reads the records again whose time has come, and hands them on: all together the first time, and each alone after that.
     /// Their attempt is noted before it is made, so that one that takes longer than a slice waits longer, too.
-    pub(crate) async fn read_set_aside(&self) -> Result<Go, SliceError> {
+    pub(crate) async fn read_set_aside(&self) -> Result<WindowOutcome, SliceError> {
         let (slice, object) = (self.slice, self.object);
         let count = i64::try_from(MAX_READ).unwrap_or(i64::MAX);
         let due = slice.store().set_aside_until(slice.account(), object, DateTime::now(), count).await?;
         let (first, again): (Vec<_>, Vec<_>) = due.into_iter().partition(|entry| entry.attempts <= 1);
         let alone = again.into_iter().map(|entry| vec![entry]);
-        let mut go = Go::On;
+        let mut go = WindowOutcome::On;
         for entries in std::iter::once(first).chain(alone).filter(|entries| !entries.is_empty()) {
             let began = Instant::now();
             let Some(latest) = self.pace.latest_start(Meanwhile::Nothing) else {
-                go = Go::OutOfTime;
+                go = WindowOutcome::OutOfTime;
                 break;
             };
             let tried: Vec<_> = entries.iter().map(|entry| (entry.record_id.clone(), entry.reason.clone())).collect();
@@ -104,9 +104,9 @@ impl Pull<'_> {
         let shown: HashSet<String> = read.rows.iter().map(|row| row.id.clone()).collect();
         let mut turn = self.turn.lock().await;
         let taken_over_from = self.lane().taken_over_from;
-        let mut known = batch::look_up(slice, object, taken_over_from, &read.rows, entries.len() == 1).await?;
+        let mut known = batch::load_ledger(slice, object, taken_over_from, &read.rows, entries.len() == 1).await?;
         known.do_without_companies(ids.iter().filter(|id| were_tried(id, WITHOUT_COMPANIES)).cloned());
-        let mut failed = batch::hand_on(slice, object, read.rows, &mut known).await?;
+        let mut failed = batch::publish_rows(slice, object, read.rows, &mut known).await?;
         *turn += 1;
         let is_gone = |id: &String| read.missing.contains(id) || were_tried(id, LEFT_OUT);
         let left_out = ids.iter().filter(|id| !shown.contains(*id) && !is_gone(id));

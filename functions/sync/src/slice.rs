@@ -7,12 +7,12 @@ use std::{
 
 use common::{
     account::Account,
-    checkpoint::{Lane, Lanes, PassKind, ProblemKind, RememberedLimits, Run},
+    checkpoint::{Lane, Lanes, PassKind, ProblemKind, RateLimitState, Run},
     hubspot::{Search, Session},
     message::{Notified, SyncMessage, SyncRequest},
     object::ObjectType,
     queue::MAX_DELAY,
-    store::{Happened, Next, StoreError, Told, describe},
+    store::{Next, StoreError, TimelineEvent, Told, describe},
     time::{self, DateTime},
 };
 use tokio::time::{Instant, timeout_at};
@@ -25,7 +25,7 @@ use crate::{
     chain::{self, Step},
     context::{Slice, Work},
     error::SliceError,
-    lane::{LaneEnd, Pull, Step as Reading},
+    lane::{LaneEnd, LaneReader, Step as Reading},
     outcome::{LaneOutcome, Outcome, Wait},
     problem::{Failure, smaller_page},
     tally::Tally,
@@ -183,7 +183,7 @@ impl Work<'_> {
         }
     }
 
-    async fn leave_alone(&self, reason: &str, limits: Option<&RememberedLimits>) -> Result<String, SliceError> {
+    async fn leave_alone(&self, reason: &str, limits: Option<&RateLimitState>) -> Result<String, SliceError> {
         self.release(Next::Stopped, limits).await?;
         Ok(format!("the account is left alone: {reason}"))
     }
@@ -205,7 +205,7 @@ impl Work<'_> {
             // The slice before did not end. It may have run out of memory.
             lane.page_size = Some((lane.page_size.unwrap_or(Search::MAX_PAGE) >> (self.receives - 1).min(31)).max(1));
         }
-        let pull = Pull::new(slice, object, lane.clone());
+        let pull = LaneReader::new(slice, object, lane.clone());
         slice.lanes.fetch_add(1, Ordering::Relaxed);
         let end = timeout_at(self.budget.work_ends(), pull.run(self.look_since())).await;
         slice.lanes.fetch_sub(1, Ordering::Relaxed);
@@ -226,7 +226,7 @@ impl Work<'_> {
             // What was under way was a part of something that got on.
             Err(_) if pull.progressed_in(pull.step()) => LaneOutcome::more(object),
             Err(_) if pull.step() == Some(Reading::Sweep) => {
-                pull.put_off("it takes longer than a slice").await?;
+                pull.postpone_archived_scan("it takes longer than a slice").await?;
                 LaneOutcome::more(object)
             }
             Err(_) if pull.step() == Some(Reading::SetAside) => LaneOutcome::waits_until(object, self.next_try()),
@@ -256,7 +256,7 @@ impl Work<'_> {
         self.leased.checkpoint.notified_at.map_or(self.run.started_at, |at| at.max(self.run.started_at))
     }
 
-    async fn release(&self, next: Next<'_>, limits: Option<&RememberedLimits>) -> Result<(), StoreError> {
+    async fn release(&self, next: Next<'_>, limits: Option<&RateLimitState>) -> Result<(), StoreError> {
         let run = Run { figures: self.tally.added_to(&self.run.figures), ..self.run.clone() };
         // A run that takes over from this one is to know of it.
         let notified = self.request.notified.filter(|_| self.request.run.is_none()).map(|of| (of, self.run.started_at));
@@ -270,14 +270,14 @@ impl Work<'_> {
     }
 
     /// Notes for people what happened. It has happened even if that fails.
-    pub(crate) async fn note(&self, what: Happened, detail: Option<&str>) {
+    pub(crate) async fn note(&self, what: TimelineEvent, detail: Option<&str>) {
         if let Err(error) = self.sync.store.happened(&self.request.account, what, detail).await {
             tracing::warn!(error = %describe(&error), "what happened to an account could not be noted");
         }
     }
 
     /// Ends the slice: says in the checkpoint how the lanes and the run go on, and sends the message for that.
-    async fn end(&self, lanes: Vec<LaneOutcome>, limits: Option<&RememberedLimits>) -> Result<String, SliceError> {
+    async fn end(&self, lanes: Vec<LaneOutcome>, limits: Option<&RateLimitState>) -> Result<String, SliceError> {
         let Self { sync, request, leased, run, .. } = self;
         let store = &sync.store;
         self.tally.lanes(&lanes);
@@ -288,7 +288,7 @@ impl Work<'_> {
                     retry_at = %problem.retry_at, "a lane did not get on");
                 store.save_problem(leased, lane.object, problem, lane.page_size).await?;
                 if problem.attempts == 1 {
-                    self.note(Happened::Failed, Some(&format!("{}: {}", lane.object, problem.reason))).await;
+                    self.note(TimelineEvent::Failed, Some(&format!("{}: {}", lane.object, problem.reason))).await;
                 }
             }
         }

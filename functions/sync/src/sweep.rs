@@ -11,28 +11,30 @@ use crate::{
     batch,
     budget::Meanwhile,
     error::SliceError,
-    lane::{Go, Pull, Step},
+    lane::{LaneReader, Step, WindowOutcome},
     plan,
 };
 
-impl Pull<'_> {
+impl LaneReader<'_> {
     /// Reads the next page of the recycle bin, and hands on what is new in it. If it cannot be read, it is put off: changes do not
     /// have to wait for it.
-    pub(crate) async fn sweep(&self) -> Result<Go, SliceError> {
+    pub(crate) async fn sweep(&self) -> Result<WindowOutcome, SliceError> {
         match self.read_archived().await {
             // The whole account is concerned.
             Err(SliceError::HubSpot(
-                error @ (HubSpotError::Unauthorized | HubSpotError::RateLimited { .. } | HubSpotError::Parked { .. }),
+                error @ (HubSpotError::Unauthorized
+                | HubSpotError::RateLimited { .. }
+                | HubSpotError::AccountUnavailable { .. }),
             )) => Err(error.into()),
             Err(SliceError::HubSpot(error)) => {
-                self.put_off(&error.to_string()).await?;
-                Ok(Go::On)
+                self.postpone_archived_scan(&error.to_string()).await?;
+                Ok(WindowOutcome::On)
             }
             read => read,
         }
     }
 
-    async fn read_archived(&self) -> Result<Go, SliceError> {
+    async fn read_archived(&self) -> Result<WindowOutcome, SliceError> {
         let after = self.lane().sweep.after.clone();
         if after.is_none() {
             self.lane().sweep.began_at = Some(DateTime::now());
@@ -47,15 +49,15 @@ impl Pull<'_> {
         let began = Instant::now();
         let mut turn = self.turn.lock().await;
         let taken_over_from = self.lane().taken_over_from;
-        let mut known = batch::look_up(self.slice, self.object, taken_over_from, &rows, false).await?;
-        let odd = batch::hand_on(self.slice, self.object, rows, &mut known).await?;
+        let mut known = batch::load_ledger(self.slice, self.object, taken_over_from, &rows, false).await?;
+        let odd = batch::publish_rows(self.slice, self.object, rows, &mut known).await?;
         self.set_aside(&odd).await?;
         *turn += 1;
-        plan::swept(&mut self.lane().sweep, next, DateTime::now());
+        plan::archived_page_done(&mut self.lane().sweep, next, DateTime::now());
         self.advance().await?;
         self.progress(Step::Sweep);
         self.pace.handing_on_took(began.elapsed());
-        Ok(Go::On)
+        Ok(WindowOutcome::On)
     }
 
     /// Asks for a page of the recycle bin, and for smaller ones if that fails because of what a record holds. One that is
@@ -79,14 +81,14 @@ impl Pull<'_> {
     }
 
     /// Leaves the recycle bin alone for a while.
-    pub(crate) async fn put_off(&self, reason: &str) -> Result<(), SliceError> {
+    pub(crate) async fn postpone_archived_scan(&self, reason: &str) -> Result<(), SliceError> {
         tracing::error!(
             object = self.object.as_str(),
             error = reason,
             "what was deleted cannot be read; it is tried again later"
         );
         let _turn = self.turn.lock().await;
-        plan::put_off(&mut self.lane().sweep, reason.to_owned(), DateTime::now());
+        plan::postpone_archived_scan(&mut self.lane().sweep, reason.to_owned(), DateTime::now());
         self.save().await
     }
 }

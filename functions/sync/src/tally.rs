@@ -9,7 +9,7 @@ use std::{
 };
 
 use common::{
-    checkpoint::{Announced, Figures, Run},
+    checkpoint::{ActionCounts, Run, RunStats},
     hubspot,
     message::SyncRequest,
     time::{self, DateTime},
@@ -22,7 +22,7 @@ use crate::{Sync, error::SliceError, metrics::SliceMetrics, outcome::LaneOutcome
 pub(crate) struct Tally {
     rows: AtomicU32,
     /// The actions that were queued.
-    announced: Mutex<Announced>,
+    announced: Mutex<ActionCounts>,
     set_aside: AtomicU32,
     mismatches: AtomicU32,
     held: AtomicU32,
@@ -48,7 +48,7 @@ impl Tally {
         self.rows.fetch_add(u32::try_from(count).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
-    pub(crate) fn announce(&self, batch: Announced) {
+    pub(crate) fn announce(&self, batch: ActionCounts) {
         let mut announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner);
         announced.created += batch.created;
         announced.updated += batch.updated;
@@ -56,7 +56,7 @@ impl Tally {
     }
 
     /// What was handed on so far.
-    pub(crate) fn announced(&self) -> Announced {
+    pub(crate) fn announced(&self) -> ActionCounts {
         *self.announced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -70,9 +70,9 @@ impl Tally {
     }
 
     /// What the run did, this slice included.
-    pub(crate) fn added_to(&self, run: &Figures) -> Figures {
+    pub(crate) fn added_to(&self, run: &RunStats) -> RunStats {
         let count = |counter: &AtomicU32| i64::from(counter.load(Ordering::Relaxed));
-        Figures {
+        RunStats {
             slices: run.slices + 1,
             records: run.records + count(&self.rows),
             actions: run.actions + self.announced().total(),

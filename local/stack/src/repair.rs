@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use common::{
     account::AccountKey,
     object::ObjectType,
-    store::{Happened, Resync, Store},
+    store::{Resync, Store, TimelineEvent},
     time::{self, DateTime},
 };
 
@@ -161,7 +161,7 @@ async fn resync(store: &Store, account: &AccountArguments, lane: Option<&str>, f
             Resync::Busy => bail!("a sync of {key} is running; try again, or pause it first"),
         }
     }
-    store.done_by(&key, Happened::ResyncAsked, &operator()).await?;
+    store.done_by(&key, TimelineEvent::ResyncAsked, &operator()).await?;
     Ok(())
 }
 
@@ -186,7 +186,7 @@ async fn pause(store: &Store, account: &AccountArguments, paused: bool) -> Resul
         bail!("there is no account {key} that is switched on");
     }
     if changed {
-        store.done_by(&key, if paused { Happened::Paused } else { Happened::Resumed }, &operator()).await?;
+        store.done_by(&key, if paused { TimelineEvent::Paused } else { TimelineEvent::Resumed }, &operator()).await?;
     }
     let already = if changed { "" } else { " already" };
     println!("{key} {}{already}", if paused { "is paused" } else { "goes on" });
@@ -219,7 +219,7 @@ pub async fn unmark(store: &Store, account: &AccountKey) -> Result<bool> {
     if !store.unmark(account).await? {
         return Ok(false);
     }
-    store.retry_lanes(account).await?;
-    store.happened(account, Happened::Resumed, Some("an operator took its mark away")).await?;
+    store.clear_lane_errors(account).await?;
+    store.happened(account, TimelineEvent::Resumed, Some("an operator took its mark away")).await?;
     Ok(true)
 }

@@ -51,7 +51,7 @@ async fn change(stack: &Stack, settings: &Settings, accounts: &[AccountKey]) -> 
 
 /// The accounts that the scheduler would send.
 async fn connected(stack: &Stack) -> Result<Vec<AccountKey>> {
-    let domains: Vec<Document> = stack.store.domains_behind(None).await?.try_collect().await?;
+    let domains: Vec<Document> = stack.store.domains_after(None).await?.try_collect().await?;
     Ok(domains.iter().flat_map(accounts).flatten().map(|account| account.key).collect())
 }
 

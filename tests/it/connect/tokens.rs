@@ -128,7 +128,7 @@ async fn a_token_that_is_not_sealed_is_of_no_use_where_all_are() -> Result<()> {
     let vault = Vault::new(world.store.clone(), Some(token_key())).await;
     let version = vault.rotate(Moved::No).await?;
     vault.reseal(version).await?;
-    world.store.retry_lanes(&key(DOMAIN, HUB)?).await?;
+    world.store.clear_lane_errors(&key(DOMAIN, HUB)?).await?;
     world.run_on().await?;
     assert_eq!(world.all(collection::ACTIONS).await?.len(), 2);
     world.end().await

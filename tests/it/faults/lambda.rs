@@ -11,7 +11,7 @@ use tests::{
     gate::{Effect, Verdict, When},
     service::Service,
     stopwatch::Stopwatch,
-    world::{HUB, World, event, lambda, refused},
+    world::{HUB, World, assert_accepted, event, lambda},
 };
 
 /// Delivers until nothing is left to do, while the waits pass at once; gives the number of slices. That none of them
@@ -56,7 +56,7 @@ async fn a_deadline_nearer_than_the_budget_counts() -> Result<()> {
     let mut invocation = lambda(event(&[world.tick().to_string()]));
     invocation.context.deadline -= 8_500;
     let stopwatch = Stopwatch::start();
-    let slice = refused(sync::handler(&sync, invocation).await);
+    let slice = assert_accepted(sync::handler(&sync, invocation).await);
     ensure!(stopwatch.took() < Duration::from_millis(1_500), "it took {:?}", stopwatch.took());
     if slice.is_err() {
         // MongoDB, SQS or the machine kept it waiting at its end: it is delivered again.

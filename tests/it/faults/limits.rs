@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use common::{
-    checkpoint::RememberedLimits,
+    checkpoint::RateLimitState,
     hubspot::{HubSpot, Limits, OAuthApp, Session, Tally},
     object::ObjectType,
     store::collection,
@@ -130,7 +130,7 @@ async fn the_limit_of_each_kind_of_token_is_kept() -> Result<()> {
         };
         let ours = NonZeroU32::new(1_000).context("it is not zero")?;
         let (limits, tally) = (Limits { search_rps: ours, per_10s: ours }, Tally::default().into());
-        let session = Session::new(client, token, limits, &RememberedLimits::default(), tally);
+        let session = Session::new(client, token, limits, &RateLimitState::default(), tally);
         let (stopwatch, mut taken) = (Stopwatch::start(), 0);
         loop {
             let soon = tokio::time::Instant::now() + Duration::from_secs(1);

@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 use common::store::collection;
 use hubspot_sim::{Fault, FaultKind, Object};
 use serde_json::json;
-use tests::world::{HUB, World, lambda, message_event, refused};
+use tests::world::{HUB, World, assert_accepted, lambda, message_event};
 
 const CONTACTS: Object = Object::Contacts;
 
@@ -232,7 +232,7 @@ async fn a_message_that_is_delivered_again_asks_for_smaller_pages() -> Result<()
         let mut event = message_event(&[world.tick().to_string()]);
         event["Records"][0]["attributes"] = json!({"ApproximateReceiveCount": receives});
         let sync = world.sync().await?;
-        refused(sync::handler(&sync, lambda(serde_json::from_value(event)?)).await)?;
+        assert_accepted(sync::handler(&sync, lambda(serde_json::from_value(event)?)).await)?;
         world.run_on().await?;
         ensure!(world.proof().await?.actions == 100);
         asked.push(world.requests("search 200"));

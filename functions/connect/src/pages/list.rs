@@ -5,12 +5,12 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{PAGE, account_path, words};
 use crate::{
-    accounts::{Found, Sought},
+    accounts::{AccountFilter, AccountPage},
     address::from_root,
     status::{State, Status},
 };
 
-pub(crate) fn body(sought: &Sought, found: &Found) -> Markup {
+pub(crate) fn body(sought: &AccountFilter, found: &AccountPage) -> Markup {
     let all: usize = found.counts.iter().map(|(_, count)| count).sum();
     html! {
         ul class="counts" {
@@ -98,13 +98,13 @@ pub(super) fn spark_line(hours: &[i64]) -> Markup {
     }
 }
 
-fn filter(sought: &Sought, state: Option<State>, text: &str) -> Markup {
+fn filter(sought: &AccountFilter, state: Option<State>, text: &str) -> Markup {
     let name = state.map(State::name).unwrap_or_default();
     let current = (name == sought.state).then_some("page");
     html! { a href=(address(sought, name, 0)) aria-current=[current] { (text) } }
 }
 
-fn pager(sought: &Sought, total: usize) -> Markup {
+fn pager(sought: &AccountFilter, total: usize) -> Markup {
     let offset = usize::try_from(sought.offset).unwrap_or(usize::MAX);
     let next = offset.saturating_add(PAGE);
     html! {
@@ -118,7 +118,7 @@ fn pager(sought: &Sought, total: usize) -> Markup {
     }
 }
 
-fn address(sought: &Sought, state: &str, offset: usize) -> String {
+fn address(sought: &AccountFilter, state: &str, offset: usize) -> String {
     let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let values = [
         ("search", sought.search.is_empty(), encode(&sought.search)),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use common::{store::Happened, time::DateTime};
+use common::{store::TimelineEvent, time::DateTime};
 use maud::{Markup, html};
 
 use crate::{operation::Operation, status::State};
@@ -64,19 +64,19 @@ pub(crate) fn done(name: &str) -> Option<&'static str> {
     })
 }
 
-pub(super) fn event(event: Happened) -> &'static str {
+pub(super) fn event(event: TimelineEvent) -> &'static str {
     match event {
-        Happened::Connected => "Connected",
-        Happened::Disconnected => "Disconnected",
-        Happened::GrantGivenBack => "Its access was given back to HubSpot",
-        Happened::GrantForgotten => "Its access was forgotten, but not given back to HubSpot",
-        Happened::Rejected => "HubSpot rejects its connection",
-        Happened::SyncAsked => "Sync asked for",
-        Happened::ResyncAsked => "Everything is read again",
-        Happened::Paused => "Paused",
-        Happened::Resumed => "Resumed",
-        Happened::Failed => "Sync failed",
-        Happened::BackfillDone => "All of its history was read",
+        TimelineEvent::Connected => "Connected",
+        TimelineEvent::Disconnected => "Disconnected",
+        TimelineEvent::GrantGivenBack => "Its access was given back to HubSpot",
+        TimelineEvent::GrantForgotten => "Its access was forgotten, but not given back to HubSpot",
+        TimelineEvent::Rejected => "HubSpot rejects its connection",
+        TimelineEvent::SyncAsked => "Sync asked for",
+        TimelineEvent::ResyncAsked => "Everything is read again",
+        TimelineEvent::Paused => "Paused",
+        TimelineEvent::Resumed => "Resumed",
+        TimelineEvent::Failed => "Sync failed",
+        TimelineEvent::BackfillDone => "All of its history was read",
     }
 }
 

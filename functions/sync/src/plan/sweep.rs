@@ -26,7 +26,7 @@ pub(crate) fn sweep_is_due(lane: &Lane, settings: Settings, now: DateTime, look_
 }
 
 /// Takes note that a page of the recycle bin was handed on, and that `next` is HubSpot's cursor of the one behind it.
-pub(crate) fn swept(sweep: &mut Sweep, next: Option<String>, now: DateTime) {
+pub(crate) fn archived_page_done(sweep: &mut Sweep, next: Option<String>, now: DateTime) {
     let ended_at = if next.is_some() { sweep.ended_at } else { Some(now) };
     // A page that could not be read may be further on.
     let attempts = if next.is_some() { sweep.attempts } else { 0 };
@@ -34,7 +34,7 @@ pub(crate) fn swept(sweep: &mut Sweep, next: Option<String>, now: DateTime) {
 }
 
 /// Leaves the recycle bin alone for a while, because a page of it cannot be read.
-pub(crate) fn put_off(sweep: &mut Sweep, reason: String, now: DateTime) {
+pub(crate) fn postpone_archived_scan(sweep: &mut Sweep, reason: String, now: DateTime) {
     let pause = time::doubled(FIRST_PAUSE, sweep.attempts, LONGEST_PAUSE);
     sweep.attempts = sweep.attempts.saturating_add(1);
     sweep.retry_at = Some(time::after(now, pause));

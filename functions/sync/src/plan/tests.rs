@@ -34,7 +34,7 @@ fn page(ids: &[&str], total: i64, has_more: bool, date: i64) -> Page {
 fn met() -> Lane {
     let mut lane = Lane::default();
     due(&mut lane, SETTINGS, at(10_000), at(10_000));
-    meet(&mut lane, at(10_000), SETTINGS);
+    record_first_contact(&mut lane, at(10_000), SETTINGS);
     let all = lane.backfill.windows[0].clone();
     complete(&mut lane.backfill, &all, at(10_000));
     lane.fresh.mark = Some(at(10_000));
@@ -48,7 +48,7 @@ fn a_new_account_is_backfilled_and_then_looked_at() {
     let mut lane = Lane::default();
     assert_eq!(due(&mut lane, SETTINGS, at(10_000), at(9_999)), Some(Due::Pass(PassKind::Backfill)));
     assert_eq!(lane.backfill.windows, [Window::new(Window::BEGINNING, None)]);
-    meet(&mut lane, at(10_002), SETTINGS);
+    record_first_contact(&mut lane, at(10_002), SETTINGS);
     assert_eq!((lane.fresh.mark, lane.settled.mark), (Some(at(10_002)), Some(at(6_402))));
     assert_eq!(due(&mut lane, SETTINGS, at(10_020), at(9_999)), Some(Due::Pass(PassKind::Backfill)));
     assert_eq!(due(&mut lane, SETTINGS, at(10_030), at(9_999)), Some(Due::Pass(PassKind::Fresh)));
@@ -59,12 +59,12 @@ fn a_new_account_is_backfilled_and_then_looked_at() {
 fn an_account_that_others_pulled_starts_where_they_stopped() {
     let mut lane = Lane { taken_over_from: Some(at(9_000)), ..Lane::default() };
     due(&mut lane, SETTINGS, at(10_000), at(10_000));
-    meet(&mut lane, at(10_000), SETTINGS);
+    record_first_contact(&mut lane, at(10_000), SETTINGS);
     assert_eq!(lane.backfill.windows, [Window::new(at(9_000), None)]);
     assert_eq!(lane.settled.mark, Some(at(9_000)));
     let mut ahead = Lane { taken_over_from: Some(at(99_000)), ..Lane::default() };
     due(&mut ahead, SETTINGS, at(10_000), at(10_000));
-    meet(&mut ahead, at(10_000), SETTINGS);
+    record_first_contact(&mut ahead, at(10_000), SETTINGS);
     assert_eq!(ahead.settled.mark, Some(at(10_000)));
 }
 
@@ -209,15 +209,15 @@ fn other_passes_get_as_much_time_as_a_look_for_changes_took() {
 #[test]
 fn ids_may_come_as_numbers_or_as_text_but_not_both() {
     let mut window = Window::new(at(0), Some(at(1_000)));
-    assert_eq!(accept(&mut window, &mut page(&["7", "8"], 9, true, 1_000)), Ok(Counting::All));
+    assert_eq!(accept(&mut window, &mut page(&["7", "8"], 9, true, 1_000)), Ok(RowCounting::All));
     assert_eq!(window.order, None);
     window.last_id = Some("8".to_owned());
-    assert_eq!(accept(&mut window, &mut page(&["9", "10"], 9, true, 1_000)), Ok(Counting::All));
+    assert_eq!(accept(&mut window, &mut page(&["9", "10"], 9, true, 1_000)), Ok(RowCounting::All));
     assert_eq!(window.order, Some(IdOrder::Numeric));
     window.last_id = Some("10".to_owned());
     assert_eq!(accept(&mut window, &mut page(&["100", "11"], 9, true, 1_000)), Err(Disorder));
     let mut lexical = Window::new(at(0), Some(at(1_000)));
-    assert_eq!(accept(&mut lexical, &mut page(&["10", "100", "11", "9"], 4, false, 1_000)), Ok(Counting::All));
+    assert_eq!(accept(&mut lexical, &mut page(&["10", "100", "11", "9"], 4, false, 1_000)), Ok(RowCounting::All));
     assert_eq!(lexical.order, Some(IdOrder::Lexical));
 }
 
@@ -226,16 +226,16 @@ fn a_page_must_go_on_behind_the_last_one() {
     let mut window = Window { last_id: Some("8".to_owned()), ..Window::new(at(0), Some(at(1_000))) };
     assert_eq!(accept(&mut window, &mut page(&["8"], 1, false, 1_000)), Err(Disorder));
     let mut twice = page(&["9", "9", "10"], 3, true, 1_000);
-    assert_eq!(accept(&mut window, &mut twice), Ok(Counting::All));
+    assert_eq!(accept(&mut window, &mut twice), Ok(RowCounting::All));
     assert_eq!(twice.rows.len(), 2, "a row that comes twice is one row");
     let long = "90071992547409931";
-    assert_eq!(accept(&mut window, &mut page(&["99", long], 2, false, 1_000)), Ok(Counting::All));
+    assert_eq!(accept(&mut window, &mut page(&["99", long], 2, false, 1_000)), Ok(RowCounting::All));
 }
 
 #[test]
 fn a_window_without_an_end_gets_hubspots_time() {
     let mut window = Window::new(at(0), None);
-    assert_eq!(accept(&mut window, &mut page(&["1"], 1, false, 700)), Ok(Counting::All));
+    assert_eq!(accept(&mut window, &mut page(&["1"], 1, false, 700)), Ok(RowCounting::All));
     assert_eq!((window.to, window.expected), (Some(at(701)), Some(1)));
     let mut more = Window::new(at(0), None);
     let mut first = page(&["1", "2"], 9, true, 499);
@@ -251,9 +251,9 @@ fn a_window_without_an_end_gets_hubspots_time() {
 fn rows_may_leave_a_window_but_none_may_be_missing() {
     let mut window = Window::new(at(0), Some(at(1_000)));
     (window.read, window.expected) = (10, Some(10));
-    assert!(adds_up(&window));
+    assert!(count_matches(&window));
     window.expected = Some(12);
-    assert!(!adds_up(&window));
+    assert!(!count_matches(&window));
     assert!(is_complete(&window, 10));
     assert!(!is_complete(&window, 11));
 }
@@ -302,11 +302,11 @@ fn a_large_window_is_divided_where_half_of_its_rows_are() {
     }
     accept(&mut window, &mut first).unwrap();
     let mut pass = Pass { windows: vec![window.clone()], ..Pass::default() };
-    assert_eq!(divide_at(&pass, &window, &first, 1), None, "one reader is enough");
-    assert_eq!(divide_at(&pass, &window, &first, 2), Some(at(700)));
+    assert_eq!(split_point(&pass, &window, &first, 1), None, "one reader is enough");
+    assert_eq!(split_point(&pass, &window, &first, 2), Some(at(700)));
     (pass.windows[0].last_id, pass.windows[0].read) = (Some("3".to_owned()), 3);
     let read = pass.windows[0].clone();
-    let parts = halves(&read, Some(&"3".to_owned()), at(700));
+    let parts = split_window(&read, Some(&"3".to_owned()), at(700));
     divide(&mut pass, &read, parts);
     assert_eq!(spans(&pass), [(0, 700_000), (700_000, 1_000_000)]);
     for part in &pass.windows {
@@ -335,11 +335,11 @@ fn a_window_is_not_divided_where_that_is_no_use() {
     let mut first = page(&["1", "2"], 5_000, true, 1_000);
     accept(&mut window, &mut first).unwrap();
     let pass = Pass { windows: vec![window.clone()], ..Pass::default() };
-    assert_eq!(divide_at(&pass, &window, &first, 2), Some(at(750)), "what is left is behind the page");
+    assert_eq!(split_point(&pass, &window, &first, 2), Some(at(750)), "what is left is behind the page");
     let divided = Window { divisions: MAX_DIVISIONS, ..window.clone() };
-    assert_eq!(divide_at(&pass, &divided, &first, 2), None, "it was divided often enough");
+    assert_eq!(split_point(&pass, &divided, &first, 2), None, "it was divided often enough");
     let few = page(&["1", "2"], 400, true, 1_000);
-    assert_eq!(divide_at(&pass, &Window { expected: Some(400), ..window }, &few, 2), None, "a page is left");
+    assert_eq!(split_point(&pass, &Window { expected: Some(400), ..window }, &few, 2), None, "a page is left");
 }
 
 #[test]
@@ -349,10 +349,10 @@ fn the_recycle_bin_is_read_on_its_own_schedule_once_a_run() {
     assert!(!is_due(&lane, 10_599), "it begins with what is in it when the account is met");
     assert!(is_due(&lane, 10_600));
     assert!(is_due(&lane, 9_000), "a clock that was set back does not stop it");
-    swept(&mut lane.sweep, Some("300".to_owned()), at(10_600));
+    archived_page_done(&mut lane.sweep, Some("300".to_owned()), at(10_600));
     assert_eq!(lane.sweep.after.as_deref(), Some("300"));
     assert!(is_due(&lane, 10_601), "what was begun goes on");
-    swept(&mut lane.sweep, None, at(10_602));
+    archived_page_done(&mut lane.sweep, None, at(10_602));
     assert!(!is_due(&lane, 10_603));
     let always = Settings { sweep_every: Some(Duration::ZERO), ..SETTINGS };
     assert!(!sweep_is_due(&lane, always, at(10_603), at(10_600)));
@@ -368,14 +368,14 @@ fn a_sweep_that_fails_is_put_off_for_longer_each_time_and_begins_anew() {
     let mut lane = met();
     lane.sweep.after = Some("300".to_owned());
     let is_due = |lane: &Lane, now| sweep_is_due(lane, SETTINGS, at(now), at(now - 5));
-    put_off(&mut lane.sweep, "why".to_owned(), at(10_600));
+    postpone_archived_scan(&mut lane.sweep, "why".to_owned(), at(10_600));
     assert!(!is_due(&lane, 10_659) && is_due(&lane, 10_660));
-    put_off(&mut lane.sweep, "why".to_owned(), at(10_660));
+    postpone_archived_scan(&mut lane.sweep, "why".to_owned(), at(10_660));
     assert!(!is_due(&lane, 10_779) && is_due(&lane, 10_780));
     assert_eq!(lane.sweep.after.as_deref(), Some("300"));
-    put_off(&mut lane.sweep, "why".to_owned(), at(10_780));
+    postpone_archived_scan(&mut lane.sweep, "why".to_owned(), at(10_780));
     assert_eq!((lane.sweep.after.as_deref(), lane.sweep.last_error.as_deref()), (None, Some("why")));
-    swept(&mut lane.sweep, None, at(11_100));
+    archived_page_done(&mut lane.sweep, None, at(11_100));
     assert_eq!((lane.sweep.attempts, lane.sweep.retry_at), (0, None));
 }
 

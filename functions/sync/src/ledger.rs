@@ -10,22 +10,22 @@ use common::{
     hubspot::{Companies, Record},
     ids::RecordId,
     object::ObjectType,
-    store::Seen,
+    store::LedgerEntry,
     time::{self, DateTime},
 };
 
-use crate::build;
+use crate::action_builder;
 
 /// How far the stamps of two of HubSpot's servers may differ.
 const CLOCKS: Duration = Duration::from_secs(10);
 
 /// What is known of records before they are handed on.
 #[derive(Debug)]
-pub(crate) struct Known {
+pub(crate) struct PublishLedger {
     object: ObjectType,
     /// From when on an account that others had pulled before is read.
     taken_over_from: Option<DateTime>,
-    seen: HashMap<RecordId, Seen>,
+    seen: HashMap<RecordId, LedgerEntry>,
     /// Of the contacts.
     companies: Companies,
     /// The contacts that are handed on without their companies.
@@ -34,23 +34,27 @@ pub(crate) struct Known {
 
 /// What a batch has to tell, and to remember.
 #[derive(Debug, Default)]
-pub(crate) struct News {
+pub(crate) struct Batch {
     pub(crate) actions: Vec<Action>,
     /// Records that were lost in merges, to be remembered before the actions are queued: when a merge was first seen
     /// names its action, and is the same if the batch has to be repeated.
-    pub(crate) lost: Vec<(RecordId, Seen)>,
+    pub(crate) lost: Vec<(RecordId, LedgerEntry)>,
     /// What the actions tell of, to be remembered when they are queued.
-    pub(crate) told: Vec<(RecordId, Seen)>,
+    pub(crate) told: Vec<(RecordId, LedgerEntry)>,
 }
 
-impl Known {
-    pub(crate) fn new(object: ObjectType, taken_over_from: Option<DateTime>, seen: HashMap<RecordId, Seen>) -> Self {
+impl PublishLedger {
+    pub(crate) fn new(
+        object: ObjectType,
+        taken_over_from: Option<DateTime>,
+        seen: HashMap<RecordId, LedgerEntry>,
+    ) -> Self {
         Self { object, taken_over_from, seen, companies: Companies::default(), does_without: HashSet::new() }
     }
 
     /// Takes what is remembered of the records by now. What this slice has begun with since they were looked up first
     /// counts only if it was handed on.
-    pub(crate) fn look_again(&mut self, mut seen: HashMap<RecordId, Seen>) {
+    pub(crate) fn reload_ledger(&mut self, mut seen: HashMap<RecordId, LedgerEntry>) {
         for (id, seen) in &mut seen {
             seen.begun &= self.seen.get(id).is_some_and(|before| before.begun);
         }
@@ -74,7 +78,7 @@ impl Known {
 
     /// Whether the record is there in a state that was not handed on. HubSpot's index may still show one that is gone.
     pub(crate) fn is_changed(&self, record: &Record) -> bool {
-        let is_later = |seen: &Seen| {
+        let is_later = |seen: &LedgerEntry| {
             seen.into.is_none() && [seen.at, seen.gone_at].into_iter().flatten().all(|at| at < record.modified_at)
         };
         record.archived_at.is_none() && self.seen.get(&record.id).is_none_or(is_later)
@@ -82,38 +86,38 @@ impl Known {
 
     /// The records that nothing was handed on of yet. That they are begun with is remembered before anything is queued:
     /// if it comes to nothing but that, and they are gone when it is done again, their end is told of.
-    pub(crate) fn beginnings<'a>(&self, records: impl Iterator<Item = &'a Record>) -> Vec<(RecordId, Seen)> {
-        let begin = |record: &Record| (record.id.clone(), Seen { begun: true, ..Seen::default() });
+    pub(crate) fn beginnings<'a>(&self, records: impl Iterator<Item = &'a Record>) -> Vec<(RecordId, LedgerEntry)> {
+        let begin = |record: &Record| (record.id.clone(), LedgerEntry { begun: true, ..LedgerEntry::default() });
         let is_unknown = |record: &&Record| self.seen.get(&record.id).is_none_or(|seen| !seen.is_announced());
         records.filter(|record| self.is_changed(record)).filter(is_unknown).map(begin).collect()
     }
 
     /// Adds what a record tells.
-    pub(crate) fn take_in(&mut self, record: Record, news: &mut News) {
+    pub(crate) fn apply(&mut self, record: Record, news: &mut Batch) {
         if let Some(archived_at) = record.archived_at {
-            self.lose_merged(&record, archived_at, news);
+            self.record_merges(&record, archived_at, news);
             if let Some(archived_at) = self.newly_gone_at(&record, archived_at) {
-                let gone = Seen { gone_at: Some(archived_at), ..Seen::default() };
+                let gone = LedgerEntry { gone_at: Some(archived_at), ..LedgerEntry::default() };
                 self.seen.entry(record.id.clone()).or_default().gone_at = Some(archived_at);
                 news.told.push((record.id.clone(), gone));
-                news.actions.push(build::deleted(self.object, record, archived_at));
+                news.actions.push(action_builder::deleted(self.object, record, archived_at));
             }
         } else if self.is_changed(&record) {
             let at = Some(record.modified_at);
-            let survives = self.lose_merged(&record, record.modified_at, news);
+            let survives = self.record_merges(&record, record.modified_at, news);
             let is_first = !survives && self.is_first(&record);
             self.seen.entry(record.id.clone()).or_default().at = at;
-            news.told.push((record.id.clone(), Seen { at, ..Seen::default() }));
+            news.told.push((record.id.clone(), LedgerEntry { at, ..LedgerEntry::default() }));
             let companies = self.companies.found.remove(record.id.as_str()).unwrap_or_default();
             let is_unknown = self.companies.unread.contains_key(record.id.as_str());
-            let mut action = build::action(self.object, record, companies, is_first);
+            let mut action = action_builder::action(self.object, record, companies, is_first);
             action.record.iter_mut().for_each(|record| record.companies_unknown = is_unknown);
             news.actions.push(action);
         }
     }
 
     /// Lets the records be gone that were merged into this one, and tells whether any of them had been announced.
-    fn lose_merged(&mut self, survivor: &Record, at: DateTime, news: &mut News) -> bool {
+    fn record_merges(&mut self, survivor: &Record, at: DateTime, news: &mut Batch) -> bool {
         let mut any_announced = false;
         for id in survivor.merged_ids() {
             let seen = self.seen.entry(id.clone()).or_default();
@@ -125,14 +129,14 @@ impl Known {
                 Some(gone_at) => gone_at,
                 None => {
                     seen.gone_at = Some(at);
-                    news.lost.push((id.clone(), Seen { gone_at: Some(at), ..Seen::default() }));
+                    news.lost.push((id.clone(), LedgerEntry { gone_at: Some(at), ..LedgerEntry::default() }));
                     at
                 }
             };
             seen.into = Some(survivor.id.clone());
-            news.told.push((id.clone(), Seen { into: seen.into.clone(), ..Seen::default() }));
+            news.told.push((id.clone(), LedgerEntry { into: seen.into.clone(), ..LedgerEntry::default() }));
             if seen.is_announced() {
-                news.actions.push(build::merged(self.object, id, survivor.id.clone(), gone_at));
+                news.actions.push(action_builder::merged(self.object, id, survivor.id.clone(), gone_at));
             }
         }
         any_announced
@@ -195,14 +199,14 @@ mod tests {
         Record { archived_at: Some(time(at)), ..live(record, at, "") }
     }
 
-    fn known(taken_over_from: Option<i64>) -> Known {
-        Known::new(ObjectType::Contacts, taken_over_from.map(time), HashMap::new())
+    fn known(taken_over_from: Option<i64>) -> PublishLedger {
+        PublishLedger::new(ObjectType::Contacts, taken_over_from.map(time), HashMap::new())
     }
 
     /// What a record adds, as (record, name, time).
-    fn tell(known: &mut Known, record: Record) -> Vec<(String, ActionName, i64)> {
-        let mut news = News::default();
-        known.take_in(record, &mut news);
+    fn tell(known: &mut PublishLedger, record: Record) -> Vec<(String, ActionName, i64)> {
+        let mut news = Batch::default();
+        known.apply(record, &mut news);
         let told = |action: Action| {
             (action.record_id.to_string(), action.action_name, action.record_updated_at.timestamp_millis())
         };
@@ -284,7 +288,7 @@ mod tests {
         let (survivor, loser) = (live(1, 30, "2"), live(2, 20, ""));
         let begun: HashMap<_, _> = known.beginnings([&survivor, &loser].into_iter()).into_iter().collect();
         assert_eq!(begun.len(), 2);
-        known.look_again(begun);
+        known.reload_ledger(begun);
         assert_eq!(tell(&mut known, survivor), one(1, ContactCreated, 30));
         assert_eq!(tell(&mut known, loser), []);
     }
@@ -301,8 +305,8 @@ mod tests {
     fn a_repeated_batch_says_when_a_merge_was_first_seen() {
         let mut first = known(None);
         tell(&mut first, live(2, 20, ""));
-        let mut news = News::default();
-        first.take_in(live(1, 30, "2"), &mut news);
+        let mut news = Batch::default();
+        first.apply(live(1, 30, "2"), &mut news);
         let mut again = known(None);
         tell(&mut again, live(2, 20, ""));
         news.lost.into_iter().for_each(|(id, seen)| again.seen.get_mut(&id).unwrap().gone_at = seen.gone_at);
