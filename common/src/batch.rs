@@ -77,7 +77,7 @@ pub async fn conclude(
     respond(messages, failed.into_keys().collect())
 }
 
-/// What Lambda is told of the batch: the messages that failed, or, if all of them did, an error, so that
+/// Returns the messages of the batch that failed. Fails if all of them did, so that
 /// the function's error metric moves.
 ///
 /// # Errors

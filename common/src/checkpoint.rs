@@ -37,7 +37,7 @@ pub struct Checkpoint {
     pub last_success_at: Option<DateTime>,
     /// HubSpot told of changes at this time, while a run was live, which therefore looks for changes once more.
     pub notified_at: Option<DateTime>,
-    /// HubSpot told of deletions at this time: the recycle bin is read as soon as a run can.
+    /// When HubSpot last reported deletions by webhook. The next run reads the recycle bin.
     pub deletions_notified_at: Option<DateTime>,
     /// The latest run, as far as it has got.
     pub last_run: Option<LastRun>,

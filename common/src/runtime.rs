@@ -8,7 +8,7 @@ use crate::{
     telemetry,
 };
 
-/// Runs a function that a schedule or a queue invokes. `make` makes what it works with, anew whenever a secret was rotated;
+/// Runs a function that a schedule or a queue invokes. `make` makes its state, once more whenever a secret was rotated;
 /// `handle` is its handler.
 ///
 /// # Errors

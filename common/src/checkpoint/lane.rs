@@ -31,7 +31,7 @@ pub struct Lane {
     /// What is stored beside it.
     #[serde(skip)]
     pub kept: Kept,
-    /// Why the lane's last slice got nowhere; absent once it goes on.
+    /// Why the last slice of the lane failed. `None` if it did not.
     pub last_error: Option<LaneProblem>,
 }
 

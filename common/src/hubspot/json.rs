@@ -23,7 +23,7 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<(T, bool), serde_
     }
 }
 
-/// The document with everything replaced that a JSON text cannot hold. Outside of texts it stays as it is.
+/// Replaces everything in the texts of a document that JSON does not allow there. The rest is unchanged.
 fn mended(body: &[u8]) -> String {
     let body = String::from_utf8_lossy(body);
     let mut mended = String::with_capacity(body.len());
@@ -69,7 +69,7 @@ fn escape(chars: &mut Peekable<impl Iterator<Item = char> + Clone>, mended: &mut
             mended.push('\\');
             mended.extend(chars.next());
         }
-        // The backslash is meant as it is.
+        // It is a backslash of the text, and no escape.
         _ => mended.push_str("\\\\"),
     }
 }

@@ -67,7 +67,7 @@ pub struct Told<'a> {
     pub run: Option<&'a Run>,
     /// What the slice handed on.
     pub announced: ActionCounts,
-    /// HubSpot has told of this at this time, for which the live run is to look.
+    /// What HubSpot reported by webhook, and when. The live run looks for it.
     pub notified: Option<(Notified, DateTime)>,
 }
 

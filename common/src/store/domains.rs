@@ -143,6 +143,13 @@ pub(super) fn entries() -> Document {
     doc! { "$cond": [{ "$isArray": &path }, &path, []] }
 }
 
+/// Returns the entries of a Domain's accounts that are documents, as they are stored.
+pub(super) fn entries_of(domain: &Document) -> impl Iterator<Item = &Document> {
+    let hubspot = domain.get_document("integrations").and_then(|all| all.get_document("hubspot"));
+    let entries = hubspot.and_then(|hubspot| hubspot.get_array("accounts")).map(Vec::as_slice);
+    entries.unwrap_or_default().iter().filter_map(Bson::as_document)
+}
+
 /// That a field is this portal's id.
 pub(super) fn hub(name: &str, hub: &HubId) -> Document {
     doc! { name: { "$in": hub.bson_forms() } }

@@ -2,11 +2,16 @@
 
 use futures::{Stream, TryStreamExt, stream};
 use mongodb::{
-    bson::{Bson, Document, doc},
+    bson::{Document, doc},
     error::Error,
 };
 
-use super::{Store, checkpoints::is_duplicate_key, collection, domains::ACCOUNTS};
+use super::{
+    Store,
+    checkpoints::is_duplicate_key,
+    collection,
+    domains::{ACCOUNTS, entries_of},
+};
 use crate::{
     account::AccountKey,
     ids::{DomainId, HubId},
@@ -63,8 +68,6 @@ impl Store {
 
 /// The tokens of a Domain's entries. Those of entries that are no accounts are left out.
 fn tokens(domain: &Document) -> Vec<(AccountKey, &'static str, String)> {
-    let hubspot = domain.get_document("integrations").and_then(|all| all.get_document("hubspot"));
-    let entries = hubspot.and_then(|hubspot| hubspot.get_array("accounts")).map(Vec::as_slice);
     let of = |entry: &Document| {
         let domain_id = DomainId::from_bson(domain.get("_id")?).ok()?;
         let account = AccountKey { domain_id, hub_id: HubId::from_bson(entry.get("hubId")?).ok()? };
@@ -72,5 +75,5 @@ fn tokens(domain: &Document) -> Vec<(AccountKey, &'static str, String)> {
         let stored = stored.filter(|(_, stored)| !stored.is_empty());
         Some(stored.map(|(field, stored)| (account.clone(), field, stored.to_owned())).collect::<Vec<_>>())
     };
-    entries.unwrap_or_default().iter().filter_map(Bson::as_document).filter_map(of).flatten().collect()
+    entries_of(domain).filter_map(of).flatten().collect()
 }

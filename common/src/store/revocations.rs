@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     SealedTokens, Store, collection,
-    domains::{ACCOUNTS, field, hub, own_entry},
+    domains::{ACCOUNTS, entries_of, field, hub, own_entry},
 };
 use crate::{
     account::{AccountKey, DISCONNECTED},
@@ -76,7 +76,7 @@ impl Store {
         let fields = doc! { ACCOUNTS: own_entry(&account.hub_id) };
         let of = doc! { "_id": { "$in": account.domain_id.bson_forms() } };
         let found = self.collection(collection::DOMAINS).find_one(of).projection(fields).await?;
-        Ok(found.iter().flat_map(entries).filter_map(revocation).collect())
+        Ok(found.iter().flat_map(entries_of).filter_map(revocation).collect())
     }
 
     /// The accounts with a grant that is to be given back by `now`, whether their Domain's integration is on or off. Those
@@ -94,8 +94,8 @@ impl Store {
             let Some(Ok(domain_id)) = domain.get("_id").map(DomainId::from_bson) else { continue };
             let is_due = |entry: &&Document| revocation(entry).is_some_and(|revocation| revocation.retry_at <= now);
             let is_live = |entry: &&Document| !is_disconnected(entry);
-            let live: BTreeSet<HubId> = entries(domain).filter(is_live).filter_map(hub_id).collect();
-            let owed: BTreeSet<HubId> = entries(domain).filter(is_due).filter_map(hub_id).collect();
+            let live: BTreeSet<HubId> = entries_of(domain).filter(is_live).filter_map(hub_id).collect();
+            let owed: BTreeSet<HubId> = entries_of(domain).filter(is_due).filter_map(hub_id).collect();
             due.extend(
                 owed.difference(&live).cloned().map(|hub_id| AccountKey { domain_id: domain_id.clone(), hub_id }),
             );
@@ -178,12 +178,6 @@ impl Store {
 /// The condition of the entry that this grant is to be given back of.
 fn pending(refresh_token: &SecretString) -> Document {
     doc! { "a.state": DISCONNECTED, "a.revocation": { "$exists": true }, "a.refreshToken": refresh_token.expose_secret() }
-}
-
-fn entries(domain: &Document) -> impl Iterator<Item = &Document> {
-    let hubspot = domain.get_document("integrations").and_then(|all| all.get_document("hubspot"));
-    let entries = hubspot.and_then(|hubspot| hubspot.get_array("accounts")).map(Vec::as_slice);
-    entries.unwrap_or_default().iter().filter_map(Bson::as_document)
 }
 
 fn hub_id(entry: &Document) -> Option<HubId> {

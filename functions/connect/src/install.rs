@@ -64,7 +64,7 @@ pub(crate) struct Shown {
 }
 
 impl AppState {
-    /// Whether a link works. Returns its Domain with the company's name.
+    /// Checks a link. Returns its Domain with the company's name. Fails if the link does not work.
     async fn open(&self, link: &Link) -> Result<(DomainId, String), AppError> {
         let refused = || AppError::page(StatusCode::FORBIDDEN, "This link does not work", OLD_LINK);
         if !self.takes(link).await.map_err(internal_error_page)? {
@@ -229,16 +229,14 @@ impl AppState {
         }
         let sealed = self.vault.seal_tokens(&account, &tokens).await.map_err(internal_error_page)?;
         let stored = self.store.connect_account(&account, portal.domain.as_deref(), &sealed, &app.client_id).await;
-        match stored.map_err(internal_error_page)? {
-            Connected::Stored => {}
-            Connected::NoDomain => {
-                self.give_up(&account, app, &tokens).await;
-                return Err(AppError::page(StatusCode::NOT_FOUND, "Not connected", GONE));
-            }
-            Connected::SwitchedOff => {
-                self.give_up(&account, app, &tokens).await;
-                return Err(switched_off(account.domain_id.as_str()));
-            }
+        let refusal = match stored.map_err(internal_error_page)? {
+            Connected::Stored => None,
+            Connected::NoDomain => Some(AppError::page(StatusCode::NOT_FOUND, "Not connected", GONE)),
+            Connected::SwitchedOff => Some(switched_off(account.domain_id.as_str())),
+        };
+        if let Some(refusal) = refusal {
+            self.give_up(&account, app, &tokens).await;
+            return Err(refusal);
         }
         tracing::info!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id, "an account was connected");
         self.note(&account, TimelineEvent::Connected, None).await;
