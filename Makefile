@@ -77,7 +77,7 @@ lint: lint-tools ## Formatting, clippy, docs, licences, unused dependencies, she
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets --locked -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --quiet --workspace --no-deps --locked
-	.tools/lint/bin/cargo-shear
+	.tools/lint/bin/cargo-shear --deny-warnings
 	.tools/lint/bin/cargo-deny --log-level error check bans licenses sources
 	@.ci/advisories
 	.tools/lint/bin/shellcheck .ci/* local/tools/install local/tools/lock local/tools/doctor

@@ -18,12 +18,12 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use common::vault::MasterKey;
 use mongodb::bson::DateTime;
 use nix::unistd::Pid;
 use secrecy::ExposeSecret;
 use serde_json::Value;
 use stack::{process::MARK, sam::Build, servers};
+use token_vault::MasterKey;
 use tokio::{
     net::TcpListener,
     process::{Child, Command},

@@ -3,12 +3,12 @@
 use std::cmp::Ordering;
 
 use anyhow::Result;
-use common::{
+use model::{
     checkpoint::{ActionCounts, Backfilled, Checkpoint, LaneProblem, LastRun, ProblemKind, RunStats, Window, hour},
-    store::collection,
     time::DateTime,
 };
 use mongodb::bson::{Document, doc, serialize_to_document};
+use store::collection;
 
 use crate::world::World;
 

@@ -10,7 +10,6 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use common::store::{MongoConfig, Store, collection};
 use mongodb::bson::{Document, doc};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -23,6 +22,7 @@ use stack::{
     sam::{self, Build},
     servers,
 };
+use store::{MongoConfig, Store, collection};
 
 use crate::world::{DOMAIN, HUB, World, secret, unique};
 

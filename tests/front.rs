@@ -12,19 +12,19 @@ use axum::{
     response::Response,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use common::{
+use connect::{Config, Connect, Tokens};
+use hubspot_sim::CLIENT_SECRET;
+use model::{
     account::AccountKey,
     ids::DomainId,
     time::{self, DateTime},
-    vault::{MasterKey, Vault},
 };
-use connect::{Config, Connect, Tokens};
-use hubspot_sim::CLIENT_SECRET;
 use reqwest::{Client, RequestBuilder, StatusCode, Url, header, redirect::Policy};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 pub use stack::accounts::key;
 use stack::connect::Page;
+use token_vault::{MasterKey, Vault};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::world::World;

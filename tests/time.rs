@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use common::{queue::MAX_DELAY, store::collection, time};
+use model::time;
 use mongodb::bson::{Bson, DateTime, Document, doc};
+use queue::MAX_DELAY;
 use serde_json::Value;
 use stack::proof::Proof;
+use store::collection;
 
 use crate::{
     events::{assert_accepted, lambda, received_event},

@@ -14,19 +14,16 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use aws_lambda_events::sqs::SqsBatchResponse;
 use aws_sdk_sqs::types::{Message, QueueAttributeName};
-use common::{
-    account::AccountKey,
-    hubspot::{Limits, OAuthApp},
-    object::ObjectType,
-    store::{MongoConfig, Store, collection},
-};
 use futures::TryStreamExt;
+use hubspot::{Limits, OAuthApp};
 use hubspot_sim::{CLIENT_ID, CLIENT_SECRET, Fault, FaultKind, Settings, Simulator};
 use lambda_runtime::Diagnostic;
+use model::{account::AccountKey, object::ObjectType};
 use mongodb::bson::{DateTime, Document, doc};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use stack::{accounts, proof};
+use store::{MongoConfig, Store, collection};
 
 pub use crate::{
     events::{assert_accepted, event, lambda, message_event},
@@ -91,12 +88,12 @@ impl World {
     pub(crate) async fn with(name: &str, uri: &str, database: String, port: u16) -> Result<Self> {
         // With LOG_LEVEL set, tests show what the functions say.
         static LOGS: Once = Once::new();
-        LOGS.call_once(|| env::var_os("LOG_LEVEL").iter().for_each(|_| drop(common::telemetry::init())));
+        LOGS.call_once(|| env::var_os("LOG_LEVEL").iter().for_each(|_| drop(telemetry::init())));
         let hubspot = Simulator::start(port, Settings::unlimited()).await?;
         let mongo = MongoConfig { uri: patient(uri).into(), database };
         let store = Store::connect(&mongo).await?;
         store.migrate(None).await?;
-        let sqs = common::queue::Queue::client().await;
+        let sqs = queue::Queue::client().await;
         let (sync_queue, _) = queue_with_dead_letters(&sqs, &format!("{name}-sync"), "SyncQueue").await?;
         let (actions_queue, actions_dead_letters) =
             queue_with_dead_letters(&sqs, &format!("{name}-actions"), "ActionsQueue").await?;

@@ -7,13 +7,15 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use common::{hubspot::HubSpot, store::collection, vault::Vault};
+use hubspot::HubSpot;
 use hubspot_sim::{
     Object, Settings,
     odd::{BYTE, CONTROL, HALF},
 };
 use mongodb::bson::{Document, doc};
+use store::collection;
 use tests::world::{HUB, World};
+use token_vault::Vault;
 
 use crate::pool::{COLUMNS, end_when, send, work};
 

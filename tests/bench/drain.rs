@@ -9,7 +9,6 @@ use std::{
 };
 
 use anyhow::{Result, bail, ensure};
-use common::store::collection;
 use futures::{
     TryStreamExt,
     future::{join_all, try_join_all},
@@ -19,6 +18,7 @@ use mongodb::{
     bson::{Bson, Document, RawDocumentBuf, doc},
 };
 use serde_json::{Value, json};
+use store::collection;
 use tests::{
     bootstrap::{Bootstrap, Function},
     world::{World, message_event},

@@ -1,10 +1,10 @@
 //! The fan-out: one invocation of the scheduler, with more and more accounts.
 
 use anyhow::{Result, bail};
-use common::store::collection;
 use mongodb::bson::{Document, doc};
 use serde_json::json;
 use stack::accounts::private_app;
+use store::collection;
 use tests::{
     bootstrap::{Bootstrap, Function, Invoked},
     world::World,

@@ -6,9 +6,9 @@ use std::{
 };
 
 use anyhow::Result;
-use common::store::collection;
 use mongodb::bson::{Document, doc};
 use stack::accounts::{private_app, write_domain};
+use store::collection;
 
 use crate::{
     backfill::limited,

@@ -14,11 +14,11 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use common::store::collection;
 use hubspot_sim::{Object, Settings};
 use mongodb::bson::{DateTime, Document, doc};
 use serde_json::Value;
 use stack::layout;
+use store::collection;
 use tests::{
     bootstrap::usage,
     world::{HUB, World},

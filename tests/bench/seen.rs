@@ -1,13 +1,9 @@
 //! What `seen` costs: it is never deleted, and has a document a record.
 
 use anyhow::Result;
-use common::{
-    ids::RecordId,
-    object::ObjectType,
-    store::{LedgerEntry, collection},
-    time::DateTime,
-};
+use model::{ids::RecordId, object::ObjectType, time::DateTime};
 use mongodb::bson::{Bson, Document, doc};
+use store::{LedgerEntry, collection};
 use tests::world::World;
 
 const RECORDS: usize = 1_000_000;

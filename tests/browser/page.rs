@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use common::store::collection;
 use hubspot_sim::Settings;
 use mongodb::bson::{Document, doc};
 use stack::connect::Page;
+use store::collection;
 
 use tests::{
     crowd::crowd,

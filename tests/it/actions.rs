@@ -1,9 +1,9 @@
 //! The drain against a real MongoDB.
 
 use anyhow::{Result, bail};
-use common::store::collection;
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
+use store::collection;
 
 use tests::world::{World, assert_accepted};
 

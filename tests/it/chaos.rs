@@ -211,7 +211,7 @@ fn disturb(workers: &[Bootstrap], world: &World, random: &mut StdRng) -> JoinHan
 }
 
 /// While a worker is frozen its lease runs out; then it goes on.
-fn watch(gates: Vec<Gate>, store: common::store::Store) -> JoinHandle<Result<()>> {
+fn watch(gates: Vec<Gate>, store: store::Store) -> JoinHandle<Result<()>> {
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use common::store::collection;
 use mongodb::bson::{Bson, Document, doc};
 use stack::{
     layout,
@@ -12,6 +11,7 @@ use stack::{
     settings::Retention,
     stack as local,
 };
+use store::collection;
 use tests::world::{HUB, World};
 
 /// The documented queries, each with the name of its index.

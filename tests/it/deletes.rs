@@ -3,13 +3,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use common::{
-    object::ObjectType,
-    store::{Resync, collection},
-    time::DateTime,
-};
 use hubspot_sim::{FaultKind, Object};
+use model::{object::ObjectType, time::DateTime};
 use mongodb::bson::{Document, doc};
+use store::{Resync, collection};
 use tests::world::{HUB, World};
 
 const CONTACTS: Object = Object::Contacts;

@@ -70,7 +70,7 @@ fn every_variable_is_documented() -> Result<()> {
     let document = std::fs::read_to_string(layout::root().join("docs/CONFIGURATION.md"))?;
     let documented: BTreeSet<&str> = document.split('`').skip(1).step_by(2).collect();
     let mut read = BTreeSet::new();
-    for folder in ["common/src", "functions"] {
+    for folder in ["common", "functions"] {
         variables(&layout::root().join(folder), &mut read)?;
     }
     variables(&layout::root().join("local/stack/src/parameters.rs"), &mut read)?;

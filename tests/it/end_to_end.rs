@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use common::store::collection;
 use hubspot_sim::{Object, Settings};
 use mongodb::bson::{Document, doc};
 use stack::{
     accounts::{private_app, write_domain},
     process::wait_until,
 };
+use store::collection;
 
 use tests::{deployed::Deployed, world::HUB};
 

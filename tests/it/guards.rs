@@ -143,7 +143,7 @@ fn the_code_in_a_vpc_may_not_touch_network_interfaces() -> Result<()> {
 /// Decrypting with the key of tokens what is no data key of tokens is refused, by IAM and by the key itself.
 #[test]
 fn the_key_of_tokens_is_for_data_keys_of_tokens_alone() -> Result<()> {
-    let vault = std::fs::read_to_string(layout::root().join("common/src/vault/mod.rs"))?;
+    let vault = std::fs::read_to_string(layout::root().join("common/token-vault/src/lib.rs"))?;
     assert!(vault.contains("(\"purpose\", \"hubspot-tokens\".to_owned())"), "the encryption context");
     let (template, connect) = (read("template.yaml")?, read("connect.yaml")?);
     let key = &of_type(&template, "AWS::KMS::Key")?[0].1["KeyPolicy"]["Statement"];

@@ -10,10 +10,10 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use common::store::collection;
 use hubspot_sim::{IdOrder, Object};
 use mongodb::bson::{Document, doc};
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+use store::collection;
 use tests::{
     extent::Extent,
     gate::{Effect, Verdict},

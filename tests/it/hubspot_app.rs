@@ -11,7 +11,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use common::{hubspot::SCOPES, object::ObjectType};
+use hubspot::SCOPES;
+use model::object::ObjectType;
 use reqwest::{StatusCode, Url};
 use serde::{Deserialize, de::DeserializeOwned};
 use stack::hubspot_app::HubSpotApp;

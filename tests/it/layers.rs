@@ -8,8 +8,15 @@ use std::{
 use anyhow::{Result, ensure};
 use stack::layout;
 
-const CRATES: [&str; 8] = [
-    "common",
+const CRATES: [&str; 15] = [
+    "common/environment",
+    "common/hubspot",
+    "common/model",
+    "common/queue",
+    "common/runtime",
+    "common/store",
+    "common/telemetry",
+    "common/token-vault",
     "functions/actions",
     "functions/connect",
     "functions/scheduler",
@@ -65,6 +72,8 @@ fn named(code: &str) -> BTreeSet<String> {
         }
         found.insert(word(&part));
     }
+    // After a trailing comma there is no name.
+    found.remove("");
     found
 }
 
@@ -104,12 +113,15 @@ fn reached(modules: &BTreeMap<String, BTreeSet<String>>, from: &str) -> BTreeSet
 
 #[test]
 fn modules_have_no_circle_of_imports() -> Result<()> {
+    let mut found = 0;
     for name in CRATES.into_iter().filter(|name| *name != "tests") {
         let modules = imports(&layout::root().join(name).join("src"))?;
-        ensure!(modules.len() > 3, "{name}: {modules:?}");
-        let circle: Vec<&String> = modules.keys().filter(|module| reached(&modules, module).contains(*module)).collect();
+        found += modules.len();
+        let circle: Vec<&String> =
+            modules.keys().filter(|module| reached(&modules, module).contains(*module)).collect();
         ensure!(circle.is_empty(), "{name}: these modules lead back to themselves: {circle:?}");
     }
+    ensure!(found > 120, "only {found} modules were found");
     Ok(())
 }
 
@@ -118,7 +130,9 @@ fn a_circle_is_found() {
     let code = "use crate::{\n    one::{self, Two},\n    three,\n};\nfn a() { crate::four::b() }";
     assert_eq!(named(code), ["one", "three", "four"].map(str::to_owned).into());
     let of = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
-    let modules = BTreeMap::from([("a", of(&["b"])), ("b", of(&["c"])), ("c", of(&["b"]))].map(|(name, of)| (name.to_owned(), of)));
+    let modules = BTreeMap::from(
+        [("a", of(&["b"])), ("b", of(&["c"])), ("c", of(&["b"]))].map(|(name, of)| (name.to_owned(), of)),
+    );
     assert!(reached(&modules, "b").contains("b") && !reached(&modules, "a").contains("a"));
 }
 
@@ -127,7 +141,9 @@ fn functions(text: &str) -> Vec<(String, usize)> {
     let lines: Vec<&str> = text.lines().collect();
     let begins = |line: &str| {
         let line = line.trim_start();
-        let line = ["pub ", "pub(crate) ", "pub(super) ", "const ", "async "].iter().fold(line, |line, word| line.trim_start_matches(word));
+        let line = ["pub ", "pub(crate) ", "pub(super) ", "const ", "async "]
+            .iter()
+            .fold(line, |line, word| line.trim_start_matches(word));
         line.starts_with("fn ").then(|| word(&line["fn ".len()..]))
     };
     let mut found = Vec::new();

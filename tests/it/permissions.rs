@@ -1,11 +1,11 @@
 //! What the functions may do, as IAM enforces it on the deployed service.
 
 use anyhow::{Context, Result, ensure};
-use common::store::collection;
 use hubspot_sim::FaultKind;
 use mongodb::bson::Document;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use store::collection;
 
 use tests::{
     deployed::Deployed,

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use common::store::collection;
 use mongodb::{
     Client, Database,
     bson::{Bson, Document, doc, oid::ObjectId},
@@ -12,6 +11,7 @@ use stack::{
     accounts::{SAMPLE, insert_domain, oauth, write_domain},
     process, servers,
 };
+use store::collection;
 
 use tests::{bootstrap::Function, program::Program};
 
@@ -182,7 +182,7 @@ async fn refused_to_start(function: Function, variable: &str, value: &str) -> Re
 /// The functions themselves, as AWS would start them with what `make deploy` once gave them.
 #[tokio::test]
 async fn functions_on_aws_do_not_start_with_the_simulator() -> Result<()> {
-    assert_eq!(hubspot_sim::CLIENT_SECRET, common::production::SIMULATED_SECRET);
+    assert_eq!(hubspot_sim::CLIENT_SECRET, environment::production::SIMULATED_SECRET);
     let wrong =
         [("HUBSPOT_CLIENT_SECRET", hubspot_sim::CLIENT_SECRET), ("HUBSPOT_API_BASE_URL", "http://127.0.0.1:8085")];
     for function in [Function::Sync, Function::Connect] {

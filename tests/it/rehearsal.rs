@@ -8,7 +8,6 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use common::store::collection;
 use mongodb::{Client, bson::Document};
 use stack::{
     aws::Aws,
@@ -18,6 +17,7 @@ use stack::{
     sam::Build,
     servers,
 };
+use store::collection;
 
 use tests::{
     program::Program,

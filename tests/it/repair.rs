@@ -3,16 +3,12 @@
 use std::{os::unix::fs::PermissionsExt as _, time::Duration};
 
 use anyhow::{Context as _, Result};
-use common::{
-    account::Unusable,
-    object::ObjectType,
-    store::{Connected, Resync, SealedTokens, collection},
-    time::DateTime,
-};
 use hubspot_sim::FaultKind;
+use model::{account::Unusable, object::ObjectType, time::DateTime};
 use mongodb::bson::{Bson, Document, doc};
 use serde_json::json;
 use stack::dead_letters::{Chosen, DeadLetterQueue, DeadLetters};
+use store::{Connected, Resync, SealedTokens, collection};
 use tests::{
     front::Front,
     world::{DOMAIN, HUB, World, lambda, queue},

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use common::store::collection;
 use mongodb::bson::{Bson, Document, doc, oid::ObjectId};
 use scheduler::{FanOut, Tick};
 use serde_json::Value;
 use stack::accounts::{oauth, private_app, write_domain};
+use store::collection;
 
 use tests::world::{HUB, World, lambda};
 

@@ -6,10 +6,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use common::store::collection;
 use hubspot_sim::{FaultKind, IdOrder, Object};
 use mongodb::bson::{Document, doc};
 use serde_json::json;
+use store::collection;
 
 use tests::world::{HUB, World, assert_accepted};
 

@@ -4,10 +4,11 @@
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use anyhow::{Context, Result};
-use common::{hubspot::OAuthApp, telemetry::NAMESPACE};
+use hubspot::OAuthApp;
 use hubspot_sim::FaultKind;
 use serde_json::{Value, json};
 use stack::layout;
+use telemetry::NAMESPACE;
 
 use tests::{
     bootstrap::{Bootstrap, Function},

@@ -4,13 +4,14 @@ use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use aws_lambda_events::sqs::SqsEvent;
-use common::{store::collection, time::DateTime};
+use model::time::DateTime;
 use serde_yaml_ng::Value;
 use stack::{
     events::Words,
     layout,
     samples::{Sample, samples},
 };
+use store::collection;
 
 use tests::{
     bootstrap::{Bootstrap, Function, Invoked},
@@ -177,13 +178,14 @@ pub(crate) fn variables_in(source: &Path) -> Result<BTreeSet<String>> {
 
 /// The variables that the code of a function reads, found in its source and in the shared configuration.
 fn variables_read(function: &str) -> Result<BTreeSet<String>> {
-    let shared = ["config", "secrets", "store/config", "telemetry", "tls", "traces"];
-    let mut sources: Vec<_> = shared.iter().map(|name| layout::root().join(format!("common/src/{name}.rs"))).collect();
+    let shared = ["environment/src/config", "environment/src/tls", "runtime/src/secrets", "store/src/config"];
+    let shared = shared.iter().chain(&["telemetry/src/lib", "telemetry/src/traces"]);
+    let mut sources: Vec<_> = shared.map(|name| layout::root().join(format!("common/{name}.rs"))).collect();
     for file in std::fs::read_dir(layout::root().join("functions").join(function).join("src"))? {
         sources.push(file?.path());
     }
     let has_tokens = ["sync", "connect"].contains(&function);
-    sources.extend(has_tokens.then(|| layout::root().join("common/src/vault/master.rs")));
+    sources.extend(has_tokens.then(|| layout::root().join("common/token-vault/src/master.rs")));
     let mut found = BTreeSet::new();
     for source in &sources {
         found.extend(variables_in(source)?);
@@ -201,7 +203,11 @@ fn variables_read(function: &str) -> Result<BTreeSet<String>> {
         "TOKEN_LOCAL_KEY",
         "TOKEN_PLAIN",
     ];
-    let others = others.into_iter().chain(["SYNC_CLOCK_TOLERANCE_SECONDS"]).map(str::to_owned).collect::<Vec<_>>();
+    let others = others
+        .into_iter()
+        .chain(["CARGO_PKG_VERSION", "SYNC_CLOCK_TOLERANCE_SECONDS"])
+        .map(str::to_owned)
+        .collect::<Vec<_>>();
     let is_other = |name: &str| name.starts_with("OTEL_") && name != "OTEL_EXPORTER_OTLP_ENDPOINT";
     found.retain(|name| !others.contains(name) && !is_other(name));
     found.retain(|name| has_tokens || !name.starts_with("HUBSPOT_"));
@@ -321,8 +327,8 @@ fn every_event_is_a_sample() -> Result<()> {
 /// One version shows everywhere: in the stack, in the logs, at HubSpot, and in the changelog.
 #[test]
 fn the_stack_and_the_changelog_have_the_version() -> Result<()> {
-    assert_eq!(template()?["Outputs"]["Version"]["Value"].as_str(), Some(common::VERSION));
+    assert_eq!(template()?["Outputs"]["Version"]["Value"].as_str(), Some(telemetry::VERSION));
     let changelog = std::fs::read_to_string(layout::root().join("CHANGELOG.md"))?;
-    anyhow::ensure!(changelog.contains(&format!("\n## {}\n", common::VERSION)), "it is not in CHANGELOG.md");
+    anyhow::ensure!(changelog.contains(&format!("\n## {}\n", telemetry::VERSION)), "it is not in CHANGELOG.md");
     Ok(())
 }

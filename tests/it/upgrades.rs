@@ -4,14 +4,12 @@
 use std::{collections::BTreeMap, fs};
 
 use anyhow::{Context as _, Result, ensure};
-use common::{
-    store::collection,
-    time::{self, DateTime},
-};
 use hubspot_sim::Object;
+use model::time::{self, DateTime};
 use mongodb::bson::{Document, doc};
 use serde_json::Value;
 use stack::layout;
+use store::collection;
 use tests::world::{HUB, World, assert_accepted};
 
 fn fixture(name: &str) -> Result<Value> {

@@ -4,10 +4,10 @@
 use std::{collections::BTreeMap, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, bail, ensure};
-use common::store::collection;
 use mongodb::bson::{Document, doc};
 use reqwest::{StatusCode, Url};
 use stack::{accounts, aws::Aws, cloudformation, connect::Page, layout, process, proof, sam::Build, servers};
+use store::collection;
 
 use tests::{
     custom_domain::CustomDomain,

@@ -1,14 +1,10 @@
 //! Storing the actions of several messages at once, so that what goes wrong with one is that one's own trouble, and what goes
 //! wrong with MongoDB is nobody's fault.
 
-use common::{
-    account::AccountKey,
-    action::Action,
-    batch::Received,
-    message::ActionsMessage,
-    store::{ActionFailure, Store, Stored, code, describe, is_away},
-};
+use model::{account::AccountKey, action::Action, message::ActionsMessage};
 use mongodb::error::Error;
+use queue::batch::Received;
+use store::{ActionFailure, Store, Stored, code, describe, is_away};
 use tokio::time::{Instant, timeout_at};
 
 /// What became of a message.

@@ -5,12 +5,9 @@ use std::{
     time::Duration,
 };
 
-use common::{
-    batch::Received,
-    message::ActionsMessage,
-    queue::{Letter, QueueError},
-};
 use futures::future::join_all;
+use model::message::ActionsMessage;
+use queue::{Letter, QueueError, batch::Received};
 use tokio::time::timeout;
 
 use crate::{Actions, drain::Outcome};

@@ -12,16 +12,18 @@ mod pause;
 use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
-use common::{
-    batch::{read, respond},
-    config::{self, ConfigError},
+use environment::config::{self, ConfigError};
+use lambda_runtime::{Diagnostic, LambdaEvent};
+use model::{
     message::ActionsMessage,
-    queue::Queue,
-    secrets::Secrets,
-    store::{MongoConfig, Store},
     time::{self, DateTime},
 };
-use lambda_runtime::{Diagnostic, LambdaEvent};
+use queue::{
+    Queue,
+    batch::{decode, respond},
+};
+use runtime::secrets::Secrets;
+use store::{MongoConfig, Store};
 use tokio::time::{Instant, timeout};
 
 pub use crate::pause::pause;
@@ -45,7 +47,7 @@ impl Config {
     /// A variable is missing; the error names it.
     pub fn from_env(secrets: &Secrets) -> Result<Self, ConfigError> {
         Ok(Self {
-            mongo: MongoConfig::from_env(secrets)?,
+            mongo: MongoConfig::from_env(secrets.mongodb_uri()?),
             queue_url: config::required("ACTIONS_QUEUE_URL")?,
             dead_letter_queue_url: config::required("ACTIONS_DEAD_LETTER_QUEUE_URL")?,
         })
@@ -90,7 +92,7 @@ const HIDING: Duration = Duration::from_secs(1);
 #[tracing::instrument(level = "debug", skip_all, name = "drain")]
 pub async fn handler(actions: &Actions, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Diagnostic> {
     let (began, ends) = (Instant::now(), Instant::now() + remaining(event.context.deadline).saturating_sub(MARGIN));
-    let messages = read::<ActionsMessage>(event.payload);
+    let messages = decode::<ActionsMessage>(event.payload);
     let drained = drain::drain(&actions.store, &messages, ends).await;
     let set_aside = letters::set_aside(actions, &messages, &drained.outcomes).await;
     let left: Vec<usize> = (0..messages.len())

@@ -1,12 +1,9 @@
 //! The accounts that a page of a list shows, as they are now; and one of them, with what happened to it.
 
-use common::{
-    account::AccountKey,
-    store::{Event, TimelineEvent},
-    time::DateTime,
-};
+use model::{account::AccountKey, time::DateTime};
 use mongodb::error::Error;
 use serde::Deserialize;
+use store::{Event, TimelineEvent};
 
 use crate::{
     AppState,

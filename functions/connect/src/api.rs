@@ -9,14 +9,14 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use common::{
+use model::{
     checkpoint::{ActionCounts, RunStats},
     ids::{DomainId, HubId},
-    store::{Event, TimelineEvent},
     time::DateTime,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use store::{Event, TimelineEvent};
 
 use crate::{
     Connect,

@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use common::{
+use environment::{
     config::{self, ConfigError},
-    hubspot::{DEFAULT_AUTHORIZE_URL, DEFAULT_BASE_URL, OAuthApp},
-    production,
-    secrets::Secrets,
-    store::MongoConfig,
-    tls,
-    vault::MasterKey,
+    production, tls,
 };
+use hubspot::{DEFAULT_AUTHORIZE_URL, DEFAULT_BASE_URL, OAuthApp};
 use reqwest::Url;
+use runtime::secrets::Secrets;
+use store::MongoConfig;
+use token_vault::MasterKey;
 
 use crate::tokens::Tokens;
 
@@ -58,7 +57,7 @@ impl Config {
         let (name, tokens) = secrets.connect_tokens()?;
         production::check(app.as_ref().map(|(_, secret)| secret), &addresses)?;
         Ok(Self {
-            mongo: MongoConfig::from_env(secrets)?,
+            mongo: MongoConfig::from_env(secrets.mongodb_uri()?),
             hubspot_base_url,
             authorize_url: tls::address("HUBSPOT_AUTHORIZE_URL", &authorize_url)?,
             app: app.map(|(client_id, client_secret)| OAuthApp { client_id, client_secret }),

@@ -11,19 +11,19 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
-use common::{
+use cookie::SameSite;
+use hubspot::{OAuthApp, Portal, TokenError, Tokens, consent_url};
+use model::{
     account::AccountKey,
-    hubspot::{OAuthApp, Portal, TokenError, Tokens, consent_url},
     ids::{DomainId, HubId},
     message::SyncRequest,
-    store::{Claim, Connected, PendingConnect, TimelineEvent},
     time::{self, DateTime},
 };
-use cookie::SameSite;
 use oauth2::{PkceCodeChallenge, PkceCodeVerifier};
 use reqwest::Url;
 use secrecy::SecretString;
 use serde::Deserialize;
+use store::{Claim, Connected, PendingConnect, TimelineEvent};
 use tokio::time::timeout;
 
 use crate::{

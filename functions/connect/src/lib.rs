@@ -33,8 +33,12 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use common::{hubspot::HubSpot, message::SyncMessage, message::SyncRequest, queue::Queue, store::Store, vault::Vault};
+use hubspot::HubSpot;
 use lambda_http::Request;
+use model::{message::SyncMessage, message::SyncRequest};
+use queue::Queue;
+use store::Store;
+use token_vault::Vault;
 use tower::ServiceExt;
 
 use crate::{
@@ -102,7 +106,7 @@ impl Connect {
 
 impl AppState {
     /// Queues a request to sync an account.
-    async fn ask(&self, request: SyncRequest, delay: std::time::Duration) -> Result<(), common::queue::QueueError> {
+    async fn ask(&self, request: SyncRequest, delay: std::time::Duration) -> Result<(), queue::QueueError> {
         let group = request.account.to_string();
         self.queue.send(&SyncMessage::V1(request), &group, delay).await
     }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use common::{
+use model::{
     ids::{DomainId, HubId},
     time::{self, DateTime},
 };

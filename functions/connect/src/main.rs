@@ -1,12 +1,12 @@
 //! The connect function's Lambda bootstrap.
 
-use common::secrets::ReloadOnRotation;
 use connect::{Answer, Config, Connect, refused, respond};
 use lambda_http::{Adapter, LambdaEvent, Request, RequestExt, Service, request::LambdaRequest, service_fn};
+use runtime::secrets::ReloadOnRotation;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    let traces = &common::telemetry::init();
+    let traces = &telemetry::init();
     let connect = ReloadOnRotation::new(async |secrets| Connect::new(Config::from_env(secrets)?).await).await?;
     let connect = &connect;
     let handle = async |request: Request| {

@@ -8,16 +8,16 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use common::{
+use model::{
     account::AccountKey,
     checkpoint::Window,
-    giving_back::{FIRST_PAUSE, GivingBack},
     message::{Notified, SyncRequest},
     object::ObjectType,
-    store::{Resync, TimelineEvent},
     time::{self, DateTime},
 };
 use serde::Deserialize;
+use store::{Resync, TimelineEvent};
+use token_vault::giving_back::{FIRST_PAUSE, GivingBack};
 use tokio::time::Instant;
 
 use crate::{
@@ -176,7 +176,7 @@ impl AppState {
             None => self.store.happened(account, what, None).await,
         };
         if let Err(error) = noted {
-            tracing::error!(error = %common::store::describe(&error), "what happened to an account could not be noted");
+            tracing::error!(error = %store::describe(&error), "what happened to an account could not be noted");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What an operator can do to an account, and what addresses and forms say of it.
 
-use common::account::AccountKey;
+use model::account::AccountKey;
 use serde::Deserialize;
 
 /// What can be done to an account.

@@ -3,13 +3,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use common::{
+use futures::{TryStreamExt, future::ready};
+use model::{
     account::AccountKey,
-    store::{AccountStatus, Store},
     time::{self, DateTime},
 };
-use futures::{TryStreamExt, future::ready};
 use mongodb::error::Error;
+use store::{AccountStatus, Store};
 use tokio::sync::Mutex;
 
 use crate::{

@@ -9,12 +9,10 @@ use axum::{
     http::{HeaderMap, StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
-use common::{
-    store::StoredSession,
-    time::{self, DateTime},
-};
 use cookie::SameSite;
+use model::time::{self, DateTime};
 use serde::Deserialize;
+use store::StoredSession;
 
 use crate::{
     Connect,

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use common::{
+use model::{
     account::{AccountKey, DISCONNECTED, REAUTHORIZE},
     checkpoint::{ActionCounts, Hold, Lane, LaneProblem, Lanes, LastRun, ProblemKind, hour},
     object::ObjectType,
-    store::AccountStatus,
     time::{self, DateTime},
 };
 use serde::Serialize;
+use store::AccountStatus;
 
 /// How an account is doing, in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -287,7 +287,7 @@ pub(crate) fn rfc3339<S: serde::Serializer>(time: &Option<DateTime>, serializer:
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use common::checkpoint::{Backfilled, Checkpoint, Window};
+    use model::checkpoint::{Backfilled, Checkpoint, Window};
 
     use super::*;
 

@@ -2,7 +2,7 @@
 
 use aws_lc_rs::{constant_time, digest};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use common::config::ConfigError;
+use environment::config::ConfigError;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 

@@ -6,14 +6,12 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use common::{
-    queue::QueueError,
-    store::{StoreError, describe},
-    vault::VaultError,
-};
 use mongodb::error::Error as MongoError;
+use queue::QueueError;
 use reqwest::Url;
 use serde_json::json;
+use store::{StoreError, describe};
+use token_vault::VaultError;
 
 use crate::{AppState, address::from_root, pages};
 

@@ -13,14 +13,14 @@ use axum::{
     http::{HeaderMap, StatusCode, Uri},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use common::{
+use futures::future::join_all;
+use model::{
     account::AccountKey,
     ids::HubId,
     message::{Notified, SyncMessage, SyncRequest},
-    queue::{MAX_BATCH_ENTRIES, QueueError},
     time::{self, DateTime},
 };
-use futures::future::join_all;
+use queue::{MAX_BATCH_ENTRIES, QueueError};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use common::{
+use futures::{StreamExt, TryStreamExt, stream::FuturesUnordered};
+use model::{
     account::{self, AccountKey, Unusable},
     ids::DomainId,
     message::{SyncMessage, SyncRequest},
-    queue::{MAX_BATCH_ENTRIES, QueueError},
-    store::{StoreError, collection},
     time::{self, DateTime},
 };
-use futures::{StreamExt, TryStreamExt, stream::FuturesUnordered};
 use mongodb::bson::{Bson, Document, doc};
+use queue::{MAX_BATCH_ENTRIES, QueueError};
+use store::{StoreError, collection};
 
 use crate::{FanOut, Scheduler, metrics::TickMetrics};
 

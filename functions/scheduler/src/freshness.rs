@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use common::{
+use futures::{StreamExt, TryStreamExt, stream};
+use model::{
     account::AccountKey,
     time::{self, DateTime},
 };
-use futures::{StreamExt, TryStreamExt, stream};
 use mongodb::error::Error;
 
 use crate::{Scheduler, metrics::TickMetrics};

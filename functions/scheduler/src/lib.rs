@@ -10,15 +10,13 @@ mod revocations;
 
 use std::time::Duration;
 
-use common::{
-    config::{self, ConfigError},
-    queue::Queue,
-    secrets::Secrets,
-    store::{MongoConfig, Store},
-    time::DateTime,
-};
+use environment::config::{self, ConfigError};
 use lambda_runtime::{Diagnostic, LambdaEvent};
+use model::time::DateTime;
+use queue::Queue;
+use runtime::secrets::Secrets;
 use serde::{Deserialize, Serialize};
+use store::{MongoConfig, Store};
 use tokio::time::{Instant, timeout_at};
 
 use crate::metrics::TickMetrics;
@@ -65,7 +63,10 @@ impl Config {
     /// # Errors
     /// A variable is missing; the error names it.
     pub fn from_env(secrets: &Secrets) -> Result<Self, ConfigError> {
-        Ok(Self { mongo: MongoConfig::from_env(secrets)?, sync_queue_url: config::required("SYNC_QUEUE_URL")? })
+        Ok(Self {
+            mongo: MongoConfig::from_env(secrets.mongodb_uri()?),
+            sync_queue_url: config::required("SYNC_QUEUE_URL")?,
+        })
     }
 }
 

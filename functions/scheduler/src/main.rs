@@ -4,5 +4,5 @@ use scheduler::{Config, Scheduler, handler};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    common::runtime::run(async |secrets| Scheduler::new(Config::from_env(secrets)?).await, handler).await
+    runtime::run(async |secrets| Scheduler::new(Config::from_env(secrets)?).await, handler).await
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use common::account::Unusable;
 use metrique::{
     ServiceMetrics,
     unit::{Count, Millisecond, Second},
     unit_of_work::metrics,
 };
+use model::account::Unusable;
 
 /// What one tick did, and how the accounts are.
 #[metrics(rename_all = "PascalCase")]

@@ -1,6 +1,7 @@
 //! Grants of disconnected accounts that HubSpot has not taken back: the sync function is asked to try again.
 
-use common::{queue::MAX_BATCH_ENTRIES, time::DateTime};
+use model::time::DateTime;
+use queue::MAX_BATCH_ENTRIES;
 
 use crate::{
     Scheduler,

@@ -6,14 +6,14 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use common::{
+use hubspot::{Session, TokenError};
+use model::{
     account::{Account, Credentials, Unusable},
     checkpoint::Refused,
-    giving_back::GivingBack,
-    hubspot::{Session, TokenError},
-    store::TimelineEvent,
     time::{self, DateTime},
 };
+use store::TimelineEvent;
+use token_vault::giving_back::GivingBack;
 
 use crate::{context::Work, error::SliceError, problem::Failure, token};
 

@@ -1,8 +1,8 @@
 //! From a HubSpot record to the action that the product reads: pure, and it takes any record there is.
 
-use common::{
+use hubspot::Record;
+use model::{
     action::{Action, ActionName, RecordState},
-    hubspot::Record,
     ids::RecordId,
     object::ObjectType,
     time::DateTime,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use common::queue::MAX_DELAY;
+use queue::MAX_DELAY;
 
 /// The longest pause between two attempts, if HubSpot does not ask for more.
 const LONGEST: Duration = MAX_DELAY;

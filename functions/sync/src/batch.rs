@@ -5,18 +5,18 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use common::{
+use hubspot::{Companies, Record, Row};
+use model::{
     action::{Action, ActionName},
     checkpoint::ActionCounts,
-    hubspot::{Companies, Record, Row},
     ids::RecordId,
     message::{self, ActionBatch, MAX_ACTIONS},
     object::ObjectType,
-    queue::{MAX_MESSAGE_BYTES, QueueError},
-    store::LedgerEntry,
     time::DateTime,
 };
+use queue::{MAX_MESSAGE_BYTES, QueueError};
 use serde_json::{Map, Value};
+use store::LedgerEntry;
 
 use crate::{
     context::Slice,
@@ -35,7 +35,7 @@ const MAX_ACTIONS_BYTES: usize = MAX_MESSAGE_BYTES - 1_000;
 const LONGEST_TEXT: usize = 16_384;
 
 /// Looks up what was handed on of a page's records before, and the companies of the contacts that changed, and remembers
-/// which of the records are begun with. `each_for_itself` as for [`common::hubspot::Session::companies_of`].
+/// which of the records are begun with. `each_for_itself` as for [`hubspot::Session::companies_of`].
 pub(crate) async fn load_ledger(
     slice: &Slice<'_>,
     object: ObjectType,
@@ -228,7 +228,7 @@ fn shorten(action: &mut Action, longest: usize) {
 mod tests {
     use serde_json::json;
 
-    use common::message::ActionsMessage;
+    use model::message::ActionsMessage;
 
     use super::*;
     use crate::action_builder;

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use common::{
+use model::{
     checkpoint::{Checkpoint, Run, RunStats},
     message::{Continuation, SyncRequest},
     time::{self, DateTime},
@@ -89,7 +89,7 @@ pub(crate) fn message(request: &SyncRequest, run: &Run, attempt: u32) -> SyncReq
 
 #[cfg(test)]
 mod tests {
-    use common::{
+    use model::{
         checkpoint::{LaneProblem, LastRun, ProblemKind},
         message::Notified,
     };

@@ -2,16 +2,15 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use common::{
+use environment::{
     config::{self, ConfigError},
-    hubspot::{DEFAULT_BASE_URL, Limits, OAuthApp},
-    object::ObjectType,
-    production,
-    secrets::Secrets,
-    store::MongoConfig,
-    tls,
-    vault::MasterKey,
+    production, tls,
 };
+use hubspot::{DEFAULT_BASE_URL, Limits, OAuthApp};
+use model::object::ObjectType;
+use runtime::secrets::Secrets;
+use store::MongoConfig;
+use token_vault::MasterKey;
 
 /// HubSpot's search limit, in requests a second and account.
 const SEARCH_RPS: NonZeroU32 = NonZeroU32::new(5).expect("it is not zero");
@@ -72,7 +71,7 @@ impl Config {
         let client_secret = app.as_ref().map(|(_, secret)| secret);
         production::check(client_secret, &[("HUBSPOT_API_BASE_URL", &hubspot_base_url)])?;
         Ok(Self {
-            mongo: MongoConfig::from_env(secrets)?,
+            mongo: MongoConfig::from_env(secrets.mongodb_uri()?),
             hubspot_base_url,
             app: app.map(|(client_id, client_secret)| OAuthApp { client_id, client_secret }),
             token_key: MasterKey::from_env()?,

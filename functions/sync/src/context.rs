@@ -5,16 +5,10 @@ use std::{
     time::Duration,
 };
 
-use common::{
-    account::AccountKey,
-    checkpoint::Run,
-    hubspot::Session,
-    message::SyncRequest,
-    object::ObjectType,
-    queue::Queue,
-    store::{Leased, Store},
-    time::DateTime,
-};
+use hubspot::Session;
+use model::{account::AccountKey, checkpoint::Run, message::SyncRequest, object::ObjectType, time::DateTime};
+use queue::Queue;
+use store::{Leased, Store};
 
 use crate::{Sync, budget::Budget, plan::Settings, tally::Tally};
 

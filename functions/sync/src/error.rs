@@ -1,14 +1,12 @@
 //! Why a slice, or a lane of it, ended before its work did.
 
-use common::{
-    hubspot::{HubSpotError, TokenError},
-    queue::QueueError,
-    store::StoreError,
-    time::DateTime,
-    vault::VaultError,
-};
+use hubspot::{HubSpotError, TokenError};
+use model::time::DateTime;
 use mongodb::error::Error as MongoError;
+use queue::QueueError;
+use store::StoreError;
 use thiserror::Error;
+use token_vault::VaultError;
 
 /// Why work could not go on.
 #[derive(Debug, Error)]

@@ -2,9 +2,9 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use common::{
+use hubspot::{Filter, HubSpotError, Page, Search};
+use model::{
     checkpoint::Window,
-    hubspot::{Filter, HubSpotError, Page, Search},
     time::{self, DateTime},
 };
 

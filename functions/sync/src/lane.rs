@@ -8,9 +8,9 @@ use std::{
     },
 };
 
-use common::{
+use hubspot::{HubSpotError, Page, Search};
+use model::{
     checkpoint::{Lane, PassKind, ProblemKind, Window},
-    hubspot::{HubSpotError, Page, Search},
     object::ObjectType,
     time::DateTime,
 };
@@ -63,7 +63,7 @@ pub(crate) struct LaneReader<'a> {
     /// Held while rows are handed on and while the lane is saved, so that no two readers announce the same record,
     /// and none saves an older state over a newer one. It counts the batches that were handed on.
     pub(crate) turn: tokio::sync::Mutex<u64>,
-    /// How many rows are asked for at once; 0 is a single one without its properties ([`common::checkpoint::Kept::bare`]).
+    /// How many rows are asked for at once; 0 is a single one without its properties ([`model::checkpoint::Kept::bare`]).
     page_size: AtomicU32,
     /// How many records were taken for those that HubSpot has no answer for, without others to show it.
     pub(crate) isolated: AtomicU32,

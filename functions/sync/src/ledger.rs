@@ -5,14 +5,14 @@ use std::{
     time::Duration,
 };
 
-use common::{
+use hubspot::{Companies, Record};
+use model::{
     action::Action,
-    hubspot::{Companies, Record},
     ids::RecordId,
     object::ObjectType,
-    store::LedgerEntry,
     time::{self, DateTime},
 };
+use store::LedgerEntry;
 
 use crate::action_builder;
 
@@ -172,7 +172,7 @@ impl PublishLedger {
 
 #[cfg(test)]
 mod tests {
-    use common::action::ActionName::{self, ContactCreated, ContactDeleted, ContactUpdated};
+    use model::action::ActionName::{self, ContactCreated, ContactDeleted, ContactUpdated};
     use serde_json::json;
 
     use super::*;

@@ -27,16 +27,15 @@ mod token;
 use std::{collections::BTreeMap, time::Duration};
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
-use common::{
-    account::AccountKey,
-    batch::{conclude, read},
-    hubspot::HubSpot,
-    message::SyncMessage,
-    queue::{MAX_DELAY, Queue, QueueError},
-    store::Store,
-    vault::Vault,
-};
+use hubspot::HubSpot;
 use lambda_runtime::{Diagnostic, LambdaEvent};
+use model::{account::AccountKey, message::SyncMessage};
+use queue::{
+    MAX_DELAY, Queue, QueueError,
+    batch::{decode, respond},
+};
+use store::Store;
+use token_vault::Vault;
 use tokio::time::{Instant, timeout};
 
 pub use crate::{budget::Budget, config::Config};
@@ -112,7 +111,7 @@ const NOTING: Duration = Duration::from_secs(1);
 /// Every message failed; SQS delivers them again.
 pub async fn handler(sync: &Sync, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Diagnostic> {
     let budget = Budget::start(sync.config.budget, remaining(event.context.deadline));
-    let messages = read::<SyncMessage>(event.payload);
+    let messages = decode::<SyncMessage>(event.payload);
     let count = messages.len();
     let mut failed = BTreeMap::new();
     for message in messages {
@@ -139,7 +138,19 @@ pub async fn handler(sync: &Sync, event: LambdaEvent<SqsEvent>) -> Result<SqsBat
         }
     }
     let left = budget.ends().saturating_duration_since(Instant::now());
-    conclude(&sync.store, count, failed, left.min(NOTING)).await
+    note_failures(&sync.store, &failed, left.min(NOTING)).await;
+    respond(count, failed.into_keys().collect())
+}
+
+/// Notes why messages failed, for whoever finds them in the dead-letter queue. If that takes longer than `patience`, only the
+/// log has the reasons.
+async fn note_failures(store: &Store, failed: &BTreeMap<String, String>, patience: Duration) {
+    if !failed.is_empty() && !patience.is_zero() {
+        let noted = timeout(patience, store.note_failures(failed.clone().into_iter())).await;
+        if !matches!(noted, Ok(Ok(_))) {
+            tracing::warn!(messages = failed.len(), "the reasons of failures could not be noted");
+        }
+    }
 }
 
 /// How long Lambda still lets this invocation run. `deadline` is in milliseconds since the epoch.

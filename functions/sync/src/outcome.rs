@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use common::{
+use model::{
     checkpoint::{Lane, LaneProblem, ProblemKind},
     object::ObjectType,
     time::{self, DateTime},

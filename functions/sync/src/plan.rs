@@ -6,9 +6,9 @@
 
 use std::{cmp::Ordering, time::Duration};
 
-use common::{
+use hubspot::{Page, Row, Search};
+use model::{
     checkpoint::{Hold, IdOrder, Lane, Pass, PassKind, Window},
-    hubspot::{Page, Row, Search},
     time::{self, DateTime},
 };
 

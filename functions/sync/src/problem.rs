@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use common::{
+use hubspot::{HubSpotError, Search};
+use model::{
     checkpoint::{LaneProblem, PassKind, ProblemKind},
-    hubspot::{HubSpotError, Search},
     time::{self, DateTime},
 };
 
@@ -108,7 +108,7 @@ pub(crate) fn smaller_page(page_size: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use common::hubspot::TokenError;
+    use hubspot::TokenError;
 
     use super::*;
 

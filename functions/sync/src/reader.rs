@@ -1,12 +1,12 @@
 //! Reading the windows of a pass, page by page and side by side, and proving that nothing of them is missing.
 //! The next page is asked for while this one is handed on.
 
-use common::{
+use futures::{StreamExt, stream::FuturesUnordered};
+use hubspot::{Page, Row};
+use model::{
     checkpoint::{PassKind, Window},
-    hubspot::{Page, Row},
     time::{self, DateTime},
 };
-use futures::{StreamExt, stream::FuturesUnordered};
 use tokio::time::Instant;
 
 use crate::{

@@ -2,12 +2,9 @@
 
 use std::collections::HashSet;
 
-use common::{
-    hubspot::{HubSpotError, MAX_READ, ReadRecords},
-    ids::RecordId,
-    store::SetAside,
-    time::DateTime,
-};
+use hubspot::{HubSpotError, MAX_READ, ReadRecords};
+use model::{ids::RecordId, time::DateTime};
+use store::SetAside;
 use tokio::time::Instant;
 
 use crate::{

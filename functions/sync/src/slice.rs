@@ -5,16 +5,16 @@ use std::{
     time::Duration,
 };
 
-use common::{
+use hubspot::{Search, Session};
+use model::{
     account::Account,
     checkpoint::{Lane, Lanes, PassKind, ProblemKind, RateLimitState, Run},
-    hubspot::{Search, Session},
     message::{Notified, SyncMessage, SyncRequest},
     object::ObjectType,
-    queue::MAX_DELAY,
-    store::{Next, StoreError, TimelineEvent, Told, describe},
     time::{self, DateTime},
 };
+use queue::MAX_DELAY;
+use store::{Next, StoreError, TimelineEvent, Told, describe};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{

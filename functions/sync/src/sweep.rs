@@ -1,10 +1,8 @@
 //! The sweep for what was deleted: search never shows that, so that now and then all of the recycle bin is read, page by
 //! page, when a lane has nothing else to read.
 
-use common::{
-    hubspot::{ArchivedPage, HubSpotError},
-    time::DateTime,
-};
+use hubspot::{ArchivedPage, HubSpotError};
+use model::time::DateTime;
 use tokio::time::Instant;
 
 use crate::{

@@ -8,9 +8,8 @@ use std::{
     time::Duration,
 };
 
-use common::{
+use model::{
     checkpoint::{ActionCounts, Run, RunStats},
-    hubspot,
     message::SyncRequest,
     time::{self, DateTime},
 };

@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use common::{
+use hubspot::{HubSpot, OAuthApp};
+use model::{
     account::{Account, Credentials},
-    hubspot::{HubSpot, OAuthApp},
-    store::Store,
     time::{self, DateTime},
-    vault::Vault,
 };
 use secrecy::SecretString;
+use store::Store;
+use token_vault::Vault;
 
 use crate::error::SliceError;
 

@@ -1,15 +1,12 @@
 //! Domains for the local stack, written as the product writes them.
 
 use anyhow::{Context, Result};
-use common::{
-    account::AccountKey,
-    object::ObjectType,
-    store::{collection, records_of},
-};
+use model::{account::AccountKey, object::ObjectType};
 use mongodb::{
     Database,
     bson::{Bson, Document, doc},
 };
+use store::{collection, records_of};
 
 /// The Domain that the sample events in `events/` are about, with its account.
 pub const SAMPLE: (&str, u64) = ("6562f1f77bcf86cd79943901", 7_000_001);

@@ -2,15 +2,13 @@
 //! keys under which tokens are sealed.
 
 use anyhow::{Context, Result, anyhow, bail};
-use common::{
-    secrets,
-    vault::{Moved, Vault, VaultError},
-};
 use hubspot_sim::Localhost;
 use reqwest::{Client, Response, Url, redirect::Policy};
+use runtime::secrets;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::json;
+use token_vault::{Moved, Vault, VaultError};
 
 use crate::{aws::Aws, stack::Stack};
 

@@ -10,12 +10,10 @@ use aws_sdk_sqs::{
         MessageSystemAttributeName as Attribute,
     },
 };
-use common::{
-    queue::{MESSAGE_ID, Queue, REASON},
-    store::Store,
-};
+use queue::{MESSAGE_ID, Queue, REASON};
 use serde::Serialize;
 use serde_json::Value;
+use store::Store;
 
 use crate::layout;
 

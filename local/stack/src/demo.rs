@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use common::{account::AccountKey, store::collection};
+use model::account::AccountKey;
 use mongodb::bson::{Document, doc, oid::ObjectId};
 use serde_json::json;
+use store::collection;
 use tokio::time::sleep;
 
 use crate::{

@@ -9,7 +9,8 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use aws_lc_rs::digest::{self, SHA256};
-use common::{config, store::connection_string};
+use environment::config;
+use store::connection_string;
 
 use crate::{
     aws::Aws,

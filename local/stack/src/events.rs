@@ -9,7 +9,7 @@
 //! | `{{signature}}` | HubSpot's signature of the request |
 
 use anyhow::{Context, Result, ensure};
-use common::time::DateTime;
+use model::time::DateTime;
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;

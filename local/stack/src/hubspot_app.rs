@@ -9,7 +9,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use common::{config, object::ObjectType};
+use environment::config;
+use model::object::ObjectType;
 use serde_json::{Value, json};
 
 use crate::{aws::Aws, layout, parameters::Target, settings::Settings, stack::Stack};

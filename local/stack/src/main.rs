@@ -7,7 +7,6 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use common::vault::Moved;
 use stack::{
     connect,
     connect::Page,
@@ -23,6 +22,7 @@ use stack::{
     smoke, stack as whole,
     stack::{Stack, step},
 };
+use token_vault::Moved;
 
 /// The service on one machine.
 #[derive(Parser)]

@@ -2,8 +2,8 @@
 //! stacks: the local functions work on every Domain that they find, with a HubSpot and a KMS that are not real.
 
 use anyhow::{Context, Result, ensure};
-use common::store::{MongoConfig, Store, collection};
 use mongodb::bson::{Document, doc};
+use store::{MongoConfig, Store, collection};
 
 use crate::{accounts::OURS, parameters::mongodb_hosts, settings::Settings};
 

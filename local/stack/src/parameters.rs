@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, bail, ensure};
-use common::production::{is_here, is_local_host};
+use environment::production::{is_here, is_local_host};
 use reqwest::Url;
 
 use crate::settings::Settings;

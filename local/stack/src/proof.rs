@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::{Result, bail};
-use common::{account::AccountKey, changes::COMPANY_IDS, store::collection};
 use futures::TryStreamExt;
 use hubspot_sim::{Change, ChangeKind, Object};
+use model::{account::AccountKey, changes::COMPANY_IDS};
 use mongodb::{
     Database,
     bson::{Bson, Document, doc},
 };
+use store::collection;
 
 /// What is wrong in MongoDB; each line names a record.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -6,12 +6,12 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use common::{
+use model::{
     account::AccountKey,
     object::ObjectType,
-    store::{Resync, Store, TimelineEvent},
     time::{self, DateTime},
 };
+use store::{Resync, Store, TimelineEvent};
 
 use crate::{
     accounts,

@@ -7,13 +7,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use common::{
-    store::{MongoConfig, Store},
-    time::DateTime,
-};
+use model::time::DateTime;
 use mongodb::bson::oid::ObjectId;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
+use store::{MongoConfig, Store};
 
 use crate::{
     accounts::{SAMPLE, private_app, write_domain},

@@ -2,12 +2,10 @@
 //! simulator also a change in HubSpot, and a tick that stores it.
 
 use anyhow::{Result, ensure};
-use common::{
-    account::{AccountKey, accounts},
-    store::collection,
-};
 use futures::TryStreamExt;
+use model::account::{AccountKey, accounts};
 use mongodb::bson::{Document, doc};
+use store::collection;
 
 use crate::{
     accounts::SAMPLE,

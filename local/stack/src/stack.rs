@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 
 use anyhow::{Context, Result};
-use common::store::{MongoConfig, Store};
+use store::{MongoConfig, Store};
 
 use crate::{
     aws::Aws,
@@ -109,7 +109,7 @@ pub async fn up(settings: &Settings, is_built: bool) -> Result<Stack> {
     let mongo = MongoConfig { uri: uri.as_str().into(), database: settings.database.clone() };
     own::forget_keys(&Store::connect(&mongo).await?).await?;
     let environment = servers::aws_environment(settings.ports.aws);
-    let parameters = parameters::for_local(settings, &uri, common::config::optional);
+    let parameters = parameters::for_local(settings, &uri, environment::config::optional);
     step("sam deploy (about 15 s)", sam::deploy(&state, Build::Local, NAME, &parameters, &environment)).await?;
     let stack = Stack::open(settings, false).await?;
     migrate_store(&stack.store, settings.retention).await?;

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use common::{account::AccountKey, object::ObjectType, store::collection};
 use futures::TryStreamExt;
+use model::{account::AccountKey, object::ObjectType};
 use mongodb::bson::{Bson, Document, doc};
 use serde_json::Value;
+use store::collection;
 
 use crate::{settings::Settings, simulator::Control, stack::Stack};
 

@@ -1,11 +1,11 @@
 //! Connecting accounts, as a customer does it.
 
 use anyhow::{Context, Result};
-use common::store::collection;
 use hubspot_sim::FaultKind;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use store::collection;
 
 use tests::{
     front::{Front, TOKEN, Visitor, key, opened},

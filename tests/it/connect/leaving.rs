@@ -3,16 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use common::{
-    giving_back::GIVEN_UP_AFTER,
-    store::{SealedTokens, collection},
-    time::{self, DateTime},
-};
 use hubspot_sim::FaultKind;
+use model::time::{self, DateTime};
 use mongodb::bson::{Bson, Document, doc};
 use reqwest::StatusCode;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
+use store::{SealedTokens, collection};
+use token_vault::giving_back::GIVEN_UP_AFTER;
 
 use tests::{
     front::{Front, TOKEN, Visitor},

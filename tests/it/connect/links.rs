@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use common::store::collection;
 use reqwest::{StatusCode, Url};
 use serde_json::{Value, json};
+use store::collection;
 
 use tests::{
     front::{Front, LINK_TOKEN, Visitor, key, way_on},

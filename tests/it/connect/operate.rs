@@ -1,9 +1,10 @@
 //! The buttons of an account's page.
 
 use anyhow::{Context, Result};
-use common::{account::Unusable, store::collection};
+use model::account::Unusable;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use store::collection;
 
 use tests::{
     front::{Front, location},

@@ -1,9 +1,10 @@
 //! What each token may do, and that what was done with it is told.
 
 use anyhow::{Context, Result};
-use common::{account::Unusable, store::collection};
+use model::account::Unusable;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use store::collection;
 
 use tests::{
     bootstrap::{Bootstrap, Function, Invoked},

@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use common::{
-    store::collection,
-    time::{self, DateTime},
-};
+use model::time::{self, DateTime};
 use mongodb::bson::{Document, doc};
 use reqwest::StatusCode;
 use serde_json::json;
+use store::collection;
 
 use tests::{
     front::{Front, READ_TOKEN, TOKEN, Visitor, location, tokens},

@@ -1,13 +1,11 @@
 //! How an account is doing, as the API tells it.
 
 use anyhow::{Context, Result};
-use common::{
-    object::ObjectType,
-    store::{Resync, collection},
-};
 use hubspot_sim::FaultKind;
+use model::object::ObjectType;
 use mongodb::bson::{DateTime, Document, doc};
 use serde_json::{Value, json};
+use store::{Resync, collection};
 
 use tests::{
     front::{Front, TOKEN},

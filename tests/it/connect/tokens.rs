@@ -1,12 +1,10 @@
 //! Tokens at rest: nothing in the database is one.
 
 use anyhow::{Context, Result};
-use common::{
-    store::collection,
-    vault::{Moved, Vault, VaultError},
-};
 use mongodb::bson::{Document, doc};
 use stack::{aws::Aws, servers};
+use store::collection;
+use token_vault::{Moved, Vault, VaultError};
 
 use tests::{
     front::{Front, Visitor, key, token_key},

@@ -6,13 +6,14 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use common::{message::Notified, store::collection};
 use futures::future::try_join_all;
 use hubspot_sim::{CLIENT_SECRET, FaultKind, Object, WebhookForm};
+use model::message::Notified;
 use mongodb::bson::{DateTime, Document, doc};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use stack::process::wait_until;
+use store::collection;
 
 use tests::{
     bootstrap::{Bootstrap, Function, Invoked},
@@ -202,8 +203,8 @@ async fn what_is_told_during_a_slice_is_looked_at_behind_it() -> Result<()> {
     let leased = world.store.lease(&world.account()?, Duration::from_secs(20)).await?.context("a lease")?;
     let sync = world.sync().await?;
     world.deliver(&sync, &message).await?;
-    let told = common::store::Told::default();
-    world.store.release(&leased, common::store::Next::Unchanged, told).await?;
+    let told = store::Told::default();
+    world.store.release(&leased, store::Next::Unchanged, told).await?;
     let again: Value = serde_json::from_str(world.receive(&world.sync_queue).await?.first().context("it waits")?)?;
     assert_eq!((&again["notified"], &again["attempt"]), (&json!("changes"), &json!(1)));
     world.hubspot.world().make_changes(HUB, 1, 2);

@@ -4,8 +4,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use common::message::MAX_ACTIONS;
 use hubspot_sim::Object;
+use model::message::MAX_ACTIONS;
 use mongodb::bson::Document;
 use serde_json::{Value, json};
 use stack::process;

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use common::{store::collection, time::before};
 use hubspot_sim::Object;
+use model::time::before;
 use mongodb::bson::{DateTime, Document, doc};
 use reqwest::StatusCode;
 use serde_json::Value;
 use stack::accounts::{private_app, write_domain};
+use store::collection;
 use tests::{
     front::{Front, TOKEN, Visitor},
     world::{DOMAIN, HUB, World},

@@ -7,11 +7,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use common::{store::collection, time};
 use futures::future::try_join_all;
 use hubspot_sim::FaultKind;
+use model::time;
 use mongodb::bson::Document;
 use serde_json::{Value, json};
+use store::collection;
 use tests::{
     service::BOUND,
     stopwatch::{KEPT_WAITING, Stopwatch},

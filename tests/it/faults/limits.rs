@@ -3,16 +3,12 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use common::{
-    checkpoint::RateLimitState,
-    hubspot::{HubSpot, Limits, OAuthApp, Session, Tally},
-    object::ObjectType,
-    store::collection,
-    time,
-};
+use hubspot::{HubSpot, Limits, OAuthApp, Session, Tally};
 use hubspot_sim::{AssociationLimits, CLIENT_ID, CLIENT_SECRET, Distribution, FaultKind, Settings, Simulator, Tier};
+use model::{checkpoint::RateLimitState, object::ObjectType, time};
 use mongodb::bson::{DateTime, Document, doc};
 use secrecy::SecretString;
+use store::collection;
 use tests::{
     stopwatch::{KEPT_WAITING, Stopwatch},
     world::{HUB, World},

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use common::store::{MongoConfig, Store};
 use mongodb::{
     bson::doc,
     options::{Acknowledgment, ReadPreference, SelectionCriteria},
 };
 use secrecy::ExposeSecret;
 use stack::{process, servers};
+use store::{MongoConfig, Store};
 use tests::{
     bootstrap::{Bootstrap, Function, Invoked},
     gate::{Effect, Verdict, When},

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
-use common::{store::collection, time};
 use hubspot_sim::{
     FaultKind, Object,
     odd::{BYTE, CONTROL, HALF, QUOTE},
 };
+use model::time;
 use mongodb::bson::{DateTime, Document, doc};
+use store::collection;
 use tests::world::{HUB, World};
 
 /// An account with a few contacts, and among them so many, one after the other, whose job title is this text.

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use common::store::collection;
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 use stack::dead_letters::{Chosen, DeadLetterQueue, DeadLetters};
+use store::collection;
 use tests::{
     bootstrap::{Bootstrap, Function, Invoked},
     gate::{Effect, Verdict, When},

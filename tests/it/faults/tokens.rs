@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use common::store::collection;
 use mongodb::bson::{DateTime, Document, doc};
+use store::collection;
 use tests::{
     gate::{Effect, Verdict, When},
     service::Service,

@@ -1,11 +1,11 @@
 //! One account: how it is doing, what happened to it, and what can be done.
 
-use common::{
+use maud::{Markup, html};
+use model::{
     checkpoint::LastRun,
-    store::Event,
     time::{self, DateTime},
 };
-use maud::{Markup, html};
+use store::Event;
 
 use super::{
     account_path,

@@ -5,8 +5,8 @@ mod layout;
 pub(crate) mod list;
 pub(crate) mod words;
 
-use common::account::AccountKey;
 use maud::{Markup, html};
+use model::account::AccountKey;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 pub(crate) use self::layout::{live_page, page};

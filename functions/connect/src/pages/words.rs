@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use common::{store::TimelineEvent, time::DateTime};
 use maud::{Markup, html};
+use model::time::DateTime;
+use store::TimelineEvent;
 
 use crate::{operation::Operation, status::State};
 

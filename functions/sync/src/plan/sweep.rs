@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use common::checkpoint::Sweep;
+use model::checkpoint::Sweep;
 
 use super::{DateTime, Lane, Settings, time};
 

@@ -1,4 +1,5 @@
-use common::{hubspot::Record, ids::RecordId};
+use hubspot::Record;
+use model::ids::RecordId;
 
 use super::*;
 

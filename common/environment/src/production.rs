@@ -1,0 +1,97 @@
+//! The second line of defence: a function on AWS does not start with what is for a machine of one's own. The first one is
+//! `make deploy`, which does not deploy it.
+
+use std::net::IpAddr;
+
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+use crate::config::{self, ConfigError};
+
+/// The client secret of the HubSpot simulator, which everybody knows who has read the repository.
+pub const SIMULATED_SECRET: &str = "simulated-client-secret";
+
+/// Sees that a function on AWS has neither the simulator's secret, with which anybody could sign webhooks, nor an address of
+/// HubSpot that is on the function's own machine.
+///
+/// # Errors
+/// It has one of them; the error names the variable.
+pub fn check(client_secret: Option<&SecretString>, addresses: &[(&'static str, &str)]) -> Result<(), ConfigError> {
+    check_in(config::optional, client_secret, addresses)
+}
+
+fn check_in(
+    environment: impl Fn(&'static str) -> Option<String>,
+    client_secret: Option<&SecretString>,
+    addresses: &[(&'static str, &str)],
+) -> Result<(), ConfigError> {
+    if !is_on_aws(environment) {
+        return Ok(());
+    }
+    let invalid = |name, reason: &str| Err(ConfigError::Invalid { name, reason: reason.to_owned() });
+    if client_secret.is_some_and(|secret| secret.expose_secret() == SIMULATED_SECRET) {
+        return invalid("HUBSPOT_CLIENT_SECRET", "it is the simulator's, which is not for AWS");
+    }
+    match addresses.iter().find(|(_, address)| is_here(address)) {
+        Some((name, _)) => invalid(name, "it names the function's own machine, on which HubSpot is not"),
+        None => Ok(()),
+    }
+}
+
+/// Returns whether this is a function on AWS itself: it runs in Lambda, and no variable names a local AWS.
+fn is_on_aws(environment: impl Fn(&'static str) -> Option<String>) -> bool {
+    let endpoints = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SQS"].map(&environment);
+    let is_local = endpoints.into_iter().flatten().any(|url| url.starts_with("http://"));
+    environment("AWS_LAMBDA_FUNCTION_NAME").is_some() && !is_local
+}
+
+/// Whether an address names this machine.
+pub fn is_here(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| url.host_str().is_some_and(is_local_host))
+}
+
+/// Whether a host, with or without a port, is this machine.
+pub fn is_local_host(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') => name,
+        _ => host,
+    };
+    let name = name.trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || name.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback() || ip.is_unspecified())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: &str = "HUBSPOT_API_BASE_URL";
+
+    fn refused(environment: &[(&str, &str)], secret: &str, base: &str) -> Option<String> {
+        let of = |name: &'static str| {
+            environment.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned())
+        };
+        check_in(of, Some(&secret.into()), &[(BASE, base)]).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_is_for_a_machine_of_ones_own_is_refused_on_aws_alone() {
+        let name = ("AWS_LAMBDA_FUNCTION_NAME", "sync");
+        let aws = [name, ("AWS_ENDPOINT_URL_SQS", "https://sqs.eu-west-1.amazonaws.com")];
+        let local = [name, ("AWS_ENDPOINT_URL_SQS", "http://127.0.0.1:4566")];
+        let hubspot = "https://api.hubapi.com";
+        for on_aws in [aws.as_slice(), &[name]] {
+            assert!(
+                refused(on_aws, SIMULATED_SECRET, hubspot).is_some_and(|error| error.contains("HUBSPOT_CLIENT_SECRET"))
+            );
+            for here in ["http://127.0.0.1:8085", "https://localhost", "http://[::1]:8085", "http://0.0.0.0"] {
+                assert!(refused(on_aws, "secret", here).is_some_and(|error| error.contains(BASE)), "{here}");
+            }
+            assert_eq!(refused(on_aws, "secret", hubspot), None);
+        }
+        for elsewhere in [local.as_slice(), &[], &[name, ("AWS_ENDPOINT_URL", "http://ministack:4566")]] {
+            assert_eq!(refused(elsewhere, SIMULATED_SECRET, "http://127.0.0.1:8085"), None);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Nothing leaves this machine without TLS: an address that is configured begins with `https://` or is on this machine, and
+//! so is MongoDB's (the store sees to that), unless `MONGODB_PLAIN` says that it has no TLS.
+
+use url::Url;
+
+use crate::{
+    config::{self, ConfigError},
+    production::is_here,
+};
+
+/// The variables by which the AWS SDK finds the services that the functions use elsewhere than at AWS's own addresses
+/// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>).
+const AWS_ADDRESSES: [&str; 4] =
+    ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_KMS", "AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL_SQS"];
+
+/// The value of the variable `name`, as an address that is reached by TLS or is on this machine.
+///
+/// # Errors
+/// It is another address, or none. The error does not show it.
+pub fn address(name: &'static str, value: &str) -> Result<Url, ConfigError> {
+    check(name, value, is_in_sams_container())
+}
+
+/// Sees that the AWS SDK is given such addresses alone.
+///
+/// # Errors
+/// As [`address`].
+pub fn check_aws() -> Result<(), ConfigError> {
+    for name in AWS_ADDRESSES {
+        if let Some(value) = config::optional(name) {
+            address(name, &value)?;
+        }
+    }
+    Ok(())
+}
+
+fn check(name: &'static str, value: &str, is_plain_allowed: bool) -> Result<Url, ConfigError> {
+    let invalid = |reason: String| ConfigError::Invalid { name, reason };
+    let url = Url::parse(value).map_err(|error| invalid(error.to_string()))?;
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if is_plain_allowed || is_here(value) => Ok(url),
+        _ => Err(invalid("it does not begin with https://, and is not on this machine".to_owned())),
+    }
+}
+
+/// Returns whether `MONGODB_PLAIN` allows connections to MongoDB that are not protected.
+pub fn is_plain_mongodb_allowed() -> bool {
+    config::flag("MONGODB_PLAIN") || is_in_sams_container()
+}
+
+/// In a container of `sam local invoke`, the servers of this machine are at Docker's bridge. SAM sets this variable there
+/// (<https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/serverless-sam-cli-using-invoke.html>),
+/// and Lambda does not.
+pub fn is_in_sams_container() -> bool {
+    config::optional("AWS_SAM_LOCAL").is_some_and(|value| value == "true")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_outside_this_machine_is_reached_by_tls() {
+        let right = [
+            "https://api.hubapi.com",
+            "https://vpce-1.sqs.eu-west-1.vpce.amazonaws.com",
+            "https://127.0.0.1:1",
+            "http://127.0.0.1:8085/oauth/authorize",
+            "http://[::1]:4566",
+            "http://localhost:4566",
+            "http://a.execute-api.localhost:4566",
+        ];
+        let plain = [
+            "http://api.hubapi.com",
+            "HTTP://sync.example.com/hubspot",
+            "http://10.0.0.1:4566",
+            "http://172.17.0.1:4566",
+            "http://127.0.0.1.example.com",
+            "http://localhost@example.com",
+        ];
+        for address in right {
+            assert!(check("CONNECT_URL", address, false).is_ok(), "{address}");
+        }
+        for address in plain {
+            let error = check("CONNECT_URL", address, false).unwrap_err().to_string();
+            assert!(error.contains("CONNECT_URL") && !error.contains("example") && !error.contains("10.0"), "{error}");
+            assert!(check("CONNECT_URL", address, true).is_ok(), "{address} in a container");
+        }
+        for address in ["", "api.hubapi.com", "ftp://127.0.0.1", "wss://api.hubapi.com"] {
+            assert!(check("CONNECT_URL", address, true).is_err(), "{address}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The recycle bin: `GET /crm/objects/{version}/{type}?archived=true`. It can be neither filtered by time nor sorted, and
+//! HubSpot keeps records in it for 90 days ("Restore deleted records", knowledge.hubspot.com).
+
+use std::time::Duration;
+
+use model::object::ObjectType;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::{
+    API_VERSION, HubSpotError, Session,
+    answer::Paging,
+    record::{self, Row},
+};
+
+/// A page of the recycle bin.
+#[derive(Debug)]
+pub struct ArchivedPage {
+    /// The rows, in HubSpot's order.
+    pub rows: Vec<Row>,
+    /// What to ask for the next page with, if there is one.
+    pub next: Option<String>,
+    /// How long the answer took.
+    pub took: Duration,
+}
+
+impl ArchivedPage {
+    /// The most rows that the list answers with (HubSpot's maximum).
+    pub const MAX: u32 = 100;
+}
+
+#[derive(Deserialize)]
+struct RawPage {
+    results: Vec<Value>,
+    paging: Option<Paging>,
+}
+
+impl Session {
+    /// Reads a page of the recycle bin, from `after` on, with an object type's default properties. A `limit` of 0 is one record
+    /// without its properties. Returns `None` if the rate limit does not allow a request before `latest`.
+    ///
+    /// # Errors
+    /// See [`HubSpotError`]; failures that pass within a moment were tried again.
+    #[tracing::instrument(level = "debug", skip_all, name = "archived page")]
+    pub async fn archived(
+        &self,
+        object: ObjectType,
+        after: Option<&str>,
+        limit: u32,
+        latest: Option<Instant>,
+    ) -> Result<Option<ArchivedPage>, HubSpotError> {
+        let properties = if limit == 0 { &[][..] } else { object.default_properties() };
+        let limit = limit.clamp(1, ArchivedPage::MAX).to_string();
+        let names = [properties, &record::own_properties(object)].concat().join(",");
+        let mut query = vec![("archived", "true"), ("limit", &limit), ("properties", &names)];
+        query.extend(after.map(|after| ("after", after)));
+        let Some(answer) = self.list(&format!("/crm/objects/{API_VERSION}/{object}"), &query, latest).await? else {
+            return Ok(None);
+        };
+        let raw: RawPage = answer.read("a list's answer is not of its form")?;
+        Ok(Some(ArchivedPage {
+            rows: record::rows(object, &raw.results)?,
+            next: raw.paging.and_then(|paging| paging.next).map(|next| next.after),
+            took: answer.took,
+        }))
+    }
+}

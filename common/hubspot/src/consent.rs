@@ -1,0 +1,167 @@
+//! Connecting an account: HubSpot's consent page, the exchange of its code for tokens, which portal they are of, and
+//! giving a grant back (developers.hubspot.com, "Manage OAuth access tokens").
+
+use model::{ids::HubId, time::DateTime};
+use oauth2::{
+    AuthUrl, AuthorizationCode, CsrfToken, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope, TokenResponse,
+};
+use reqwest::Url;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{
+    API_VERSION, HubSpot, HubSpotError, OAuthApp, TokenError, Tokens,
+    refusal::{Introspected, Refusal, introspected},
+    session::read_body,
+    token::{expiry, named_hub, read, refused, unreached},
+};
+
+/// HubSpot's consent page.
+pub const DEFAULT_AUTHORIZE_URL: &str = "https://app.hubspot.com/oauth/authorize";
+
+/// What the service asks a customer for.
+pub const SCOPES: [&str; 3] = ["oauth", READ_CONTACTS, READ_COMPANIES];
+
+const READ_CONTACTS: &str = "crm.objects.contacts.read";
+const READ_COMPANIES: &str = "crm.objects.companies.read";
+
+/// A HubSpot account that was just connected.
+#[derive(Clone, Debug)]
+pub struct Portal {
+    /// Which account.
+    pub hub_id: HubId,
+    /// The domain that HubSpot knows it by, to show to people.
+    pub domain: Option<String>,
+    /// What was granted, if HubSpot says so.
+    scopes: Option<Vec<String>>,
+}
+
+impl Portal {
+    /// The scopes without which a part of the account cannot be read, and that were not granted.
+    pub fn missing_scopes(&self) -> Vec<&'static str> {
+        let is_granted =
+            |scope: &str| self.scopes.as_ref().is_none_or(|granted| granted.iter().any(|name| name == scope));
+        [READ_CONTACTS, READ_COMPANIES].into_iter().filter(|scope| !is_granted(scope)).collect()
+    }
+}
+
+/// Where the browser is sent for consent: to `authorize`, with the state and the PKCE challenge, to come back to
+/// `redirect`.
+pub fn consent_url(app: &OAuthApp, authorize: &Url, redirect: &Url, state: &str, challenge: PkceCodeChallenge) -> Url {
+    let client = app
+        .client()
+        .set_auth_uri(AuthUrl::from_url(authorize.clone()))
+        .set_redirect_uri(RedirectUrl::from_url(redirect.clone()));
+    let asked = client.authorize_url(|| CsrfToken::new(state.to_owned()));
+    let asked = asked.add_scopes(SCOPES.map(|scope| Scope::new(scope.to_owned()))).set_pkce_challenge(challenge);
+    asked.url().0
+}
+
+impl HubSpot {
+    /// Exchanges the code of HubSpot's consent page for tokens, and gives the hub that they name, if any.
+    ///
+    /// # Errors
+    /// See [`TokenError`]; [`TokenError::Rejected`] means that the code is of no use (any more).
+    pub async fn exchange(
+        &self,
+        app: &OAuthApp,
+        redirect: Url,
+        code: &SecretString,
+        verifier: &SecretString,
+    ) -> Result<(Tokens, Option<String>), TokenError> {
+        let asked_at = DateTime::now();
+        let client = app.client().set_token_uri(self.token_url()).set_redirect_uri(RedirectUrl::from_url(redirect));
+        let send = |request| {
+            let hubspot = self.clone();
+            async move { hubspot.token_request(request).await }
+        };
+        let asked = client
+            .exchange_code(AuthorizationCode::new(code.expose_secret().to_owned()))
+            .set_pkce_verifier(PkceCodeVerifier::new(verifier.expose_secret().to_owned()));
+        let answer = self.spent.during(asked.request_async(&send)).await.map_err(refused)?;
+        let grant = answer.refresh_token().ok_or_else(|| TokenError::transient("it gave no refresh token"))?;
+        let tokens = Tokens {
+            access_token: answer.access_token().secret().as_str().into(),
+            refresh_token: grant.secret().as_str().into(),
+            expires_at: expiry(&answer, asked_at),
+        };
+        Ok((tokens, named_hub(&answer)))
+    }
+
+    /// Which account an access token is of.
+    ///
+    /// # Errors
+    /// HubSpot does not say.
+    pub async fn portal(&self, app: &OAuthApp, token: &SecretString) -> Result<Portal, TokenError> {
+        match self.introspect(app, token, "access_token").await? {
+            Introspected::Active { hub_id, hub_domain, scopes } => {
+                let hub_id = HubId::from_json(&hub_id).map_err(TokenError::transient)?;
+                Ok(Portal { hub_id, domain: hub_domain, scopes })
+            }
+            Introspected::Inactive => Err(TokenError::transient("a new token is not active")),
+        }
+    }
+
+    /// What HubSpot says of a token of this kind (`POST /oauth/{version}/token/introspect`).
+    pub(super) async fn introspect(
+        &self,
+        app: &OAuthApp,
+        token: &SecretString,
+        kind: &str,
+    ) -> Result<Introspected, TokenError> {
+        // HubSpot's pages name the field as the kind, its specification `token`.
+        let named = [("token", token.expose_secret()), (kind, token.expose_secret())];
+        let body = self.ask_of_token(app, "introspect", &named, kind).await.map_err(TokenError::from)?;
+        introspected(&body).ok_or_else(|| TokenError::transient("its answer cannot be read"))
+    }
+
+    /// Gives a grant back, so that its refresh token is of no use any more (`POST /oauth/{version}/token/revoke`). One that
+    /// was of no use before is given back as well.
+    ///
+    /// # Errors
+    /// HubSpot does not answer, or refuses.
+    pub async fn revoke(&self, app: &OAuthApp, refresh_token: &SecretString) -> Result<(), TokenError> {
+        let named = [("token", refresh_token.expose_secret())];
+        let Err(refusal) = self.ask_of_token(app, "revoke", &named, "refresh_token").await else { return Ok(()) };
+        match self.settled(app, refresh_token, refusal).await {
+            TokenError::Rejected(_) | TokenError::PortalGone(_) => Ok(()),
+            error => Err(error),
+        }
+    }
+
+    /// Uninstalls the app in the account of an access token, of which HubSpot tells the account's administrators by e-mail
+    /// (`DELETE /appinstalls/{version}/external-install`, "Uninstall app").
+    ///
+    /// # Errors
+    /// HubSpot does not answer, or refuses.
+    pub async fn uninstall(&self, access_token: &SecretString) -> Result<(), HubSpotError> {
+        let path = format!("/appinstalls/{API_VERSION}/external-install");
+        let request = self.http.delete(self.url(&path)).bearer_auth(access_token.expose_secret());
+        let answer = self.spent.during(request.send()).await.map_err(HubSpotError::from_transport)?;
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        if status.is_success() {
+            return Ok(());
+        }
+        Err(HubSpotError::from_answer(status, &headers, &read_body(answer).await?))
+    }
+
+    async fn ask_of_token(
+        &self,
+        app: &OAuthApp,
+        what: &str,
+        named: &[(&str, &str)],
+        kind: &str,
+    ) -> Result<Vec<u8>, Refusal> {
+        let app = [
+            ("token_type_hint", kind),
+            ("client_id", app.client_id.as_str()),
+            ("client_secret", app.client_secret.expose_secret()),
+        ];
+        let form = [named, &app].concat();
+        let asked = async {
+            let request = self.http.post(self.url(&format!("/oauth/{API_VERSION}/token/{what}"))).form(&form);
+            read(request.send().await.map_err(unreached)?).await
+        };
+        let (_, body) = self.spent.during(asked).await?;
+        Ok(body)
+    }
+}

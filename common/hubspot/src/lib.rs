@@ -1,0 +1,72 @@
+#![doc = include_str!("../README.md")]
+
+mod answer;
+mod archived;
+mod associations;
+mod consent;
+mod error;
+mod json;
+mod limiter;
+mod read;
+mod record;
+mod refusal;
+mod retry_after;
+mod search;
+mod session;
+mod token;
+
+use reqwest::{Client, Url};
+use telemetry::TimeSpent;
+
+pub use archived::ArchivedPage;
+pub use associations::Companies;
+pub use consent::{DEFAULT_AUTHORIZE_URL, Portal, SCOPES, consent_url};
+pub use error::{HubSpotError, RateLimit};
+pub use read::{MAX_READ, ReadRecords};
+pub use record::{Record, Row};
+pub use refusal::TokenError;
+pub use search::{Filter, Page, Search};
+pub use session::{Limits, Session, Tally};
+pub use token::{OAuthApp, Tokens};
+
+/// The date version of HubSpot's API that is used throughout: generally available since 2026-09-08 and
+/// supported for 18 months (developers.hubspot.com, "Versioning"). The numbered versions end in 2027.
+pub const API_VERSION: &str = "2026-09";
+
+/// HubSpot's public address.
+pub const DEFAULT_BASE_URL: &str = "https://api.hubapi.com";
+
+/// What is shared by all accounts: connections, and the address.
+#[derive(Clone, Debug)]
+pub struct HubSpot {
+    http: Client,
+    base: Url,
+    /// The time spent with it.
+    pub spent: TimeSpent,
+}
+
+impl HubSpot {
+    /// A client for the API at `base`.
+    ///
+    /// # Errors
+    /// `base` is no URL that paths can be added to, or TLS cannot be set up.
+    pub fn new(base: &str) -> Result<Self, HubSpotError> {
+        let invalid = |why: String| HubSpotError::Rejected { status: 0, message: why };
+        let base = Url::parse(base).map_err(|error| invalid(format!("the base URL cannot be used: {error}")))?;
+        if base.cannot_be_a_base() {
+            return Err(invalid("the base URL cannot be used".to_owned()));
+        }
+        let http = Client::builder()
+            .user_agent(concat!("hubspot-sync/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| invalid(error.without_url().to_string()))?;
+        Ok(Self { http, base, spent: TimeSpent::default() })
+    }
+
+    fn url(&self, path: &str) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(path);
+        url
+    }
+}

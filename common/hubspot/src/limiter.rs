@@ -1,0 +1,306 @@
+//! One of an account's rate limits: at most so many requests within a rolling period, as HubSpot counts them.
+//!
+//! It is exact where a token bucket is not (a bucket that allows 5 a second on average allows bursts of 5 beside
+//! them), it makes room for other apps of the same account, and what it knows outlives a slice
+//! (`docs/decisions/0005-a-rolling-window-limiter.md`).
+
+use std::{
+    collections::VecDeque,
+    num::NonZeroU32,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use model::{
+    checkpoint::{LimiterSnapshot, MAX_SHARE},
+    time::{self, DateTime},
+};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::retry_after::Reason;
+
+/// How much longer than HubSpot's own the period is: room for requests that overtake each other on the way.
+const MARGIN: f64 = 1.02;
+
+/// What a refusal leaves of our share of the limit, and what each request that is taken adds to it again. Where other
+/// apps use a constant part of the limit, about one request in fifty is refused.
+const KEPT: f64 = 1.0 / MAX_SHARE;
+const REGAINED: f64 = 0.004;
+
+/// The least that is left of our share: then a request is made every so many periods.
+const MIN_SHARE: f64 = 0.01;
+
+/// A rate limit. Requests that wait are let through in the order in which they asked.
+#[derive(Debug)]
+pub(super) struct Limiter {
+    limit: usize,
+    period: Duration,
+    /// Held by the request that is the next to be made, for as long as it waits.
+    queue: tokio::sync::Mutex<()>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The latest requests, the oldest first; never more than the limit.
+    times: VecDeque<Instant>,
+    share: f64,
+    /// HubSpot refused a request; none is made before this.
+    closed_until: Instant,
+}
+
+impl Limiter {
+    /// At most `limit` requests in a rolling `period`, some of which may have been made before.
+    pub(super) fn new(limit: NonZeroU32, period: Duration, remembered: &LimiterSnapshot) -> Self {
+        let (now, now_by_clock) = (Instant::now(), DateTime::now());
+        let limit = usize::try_from(limit.get()).unwrap_or(usize::MAX);
+        let ago = |at: &DateTime| now.checked_sub(time::since(*at, now_by_clock)).unwrap_or(now);
+        let skipped = remembered.requests.len().saturating_sub(limit);
+        let state = State {
+            times: remembered.requests.iter().skip(skipped).map(ago).collect(),
+            share: remembered.share.clamp(MIN_SHARE, MAX_SHARE),
+            closed_until: now,
+        };
+        Self { limit, period: period.mul_f64(MARGIN), queue: tokio::sync::Mutex::default(), state: Mutex::new(state) }
+    }
+
+    /// Waits for the moment of the next request, which counts from then on; `false`, as soon as that is clear, where it
+    /// would be after `latest`. A request that is given up while it waits does not count.
+    pub(super) async fn admit(&self, latest: Option<Instant>) -> bool {
+        let turn = self.queue.lock();
+        let _turn = match latest {
+            None => turn.await,
+            Some(latest) => match timeout_at(latest, turn).await {
+                Ok(turn) => turn,
+                Err(_) => return false,
+            },
+        };
+        loop {
+            let moment = self.next().max(Instant::now());
+            if latest.is_some_and(|latest| moment > latest) {
+                return false;
+            }
+            sleep_until(moment).await;
+            // What was refused meanwhile has moved the moment.
+            if self.next() <= Instant::now() {
+                break;
+            }
+        }
+        self.state().note(Instant::now(), self.limit);
+        true
+    }
+
+    /// The earliest moment of the next request.
+    fn next(&self) -> Instant {
+        let state = self.state();
+        let ours = state.share.min(1.0) * self.limit as f64;
+        // Of less than one request a period, each takes some periods.
+        let (count, period) = match ours >= 1.0 {
+            true => (ours as usize, self.period),
+            false => (1, self.period.div_f64(ours)),
+        };
+        let before = state.times.len().checked_sub(count).and_then(|index| state.times.get(index));
+        before.map_or(state.closed_until, |before| state.closed_until.max(*before + period))
+    }
+
+    /// When the next request is allowed, by the clock.
+    pub(super) fn next_at(&self) -> DateTime {
+        time::after(DateTime::now(), self.next().saturating_duration_since(Instant::now()))
+    }
+
+    /// HubSpot refused a request by this limit: other apps use it, too. None is made for as long as HubSpot asks, within
+    /// reason, or else for a period. The requests that were under way together count as one refusal.
+    pub(super) fn refused(&self, retry_after: Option<Duration>) {
+        let now = Instant::now();
+        let mut state = self.state();
+        if state.closed_until <= now {
+            state.share = (state.share * KEPT).max(MIN_SHARE);
+            state.closed_until = now + retry_after.map_or(self.period, |asked| asked.min(Reason::RateLimit.longest()));
+        }
+    }
+
+    /// HubSpot took a request.
+    pub(super) fn taken(&self) {
+        let mut state = self.state();
+        state.share = (state.share + REGAINED).min(MAX_SHARE);
+    }
+
+    /// HubSpot says how many requests are left in the current period. Those that others have made count as ours.
+    pub(super) fn left(&self, left: usize) {
+        let now = Instant::now();
+        let mut state = self.state();
+        let counted = state.times.iter().filter(|time| **time + self.period > now).count();
+        for _ in counted..self.limit.saturating_sub(left) {
+            state.note(now, self.limit);
+        }
+    }
+
+    /// What the next slice should know.
+    pub(super) fn remember(&self) -> LimiterSnapshot {
+        let (now, now_by_clock) = (Instant::now(), DateTime::now());
+        let state = self.state();
+        let longest = self.period.div_f64((state.share * self.limit as f64).min(1.0));
+        let recent = state.times.iter().filter(|time| **time + longest > now);
+        let by_clock = |time: &Instant| time::before(now_by_clock, now.duration_since(*time));
+        LimiterSnapshot { requests: recent.map(by_clock).collect(), share: state.share }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere leaves the counts as they are.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn note(&mut self, time: Instant, limit: usize) {
+        self.times.push_back(time);
+        while self.times.len() > limit {
+            self.times.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn limiter(limit: u32, remembered: &LimiterSnapshot) -> Limiter {
+        Limiter::new(NonZeroU32::new(limit).unwrap(), SECOND, remembered)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_rolling_second_holds_more_than_the_limit() {
+        let limiter = limiter(5, &LimiterSnapshot::default());
+        let mut times = Vec::new();
+        for pause in [0, 0, 0, 700, 0, 0, 0, 0, 100, 0, 900, 0, 0, 0, 0, 0] {
+            tokio::time::advance(Duration::from_millis(pause)).await;
+            assert!(limiter.admit(None).await);
+            times.push(Instant::now());
+        }
+        for (first, sixth) in times.iter().zip(&times[5..]) {
+            assert!(sixth.duration_since(*first) > SECOND);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_is_made_up_for() {
+        let limiter = limiter(5, &LimiterSnapshot::default());
+        let began = Instant::now();
+        for _ in 0..5 {
+            limiter.admit(None).await;
+        }
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        limiter.admit(None).await;
+        assert!(began.elapsed() >= SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_would_be_too_late_is_not_made() {
+        let limiter = limiter(1, &LimiterSnapshot::default());
+        let soon = Some(Instant::now() + Duration::from_millis(500));
+        assert!(limiter.admit(soon).await);
+        assert!(!limiter.admit(soon).await);
+        assert!(limiter.admit(Some(Instant::now() + 2 * SECOND)).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_slice_goes_on_with_what_was_remembered() {
+        let first = limiter(2, &LimiterSnapshot::default());
+        first.admit(None).await;
+        first.admit(None).await;
+        first.refused(None);
+        first.state().closed_until = Instant::now();
+        first.refused(None);
+        let remembered = first.remember();
+        assert_eq!(remembered.requests.len(), 2);
+        assert!(remembered.share < 1.0);
+        let began = Instant::now();
+        let second = limiter(2, &remembered);
+        second.admit(None).await;
+        assert!(began.elapsed() > Duration::from_millis(900));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_closes_the_limit_and_leaves_less_of_it_until_requests_are_taken_again() {
+        let limiter = limiter(5, &LimiterSnapshot::default());
+        limiter.admit(None).await;
+        limiter.refused(None);
+        limiter.refused(None);
+        let ten_requests = async || {
+            let began = Instant::now();
+            for _ in 0..10 {
+                limiter.admit(None).await;
+            }
+            began.elapsed()
+        };
+        // The first time costs a period for the refusal, and no more.
+        assert_eq!(ten_requests().await, limiter.period * 2);
+        limiter.refused(None);
+        // Then four of five requests in each of the periods behind the first.
+        assert_eq!(ten_requests().await, limiter.period * 3);
+        assert!((limiter.remember().share - KEPT).abs() < 0.001);
+        for _ in 0..200 {
+            limiter.taken();
+        }
+        assert!((limiter.remember().share - MAX_SHARE).abs() < 0.001);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refused_again_and_again_it_makes_a_request_every_few_periods() {
+        let limiter = limiter(2, &LimiterSnapshot::default());
+        for _ in 0..10 {
+            limiter.admit(None).await;
+            limiter.refused(None);
+        }
+        limiter.admit(None).await;
+        let began = Instant::now();
+        limiter.admit(None).await;
+        let waited = began.elapsed();
+        assert!(waited > 2 * SECOND && waited < 10 * SECOND, "{waited:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_is_given_up_while_it_waits_is_forgotten() {
+        let limiter = limiter(2, &LimiterSnapshot::default());
+        limiter.admit(None).await;
+        limiter.admit(None).await;
+        for _ in 0..3 {
+            assert!(tokio::time::timeout(SECOND / 10, limiter.admit(None)).await.is_err());
+        }
+        assert_eq!(limiter.remember().requests.len(), 2, "the two that were made still count");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hubspot_may_say_for_how_long() {
+        let limiter = limiter(5, &LimiterSnapshot::default());
+        limiter.refused(Some(Duration::from_millis(300)));
+        let began = Instant::now();
+        limiter.admit(None).await;
+        assert_eq!(began.elapsed(), Duration::from_millis(300));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hubspot_may_not_say_for_years() {
+        let limiter = limiter(5, &LimiterSnapshot::default());
+        limiter.refused(Some(Duration::MAX));
+        let began = Instant::now();
+        limiter.admit(None).await;
+        assert_eq!(began.elapsed(), Duration::from_secs(120));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_of_other_apps_count() {
+        let limiter = limiter(10, &LimiterSnapshot::default());
+        limiter.admit(None).await;
+        limiter.left(2);
+        let began = Instant::now();
+        for _ in 0..2 {
+            limiter.admit(None).await;
+        }
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        limiter.admit(None).await;
+        assert!(began.elapsed() >= Duration::from_millis(900));
+    }
+}

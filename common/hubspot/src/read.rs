@@ -1,0 +1,59 @@
+//! Reading records by their ids: `POST /crm/objects/{version}/{type}/batch/read`.
+
+use model::object::ObjectType;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{
+    API_VERSION, HubSpotError, Session,
+    associations::Failure,
+    record::{self, Row},
+    session::Kind,
+};
+
+/// The most records that one call reads (HubSpot's maximum).
+pub const MAX_READ: usize = 100;
+
+/// A 200, or a 207 whose `errors` name the records that are not there.
+#[derive(Deserialize)]
+struct Answered {
+    results: Vec<Value>,
+    #[serde(default)]
+    errors: Vec<Failure>,
+}
+
+/// Records that were read by their ids.
+#[derive(Debug)]
+pub struct ReadRecords {
+    /// Those that are there.
+    pub rows: Vec<Row>,
+    /// The ids of those of which HubSpot says that they are not there.
+    pub missing: Vec<String>,
+}
+
+impl Session {
+    /// Reads up to [`MAX_READ`] records. Those in the recycle bin are not there. Returns `None` if the rate limit does not allow a request before `latest`.
+    ///
+    /// # Errors
+    /// See [`HubSpotError`]. Nothing is tried again at once.
+    #[tracing::instrument(level = "debug", skip_all, name = "read", fields(records = ids.len()))]
+    pub async fn read(
+        &self,
+        object: ObjectType,
+        ids: &[String],
+        properties: &[String],
+        latest: Option<Instant>,
+    ) -> Result<Option<ReadRecords>, HubSpotError> {
+        let mut names: Vec<&str> = properties.iter().map(String::as_str).collect();
+        names.extend(record::own_properties(object));
+        let inputs: Vec<Value> = ids.iter().map(|id| json!({ "id": id })).collect();
+        let body = json!({ "properties": names, "inputs": inputs });
+        let path = format!("/crm/objects/{API_VERSION}/{object}/batch/read");
+        let Some(answer) = self.post(Kind::Read, &path, &body, latest).await? else { return Ok(None) };
+        let answered: Answered = answer.read("records are not of their form")?;
+        let missing =
+            answered.errors.iter().filter(|failure| failure.is_not_found()).flat_map(Failure::names).collect();
+        Ok(Some(ReadRecords { rows: record::rows(object, &answered.results)?, missing }))
+    }
+}

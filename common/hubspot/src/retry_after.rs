@@ -1,0 +1,114 @@
+//! How long HubSpot asks to be left alone (`Retry-After`): read in every form that was seen, and believed within reason.
+//!
+//! HubSpot documents the header for 477, in seconds, and for its own workflows, in milliseconds ("Usage guidelines",
+//! "Custom code actions"). RFC 9110, section 10.2.3, allows a date, too. A value that is far too large is a mistake of
+//! whoever made it: an account must not stand still because of it.
+
+use std::time::Duration;
+
+use model::time::{self, DateTime};
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
+
+/// How long HubSpot may reasonably ask to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// A limit that counts seconds was met.
+    RateLimit,
+    /// Something is locked, or a server is in trouble.
+    Trouble,
+    /// The limit of a day was met, or the account is moved to another data centre.
+    Day,
+}
+
+impl Reason {
+    /// The longest wait that is believed.
+    pub(super) const fn longest(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::RateLimit => 120,
+            Self::Trouble => 900,
+            Self::Day => 24 * 3600,
+        })
+    }
+
+    /// From which number on the header evidently counts milliseconds: as seconds it would be senseless.
+    const fn millis_from(self) -> u64 {
+        match self {
+            Self::RateLimit => 1_000,
+            Self::Trouble => 10_000,
+            Self::Day => 1_000_000,
+        }
+    }
+}
+
+/// How long an answer with these headers asks to wait, cut to what its reason allows. `None` if it does not say.
+pub(super) fn retry_after(headers: &HeaderMap, reason: Reason) -> Option<Duration> {
+    let text = |name| headers.get(name)?.to_str().ok();
+    let now = text(DATE).and_then(http_date).unwrap_or_else(DateTime::now);
+    let asked = asked(text(RETRY_AFTER)?, reason, now)?;
+    let believed = asked.min(reason.longest());
+    if believed < asked {
+        tracing::warn!(
+            asked_s = asked.as_secs(),
+            believed_s = believed.as_secs(),
+            "HubSpot asks to wait for longer than is believed"
+        );
+    }
+    Some(believed)
+}
+
+/// What the header says: seconds, milliseconds or a date. `now` is HubSpot's time.
+fn asked(text: &str, reason: Reason, now: DateTime) -> Option<Duration> {
+    let text = text.trim();
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return http_date(text).map(|date| time::since(now, date));
+    }
+    // A number of too many digits is too large a number.
+    let number: u64 = text.parse().unwrap_or(u64::MAX);
+    Some(if number < reason.millis_from() { Duration::from_secs(number) } else { Duration::from_millis(number) })
+}
+
+/// Reads a date of HTTP (RFC 9110, section 5.6.7).
+pub(super) fn http_date(text: &str) -> Option<DateTime> {
+    httpdate::parse_http_date(text).ok().map(DateTime::from_system_time)
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::HeaderValue;
+
+    use super::*;
+
+    fn believed(text: &str, reason: Reason) -> Option<u64> {
+        let date = (DATE, HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT"));
+        let asked = (RETRY_AFTER, HeaderValue::from_str(text).unwrap());
+        retry_after(&[date, asked].into_iter().collect(), reason).map(|wait| wait.as_secs())
+    }
+
+    #[test]
+    fn each_form_is_read_and_cut_to_its_reason() {
+        let table = [
+            ("0", Some(0), Some(0), Some(0)),
+            ("7", Some(7), Some(7), Some(7)),
+            (" 600 ", Some(120), Some(600), Some(600)),
+            ("3600", Some(3), Some(900), Some(3_600)),
+            ("10000", Some(10), Some(10), Some(10_000)),
+            ("86400", Some(86), Some(86), Some(86_400)),
+            ("999999", Some(120), Some(900), Some(86_400)),
+            ("86400000", Some(120), Some(900), Some(86_400)),
+            ("31536000", Some(120), Some(900), Some(31_536)),
+            ("18446744073709551615", Some(120), Some(900), Some(86_400)),
+            ("99999999999999999999999", Some(120), Some(900), Some(86_400)),
+            ("Sun, 06 Nov 1994 08:50:07 GMT", Some(30), Some(30), Some(30)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0), Some(0), Some(0)),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", Some(120), Some(900), Some(86_400)),
+            ("-1", None, None, None),
+            ("soon", None, None, None),
+            ("", None, None, None),
+        ];
+        for (text, limit, trouble, day) in table {
+            let read = [Reason::RateLimit, Reason::Trouble, Reason::Day].map(|reason| believed(text, reason));
+            assert_eq!(read, [limit, trouble, day], "{text:?}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), Reason::Trouble), None);
+    }
+}

@@ -1,0 +1,190 @@
+//! CRM search: `POST /crm/objects/{version}/{type}/search`, always by id within a window of modification times.
+
+use std::time::Duration;
+
+use model::{object::ObjectType, time::DateTime};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{
+    API_VERSION, HubSpotError, Session,
+    answer::{Answer, id_text},
+    record::{self, Row},
+    session::Kind,
+};
+
+/// What to search for.
+#[derive(Clone, Debug)]
+pub struct Search<'a> {
+    /// The object type.
+    pub object: ObjectType,
+    /// Which rows.
+    pub filter: Filter<'a>,
+    /// The properties to answer with, besides the ids and times that always come.
+    pub properties: &'a [String],
+    /// How many rows at most; [`Search::MAX_PAGE`] is HubSpot's maximum.
+    pub limit: u32,
+}
+
+impl Search<'_> {
+    /// The most rows that a search answers with (HubSpot's maximum since September 2024).
+    pub const MAX_PAGE: u32 = 200;
+}
+
+/// Which rows: a window of modification times, from the row behind `after_id` on.
+#[derive(Clone, Copy, Debug)]
+pub struct Filter<'a> {
+    /// Modified at or after this.
+    pub from: DateTime,
+    /// Modified before this.
+    pub to: Option<DateTime>,
+    /// Without a modification time instead: no condition on one holds for such a record.
+    pub undated: bool,
+    /// `hs_object_id` greater than this.
+    pub after_id: Option<&'a str>,
+    /// `hs_object_id` at most this.
+    pub up_to_id: Option<&'a str>,
+    /// HubSpot's own cursor of a page. It counts rows, so that a row may be skipped if another one leaves the window: it
+    /// serves only to get past a page that gives no id to go on from.
+    pub after: Option<&'a str>,
+}
+
+/// One page of a search.
+#[derive(Debug)]
+pub struct Page {
+    /// HubSpot's time when it answered, to the second (the `Date` header).
+    pub date: DateTime,
+    /// How many rows match in all, this page's included.
+    pub total: i64,
+    /// The rows, in HubSpot's order.
+    pub rows: Vec<Row>,
+    /// How long the answer took.
+    pub took: Duration,
+    /// HubSpot's cursor of the next page, if there is one. Pages shorter than the limit, even empty ones, may be followed by
+    /// others.
+    pub next: Option<String>,
+}
+
+impl Page {
+    /// Whether HubSpot has more.
+    pub fn has_more(&self) -> bool {
+        self.next.is_some()
+    }
+}
+
+#[derive(Deserialize)]
+struct RawPage {
+    total: i64,
+    results: Vec<Value>,
+    paging: Option<RawPaging>,
+}
+
+#[derive(Deserialize)]
+struct RawPaging {
+    next: Option<Value>,
+}
+
+/// The cursor in `paging.next`. One that cannot be read still says that there is a next page.
+fn cursor(next: &Value) -> String {
+    next.get("after").and_then(id_text).unwrap_or_default()
+}
+
+impl Session {
+    /// Searches for one page; `None` if the rate limit does not allow a request before `latest`.
+    ///
+    /// # Errors
+    /// See [`HubSpotError`]; failures that pass within a moment were tried again.
+    #[tracing::instrument(level = "debug", skip_all, name = "page")]
+    pub async fn search(&self, search: &Search<'_>, latest: Option<Instant>) -> Result<Option<Page>, HubSpotError> {
+        let path = format!("/crm/objects/{API_VERSION}/{}/search", search.object);
+        let answer = self.post(Kind::Search, &path, &request(search), latest).await?;
+        answer.map(|answer| page(search.object, &answer)).transpose()
+    }
+}
+
+fn request(search: &Search<'_>) -> Value {
+    let Filter { from, to, undated, after_id, up_to_id, after } = search.filter;
+    let condition = |property: &str, operator: &str, value: String| json!({"propertyName": property, "operator": operator, "value": value});
+    let modified = search.object.modified_property();
+    let millis = |time: DateTime| time.timestamp_millis().to_string();
+    let mut filters = match undated {
+        true => vec![json!({"propertyName": modified, "operator": "NOT_HAS_PROPERTY"})],
+        false => vec![condition(modified, "GTE", millis(from))],
+    };
+    filters.extend(to.filter(|_| !undated).map(|to| condition(modified, "LT", millis(to))));
+    filters.extend(after_id.map(|id| condition("hs_object_id", "GT", id.to_owned())));
+    filters.extend(up_to_id.map(|id| condition("hs_object_id", "LTE", id.to_owned())));
+    let mut properties: Vec<&str> = search.properties.iter().map(String::as_str).collect();
+    properties.extend(record::own_properties(search.object));
+    let mut request = json!({
+        "filterGroups": [{"filters": filters}],
+        "sorts": [{"propertyName": "hs_object_id", "direction": "ASCENDING"}],
+        "properties": properties,
+        "limit": search.limit,
+    });
+    if let Some(after) = after {
+        request["after"] = Value::from(after);
+    }
+    request
+}
+
+fn page(object: ObjectType, answer: &Answer) -> Result<Page, HubSpotError> {
+    let raw: RawPage = answer.read("a search's answer is not of its form")?;
+    Ok(Page {
+        date: answer.date,
+        took: answer.took,
+        total: raw.total,
+        rows: record::rows(object, &raw.results)?,
+        next: raw.paging.and_then(|paging| paging.next).as_ref().map(cursor),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn read(body: Value) -> Result<Page, HubSpotError> {
+        let (date, body) = (DateTime::from_millis(0), body.to_string().into_bytes());
+        let answer = Answer { date, took: Duration::ZERO, body, tally: Arc::default() };
+        page(ObjectType::Contacts, &answer)
+    }
+
+    #[test]
+    fn a_request_names_the_window_by_the_lanes_own_property() {
+        let (from, to) = (DateTime::from_millis(1), Some(DateTime::from_millis(2)));
+        let filter = Filter { from, to, undated: false, after_id: Some("9"), up_to_id: None, after: None };
+        let properties = ["email".to_owned()];
+        let search = Search { object: ObjectType::Contacts, filter, properties: &properties, limit: 200 };
+        let request = request(&search);
+        assert_eq!(request["filterGroups"][0]["filters"][0]["propertyName"], "lastmodifieddate");
+        assert_eq!(
+            request["filterGroups"][0]["filters"][2],
+            json!({"propertyName": "hs_object_id", "operator": "GT", "value": "9"})
+        );
+        assert!(request.get("after").is_none());
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_does_not_stop_its_page() {
+        let page = read(json!({"total": 3, "results": [
+            {"id": "1", "properties": {"email": "", "score": 5, "odd": {}, "lastmodifieddate": "2024-01-01T00:00:00.001Z"}},
+            {"id": 2, "properties": null, "updatedAt": "2024-01-01T00:00:00Z"},
+            {"id": "3", "properties": {"email": "a"}}
+        ], "paging": {"next": {"after": 1}}}))
+        .unwrap();
+        assert_eq!(page.next.as_deref(), Some("1"));
+        assert_eq!(Value::Object(page.rows[0].record.as_ref().unwrap().properties.clone()), json!({"score": "5"}));
+        assert!(page.rows[1].record.is_ok());
+        assert!(page.rows[2].record.is_err());
+    }
+
+    #[test]
+    fn an_answer_of_another_form_is_no_empty_page() {
+        for body in [json!({}), json!({"results": []}), json!({"total": 1, "results": [{}]}), json!([])] {
+            assert!(matches!(read(body), Err(HubSpotError::Malformed(_))));
+        }
+    }
+}

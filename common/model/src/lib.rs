@@ -1,0 +1,10 @@
+#![doc = include_str!("../README.md")]
+
+pub mod account;
+pub mod action;
+pub mod changes;
+pub mod checkpoint;
+pub mod ids;
+pub mod message;
+pub mod object;
+pub mod time;

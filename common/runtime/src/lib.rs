@@ -1,0 +1,30 @@
+#![doc = include_str!("../README.md")]
+
+use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::secrets::{ReloadOnRotation, Secrets};
+
+pub mod secrets;
+
+/// Runs a function that a schedule or a queue invokes. `make` makes its state, once more whenever a secret was rotated;
+/// `handle` is its handler.
+///
+/// # Errors
+/// The function cannot start, for a secret or a variable that is missing or of no use; or Lambda's runtime API fails.
+pub async fn run<T, Event, Answer>(
+    make: impl AsyncFn(&Secrets) -> anyhow::Result<T>,
+    handle: impl AsyncFn(&T, LambdaEvent<Event>) -> Result<Answer, Diagnostic>,
+) -> Result<(), Error>
+where
+    Event: DeserializeOwned,
+    Answer: Serialize,
+{
+    let traces = &telemetry::init();
+    let (held, handle) = (&ReloadOnRotation::new(make).await?, &handle);
+    let invoked = async |event: LambdaEvent<Event>| {
+        let context = event.context.clone();
+        traces.invocation(&context, held.work(async |held| handle(held, event).await)).await
+    };
+    lambda_runtime::run(service_fn(invoked)).await
+}

@@ -1,0 +1,288 @@
+//! Secrets by ARN: read from Secrets Manager when a function starts, kept, and looked at again now and then, so that a
+//! secret is rotated without a deploy.
+
+use std::{sync::Arc, time::Duration};
+
+use aws_sdk_secretsmanager::{Client, error::ProvideErrorMetadata};
+use environment::{
+    config::{self, ConfigError},
+    startup::{NoAnswer, wait_for},
+    tls,
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde_json::Value;
+use thiserror::Error;
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout},
+};
+
+/// The secrets that the environment names by ARN. Those that it does not name are in the environment itself.
+#[derive(Clone, Debug, Default)]
+pub struct Secrets {
+    /// `MONGODB_SECRET_ARN`: the connection string, as it is or as `{"uri": "..."}`.
+    mongodb: Option<SecretString>,
+    /// `HUBSPOT_SECRET_ARN`: the OAuth app, as `{"clientId": "...", "clientSecret": "..."}`.
+    hubspot: Option<SecretString>,
+    /// `CONNECT_SECRET_ARN`: the status page's tokens.
+    connect: Option<SecretString>,
+}
+
+/// A secret cannot be had.
+#[derive(Debug, Error)]
+pub enum SecretError {
+    /// Secrets Manager refused to tell, or could not be reached, for the reason of this code.
+    #[error("the secret of {0} cannot be read: {1}")]
+    Unread(&'static str, String),
+    /// It has no text.
+    #[error("the secret of {0} has no text")]
+    NoText(&'static str),
+    /// Secrets Manager does not answer.
+    #[error(transparent)]
+    NoAnswer(#[from] NoAnswer),
+    /// AWS is not where a variable says.
+    #[error(transparent)]
+    Address(#[from] ConfigError),
+}
+
+const MONGODB: &str = "MONGODB_SECRET_ARN";
+const HUBSPOT: &str = "HUBSPOT_SECRET_ARN";
+const CONNECT: &str = "CONNECT_SECRET_ARN";
+
+impl Secrets {
+    /// Reads the secrets that the environment names.
+    ///
+    /// # Errors
+    /// One cannot be had, or not in time, or AWS would be reached without TLS.
+    pub async fn read() -> Result<Self, SecretError> {
+        tls::check_aws()?;
+        let arns = [MONGODB, HUBSPOT, CONNECT].map(config::optional);
+        if arns.iter().all(Option::is_none) {
+            return Ok(Self::default());
+        }
+        let client = Client::new(&aws_config::load_from_env().await);
+        let [mongodb, hubspot, connect] = arns;
+        let read = async {
+            tokio::try_join!(
+                read(&client, MONGODB, mongodb),
+                read(&client, HUBSPOT, hubspot),
+                read(&client, CONNECT, connect)
+            )
+        };
+        let (mongodb, hubspot, connect) = wait_for("Secrets Manager", read).await??;
+        Ok(Self { mongodb, hubspot, connect })
+    }
+
+    /// The MongoDB connection string: the secret's, or `MONGODB_URI`.
+    ///
+    /// # Errors
+    /// There is neither.
+    pub fn mongodb_uri(&self) -> Result<SecretString, ConfigError> {
+        self.mongodb.as_ref().map_or_else(|| config::secret("MONGODB_URI"), |secret| Ok(value(secret, "uri")))
+    }
+
+    /// The OAuth app's client id and secret: the secret's, or `HUBSPOT_CLIENT_ID` and `HUBSPOT_CLIENT_SECRET`; `None`
+    /// if the id is in neither.
+    ///
+    /// # Errors
+    /// The secret is not of its form, or `HUBSPOT_CLIENT_SECRET` is missing.
+    pub fn hubspot_app(&self) -> Result<Option<(String, SecretString)>, ConfigError> {
+        let Some(secret) = &self.hubspot else {
+            let id = config::optional("HUBSPOT_CLIENT_ID");
+            return id.map(|id| Ok((id, config::secret("HUBSPOT_CLIENT_SECRET")?))).transpose();
+        };
+        Ok(Some(app(secret)?))
+    }
+
+    /// The tokens of the status page and its API, as they are written, and where: the secret, or `CONNECT_SECRET`.
+    ///
+    /// # Errors
+    /// There is neither.
+    pub fn connect_tokens(&self) -> Result<(&'static str, SecretString), ConfigError> {
+        match &self.connect {
+            None => Ok(("CONNECT_SECRET", config::secret("CONNECT_SECRET")?)),
+            Some(secret) => Ok((CONNECT, secret.clone())),
+        }
+    }
+
+    fn same_as(&self, other: &Self) -> bool {
+        let same = |one: &Option<SecretString>, other: &Option<SecretString>| {
+            one.as_ref().map(ExposeSecret::expose_secret) == other.as_ref().map(ExposeSecret::expose_secret)
+        };
+        same(&self.mongodb, &other.mongodb)
+            && same(&self.hubspot, &other.hubspot)
+            && same(&self.connect, &other.connect)
+    }
+
+    fn are_in_the_environment(&self) -> bool {
+        [&self.mongodb, &self.hubspot, &self.connect].into_iter().all(Option::is_none)
+    }
+}
+
+/// The OAuth app's client id and secret.
+fn app(secret: &SecretString) -> Result<(String, SecretString), ConfigError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct App {
+        client_id: String,
+        client_secret: SecretString,
+    }
+    let app: Option<App> = serde_json::from_str(secret.expose_secret()).ok();
+    // With an empty secret, anybody could sign webhooks. What else is wrong is not said: serde's message may quote it.
+    let app = app.filter(|app| !app.client_id.is_empty() && !app.client_secret.expose_secret().is_empty());
+    let app = app.ok_or_else(|| ConfigError::Invalid {
+        name: HUBSPOT,
+        reason: "the secret is not of the form {\"clientId\": \"...\", \"clientSecret\": \"...\"}".to_owned(),
+    })?;
+    Ok((app.client_id, app.client_secret))
+}
+
+/// What a secret says: the field `name` of its JSON, or all of it if it is none.
+pub fn value(secret: &SecretString, name: &str) -> SecretString {
+    let text = secret.expose_secret();
+    let json: Option<Value> = serde_json::from_str(text).ok();
+    let named = json.as_ref().and_then(|json| json.get(name)?.as_str());
+    named.unwrap_or_else(|| text.trim()).into()
+}
+
+async fn read(client: &Client, name: &'static str, arn: Option<String>) -> Result<Option<SecretString>, SecretError> {
+    let Some(arn) = arn else { return Ok(None) };
+    let read = client.get_secret_value().secret_id(arn).send().await;
+    let read = read.map_err(|error| {
+        SecretError::Unread(name, error.code().map_or_else(|| "it cannot be reached".to_owned(), str::to_owned))
+    })?;
+    read.secret_string.map(|text| Some(text.into())).ok_or(SecretError::NoText(name))
+}
+
+/// How long secrets are used before they are looked at again, in seconds, unless `SECRETS_KEPT_SECONDS` says otherwise.
+const KEPT: u32 = 300;
+
+/// For how long [`ReloadOnRotation::work_with_newest`] uses secrets that cannot be looked at again, in seconds, unless
+/// `SECRETS_USED_SECONDS` says otherwise.
+const USED: u32 = 900;
+
+/// The pause between two looks while the secrets are too old to be used.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// What looking at them may take. It is less than any invocation may take, alongside which it is done.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What a function holds on to between invocations, made anew when one of its secrets has changed.
+pub struct ReloadOnRotation<T, Make> {
+    make: Make,
+    kept: Duration,
+    used: Duration,
+    now: Mutex<Now<T>>,
+}
+
+struct Now<T> {
+    held: Arc<T>,
+    secrets: Secrets,
+    /// When it was tried to look at them.
+    looked_at: Instant,
+    /// When they were read.
+    read_at: Instant,
+}
+
+impl<T> Now<T> {
+    /// Whether the secrets are to be looked at again, `pause` after the last look.
+    fn is_due(&self, pause: Duration) -> bool {
+        !self.secrets.are_in_the_environment() && self.looked_at.elapsed() >= pause
+    }
+}
+
+impl<T, Make: AsyncFn(&Secrets) -> anyhow::Result<T>> ReloadOnRotation<T, Make> {
+    /// Reads the secrets, and makes what the function holds.
+    ///
+    /// # Errors
+    /// A secret cannot be had, or what `make` says.
+    pub async fn new(make: Make) -> anyhow::Result<Self> {
+        let secrets = Secrets::read().await?;
+        let held = Arc::new(make(&secrets).await?);
+        let kept = config::seconds("SECRETS_KEPT_SECONDS", KEPT)?;
+        let used = config::seconds("SECRETS_USED_SECONDS", USED)?;
+        let now = Instant::now();
+        Ok(Self { make, kept, used, now: Mutex::new(Now { held, secrets, looked_at: now, read_at: now }) })
+    }
+
+    /// Does an invocation's work for somebody who has to know one of the secrets: with the newest ones, so that one that was
+    /// replaced is refused at once after they were kept for long enough. `None` is worked with if they could not be looked at
+    /// again for so long that it is not known any more whether they hold.
+    pub async fn work_with_newest<R>(&self, work: impl AsyncFnOnce(Option<&T>) -> R) -> R {
+        let holds =
+            |now: &Now<T>| now.secrets.are_in_the_environment() || now.read_at.elapsed() <= self.used.max(self.kept);
+        let is_due = {
+            let now = self.now.lock().await;
+            // If nobody can be let in, it is not left at one look.
+            now.is_due(if holds(&now) { self.kept } else { self.kept.min(AGAIN) })
+        };
+        if is_due {
+            self.look().await;
+        }
+        let (held, holds) = {
+            let now = self.now.lock().await;
+            (now.held.clone(), holds(&now))
+        };
+        work(holds.then_some(&*held)).await
+    }
+
+    /// Does an invocation's work with what the function holds. When the secrets have been kept for long enough they are
+    /// looked at alongside; the next invocation works with those that were rotated.
+    pub async fn work<R>(&self, work: impl AsyncFnOnce(&T) -> R) -> R {
+        let (held, is_due) = {
+            let now = self.now.lock().await;
+            (now.held.clone(), now.is_due(self.kept))
+        };
+        let look = async {
+            if is_due {
+                self.look().await;
+            }
+        };
+        tokio::join!(work(&held), look).0
+    }
+
+    /// Where the secrets cannot be read, or used, the function goes on with those that it has.
+    async fn look(&self) {
+        let mut now = self.now.lock().await;
+        now.looked_at = Instant::now();
+        let look = async {
+            let secrets = Secrets::read().await?;
+            match secrets.same_as(&now.secrets) {
+                true => anyhow::Ok(None),
+                false => Ok(Some((self.make)(&secrets).await.map(|held| (Arc::new(held), secrets))?)),
+            }
+        };
+        match timeout(PATIENCE, look).await {
+            Ok(Ok(None)) => now.read_at = Instant::now(),
+            Ok(Ok(Some(rotated))) => {
+                tracing::info!("a secret was rotated");
+                now.read_at = Instant::now();
+                (now.held, now.secrets) = rotated;
+            }
+            Ok(Err(error)) => tracing::error!(error = %error, "a secret cannot be looked at again, or not be used"),
+            Err(_) => tracing::warn!("the secrets cannot be looked at again in time"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_its_named_field_or_all_of_its_text() {
+        let of = |text: &str| value(&text.into(), "uri").expose_secret().to_owned();
+        assert_eq!(of(r#"{"uri":"mongodb://a","more":1}"#), "mongodb://a");
+        assert_eq!(of(" mongodb://a\n"), "mongodb://a");
+        assert_eq!(of(r#"{"other":"mongodb://a"}"#), r#"{"other":"mongodb://a"}"#);
+    }
+
+    #[test]
+    fn an_app_without_an_id_or_a_secret_is_none() {
+        assert!(app(&r#"{"clientId":"a","clientSecret":"b"}"#.into()).is_ok());
+        for text in [r#"{"clientId":"a","clientSecret":""}"#, r#"{"clientId":"","clientSecret":"b"}"#, "{}", "b"] {
+            assert!(app(&text.into()).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! What the drain writes: actions (collection `actions`), each once, with what they changed in the current states
+//! of their records.
+
+use std::collections::HashMap;
+
+use model::{
+    account::AccountKey,
+    action::{Action, ActionName},
+    ids::RecordId,
+    object::ObjectType,
+    time::DateTime,
+};
+use mongodb::{
+    bson::{Document, doc},
+    error::Error,
+};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::{
+    Store, bulk, collection,
+    indexes::CREATED_ONCE,
+    states::{StateChange, StateChanges},
+};
+
+/// Actions of any accounts, in any order.
+pub(super) type ActionRefs<'a> = &'a [(&'a AccountKey, &'a Action)];
+
+/// How often writes that met a concurrent one are made again.
+const ROUNDS: usize = 4;
+
+/// One action could not be stored, while others were.
+#[derive(Debug)]
+pub struct ActionFailure {
+    /// Its place among the actions given.
+    pub index: usize,
+    /// The server's error code; 0 if the action has no form that MongoDB can hold, or its record's state none that can be read.
+    pub code: i32,
+}
+
+/// What became of a number of actions.
+#[derive(Debug, Default)]
+pub struct Stored {
+    /// Those that could not be stored.
+    pub failed: Vec<ActionFailure>,
+    /// How many were not stored before.
+    pub added: usize,
+}
+
+impl Stored {
+    pub(super) fn has_failed(&self, index: usize) -> bool {
+        self.failed.iter().any(|failed| failed.index == index)
+    }
+
+    pub(super) fn fail(&mut self, index: usize, code: i32) {
+        self.failed.push(ActionFailure { index, code });
+    }
+}
+
+impl Store {
+    /// Stores the states that the actions carry, and then the actions with what they changed. All of it may be
+    /// given again, and in any order.
+    ///
+    /// An action is inserted unless it is there already. Where a record has been announced as Created before,
+    /// the earlier of the two changes keeps that name and the other one becomes Updated.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached; any part may have been stored.
+    pub async fn store_actions(&self, actions: &[(&AccountKey, &Action)]) -> Result<Stored, Error> {
+        let now = DateTime::now();
+        let (mut stored, mut of_contacts) = (Stored::default(), Stored::default());
+        let insert = |index: usize, step: &StateChange| {
+            let (account, action) = actions[index];
+            bulk::document(&ActionDocument::new(account, action, step.changes.as_ref(), now))
+        };
+        let (mut steps, of_contacts_too) = tokio::try_join!(
+            self.advance_states(ObjectType::Companies, actions, &mut stored, now, insert),
+            self.advance_states(ObjectType::Contacts, actions, &mut of_contacts, now, insert),
+        )?;
+        stored.failed.extend(of_contacts.failed);
+        steps.extend(of_contacts_too);
+        self.insert_actions(actions, steps, &mut stored, now).await?;
+        Ok(stored)
+    }
+
+    /// An action whose state moved on just now is hardly stored yet, and is inserted; one that comes again is
+    /// upserted, which is no error if it is stored.
+    async fn insert_actions(
+        &self,
+        actions: ActionRefs<'_>,
+        mut steps: StateChanges,
+        stored: &mut Stored,
+        now: DateTime,
+    ) -> Result<(), Error> {
+        let (mut inserts, mut inserted, mut upserts, mut upserted) = (vec![], vec![], vec![], vec![]);
+        for (index, (account, action)) in actions.iter().enumerate() {
+            if stored.has_failed(index) {
+                continue;
+            }
+            let (writes, written, write) = match steps.get_mut(&index).and_then(|step| step.insert.take()) {
+                Some(insert) => (&mut inserts, &mut inserted, insert),
+                None => {
+                    let document = ActionDocument::new(account, action, changes(&steps, index), now);
+                    (&mut upserts, &mut upserted, upsert(document))
+                }
+            };
+            match write {
+                Ok(write) => {
+                    writes.push(write);
+                    written.push(index);
+                }
+                Err(_) => stored.fail(index, 0),
+            }
+        }
+        for _ in 0..ROUNDS {
+            let (inserted_now, upserted_now) = tokio::try_join!(
+                bulk::insert(&self.database, collection::ACTIONS, std::mem::take(&mut inserts)),
+                bulk::update(&self.database, collection::ACTIONS, std::mem::take(&mut upserts)),
+            )?;
+            stored.added += inserted_now.added + upserted_now.added;
+            let refused = inserted_now.refused.iter().map(|refused| (inserted[refused.index], refused));
+            let refused = refused.chain(upserted_now.refused.iter().map(|refused| (upserted[refused.index], refused)));
+            let mut again = Vec::new();
+            for (index, refused) in refused {
+                let (account, action) = actions[index];
+                if refused.code != bulk::DUPLICATE_KEY {
+                    stored.fail(index, refused.code);
+                } else if CREATED_ONCE.iter().any(|name| refused.message.contains(name)) {
+                    let renamed = self.settle_created(account, action).await?;
+                    upserts.push(upsert(ActionDocument::new(account, &renamed, changes(&steps, index), now))?);
+                    again.push(index);
+                }
+                // Otherwise its `_id` is taken: another delivery of the same action was quicker.
+            }
+            upserted = again;
+            if upserts.is_empty() {
+                return Ok(());
+            }
+        }
+        upserted.iter().for_each(|index| stored.fail(*index, bulk::DUPLICATE_KEY));
+        Ok(())
+    }
+
+    /// Two changes of a record claim to be its first. The earlier one is: gives the action as it must be
+    /// stored, after renaming the one that is stored, if that is the later.
+    async fn settle_created(&self, account: &AccountKey, action: &Action) -> Result<Action, Error> {
+        let later = doc! {
+            "domainId": account.domain_id.as_str(),
+            "hubId": account.hub_id.as_str(),
+            "object": action.object.as_str(),
+            "recordId": action.record_id.as_str(),
+            "actionName": ActionName::created(action.object).as_str(),
+            "recordUpdatedAt": { "$gt": action.record_updated_at },
+        };
+        let updated = ActionName::updated(action.object);
+        let rename = vec![doc! { "$set": { "actionName": updated.as_str(), "actionDate": "$recordUpdatedAt" } }];
+        let actions = self.database.collection::<Document>(collection::ACTIONS);
+        if actions.update_one(later, rename).await?.matched_count == 1 {
+            return Ok(action.clone());
+        }
+        Ok(Action { action_name: updated, action_date: action.record_updated_at, ..action.clone() })
+    }
+}
+
+/// What an action changed, if that is known.
+fn changes(steps: &StateChanges, index: usize) -> Option<&Map<String, Value>> {
+    steps.get(&index).and_then(|step| step.changes.as_ref())
+}
+
+/// An upsert of an action, which is no error if it is stored.
+fn upsert(document: ActionDocument<'_>) -> Result<bulk::Write, Error> {
+    let fields = ActionDocument { id: None, ..document };
+    bulk::upsert(&doc! { "_id": document.id }, &HashMap::from([("$setOnInsert", fields)]))
+}
+
+/// An action as it is stored.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ActionDocument<'a> {
+    #[serde(rename = "_id", skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    domain_id: &'a str,
+    hub_id: &'a str,
+    object: &'a str,
+    record_id: &'a str,
+    action_name: &'a str,
+    action_date: DateTime,
+    record_updated_at: DateTime,
+    include_in_analytics: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<&'a str>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    user_properties: &'a Map<String, Value>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    company_properties: &'a Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changes: Option<&'a Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    merged_into: Option<&'a str>,
+    stored_at: DateTime,
+}
+
+impl<'a> ActionDocument<'a> {
+    fn new(
+        account: &'a AccountKey,
+        action: &'a Action,
+        changes: Option<&'a Map<String, Value>>,
+        now: DateTime,
+    ) -> Self {
+        Self {
+            id: Some(action.id(account)),
+            domain_id: account.domain_id.as_str(),
+            hub_id: account.hub_id.as_str(),
+            object: action.object.as_str(),
+            record_id: action.record_id.as_str(),
+            action_name: action.action_name.as_str(),
+            action_date: action.action_date,
+            record_updated_at: action.record_updated_at,
+            include_in_analytics: action.include_in_analytics,
+            identity: action.identity.as_deref(),
+            user_properties: &action.user_properties,
+            company_properties: &action.company_properties,
+            changes: changes.filter(|_| !action.action_name.is_created()),
+            merged_into: action.merged_into.as_ref().map(RecordId::as_str),
+            stored_at: now,
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Checkpoints and their leases (collection `checkpoints`).
+//!
+//! A lease carries a fencing number. Every write names the number it was made under, so that a holder whose
+//! lease ran out, and was taken by another, cannot write any more. Times are the server's (`$$NOW`).
+
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use model::{
+    account::AccountKey,
+    checkpoint::{ActionCounts, Checkpoint, Lane, LaneProblem, LastRun, RateLimitState, Run, hour},
+    message::Notified,
+    object::ObjectType,
+    time::{self, DateTime},
+};
+use mongodb::{
+    bson::{Bson, Document, doc, oid::ObjectId, serialize_to_bson},
+    error::{Error, ErrorKind, WriteFailure},
+    options::ReturnDocument,
+};
+use serde::Deserialize;
+use thiserror::Error;
+
+use super::{Store, collection, describe};
+
+/// Why a checkpoint could not be written.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// Another holder has taken the lease.
+    #[error("the lease was lost to another holder")]
+    LeaseLost,
+    /// MongoDB refused a write, for the reason of this code.
+    #[error("MongoDB refused a write with code {0}")]
+    Refused(i32),
+    /// MongoDB cannot be reached, or failed.
+    #[error("MongoDB failed: {}", describe(.0))]
+    Mongo(#[from] Error),
+}
+
+/// A lease on an account, and the checkpoint as it stood when the lease was taken.
+#[derive(Debug)]
+pub struct Leased {
+    /// The account's checkpoint.
+    pub checkpoint: Checkpoint,
+    key: String,
+}
+
+/// How a run goes on when the lease is given back.
+#[derive(Clone, Copy, Debug)]
+pub enum Next<'a> {
+    /// As it was.
+    Unchanged,
+    /// With this slice.
+    Slice(&'a Run),
+    /// Not at all, for now.
+    Stopped,
+    /// It is done: the account is caught up.
+    CaughtUp,
+}
+
+/// What a slice tells of itself when it gives the lease back.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Told<'a> {
+    /// What is left of the account's rate limits, if HubSpot was asked anything.
+    pub limits: Option<&'a RateLimitState>,
+    /// The run, with what it did so far.
+    pub run: Option<&'a Run>,
+    /// What the slice handed on.
+    pub announced: ActionCounts,
+    /// What HubSpot reported by webhook, and when. The live run looks for it.
+    pub notified: Option<(Notified, DateTime)>,
+}
+
+/// For how long it is kept what was handed on in which hour.
+const ACTIVITY_KEPT: Duration = Duration::from_secs(24 * 3600);
+
+impl Leased {
+    fn held(&self) -> Document {
+        doc! { "_id": &self.key, "fence": self.checkpoint.fence, "lease": { "$ne": null } }
+    }
+}
+
+impl Store {
+    /// Takes the account's lease for `duration`, unless somebody holds it: then there is none to be had.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached, or the checkpoint cannot be read.
+    pub async fn lease(&self, account: &AccountKey, duration: Duration) -> Result<Option<Leased>, Error> {
+        let key = account.to_string();
+        let owner = ObjectId::new();
+        let free = doc! { "$lt": [{ "$ifNull": ["$lease.until", DateTime::from_millis(0)] }, "$$NOW"] };
+        let lease = doc! { "owner": owner, "until": { "$add": ["$$NOW", time::millis(duration)] } };
+        let fence = doc! { "$ifNull": ["$fence", 0_i64] };
+        let take = vec![doc! { "$set": {
+            "domainId": { "$literal": account.domain_id.as_str() },
+            "hubId": account.hub_id.as_str(),
+            "fence": { "$cond": [&free, { "$add": [&fence, 1_i64] }, &fence] },
+            "lease": { "$cond": [&free, lease, "$lease"] },
+        } }];
+        let taken = self
+            .database
+            .collection::<Checkpoint>(collection::CHECKPOINTS)
+            .find_one_and_update(doc! { "_id": &key }, take)
+            .upsert(true)
+            .return_document(ReturnDocument::After)
+            .await;
+        match taken {
+            Ok(checkpoint) => {
+                let owned = checkpoint.filter(|found| is_owned(found, owner));
+                Ok(owned.map(|checkpoint| Leased { checkpoint: checkpoint.joined(), key }))
+            }
+            // Two first leases of an account met, and the other one made the document.
+            Err(error) if is_duplicate_key(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sees that nobody else has taken the lease.
+    ///
+    /// # Errors
+    /// The lease was lost, or MongoDB cannot be reached.
+    pub async fn ensure_held(&self, leased: &Leased) -> Result<(), StoreError> {
+        let checkpoints = self.database.collection::<Document>(collection::CHECKPOINTS);
+        let held = checkpoints.find_one(leased.held()).projection(doc! { "_id": 1 }).await?;
+        held.map(drop).ok_or(StoreError::LeaseLost)
+    }
+
+    /// Writes one lane's position.
+    ///
+    /// # Errors
+    /// The lease was lost, or MongoDB cannot be reached.
+    pub async fn save_lane(&self, leased: &Leased, object: ObjectType, lane: &Lane) -> Result<(), StoreError> {
+        let set = doc! { format!("lanes.{object}"): to_bson(lane)?, format!("kept.{object}"): to_bson(&lane.kept)? };
+        self.write(leased, doc! { "$set": set }).await
+    }
+
+    /// Writes why a lane's slice got nowhere, and how large its next page is; nothing else of the lane.
+    ///
+    /// # Errors
+    /// The lease was lost, or MongoDB cannot be reached.
+    pub async fn save_problem(
+        &self,
+        leased: &Leased,
+        object: ObjectType,
+        problem: &LaneProblem,
+        page_size: Option<u32>,
+    ) -> Result<(), StoreError> {
+        let set = doc! {
+            format!("lanes.{object}.lastError"): to_bson(problem)?,
+            format!("lanes.{object}.pageSize"): page_size.map(|rows| rows.max(1)),
+            format!("kept.{object}.bare"): page_size == Some(0),
+        };
+        self.write(leased, doc! { "$set": set }).await
+    }
+
+    /// Gives the lease back, and says how the run goes on and what the slice did.
+    ///
+    /// # Errors
+    /// The lease was lost, or MongoDB cannot be reached.
+    pub async fn release(&self, leased: &Leased, next: Next<'_>, told: Told<'_>) -> Result<(), StoreError> {
+        let now = DateTime::now();
+        let mut set = doc! { "lease": Bson::Null };
+        if let Some(limits) = told.limits {
+            set.insert("limits", to_bson(limits)?);
+        }
+        if let Some(Run { id, started_at, figures, .. }) = told.run {
+            let is_over = !matches!(next, Next::Slice(_) | Next::Unchanged);
+            let (id, figures) = (id.clone(), figures.clone());
+            let run = LastRun { id, started_at: *started_at, ended_at: now, is_over, figures };
+            set.insert("lastRun", to_bson(&run)?);
+        }
+        if let Some((notified, at)) = told.notified {
+            set.insert("notifiedAt", at);
+            if notified == Notified::Deletions {
+                set.insert("deletionsNotifiedAt", at);
+            }
+        }
+        match next {
+            Next::Unchanged => {}
+            Next::Slice(run) => {
+                set.insert("run", to_bson(run)?);
+            }
+            Next::Stopped => {
+                set.insert("run", Bson::Null);
+            }
+            Next::CaughtUp => {
+                set.insert("run", Bson::Null);
+                set.insert("lastSuccessAt", now);
+            }
+        }
+        let mut update = doc! { "$set": set };
+        update.extend(activity(&leased.checkpoint, told.announced, now));
+        self.write(leased, update).await
+    }
+
+    /// Notes that the message for the run's next slice has been sent. Needs no lease: it may be the next
+    /// slice's by now, and then this does nothing.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn continuation_sent(&self, account: &AccountKey, run: &Run) -> Result<(), Error> {
+        let due = doc! { "_id": account.to_string(), "run.id": &run.id, "run.slice": run.slice };
+        let checkpoints = self.database.collection::<Document>(collection::CHECKPOINTS);
+        checkpoints.update_one(due, doc! { "$set": { "run.sent": true } }).await?;
+        Ok(())
+    }
+
+    /// Up to when the accounts were looked at for changes, in no order: of each the lane that is further behind. Those
+    /// of which a lane never was are left out.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn fresh_marks(&self, accounts: &[AccountKey]) -> Result<Vec<DateTime>, Error> {
+        #[derive(Deserialize)]
+        struct Mark {
+            mark: Option<DateTime>,
+        }
+        let marks = ObjectType::ALL.map(|object| format!("$lanes.{object}.fresh.mark"));
+        // Unlike `$min`, a sorted array does not leave out what is missing.
+        let lowest = doc! { "$arrayElemAt": [{ "$sortArray": { "input": marks.to_vec(), "sortBy": 1 } }, 0] };
+        let keys: Vec<String> = accounts.iter().map(AccountKey::to_string).collect();
+        let pipeline =
+            [doc! { "$match": { "_id": { "$in": keys } } }, doc! { "$project": { "_id": 0, "mark": lowest } }];
+        let checkpoints = self.database.collection::<Document>(collection::CHECKPOINTS);
+        let found: Vec<Mark> = checkpoints.aggregate(pipeline).with_type().await?.try_collect().await?;
+        Ok(found.into_iter().filter_map(|found| found.mark).collect())
+    }
+
+    pub(super) async fn write(&self, leased: &Leased, update: Document) -> Result<(), StoreError> {
+        let checkpoints = self.database.collection::<Document>(collection::CHECKPOINTS);
+        let written = checkpoints.update_one(leased.held(), update).await?;
+        if written.matched_count == 1 { Ok(()) } else { Err(StoreError::LeaseLost) }
+    }
+}
+
+/// Adds what was handed on to that of its hour, and forgets what is older than a day.
+fn activity(checkpoint: &Checkpoint, announced: ActionCounts, now: DateTime) -> Document {
+    let oldest = hour(time::before(now, ACTIVITY_KEPT));
+    let old = checkpoint.activity.keys().filter(|hour| **hour < oldest);
+    let old: Document = old.map(|hour| (format!("activity.{hour}"), Bson::from(""))).collect();
+    let ActionCounts { created, updated, deleted } = announced;
+    let counts = [("created", created), ("updated", updated), ("deleted", deleted)];
+    let added = counts.into_iter().filter(|(_, count)| *count > 0);
+    let added: Document =
+        added.map(|(kind, count)| (format!("activity.{}.{kind}", hour(now)), Bson::from(count))).collect();
+    let changes = [("$inc", added), ("$unset", old)].into_iter().filter(|(_, fields)| !fields.is_empty());
+    changes.map(|(operator, fields)| (operator.to_owned(), Bson::from(fields))).collect()
+}
+
+fn is_owned(checkpoint: &Checkpoint, owner: ObjectId) -> bool {
+    checkpoint.lease.as_ref().and_then(|lease| lease.get_object_id("owner").ok()) == Some(owner)
+}
+
+fn to_bson(value: &impl serde::Serialize) -> Result<Bson, Error> {
+    Ok(serialize_to_bson(value)?)
+}
+
+pub(super) fn is_duplicate_key(error: &Error) -> bool {
+    match error.kind.as_ref() {
+        ErrorKind::Command(command) => command.code == super::bulk::DUPLICATE_KEY,
+        ErrorKind::Write(WriteFailure::WriteError(error)) => error.code == super::bulk::DUPLICATE_KEY,
+        _ => false,
+    }
+}

@@ -1,0 +1,265 @@
+//! Connecting accounts: who is on HubSpot's consent page (collection `connects`), which Domain a portal was connected
+//! to (collection `portals`), and the account's entry in its Domain.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use futures::TryStreamExt;
+use model::{
+    account::{self, AccountKey, DISCONNECTED},
+    ids::{DomainId, HubId},
+    time::{self, DateTime},
+};
+use mongodb::{
+    bson::{Bson, Document, doc},
+    error::Error,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    SealedTokens, Store,
+    checkpoints::is_duplicate_key,
+    collection,
+    domains::{ACCOUNTS, field},
+    marks::mark_fields,
+};
+
+/// How long a claim holds that no account stands behind yet: longer than it takes to connect one.
+const CLAIM: Duration = Duration::from_secs(60);
+
+/// A customer who is on HubSpot's consent page.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PendingConnect {
+    /// The Domain for which the account is to be connected.
+    pub domain_id: DomainId,
+    /// The PKCE challenge; its verifier is with the browser alone, which proves by it that it is the same one.
+    pub challenge: String,
+    /// Until when the customer may come back.
+    pub expires_at: DateTime,
+    /// The portal that the link is for; any if there is none.
+    #[serde(default)]
+    pub hub_id: Option<HubId>,
+    /// The hash of the link, and when it ends: it may be revoked meanwhile.
+    #[serde(default)]
+    pub link: Option<(String, DateTime)>,
+}
+
+/// How many customers of a Domain may be on the consent page. Whoever has a link may begin as often as they like.
+const PENDING: u64 = 20;
+
+/// Whether a Domain may have a portal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// It may.
+    Granted,
+    /// It is another Domain's.
+    Taken,
+}
+
+/// What became of an account that was to be connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connected {
+    /// It is stored.
+    Stored,
+    /// There is no such Domain.
+    NoDomain,
+    /// The Domain's integration is switched off, and would be switched on for its other accounts too.
+    SwitchedOff,
+}
+
+const STATUS: &str = "integrations.hubspot.status";
+
+impl Store {
+    /// Remembers a customer who was sent to HubSpot's consent page, by a hash of the state that comes back, and forgets the
+    /// oldest of a Domain's if there are many.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn begin_connect(&self, state_hash: &str, pending: &PendingConnect) -> Result<(), Error> {
+        let domain = pending.domain_id.as_str();
+        let pending = doc! {
+            "_id": state_hash,
+            "domainId": domain,
+            "hubId": pending.hub_id.as_ref().map(HubId::as_str),
+            "challenge": &pending.challenge,
+            "link": pending.link.as_ref().map(|(hash, ends)| mongodb::bson::bson!([hash, ends])),
+            "expiresAt": pending.expires_at,
+        };
+        let connects = self.collection(collection::CONNECTS);
+        connects.insert_one(pending).await?;
+        let older = connects.find(doc! { "domainId": domain }).sort(doc! { "expiresAt": -1 }).skip(PENDING);
+        let older: Vec<Document> = older.projection(doc! { "_id": 1 }).await?.try_collect().await?;
+        let older: Vec<Bson> = older.into_iter().filter_map(|mut pending| pending.remove("_id")).collect();
+        if !older.is_empty() {
+            connects.delete_many(doc! { "_id": { "$in": older } }).await?;
+        }
+        Ok(())
+    }
+
+    /// The customer with that state, once: whoever asks again finds none.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn take_connect(&self, state_hash: &str) -> Result<Option<PendingConnect>, Error> {
+        let pending = self.database.collection::<PendingConnect>(collection::CONNECTS);
+        let found = pending.find_one_and_delete(doc! { "_id": state_hash }).await?;
+        Ok(found.filter(|pending| pending.expires_at > DateTime::now()))
+    }
+
+    /// The name of a Domain's company, or its id; `None` if there is no such Domain.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn domain_name(&self, domain: &DomainId) -> Result<Option<String>, Error> {
+        let domains = self.collection(collection::DOMAINS);
+        let fields = doc! { "company.name": 1 };
+        let found = domains.find_one(doc! { "_id": { "$in": domain.bson_forms() } }).projection(fields).await?;
+        Ok(found.map(|found| company_name(&found).unwrap_or_else(|| domain.to_string())))
+    }
+
+    /// Whether somebody has switched a Domain's integration off to which accounts are connected. Whoever has a link must not
+    /// switch all of them on again.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn is_switched_off(&self, domain: &DomainId) -> Result<bool, Error> {
+        let mut filter = switched_off();
+        filter.insert("_id", doc! { "$in": domain.bson_forms() });
+        let found = self.collection(collection::DOMAINS).find_one(filter).projection(doc! { "_id": 1 }).await?;
+        Ok(found.is_some())
+    }
+
+    /// Claims a portal for a Domain, so that no two Domains ever read one. A claim behind which no account stands, any
+    /// more or yet, can be taken over.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn claim(&self, account: &AccountKey) -> Result<Claim, Error> {
+        let AccountKey { domain_id, hub_id } = account;
+        if self.is_connected_elsewhere(account).await? {
+            return Ok(Claim::Taken);
+        }
+        let portals = self.collection(collection::PORTALS);
+        let (now, set) = (DateTime::now(), doc! { "domainId": domain_id.as_str(), "at": DateTime::now() });
+        let ours = doc! { "domainId": domain_id.as_str() };
+        let old = doc! { "at": { "$lt": time::before(now, CLAIM) } };
+        let free = doc! { "_id": hub_id.as_str(), "$or": [ours, old] };
+        match portals.update_one(free, doc! { "$set": set }).upsert(true).await {
+            Ok(_) => Ok(Claim::Granted),
+            // There is a claim, and it is neither ours nor old.
+            Err(error) if is_duplicate_key(&error) => Ok(Claim::Taken),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives a claim back.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn release_claim(&self, account: &AccountKey) -> Result<(), Error> {
+        let claim = doc! { "_id": account.hub_id.as_str(), "domainId": account.domain_id.as_str() };
+        self.collection(collection::PORTALS).delete_one(claim).await?;
+        Ok(())
+    }
+
+    async fn is_connected_elsewhere(&self, account: &AccountKey) -> Result<bool, Error> {
+        let live = doc! { "hubId": { "$in": account.hub_id.bson_forms() }, "state": { "$ne": DISCONNECTED } };
+        let other = doc! { "_id": { "$nin": account.domain_id.bson_forms() }, ACCOUNTS: { "$elemMatch": live } };
+        let found = self.collection(collection::DOMAINS).find_one(other).projection(doc! { "_id": 1 }).await?;
+        Ok(found.is_some())
+    }
+
+    /// Stores a connected account in its Domain, and switches the Domain's integration on. The same portal is renewed,
+    /// another one is added. `client_id` is the OAuth app's that the grant was given to.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn connect_account(
+        &self,
+        account: &AccountKey,
+        hub_domain: Option<&str>,
+        tokens: &SealedTokens,
+        client_id: &str,
+    ) -> Result<Connected, Error> {
+        let domains = self.collection(collection::DOMAINS);
+        let of_domain = doc! { "_id": { "$in": account.domain_id.bson_forms() } };
+        let mut entry = doc! {
+            "accessToken": &tokens.access_token,
+            "refreshToken": &tokens.refresh_token,
+            "expiresAt": tokens.expires_at,
+            "connectedAt": DateTime::now(),
+            "connectedWith": client_id,
+        };
+        entry.extend(hub_domain.map(|domain| ("hubDomain".to_owned(), Bson::from(domain))));
+        let set: Document = entry.iter().map(|(name, value)| (field(name), value.clone())).collect();
+        // Before the account stands there, which would be one that was switched off with the others.
+        let mut may_be_on = of_domain.clone();
+        may_be_on.insert("$nor", [switched_off()]);
+        if domains.update_one(may_be_on, doc! { "$set": { STATUS: true } }).await?.matched_count == 0 {
+            let is_off = self.is_switched_off(&account.domain_id).await?;
+            return Ok(if is_off { Connected::SwitchedOff } else { Connected::NoDomain });
+        }
+        self.take_grants_over(account).await?;
+        let mut unset = mark_fields();
+        unset.insert(field("revocation"), "");
+        if self.update_account(account, doc! {}, doc! { "$set": set, "$unset": unset }).await? {
+            self.clear_lane_errors(account).await?;
+            return Ok(Connected::Stored);
+        }
+        let mut without = of_domain.clone();
+        without.insert(ACCOUNTS, Bson::Null);
+        domains.update_one(without, doc! { "$set": { ACCOUNTS: [] } }).await?;
+        let mut new = of_domain;
+        new.insert(format!("{ACCOUNTS}.hubId"), doc! { "$nin": account.hub_id.bson_forms() });
+        entry.insert("hubId", account.hub_id.as_str());
+        let added = domains.update_one(new, doc! { "$push": { ACCOUNTS: entry } }).await?;
+        Ok(if added.matched_count > 0 { Connected::Stored } else { Connected::NoDomain })
+    }
+
+    /// Lets lanes that wait because of what went wrong with the former tokens, or before a mark was taken away, go on at
+    /// once. Nothing happens while a slice is under way.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn clear_lane_errors(&self, account: &AccountKey) -> Result<(), Error> {
+        let lanes = doc! { "lanes.companies.lastError": null, "lanes.contacts.lastError": null, "refused": null };
+        // The lease of a slice that was killed is there until the next one takes it.
+        let is_free = doc! { "$lt": [{ "$ifNull": ["$lease.until", DateTime::from_millis(0)] }, "$$NOW"] };
+        let idle = doc! { "_id": account.to_string(), "$expr": is_free };
+        self.collection(collection::CHECKPOINTS).update_one(idle, doc! { "$set": lanes }).await?;
+        Ok(())
+    }
+
+    /// The live accounts of a portal. There is one, but for Domains that others have written.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn accounts_of(&self, portal: &HubId) -> Result<Vec<AccountKey>, Error> {
+        self.accounts_of_portals(&BTreeSet::from([portal])).await
+    }
+
+    /// The live accounts of these portals, by one query.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn accounts_of_portals(&self, portals: &BTreeSet<&HubId>) -> Result<Vec<AccountKey>, Error> {
+        let ids: Vec<Bson> = portals.iter().flat_map(|portal| portal.bson_forms()).collect();
+        let of = doc! { format!("{ACCOUNTS}.hubId"): { "$in": ids }, "integrations.hubspot.status": true };
+        let fields = doc! { "integrations.hubspot.status": 1, ACCOUNTS: 1 };
+        let domains = self.collection(collection::DOMAINS);
+        let found: Vec<Document> = domains.find(of).projection(fields).await?.try_collect().await?;
+        let live = found.iter().flat_map(account::accounts).flatten().map(|account| account.key);
+        Ok(live.filter(|key| portals.contains(&key.hub_id)).collect())
+    }
+}
+
+/// The Domains whose integration was switched off, and that have accounts which would be read again.
+fn switched_off() -> Document {
+    doc! { STATUS: false, ACCOUNTS: { "$elemMatch": { "state": { "$ne": DISCONNECTED } } } }
+}
+
+/// The name of a Domain's company.
+fn company_name(domain: &Document) -> Option<String> {
+    let name = domain.get_document("company").ok()?.get_str("name").ok()?;
+    (!name.is_empty()).then(|| name.to_owned())
+}

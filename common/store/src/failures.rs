@@ -1,0 +1,54 @@
+//! Why messages were left to the dead-letter queues (collection `failures`), for whoever repairs them. SQS keeps a
+//! message's id when it moves it there.
+
+use std::collections::HashMap;
+
+use futures::TryStreamExt;
+use model::time::DateTime;
+use mongodb::{
+    bson::{Document, doc},
+    error::Error,
+};
+
+use super::{Store, bulk, collection};
+
+impl Store {
+    /// Notes why messages failed, by SQS's `messageId`; the latest reason counts. Reasons hold no secrets. Returns how often
+    /// each of them has failed by now.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn note_failures(
+        &self,
+        failures: impl Iterator<Item = (String, String)>,
+    ) -> Result<HashMap<String, u32>, Error> {
+        let (now, failures) = (DateTime::now(), failures.collect::<Vec<_>>());
+        let ids: Vec<String> = failures.iter().map(|(message_id, _)| message_id.clone()).collect();
+        let note = |(message_id, reason)| {
+            bulk::upsert(
+                &doc! { "_id": message_id },
+                &doc! { "$set": { "reason": reason, "at": now }, "$inc": { "times": 1 } },
+            )
+        };
+        let notes = failures.into_iter().map(note).collect::<Result<_, _>>()?;
+        bulk::update(&self.database, collection::FAILURES, notes).await?;
+        let noted = self.database.collection::<Document>(collection::FAILURES);
+        let noted = noted.find(doc! { "_id": { "$in": ids } }).projection(doc! { "times": 1 }).await?;
+        let times = |noted: Document| {
+            let times = noted.get_i32("times").ok().and_then(|times| u32::try_from(times).ok());
+            Some((noted.get_str("_id").ok()?.to_owned(), times?))
+        };
+        Ok(noted.try_collect::<Vec<_>>().await?.into_iter().filter_map(times).collect())
+    }
+
+    /// Why messages failed, as far as that is known.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn failures(&self, message_ids: &[String]) -> Result<HashMap<String, String>, Error> {
+        let failures = self.database.collection::<Document>(collection::FAILURES);
+        let found: Vec<Document> = failures.find(doc! { "_id": { "$in": message_ids } }).await?.try_collect().await?;
+        let text = |failure: &Document, name: &str| failure.get_str(name).ok().map(str::to_owned);
+        Ok(found.iter().filter_map(|failure| Some((text(failure, "_id")?, text(failure, "reason")?))).collect())
+    }
+}

@@ -1,0 +1,128 @@
+//! The indexes the service needs. They are made by an explicit step (`make migrate`), never by a cold start.
+
+use std::time::Duration;
+
+use model::{action::ActionName, object::ObjectType};
+use mongodb::{
+    IndexModel,
+    bson::{Document, doc},
+    error::{Error, ErrorKind},
+    options::IndexOptions,
+};
+
+use super::{Store, collection};
+
+/// The unique indexes that allow each record one Created action, by object type.
+pub(super) const CREATED_ONCE: [&str; 2] = ["company_created_once", "contact_created_once"];
+
+/// How long reasons of failures are kept: as long as the dead-letter queues keep the messages.
+const FAILURES_KEPT: Duration = Duration::from_secs(14 * 24 * 3600);
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// The index by which MongoDB deletes old actions.
+const RETENTION: &str = "retention";
+
+impl Store {
+    /// Makes the indexes that are missing; `docs/DATA.md` names the queries that they are for. Actions are deleted
+    /// when they have been stored for `retention`; without it that stays as it is. Safe to run at any time and twice.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached, or what is stored violates an index.
+    pub async fn migrate(&self, retention: Option<Duration>) -> Result<(), Error> {
+        let once = ObjectType::ALL.into_iter().zip(CREATED_ONCE).map(|(object, name)| created_once(object, name));
+        let by_company =
+            |name: &str, field: &str| partial(name, doc! { "domainId": 1, field: 1, "actionDate": -1 }, field);
+        let queries = [
+            index("by_domain_and_date", doc! { "domainId": 1, "actionDate": -1 }),
+            partial("by_identity", doc! { "domainId": 1, "identity": 1, "actionDate": -1 }, "identity"),
+            by_company("by_contacts_company", "userProperties.company_id"),
+            by_company("by_company", "companyProperties.company_id"),
+        ];
+        let actions = self.database.collection::<Document>(collection::ACTIONS);
+        actions.create_indexes(once.chain(queries)).await?;
+        if let Some(kept) = retention {
+            self.retain(collection::ACTIONS, "storedAt", kept).await?;
+        }
+        self.retain(collection::FAILURES, "at", FAILURES_KEPT).await?;
+        self.retain(collection::CONNECTS, "expiresAt", Duration::ZERO).await?;
+        self.retain(collection::SESSIONS, "expiresAt", Duration::ZERO).await?;
+        self.retain(collection::LINKS, "expiresAt", Duration::ZERO).await?;
+        let pending = index("by_domain", doc! { "domainId": 1, "expiresAt": -1 });
+        self.collection(collection::CONNECTS).create_index(pending).await?;
+        self.retain(collection::NOTIFICATIONS, "at", DAY).await?;
+        self.retain(collection::TIMELINE, "at", 30 * DAY).await?;
+        for object in ObjectType::ALL {
+            let states = self.database.collection::<Document>(object.as_str());
+            states.create_index(index("by_account", doc! { "domainId": 1, "hubId": 1 })).await?;
+        }
+        let waiting = doc! { "domainId": 1, "hubId": 1, "object": 1, "retryAt": 1 };
+        self.collection(collection::SET_ASIDE).create_index(index("by_lane", waiting)).await?;
+        let domains = self.database.collection::<Document>(collection::DOMAINS);
+        let live = doc! { "integrations.hubspot.status": 1, "_id": 1 };
+        let by_hub = index("by_hub", doc! { format!("{}.hubId", super::domains::ACCOUNTS): 1 });
+        let retry_at = format!("{}.revocation.retryAt", super::domains::ACCOUNTS);
+        let owed = partial("by_revocation", doc! { &retry_at: 1 }, &retry_at);
+        domains.create_indexes([index("live_hubspot", live), by_hub, owed]).await?;
+        let timeline = self.database.collection::<Document>(collection::TIMELINE);
+        timeline.create_index(index("by_account", doc! { "account": 1, "at": -1 })).await?;
+        Ok(())
+    }
+
+    /// Lets MongoDB keep actions for ever, from now on. Safe to run twice.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn keep_actions(&self) -> Result<(), Error> {
+        if self.has_retention(collection::ACTIONS).await? {
+            self.database.collection::<Document>(collection::ACTIONS).drop_index(RETENTION).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets MongoDB delete a collection's documents so long after the time in `field`.
+    async fn retain(&self, collection: &str, field: &str, kept: Duration) -> Result<(), Error> {
+        if self.has_retention(collection).await? {
+            let index =
+                doc! { "name": RETENTION, "expireAfterSeconds": i64::try_from(kept.as_secs()).unwrap_or(i64::MAX) };
+            self.database.run_command(doc! { "collMod": collection, "index": index }).await?;
+            return Ok(());
+        }
+        let options = IndexOptions::builder().name(RETENTION.to_owned()).expire_after(kept).build();
+        let index = IndexModel::builder().keys(doc! { field: 1 }).options(options).build();
+        self.database.collection::<Document>(collection).create_index(index).await?;
+        Ok(())
+    }
+
+    async fn has_retention(&self, collection: &str) -> Result<bool, Error> {
+        match self.database.collection::<Document>(collection).list_index_names().await {
+            Ok(names) => Ok(names.iter().any(|name| name == RETENTION)),
+            // A collection that is not there has no indexes either.
+            Err(error) if is_missing(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Whether MongoDB says that there is no such collection (`NamespaceNotFound`).
+fn is_missing(error: &Error) -> bool {
+    matches!(&*error.kind, ErrorKind::Command(command) if command.code == 26)
+}
+
+fn created_once(object: ObjectType, name: &str) -> IndexModel {
+    let record = doc! { "domainId": 1, "hubId": 1, "object": 1, "recordId": 1 };
+    let created = doc! { "actionName": ActionName::created(object).as_str() };
+    let options = IndexOptions::builder().name(name.to_owned()).unique(true).partial_filter_expression(created).build();
+    IndexModel::builder().keys(record).options(options).build()
+}
+
+fn index(name: &str, keys: Document) -> IndexModel {
+    IndexModel::builder().keys(keys).options(IndexOptions::builder().name(name.to_owned()).build()).build()
+}
+
+/// An index of the documents that have the field.
+fn partial(name: &str, keys: Document, field: &str) -> IndexModel {
+    let has = doc! { field: { "$exists": true } };
+    let options = IndexOptions::builder().name(name.to_owned()).partial_filter_expression(has).build();
+    IndexModel::builder().keys(keys).options(options).build()
+}

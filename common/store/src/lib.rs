@@ -1,0 +1,251 @@
+#![doc = include_str!("../README.md")]
+
+mod actions;
+mod bulk;
+mod checkpoints;
+mod config;
+mod connections;
+mod domains;
+mod failures;
+mod indexes;
+mod keys;
+mod links;
+mod marks;
+mod notifications;
+mod probe;
+mod protection;
+mod resync;
+mod revocations;
+mod seen;
+mod sessions;
+mod set_aside;
+mod states;
+mod status;
+mod timeline;
+mod trouble;
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use environment::{
+    startup::{NoAnswer, wait_for},
+    tls,
+};
+use mongodb::{
+    Client, Database,
+    error::ErrorKind,
+    event::{EventHandler, cmap::CmapEvent},
+    options::{Acknowledgment, ClientOptions, ConnectionString, ReadPreference, SelectionCriteria, WriteConcern},
+};
+use secrecy::{ExposeSecret, SecretString};
+use telemetry::TimeSpent;
+use thiserror::Error;
+
+pub use actions::{ActionFailure, Stored};
+pub use checkpoints::{Leased, Next, StoreError, Told};
+pub use config::MongoConfig;
+pub use connections::{Claim, Connected, PendingConnect};
+pub use keys::SealedTokens;
+pub use probe::ProbeError;
+pub use resync::Resync;
+pub use revocations::Revocation;
+pub use seen::{LedgerEntry, records_of};
+pub use sessions::StoredSession;
+pub use set_aside::SetAside;
+pub use status::AccountStatus;
+pub use timeline::{Event, TimelineEvent};
+pub use trouble::{code, describe, is_away};
+
+/// The names of the collections.
+pub mod collection {
+    /// The customers and their HubSpot accounts; the product's own.
+    pub const DOMAINS: &str = "domains";
+    /// What happened, for the product's analytics.
+    pub const ACTIONS: &str = "actions";
+    /// Where the sync of each account stands.
+    pub const CHECKPOINTS: &str = "checkpoints";
+    /// What the sync has handed on: one small document a record.
+    pub const SEEN: &str = "seen";
+    /// Records that could not be handed on, and are tried again.
+    pub const SET_ASIDE: &str = "setaside";
+    /// Why messages were left to the dead-letter queues.
+    pub const FAILURES: &str = "failures";
+    /// The keys under which tokens are sealed, wrapped by KMS.
+    pub const KEYS: &str = "keys";
+    /// Customers who are on HubSpot's consent page.
+    pub const CONNECTS: &str = "connects";
+    /// Which Domain a HubSpot account was connected to.
+    pub const PORTALS: &str = "portals";
+    /// When HubSpot last told of an account, so that many notifications are one look.
+    pub const NOTIFICATIONS: &str = "notifications";
+    /// What happened to each account, for people.
+    pub const TIMELINE: &str = "timeline";
+    /// Who is signed in to the status page.
+    pub const SESSIONS: &str = "sessions";
+    /// Install links that were revoked.
+    pub const LINKS: &str = "links";
+    /// Which accounts HubSpot has rejected lately.
+    pub const REJECTIONS: &str = "rejections";
+    /// Where the last fan-out stopped, if it did not reach the end.
+    pub const FAN_OUT: &str = "fanout";
+}
+
+/// How many connections a function has at most. One more watches each server.
+const POOL: u32 = 8;
+
+/// The service's database.
+#[derive(Clone, Debug)]
+pub struct Store {
+    database: Database,
+    /// The time during which its connections were in use.
+    pub spent: TimeSpent,
+}
+
+/// There is no way to MongoDB. What the driver says of it is not said: it quotes parts of the connection string.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// The connection string is not of its form.
+    #[error("MongoDB's connection string cannot be used; is its password URL-encoded?")]
+    Invalid,
+    /// Passwords and records would be readable on the way, or a false server be taken for MongoDB.
+    #[error("MongoDB's connection string has no TLS, or takes invalid certificates; MONGODB_PLAIN=1 allows that")]
+    Plain,
+    /// The driver's support for it would bring three more clients of AWS into each function.
+    #[error(
+        "MongoDB's connection string names MONGODB-AWS, which is not supported: use a user with a password, in a secret"
+    )]
+    Iam,
+    /// The servers of a `mongodb+srv://` address cannot be found.
+    #[error("DNS does not tell the servers of MongoDB's address")]
+    Dns,
+    /// DNS does not answer.
+    #[error(transparent)]
+    NoAnswer(#[from] NoAnswer),
+}
+
+impl From<mongodb::error::Error> for ConnectError {
+    fn from(error: mongodb::error::Error) -> Self {
+        match *error.kind {
+            ErrorKind::DnsResolve { .. } | ErrorKind::Io(_) => Self::Dns,
+            _ => Self::Invalid,
+        }
+    }
+}
+
+/// Parses a connection string whose connections are protected, or need not be.
+///
+/// # Errors
+/// It is not of its form, or has no TLS, or asks for authentication by IAM. The error does not show it.
+pub fn connection_string(uri: &SecretString) -> Result<ConnectionString, ConnectError> {
+    if uri.expose_secret().to_ascii_lowercase().contains("authmechanism=mongodb-aws") {
+        return Err(ConnectError::Iam);
+    }
+    let parsed = ConnectionString::parse(uri.expose_secret())?;
+    match protection::is_protected(&parsed) || tls::is_plain_mongodb_allowed() {
+        true => Ok(parsed),
+        false => Err(ConnectError::Plain),
+    }
+}
+
+impl Store {
+    /// A store on the database that `config` names. Connections are made when they are needed.
+    ///
+    /// # Errors
+    /// The connection string cannot be used, or DNS does not tell in time what it stands for.
+    pub async fn connect(config: &MongoConfig) -> Result<Self, ConnectError> {
+        Self::connect_with(config, POOL).await
+    }
+
+    /// The same with at most so many connections at a time, unless the connection string says how many.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_with(config: &MongoConfig, connections: u32) -> Result<Self, ConnectError> {
+        // Of `mongodb+srv://` this asks DNS for the servers.
+        let parsed = ClientOptions::parse(connection_string(&config.uri)?).into_future();
+        let mut options = wait_for("MongoDB's address (DNS)", parsed).await??;
+        options.app_name.get_or_insert_with(|| "hubspot-sync".to_owned());
+        options.max_pool_size.get_or_insert(connections);
+        options.connect_timeout.get_or_insert(Duration::from_secs(2));
+        options.server_selection_timeout.get_or_insert(Duration::from_secs(3));
+        // A checkpoint that a failover takes back would be a lost lease, or a position that never was; read from a
+        // secondary, it would be an old one. So these are not left to the connection string.
+        let patience = options.write_concern.take().and_then(|concern| concern.w_timeout);
+        options.write_concern = Some(WriteConcern::builder().w(Acknowledgment::Majority).w_timeout(patience).build());
+        options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+        let spent = TimeSpent::default();
+        options.cmap_event_handler = Some(in_use(spent.clone()));
+        let client = Client::with_options(options)?;
+        Ok(Self { database: client.database(&config.database), spent })
+    }
+
+    fn collection(&self, name: &str) -> mongodb::Collection<mongodb::bson::Document> {
+        self.database.collection(name)
+    }
+
+    /// The database itself.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+}
+
+/// Adds up how long connections are in use. (The driver would also tell how long each command takes, but it makes a
+/// document of every command for that, which a bulk of a thousand writes can do without.)
+fn in_use(spent: TimeSpent) -> EventHandler<CmapEvent> {
+    let since: Mutex<HashMap<u32, Instant>> = Mutex::default();
+    EventHandler::callback(move |event| {
+        let mut since = since.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            CmapEvent::ConnectionCheckedOut(out) => {
+                since.insert(out.connection_id, Instant::now());
+            }
+            CmapEvent::ConnectionCheckedIn(back) => {
+                since.remove(&back.connection_id).into_iter().for_each(|since| spent.add(since.elapsed()));
+            }
+            _ => {}
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_string_that_cannot_be_used_is_not_quoted() {
+        let uris = [
+            "mongodb://user:geheim?x@host/",
+            "mongodb+srv://user:geheim?x@host/",
+            "mongodb://user:ge/heim@host",
+            "mongodb://host/?geheim",
+            "geheim",
+        ];
+        for uri in uris {
+            let config = MongoConfig { uri: uri.into(), database: "any".to_owned() };
+            let error = Store::connect(&config).await.unwrap_err();
+            let direct = format!("{error} {error:?}");
+            let told = format!("{direct} {:#}", anyhow::Error::from(error));
+            assert!(!told.contains("heim"), "{uri}: {told}");
+        }
+    }
+
+    #[test]
+    fn authentication_by_iam_is_refused_by_name() {
+        let uri = "mongodb+srv://c.example.net/?authSource=%24external&authMechanism=MONGODB-AWS";
+        let error = connection_string(&uri.into()).unwrap_err().to_string();
+        assert!(error.contains("MONGODB-AWS") && !error.contains("example"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_mongodb_that_is_reached_without_tls_is_refused() {
+        for (uri, is_refused) in [("mongodb://u:geheim@10.0.0.1/", true), ("mongodb://10.0.0.1/?tls=true", false)] {
+            let config = MongoConfig { uri: uri.into(), database: "any".to_owned() };
+            let error = Store::connect(&config).await.err().map(|error| error.to_string()).unwrap_or_default();
+            assert_eq!(error.contains("MONGODB_PLAIN=1"), is_refused, "{uri}: {error}");
+            assert!(!error.contains("geheim"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Reading a lane again, when an operator asks for it.
+
+use std::time::Duration;
+
+use model::{
+    account::AccountKey,
+    checkpoint::{Backfilled, Pass, Sweep, Window},
+    object::ObjectType,
+    time::{self, DateTime},
+};
+use mongodb::bson::{Document, doc};
+
+use super::{Next, Store, StoreError, Told, collection, seen::records_of};
+
+/// How long the lease holds while the checkpoint is changed.
+const LEASE: Duration = Duration::from_secs(30);
+
+/// What became of a wish to read a lane again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resync {
+    /// The account's next slice begins with it.
+    Due,
+    /// A slice is under way; ask again.
+    Busy,
+    /// The lane has not been read yet, and will be from its beginning.
+    New,
+}
+
+impl Store {
+    /// Lets a lane's records that were modified or deleted at or after `from` be read and handed on again. What is
+    /// stored of them is not stored twice, what is missing is stored as Updated. What is left of the lane's history is still
+    /// read. May be asked for again at any time.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn resync(&self, account: &AccountKey, object: ObjectType, from: DateTime) -> Result<Resync, StoreError> {
+        let Some(leased) = self.lease(account, LEASE).await? else { return Ok(Resync::Busy) };
+        let mut lane = leased.checkpoint.lanes.get(object).clone();
+        let result = if lane.first_seen.is_some() {
+            let from = from.max(Window::BEGINNING);
+            let keys = records_of(account, object);
+            let seen = self.database.collection::<Document>(collection::SEEN);
+            let since = |field: &str| doc! { "_id": &keys, field: { "$gte": from } };
+            // When a merge was first seen names its action, and is kept; HubSpot itself says when a record was deleted.
+            let (mut deleted, mut merged) = (since("goneAt"), since("goneAt"));
+            deleted.insert("into", doc! { "$exists": false });
+            merged.insert("into", doc! { "$exists": true });
+            seen.update_many(deleted, doc! { "$unset": { "goneAt": "" } }).await?;
+            seen.update_many(merged, doc! { "$set": { "into": null } }).await?;
+            let before = time::before(from, Duration::from_millis(1));
+            seen.update_many(since("at"), doc! { "$set": { "at": before } }).await?;
+            if !lane.has_history_to_read() {
+                lane.backfilled = Backfilled::default();
+            }
+            // Rows that are read twice count twice: the history is not to be counted as a whole.
+            lane.backfilled.from = None;
+            lane.backfill = Pass { windows: from_then_on(&lane.backfill.windows, from), ..Pass::default() };
+            lane.sweep = Sweep::default();
+            lane.last_error = None;
+            self.save_lane(&leased, object, &lane).await?;
+            Resync::Due
+        } else {
+            Resync::New
+        };
+        self.release(&leased, Next::Unchanged, Told::default()).await?;
+        Ok(result)
+    }
+}
+
+/// The windows that read everything from `from` on, and before it what `left` has still to read. Windows are told apart by
+/// their beginnings, so one that reaches beyond `from` ends there. It is read anew: what was counted of it so far includes
+/// rows of its other part.
+fn from_then_on(left: &[Window], from: DateTime) -> Vec<Window> {
+    let before = left.iter().filter(|window| window.from < from).map(|window| match window.to {
+        Some(to) if to <= from => window.clone(),
+        _ => Window { start_id: window.start_id.clone(), ..Window::new(window.from, Some(from)) },
+    });
+    before.chain([Window::new(from, None)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(seconds: i64) -> DateTime {
+        DateTime::from_millis(seconds * 1000)
+    }
+
+    #[test]
+    fn what_is_left_is_read_before_the_date_and_everything_after_it() {
+        let half_read = |window| Window { last_id: Some("7".to_owned()), read: 7, expected: Some(9), ..window };
+        let old = half_read(Window::new(at(10), Some(at(20))));
+        let cut = Window { start_id: Some("5".to_owned()), ..half_read(Window::new(at(20), Some(at(40)))) };
+        let left = [old.clone(), cut, Window::new(at(40), Some(at(50)))];
+        let anew = Window { start_id: Some("5".to_owned()), ..Window::new(at(20), Some(at(30))) };
+        assert_eq!(from_then_on(&left, at(30)), [old.clone(), anew.clone(), Window::new(at(30), None)]);
+        // Again, and with dates at the ends of windows.
+        let again = from_then_on(&from_then_on(&left, at(30)), at(30));
+        assert_eq!(again, [old.clone(), anew, Window::new(at(30), None)]);
+        assert_eq!(from_then_on(&left, at(20)), [old, Window::new(at(20), None)]);
+        assert_eq!(from_then_on(&left, at(10)), [Window::new(at(10), None)]);
+        assert_eq!(from_then_on(&[], at(10)), [Window::new(at(10), None)]);
+    }
+}

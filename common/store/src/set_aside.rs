@@ -1,0 +1,219 @@
+//! Records that could not be handed on, each alone, so that those beside it are (collection `setaside`). They are read again
+//! by their ids, after growing pauses.
+
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use model::{
+    account::AccountKey,
+    object::ObjectType,
+    time::{self, DateTime},
+};
+use mongodb::{
+    bson::{Document, deserialize_from_document, doc, serialize_to_document},
+    error::Error,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Store, StoreError, bulk, collection};
+
+/// The pause after the first failure; each further one doubles it, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(600);
+const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
+
+/// A record that was set aside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SetAside {
+    /// HubSpot's id of the record, as it came.
+    pub record_id: String,
+    /// Why, without anything that the record holds.
+    pub reason: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When it was set aside first.
+    pub since: DateTime,
+    /// When it is tried again.
+    pub retry_at: DateTime,
+}
+
+impl SetAside {
+    /// The entry after one more attempt that failed for `reason`.
+    fn again(before: Option<&Self>, record_id: &str, reason: &str, now: DateTime) -> Self {
+        let attempts = before.map_or(0, |before| before.attempts);
+        let pause = time::doubled(FIRST_PAUSE, attempts, LONGEST_PAUSE);
+        Self {
+            record_id: record_id.to_owned(),
+            reason: reason.to_owned(),
+            attempts: attempts.saturating_add(1),
+            since: before.map_or(now, |before| before.since),
+            retry_at: time::after(now, pause),
+        }
+    }
+}
+
+impl Store {
+    /// Sets records aside, each for its reason. Returns when the first of them is tried again. Only if they were `tried` because
+    /// of that do those that are set aside already wait longer: a pass may meet them at any time.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached, or refuses.
+    pub async fn set_aside(
+        &self,
+        account: &AccountKey,
+        object: ObjectType,
+        records: &[(String, String)],
+        tried: bool,
+    ) -> Result<Option<DateTime>, StoreError> {
+        let now = DateTime::now();
+        let keys: Vec<String> = records.iter().map(|(id, _)| key(account, object, id)).collect();
+        let known = self.found(doc! { "_id": { "$in": keys } }, i64::MAX).await?;
+        let entries: Vec<SetAside> = records
+            .iter()
+            .map(|(id, reason)| match known.iter().find(|known| known.record_id == *id) {
+                Some(known) if !tried => SetAside { reason: reason.clone(), ..known.clone() },
+                known => SetAside::again(known, id, reason, now),
+            })
+            .collect();
+        let writes = entries.iter().map(|entry| {
+            let mut set = serialize_to_document(entry)?;
+            set.insert("domainId", account.domain_id.as_str());
+            set.insert("hubId", account.hub_id.as_str());
+            set.insert("object", object.as_str());
+            bulk::upsert(&doc! { "_id": key(account, object, &entry.record_id) }, &doc! { "$set": set })
+        });
+        let writes = writes.collect::<Result<Vec<bulk::Write>, Error>>()?;
+        let refused = bulk::update(&self.database, collection::SET_ASIDE, writes).await?.refused;
+        match refused.first() {
+            Some(refused) => Err(StoreError::Refused(refused.code)),
+            None => Ok(entries.iter().map(|entry| entry.retry_at).min()),
+        }
+    }
+
+    /// Takes one attempt back that records had nothing to do with. They wait no less for the next one.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn not_tried(&self, account: &AccountKey, object: ObjectType, ids: &[String]) -> Result<(), Error> {
+        let keys: Vec<String> = ids.iter().map(|id| key(account, object, id)).collect();
+        let tried = doc! { "_id": { "$in": keys }, "attempts": { "$gt": 1 } };
+        self.collection(collection::SET_ASIDE).update_many(tried, doc! { "$inc": { "attempts": -1 } }).await?;
+        Ok(())
+    }
+
+    /// The records of a lane that are to be tried again by `now`, those that wait longest first, at most `count`.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn set_aside_until(
+        &self,
+        account: &AccountKey,
+        object: ObjectType,
+        now: DateTime,
+        count: i64,
+    ) -> Result<Vec<SetAside>, Error> {
+        let mut due = of(account, object);
+        due.insert("retryAt", doc! { "$lte": now });
+        self.found(due, count).await
+    }
+
+    /// When the next of a lane's records that were set aside is tried again. Returns `None` if there are none.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn next_set_aside(&self, account: &AccountKey, object: ObjectType) -> Result<Option<DateTime>, Error> {
+        Ok(self.found(of(account, object), 1).await?.pop().map(|entry| entry.retry_at))
+    }
+
+    /// Forgets records that were handed on, or are gone.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn no_longer_set_aside(
+        &self,
+        account: &AccountKey,
+        object: ObjectType,
+        ids: &[String],
+    ) -> Result<(), Error> {
+        let keys: Vec<String> = ids.iter().map(|id| key(account, object, id)).collect();
+        self.collection(collection::SET_ASIDE).delete_many(doc! { "_id": { "$in": keys } }).await?;
+        Ok(())
+    }
+
+    /// All records that are set aside, with their accounts' keys and object types, those that wait longest first, at most
+    /// `count`.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn all_set_aside(&self, count: i64) -> Result<Vec<(String, SetAside)>, Error> {
+        let found = self.collection(collection::SET_ASIDE).find(doc! {}).sort(doc! { "since": 1 }).limit(count).await?;
+        let found: Vec<Document> = found.try_collect().await?;
+        let read = |entry: Document| Some((entry.get_str("_id").ok()?.to_owned(), read(entry)?));
+        Ok(found.into_iter().filter_map(read).collect())
+    }
+
+    /// Lets all records that are set aside be tried again at once, in the next slices of their accounts. Returns how many.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn retry_set_aside(&self) -> Result<u64, Error> {
+        let now = DateTime::now();
+        let due = doc! { "$set": { "retryAt": now } };
+        let changed = self.collection(collection::SET_ASIDE).update_many(doc! {}, due).await?.matched_count;
+        for object in ObjectType::ALL {
+            let field = format!("kept.{object}.setAsideUntil");
+            let waits = doc! { &field: { "$type": "date" } };
+            self.collection(collection::CHECKPOINTS).update_many(waits, doc! { "$set": { &field: now } }).await?;
+        }
+        Ok(changed)
+    }
+
+    /// How many of an account's records are set aside.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn count_set_aside(&self, account: &AccountKey) -> Result<u64, Error> {
+        let own = doc! { "domainId": account.domain_id.as_str(), "hubId": account.hub_id.as_str() };
+        self.collection(collection::SET_ASIDE).count_documents(own).await
+    }
+
+    async fn found(&self, filter: Document, count: i64) -> Result<Vec<SetAside>, Error> {
+        let found =
+            self.collection(collection::SET_ASIDE).find(filter).sort(doc! { "retryAt": 1 }).limit(count).await?;
+        let found: Vec<Document> = found.try_collect().await?;
+        Ok(found.into_iter().filter_map(read).collect())
+    }
+}
+
+fn read(entry: Document) -> Option<SetAside> {
+    deserialize_from_document(entry).ok()
+}
+
+fn of(account: &AccountKey, object: ObjectType) -> Document {
+    doc! { "domainId": account.domain_id.as_str(), "hubId": account.hub_id.as_str(), "object": object.as_str() }
+}
+
+/// The raw id is part of the key: it may be none that HubSpot should give.
+fn key(account: &AccountKey, object: ObjectType, id: &str) -> String {
+    format!("{account}:{object}:{id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pauses_grow_up_to_a_day() {
+        let (mut entry, now) = (None, DateTime::from_millis(0));
+        let hours: Vec<u64> = (0..10)
+            .map(|_| {
+                let next = SetAside::again(entry.as_ref(), "1", "why", now);
+                let pause = time::since(now, next.retry_at).as_secs() / 600;
+                entry = Some(next);
+                pause
+            })
+            .collect();
+        assert_eq!(hours, [1, 2, 4, 8, 16, 32, 64, 128, 144, 144]);
+        assert_eq!(entry.map(|entry| entry.attempts), Some(10));
+    }
+}

@@ -1,0 +1,184 @@
+//! How accounts stand, for those who look at them: their entries in the Domains, without any token, and their checkpoints.
+
+use std::collections::HashMap;
+
+use futures::{
+    Stream, StreamExt, TryStreamExt,
+    future::ready,
+    stream::{self, TryChunksError},
+};
+use model::{
+    account::{AccountKey, preference, used},
+    checkpoint::Checkpoint,
+    ids::{DomainId, HubId},
+    time::DateTime,
+};
+use mongodb::{
+    bson::{Bson, Document, RawBsonRef, RawDocument, deserialize_from_slice, doc},
+    error::Error,
+};
+
+use super::{Store, collection, domains::entries};
+
+/// How many accounts are read at once.
+const AT_ONCE: u32 = 1000;
+
+/// How many queries are under way at a time: while checkpoints are read, so are the entries behind them.
+const AT_A_TIME: usize = 2;
+
+/// How an account stands.
+#[derive(Clone, Debug)]
+pub struct AccountStatus {
+    /// Which account.
+    pub key: AccountKey,
+    /// The name of the Domain's company.
+    pub company: Option<String>,
+    /// The account's address in HubSpot.
+    pub hub_domain: Option<String>,
+    /// Whether the Domain's integration is switched on.
+    pub is_on: bool,
+    /// The entry's `state`, where it has one.
+    pub state: Option<String>,
+    /// Why it is in that state, and since when.
+    pub state_reason: Option<String>,
+    /// See [`Self::state_reason`].
+    pub state_at: Option<DateTime>,
+    /// When it is next tried to give its grant back, if that is owed.
+    pub revocation_at: Option<DateTime>,
+    /// Since when it is paused.
+    pub paused_at: Option<DateTime>,
+    /// Whether it has any token.
+    pub has_token: bool,
+    /// How many of its records are set aside; zero unless one account alone was asked for.
+    pub set_aside: u64,
+    /// Where its sync stands; nothing where it never began.
+    pub checkpoint: Option<Box<Checkpoint>>,
+}
+
+impl Store {
+    /// How all accounts stand, in no order, as they are read. Of the checkpoints only what tells an account's state. Entries that
+    /// are no accounts are left out.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached, at once or while the stream is read.
+    pub async fn statuses(&self) -> Result<impl Stream<Item = Result<AccountStatus, Error>>, Error> {
+        let accounts = self.entries(doc! {}).await?.try_chunks(AT_ONCE as usize);
+        let accounts = accounts.map_err(|TryChunksError(_, error)| error);
+        let joined = accounts.map_ok(|some| self.with_checkpoints(some, of_state())).try_buffered(AT_A_TIME);
+        Ok(joined.map_ok(|some| stream::iter(some).map(Ok)).try_flatten())
+    }
+
+    /// How these accounts stand, in their order. Those that are not there are left out.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn statuses_of(&self, keys: &[AccountKey]) -> Result<Vec<AccountStatus>, Error> {
+        let place: HashMap<&AccountKey, usize> = keys.iter().enumerate().map(|(place, key)| (key, place)).collect();
+        let ids: Vec<Bson> = keys.iter().flat_map(|key| key.domain_id.bson_forms()).collect();
+        let entries = self.entries(doc! { "_id": { "$in": ids } }).await?;
+        let wanted = entries.try_filter(|account| ready(place.contains_key(&account.key)));
+        let mut accounts: Vec<AccountStatus> = wanted.try_collect().await?;
+        accounts.sort_by_key(|account| place.get(&account.key).copied());
+        self.with_checkpoints(accounts, doc! {}).await
+    }
+
+    /// How one account stands; nothing where there is none.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn status(&self, key: &AccountKey) -> Result<Option<AccountStatus>, Error> {
+        let Some(mut account) = self.statuses_of(std::slice::from_ref(key)).await?.pop() else { return Ok(None) };
+        account.set_aside = self.count_set_aside(key).await?;
+        Ok(Some(account))
+    }
+
+    /// The accounts of these Domains, without their checkpoints.
+    async fn entries(&self, of: Document) -> Result<impl Stream<Item = Result<AccountStatus, Error>>, Error> {
+        // Tokens do not leave the database: of them only whether there are any.
+        let has = |name: &str| doc! { "$gt": [{ "$ifNull": [format!("$$entry.{name}"), ""] }, ""] };
+        let shown = doc! {
+            "hubId": "$$entry.hubId", "hubDomain": "$$entry.hubDomain",
+            "state": "$$entry.state", "stateReason": "$$entry.stateReason", "stateAt": "$$entry.stateAt",
+            "pausedAt": "$$entry.pausedAt", "revocationAt": "$$entry.revocation.retryAt",
+            "hasToken": { "$or": [has("accessToken"), has("refreshToken")] },
+        };
+        let fields = doc! {
+            "company": "$company.name",
+            "isOn": "$integrations.hubspot.status",
+            "entries": { "$map": { "input": entries(), "as": "entry", "in": shown } },
+        };
+        let found = self.collection(collection::DOMAINS).find(of).projection(fields).batch_size(AT_ONCE).await?;
+        let domains = stream::try_unfold(found, async |mut found| {
+            let accounts = found.advance().await?.then(|| stream::iter(accounts(found.current())).map(Ok));
+            Ok::<_, Error>(accounts.map(|accounts| (accounts, found)))
+        });
+        Ok(domains.try_flatten())
+    }
+
+    /// Gives accounts their checkpoints, of which `fields` are read; all of them if none is named.
+    async fn with_checkpoints(
+        &self,
+        mut accounts: Vec<AccountStatus>,
+        fields: Document,
+    ) -> Result<Vec<AccountStatus>, Error> {
+        let keys: Vec<String> = accounts.iter().map(|account| account.key.to_string()).collect();
+        let checkpoints = self.collection(collection::CHECKPOINTS);
+        // With one more than there can be, MongoDB says with them that these are all.
+        let found = checkpoints.find(doc! { "_id": { "$in": &keys } }).projection(fields).batch_size(AT_ONCE + 1);
+        let (mut found, mut by_key) = (found.await?, HashMap::new());
+        while found.advance().await? {
+            let checkpoint: Checkpoint = deserialize_from_slice(found.current().as_bytes()).map_err(Error::from)?;
+            let key = value(found.current(), "_id").and_then(RawBsonRef::as_str).map(str::to_owned);
+            by_key.extend(key.map(|key| (key, Box::new(checkpoint.joined()))));
+        }
+        for (account, key) in accounts.iter_mut().zip(&keys) {
+            account.checkpoint = by_key.remove(key);
+        }
+        Ok(accounts)
+    }
+}
+
+/// What of a checkpoint tells an account's state. (One window in place of all, which are few, would take MongoDB three times as
+/// long.)
+fn of_state() -> Document {
+    let of_lane = ["firstSeen", "fresh.mark", "backfill.windows", "lastError"];
+    let names =
+        ["companies", "contacts"].into_iter().flat_map(|lane| of_lane.map(|field| format!("lanes.{lane}.{field}")));
+    names.map(|name| (name, Bson::from(1))).collect()
+}
+
+fn value<'a>(document: &'a RawDocument, name: &str) -> Option<RawBsonRef<'a>> {
+    document.get(name).ok()?
+}
+
+/// The accounts of a Domain, those that cannot be used included. Others write Domains, so nothing in it need be as agreed.
+fn accounts(domain: &RawDocument) -> Vec<AccountStatus> {
+    let id = |document: &RawDocument, name: &str| Bson::try_from(value(document, name)?).ok();
+    let Some(domain_id) = id(domain, "_id").and_then(|id| DomainId::from_bson(&id).ok()) else { return Vec::new() };
+    let text = |document: &RawDocument, name: &str| value(document, name)?.as_str().map(str::to_owned);
+    let time = |document: &RawDocument, name: &str| value(document, name)?.as_datetime();
+    let holds = |document: &RawDocument, name: &str| value(document, name).and_then(RawBsonRef::as_bool) == Some(true);
+    let account = |entry: &RawDocument| {
+        Some(AccountStatus {
+            key: AccountKey { domain_id: domain_id.clone(), hub_id: HubId::from_bson(&id(entry, "hubId")?).ok()? },
+            company: text(domain, "company").filter(|name| !name.is_empty()),
+            hub_domain: text(entry, "hubDomain"),
+            is_on: holds(domain, "isOn"),
+            state: text(entry, "state"),
+            state_reason: text(entry, "stateReason"),
+            state_at: time(entry, "stateAt"),
+            revocation_at: time(entry, "revocationAt"),
+            paused_at: time(entry, "pausedAt"),
+            has_token: holds(entry, "hasToken"),
+            set_aside: 0,
+            checkpoint: None,
+        })
+    };
+    let entries = domain.get_array("entries").into_iter().flatten().flatten();
+    let accounts: Vec<AccountStatus> = entries.filter_map(|entry| account(entry.as_document()?)).collect();
+    let of = |account: &AccountStatus| {
+        Some((account.key.hub_id.clone(), preference(account.state.as_deref(), account.has_token)))
+    };
+    let used = used(&accounts, of);
+    accounts.into_iter().enumerate().filter(|(index, _)| used.contains(index)).map(|(_, account)| account).collect()
+}

@@ -1,0 +1,120 @@
+#![doc = include_str!("../README.md")]
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use environment::config;
+use metrique::{
+    ServiceMetrics,
+    emf::Emf,
+    writer::{AttachGlobalEntrySinkExt, Entry, EntryIoStreamExt, FormatExt},
+};
+use tracing_subscriber::{
+    Layer,
+    filter::{FilterExt, LevelFilter, Targets},
+    fmt::format::FmtSpan,
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
+
+use crate::traces::Traces;
+
+mod traces;
+
+/// The version of the service.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The crates whose log lines and spans are the service's own.
+const OWN_CRATES: [&str; 12] = [
+    "actions",
+    "connect",
+    "environment",
+    "hubspot",
+    "model",
+    "queue",
+    "runtime",
+    "scheduler",
+    "store",
+    "sync",
+    "telemetry",
+    "token_vault",
+];
+
+/// The namespace of the metrics in CloudWatch.
+pub const NAMESPACE: &str = "HubSpotSync";
+
+/// Starts logging at `LOG_LEVEL` (default `info`), metrics with the dimension `Stack` from `STACK_NAME` (default
+/// `local`), and traces, for the whole process. Call it once.
+///
+/// `LOG_LEVEL` is a level, or levels by module as `tracing_subscriber::filter::Targets` reads them: `info,sync=debug`. Other
+/// crates than the service's own never say more than `info`: at `trace` they write whole events and requests, with tokens and
+/// records in them.
+pub fn init() -> Traces {
+    // Not an `EnvFilter`: its regular expressions would be a twelfth of a bootstrap.
+    let filter: Option<Targets> = config::optional("LOG_LEVEL").and_then(|filter| filter.parse().ok());
+    let filter = filter.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    let own = OWN_CRATES.map(|name| (name, LevelFilter::TRACE));
+    let ceiling = Targets::new().with_default(LevelFilter::INFO).with_targets(own);
+    let log = tracing_subscriber::fmt::layer()
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_span_events(FmtSpan::NONE)
+        .with_target(false)
+        .with_filter(filter.and(ceiling));
+    let traces = Traces::from_env();
+    tracing_subscriber::registry().with(log).with(traces.layer()).init();
+    let stack = config::optional("STACK_NAME").unwrap_or_else(|| "local".to_owned());
+    // Written at once: what waits in a queue is lost if Lambda freezes the process.
+    let metrics = Emf::builder(NAMESPACE.to_owned(), vec![vec!["Stack".to_owned()]])
+        .build()
+        .output_to_makewriter(std::io::stdout)
+        .merge_globals(Dimensions { stack });
+    ServiceMetrics::write_directly_to(metrics).forget();
+    tracing::info!(version = VERSION, "the function starts");
+    traces
+}
+
+#[derive(Entry)]
+#[entry(rename_all = "PascalCase")]
+struct Dimensions {
+    stack: String,
+}
+
+/// The time spent with another service: the sum over its calls, of which several may be under way at once.
+#[derive(Clone, Debug, Default)]
+pub struct TimeSpent(Arc<AtomicU64>);
+
+impl TimeSpent {
+    /// Adds what `call` takes, even if it is given up.
+    pub async fn during<F: Future>(&self, call: F) -> F::Output {
+        let _clock = Clock { spent: self, began: Instant::now() };
+        call.await
+    }
+
+    /// Adds a call's time.
+    pub fn add(&self, time: Duration) {
+        self.0.fetch_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// What was spent since this was last asked.
+    pub fn take(&self) -> Duration {
+        Duration::from_micros(self.0.swap(0, Ordering::Relaxed))
+    }
+}
+
+struct Clock<'a> {
+    spent: &'a TimeSpent,
+    began: Instant,
+}
+
+impl Drop for Clock<'_> {
+    fn drop(&mut self) {
+        self.spent.add(self.began.elapsed());
+    }
+}
