@@ -8,12 +8,15 @@ export SAM_CLI_TELEMETRY := 0
 SAM := PATH="$(CURDIR)/.tools/aws/bin:$$PATH" sam
 # cargo compiles for a target by name (.cargo/config.toml), and puts what it made into a folder of that name.
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
-PROGRAM := $(or $(CARGO_TARGET_DIR),target)/$(HOST)/debug/stack
+BINARIES := $(or $(CARGO_TARGET_DIR),target)/$(HOST)/debug
+# The local stack, and what operators run.
+STACK_PROGRAM := $(BINARIES)/stack
+OPS := $(BINARIES)/ops
 # Which stack on AWS is meant: CONFIG_ENV is an environment of samconfig.toml, whose variables are in .env.<environment>.
 WHICH = $(if $(CONFIG_ENV),--config-env $(CONFIG_ENV)) $(if $(ENV_FILE),--env-file $(ENV_FILE)) $(if $(STACK),--stack-name $(STACK))
 # Without TARGET=aws, a command works on the local stack alone.
 PLACE = $(WHICH) $(if $(filter aws,$(TARGET)),--aws,$(if $(TARGET),$(error TARGET is aws, or absent for the local stack)))
-REPAIR = $(PROGRAM) repair $(PLACE)
+REPAIR = $(OPS) repair $(PLACE)
 # Counts the crates, and shows the end of the log if one does not compile.
 PROGRESS = TRY_AGAIN="make $@" local/tools/progress
 FUNCTIONS := scheduler sync actions connect
@@ -27,19 +30,19 @@ doctor: ## Say what this machine lacks for the rest, and how to get it
 
 # --- the service on this machine -------------------------------------------------------------------------
 demo: tools local ## Start the stack afresh, run two ticks of the schedule, and show what happened
-	@$(PROGRAM) demo
+	@$(STACK_PROGRAM) demo
 
 up: tools local ## Start the stack (MongoDB, AWS, HubSpot simulator, the service) and leave it running
-	@$(PROGRAM) up
+	@$(STACK_PROGRAM) up
 
 down: local ## Stop the stack; data and logs stay in .stack
-	@$(PROGRAM) down
+	@$(STACK_PROGRAM) down
 
 logs: local ## Show what the functions of the local stack say
-	@$(PROGRAM) logs
+	@$(STACK_PROGRAM) logs
 
 invoke: tools local build ## Give an event to a function in a container beside the stack: FUNCTION=SyncFunction EVENT=events/sync-tick.json
-	@$(PROGRAM) invoke $(FUNCTION) $(EVENT)
+	@$(STACK_PROGRAM) invoke $(FUNCTION) $(EVENT)
 
 # --- working on it ---------------------------------------------------------------------------------------
 test: test-tools tests ## Run all tests, against servers of their own; of the longest ones a sample, which differs from run to run
@@ -52,7 +55,7 @@ test-full: ## Run all tests with nothing left out: every seed, every crash point
 browser: tools local ## Test the status page in Chromium (Debian: apt install chromium chromium-driver); SCREENSHOTS=1 renews docs/images
 	@command -v chromedriver >/dev/null || { echo "Chromium's driver is missing; on Debian: apt install chromium chromium-driver"; exit 1; }
 	@$(PROGRESS) "compiling the browser's test" .tools/compile.log cargo build --locked --workspace --features tests/browser --test browser
-	@$(PROGRAM) build
+	@$(STACK_PROGRAM) build
 	@$(EXEC) cargo test --quiet --locked --workspace --features tests/browser --test browser -- --test-threads 1 --nocapture
 
 chaos: test-tools tests ## Try random schedules of everything that can happen: SEEDS=2000, or one: SEED=7
@@ -60,7 +63,7 @@ chaos: test-tools tests ## Try random schedules of everything that can happen: S
 
 bench: tools local build ## Measure how fast the functions are as they are released, and print tables
 	@$(PROGRESS) "compiling the benchmarks" .tools/compile.log cargo bench --locked --package tests --bench bench --no-run
-	@$(PROGRAM) exec --release cargo bench --quiet --locked --package tests --bench bench -- $(PART)
+	@$(STACK_PROGRAM) exec --release cargo bench --quiet --locked --package tests --bench bench -- $(PART)
 
 bench-peers: tools local ## Run other HubSpot connectors beside this service, on the same simulator (as root)
 	@local/tools/install peers
@@ -70,7 +73,7 @@ watch: test-tools local cargo-more-tools ## Check, and test again, whenever a fi
 	@.tools/cargo-more/bin/bacon test
 
 coverage: test-tools local cargo-more-tools ## Run all tests and show how much of the code they reach
-	@$(PROGRAM) build
+	@$(STACK_PROGRAM) build
 	@PATH="$(CURDIR)/.tools/cargo-more/bin:$$PATH" $(EXEC) cargo tarpaulin --workspace --skip-clean --target-dir target/coverage
 
 lint: lint-tools ## Formatting, clippy, docs, licences, unused dependencies, shell scripts
@@ -106,42 +109,42 @@ reproducible: aws-tools ## Build a function twice from nothing, and compare: BIN
 
 # --- AWS -------------------------------------------------------------------------------------------------
 deploy: tools local ## Build, show what will change on AWS, and deploy that with the parameters of .env: [CONFIG_ENV=staging] [YES=1]
-	@$(PROGRAM) $(WHICH) deploy --check
+	@$(OPS) $(WHICH) deploy --check
 	@$(MAKE) build
-	@$(PROGRAM) $(WHICH) deploy $(if $(YES),--yes)
+	@$(OPS) $(WHICH) deploy $(if $(YES),--yes)
 
 rollback: local ## Let the versions before the ones that are live take over again: [TARGET=aws] [DRY=1]
-	@$(PROGRAM) rollback $(PLACE) $(if $(DRY),--dry)
+	@$(OPS) rollback $(PLACE) $(if $(DRY),--dry)
 
 stop: local ## Switch the service off, the address on the internet too; messages wait in their queues: [TARGET=aws]
-	@$(PROGRAM) stop $(PLACE)
+	@$(OPS) stop $(PLACE)
 
 start: local ## Switch it on again: [TARGET=aws]
-	@$(PROGRAM) start $(PLACE)
+	@$(OPS) start $(PLACE)
 
 migrate: local ## Make the indexes that are missing: [TARGET=aws]
-	@$(PROGRAM) migrate $(PLACE)
+	@$(OPS) migrate $(PLACE)
 
 smoke: tools local ## See that a change goes through a deployed stack: [TARGET=aws]
-	@$(PROGRAM) smoke $(PLACE)
+	@$(if $(filter aws,$(TARGET)),$(OPS),$(STACK_PROGRAM)) smoke $(PLACE)
 
 link: local ## Make a link by which a customer connects a HubSpot account: DOMAIN=id [HUB=id] [TARGET=aws]
-	@$(PROGRAM) link --domain $(DOMAIN) $(if $(HUB),--hub $(HUB)) $(PLACE)
+	@$(OPS) link --domain $(DOMAIN) $(if $(HUB),--hub $(HUB)) $(PLACE)
 
 revoke-links: local ## Let all links that were made for a Domain lead nowhere: DOMAIN=id [TARGET=aws]
-	@$(PROGRAM) link --domain $(DOMAIN) --revoke $(PLACE)
+	@$(OPS) link --domain $(DOMAIN) --revoke $(PLACE)
 
 hubspot-app: local ## Make the HubSpot app of the deployed stack in .hubspot-app, for hs project upload: [TARGET=aws]
-	@$(PROGRAM) hubspot-app $(PLACE)
+	@$(OPS) hubspot-app $(PLACE)
 
 token: local ## Show the token of the status page: [TARGET=aws]
-	@$(PROGRAM) token $(PLACE)
+	@$(OPS) token $(PLACE)
 
 rotate-keys: local ## Make a new data key and seal all of HubSpot's tokens under it: [TARGET=aws] [NEW_MASTER_KEY=1]
-	@$(PROGRAM) rotate-keys $(PLACE) $(if $(NEW_MASTER_KEY),--new-master-key)
+	@$(OPS) rotate-keys $(PLACE) $(if $(NEW_MASTER_KEY),--new-master-key)
 
 cost: local ## Say what the service costs a month: ACCOUNTS=1000 CHANGES_PER_DAY=50000 [TICK_MINUTES=5]
-	@$(PROGRAM) cost --accounts $(ACCOUNTS) --changes-per-day $(CHANGES_PER_DAY) --tick-minutes $(TICK_MINUTES)
+	@$(OPS) cost --accounts $(ACCOUNTS) --changes-per-day $(CHANGES_PER_DAY) --tick-minutes $(TICK_MINUTES)
 
 # --- repair: of the local stack, or with TARGET=aws of the AWS and MongoDB of .env -------------------------
 redrive: local ## List what is in the dead-letter queues and set aside, and why; send it back: SEND=all or ids; or EXPORT=file
@@ -184,15 +187,15 @@ lock-tools: ## Pin the tools, with their hashes, after a change of local/tools/*
 # The programs of the local stack, and the functions that SAM packs: in one go, so that cargo is never idle.
 local:
 	@$(PROGRESS) "compiling the service" .tools/compile.log \
-		cargo build --locked --workspace $(FUNCTIONS:%=--bin %) --bin stack --bin hubspot-sim
+		cargo build --locked --workspace $(FUNCTIONS:%=--bin %) --bin stack --bin ops --bin hubspot-sim
 
 # And the functions that they run.
 tests: local
 	@$(PROGRESS) "compiling the tests" .tools/compile.log $(NEXTEST) run --no-run --locked --workspace
-	@$(PROGRAM) build
+	@$(STACK_PROGRAM) build
 
 # Servers of their own, which end with the tests. Of some tests alone the functions may have written no log to check.
-EXEC := RUST_BACKTRACE=0 $(PROGRAM) exec $(if $(NEXTEST_FLAGS),,--check-logs)
+EXEC := RUST_BACKTRACE=0 $(STACK_PROGRAM) exec $(if $(NEXTEST_FLAGS),,--check-logs)
 NEXTEST_RUN := --locked --workspace --no-fail-fast $(NEXTEST_FLAGS)
 # Tests wait more than they work.
 export NEXTEST_TEST_THREADS ?= $(shell expr 2 \* $$(nproc))

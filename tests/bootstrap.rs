@@ -20,9 +20,10 @@ use axum::{
 };
 use mongodb::bson::DateTime;
 use nix::unistd::Pid;
+use ops::{local, sam::Build};
 use secrecy::ExposeSecret;
 use serde_json::Value;
-use stack::{process::MARK, sam::Build, servers};
+use stack::process::MARK;
 use token_vault::MasterKey;
 use tokio::{
     net::TcpListener,
@@ -197,11 +198,11 @@ impl Bootstrap {
         let polled = runtime.polled.clone();
         let mut server = JoinSet::new();
         server.spawn(axum::serve(listener, routes(runtime)).into_future());
-        let port = servers::port_of(&std::env::var("AWS_ENDPOINT_URL")?)?;
+        let port = local::port_of(&std::env::var("AWS_ENDPOINT_URL")?)?;
         let mut command = Command::new(path);
         command
             .env_clear()
-            .envs(servers::aws_environment(port))
+            .envs(local::aws_environment(port))
             .envs(environment(world))
             .envs(ways.iter().map(|(name, value)| (name, value)))
             .env("AWS_LAMBDA_RUNTIME_API", api)

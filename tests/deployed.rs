@@ -10,17 +10,19 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use model::account::AccountKey;
 use mongodb::bson::{Document, doc};
+use ops::{
+    aws::Aws,
+    connect::Page,
+    local,
+    sam::{self, Build},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use stack::{
-    accounts::key,
-    aws::Aws,
-    connect::Page,
     process::{free_port, wait_until},
     proof,
-    sam::{self, Build},
-    servers,
 };
 use store::{MongoConfig, Store, collection};
 
@@ -79,7 +81,7 @@ impl Deployed {
         let uri = std::env::var("TEST_MONGODB_URI")?;
         let world = World::with(stack, &uri, format!("test_{}", name.replace('-', "_")), free_port()?).await?;
         let port = aws_port()?;
-        let environment = servers::aws_environment(port);
+        let environment = local::aws_environment(port);
         let client = aws_sdk_secretsmanager::Client::new(&aws_config::load_from_env().await);
         let app = json!({"clientId": hubspot_sim::CLIENT_ID, "clientSecret": hubspot_sim::CLIENT_SECRET});
         let parameters = BTreeMap::from([
@@ -131,7 +133,7 @@ impl Deployed {
         let state = state()?;
         let stack = self.name.split_once('-').map_or(self.name.as_str(), |(stack, _)| stack);
         let left = Left {
-            hubspot: servers::port_of(&self.world.hubspot.url())?,
+            hubspot: local::port_of(&self.world.hubspot.url())?,
             database: self.world.config.mongo.database.clone(),
             name: self.name.clone(),
             outputs: self.outputs.clone(),
@@ -188,7 +190,7 @@ impl Deployed {
         for (domain, hub) in [(DOMAIN, HUB), ("globex", HUB + 1)] {
             let ledger: Vec<_> =
                 self.world.hubspot.world().ledger.iter().filter(|change| change.hub_id == hub).cloned().collect();
-            let proof = proof::check(self.world.store.database(), &key(domain, hub)?, &ledger).await?;
+            let proof = proof::check(self.world.store.database(), &AccountKey::new(domain, hub)?, &ledger).await?;
             proof.ensure()?;
             actions += proof.actions;
         }

@@ -19,11 +19,10 @@ use model::{
     ids::DomainId,
     time::{self, DateTime},
 };
+use ops::connect::Page;
 use reqwest::{Client, RequestBuilder, StatusCode, Url, header, redirect::Policy};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
-pub use stack::accounts::key;
-use stack::connect::Page;
 use token_vault::{MasterKey, Vault};
 use tokio::{net::TcpListener, task::JoinSet};
 

@@ -1,14 +1,19 @@
-//! The program behind the make targets, run as they run it, with a `.env` of a test's own and no other variables.
+//! The programs behind the make targets, run as they run them, with a `.env` of a test's own and no other variables.
 
 use std::{ffi::OsString, path::PathBuf, process::Stdio};
 
 use anyhow::{Context, Result, ensure};
-use stack::{layout, process, servers};
+use ops::{layout, local};
+use stack::process;
 use tokio::{io::AsyncWriteExt, process::Command};
 
-/// The program, with its variables.
+/// The commands of the program `stack`. The others are those of `ops`.
+const LOCAL: [&str; 4] = ["demo", "down", "smoke", "up"];
+
+/// The programs, with their variables.
 #[derive(Clone, Debug)]
 pub struct Program {
+    stack: PathBuf,
     env_file: PathBuf,
     variables: Vec<(String, OsString)>,
 }
@@ -48,9 +53,10 @@ impl Program {
     /// # Errors
     /// The test is not run by `make test`.
     pub fn new(name: &str) -> Result<Self> {
+        let stack = PathBuf::from(std::env::var_os("TEST_STACK").context("this test is run by `make test`")?);
         let folder = process::folder().join(name);
         std::fs::create_dir_all(&folder)?;
-        let mut program = Self { env_file: folder.join(".env"), variables: Vec::new() };
+        let mut program = Self { stack, env_file: folder.join(".env"), variables: Vec::new() };
         for name in ["PATH", "HOME", process::MARK] {
             let value = std::env::var_os(name).with_context(|| format!("{name} is not set; is this `make test`?"))?;
             program.variables.push((name.to_owned(), value));
@@ -70,7 +76,7 @@ impl Program {
     /// With the AWS at a port in place of AWS itself.
     #[must_use]
     pub fn with_aws(self, port: u16) -> Self {
-        self.with(servers::aws_environment(port))
+        self.with(local::aws_environment(port))
     }
 
     /// Writes its `.env`.
@@ -81,12 +87,13 @@ impl Program {
         Ok(std::fs::write(&self.env_file, text)?)
     }
 
-    /// Runs it with these arguments, and answers what it asks.
+    /// Runs the program that has this command, as the Makefile does, and answers what it asks.
     ///
     /// # Errors
     /// It cannot be started.
     pub async fn run(&self, arguments: &[&str], answer: &str) -> Result<Said> {
-        let mut command = Command::new(std::env::var_os("TEST_STACK").context("this test is run by `make test`")?);
+        let is_local = arguments.iter().any(|argument| LOCAL.contains(argument)) && !arguments.contains(&"--aws");
+        let mut command = Command::new(if is_local { self.stack.clone() } else { self.stack.with_file_name("ops") });
         command.env_clear().envs(self.variables.iter().cloned()).current_dir(layout::root());
         command.arg("--env-file").arg(&self.env_file).args(arguments).kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

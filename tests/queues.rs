@@ -7,9 +7,9 @@ use aws_sdk_sqs::{
     Client,
     types::{Message, MessageSystemAttributeName, QueueAttributeName},
 };
+use ops::layout;
 use serde_json::{Value, json};
 use serde_yaml_ng::Value as Yaml;
-use stack::layout;
 
 use crate::{
     bootstrap::{Bootstrap, Invoked},

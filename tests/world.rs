@@ -130,7 +130,7 @@ impl World {
     /// # Errors
     /// None: its ids are ids.
     pub fn account(&self) -> Result<AccountKey> {
-        accounts::key(DOMAIN, HUB)
+        Ok(AccountKey::new(DOMAIN, HUB)?)
     }
 
     /// Says in the Domain that others have pulled the account until `date`.

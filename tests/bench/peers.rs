@@ -16,8 +16,8 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use hubspot_sim::{Object, Settings};
 use mongodb::bson::{DateTime, Document, doc};
+use ops::layout;
 use serde_json::Value;
-use stack::layout;
 use store::collection;
 use tests::{
     bootstrap::usage,

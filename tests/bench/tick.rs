@@ -1,5 +1,5 @@
 //! What one tick of the schedule takes for one account that is caught up, by the changes there were since the last one:
-//! the figures of the cost model (`local/stack/src/cost.rs`).
+//! the figures of the cost model (`local/ops/src/cost.rs`).
 
 use std::time::{Duration, Instant};
 

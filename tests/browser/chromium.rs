@@ -9,11 +9,9 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use fantoccini::{Client, ClientBuilder, Locator, elements::Element};
 use hyper_util::client::legacy::connect::HttpConnector;
+use ops::layout;
 use serde_json::{Value, json};
-use stack::{
-    layout,
-    process::{free_port, wait_until},
-};
+use stack::process::{free_port, wait_until};
 use tokio::process::{Child, Command};
 
 /// How long something may take to be seen.

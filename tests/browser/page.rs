@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use hubspot_sim::Settings;
 use mongodb::bson::{Document, doc};
-use stack::connect::Page;
+use ops::connect::Page;
 use store::collection;
 
 use tests::{

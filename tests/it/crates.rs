@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, ensure};
-use stack::layout;
+use ops::layout;
 
 /// Crates by which a program talks to another one.
 const IO: [&str; 8] = ["aws-", "axum", "hyper", "lambda", "mongodb", "oauth2", "opentelemetry", "reqwest"];

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use stack::{cost, layout};
+use ops::{cost, layout};
 
 use crate::template;
 
@@ -73,7 +73,7 @@ fn every_variable_is_documented() -> Result<()> {
     for folder in ["common", "functions"] {
         variables(&layout::root().join(folder), &mut read)?;
     }
-    variables(&layout::root().join("local/stack/src/parameters.rs"), &mut read)?;
+    variables(&layout::root().join("local/ops/src/parameters.rs"), &mut read)?;
     ensure!(read.len() > 35, "only {} variables were found", read.len());
     // Cargo's, and HubSpot's words.
     let others = ["CARGO_PKG_VERSION", "HUBSPOT_DEFINED", "NO_ASSOCIATIONS_FOUND", "OBJECT_NOT_FOUND"];

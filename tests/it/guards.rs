@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
+use ops::layout;
 use serde_yaml_ng::Value;
-use stack::layout;
 
 use tests::bootstrap::Function;
 

@@ -13,9 +13,9 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use hubspot::SCOPES;
 use model::object::ObjectType;
+use ops::hubspot_app::HubSpotApp;
 use reqwest::{StatusCode, Url};
 use serde::{Deserialize, de::DeserializeOwned};
-use stack::hubspot_app::HubSpotApp;
 
 use tests::{
     deployed::Deployed,

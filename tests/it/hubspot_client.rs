@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result};
 use hubspot_sim::{CLIENT_ID, CLIENT_SECRET, Object, Settings, Simulator};
+use ops::layout;
 use serde_json::{Value, json};
-use stack::layout;
 use tokio::process::Command;
 
 use tests::world::HUB;

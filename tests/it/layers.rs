@@ -6,9 +6,9 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use stack::layout;
+use ops::layout;
 
-const CRATES: [&str; 15] = [
+const CRATES: [&str; 16] = [
     "common/environment",
     "common/hubspot",
     "common/model",
@@ -22,6 +22,7 @@ const CRATES: [&str; 15] = [
     "functions/scheduler",
     "functions/sync",
     "local/hubspot-sim",
+    "local/ops",
     "local/stack",
     "tests",
 ];

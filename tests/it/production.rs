@@ -7,6 +7,7 @@ use mongodb::{
     Client, Database,
     bson::{Bson, Document, doc, oid::ObjectId},
 };
+use ops::local;
 use stack::{
     accounts::{SAMPLE, insert_domain, oauth, write_domain},
     process, servers,
@@ -48,7 +49,7 @@ async fn the_local_stack_beside_a_production_touches_nothing_there() -> Result<(
     let state = process::folder().join("production-mongodb");
     let port = process::free_port()?;
     servers::start_mongod(&state, port).await?;
-    let result = beside_a_production(&servers::mongodb_uri(port)).await;
+    let result = beside_a_production(&local::mongodb_uri(port)).await;
     process::stop_all(&state).await?;
     std::fs::remove_dir_all(&state)?;
     result
@@ -183,6 +184,11 @@ async fn refused_to_start(function: Function, variable: &str, value: &str) -> Re
 #[tokio::test]
 async fn functions_on_aws_do_not_start_with_the_simulator() -> Result<()> {
     assert_eq!(hubspot_sim::CLIENT_SECRET, environment::production::SIMULATED_SECRET);
+    let apps = [
+        (hubspot_sim::CLIENT_ID, hubspot_sim::CLIENT_SECRET),
+        (hubspot_sim::OTHER_CLIENT_ID, hubspot_sim::OTHER_CLIENT_SECRET),
+    ];
+    assert_eq!(ops::parameters::OF_SIMULATOR, [apps[0].0, apps[0].1, apps[1].0, apps[1].1]);
     let wrong =
         [("HUBSPOT_CLIENT_SECRET", hubspot_sim::CLIENT_SECRET), ("HUBSPOT_API_BASE_URL", "http://127.0.0.1:8085")];
     for function in [Function::Sync, Function::Connect] {

@@ -9,14 +9,13 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use mongodb::{Client, bson::Document};
-use stack::{
+use ops::{
     aws::Aws,
     cloudformation::{self, Existing},
-    layout,
-    process::wait_until,
+    layout, local,
     sam::Build,
-    servers,
 };
+use stack::process::wait_until;
 use store::collection;
 
 use tests::{
@@ -38,7 +37,7 @@ struct Rehearsal {
 
 impl Rehearsal {
     async fn new(name: &str) -> Result<Self> {
-        let port = servers::port_of(&std::env::var("AWS_ENDPOINT_URL").context("these tests are run by `make test`")?)?;
+        let port = local::port_of(&std::env::var("AWS_ENDPOINT_URL").context("these tests are run by `make test`")?)?;
         Ok(Self {
             program: Program::new(name)?.with_aws(port),
             name: format!("{name}-{}", std::process::id()),

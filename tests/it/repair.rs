@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result};
 use hubspot_sim::FaultKind;
 use model::{account::Unusable, object::ObjectType, time::DateTime};
 use mongodb::bson::{Bson, Document, doc};
+use ops::dead_letters::{Chosen, DeadLetterQueue, DeadLetters};
 use serde_json::json;
-use stack::dead_letters::{Chosen, DeadLetterQueue, DeadLetters};
 use store::{Connected, Resync, SealedTokens, collection};
 use tests::{
     front::Front,
@@ -231,14 +231,14 @@ async fn a_mark_is_taken_away_by_hand() -> Result<()> {
     let world = World::new("reconnect").await?;
     world.hubspot.world().seed(HUB, 5, 20, 1);
     let account = world.account()?;
-    assert!(!stack::repair::unmark(&world.store, &account).await?, "it is not marked");
+    assert!(!ops::repair::unmark(&world.store, &account).await?, "it is not marked");
     let grant = world.hubspot.world().portal(HUB).refresh_token.take();
     world.deliver(&world.sync().await?, &world.tick()).await?;
     assert_eq!(world.entry().await?.get_str("state")?, "reauthorize");
     // HubSpot knows the grant again; nobody waits for hours.
     world.hubspot.world().portal(HUB).refresh_token = grant;
-    assert!(stack::repair::unmark(&world.store, &account).await?);
-    assert!(!stack::repair::unmark(&world.store, &account).await?);
+    assert!(ops::repair::unmark(&world.store, &account).await?);
+    assert!(!ops::repair::unmark(&world.store, &account).await?);
     world.run().await?;
     world.proof().await?;
     // What is dead is marked again.
@@ -248,7 +248,7 @@ async fn a_mark_is_taken_away_by_hand() -> Result<()> {
     for _ in 0..2 {
         world.deliver(&world.sync().await?, &world.tick()).await?;
         assert_eq!(world.entry().await?.get_str("state")?, "reauthorize");
-        stack::repair::unmark(&world.store, &account).await?;
+        ops::repair::unmark(&world.store, &account).await?;
     }
     Ok(())
 }

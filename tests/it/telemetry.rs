@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use anyhow::{Context, Result};
 use hubspot::OAuthApp;
 use hubspot_sim::FaultKind;
+use ops::layout;
 use serde_json::{Value, json};
-use stack::layout;
 use telemetry::NAMESPACE;
 
 use tests::{

@@ -5,10 +5,10 @@ use std::{collections::BTreeSet, path::Path, time::Duration};
 use anyhow::{Context, Result};
 use aws_lambda_events::sqs::SqsEvent;
 use model::time::DateTime;
+use ops::layout;
 use serde_yaml_ng::Value;
 use stack::{
     events::Words,
-    layout,
     samples::{Sample, samples},
 };
 use store::collection;

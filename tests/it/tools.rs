@@ -16,8 +16,9 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use ops::layout;
 use serde_json::Value;
-use stack::{layout, process};
+use stack::process;
 use tokio::process::Command;
 
 fn pins() -> PathBuf {

@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 use hubspot_sim::Object;
 use model::time::{self, DateTime};
 use mongodb::bson::{Document, doc};
+use ops::layout;
 use serde_json::Value;
-use stack::layout;
 use store::collection;
 use tests::world::{HUB, World, assert_accepted};
 

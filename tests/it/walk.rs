@@ -4,9 +4,11 @@
 use std::{collections::BTreeMap, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, bail, ensure};
+use model::account::AccountKey;
 use mongodb::bson::{Document, doc};
+use ops::{aws::Aws, cloudformation, connect::Page, layout, local, sam::Build};
 use reqwest::{StatusCode, Url};
-use stack::{accounts, aws::Aws, cloudformation, connect::Page, layout, process, proof, sam::Build, servers};
+use stack::{process, proof};
 use store::collection;
 
 use tests::{
@@ -76,7 +78,7 @@ impl Walk {
         domains.delete_many(doc! {}).await?;
         domains.insert_one(doc! { "_id": DOMAIN, "company": { "name": "Acme" } }).await?;
         let endpoint = std::env::var("AWS_ENDPOINT_URL").context("this test is run by `make test`")?;
-        let port = servers::port_of(&endpoint)?;
+        let port = local::port_of(&endpoint)?;
         // The simulator is HubSpot, and what runs on this machine finds SQS there. All else is as the page says.
         let env = [
             ("MONGODB_DATABASE", world.store.database().name().to_owned()),
@@ -172,7 +174,9 @@ impl Walk {
         let shown = make.output()?;
         let shown = String::from_utf8(shown.stdout)?;
         let commands: Vec<Vec<String>> = shown.lines().filter_map(shlex::split).collect();
-        let own = |words: &&Vec<String>| words.first().is_some_and(|program| program.ends_with("debug/stack"));
+        let own = |words: &&Vec<String>| {
+            words.first().is_some_and(|program| ["debug/stack", "debug/ops"].iter().any(|own| program.ends_with(own)))
+        };
         let commands: Vec<&Vec<String>> = commands.iter().filter(own).collect();
         ensure!(!commands.is_empty(), "make would do nothing: {shown}");
         self.said.clear();
@@ -266,7 +270,7 @@ async fn a_new_user_gets_from_the_page_to_a_connected_customer() -> Result<()> {
     for (hub, actions) in [(HUB, 200), (HUB + 1, 5)] {
         let ledger = walk.world.hubspot.world().ledger.clone();
         let ledger: Vec<_> = ledger.into_iter().filter(|change| change.hub_id == hub).collect();
-        let proof = proof::check(walk.world.store.database(), &accounts::key(DOMAIN, hub)?, &ledger).await?;
+        let proof = proof::check(walk.world.store.database(), &AccountKey::new(DOMAIN, hub)?, &ledger).await?;
         proof.ensure()?;
         assert_eq!(proof.actions, actions, "{hub}");
     }

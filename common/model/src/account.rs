@@ -35,6 +35,16 @@ pub struct AccountKey {
     pub hub_id: HubId,
 }
 
+impl AccountKey {
+    /// Returns the key of these two ids.
+    ///
+    /// # Errors
+    /// One of them is no id.
+    pub fn new(domain_id: &str, hub_id: impl ToString) -> Result<Self, InvalidId> {
+        Ok(Self { domain_id: domain_id.to_owned().try_into()?, hub_id: hub_id.to_string().try_into()? })
+    }
+}
+
 impl fmt::Display for AccountKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.domain_id, self.hub_id)

@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn a_continuation_survives_the_queue() {
         let message = SyncMessage::V1(SyncRequest {
-            account: serde_json::from_value(json!({"domainId": "d", "hubId": "7"})).unwrap(),
+            account: AccountKey::new("d", 7).unwrap(),
             tick: DateTime::from_millis(0),
             run: Some(Continuation { run: "r".to_owned(), slice: 3 }),
             attempt: 2,
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_batch_of_actions_survives_the_queue() {
-        let account = serde_json::from_value(json!({"domainId": "d", "hubId": "7"})).unwrap();
+        let account = AccountKey::new("d", 7).unwrap();
         let message = ActionsMessage::V1(ActionBatch { account, actions: vec![] });
         let text = serde_json::to_string(&message).unwrap();
         assert_eq!(text, r#"{"type":"actions.v1","domainId":"d","hubId":"7","actions":[]}"#);

@@ -37,7 +37,7 @@ mod tests {
     }
 
     fn account(hub: &str) -> AccountKey {
-        AccountKey { domain_id: "acme".to_owned().try_into().unwrap(), hub_id: hub.to_owned().try_into().unwrap() }
+        AccountKey::new("acme", hub).unwrap()
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub(crate) struct Ids {
 
 impl Ids {
     pub(crate) fn key(self) -> Option<AccountKey> {
-        Some(AccountKey { domain_id: self.domain.try_into().ok()?, hub_id: self.hub.try_into().ok()? })
+        AccountKey::new(&self.domain, &self.hub).ok()
     }
 }
 

@@ -296,7 +296,7 @@ pub(crate) mod tests {
 
     pub(crate) fn account(checkpoint: Option<Checkpoint>) -> AccountStatus {
         AccountStatus {
-            key: serde_json::from_value(serde_json::json!({"domainId": "acme", "hubId": "7"})).unwrap(),
+            key: AccountKey::new("acme", 7).unwrap(),
             company: None,
             hub_domain: None,
             is_on: true,

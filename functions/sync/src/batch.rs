@@ -226,6 +226,7 @@ fn shorten(action: &mut Action, longest: usize) {
 
 #[cfg(test)]
 mod tests {
+    use model::account::AccountKey;
     use serde_json::json;
 
     use model::message::ActionsMessage;
@@ -246,7 +247,7 @@ mod tests {
 
     /// How many actions each message carries.
     fn carried(actions: Vec<Action>) -> Vec<usize> {
-        let account = serde_json::from_value(json!({"domainId": "d", "hubId": "7"})).unwrap();
+        let account = AccountKey::new("d", 7).unwrap();
         let count = |actions: Vec<(Action, String)>| {
             let text = ActionBatch::encode(&account, actions.iter().map(|(_, text)| &**text)).unwrap();
             assert!(text.len() <= MAX_MESSAGE_BYTES);

@@ -90,10 +90,10 @@ pub(crate) fn message(request: &SyncRequest, run: &Run, attempt: u32) -> SyncReq
 #[cfg(test)]
 mod tests {
     use model::{
+        account::AccountKey,
         checkpoint::{LaneProblem, LastRun, ProblemKind},
         message::Notified,
     };
-    use serde_json::json;
 
     use super::*;
 
@@ -102,7 +102,7 @@ mod tests {
 
     fn request(run: Option<(&str, i64)>) -> SyncRequest {
         SyncRequest {
-            account: serde_json::from_value(json!({"domainId": "d", "hubId": "7"})).unwrap(),
+            account: AccountKey::new("d", 7).unwrap(),
             tick: NOW,
             run: run.map(|(run, slice)| Continuation { run: run.to_owned(), slice }),
             attempt: 0,

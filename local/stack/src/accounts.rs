@@ -6,13 +6,11 @@ use mongodb::{
     Database,
     bson::{Bson, Document, doc},
 };
+use ops::own::OURS;
 use store::{collection, records_of};
 
 /// The Domain that the sample events in `events/` are about, with its account.
 pub const SAMPLE: (&str, u64) = ("6562f1f77bcf86cd79943901", 7_000_001);
-
-/// The field of a Domain that the local stack wrote.
-pub const OURS: &str = "ofLocalStack";
 
 /// Writes a Domain with these account entries, replacing the one of the same id. For a database of one's own.
 ///
@@ -77,12 +75,4 @@ pub fn oauth(hub_id: impl ToString, refresh_token: &str) -> Document {
 /// An account entry with a private app's token.
 pub fn private_app(hub_id: impl ToString, token: &str) -> Document {
     doc! { "hubId": hub_id.to_string(), "hubDomain": "simulated.example", "accessToken": token }
-}
-
-/// The key of an account.
-///
-/// # Errors
-/// The ids are no ids.
-pub fn key(domain_id: &str, hub_id: impl ToString) -> Result<AccountKey> {
-    Ok(AccountKey { domain_id: domain_id.to_owned().try_into()?, hub_id: hub_id.to_string().try_into()? })
 }

@@ -1,28 +1,22 @@
 //! The demo: two ticks of the schedule with changes in between, watched, and compared with the ledger.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Result, bail};
 use model::account::AccountKey;
-use mongodb::bson::{Document, doc, oid::ObjectId};
-use serde_json::json;
-use store::collection;
-use tokio::time::sleep;
-
-use crate::{
-    accounts::{SAMPLE, forget, insert_domain, key, oauth, private_app},
-    proof,
+use mongodb::bson::{doc, oid::ObjectId};
+use ops::{
+    deployed::Stack,
     settings::{RealHubSpot, Settings},
-    simulator::Control,
-    stack::{self, Stack},
-    summary,
+    tick::{actions, tick, tick_until},
 };
 
-/// How long a tick's work may take before the demo gives up.
-const PATIENCE: Duration = Duration::from_secs(600);
-
-/// In how many ticks every change is surely found.
-const TICKS: usize = 5;
+use crate::{
+    accounts::{SAMPLE, forget, insert_domain, oauth, private_app},
+    lifecycle, proof,
+    simulator::Control,
+    summary,
+};
 
 /// Runs the demo, with functions that are built unless they were before, and leaves the stack up.
 ///
@@ -30,7 +24,7 @@ const TICKS: usize = 5;
 /// Anything fails, or MongoDB differs from the ledger in the end.
 pub async fn run(settings: &Settings, is_built: bool) -> Result<()> {
     println!("The stack:");
-    let stack = stack::up(settings, is_built).await?;
+    let stack = lifecycle::up(settings, is_built).await?;
     let accounts = connect(&stack, settings).await?;
     if settings.hubspot.is_none() {
         with_simulator(&stack, settings, &accounts).await?;
@@ -50,7 +44,7 @@ async fn connect_real(stack: &Stack, real: &RealHubSpot) -> Result<AccountKey> {
     };
     // What an earlier local stack has sealed of its tokens can be read no more.
     insert_domain(stack.store.database(), "demo", "Demo", vec![entry]).await?;
-    key("demo", &real.hub_id)
+    Ok(AccountKey::new("demo", &real.hub_id)?)
 }
 
 /// Connects what there is to connect: the real account of `.env`, or two simulated ones.
@@ -68,7 +62,7 @@ async fn connect_simulated(stack: &Stack, settings: &Settings) -> Result<Vec<Acc
     let simulator = Control::new(settings.ports.hubspot);
     let database = stack.store.database();
     let (domain, hub) = SAMPLE;
-    let accounts = vec![key(domain, hub)?, key("globex", hub + 1)?];
+    let accounts = vec![AccountKey::new(domain, hub)?, AccountKey::new("globex", hub + 1)?];
     // A new simulator has new records; in a MongoDB that was named, an earlier demo's may be left.
     for account in &accounts {
         forget(database, account).await?;
@@ -120,63 +114,4 @@ async fn with_simulator(stack: &Stack, settings: &Settings, accounts: &[AccountK
     }
     println!("Compared with the simulator's ledger: nothing lost, nothing twice, Created once.");
     Ok(())
-}
-
-/// Invokes the scheduler as its schedule does, and watches until the accounts are caught up and the queues are
-/// empty.
-pub(crate) async fn tick(stack: &Stack, accounts: &[AccountKey]) -> Result<()> {
-    let began = mongodb::bson::DateTime::now();
-    let event = json!({ "time": began.try_to_rfc3339_string()? });
-    let fan_out = stack.aws.invoke(stack.output("SchedulerFunction")?, &event).await?;
-    println!("  the scheduler answered {fan_out}");
-    let started = Instant::now();
-    let mut shown = None;
-    loop {
-        let caught_up = caught_up(stack, accounts, began).await?;
-        let queued = stack.aws.depth(stack.output("ActionsQueueUrl")?).await?;
-        let stored = actions(stack).await?;
-        if shown.replace((stored, queued, caught_up)) != Some((stored, queued, caught_up)) {
-            println!(
-                "  {:5.1} s: {stored} actions stored, {queued} messages queued, {caught_up} of {} accounts caught up",
-                started.elapsed().as_secs_f32(),
-                accounts.len()
-            );
-        }
-        if caught_up == accounts.len() && queued == 0 {
-            return Ok(());
-        }
-        for queue in ["SyncDeadLetterQueueUrl", "ActionsDeadLetterQueueUrl"] {
-            if stack.aws.depth(stack.output(queue)?).await? > 0 {
-                bail!("messages were left to the dead-letter queue {queue}; see make logs");
-            }
-        }
-        if started.elapsed() > PATIENCE {
-            bail!("the accounts are not caught up after {} s; see make logs", PATIENCE.as_secs());
-        }
-        sleep(Duration::from_millis(500)).await;
-    }
-}
-
-/// Ticks until so many actions are stored, or they should long have been. A look that began with a webhook may end a tick
-/// before HubSpot's search shows every change; the schedule's next tick finds the rest.
-pub(crate) async fn tick_until(stack: &Stack, accounts: &[AccountKey], wanted: u64) -> Result<()> {
-    for _ in 1..TICKS {
-        tick(stack, accounts).await?;
-        if actions(stack).await? >= wanted {
-            return Ok(());
-        }
-        println!("  HubSpot's search did not show every change yet; another tick:");
-    }
-    tick(stack, accounts).await
-}
-
-async fn caught_up(stack: &Stack, accounts: &[AccountKey], since: mongodb::bson::DateTime) -> Result<usize> {
-    let ids: Vec<String> = accounts.iter().map(ToString::to_string).collect();
-    let filter = doc! { "_id": { "$in": ids }, "run": null, "lastSuccessAt": { "$gte": since } };
-    let checkpoints = stack.store.database().collection::<Document>(collection::CHECKPOINTS);
-    Ok(usize::try_from(checkpoints.count_documents(filter).await?)?)
-}
-
-pub(crate) async fn actions(stack: &Stack) -> Result<u64> {
-    Ok(stack.store.database().collection::<Document>(collection::ACTIONS).count_documents(doc! {}).await?)
 }

@@ -17,9 +17,8 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use ops::layout::{self, log};
 use tokio::time::{Instant, sleep};
-
-use crate::layout;
 
 /// The environment variable that marks the processes of a stack; its value is the stack's folder, or one below it.
 pub const MARK: &str = "HUBSPOT_SYNC_STACK";
@@ -41,11 +40,6 @@ pub fn start(state: &Path, name: &str, command: &mut Command) -> Result<()> {
         .spawn()
         .with_context(|| format!("{name} cannot be started ({})", command.get_program().display()))?;
     Ok(())
-}
-
-/// The log file of a program of the stack.
-pub fn log(state: &Path, name: &str) -> PathBuf {
-    state.join(format!("{name}.log"))
 }
 
 /// Ends every process of the stack, the functions' included, and of the stacks in folders below its own; waits until

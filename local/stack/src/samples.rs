@@ -9,22 +9,24 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use model::time::DateTime;
 use mongodb::bson::oid::ObjectId;
+use ops::{
+    aws::Aws,
+    connect::Page,
+    layout,
+    layout::NAME,
+    local, own, sam,
+    settings::{Ports, Settings},
+};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use store::{MongoConfig, Store};
 
 use crate::{
     accounts::{SAMPLE, private_app, write_domain},
-    aws::Aws,
-    connect::Page,
     events::Words,
-    layout,
-    layout::NAME,
-    own,
     process::free_port,
     relay::Relays,
-    sam, servers,
-    settings::{Ports, Settings},
+    servers,
     simulator::Control,
 };
 
@@ -134,7 +136,7 @@ async fn surroundings(
 /// The stack is not up, Docker is not running, or the function fails.
 pub async fn invoke(settings: &Settings, function: &str, event: &str) -> Result<()> {
     own::check(settings).await?;
-    let outputs = sam::outputs(NAME, &servers::aws_environment(settings.ports.aws)).await;
+    let outputs = sam::outputs(NAME, &local::aws_environment(settings.ports.aws)).await;
     let outputs = outputs.context("is the stack up? `make up` starts it")?;
     let mut words = Words { token: TOKEN.into(), client_secret: client_secret(settings), link: None };
     if let (Some(url), Some(secret)) = (outputs.get("ConnectUrl"), outputs.get("ConnectSecretArn")) {
@@ -183,7 +185,7 @@ pub async fn invoke_all(settings: &Settings, state: &Path) -> Result<ExitCode> {
     servers::start_ministack(state, ports.aws).await?;
     servers::start_simulator(state, ports.hubspot).await?;
     let settings = Settings { ports, hubspot: None, mongodb_uri: None, ..settings.clone() };
-    let uri = servers::mongodb_uri(ports.mongodb);
+    let uri = local::mongodb_uri(ports.mongodb);
     let mongo = MongoConfig { uri: uri.into(), database: settings.database.clone() };
     let store = Store::connect(&mongo).await?;
     store.migrate(None).await?;

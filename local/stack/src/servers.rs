@@ -5,43 +5,17 @@ use std::{fs, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result};
 use mongodb::{Client, bson::doc, options::ClientOptions};
-
-use crate::{
-    layout,
-    process::{log, start, wait_until},
+use ops::{
+    layout::{self, log},
+    local::aws_environment,
 };
+
+use crate::process::{start, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The variables of this process that MiniStack, and the functions in it, have as well.
 const KEPT: [&str; 5] = ["HOME", "LANG", "PATH", "RUST_BACKTRACE", "TZ"];
-
-/// The variables that direct AWS's SDKs and tools to the MiniStack at `port`.
-pub fn aws_environment(port: u16) -> [(&'static str, String); 7] {
-    [
-        ("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{port}")),
-        ("AWS_ACCESS_KEY_ID", "test".to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
-        ("AWS_REGION", "us-east-1".to_owned()),
-        ("AWS_DEFAULT_REGION", "us-east-1".to_owned()),
-        ("SAM_CLI_TELEMETRY", "0".to_owned()),
-        // The seconds between two looks of SAM at a stack. Its default of 5 suits AWS; a local stack is ready sooner.
-        ("SAM_CLI_POLL_DELAY", "0.5".to_owned()),
-    ]
-}
-
-/// The port of an address as [`aws_environment`] gives it.
-///
-/// # Errors
-/// It has none.
-pub fn port_of(url: &str) -> Result<u16> {
-    Ok(url.rsplit(':').next().context("the address has no port")?.trim_end_matches('/').parse()?)
-}
-
-/// The connection string of the MongoDB at `port`.
-pub fn mongodb_uri(port: u16) -> String {
-    format!("mongodb://127.0.0.1:{port}/?replicaSet=rs0")
-}
 
 /// Starts MongoDB as a replica set of one, which makes writes retryable, and waits until it takes writes.
 ///

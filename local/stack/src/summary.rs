@@ -6,10 +6,11 @@ use anyhow::Result;
 use futures::TryStreamExt;
 use model::{account::AccountKey, object::ObjectType};
 use mongodb::bson::{Bson, Document, doc};
+use ops::{deployed::Stack, settings::Settings};
 use serde_json::Value;
 use store::collection;
 
-use crate::{settings::Settings, simulator::Control, stack::Stack};
+use crate::simulator::Control;
 
 /// Prints what was pulled and stored; with a simulator also what HubSpot was asked, and how long it took.
 pub(crate) async fn print(

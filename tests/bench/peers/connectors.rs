@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::Result;
+use ops::layout;
 use serde_json::{Value, json};
-use stack::layout;
 use tests::world::HUB;
 
 /// A connector that is compared.

@@ -2,13 +2,14 @@
 
 use anyhow::{Context, Result};
 use hubspot_sim::FaultKind;
+use model::account::AccountKey;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use store::collection;
 
 use tests::{
-    front::{Front, TOKEN, Visitor, key, opened},
+    front::{Front, TOKEN, Visitor, opened},
     world::{DOMAIN, HUB, World},
 };
 
@@ -38,7 +39,7 @@ async fn a_customer_connects_an_account_and_its_first_sync_is_queued() -> Result
 
     let entries = entries(&world, "globex").await?;
     assert_eq!(entries.len(), 1);
-    let account = key("globex", HUB + 1)?;
+    let account = AccountKey::new("globex", HUB + 1)?;
     assert_eq!(entries[0].get_str("hubId")?, account.hub_id.as_str());
     let grant = opened(&world, &account, "refreshToken", entries[0].get_str("refreshToken")?).await?;
     assert_eq!(entries[0].get_str("connectedWith")?, hubspot_sim::CLIENT_ID);
@@ -131,7 +132,7 @@ async fn a_portal_is_one_domains_own_until_it_is_disconnected() -> Result<()> {
     assert!(entry.get("refreshToken").is_none() && entry.get("accessToken").is_none());
     assert_eq!(world.hubspot.world().portal(HUB).refresh_token, None, "the grant was given back");
     assert_eq!(Visitor::new(&front).connect("globex", HUB).await?.status(), StatusCode::OK);
-    assert_eq!(world.store.accounts_of(&world.account()?.hub_id).await?, [key("globex", HUB)?]);
+    assert_eq!(world.store.accounts_of(&world.account()?.hub_id).await?, [AccountKey::new("globex", HUB)?]);
     world.end().await
 }
 
@@ -150,7 +151,7 @@ async fn of_two_domains_that_connect_a_portal_at_once_one_gets_it() -> Result<()
         let mut statuses = [one.status(), other.status()];
         statuses.sort();
         assert_eq!(statuses, [StatusCode::OK, StatusCode::CONFLICT]);
-        let connected = world.store.accounts_of(&key("globex", HUB + 1)?.hub_id).await?;
+        let connected = world.store.accounts_of(&AccountKey::new("globex", HUB + 1)?.hub_id).await?;
         assert_eq!(connected.len(), 1);
         world.store.disconnect(&connected[0], DateTime::now()).await?;
     }
@@ -178,7 +179,7 @@ async fn what_hubspot_does_not_do_is_said_in_words_and_nothing_is_stored() -> Re
         let answer = Visitor::new(&front).connect("globex", HUB + 1).await?;
         assert_eq!(answer.status(), StatusCode::BAD_GATEWAY, "{path} {status} {body:?}");
         assert!(answer.text().await?.contains("<h1>Not connected</h1>"));
-        assert!(world.store.accounts_of(&key("globex", HUB + 1)?.hub_id).await?.is_empty());
+        assert!(world.store.accounts_of(&AccountKey::new("globex", HUB + 1)?.hub_id).await?.is_empty());
         world.hubspot.world().faults.clear();
     }
     assert_eq!(Visitor::new(&front).connect("globex", HUB + 1).await?.status(), StatusCode::OK, "then it works");

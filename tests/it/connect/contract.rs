@@ -1,7 +1,7 @@
 //! The API, compared with its description by schemathesis, which makes requests of all kinds from it.
 
 use anyhow::{Context, Result, ensure};
-use stack::layout;
+use ops::layout;
 use tokio::process::Command;
 
 use tests::{

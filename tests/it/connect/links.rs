@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use model::account::AccountKey;
 use reqwest::{StatusCode, Url};
 use serde_json::{Value, json};
 use store::collection;
 
 use tests::{
-    front::{Front, LINK_TOKEN, Visitor, key, way_on},
+    front::{Front, LINK_TOKEN, Visitor, way_on},
     world::{DOMAIN, HUB, World},
 };
 
@@ -41,7 +42,7 @@ async fn a_link_for_one_portal_connects_no_other() -> Result<()> {
     assert_eq!(answer.status(), StatusCode::FORBIDDEN);
     let page = answer.text().await?;
     assert!(page.contains(&format!("for the HubSpot account {}", HUB + 1)), "{page}");
-    assert!(world.store.accounts_of(&key(DOMAIN, HUB + 2)?.hub_id).await?.is_empty());
+    assert!(world.store.accounts_of(&AccountKey::new(DOMAIN, HUB + 2)?.hub_id).await?.is_empty());
     assert!(world.all(collection::PORTALS).await?.is_empty(), "not even a claim is stored");
     {
         let mut hubspot = world.hubspot.world();
@@ -106,7 +107,7 @@ async fn whoever_is_at_hubspot_when_a_link_is_revoked_comes_back_in_vain() -> Re
         let unwanted = if all { json!({"domain": DOMAIN}) } else { json!({"domain": DOMAIN, "url": link}) };
         assert_eq!(revoke(&front, unwanted).await?, StatusCode::NO_CONTENT);
         assert_eq!(customer.open(&back).await?.status(), StatusCode::FORBIDDEN, "all: {all}");
-        assert!(world.store.accounts_of(&key(DOMAIN, HUB + 1)?.hub_id).await?.is_empty());
+        assert!(world.store.accounts_of(&AccountKey::new(DOMAIN, HUB + 1)?.hub_id).await?.is_empty());
     }
     world.end().await
 }

@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use hubspot_sim::CLIENT_SECRET;
-use model::time::{self, DateTime};
+use model::{
+    account::AccountKey,
+    time::{self, DateTime},
+};
 use mongodb::bson::{Document, doc};
 use reqwest::{RequestBuilder, StatusCode, Url};
 use serde_json::json;
 use store::collection;
 
 use tests::{
-    front::{Front, TOKEN, Visitor, key, location, way_on},
+    front::{Front, TOKEN, Visitor, location, way_on},
     world::{DOMAIN, HUB, World},
 };
 
@@ -300,7 +303,7 @@ async fn names_that_are_markup_are_shown_as_text() -> Result<()> {
     let set = doc! { "company.name": NAME, "integrations.hubspot.accounts.0.hubDomain": NAME };
     let domains = world.store.database().collection::<Document>(collection::DOMAINS);
     domains.update_one(doc! {}, doc! { "$set": set }).await?;
-    world.store.happened(&key(DOMAIN, HUB)?, store::TimelineEvent::Failed, Some(NAME)).await?;
+    world.store.happened(&AccountKey::new(DOMAIN, HUB)?, store::TimelineEvent::Failed, Some(NAME)).await?;
     let mut visitor = front.sign_in().await?;
     let account = format!("/accounts/{DOMAIN}/{HUB}");
     for path in [

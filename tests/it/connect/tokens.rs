@@ -1,13 +1,14 @@
 //! Tokens at rest: nothing in the database is one.
 
 use anyhow::{Context, Result};
+use model::account::AccountKey;
 use mongodb::bson::{Document, doc};
-use stack::{aws::Aws, servers};
+use ops::{aws::Aws, local};
 use store::collection;
 use token_vault::{Moved, Vault, VaultError};
 
 use tests::{
-    front::{Front, Visitor, key, token_key},
+    front::{Front, Visitor, token_key},
     world::{DOMAIN, HUB, World},
 };
 
@@ -85,7 +86,7 @@ async fn a_rotated_key_seals_all_tokens_anew_and_the_service_goes_on() -> Result
 #[tokio::test]
 async fn a_data_key_of_another_aws_account_is_refused_unless_it_is_meant() -> Result<()> {
     let world = World::new("tokens_moved").await?;
-    let kms = Aws::local(servers::port_of(&std::env::var("AWS_ENDPOINT_URL")?)?).await.kms().clone();
+    let kms = Aws::local(local::port_of(&std::env::var("AWS_ENDPOINT_URL")?)?).await.kms().clone();
     let made = kms.create_key().send().await?.key_metadata.context("a key")?;
     let ours = made.arn.context("its ARN")?;
     let keys = world.store.database().collection::<Document>(collection::KEYS);
@@ -119,14 +120,14 @@ async fn a_token_that_is_not_sealed_is_of_no_use_where_all_are() -> Result<()> {
     };
     assert_eq!(slice().await?, 0, "a plain token was used");
     let checkpoint =
-        world.store.status(&key(DOMAIN, HUB)?).await?.and_then(|status| status.checkpoint).context("it")?;
+        world.store.status(&AccountKey::new(DOMAIN, HUB)?).await?.and_then(|status| status.checkpoint).context("it")?;
     let problem = checkpoint.lanes.contacts.last_error.context("what is wrong is kept")?;
     assert!(problem.reason.contains("TOKENS_SEALED_ONLY"), "{}", problem.reason);
 
     let vault = Vault::new(world.store.clone(), Some(token_key())).await;
     let version = vault.rotate(Moved::No).await?;
     vault.reseal(version).await?;
-    world.store.clear_lane_errors(&key(DOMAIN, HUB)?).await?;
+    world.store.clear_lane_errors(&AccountKey::new(DOMAIN, HUB)?).await?;
     world.run_on().await?;
     assert_eq!(world.all(collection::ACTIONS).await?.len(), 2);
     world.end().await
@@ -153,12 +154,16 @@ async fn a_token_that_was_copied_from_another_account_is_of_no_use() -> Result<(
     world.deliver(&sync, &world.tick()).await?;
     world.drain().await?;
     assert!(world.all(collection::ACTIONS).await?.is_empty(), "no customer's data is read as another's");
-    let status = world.store.status(&key(DOMAIN, HUB)?).await?.context("the account")?;
+    let status = world.store.status(&AccountKey::new(DOMAIN, HUB)?).await?.context("the account")?;
     let checkpoint = status.checkpoint.context("its checkpoint")?;
     let problem = checkpoint.lanes.contacts.last_error.context("what is wrong is kept")?;
     assert!(problem.reason.contains("was not sealed for this account"), "{}", problem.reason);
     let vault = Vault::new(world.store.clone(), Some(token_key())).await;
     let unreadable = vault.reseal(7).await?.unreadable;
-    assert!(unreadable.iter().any(|(account, _)| *account == key(DOMAIN, HUB).unwrap_or_else(|_| unreachable!())));
+    assert!(
+        unreadable
+            .iter()
+            .any(|(account, _)| *account == AccountKey::new(DOMAIN, HUB).unwrap_or_else(|_| unreachable!()))
+    );
     world.end().await
 }

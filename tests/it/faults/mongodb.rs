@@ -7,6 +7,7 @@ use mongodb::{
     bson::doc,
     options::{Acknowledgment, ReadPreference, SelectionCriteria},
 };
+use ops::local;
 use secrecy::ExposeSecret;
 use stack::{process, servers};
 use store::{MongoConfig, Store};
@@ -112,7 +113,7 @@ async fn a_primary_that_steps_down() -> Result<()> {
 }
 
 async fn step_down(port: u16) -> Result<()> {
-    let world = World::with_mongodb("step_down", &servers::mongodb_uri(port)).await?;
+    let world = World::with_mongodb("step_down", &local::mongodb_uri(port)).await?;
     world.hubspot.world().seed(HUB, 5, 250, 1);
     let admin = world.store.database().client().database("admin");
     let mut service = Service::new(world, 1, 1).await?;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use mongodb::bson::{Document, doc};
+use ops::dead_letters::{Chosen, DeadLetterQueue, DeadLetters};
 use serde_json::{Value, json};
-use stack::dead_letters::{Chosen, DeadLetterQueue, DeadLetters};
 use store::collection;
 use tests::{
     bootstrap::{Bootstrap, Function, Invoked},

@@ -15,11 +15,11 @@ use store::connection_string;
 use crate::{
     aws::Aws,
     cloudformation::{self, Change, Existing},
+    deployed::{migrate, step},
     layout,
     parameters::{self, Parameters, Target},
     rollback, sam,
     settings::Settings,
-    stack::{migrate, step},
     template::{self, Parameter},
 };
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{aws::Aws, settings::Settings, stack::Stack};
+use crate::{aws::Aws, deployed::Stack, settings::Settings};
 
 /// The outputs of the template that name functions. A stack without an address on the internet has no connect function.
 const FUNCTIONS: [&str; 4] = ["SchedulerFunction", "SyncFunction", "ActionsFunction", "ConnectFunction"];

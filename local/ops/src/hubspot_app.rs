@@ -13,7 +13,7 @@ use environment::config;
 use model::object::ObjectType;
 use serde_json::{Value, json};
 
-use crate::{aws::Aws, layout, parameters::Target, settings::Settings, stack::Stack};
+use crate::{aws::Aws, deployed::Stack, layout, parameters::Target, settings::Settings};
 
 /// HubSpot's limit for one app (developers.hubspot.com/changelog/announcing-new-limits-for-developer-accounts-and-applications).
 const MAX_SUBSCRIPTIONS: usize = 1000;

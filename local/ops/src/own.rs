@@ -5,7 +5,10 @@ use anyhow::{Context, Result, ensure};
 use mongodb::bson::{Document, doc};
 use store::{MongoConfig, Store, collection};
 
-use crate::{accounts::OURS, parameters::mongodb_hosts, settings::Settings};
+use crate::{parameters::mongodb_hosts, settings::Settings};
+
+/// The field of a Domain that the local stack wrote.
+pub const OURS: &str = "ofLocalStack";
 
 /// Sees that the local stack may work on the MongoDB that it is given. It writes nothing.
 ///

@@ -14,10 +14,9 @@ use model::{
 use store::{Resync, Store, TimelineEvent};
 
 use crate::{
-    accounts,
     dead_letters::{Chosen, DeadLetterQueue, DeadLetters},
+    deployed::Stack,
     settings::Settings,
-    stack::Stack,
 };
 
 /// How often, and after which pauses, a lane is asked for whose account is being worked for.
@@ -141,7 +140,7 @@ async fn list(letters: &DeadLetters) -> Result<()> {
 }
 
 async fn resync(store: &Store, account: &AccountArguments, lane: Option<&str>, from: Option<&str>) -> Result<()> {
-    let key = accounts::key(&account.domain, &account.hub)?;
+    let key = AccountKey::new(&account.domain, &account.hub)?;
     let from = match from {
         Some(text) => time::parse(text).with_context(|| format!("{text:?} is no date"))?,
         None => DateTime::from_millis(0),
@@ -180,7 +179,7 @@ async fn resync_lane(store: &Store, key: &AccountKey, lane: ObjectType, from: Da
 }
 
 async fn pause(store: &Store, account: &AccountArguments, paused: bool) -> Result<()> {
-    let key = accounts::key(&account.domain, &account.hub)?;
+    let key = AccountKey::new(&account.domain, &account.hub)?;
     let changed = store.pause(&key, paused).await?;
     if !changed && store.account(&key).await?.is_none() {
         bail!("there is no account {key} that is switched on");
@@ -200,7 +199,7 @@ fn operator() -> String {
 }
 
 async fn reconnect(store: &Store, account: &AccountArguments) -> Result<()> {
-    let key = accounts::key(&account.domain, &account.hub)?;
+    let key = AccountKey::new(&account.domain, &account.hub)?;
     if unmark(store, &key).await? {
         println!("{key} is tried again with the next tick; a token that HubSpot still rejects marks it again");
     } else if store.account(&key).await?.is_none() {

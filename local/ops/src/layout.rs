@@ -45,3 +45,8 @@ pub fn write_private(path: &Path, text: &[u8]) -> std::io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(0o600))?;
     file.write_all(text)
 }
+
+/// The log file of a program of the stack.
+pub fn log(state: &Path, name: &str) -> PathBuf {
+    state.join(format!("{name}.log"))
+}

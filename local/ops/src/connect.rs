@@ -1,8 +1,9 @@
 //! The connect function of a deployed stack, as those who run it use it: links for customers, the page's token, and the
 //! keys under which tokens are sealed.
 
+use std::net::Ipv4Addr;
+
 use anyhow::{Context, Result, anyhow, bail};
-use hubspot_sim::Localhost;
 use reqwest::{Client, Response, Url, redirect::Policy};
 use runtime::secrets;
 use secrecy::{ExposeSecret, SecretString};
@@ -10,7 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 use token_vault::{Moved, Vault, VaultError};
 
-use crate::{aws::Aws, stack::Stack};
+use crate::{aws::Aws, deployed::Stack};
 
 /// The status page and its API.
 #[derive(Clone, Debug)]
@@ -39,7 +40,12 @@ impl Page {
         let token = secrets::value(&aws.secret(arn).await?, "token");
         // With a slash at its end, so that paths are below the one that it may have.
         let url = Url::parse(&format!("{}/", url.trim_end_matches('/'))).context("the address of the status page")?;
-        let http = Client::builder().redirect(Policy::none()).dns_resolver(Localhost).build()?;
+        let mut http = Client::builder().redirect(Policy::none());
+        // Every name below `localhost` is this machine (RFC 6761), which not every system's resolver knows.
+        if let Some(host) = url.host_str().filter(|host| host.ends_with(".localhost")) {
+            http = http.resolve(host, (Ipv4Addr::LOCALHOST, 0).into());
+        }
+        let http = http.build()?;
         Ok(Self { url, http, token })
     }
 

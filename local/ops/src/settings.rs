@@ -10,7 +10,7 @@ use environment::config;
 use crate::{
     env_file,
     layout::{self, NAME},
-    servers,
+    local,
 };
 
 /// How the local stack is to be, and which stack on AWS is meant.
@@ -173,7 +173,7 @@ impl Settings {
 
     /// The connection string of the local stack's MongoDB.
     pub fn local_mongodb_uri(&self) -> String {
-        self.mongodb_uri.clone().unwrap_or_else(|| servers::mongodb_uri(self.ports.mongodb))
+        self.mongodb_uri.clone().unwrap_or_else(|| local::mongodb_uri(self.ports.mongodb))
     }
 }
 

@@ -73,6 +73,10 @@ const ALARMS: [(&str, &str); 2] =
 /// an extension of the function, at `http://localhost:4318`.
 const ADDRESSES: [&str; 4] = ["HUBSPOT_API_BASE_URL", "HUBSPOT_AUTHORIZE_URL", "CONNECT_URL", "AWS_ENDPOINT_URL_SQS"];
 
+/// The ids and secrets of the simulator's apps, which everybody knows who has read the repository.
+pub const OF_SIMULATOR: [&str; 4] =
+    ["simulated-client-id", "simulated-client-secret", "another-client-id", "another-client-secret"];
+
 /// What a stack is deployed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -124,13 +128,7 @@ pub fn for_aws(environment: impl Fn(&'static str) -> Option<String>, target: Tar
 
 /// Refuses what names this machine, the simulator, or an address without TLS.
 fn check(variable: &str, value: &str) -> Result<()> {
-    let of_simulator = [
-        hubspot_sim::CLIENT_ID,
-        hubspot_sim::CLIENT_SECRET,
-        hubspot_sim::OTHER_CLIENT_ID,
-        hubspot_sim::OTHER_CLIENT_SECRET,
-    ];
-    ensure!(!of_simulator.contains(&value), "{variable} is the simulator's, which everybody knows; it is not for AWS");
+    ensure!(!OF_SIMULATOR.contains(&value), "{variable} is the simulator's, which everybody knows; it is not for AWS");
     ensure!(
         !(value.starts_with("arn:") && value.contains(":000000000000:")),
         "{variable} is an ARN of the local AWS; nothing on AWS has it"
@@ -147,10 +145,12 @@ fn check(variable: &str, value: &str) -> Result<()> {
     Ok(())
 }
 
-/// What the local stack is given: how the service is to behave as `.env` says, and servers of this machine.
+/// What the local stack is given: how the service is to behave as `.env` says, and servers of this machine. `simulated` is the
+/// id and the secret of the simulator's app.
 pub fn for_local(
     settings: &Settings,
     mongodb_uri: &str,
+    simulated: (&str, &str),
     environment: impl Fn(&'static str) -> Option<String>,
 ) -> Parameters {
     let of_both = PARAMETERS.iter().filter(|(_, _, who)| *who == For::Both);
@@ -166,7 +166,7 @@ pub fn for_local(
             let url = format!("http://127.0.0.1:{}", settings.ports.hubspot);
             parameters.insert("HubSpotAuthorizeUrl", format!("{url}/oauth/authorize"));
             parameters.insert("HubSpotApiBaseUrl", url);
-            Some((hubspot_sim::CLIENT_ID.to_owned(), hubspot_sim::CLIENT_SECRET.to_owned()))
+            Some((simulated.0.to_owned(), simulated.1.to_owned()))
         }
     };
     if let Some((id, secret)) = client {
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn what_is_not_for_aws_is_refused_by_name() {
-        let secret = hubspot_sim::CLIENT_SECRET;
+        let [_, secret, ..] = OF_SIMULATOR;
         for (variable, value) in [
             ("HUBSPOT_API_BASE_URL", "http://api.hubapi.com"),
             ("HUBSPOT_API_BASE_URL", "https://127.0.0.1:8085"),

@@ -111,7 +111,7 @@ pub async fn change_set(
     deploy_arguments(&mut command, template, config_env, name, &file);
     command.args(["--no-execute-changeset", "--output", "json"]);
     run("sam deploy", &mut command, state, "sam-deploy").await?;
-    let said = std::fs::read_to_string(crate::process::log(state, "sam-deploy"))?;
+    let said = std::fs::read_to_string(layout::log(state, "sam-deploy"))?;
     let lines = said.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
     for line in lines {
         match (line.status.as_deref(), line.changeset_id) {
@@ -192,7 +192,7 @@ pub async fn local_invoke(function: &str, event: &str, env_vars: &Path) -> Resul
 
 async fn run(what: &str, command: &mut Command, state: &Path, name: &str) -> Result<()> {
     layout::make_private(state)?;
-    let path = crate::process::log(state, name);
+    let path = layout::log(state, name);
     let log = std::fs::File::create(&path)?;
     let status = command.stdout(log.try_clone()?).stderr(log).status().await?;
     if !status.success() {

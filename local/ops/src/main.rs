@@ -1,0 +1,182 @@
+//! The operators' commands, as the Makefile calls them.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use ops::{
+    connect::{self, Page},
+    cost,
+    deploy::{self, Deploy},
+    deployed::{self, Stack},
+    halt::{self, Turn},
+    hubspot_app, own,
+    repair::{self, Repair},
+    rollback,
+    sam::Build,
+    settings::{Settings, Which},
+    smoke,
+};
+use token_vault::Moved;
+
+/// What operators run against a deployed stack.
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    which: Which,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make the indexes that are missing.
+    Migrate {
+        /// In MONGODB_URI, not in the local stack's MongoDB.
+        #[arg(long)]
+        aws: bool,
+    },
+    /// Deploy what was built to the AWS that the environment names, with the parameters of .env.
+    Deploy {
+        /// Nobody is asked.
+        #[arg(long)]
+        yes: bool,
+        /// The folder with what SAM built.
+        #[arg(long)]
+        built: Option<PathBuf>,
+        /// Only see whether the variables are for AWS.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Look into the dead-letter queues, send messages back, read an account again, pause it.
+    Repair {
+        /// Of the stack on the AWS that the environment names, not of the local one.
+        #[arg(long)]
+        aws: bool,
+        #[command(subcommand)]
+        repair: Repair,
+    },
+    /// Make a link by which a customer connects a HubSpot account, or revoke those that were made.
+    Link {
+        /// The customer's Domain.
+        #[arg(long)]
+        domain: String,
+        /// The HubSpot account that it is for; any if there is none.
+        #[arg(long)]
+        hub: Option<String>,
+        /// Revoke all that were made for the Domain.
+        #[arg(long)]
+        revoke: bool,
+        /// Of the stack on the AWS that the environment names, not of the local one.
+        #[arg(long)]
+        aws: bool,
+    },
+    /// Show the token of the status page.
+    Token {
+        /// Of the stack on the AWS that the environment names, not of the local one.
+        #[arg(long)]
+        aws: bool,
+    },
+    /// Make the HubSpot app of a deployed stack, ready for `hs project upload`.
+    HubspotApp {
+        /// Of the stack on the AWS that the environment names, not of the local one.
+        #[arg(long)]
+        aws: bool,
+        /// Where to.
+        #[arg(long, default_value = ".hubspot-app")]
+        folder: PathBuf,
+    },
+    /// Make a new data key, and seal all tokens under it.
+    RotateKeys {
+        /// Of the stack on the AWS that the environment names, not of the local one.
+        #[arg(long)]
+        aws: bool,
+        /// The KMS key is meant to be of another AWS account or region than before.
+        #[arg(long)]
+        new_master_key: bool,
+    },
+    /// Let the versions before the ones that are live take over again.
+    Rollback {
+        /// Of the stack on the AWS that the environment names, not of the local one.
+        #[arg(long)]
+        aws: bool,
+        /// Only say what would be done.
+        #[arg(long)]
+        dry: bool,
+    },
+    /// Switch the service off: nothing is asked of HubSpot, and nothing is stored.
+    Stop {
+        /// The stack on the AWS that the environment names, not the local one.
+        #[arg(long)]
+        aws: bool,
+    },
+    /// Switch it on again.
+    Start {
+        /// The stack on the AWS that the environment names, not the local one.
+        #[arg(long)]
+        aws: bool,
+    },
+    /// Say what the service costs a month.
+    Cost(cost::Load),
+    /// Show that a change goes through a deployed stack.
+    Smoke {
+        /// On the AWS that the environment names. For the local stack it is a command of the program `stack`.
+        #[arg(long, required = true)]
+        aws: bool,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Arguments { which, command } = Arguments::parse();
+    match run(&which, command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(which: &Which, command: Command) -> Result<()> {
+    match command {
+        Command::Migrate { aws } => migrate(&Settings::read(which)?, aws).await?,
+        Command::Deploy { check: true, .. } => drop(deploy::check(&Settings::read(which)?)?),
+        Command::Deploy { yes, built, .. } => {
+            let built = built.unwrap_or_else(|| Build::Release.folder());
+            deploy::run(&Settings::read(which)?, &Deploy { built, is_confirmed: yes }).await?;
+        }
+        Command::Repair { aws, repair } => repair::run(&Settings::read(which)?, aws, repair).await?,
+        Command::Stop { aws } => halt::run(&Settings::read(which)?, aws, Turn::Off).await?,
+        Command::Start { aws } => halt::run(&Settings::read(which)?, aws, Turn::On).await?,
+        Command::Smoke { aws } => smoke::run(&Stack::open(&Settings::read(which)?, aws).await?).await?,
+        Command::Link { domain, hub, revoke, aws } => {
+            let page = Page::of(&Stack::open(&Settings::read(which)?, aws).await?).await?;
+            match revoke {
+                true => page.revoke_links(&domain).await?,
+                false => println!("{}", page.link(&domain, hub.as_deref()).await?),
+            }
+        }
+        Command::Token { aws } => {
+            let stack = Stack::open(&Settings::read(which)?, aws).await?;
+            println!("{}", Page::of(&stack).await?.token());
+        }
+        Command::HubspotApp { aws, folder } => hubspot_app::run(&Settings::read(which)?, aws, &folder).await?,
+        Command::RotateKeys { aws, new_master_key } => {
+            let moved = if new_master_key { Moved::Yes } else { Moved::No };
+            connect::rotate_keys(&Stack::open(&Settings::read(which)?, aws).await?, moved).await?;
+        }
+        Command::Rollback { aws, dry } => rollback::run(&Settings::read(which)?, aws, dry).await?,
+        Command::Cost(load) => cost::print(&load)?,
+    }
+    Ok(())
+}
+
+async fn migrate(settings: &Settings, aws: bool) -> Result<()> {
+    if aws {
+        let uri = settings.aws.mongodb_uri()?;
+        return deployed::migrate(uri, &settings.aws.database, settings.retention).await;
+    }
+    own::check(settings).await?;
+    deployed::migrate(&settings.local_mongodb_uri(), &settings.database, settings.retention).await
+}
