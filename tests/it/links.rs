@@ -1,4 +1,5 @@
-//! The pages lead where they say: every relative link and anchor, every mention of a page, and every page from the index.
+//! The pages lead where they say: every relative link and anchor, every path and page that is named, and every page from the
+//! index.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -134,6 +135,26 @@ fn every_page_that_a_source_names_exists() -> Result<()> {
         }
     }
     ensure!(named > 40, "only {named} pages are named");
+    Ok(())
+}
+
+/// Pages name files and folders of the repository in code: `functions/sync/src/chain.rs`.
+#[test]
+fn every_path_that_a_page_names_exists() -> Result<()> {
+    let folders = ["common/", "docs/", "events/", "functions/", "hubspot-app/", "local/", "tests/"];
+    let mut named = 0;
+    for page in pages()? {
+        let text = std::fs::read_to_string(layout::root().join(&page))?;
+        for code in prose(&text).split('`').skip(1).step_by(2) {
+            let is_path = folders.iter().any(|folder| code.starts_with(folder)) && !code.contains(['*', '<', ' ']);
+            if is_path {
+                let exists = layout::root().join(code).exists();
+                ensure!(exists, "{} names {code}", page.display());
+                named += 1;
+            }
+        }
+    }
+    ensure!(named > 20, "only {named} paths are named");
     Ok(())
 }
 
