@@ -50,7 +50,7 @@ fn reached(crates: &Dependencies, from: &str) -> BTreeSet<String> {
 #[test]
 fn the_table_of_crates_is_what_cargo_builds() -> Result<()> {
     let crates = dependencies()?;
-    let document = std::fs::read_to_string(layout::root().join("docs/ARCHITECTURE.md"))?;
+    let document = std::fs::read_to_string(layout::root().join("docs/concepts/architecture.md"))?;
     let (_, table) = document.split_once("| crate | what it has |").context("the layers are a table")?;
     let mut lower = BTreeSet::new();
     for row in table.lines().skip(2).take_while(|line| line.starts_with('|')) {

@@ -1,4 +1,4 @@
-//! The queries and indexes that docs/DATA.md tells of, and what MongoDB they need.
+//! The queries and indexes that docs/reference/data.md tells of, and what MongoDB they need.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tests::world::{HUB, World};
 
 /// The documented queries, each with the name of its index.
 fn documented() -> Result<Vec<(String, Document)>> {
-    let text = std::fs::read_to_string(layout::root().join("docs/DATA.md"))?;
+    let text = std::fs::read_to_string(layout::root().join("docs/reference/data.md"))?;
     let mut queries = Vec::new();
     for (before, rest) in text.match_indices("```json\n").map(|(at, fence)| (&text[..at], &text[at + fence.len()..])) {
         let index = before.rsplit('`').nth(1);

@@ -10,10 +10,10 @@ use ops::{cost, layout};
 
 use crate::template;
 
-/// Every test that docs/FAULTS.md names is there.
+/// Every test that docs/reference/faults.md names is there.
 #[test]
 fn every_fault_names_a_test_that_exists() -> Result<()> {
-    let document = std::fs::read_to_string(layout::root().join("docs/FAULTS.md"))?;
+    let document = std::fs::read_to_string(layout::root().join("docs/reference/faults.md"))?;
     let named: BTreeSet<&str> = document.split('`').skip(1).step_by(2).filter(|name| name.contains("::")).collect();
     ensure!(named.len() > 40, "only {} tests are named", named.len());
     for name in named {
@@ -28,7 +28,7 @@ fn every_fault_names_a_test_that_exists() -> Result<()> {
 /// Each row of its tables but those of the outcomes names a test.
 #[test]
 fn every_fault_has_a_test() -> Result<()> {
-    let document = std::fs::read_to_string(layout::root().join("docs/FAULTS.md"))?;
+    let document = std::fs::read_to_string(layout::root().join("docs/reference/faults.md"))?;
     let (_, faults) = document.split_once("## HubSpot").context("the faults begin with HubSpot's")?;
     let rows = faults.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| fault "));
     for row in rows {
@@ -46,10 +46,10 @@ fn rows(document: &str) -> Vec<Vec<&str>> {
         .collect()
 }
 
-/// Each parameter of the template is in docs/CONFIGURATION.md, with its default, and nothing else is.
+/// Each parameter of the template is in docs/reference/configuration.md, with its default, and nothing else is.
 #[test]
 fn every_parameter_is_documented_with_its_default() -> Result<()> {
-    let document = std::fs::read_to_string(layout::root().join("docs/CONFIGURATION.md"))?;
+    let document = std::fs::read_to_string(layout::root().join("docs/reference/configuration.md"))?;
     let quoted = |cell: &str| cell.trim_matches('`').to_owned();
     let documented: BTreeMap<String, String> =
         rows(&document).iter().filter(|row| row.len() == 6).map(|row| (quoted(row[1]), quoted(row[3]))).collect();
@@ -64,10 +64,10 @@ fn every_parameter_is_documented_with_its_default() -> Result<()> {
     Ok(())
 }
 
-/// Each variable that the functions read is in docs/CONFIGURATION.md, and each that `make deploy` takes is too.
+/// Each variable that the functions read is in docs/reference/configuration.md, and each that `make deploy` takes is too.
 #[test]
 fn every_variable_is_documented() -> Result<()> {
-    let document = std::fs::read_to_string(layout::root().join("docs/CONFIGURATION.md"))?;
+    let document = std::fs::read_to_string(layout::root().join("docs/reference/configuration.md"))?;
     let documented: BTreeSet<&str> = document.split('`').skip(1).step_by(2).collect();
     let mut read = BTreeSet::new();
     for folder in ["common", "functions"] {
@@ -99,21 +99,21 @@ fn variables(path: &Path, found: &mut BTreeSet<String>) -> Result<()> {
     Ok(())
 }
 
-/// docs/COST.md shows what the model says.
+/// docs/reference/cost.md shows what the model says.
 #[test]
 fn the_cost_is_what_the_model_says() -> Result<()> {
-    let document = std::fs::read_to_string(layout::root().join("docs/COST.md"))?;
+    let document = std::fs::read_to_string(layout::root().join("docs/reference/cost.md"))?;
     let total = |accounts, changes_per_day, tick_minutes| -> Result<f64> {
         let items = cost::bill(&cost::Load { accounts, changes_per_day, tick_minutes })?;
         Ok(items.iter().map(|item| item.dollars).sum())
     };
     for item in cost::bill(&cost::Load { accounts: 1000, changes_per_day: 50_000, tick_minutes: 5 })? {
         let row = format!("| {} | {} | {:.2} |", item.name, item.amount, item.dollars);
-        ensure!(document.contains(&row), "docs/COST.md has no row {row}");
+        ensure!(document.contains(&row), "docs/reference/cost.md has no row {row}");
     }
     for (load, shown) in [((1000, 50_000, 5), "**{}**"), ((100, 5_000, 5), "${}"), ((1000, 50_000, 15), "${}")] {
         let shown = shown.replace("{}", &format!("{:.2}", total(load.0, load.1, load.2)?));
-        ensure!(document.contains(&shown), "docs/COST.md does not say {shown}");
+        ensure!(document.contains(&shown), "docs/reference/cost.md does not say {shown}");
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ mod hostile;
 mod hubspot_app;
 mod hubspot_client;
 mod layers;
+mod links;
 mod permissions;
 mod production;
 mod rehearsal;

@@ -200,10 +200,10 @@ const ALL: [(&str, &str, &str); 37] = [
     ("TickAlarmSeconds", "TICK_ALARM_SECONDS", "960"),
 ];
 
-/// Every variable of docs/CONFIGURATION.md at once.
+/// Every variable of docs/reference/configuration.md at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_documented_variable_reaches_its_parameter() -> Result<()> {
-    let document = std::fs::read_to_string(layout::root().join("docs/CONFIGURATION.md"))?;
+    let document = std::fs::read_to_string(layout::root().join("docs/reference/configuration.md"))?;
     let (parameters, _) = document.split_once("\n## Variables").context("the table of parameters")?;
     let rows = parameters.lines().filter_map(|row| row.strip_prefix("| `")?.split_once("` | `"));
     let documented: BTreeSet<(&str, &str)> =

@@ -1,4 +1,4 @@
-//! What the functions say of themselves: metrics as CloudWatch, the alarms, the dashboard and `docs/METRICS.md` expect
+//! What the functions say of themselves: metrics as CloudWatch, the alarms, the dashboard and `docs/reference/metrics.md` expect
 //! them.
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
@@ -47,9 +47,9 @@ fn metrics(log: &str) -> Result<Metrics> {
     Ok(found)
 }
 
-/// The rows of `docs/METRICS.md` that begin with a name: its metrics with their units.
+/// The rows of `docs/reference/metrics.md` that begin with a name: its metrics with their units.
 fn documented() -> Result<Metrics> {
-    let text = fs::read_to_string(layout::root().join("docs/METRICS.md"))?;
+    let text = fs::read_to_string(layout::root().join("docs/reference/metrics.md"))?;
     let cells = |line: &str| line.split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
     let rows = text.lines().filter(|line| line.starts_with("| `")).map(cells);
     Ok(rows.map(|cells| (cells[1].trim_matches('`').to_owned(), cells[2].clone())).collect())
@@ -108,7 +108,7 @@ async fn every_metric_is_emitted_as_documented() -> Result<()> {
 
 #[test]
 fn every_alarm_is_in_the_runbook() -> Result<()> {
-    let runbook = fs::read_to_string(layout::root().join("docs/RUNBOOK.md"))?;
+    let runbook = fs::read_to_string(layout::root().join("docs/guide/runbook.md"))?;
     let monitoring = template::read("monitoring.yaml")?;
     let alarms = template::of_type(&monitoring, ALARM)?;
     assert!(alarms.len() > 15);

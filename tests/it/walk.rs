@@ -1,4 +1,4 @@
-//! A new user's walk: the commands of docs/SETUP.md, copied from the page, in its order, with a local AWS for AWS and the
+//! A new user's walk: the commands of docs/guide/setup.md, copied from the page, in its order, with a local AWS for AWS and the
 //! simulator for HubSpot. A command that is not known here fails the test, as one that does not work does.
 
 use std::{collections::BTreeMap, path::PathBuf, process::Command};
@@ -239,7 +239,7 @@ impl Walk {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_user_gets_from_the_page_to_a_connected_customer() -> Result<()> {
-    let document = std::fs::read_to_string(layout::root().join("docs/SETUP.md"))?;
+    let document = std::fs::read_to_string(layout::root().join("docs/guide/setup.md"))?;
     let mut walk = Walk::new().await?;
     walk.follow(&document, "4. AWS").await?;
     walk.follow(&document, "5. The HubSpot app").await?;

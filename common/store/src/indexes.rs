@@ -24,7 +24,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const RETENTION: &str = "retention";
 
 impl Store {
-    /// Makes the indexes that are missing; `docs/DATA.md` names the queries that they are for. Actions are deleted
+    /// Makes the indexes that are missing; `docs/reference/data.md` names the queries that they are for. Actions are deleted
     /// when they have been stored for `retention`; without it that stays as it is. Safe to run at any time and twice.
     ///
     /// # Errors

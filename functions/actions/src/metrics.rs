@@ -1,4 +1,4 @@
-//! The metrics of a drain, one line an invocation (`docs/METRICS.md`).
+//! The metrics of a drain, one line an invocation (`docs/reference/metrics.md`).
 
 use std::time::Duration;
 

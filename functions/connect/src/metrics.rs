@@ -1,4 +1,4 @@
-//! The metrics of what is refused, one line each (`docs/METRICS.md`).
+//! The metrics of what is refused, one line each (`docs/reference/metrics.md`).
 
 use metrique::{ServiceMetrics, unit::Count, unit_of_work::metrics};
 

@@ -1,4 +1,4 @@
-//! What a slice did, the one line of the log that tells it, and its metrics (`docs/METRICS.md`).
+//! What a slice did, the one line of the log that tells it, and its metrics (`docs/reference/metrics.md`).
 
 use std::{
     sync::{

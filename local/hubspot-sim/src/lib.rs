@@ -1,5 +1,5 @@
 //! HubSpot's CRM API, simulated over HTTP: OAuth, search, list, batch read and associations, with their limits,
-//! their documented errors, and the habits that have hurt other connectors (see `docs/SIMULATOR.md`).
+//! their documented errors, and the habits that have hurt other connectors (see `docs/reference/simulator.md`).
 //!
 //! Every change is written into a ledger, so that a test can tell what should have arrived.
 

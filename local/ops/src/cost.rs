@@ -1,5 +1,5 @@
 //! What the service costs a month, service by service: a small model from what was measured (`make bench PART=tick`) and
-//! AWS's list prices. `docs/COST.md` explains it.
+//! AWS's list prices. `docs/reference/cost.md` explains it.
 
 use anyhow::{Result, ensure};
 use clap::Args;
@@ -29,7 +29,7 @@ pub struct Item {
     pub dollars: f64,
 }
 
-/// AWS's list prices in us-east-1, in dollars, without free tiers; `docs/COST.md` has the pages and their date.
+/// AWS's list prices in us-east-1, in dollars, without free tiers; `docs/reference/cost.md` has the pages and their date.
 mod price {
     pub(super) const LAMBDA_GB_SECOND: f64 = 0.000_016_666_7;
     pub(super) const LAMBDA_REQUEST: f64 = 0.20 / 1e6;

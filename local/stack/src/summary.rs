@@ -88,7 +88,10 @@ pub(crate) fn print_hints(settings: &Settings, stack: &Stack) {
         println!("  Status page   {url}/ (sign in with what `make token` shows)");
     }
     if settings.hubspot.is_none() {
-        println!("  HubSpot       http://127.0.0.1:{}/_sim/ledger (docs/SIMULATOR.md)", settings.ports.hubspot);
+        println!(
+            "  HubSpot       http://127.0.0.1:{}/_sim/ledger (docs/reference/simulator.md)",
+            settings.ports.hubspot
+        );
     }
     println!("  make link     a link to connect another HubSpot account: DOMAIN=globex");
     println!("  make logs     what the functions say");

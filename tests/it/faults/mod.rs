@@ -1,4 +1,4 @@
-//! What can go wrong outside, and the one defined outcome of each; `docs/FAULTS.md` names these tests.
+//! What can go wrong outside, and the one defined outcome of each; `docs/reference/faults.md` names these tests.
 
 mod frozen;
 mod grants;
