@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use harness::world::{HUB, World};
 use hubspot::HubSpot;
 use hubspot_sim::{
     Object, Settings,
@@ -14,7 +15,6 @@ use hubspot_sim::{
 };
 use mongodb::bson::{Document, doc};
 use store::collection;
-use tests::world::{HUB, World};
 use token_vault::Vault;
 
 use crate::pool::{COLUMNS, end_when, send, work};

@@ -13,16 +13,16 @@ use futures::{
     TryStreamExt,
     future::{join_all, try_join_all},
 };
+use harness::{
+    bootstrap::{Bootstrap, Function},
+    world::{World, message_event},
+};
 use mongodb::{
     Database,
     bson::{Bson, Document, RawDocumentBuf, doc},
 };
 use serde_json::{Value, json};
 use store::collection;
-use tests::{
-    bootstrap::{Bootstrap, Function},
-    world::{World, message_event},
-};
 
 /// Contacts, each with one change.
 const RECORDS: usize = 40_000;

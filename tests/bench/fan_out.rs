@@ -1,14 +1,14 @@
 //! The fan-out: one invocation of the scheduler, with more and more accounts.
 
 use anyhow::{Result, bail};
+use harness::{
+    bootstrap::{Bootstrap, Function, Invoked},
+    world::World,
+};
 use mongodb::bson::{Document, doc};
 use serde_json::json;
 use stack::accounts::private_app;
 use store::collection;
-use tests::{
-    bootstrap::{Bootstrap, Function, Invoked},
-    world::World,
-};
 
 pub(crate) async fn run() -> Result<()> {
     println!("\nFan-out by one invocation, a Domain an account, into MiniStack's SQS\n");

@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
-use tests::{
+use harness::{
     bootstrap::{Bootstrap, Function, Invoked},
     crowd::crowd,
     front::{TOKEN, request_event},
     world::World,
 };
+use serde_json::Value;
 
 /// How often each page is asked for.
 const TIMES: usize = 20;

@@ -14,15 +14,15 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use harness::{
+    bootstrap::usage,
+    world::{HUB, World},
+};
 use hubspot_sim::{Object, Settings};
 use mongodb::bson::{DateTime, Document, doc};
 use ops::layout;
 use serde_json::Value;
 use store::collection;
-use tests::{
-    bootstrap::usage,
-    world::{HUB, World},
-};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Command,

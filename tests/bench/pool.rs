@@ -8,11 +8,11 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use futures::future::try_join_all;
-use serde_json::json;
-use tests::{
+use harness::{
     bootstrap::{Bootstrap, Function},
     world::World,
 };
+use serde_json::json;
 
 /// What the workers did.
 #[derive(Debug, Default)]

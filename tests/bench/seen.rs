@@ -1,10 +1,10 @@
 //! What `seen` costs: it is never deleted, and has a document a record.
 
 use anyhow::Result;
+use harness::world::World;
 use model::{ids::RecordId, object::ObjectType, time::DateTime};
 use mongodb::bson::{Bson, Document, doc};
 use store::{LedgerEntry, collection};
-use tests::world::World;
 
 const RECORDS: usize = 1_000_000;
 const BATCH: usize = 10_000;

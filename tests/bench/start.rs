@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use tests::{
+use harness::{
     bootstrap::{Bootstrap, Function},
     world::World,
 };

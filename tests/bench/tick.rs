@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use tests::{
+use harness::{
     bootstrap::{Bootstrap, Function},
     world::{HUB, World, message_event},
 };

@@ -8,7 +8,7 @@ use mongodb::bson::{Document, doc};
 use ops::connect::Page;
 use store::collection;
 
-use tests::{
+use harness::{
     crowd::crowd,
     deployed::Deployed,
     world::{DOMAIN, HUB},

@@ -5,7 +5,7 @@ use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 use store::collection;
 
-use tests::world::{World, assert_accepted};
+use harness::world::{World, assert_accepted};
 
 fn change(name: &str, at: &str, title: &str) -> Value {
     json!({"object": "contacts", "recordId": "151", "actionName": name, "actionDate": at, "recordUpdatedAt": at,

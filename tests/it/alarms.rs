@@ -11,7 +11,7 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use tests::{
+use harness::{
     deployed::{Deployed, topic},
     world::queue,
 };

@@ -8,18 +8,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use futures::{StreamExt, stream};
-use hubspot_sim::{
-    Fault, FaultKind, IdOrder, Object, Shared,
-    odd::{BYTE, CONTROL, HALF},
-};
-use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
-use tests::{
+use harness::{
     bootstrap::Bootstrap,
     extent::{Extent, side_by_side},
     gate::{Effect, Gate, Verdict, When},
     service::{Delivery, Service},
     world::{HUB, World},
 };
+use hubspot_sim::{
+    Fault, FaultKind, IdOrder, Object, Shared,
+    odd::{BYTE, CONTROL, HALF},
+};
+use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use tokio::task::JoinHandle;
 
 /// How many seeds a sample has.
@@ -161,7 +161,7 @@ async fn step(service: &mut Service, random: &mut StdRng) -> Result<()> {
 }
 
 /// Takes messages at random, for one worker or for several at once; some of them stay to be delivered again.
-fn deliveries(messages: &mut Vec<tests::service::Message>, most: usize, random: &mut StdRng) -> Vec<Delivery> {
+fn deliveries(messages: &mut Vec<harness::service::Message>, most: usize, random: &mut StdRng) -> Vec<Delivery> {
     let mut deliveries = Vec::new();
     for worker in 0..random.random_range(1..=WORKERS) {
         let count = random.random_range(1..=most).min(messages.len());

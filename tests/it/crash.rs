@@ -3,14 +3,14 @@
 
 use anyhow::{Context as _, Result, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
-use hubspot_sim::Object;
-use tests::{
+use harness::{
     bootstrap::Invoked,
     extent::{Extent, side_by_side},
     gate::When,
     service::{Delivery, Message, Service},
     world::{HUB, World},
 };
+use hubspot_sim::Object;
 
 /// How many of the points a sample has.
 const SAMPLE: usize = 12;

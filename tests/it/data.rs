@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use harness::world::{HUB, World};
 use mongodb::bson::{Bson, Document, doc};
 use ops::{deployed, layout, local, settings::Retention};
 use stack::{
@@ -10,7 +11,6 @@ use stack::{
     servers,
 };
 use store::collection;
-use tests::world::{HUB, World};
 
 /// The documented queries, each with the name of its index.
 fn documented() -> Result<Vec<(String, Document)>> {

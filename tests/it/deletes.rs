@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
+use harness::world::{HUB, World};
 use hubspot_sim::{FaultKind, Object};
 use model::{object::ObjectType, time::DateTime};
 use mongodb::bson::{Document, doc};
 use store::{Resync, collection};
-use tests::world::{HUB, World};
 
 const CONTACTS: Object = Object::Contacts;
 

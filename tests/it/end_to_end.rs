@@ -11,7 +11,7 @@ use stack::{
 };
 use store::collection;
 
-use tests::{deployed::Deployed, world::HUB};
+use harness::{deployed::Deployed, world::HUB};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_ticks_of_the_deployed_service_store_exactly_what_changed() -> Result<()> {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use ops::layout;
 use serde_yaml_ng::Value;
 
-use tests::bootstrap::Function;
+use harness::bootstrap::Function;
 
 use crate::template::{of_type, queue_of, read, referred};
 

@@ -10,16 +10,16 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use hubspot_sim::{IdOrder, Object};
-use mongodb::bson::{Document, doc};
-use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
-use store::collection;
-use tests::{
+use harness::{
     extent::Extent,
     gate::{Effect, Verdict},
     service::Service,
     world::{HUB, World},
 };
+use hubspot_sim::{IdOrder, Object};
+use mongodb::bson::{Document, doc};
+use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+use store::collection;
 
 /// A real sync bootstrap, and something that happens in HubSpot before each page is asked for.
 async fn during_every_page(

@@ -17,7 +17,7 @@ use ops::hubspot_app::HubSpotApp;
 use reqwest::{StatusCode, Url};
 use serde::{Deserialize, de::DeserializeOwned};
 
-use tests::{
+use harness::{
     deployed::Deployed,
     front::{Front, Visitor},
     world::DOMAIN,

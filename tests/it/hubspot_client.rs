@@ -6,7 +6,7 @@ use ops::layout;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use tests::world::HUB;
+use harness::world::HUB;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hubspots_own_client_reads_the_simulator() -> Result<()> {

@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use store::collection;
 
-use tests::{
+use harness::{
     deployed::Deployed,
     front::{Front, Visitor},
     queues::Rules,

@@ -14,7 +14,7 @@ use stack::{
 };
 use store::collection;
 
-use tests::{bootstrap::Function, program::Program};
+use harness::{bootstrap::Function, program::Program};
 
 fn mongodb_uri() -> Result<String> {
     std::env::var("TEST_MONGODB_URI").context("these tests are run by `make test`")

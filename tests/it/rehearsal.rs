@@ -18,7 +18,7 @@ use ops::{
 use stack::process::wait_until;
 use store::collection;
 
-use tests::{
+use harness::{
     program::Program,
     world::{DOMAIN, HUB, World, secret},
 };
@@ -45,12 +45,12 @@ impl Rehearsal {
         })
     }
 
-    async fn run(&self, command: &[&str], answer: &str) -> Result<tests::program::Said> {
+    async fn run(&self, command: &[&str], answer: &str) -> Result<harness::program::Said> {
         self.program.run(&[&["--stack-name", &self.name], command].concat(), answer).await
     }
 
     /// Deploys with this `.env`.
-    async fn deploy(&self, env: &str, more: &[&str], answer: &str) -> Result<tests::program::Said> {
+    async fn deploy(&self, env: &str, more: &[&str], answer: &str) -> Result<harness::program::Said> {
         self.program.write_env(env)?;
         let built = Build::Local.folder();
         let command = ["deploy", "--built", built.to_str().context("a path in UTF-8")?];

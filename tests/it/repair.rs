@@ -3,16 +3,16 @@
 use std::{os::unix::fs::PermissionsExt as _, time::Duration};
 
 use anyhow::{Context as _, Result};
+use harness::{
+    front::Front,
+    world::{DOMAIN, HUB, World, lambda, queue},
+};
 use hubspot_sim::FaultKind;
 use model::{account::Unusable, object::ObjectType, time::DateTime};
 use mongodb::bson::{Bson, Document, doc};
 use ops::dead_letters::{Chosen, DeadLetterQueue, DeadLetters};
 use serde_json::json;
 use store::{Connected, Resync, SealedTokens, collection};
-use tests::{
-    front::Front,
-    world::{DOMAIN, HUB, World, lambda, queue},
-};
 
 const ACCOUNTS: &str = "integrations.hubspot.accounts";
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use stack::accounts::{oauth, private_app, write_domain};
 use store::collection;
 
-use tests::world::{HUB, World, lambda};
+use harness::world::{HUB, World, lambda};
 
 async fn sent(world: &World) -> Result<BTreeSet<String>> {
     let mut accounts = BTreeSet::new();

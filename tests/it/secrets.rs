@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use stack::process::{free_port, wait_until};
 use tokio::net::TcpListener;
 
-use tests::{
+use harness::{
     bootstrap::{Bootstrap, Function, Invoked},
     front::request_event,
     world::{HUB, World, message_event, secret},

@@ -11,7 +11,7 @@ use mongodb::bson::{Document, doc};
 use serde_json::json;
 use store::collection;
 
-use tests::world::{HUB, World, assert_accepted};
+use harness::world::{HUB, World, assert_accepted};
 
 fn answer(status: u16) -> FaultKind {
     FaultKind::Answer { status, body: None, retry_after: None }

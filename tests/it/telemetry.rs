@@ -10,7 +10,7 @@ use ops::layout;
 use serde_json::{Value, json};
 use telemetry::NAMESPACE;
 
-use tests::{
+use harness::{
     bootstrap::{Bootstrap, Function},
     front::{TOKEN, request_event},
     service::Service,

@@ -13,7 +13,7 @@ use stack::{
 };
 use store::collection;
 
-use tests::{
+use harness::{
     bootstrap::{Bootstrap, Function, Invoked},
     front::TOKEN,
     queues::Rules,

@@ -8,7 +8,7 @@ use hubspot_sim::CLIENT_ID;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use tests::{
+use harness::{
     bootstrap::{Bootstrap, Function},
     service::BOUND,
     world::{HUB, World, message_event},

@@ -4,13 +4,13 @@
 use std::{collections::BTreeMap, fs};
 
 use anyhow::{Context as _, Result, ensure};
+use harness::world::{HUB, World, assert_accepted};
 use hubspot_sim::Object;
 use model::time::{self, DateTime};
 use mongodb::bson::{Document, doc};
 use ops::layout;
 use serde_json::Value;
 use store::collection;
-use tests::world::{HUB, World, assert_accepted};
 
 fn fixture(name: &str) -> Result<Value> {
     let text = fs::read_to_string(layout::root().join("tests/fixtures/v1").join(name))?;

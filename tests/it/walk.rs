@@ -11,7 +11,7 @@ use reqwest::{StatusCode, Url};
 use stack::{process, proof};
 use store::collection;
 
-use tests::{
+use harness::{
     custom_domain::CustomDomain,
     front::{Front, Visitor},
     program::Program,

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
+use harness::world::{HUB, World};
 use hubspot_sim::{FaultKind, Object};
 use model::time;
 use mongodb::bson::{Array, DateTime, Document, doc};
 use serde_json::{Value, json};
 use store::collection;
-use tests::world::{HUB, World};
 
 const CONTACTS: Object = Object::Contacts;
 

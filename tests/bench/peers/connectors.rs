@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use anyhow::Result;
+use harness::world::HUB;
 use ops::layout;
 use serde_json::{Value, json};
-use tests::world::HUB;
 
 /// A connector that is compared.
 pub(super) struct Peer {

@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use store::collection;
 
-use tests::{
+use harness::{
     front::{Front, TOKEN, Visitor, opened},
     world::{DOMAIN, HUB, World},
 };

@@ -1,11 +1,11 @@
 //! The function below a path of its host, as behind a custom domain with the key of an API mapping.
 
 use anyhow::{Context, Result, ensure};
-use reqwest::{StatusCode, Url, header};
-use tests::{
+use harness::{
     front::{Front, Visitor, location, tokens},
     world::{DOMAIN, HUB, World},
 };
+use reqwest::{StatusCode, Url, header};
 
 /// The addresses that a page names.
 fn named(page: &str) -> Vec<String> {
@@ -28,7 +28,7 @@ async fn everything_works_below_a_path_of_a_custom_domain() -> Result<()> {
     // Somebody signs in, and finds nothing that leads elsewhere.
     let refused = front.get("/").send().await?;
     ensure!(location(&refused)?.path() == "/crm/sign-in", "{refused:?}");
-    let signed_in = front.post("/sign-in").form(&[("token", tests::front::TOKEN)]).send().await?;
+    let signed_in = front.post("/sign-in").form(&[("token", harness::front::TOKEN)]).send().await?;
     let cookie = signed_in.headers()[header::SET_COOKIE].to_str()?;
     ensure!(cookie.contains("Path=/crm;"), "other services of this host get the session: {cookie}");
     ensure!(location(&signed_in)?.path() == "/crm/", "{signed_in:?}");

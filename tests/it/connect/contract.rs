@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use ops::layout;
 use tokio::process::Command;
 
-use tests::{
+use harness::{
     front::{Front, TOKEN},
     world::{HUB, World},
 };

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use store::{SealedTokens, collection};
 use token_vault::giving_back::GIVEN_UP_AFTER;
 
-use tests::{
+use harness::{
     front::{Front, TOKEN, Visitor},
     world::{DOMAIN, HUB, World, lambda},
 };
@@ -104,7 +104,7 @@ async fn a_grant_that_hubspot_does_not_take_back_is_tried_again_and_the_page_say
     let account = format!("/accounts/{DOMAIN}/{HUB}");
     let answer = visitor.press(&format!("{account}/disconnect"), &format!("{account}/disconnect")).await?;
     let page =
-        visitor.page(&format!("{account}?{}", tests::front::location(&answer)?.query().unwrap_or_default())).await?;
+        visitor.page(&format!("{account}?{}", harness::front::location(&answer)?.query().unwrap_or_default())).await?;
     ensure!(page.contains("could not be given back to HubSpot yet"), "{page}");
     let entry = world.entry().await?;
     ensure!(entry.get_str("state")? == "disconnected" && entry.contains_key("refreshToken"), "{entry}");

@@ -8,7 +8,7 @@ use reqwest::{StatusCode, Url};
 use serde_json::{Value, json};
 use store::collection;
 
-use tests::{
+use harness::{
     front::{Front, LINK_TOKEN, Visitor, way_on},
     world::{DOMAIN, HUB, World},
 };

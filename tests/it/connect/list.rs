@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use reqwest::{StatusCode, header};
 use serde_json::{Value, json};
 
-use tests::{
+use harness::{
     bootstrap::{Bootstrap, Function, Invoked},
     crowd::{Member, crowd},
     front::{Front, TOKEN, Visitor, request_event},

@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use store::collection;
 
-use tests::{
+use harness::{
     front::{Front, location},
     world::{DOMAIN, HUB, World},
 };

@@ -13,7 +13,7 @@ use reqwest::{RequestBuilder, StatusCode, Url};
 use serde_json::json;
 use store::collection;
 
-use tests::{
+use harness::{
     front::{Front, TOKEN, Visitor, location, way_on},
     world::{DOMAIN, HUB, World},
 };

@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use store::collection;
 
-use tests::{
+use harness::{
     bootstrap::{Bootstrap, Function, Invoked},
     front::{Front, LINK_TOKEN, READ_TOKEN, TOKEN, request_event, tokens},
     world::{DOMAIN, HUB, World},

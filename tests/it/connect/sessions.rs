@@ -9,7 +9,7 @@ use reqwest::StatusCode;
 use serde_json::json;
 use store::collection;
 
-use tests::{
+use harness::{
     front::{Front, READ_TOKEN, TOKEN, Visitor, location, tokens},
     world::World,
 };

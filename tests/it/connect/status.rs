@@ -7,7 +7,7 @@ use mongodb::bson::{DateTime, Document, doc};
 use serde_json::{Value, json};
 use store::{Resync, collection};
 
-use tests::{
+use harness::{
     front::{Front, TOKEN},
     world::{DOMAIN, HUB, World},
 };

@@ -7,7 +7,7 @@ use ops::{aws::Aws, local};
 use store::collection;
 use token_vault::{Moved, Vault, VaultError};
 
-use tests::{
+use harness::{
     front::{Front, Visitor, token_key},
     world::{DOMAIN, HUB, World},
 };

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use stack::process::wait_until;
 use store::collection;
 
-use tests::{
+use harness::{
     bootstrap::{Bootstrap, Function, Invoked},
     front::{Front, request_event},
     gate::{Verdict, When},

@@ -4,18 +4,18 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use hubspot_sim::Object;
-use model::message::MAX_ACTIONS;
-use mongodb::bson::Document;
-use serde_json::{Value, json};
-use stack::process;
-use tests::{
+use harness::{
     bootstrap::Invoked,
     gate::{Effect, Verdict, When},
     service::{BOUND, Service},
     stopwatch::KEPT_WAITING,
     world::{DOMAIN, HUB, World, message_event},
 };
+use hubspot_sim::Object;
+use model::message::MAX_ACTIONS;
+use mongodb::bson::Document;
+use serde_json::{Value, json};
+use stack::process;
 
 const CONTACTS: Object = Object::Contacts;
 

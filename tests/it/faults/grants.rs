@@ -3,6 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use harness::{
+    front::{Front, TOKEN, Visitor},
+    world::{DOMAIN, HUB, World},
+};
 use hubspot_sim::Object;
 use model::time::before;
 use mongodb::bson::{DateTime, Document, doc};
@@ -10,10 +14,6 @@ use reqwest::StatusCode;
 use serde_json::Value;
 use stack::accounts::{private_app, write_domain};
 use store::collection;
-use tests::{
-    front::{Front, TOKEN, Visitor},
-    world::{DOMAIN, HUB, World},
-};
 
 const COMPANIES: &str = "crm.objects.companies.read";
 const CONTACTS: &str = "crm.objects.contacts.read";

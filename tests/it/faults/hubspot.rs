@@ -8,16 +8,16 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use futures::future::try_join_all;
+use harness::{
+    service::BOUND,
+    stopwatch::{KEPT_WAITING, Stopwatch},
+    world::{HUB, World, assert_accepted},
+};
 use hubspot_sim::FaultKind;
 use model::time;
 use mongodb::bson::Document;
 use serde_json::{Value, json};
 use store::collection;
-use tests::{
-    service::BOUND,
-    stopwatch::{KEPT_WAITING, Stopwatch},
-    world::{HUB, World, assert_accepted},
-};
 
 /// What a fault leads to.
 #[derive(Clone, Debug)]

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use futures::{StreamExt, TryStreamExt};
-use hubspot_sim::FaultKind;
-use tests::{
+use harness::{
     bootstrap::Invoked,
     gate::{Effect, Verdict, When},
     service::Service,
     stopwatch::Stopwatch,
     world::{HUB, World, assert_accepted, event, lambda},
 };
+use hubspot_sim::FaultKind;
 
 /// Delivers until nothing is left to do, while the waits pass at once; gives the number of slices. That none of them
 /// is too long is seen to by the service.

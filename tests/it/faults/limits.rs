@@ -3,16 +3,16 @@
 use std::{num::NonZeroU32, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
+use harness::{
+    stopwatch::{KEPT_WAITING, Stopwatch},
+    world::{HUB, World},
+};
 use hubspot::{HubSpot, Limits, OAuthApp, Session, Tally};
 use hubspot_sim::{AssociationLimits, CLIENT_ID, CLIENT_SECRET, Distribution, FaultKind, Settings, Simulator, Tier};
 use model::{checkpoint::RateLimitState, object::ObjectType, time};
 use mongodb::bson::{DateTime, Document, doc};
 use secrecy::SecretString;
 use store::collection;
-use tests::{
-    stopwatch::{KEPT_WAITING, Stopwatch},
-    world::{HUB, World},
-};
 
 async fn limited(name: &str, ours: u32, theirs: usize) -> Result<World> {
     let mut world = World::new(name).await?;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use futures::future::try_join_all;
+use harness::world::{DOMAIN, HUB, World, lambda};
 use hubspot::OAuthApp;
 use hubspot_sim::{FaultKind, OTHER_CLIENT_ID, OTHER_CLIENT_SECRET};
 use model::time::{before, since};
@@ -11,7 +12,6 @@ use mongodb::bson::{Bson, DateTime, Document, doc};
 use serde_json::Value;
 use stack::accounts::{oauth, private_app, write_domain};
 use store::collection;
-use tests::world::{DOMAIN, HUB, World, lambda};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

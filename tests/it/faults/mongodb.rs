@@ -3,6 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use harness::{
+    bootstrap::{Bootstrap, Function, Invoked},
+    gate::{Effect, Verdict, When},
+    service::{BOUND, Service},
+    world::{HUB, World, message_event},
+};
 use mongodb::{
     bson::doc,
     options::{Acknowledgment, ReadPreference, SelectionCriteria},
@@ -11,12 +17,6 @@ use ops::local;
 use secrecy::ExposeSecret;
 use stack::{process, servers};
 use store::{MongoConfig, Store};
-use tests::{
-    bootstrap::{Bootstrap, Function, Invoked},
-    gate::{Effect, Verdict, When},
-    service::{BOUND, Service},
-    world::{HUB, World, message_event},
-};
 
 #[tokio::test]
 async fn unreachable_at_start_fails_the_message_in_time_and_is_forgotten_when_it_is_back() -> Result<()> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
+use harness::world::{HUB, World};
 use hubspot_sim::{
     FaultKind, Object,
     odd::{BYTE, CONTROL, HALF, QUOTE},
@@ -10,7 +11,6 @@ use hubspot_sim::{
 use model::time;
 use mongodb::bson::{DateTime, Document, doc};
 use store::collection;
-use tests::world::{HUB, World};
 
 /// An account with a few contacts, and among them so many, one after the other, whose job title is this text.
 async fn with_titles(name: &str, title: &str, count: usize) -> Result<(World, Vec<u64>)> {

@@ -4,17 +4,17 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use mongodb::bson::{Document, doc};
-use ops::dead_letters::{Chosen, DeadLetterQueue, DeadLetters};
-use serde_json::{Value, json};
-use store::collection;
-use tests::{
+use harness::{
     bootstrap::{Bootstrap, Function, Invoked},
     gate::{Effect, Verdict, When},
     queues::{LiveQueue, Rules, queue},
     service::Service,
     world::{DOMAIN, HUB, World},
 };
+use mongodb::bson::{Document, doc};
+use ops::dead_letters::{Chosen, DeadLetterQueue, DeadLetters};
+use serde_json::{Value, json};
+use store::collection;
 
 const TWO_DAYS: Duration = Duration::from_secs(2 * 86_400);
 

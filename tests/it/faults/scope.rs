@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, bail, ensure};
+use harness::world::{HUB, World, assert_accepted, lambda, message_event};
 use hubspot_sim::{Fault, FaultKind, Object};
 use serde_json::json;
 use store::collection;
-use tests::world::{HUB, World, assert_accepted, lambda, message_event};
 
 const CONTACTS: Object = Object::Contacts;
 

@@ -1,13 +1,13 @@
 //! SQS's faults: messages that cannot be sent, and messages that nobody should have sent.
 
 use anyhow::{Result, ensure};
-use serde_json::json;
-use tests::{
+use harness::{
     bootstrap::{Bootstrap, Function, Invoked},
     gate::{Effect, Verdict, When},
     service::{Delivery, Service},
     world::{HUB, World, message_event},
 };
+use serde_json::json;
 
 /// What happens to sends to one of the queues, the first so many times.
 fn at_sends(queue: &'static str, mut times: u32, verdict: Verdict) -> impl FnMut(&Effect) -> Verdict + Send + 'static {

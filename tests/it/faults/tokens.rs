@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use mongodb::bson::{DateTime, Document, doc};
-use store::collection;
-use tests::{
+use harness::{
     gate::{Effect, Verdict, When},
     service::Service,
     world::{HUB, World},
 };
+use mongodb::bson::{DateTime, Document, doc};
+use store::collection;
 use tokio::sync::Notify;
 
 #[tokio::test]

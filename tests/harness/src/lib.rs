@@ -1,6 +1,4 @@
-//! What the tests and the benchmarks against real components share: a world of its own for each (MongoDB, queues,
-//! the simulator over HTTP), and the functions, by their handlers or as the real bootstraps behind a gate that can
-//! kill them at any effect. `make test` and `make bench` start the servers.
+#![doc = include_str!("../README.md")]
 
 pub mod bootstrap;
 pub mod crowd;
