@@ -8,7 +8,7 @@ use ops::layout;
 /// Crates by which a program talks to another one.
 const IO: [&str; 8] = ["aws-", "axum", "hyper", "lambda", "mongodb", "oauth2", "opentelemetry", "reqwest"];
 
-/// What a crate's `Cargo.toml` names below `[dependencies]`.
+/// What a crate's `Cargo.toml` names below `[dependencies]` and `[dev-dependencies]`.
 type Dependencies = BTreeMap<String, BTreeSet<String>>;
 
 /// Returns the dependencies of each crate of the workspace, by the crate's name.
@@ -28,9 +28,9 @@ fn dependencies() -> Result<Dependencies> {
 /// Returns the name of a crate, and its dependencies.
 fn read(manifest: &str) -> Result<(String, BTreeSet<String>)> {
     let name = manifest.split('"').nth(1).context("a package has a name")?;
-    let (_, dependencies) = manifest.split_once("[dependencies]").unwrap_or_default();
-    let lines = dependencies.lines().take_while(|line| !line.starts_with('['));
-    let named = lines.filter(|line| !line.starts_with('#')).filter_map(|line| line.split(['.', ' ', '=']).next());
+    let sections = manifest.split("\n[").filter_map(|section| section.split_once("dependencies]\n"));
+    let lines = sections.flat_map(|(_, lines)| lines.lines()).filter(|line| !line.starts_with('#'));
+    let named = lines.filter_map(|line| line.split(['.', ' ', '=']).next());
     Ok((name.to_owned(), named.filter(|name| !name.is_empty()).map(str::to_owned).collect()))
 }
 
@@ -113,6 +113,6 @@ fn the_log_knows_the_crates_of_the_service() -> Result<()> {
 #[test]
 fn the_dependencies_of_a_manifest_are_read() -> Result<()> {
     let manifest = "[package]\nname = \"a\"\n[dependencies]\n# Why.\nb.workspace = true\nc-d = { path = \"x\" }\n\n[dev-dependencies]\ne = \"1\"\n";
-    assert_eq!(read(manifest)?, ("a".to_owned(), ["b", "c-d"].map(str::to_owned).into()));
+    assert_eq!(read(manifest)?, ("a".to_owned(), ["b", "c-d", "e"].map(str::to_owned).into()));
     Ok(())
 }

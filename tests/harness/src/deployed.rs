@@ -26,7 +26,10 @@ use stack::{
 };
 use store::{MongoConfig, Store, collection};
 
-use crate::world::{DOMAIN, HUB, World, secret, unique};
+use crate::{
+    unique,
+    world::{DOMAIN, HUB, World, secret},
+};
 
 /// The local AWS works on one message of all stacks after another, and delivers one that failed again after a minute.
 const PATIENCE: Duration = Duration::from_secs(600);

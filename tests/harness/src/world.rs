@@ -1,15 +1,6 @@
 //! What a test works with: a database, queues and a HubSpot of its own, and the functions' handlers.
 
-use std::{
-    env,
-    num::NonZeroU32,
-    path::PathBuf,
-    sync::{
-        Once,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::{env, num::NonZeroU32, path::PathBuf, sync::Once, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aws_lambda_events::sqs::SqsBatchResponse;
@@ -29,7 +20,7 @@ pub use crate::{
     events::{assert_accepted, event, lambda, message_event},
     queues::queue,
 };
-use crate::{patient, queues::queue_with_dead_letters};
+use crate::{patient, queues::queue_with_dead_letters, unique};
 
 /// The HubSpot account that a test's world has.
 pub const HUB: u64 = 7_000_001;
@@ -367,9 +358,4 @@ impl World {
 pub async fn secret(client: &aws_sdk_secretsmanager::Client, name: &str, text: &str) -> Result<String> {
     let made = client.create_secret().name(format!("{name}-{}", unique())).secret_string(text).send().await?;
     made.arn.context("a secret has an ARN")
-}
-
-pub(crate) fn unique() -> String {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    format!("{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }

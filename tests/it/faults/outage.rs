@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     bootstrap::{Bootstrap, Function, Invoked},
     gate::{Effect, Verdict, When},
-    queues::{LiveQueue, Rules, queue},
+    live_queue::LiveQueue,
+    queues::{Rules, queue},
     service::Service,
     world::{DOMAIN, HUB, World},
 };
