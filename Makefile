@@ -85,6 +85,9 @@ lint: lint-tools ## Formatting, clippy, docs, licences, unused dependencies, she
 	@.ci/advisories
 	.tools/lint/bin/shellcheck .ci/* local/tools/install local/tools/lock local/tools/doctor
 
+docs: local ## Write the tables of docs/reference/configuration.md from the code and the template
+	@$(OPS) docs
+
 lint-fix: ## Format, and apply clippy's suggestions
 	cargo clippy --quiet --workspace --all-targets --fix --allow-dirty --allow-staged
 	cargo fmt --all

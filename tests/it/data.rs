@@ -101,11 +101,12 @@ async fn a_server_that_is_not_mongodb_is_refused_with_a_sentence() -> Result<()>
 async fn refused(port: u16) -> Result<()> {
     const CODE: i32 = 40_324;
     let uri = local::mongodb_uri(port);
-    deployed::migrate(&uri, "probed", Retention::Unchanged).await?;
+    deployed::migrate(&uri.as_str().into(), "probed", Retention::Unchanged).await?;
     let admin = mongodb::Client::with_uri_str(&uri).await?.database("admin");
     let refuses = doc! { "failCommands": ["update"], "errorCode": CODE };
     admin.run_command(doc! { "configureFailPoint": "failCommand", "mode": "alwaysOn", "data": refuses }).await?;
-    let error = deployed::migrate(&uri, "probed", Retention::Unchanged).await.err().context("it was taken")?;
+    let error =
+        deployed::migrate(&uri.as_str().into(), "probed", Retention::Unchanged).await.err().context("it was taken")?;
     let said = format!("{error:#}");
     ensure!(said.contains("DocumentDB") && said.contains("Cosmos DB") && said.contains(&CODE.to_string()), "{said}");
     Ok(())

@@ -2,13 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result, ensure};
-use ops::{cost, layout};
+use environment::{config::Function, variables};
+use ops::{cost, layout, reference};
 
-use crate::template;
+use crate::layers;
 
 /// Every test that docs/reference/faults.md names is there.
 #[test]
@@ -37,65 +38,68 @@ fn every_fault_has_a_test() -> Result<()> {
     Ok(())
 }
 
-/// The cells of a document's tables whose rows begin with a name.
-fn rows(document: &str) -> Vec<Vec<&str>> {
-    document
-        .lines()
-        .filter(|line| line.starts_with("| `"))
-        .map(|line| line.split('|').map(str::trim).collect())
-        .collect()
-}
-
-/// Each parameter of the template is in docs/reference/configuration.md, with its default, and nothing else is.
 #[test]
-fn every_parameter_is_documented_with_its_default() -> Result<()> {
-    let document = std::fs::read_to_string(layout::root().join("docs/reference/configuration.md"))?;
-    let quoted = |cell: &str| cell.trim_matches('`').to_owned();
-    let documented: BTreeMap<String, String> =
-        rows(&document).iter().filter(|row| row.len() == 6).map(|row| (quoted(row[1]), quoted(row[3]))).collect();
-    let template = template::read("template.yaml")?;
-    let mut parameters = BTreeMap::new();
-    for (name, parameter) in template["Parameters"].as_mapping().context("a template has parameters")? {
-        let default = &parameter["Default"];
-        let default = default.as_str().map_or_else(|| default.as_u64().unwrap_or_default().to_string(), str::to_owned);
-        parameters.insert(name.as_str().unwrap_or_default().to_owned(), default);
-    }
-    assert_eq!(documented, parameters);
+fn the_reference_page_is_current() -> Result<()> {
+    let page = std::fs::read_to_string(layout::root().join(reference::PAGE))?;
+    ensure!(
+        reference::with_tables(&page)? == page,
+        "the tables of {} are not current: run `make docs`",
+        reference::PAGE
+    );
     Ok(())
 }
 
-/// Each variable that the functions read is in docs/reference/configuration.md, and each that `make deploy` takes is too.
+/// What `.env.example` shows as a default is one, and it shows all that the local stack takes.
 #[test]
-fn every_variable_is_documented() -> Result<()> {
-    let document = std::fs::read_to_string(layout::root().join("docs/reference/configuration.md"))?;
-    let documented: BTreeSet<&str> = document.split('`').skip(1).step_by(2).collect();
-    let mut read = BTreeSet::new();
-    for folder in ["common", "functions"] {
-        variables(&layout::root().join(folder), &mut read)?;
+fn the_example_shows_the_defaults_that_hold() -> Result<()> {
+    let example = std::fs::read_to_string(layout::root().join(".env.example"))?;
+    let lines = example.lines().filter_map(|line| line.strip_prefix('#')?.split_once('='));
+    let shown: BTreeMap<&str, &str> = lines.collect();
+    for variable in ops::variables::ALL.iter().filter(|variable| variable.name != "STACK_STATE") {
+        ensure!(shown.contains_key(variable.name), "{} is not in .env.example", variable.name);
     }
-    variables(&layout::root().join("local/ops/src/parameters.rs"), &mut read)?;
-    ensure!(read.len() > 35, "only {} variables were found", read.len());
-    // Cargo's, and HubSpot's words.
-    let others = ["CARGO_PKG_VERSION", "HUBSPOT_DEFINED", "NO_ASSOCIATIONS_FOUND", "OBJECT_NOT_FOUND"];
-    let others = others.into_iter().chain(["TEN_SECONDLY_ROLLING", "USER_DEFINED"]).collect::<Vec<_>>();
-    let refusals = ["ACCESS_DENIED", "BAD_AUTH_CODE", "BAD_CLIENT", "BAD_CLIENT_ID", "BAD_CLIENT_SECRET", "BAD_HUB"];
-    let others = others.into_iter().chain(refusals).chain(["BAD_REFRESH_TOKEN", "INVALID_CLIENT", "INVALID_GRANT"]);
-    let others = others.chain(["NOT_HAS_PROPERTY", "UNAUTHORIZED_CLIENT", "VALIDATION_ERROR"]).collect::<Vec<_>>();
-    let is_known = |name: &str| documented.contains(name) || others.contains(&name);
-    let missing: Vec<&String> = read.iter().filter(|name| !is_known(name)).collect();
-    assert!(missing.is_empty(), "{missing:?}");
+    for variable in [ops::variables::ALL, variables::ALL].concat() {
+        let default = variable.default.unwrap_or_default();
+        let shown = shown.get(variable.name).copied().filter(|shown| !shown.contains("example"));
+        ensure!(shown.is_none_or(|shown| shown == default), "{}={shown:?}, not {default:?}", variable.name);
+    }
     Ok(())
 }
 
-/// The variables that are named in a source, or in all those of a folder.
-fn variables(path: &Path, found: &mut BTreeSet<String>) -> Result<()> {
-    if path.is_dir() {
-        for entry in std::fs::read_dir(path)? {
-            variables(&entry?.path(), found)?;
+/// The Rust files of the functions, and of what they share, with their code.
+fn code_of_the_functions() -> Result<Vec<(PathBuf, String)>> {
+    let folders = ["common", "functions"].map(|folder| layers::files(&layout::root().join(folder)));
+    let files = folders.into_iter().collect::<Result<Vec<_>>>()?.concat();
+    files.into_iter().map(|file| layers::code(&file).map(|code| (file, code))).collect()
+}
+
+/// Whoever reads a variable without its row in the table would leave it out of the page, and have its default elsewhere.
+#[test]
+fn variables_are_read_by_their_rows_alone() -> Result<()> {
+    let code = code_of_the_functions()?;
+    let readers = code.iter().filter(|(_, code)| code.contains("std::env") || code.contains("env::var"));
+    let readers: Vec<_> = readers.map(|(file, _)| file.strip_prefix(layout::root())).collect::<Result<_, _>>()?;
+    assert_eq!(readers, [Path::new("common/environment/src/config.rs")]);
+    Ok(())
+}
+
+#[test]
+fn every_row_is_read_and_its_functions_are_named() -> Result<()> {
+    let is_of_name = |character: char| character.is_ascii_uppercase() || character.is_ascii_digit() || character == '_';
+    let mut found = BTreeSet::new();
+    for (file, code) in code_of_the_functions()?.iter().filter(|(file, _)| !file.ends_with("variables.rs")) {
+        let named: BTreeSet<&str> = code.split(|character| !is_of_name(character)).collect();
+        for variable in variables::ALL.iter().filter(|variable| named.contains(variable.name)) {
+            found.insert(variable.name);
+            let function = Function::ALL
+                .into_iter()
+                .find(|function| file.starts_with(layout::root().join("functions").join(function.name())));
+            let is_right = function.is_none_or(|function| variable.read_by.contains(&function));
+            ensure!(is_right, "the row of {} does not name {function:?}, which reads it", variable.name);
         }
-    } else {
-        found.extend(template::variables_in(path)?);
     }
+    let unread: Vec<_> = variables::ALL.iter().filter(|variable| !found.contains(variable.name)).collect();
+    ensure!(unread.is_empty(), "nobody reads {unread:?}");
     Ok(())
 }
 

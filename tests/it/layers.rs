@@ -31,7 +31,7 @@ const FOLDERS: [&str; 19] = [
 ];
 
 /// The Rust files below a folder.
-fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
@@ -45,7 +45,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The code of a file without its comments and its unit tests.
-fn code(file: &Path) -> Result<String> {
+pub(crate) fn code(file: &Path) -> Result<String> {
     let text = std::fs::read_to_string(file)?;
     let text = text.split("#[cfg(test)]").next().unwrap_or_default();
     Ok(text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n"))

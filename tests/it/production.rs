@@ -3,6 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use environment::{
+    config::{self, Kind},
+    variables,
+};
 use mongodb::{
     Client, Database,
     bson::{Bson, Document, doc, oid::ObjectId},
@@ -244,6 +248,22 @@ async fn functions_do_not_start_with_an_address_that_is_reached_without_tls() ->
         for (variable, value, named) in wrong {
             let said = refused_to_start(function, variable, value).await?;
             ensure!(said.contains(named) && !said.contains("geheim"), "{function:?}, {variable}: {said}");
+        }
+    }
+    Ok(())
+}
+
+/// A value that cannot be read is found when the function starts, by its name, if the function reads it at all.
+#[tokio::test]
+async fn functions_do_not_start_with_a_value_of_another_type() -> Result<()> {
+    let functions = [Function::Scheduler, Function::Sync, Function::Actions, Function::Connect];
+    for (function, of_row) in functions.into_iter().zip(config::Function::ALL) {
+        for variable in
+            variables::ALL.iter().filter(|variable| !matches!(variable.kind, Kind::Text | Kind::Secret | Kind::List))
+        {
+            let said = refused_to_start(function, variable.name, "another-type").await?;
+            let (is_read, is_named) = (variable.read_by.contains(&of_row), said.contains(variable.name));
+            ensure!(is_read == is_named, "{function:?}, {}, read: {is_read}: {said}", variable.name);
         }
     }
     Ok(())

@@ -12,7 +12,7 @@ use mongodb::{Client, bson::Document};
 use ops::{
     aws::Aws,
     cloudformation::{self, Existing},
-    layout, local,
+    local, parameters,
     sam::Build,
 };
 use stack::process::wait_until;
@@ -200,14 +200,10 @@ const ALL: [(&str, &str, &str); 37] = [
     ("TickAlarmSeconds", "TICK_ALARM_SECONDS", "960"),
 ];
 
-/// Every variable of docs/reference/configuration.md at once.
+/// Every variable that a parameter has, at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_documented_variable_reaches_its_parameter() -> Result<()> {
-    let document = std::fs::read_to_string(layout::root().join("docs/reference/configuration.md"))?;
-    let (parameters, _) = document.split_once("\n## Variables").context("the table of parameters")?;
-    let rows = parameters.lines().filter_map(|row| row.strip_prefix("| `")?.split_once("` | `"));
-    let documented: BTreeSet<(&str, &str)> =
-        rows.filter_map(|(name, rest)| Some((name, rest.split_once('`')?.0))).collect();
+    let documented: BTreeSet<(&str, &str)> = parameters::variables().collect();
     let elsewhere =
         ["MongoDbUri", "MongoDbSecretArn", "HubSpotClientSecret", "HubSpotSecretArn", "DeploymentPreference"];
     let covered: BTreeSet<(&str, &str)> = ALL.iter().map(|(name, variable, _)| (*name, *variable)).collect();

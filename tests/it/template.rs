@@ -1,9 +1,16 @@
 //! The numbers of `template.yaml`, and the sample events.
 
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use aws_lambda_events::sqs::SqsEvent;
+use environment::{
+    config::{self, SetBy},
+    variables,
+};
 use model::time::DateTime;
 use ops::layout;
 use serde_yaml_ng::Value;
@@ -162,75 +169,53 @@ fn the_sync_function_may_send_to_itself() -> Result<()> {
     Ok(())
 }
 
-/// The texts in a Rust source, if it is one, that are written like an environment variable's name: capitals, with an
-/// underscore.
-pub(crate) fn variables_in(source: &Path) -> Result<BTreeSet<String>> {
-    if source.extension().is_none_or(|extension| extension != "rs") {
-        return Ok(BTreeSet::new());
-    }
-    let text = std::fs::read_to_string(source)?;
-    let is_name = |word: &&str| {
-        word.contains('_')
-            && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
-    };
-    Ok(text.split('"').filter(is_name).map(str::to_owned).collect())
+/// The variables that a template sets.
+fn set(function: &Value) -> Vec<(&str, &Value)> {
+    let variables = function["Environment"]["Variables"].as_mapping().into_iter().flatten();
+    variables.filter_map(|(name, value)| Some((name.as_str()?, value))).collect()
 }
 
-/// The variables that the code of a function reads, found in its source and in the shared configuration.
-fn variables_read(function: &str) -> Result<BTreeSet<String>> {
-    let shared = ["environment/src/config", "environment/src/tls", "runtime/src/secrets", "store/src/config"];
-    let shared = shared.iter().chain(&["telemetry/src/lib", "telemetry/src/traces"]);
-    let mut sources: Vec<_> = shared.map(|name| layout::root().join(format!("common/{name}.rs"))).collect();
-    for file in std::fs::read_dir(layout::root().join("functions").join(function).join("src"))? {
-        sources.push(file?.path());
+/// A function is given what it reads, and nothing else, from the parameters that the table of variables names.
+#[test]
+fn the_template_sets_every_variable_that_a_function_reads_and_no_other() -> Result<()> {
+    let (template, connect) = (template()?, read("connect.yaml")?);
+    let shared = set(&template["Globals"]["Function"]);
+    let mut functions = of_type(&template, "AWS::Serverless::Function")?;
+    functions.extend(of_type(&connect, "AWS::Lambda::Function")?);
+    assert_eq!(functions.len(), config::Function::ALL.len());
+    for (name, properties) in functions {
+        let mut given = set(properties);
+        given.extend(shared.iter().filter(|_| name != "ConnectFunction").copied());
+        let is_of_row =
+            |row: &config::Variable| row.read_by.iter().any(|of| name.to_lowercase().starts_with(of.name()));
+        let rows = variables::ALL.iter().filter(|row| is_of_row(row));
+        let rows = rows.filter(|row| matches!(row.set_by, SetBy::Parameter(_) | SetBy::Template));
+        let expected: BTreeMap<&str, SetBy> = rows.map(|row| (row.name, row.set_by)).collect();
+        assert_eq!(
+            given.iter().map(|(name, _)| *name).collect::<BTreeSet<_>>(),
+            expected.keys().copied().collect(),
+            "{name}"
+        );
+        for (variable, value) in given {
+            if let (Some(parameter), SetBy::Parameter(expected)) = (referred(value), expected[variable]) {
+                assert_eq!(parameter, expected, "{variable} of {name}");
+            }
+        }
     }
-    let has_tokens = ["sync", "connect"].contains(&function);
-    sources.extend(has_tokens.then(|| layout::root().join("common/token-vault/src/master.rs")));
-    let mut found = BTreeSet::new();
-    for source in &sources {
-        found.extend(variables_in(source)?);
-    }
-    // These are Lambda's, left to whoever wants another than the default, or for development; only some are told of the
-    // OAuth app and of the status page.
-    let others = [
-        "AWS_LAMBDA_FUNCTION_NAME",
-        "AWS_SAM_LOCAL",
-        "AWS_ENDPOINT_URL",
-        "AWS_ENDPOINT_URL_KMS",
-        "AWS_ENDPOINT_URL_SECRETS_MANAGER",
-        "SECRETS_KEPT_SECONDS",
-        "SECRETS_USED_SECONDS",
-        "TOKEN_LOCAL_KEY",
-        "TOKEN_PLAIN",
-    ];
-    let others = others
-        .into_iter()
-        .chain(["CARGO_PKG_VERSION", "SYNC_CLOCK_TOLERANCE_SECONDS"])
-        .map(str::to_owned)
-        .collect::<Vec<_>>();
-    let is_other = |name: &str| name.starts_with("OTEL_") && name != "OTEL_EXPORTER_OTLP_ENDPOINT";
-    found.retain(|name| !others.contains(name) && !is_other(name));
-    found.retain(|name| has_tokens || !name.starts_with("HUBSPOT_"));
-    found.retain(|name| function == "connect" || !name.starts_with("CONNECT_"));
-    Ok(found)
+    Ok(())
 }
 
 #[test]
-fn the_template_sets_every_variable_that_a_function_reads_and_no_other() -> Result<()> {
-    let template = template()?;
-    let names = |value: &Value| -> BTreeSet<String> {
-        value.as_mapping().into_iter().flatten().filter_map(|(name, _)| name.as_str().map(str::to_owned)).collect()
-    };
-    let shared = names(&template["Globals"]["Function"]["Environment"]["Variables"]);
-    for (name, function) in of_type(&template, "AWS::Serverless::Function")? {
-        let folder = name.trim_end_matches("Function").to_lowercase();
-        let mut set = names(&function["Environment"]["Variables"]);
-        set.extend(shared.clone());
-        assert_eq!(set, variables_read(&folder)?, "{name}");
+fn a_parameter_has_the_default_of_its_variable() -> Result<()> {
+    let parameters = &template()?["Parameters"];
+    for variable in variables::ALL {
+        let SetBy::Parameter(name) = variable.set_by else { continue };
+        let default = &parameters[name]["Default"];
+        let default =
+            default.as_u64().map_or_else(|| default.as_str().map(str::to_owned), |number| Some(number.to_string()));
+        let default = default.with_context(|| format!("the template has no parameter {name}"))?;
+        assert_eq!(default, variable.default.unwrap_or_default(), "{}", variable.name);
     }
-    let connect = read("connect.yaml")?;
-    let set = names(&of_type(&connect, "AWS::Lambda::Function")?[0].1["Environment"]["Variables"]);
-    assert_eq!(set, variables_read("connect")?);
     Ok(())
 }
 

@@ -4,3 +4,4 @@ pub mod config;
 pub mod production;
 pub mod startup;
 pub mod tls;
+pub mod variables;

@@ -6,7 +6,10 @@ use std::net::IpAddr;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use crate::config::{self, ConfigError};
+use crate::{
+    config::{ConfigError, Variable},
+    variables::{AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_SQS, AWS_LAMBDA_FUNCTION_NAME, HUBSPOT_CLIENT_SECRET},
+};
 
 /// The client secret of the HubSpot simulator, which everybody knows who has read the repository.
 pub const SIMULATED_SECRET: &str = "simulated-client-secret";
@@ -16,33 +19,32 @@ pub const SIMULATED_SECRET: &str = "simulated-client-secret";
 ///
 /// # Errors
 /// It has one of them; the error names the variable.
-pub fn check(client_secret: Option<&SecretString>, addresses: &[(&'static str, &str)]) -> Result<(), ConfigError> {
-    check_in(config::optional, client_secret, addresses)
+pub fn check(client_secret: Option<&SecretString>, addresses: &[(&Variable, &Url)]) -> Result<(), ConfigError> {
+    check_in(Variable::optional, client_secret, addresses)
 }
 
 fn check_in(
-    environment: impl Fn(&'static str) -> Option<String>,
+    environment: impl Fn(&'static Variable) -> Option<String>,
     client_secret: Option<&SecretString>,
-    addresses: &[(&'static str, &str)],
+    addresses: &[(&Variable, &Url)],
 ) -> Result<(), ConfigError> {
     if !is_on_aws(environment) {
         return Ok(());
     }
-    let invalid = |name, reason: &str| Err(ConfigError::Invalid { name, reason: reason.to_owned() });
     if client_secret.is_some_and(|secret| secret.expose_secret() == SIMULATED_SECRET) {
-        return invalid("HUBSPOT_CLIENT_SECRET", "it is the simulator's, which is not for AWS");
+        return Err(HUBSPOT_CLIENT_SECRET.invalid("it is the simulator's, which is not for AWS"));
     }
-    match addresses.iter().find(|(_, address)| is_here(address)) {
-        Some((name, _)) => invalid(name, "it names the function's own machine, on which HubSpot is not"),
+    match addresses.iter().find(|(_, address)| is_here(address.as_str())) {
+        Some((variable, _)) => Err(variable.invalid("it names the function's own machine, on which HubSpot is not")),
         None => Ok(()),
     }
 }
 
 /// Returns whether this is a function on AWS itself: it runs in Lambda, and no variable names a local AWS.
-fn is_on_aws(environment: impl Fn(&'static str) -> Option<String>) -> bool {
-    let endpoints = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SQS"].map(&environment);
+fn is_on_aws(environment: impl Fn(&'static Variable) -> Option<String>) -> bool {
+    let endpoints = [&AWS_ENDPOINT_URL, &AWS_ENDPOINT_URL_SQS].map(&environment);
     let is_local = endpoints.into_iter().flatten().any(|url| url.starts_with("http://"));
-    environment("AWS_LAMBDA_FUNCTION_NAME").is_some() && !is_local
+    environment(&AWS_LAMBDA_FUNCTION_NAME).is_some() && !is_local
 }
 
 /// Whether an address names this machine.
@@ -65,14 +67,14 @@ pub fn is_local_host(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const BASE: &str = "HUBSPOT_API_BASE_URL";
+    use crate::variables::HUBSPOT_API_BASE_URL;
 
     fn refused(environment: &[(&str, &str)], secret: &str, base: &str) -> Option<String> {
-        let of = |name: &'static str| {
-            environment.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned())
+        let of = |variable: &'static Variable| {
+            environment.iter().find(|(name, _)| *name == variable.name).map(|(_, value)| (*value).to_owned())
         };
-        check_in(of, Some(&secret.into()), &[(BASE, base)]).err().map(|error| error.to_string())
+        let addresses = [(&HUBSPOT_API_BASE_URL, &Url::parse(base).unwrap())];
+        check_in(of, Some(&secret.into()), &addresses).err().map(|error| error.to_string())
     }
 
     #[test]
@@ -86,7 +88,10 @@ mod tests {
                 refused(on_aws, SIMULATED_SECRET, hubspot).is_some_and(|error| error.contains("HUBSPOT_CLIENT_SECRET"))
             );
             for here in ["http://127.0.0.1:8085", "https://localhost", "http://[::1]:8085", "http://0.0.0.0"] {
-                assert!(refused(on_aws, "secret", here).is_some_and(|error| error.contains(BASE)), "{here}");
+                assert!(
+                    refused(on_aws, "secret", here).is_some_and(|error| error.contains(HUBSPOT_API_BASE_URL.name)),
+                    "{here}"
+                );
             }
             assert_eq!(refused(on_aws, "secret", hubspot), None);
         }

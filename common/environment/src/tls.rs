@@ -4,21 +4,33 @@
 use url::Url;
 
 use crate::{
-    config::{self, ConfigError},
+    config::{ConfigError, Kind, Variable},
     production::is_here,
+    variables::{
+        AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_KMS, AWS_ENDPOINT_URL_SECRETS_MANAGER, AWS_ENDPOINT_URL_SQS, AWS_SAM_LOCAL,
+        MONGODB_PLAIN,
+    },
 };
 
 /// The variables by which the AWS SDK finds the services that the functions use elsewhere than at AWS's own addresses
 /// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>).
-const AWS_ADDRESSES: [&str; 4] =
-    ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_KMS", "AWS_ENDPOINT_URL_SECRETS_MANAGER", "AWS_ENDPOINT_URL_SQS"];
+static AWS_ADDRESSES: [&Variable; 4] =
+    [&AWS_ENDPOINT_URL, &AWS_ENDPOINT_URL_KMS, &AWS_ENDPOINT_URL_SECRETS_MANAGER, &AWS_ENDPOINT_URL_SQS];
 
-/// The value of the variable `name`, as an address that is reached by TLS or is on this machine.
+/// Returns the value of a variable, or its default: an address that is reached by TLS or is on this machine.
 ///
 /// # Errors
 /// It is another address, or none. The error does not show it.
-pub fn address(name: &'static str, value: &str) -> Result<Url, ConfigError> {
-    check(name, value, is_in_sams_container())
+pub fn address(variable: &Variable) -> Result<Url, ConfigError> {
+    check(variable, &variable.required()?, is_in_sams_container())
+}
+
+/// Returns the value of a variable, as such an address. Returns `None` if it is not set.
+///
+/// # Errors
+/// It is another address. The error does not show it.
+pub fn optional_address(variable: &Variable) -> Result<Option<Url>, ConfigError> {
+    variable.optional().map(|value| check(variable, &value, is_in_sams_container())).transpose()
 }
 
 /// Sees that the AWS SDK is given such addresses alone.
@@ -26,39 +38,38 @@ pub fn address(name: &'static str, value: &str) -> Result<Url, ConfigError> {
 /// # Errors
 /// As [`address`].
 pub fn check_aws() -> Result<(), ConfigError> {
-    for name in AWS_ADDRESSES {
-        if let Some(value) = config::optional(name) {
-            address(name, &value)?;
-        }
-    }
-    Ok(())
+    AWS_ADDRESSES.into_iter().try_for_each(|variable| optional_address(variable).map(drop))
 }
 
-fn check(name: &'static str, value: &str, is_plain_allowed: bool) -> Result<Url, ConfigError> {
-    let invalid = |reason: String| ConfigError::Invalid { name, reason };
-    let url = Url::parse(value).map_err(|error| invalid(error.to_string()))?;
+fn check(variable: &Variable, value: &str, is_plain_allowed: bool) -> Result<Url, ConfigError> {
+    debug_assert_eq!(variable.kind, Kind::Address, "{}", variable.name);
+    let url = Url::parse(value).map_err(|error| variable.invalid(error))?;
     match url.scheme() {
         "https" => Ok(url),
         "http" if is_plain_allowed || is_here(value) => Ok(url),
-        _ => Err(invalid("it does not begin with https://, and is not on this machine".to_owned())),
+        _ => Err(variable.invalid("it does not begin with https://, and is not on this machine")),
     }
 }
 
 /// Returns whether `MONGODB_PLAIN` allows connections to MongoDB that are not protected.
-pub fn is_plain_mongodb_allowed() -> bool {
-    config::flag("MONGODB_PLAIN") || is_in_sams_container()
+///
+/// # Errors
+/// Its value cannot be used.
+pub fn is_plain_mongodb_allowed() -> Result<bool, ConfigError> {
+    Ok(MONGODB_PLAIN.flag()? || is_in_sams_container())
 }
 
 /// In a container of `sam local invoke`, the servers of this machine are at Docker's bridge. SAM sets this variable there
 /// (<https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/serverless-sam-cli-using-invoke.html>),
 /// and Lambda does not.
 pub fn is_in_sams_container() -> bool {
-    config::optional("AWS_SAM_LOCAL").is_some_and(|value| value == "true")
+    AWS_SAM_LOCAL.optional().is_some_and(|value| value == "true")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::variables::CONNECT_URL;
 
     #[test]
     fn an_address_outside_this_machine_is_reached_by_tls() {
@@ -80,15 +91,15 @@ mod tests {
             "http://localhost@example.com",
         ];
         for address in right {
-            assert!(check("CONNECT_URL", address, false).is_ok(), "{address}");
+            assert!(check(&CONNECT_URL, address, false).is_ok(), "{address}");
         }
         for address in plain {
-            let error = check("CONNECT_URL", address, false).unwrap_err().to_string();
+            let error = check(&CONNECT_URL, address, false).unwrap_err().to_string();
             assert!(error.contains("CONNECT_URL") && !error.contains("example") && !error.contains("10.0"), "{error}");
-            assert!(check("CONNECT_URL", address, true).is_ok(), "{address} in a container");
+            assert!(check(&CONNECT_URL, address, true).is_ok(), "{address} in a container");
         }
         for address in ["", "api.hubapi.com", "ftp://127.0.0.1", "wss://api.hubapi.com"] {
-            assert!(check("CONNECT_URL", address, true).is_err(), "{address}");
+            assert!(check(&CONNECT_URL, address, true).is_err(), "{address}");
         }
     }
 }

@@ -15,9 +15,6 @@ use super::{
     token::{expiry, named_hub, read, refused, unreached},
 };
 
-/// HubSpot's consent page.
-pub const DEFAULT_AUTHORIZE_URL: &str = "https://app.hubspot.com/oauth/authorize";
-
 /// What the service asks a customer for.
 pub const SCOPES: [&str; 3] = ["oauth", READ_CONTACTS, READ_COMPANIES];
 

@@ -20,7 +20,7 @@ use telemetry::TimeSpent;
 
 pub use archived::ArchivedPage;
 pub use associations::Companies;
-pub use consent::{DEFAULT_AUTHORIZE_URL, Portal, SCOPES, consent_url};
+pub use consent::{Portal, SCOPES, consent_url};
 pub use error::{HubSpotError, RateLimit};
 pub use read::{MAX_READ, ReadRecords};
 pub use record::{Record, Row};
@@ -32,9 +32,6 @@ pub use token::{OAuthApp, Tokens};
 /// The date version of HubSpot's API that is used throughout: generally available since 2026-09-08 and
 /// supported for 18 months (developers.hubspot.com, "Versioning"). The numbered versions end in 2027.
 pub const API_VERSION: &str = "2026-09";
-
-/// HubSpot's public address.
-pub const DEFAULT_BASE_URL: &str = "https://api.hubapi.com";
 
 /// What is shared by all accounts: connections, and the address.
 #[derive(Clone, Debug)]

@@ -5,9 +5,13 @@ use std::{sync::Arc, time::Duration};
 
 use aws_sdk_secretsmanager::{Client, error::ProvideErrorMetadata};
 use environment::{
-    config::{self, ConfigError},
+    config::{ConfigError, Variable},
     startup::{NoAnswer, wait_for},
     tls,
+    variables::{
+        CONNECT_SECRET, CONNECT_SECRET_ARN, HUBSPOT_CLIENT_ID, HUBSPOT_CLIENT_SECRET, HUBSPOT_SECRET_ARN,
+        MONGODB_SECRET_ARN, MONGODB_URI, SECRETS_KEPT_SECONDS, SECRETS_USED_SECONDS,
+    },
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -46,9 +50,8 @@ pub enum SecretError {
     Address(#[from] ConfigError),
 }
 
-const MONGODB: &str = "MONGODB_SECRET_ARN";
-const HUBSPOT: &str = "HUBSPOT_SECRET_ARN";
-const CONNECT: &str = "CONNECT_SECRET_ARN";
+/// The variables that name secrets.
+static ARNS: [&Variable; 3] = [&MONGODB_SECRET_ARN, &HUBSPOT_SECRET_ARN, &CONNECT_SECRET_ARN];
 
 impl Secrets {
     /// Reads the secrets that the environment names.
@@ -57,19 +60,12 @@ impl Secrets {
     /// One cannot be had, or not in time, or AWS would be reached without TLS.
     pub async fn read() -> Result<Self, SecretError> {
         tls::check_aws()?;
-        let arns = [MONGODB, HUBSPOT, CONNECT].map(config::optional);
-        if arns.iter().all(Option::is_none) {
+        if ARNS.iter().all(|variable| variable.optional().is_none()) {
             return Ok(Self::default());
         }
         let client = Client::new(&aws_config::load_from_env().await);
-        let [mongodb, hubspot, connect] = arns;
-        let read = async {
-            tokio::try_join!(
-                read(&client, MONGODB, mongodb),
-                read(&client, HUBSPOT, hubspot),
-                read(&client, CONNECT, connect)
-            )
-        };
+        let [mongodb, hubspot, connect] = ARNS.map(|variable| read(&client, variable));
+        let read = async { tokio::try_join!(mongodb, hubspot, connect) };
         let (mongodb, hubspot, connect) = wait_for("Secrets Manager", read).await??;
         Ok(Self { mongodb, hubspot, connect })
     }
@@ -79,7 +75,8 @@ impl Secrets {
     /// # Errors
     /// There is neither.
     pub fn mongodb_uri(&self) -> Result<SecretString, ConfigError> {
-        self.mongodb.as_ref().map_or_else(|| config::secret("MONGODB_URI"), |secret| Ok(value(secret, "uri")))
+        let secret = self.mongodb.as_ref();
+        secret.map_or_else(|| MONGODB_URI.secret(), |secret| Ok(json_field_or_text(secret, "uri")))
     }
 
     /// The OAuth app's client id and secret: the secret's, or `HUBSPOT_CLIENT_ID` and `HUBSPOT_CLIENT_SECRET`; `None`
@@ -89,8 +86,8 @@ impl Secrets {
     /// The secret is not of its form, or `HUBSPOT_CLIENT_SECRET` is missing.
     pub fn hubspot_app(&self) -> Result<Option<(String, SecretString)>, ConfigError> {
         let Some(secret) = &self.hubspot else {
-            let id = config::optional("HUBSPOT_CLIENT_ID");
-            return id.map(|id| Ok((id, config::secret("HUBSPOT_CLIENT_SECRET")?))).transpose();
+            let id = HUBSPOT_CLIENT_ID.optional();
+            return id.map(|id| Ok((id, HUBSPOT_CLIENT_SECRET.secret()?))).transpose();
         };
         Ok(Some(app(secret)?))
     }
@@ -99,10 +96,10 @@ impl Secrets {
     ///
     /// # Errors
     /// There is neither.
-    pub fn connect_tokens(&self) -> Result<(&'static str, SecretString), ConfigError> {
+    pub fn connect_tokens(&self) -> Result<(&'static Variable, SecretString), ConfigError> {
         match &self.connect {
-            None => Ok(("CONNECT_SECRET", config::secret("CONNECT_SECRET")?)),
-            Some(secret) => Ok((CONNECT, secret.clone())),
+            None => Ok((&CONNECT_SECRET, CONNECT_SECRET.secret()?)),
+            Some(secret) => Ok((&CONNECT_SECRET_ARN, secret.clone())),
         }
     }
 
@@ -131,36 +128,29 @@ fn app(secret: &SecretString) -> Result<(String, SecretString), ConfigError> {
     let app: Option<App> = serde_json::from_str(secret.expose_secret()).ok();
     // With an empty secret, anybody could sign webhooks. What else is wrong is not said: serde's message may quote it.
     let app = app.filter(|app| !app.client_id.is_empty() && !app.client_secret.expose_secret().is_empty());
-    let app = app.ok_or_else(|| ConfigError::Invalid {
-        name: HUBSPOT,
-        reason: "the secret is not of the form {\"clientId\": \"...\", \"clientSecret\": \"...\"}".to_owned(),
-    })?;
+    let form = r#"the secret is not of the form {"clientId": "...", "clientSecret": "..."}"#;
+    let app = app.ok_or_else(|| HUBSPOT_SECRET_ARN.invalid(form))?;
     Ok((app.client_id, app.client_secret))
 }
 
-/// What a secret says: the field `name` of its JSON, or all of it if it is none.
-pub fn value(secret: &SecretString, name: &str) -> SecretString {
+/// Returns the text in the field `name` of a secret that is JSON. Returns all of its text if it is none, or has no such field.
+pub fn json_field_or_text(secret: &SecretString, name: &str) -> SecretString {
     let text = secret.expose_secret();
     let json: Option<Value> = serde_json::from_str(text).ok();
     let named = json.as_ref().and_then(|json| json.get(name)?.as_str());
     named.unwrap_or_else(|| text.trim()).into()
 }
 
-async fn read(client: &Client, name: &'static str, arn: Option<String>) -> Result<Option<SecretString>, SecretError> {
-    let Some(arn) = arn else { return Ok(None) };
+/// Returns the secret that a variable names. Returns `None` if it names none.
+async fn read(client: &Client, variable: &'static Variable) -> Result<Option<SecretString>, SecretError> {
+    let name = variable.name;
+    let Some(arn) = variable.optional() else { return Ok(None) };
     let read = client.get_secret_value().secret_id(arn).send().await;
     let read = read.map_err(|error| {
         SecretError::Unread(name, error.code().map_or_else(|| "it cannot be reached".to_owned(), str::to_owned))
     })?;
     read.secret_string.map(|text| Some(text.into())).ok_or(SecretError::NoText(name))
 }
-
-/// How long secrets are used before they are looked at again, in seconds, unless `SECRETS_KEPT_SECONDS` says otherwise.
-const KEPT: u32 = 300;
-
-/// For how long [`ReloadOnRotation::work_with_newest`] uses secrets that cannot be looked at again, in seconds, unless
-/// `SECRETS_USED_SECONDS` says otherwise.
-const USED: u32 = 900;
 
 /// The pause between two looks while the secrets are too old to be used.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -171,7 +161,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// What a function holds on to between invocations, made anew when one of its secrets has changed.
 pub struct ReloadOnRotation<T, Make> {
     make: Make,
+    /// How long secrets are used before they are looked at again.
     kept: Duration,
+    /// How long [`Self::work_with_newest`] uses secrets that cannot be looked at again.
     used: Duration,
     now: Mutex<Now<T>>,
 }
@@ -198,10 +190,9 @@ impl<T, Make: AsyncFn(&Secrets) -> anyhow::Result<T>> ReloadOnRotation<T, Make> 
     /// # Errors
     /// A secret cannot be had, or what `make` says.
     pub async fn new(make: Make) -> anyhow::Result<Self> {
+        let (kept, used) = (SECRETS_KEPT_SECONDS.seconds()?, SECRETS_USED_SECONDS.seconds()?);
         let secrets = Secrets::read().await?;
         let held = Arc::new(make(&secrets).await?);
-        let kept = config::seconds("SECRETS_KEPT_SECONDS", KEPT)?;
-        let used = config::seconds("SECRETS_USED_SECONDS", USED)?;
         let now = Instant::now();
         Ok(Self { make, kept, used, now: Mutex::new(Now { held, secrets, looked_at: now, read_at: now }) })
     }
@@ -272,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_its_named_field_or_all_of_its_text() {
-        let of = |text: &str| value(&text.into(), "uri").expose_secret().to_owned();
+        let of = |text: &str| json_field_or_text(&text.into(), "uri").expose_secret().to_owned();
         assert_eq!(of(r#"{"uri":"mongodb://a","more":1}"#), "mongodb://a");
         assert_eq!(of(" mongodb://a\n"), "mongodb://a");
         assert_eq!(of(r#"{"other":"mongodb://a"}"#), r#"{"other":"mongodb://a"}"#);

@@ -1,9 +1,9 @@
 //! How MongoDB is reached.
 
-use environment::config::optional;
+use environment::{config::ConfigError, variables::MONGODB_DATABASE};
 use secrecy::SecretString;
 
-/// How to reach MongoDB: `MONGODB_URI` or a secret, and `MONGODB_DATABASE` (default `hubspot_sync`).
+/// How to reach MongoDB: `MONGODB_URI` or a secret, and `MONGODB_DATABASE`.
 #[derive(Clone, Debug)]
 pub struct MongoConfig {
     /// The connection string; it may hold a password.
@@ -14,7 +14,10 @@ pub struct MongoConfig {
 
 impl MongoConfig {
     /// Reads the environment's database; `uri` is the connection string.
-    pub fn from_env(uri: SecretString) -> Self {
-        Self { uri, database: optional("MONGODB_DATABASE").unwrap_or_else(|| "hubspot_sync".to_owned()) }
+    ///
+    /// # Errors
+    /// It names none, and there is no default.
+    pub fn from_env(uri: SecretString) -> Result<Self, ConfigError> {
+        Ok(Self { uri, database: MONGODB_DATABASE.required()? })
     }
 }

@@ -31,6 +31,7 @@ use std::{
 };
 
 use environment::{
+    config::ConfigError,
     startup::{NoAnswer, wait_for},
     tls,
 };
@@ -124,6 +125,9 @@ pub enum ConnectError {
     /// DNS does not answer.
     #[error(transparent)]
     NoAnswer(#[from] NoAnswer),
+    /// `MONGODB_PLAIN` cannot be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
 }
 
 impl From<mongodb::error::Error> for ConnectError {
@@ -144,7 +148,7 @@ pub fn connection_string(uri: &SecretString) -> Result<ConnectionString, Connect
         return Err(ConnectError::Iam);
     }
     let parsed = ConnectionString::parse(uri.expose_secret())?;
-    match protection::is_protected(&parsed) || tls::is_plain_mongodb_allowed() {
+    match tls::is_plain_mongodb_allowed()? || protection::is_protected(&parsed) {
         true => Ok(parsed),
         false => Err(ConnectError::Plain),
     }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use environment::config;
+use environment::variables::{LOG_LEVEL, STACK_NAME};
 use metrique::{
     ServiceMetrics,
     emf::Emf,
@@ -48,16 +48,17 @@ const OWN_CRATES: [&str; 12] = [
 /// The namespace of the metrics in CloudWatch.
 pub const NAMESPACE: &str = "HubSpotSync";
 
-/// Starts logging at `LOG_LEVEL` (default `info`), metrics with the dimension `Stack` from `STACK_NAME` (default
-/// `local`), and traces, for the whole process. Call it once.
+/// Starts logging at `LOG_LEVEL`, metrics with the dimension `Stack` from `STACK_NAME`, and traces, for the whole process. Call
+/// it once.
 ///
 /// `LOG_LEVEL` is a level, or levels by module as `tracing_subscriber::filter::Targets` reads them: `info,sync=debug`. Other
 /// crates than the service's own never say more than `info`: at `trace` they write whole events and requests, with tokens and
 /// records in them.
 pub fn init() -> Traces {
     // Not an `EnvFilter`: its regular expressions would be a twelfth of a bootstrap.
-    let filter: Option<Targets> = config::optional("LOG_LEVEL").and_then(|filter| filter.parse().ok());
-    let filter = filter.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    let level = LOG_LEVEL.parsed::<Targets>();
+    let is_unreadable = level.is_err();
+    let filter = level.unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO));
     let own = OWN_CRATES.map(|name| (name, LevelFilter::TRACE));
     let ceiling = Targets::new().with_default(LevelFilter::INFO).with_targets(own);
     let log = tracing_subscriber::fmt::layer()
@@ -69,13 +70,16 @@ pub fn init() -> Traces {
         .with_filter(filter.and(ceiling));
     let traces = Traces::from_env();
     tracing_subscriber::registry().with(log).with(traces.layer()).init();
-    let stack = config::optional("STACK_NAME").unwrap_or_else(|| "local".to_owned());
+    let stack = STACK_NAME.required().unwrap_or_default();
     // Written at once: what waits in a queue is lost if Lambda freezes the process.
     let metrics = Emf::builder(NAMESPACE.to_owned(), vec![vec!["Stack".to_owned()]])
         .build()
         .output_to_makewriter(std::io::stdout)
         .merge_globals(Dimensions { stack });
     ServiceMetrics::write_directly_to(metrics).forget();
+    if is_unreadable {
+        tracing::warn!("LOG_LEVEL cannot be read: neither a level nor levels by module");
+    }
     tracing::info!(version = VERSION, "the function starts");
     traces
 }

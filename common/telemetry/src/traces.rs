@@ -5,7 +5,13 @@
 
 use std::time::Duration;
 
-use environment::config;
+use environment::{
+    config::Variable,
+    variables::{
+        AWS_LAMBDA_FUNCTION_NAME, OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, OTEL_SDK_DISABLED,
+        OTEL_SERVICE_NAME, OTEL_TRACES_EXPORTER,
+    },
+};
 use lambda_runtime::Context;
 use opentelemetry::{KeyValue, trace::TracerProvider};
 use opentelemetry_otlp::SpanExporter;
@@ -29,10 +35,12 @@ pub struct Traces(Option<SdkTracerProvider>);
 impl Traces {
     /// The exporter that the environment asks for. One that cannot be had is an error in the log, and none.
     pub(crate) fn from_env() -> Self {
-        let is = |name, value: &str| config::optional(name).is_some_and(|found| found.eq_ignore_ascii_case(value));
-        let endpoints = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
-        let named = endpoints.into_iter().any(|name| config::optional(name).is_some());
-        if !named || is("OTEL_SDK_DISABLED", "true") || is("OTEL_TRACES_EXPORTER", "none") {
+        let is = |variable: &Variable, value: &str| {
+            variable.optional().is_some_and(|found| found.eq_ignore_ascii_case(value))
+        };
+        let endpoints = [&OTEL_EXPORTER_OTLP_ENDPOINT, &OTEL_EXPORTER_OTLP_TRACES_ENDPOINT];
+        let named = endpoints.into_iter().any(|variable| variable.optional().is_some());
+        if !named || is(&OTEL_SDK_DISABLED, "true") || is(&OTEL_TRACES_EXPORTER, "none") {
             return Self::default();
         }
         let exporter = match SpanExporter::builder().with_http().build() {
@@ -43,8 +51,8 @@ impl Traces {
             }
         };
         let mut resource = Resource::builder().with_attribute(KeyValue::new("service.version", VERSION));
-        if config::optional("OTEL_SERVICE_NAME").is_none() {
-            resource = resource.with_service_name(config::optional("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default());
+        if OTEL_SERVICE_NAME.optional().is_none() {
+            resource = resource.with_service_name(AWS_LAMBDA_FUNCTION_NAME.optional().unwrap_or_default());
         }
         let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource.build());
         Self(Some(provider.build()))

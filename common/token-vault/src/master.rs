@@ -3,14 +3,13 @@
 use aws_lc_rs::aead::{AES_256_GCM, RandomizedNonceKey};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use environment::{
-    config::{self, ConfigError},
+    config::ConfigError,
     tls::is_in_sams_container,
+    variables::{TOKEN_KMS_KEY_ID, TOKEN_LOCAL_KEY, TOKEN_PLAIN},
 };
 use secrecy::{ExposeSecret, SecretString};
 
 use super::VaultError;
-
-const LOCAL: &str = "TOKEN_LOCAL_KEY";
 
 /// The name of the local master key in the collection `keys`.
 pub(super) const LOCAL_NAME: &str = "local";
@@ -31,19 +30,19 @@ impl MasterKey {
     /// # Errors
     /// No key is named and `TOKEN_PLAIN` is not `1`, or the local key is not 32 bytes in base64.
     pub fn from_env() -> Result<Option<Self>, ConfigError> {
-        if let Some(id) = config::optional("TOKEN_KMS_KEY_ID") {
+        if let Some(id) = TOKEN_KMS_KEY_ID.optional() {
             return Ok(Some(Self::Kms(id)));
         }
-        let Some(text) = config::optional(LOCAL) else {
-            if !config::flag("TOKEN_PLAIN") && !is_in_sams_container() {
-                return Err(ConfigError::Missing("TOKEN_KMS_KEY_ID"));
+        let Some(text) = TOKEN_LOCAL_KEY.optional() else {
+            if !TOKEN_PLAIN.flag()? && !is_in_sams_container() {
+                return Err(ConfigError::Missing(TOKEN_KMS_KEY_ID.name));
             }
             tracing::warn!("tokens are stored as they are: no key is configured, and TOKEN_PLAIN allows it");
             return Ok(None);
         };
         match STANDARD.decode(text.trim()) {
             Ok(key) if key.len() == AES_256_GCM.key_len() => Ok(Some(Self::Local(text.trim().into()))),
-            _ => Err(ConfigError::Invalid { name: LOCAL, reason: "it is not 32 bytes in base64".to_owned() }),
+            _ => Err(TOKEN_LOCAL_KEY.invalid("it is not 32 bytes in base64")),
         }
     }
 

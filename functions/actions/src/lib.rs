@@ -12,7 +12,10 @@ mod pause;
 use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
-use environment::config::{self, ConfigError};
+use environment::{
+    config::ConfigError,
+    variables::{ACTIONS_DEAD_LETTER_QUEUE_URL, ACTIONS_QUEUE_URL},
+};
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use model::{
     message::ActionsMessage,
@@ -47,9 +50,9 @@ impl Config {
     /// A variable is missing; the error names it.
     pub fn from_env(secrets: &Secrets) -> Result<Self, ConfigError> {
         Ok(Self {
-            mongo: MongoConfig::from_env(secrets.mongodb_uri()?),
-            queue_url: config::required("ACTIONS_QUEUE_URL")?,
-            dead_letter_queue_url: config::required("ACTIONS_DEAD_LETTER_QUEUE_URL")?,
+            mongo: MongoConfig::from_env(secrets.mongodb_uri()?)?,
+            queue_url: ACTIONS_QUEUE_URL.required()?,
+            dead_letter_queue_url: ACTIONS_DEAD_LETTER_QUEUE_URL.required()?,
         })
     }
 }

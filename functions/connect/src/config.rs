@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use environment::{
-    config::{self, ConfigError},
+    config::ConfigError,
     production, tls,
+    variables::{
+        CONNECT_URL, FRESHNESS_ALARM_SECONDS, HUBSPOT_API_BASE_URL, HUBSPOT_AUTHORIZE_URL, SYNC_QUEUE_URL,
+        TOKENS_SEALED_ONLY,
+    },
 };
-use hubspot::{DEFAULT_AUTHORIZE_URL, DEFAULT_BASE_URL, OAuthApp};
+use hubspot::OAuthApp;
 use reqwest::Url;
 use runtime::secrets::Secrets;
 use store::MongoConfig;
@@ -37,7 +41,7 @@ pub struct Config {
     /// `CONNECT_URL`: the address under which browsers and HubSpot reach the function, if that is not the one that they
     /// ask for.
     pub public_url: Option<Url>,
-    /// `FRESHNESS_ALARM_SECONDS` (1800): an account that was not looked at for so long is shown as behind.
+    /// `FRESHNESS_ALARM_SECONDS`: an account that was not looked at for so long is shown as behind.
     pub behind_after: Duration,
 }
 
@@ -48,25 +52,22 @@ impl Config {
     /// A variable is missing or cannot be used; the error names it.
     pub fn from_env(secrets: &Secrets) -> Result<Self, ConfigError> {
         let app = secrets.hubspot_app()?;
-        let public_url = config::optional("CONNECT_URL").map(|text| tls::address("CONNECT_URL", &text)).transpose()?;
-        let hubspot_base_url = config::or("HUBSPOT_API_BASE_URL", DEFAULT_BASE_URL.to_owned())?;
-        let authorize_url = config::or("HUBSPOT_AUTHORIZE_URL", DEFAULT_AUTHORIZE_URL.to_owned())?;
-        tls::address("HUBSPOT_API_BASE_URL", &hubspot_base_url)?;
-        let addresses =
-            [("HUBSPOT_API_BASE_URL", hubspot_base_url.as_str()), ("HUBSPOT_AUTHORIZE_URL", authorize_url.as_str())];
-        let (name, tokens) = secrets.connect_tokens()?;
+        let hubspot_base_url = tls::address(&HUBSPOT_API_BASE_URL)?;
+        let authorize_url = tls::address(&HUBSPOT_AUTHORIZE_URL)?;
+        let addresses = [(&HUBSPOT_API_BASE_URL, &hubspot_base_url), (&HUBSPOT_AUTHORIZE_URL, &authorize_url)];
         production::check(app.as_ref().map(|(_, secret)| secret), &addresses)?;
+        let (variable, tokens) = secrets.connect_tokens()?;
         Ok(Self {
-            mongo: MongoConfig::from_env(secrets.mongodb_uri()?),
-            hubspot_base_url,
-            authorize_url: tls::address("HUBSPOT_AUTHORIZE_URL", &authorize_url)?,
+            mongo: MongoConfig::from_env(secrets.mongodb_uri()?)?,
+            hubspot_base_url: hubspot_base_url.into(),
+            authorize_url,
             app: app.map(|(client_id, client_secret)| OAuthApp { client_id, client_secret }),
-            sync_queue_url: config::required("SYNC_QUEUE_URL")?,
+            sync_queue_url: SYNC_QUEUE_URL.required()?,
             token_key: MasterKey::from_env()?,
-            sealed_only: config::flag("TOKENS_SEALED_ONLY"),
-            tokens: Tokens::read(name, &tokens)?,
-            public_url,
-            behind_after: config::seconds("FRESHNESS_ALARM_SECONDS", 1800)?,
+            sealed_only: TOKENS_SEALED_ONLY.flag()?,
+            tokens: Tokens::read(variable, &tokens)?,
+            public_url: tls::optional_address(&CONNECT_URL)?,
+            behind_after: FRESHNESS_ALARM_SECONDS.seconds()?,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use aws_lc_rs::{constant_time, digest};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use environment::config::ConfigError;
+use environment::config::{ConfigError, Variable};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
@@ -92,8 +92,8 @@ impl Tokens {
     ///
     /// # Errors
     /// A token is too short or too simple, two are the same, or a name cannot be used. The error quotes no token.
-    pub fn read(name: &'static str, secret: &SecretString) -> Result<Self, ConfigError> {
-        let invalid = |reason: String| ConfigError::Invalid { name, reason };
+    pub fn read(variable: &Variable, secret: &SecretString) -> Result<Self, ConfigError> {
+        let invalid = |reason: String| variable.invalid(reason);
         let text = secret.expose_secret().trim();
         // JSON that is not of this form must not become a token itself.
         let written = match text.starts_with('{') {
@@ -158,7 +158,7 @@ mod tests {
     const TOKEN: &str = "a secret of thirty-two characters";
 
     fn read(text: &str) -> Result<Tokens, ConfigError> {
-        Tokens::read("CONNECT_SECRET", &text.into())
+        Tokens::read(&environment::variables::CONNECT_SECRET, &text.into())
     }
 
     #[test]

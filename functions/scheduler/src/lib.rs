@@ -10,7 +10,7 @@ mod revocations;
 
 use std::time::Duration;
 
-use environment::config::{self, ConfigError};
+use environment::{config::ConfigError, variables::SYNC_QUEUE_URL};
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use model::time::DateTime;
 use queue::Queue;
@@ -63,10 +63,7 @@ impl Config {
     /// # Errors
     /// A variable is missing; the error names it.
     pub fn from_env(secrets: &Secrets) -> Result<Self, ConfigError> {
-        Ok(Self {
-            mongo: MongoConfig::from_env(secrets.mongodb_uri()?),
-            sync_queue_url: config::required("SYNC_QUEUE_URL")?,
-        })
+        Ok(Self { mongo: MongoConfig::from_env(secrets.mongodb_uri()?)?, sync_queue_url: SYNC_QUEUE_URL.required()? })
     }
 }
 

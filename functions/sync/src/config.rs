@@ -1,22 +1,21 @@
 //! The sync function's environment variables.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::time::Duration;
 
 use environment::{
-    config::{self, ConfigError},
+    config::ConfigError,
     production, tls,
+    variables::{
+        ACTIONS_QUEUE_URL, HUBSPOT_API_BASE_URL, HUBSPOT_COMPANY_PROPERTIES, HUBSPOT_CONTACT_PROPERTIES,
+        HUBSPOT_PER_10S, HUBSPOT_SEARCH_RPS, SYNC_BUDGET_MS, SYNC_CLOCK_TOLERANCE_SECONDS, SYNC_OVERLAP_SECONDS,
+        SYNC_QUEUE_URL, SYNC_SETTLE_SECONDS, SYNC_SWEEP_SECONDS, TOKENS_SEALED_ONLY,
+    },
 };
-use hubspot::{DEFAULT_BASE_URL, Limits, OAuthApp};
+use hubspot::{Limits, OAuthApp};
 use model::object::ObjectType;
 use runtime::secrets::Secrets;
 use store::MongoConfig;
 use token_vault::MasterKey;
-
-/// HubSpot's search limit, in requests a second and account.
-const SEARCH_RPS: NonZeroU32 = NonZeroU32::new(5).expect("it is not zero");
-
-/// HubSpot's limit for an OAuth app's other requests, in ten seconds and account.
-const PER_10S: NonZeroU32 = NonZeroU32::new(110).expect("it is not zero");
 
 /// Often enough for people who look at their screen, and few enough of the requests that HubSpot allows.
 const FRESH_EVERY: Duration = Duration::from_secs(30);
@@ -38,20 +37,20 @@ pub struct Config {
     pub sync_queue_url: String,
     /// `ACTIONS_QUEUE_URL`: where actions go.
     pub actions_queue_url: String,
-    /// `SYNC_OVERLAP_SECONDS` (300): how far back a fresh pass looks behind the last one.
+    /// `SYNC_OVERLAP_SECONDS`: how far back a fresh pass looks behind the last one.
     pub overlap: Duration,
-    /// `SYNC_SETTLE_SECONDS` (3600): after how long HubSpot's search index has surely caught up.
+    /// `SYNC_SETTLE_SECONDS`: after how long HubSpot's search index has surely caught up.
     pub settle: Duration,
     /// How often an account is looked at for changes while its history is still being read.
     pub fresh_every: Duration,
-    /// `SYNC_SWEEP_SECONDS` (21600): how often the recycle bin is read for what was deleted; `None` (0) if only when HubSpot tells
+    /// `SYNC_SWEEP_SECONDS`: how often the recycle bin is read for what was deleted; `None` (0) if only when HubSpot tells
     /// of deletions.
     pub sweep_every: Option<Duration>,
-    /// `SYNC_CLOCK_TOLERANCE_SECONDS` (300): how far HubSpot's clock may be ahead of this machine's before it is taken for wrong.
+    /// `SYNC_CLOCK_TOLERANCE_SECONDS`: how far HubSpot's clock may be ahead of this machine's before it is taken for wrong.
     pub clock_tolerance: Duration,
-    /// `SYNC_BUDGET_MS` (5000): how long an invocation may take.
+    /// `SYNC_BUDGET_MS`: how long an invocation may take.
     pub budget: Duration,
-    /// `HUBSPOT_SEARCH_RPS` (5), `HUBSPOT_PER_10S` (110).
+    /// `HUBSPOT_SEARCH_RPS`, `HUBSPOT_PER_10S`.
     pub limits: Limits,
     /// `HUBSPOT_COMPANY_PROPERTIES`: more properties of companies to keep, separated by commas.
     pub company_properties: Vec<String>,
@@ -66,30 +65,26 @@ impl Config {
     /// A variable is missing or cannot be used; the error names it.
     pub fn from_env(secrets: &Secrets) -> Result<Self, ConfigError> {
         let app = secrets.hubspot_app()?;
-        let hubspot_base_url = config::or("HUBSPOT_API_BASE_URL", DEFAULT_BASE_URL.to_owned())?;
-        tls::address("HUBSPOT_API_BASE_URL", &hubspot_base_url)?;
+        let hubspot_base_url = tls::address(&HUBSPOT_API_BASE_URL)?;
         let client_secret = app.as_ref().map(|(_, secret)| secret);
-        production::check(client_secret, &[("HUBSPOT_API_BASE_URL", &hubspot_base_url)])?;
+        production::check(client_secret, &[(&HUBSPOT_API_BASE_URL, &hubspot_base_url)])?;
         Ok(Self {
-            mongo: MongoConfig::from_env(secrets.mongodb_uri()?),
-            hubspot_base_url,
+            mongo: MongoConfig::from_env(secrets.mongodb_uri()?)?,
+            hubspot_base_url: hubspot_base_url.into(),
             app: app.map(|(client_id, client_secret)| OAuthApp { client_id, client_secret }),
             token_key: MasterKey::from_env()?,
-            sealed_only: config::flag("TOKENS_SEALED_ONLY"),
-            sync_queue_url: config::required("SYNC_QUEUE_URL")?,
-            actions_queue_url: config::required("ACTIONS_QUEUE_URL")?,
-            overlap: config::seconds("SYNC_OVERLAP_SECONDS", 300)?,
-            settle: config::seconds("SYNC_SETTLE_SECONDS", 3600)?,
+            sealed_only: TOKENS_SEALED_ONLY.flag()?,
+            sync_queue_url: SYNC_QUEUE_URL.required()?,
+            actions_queue_url: ACTIONS_QUEUE_URL.required()?,
+            overlap: SYNC_OVERLAP_SECONDS.seconds()?,
+            settle: SYNC_SETTLE_SECONDS.seconds()?,
             fresh_every: FRESH_EVERY,
-            sweep_every: Some(config::seconds("SYNC_SWEEP_SECONDS", 21_600)?).filter(|every| !every.is_zero()),
-            clock_tolerance: config::seconds("SYNC_CLOCK_TOLERANCE_SECONDS", 300)?,
-            budget: Duration::from_millis(config::or("SYNC_BUDGET_MS", 5000)?),
-            limits: Limits {
-                search_rps: config::or("HUBSPOT_SEARCH_RPS", SEARCH_RPS)?,
-                per_10s: config::or("HUBSPOT_PER_10S", PER_10S)?,
-            },
-            company_properties: ObjectType::Companies.properties(config::words("HUBSPOT_COMPANY_PROPERTIES")),
-            contact_properties: ObjectType::Contacts.properties(config::words("HUBSPOT_CONTACT_PROPERTIES")),
+            sweep_every: Some(SYNC_SWEEP_SECONDS.seconds()?).filter(|every| !every.is_zero()),
+            clock_tolerance: SYNC_CLOCK_TOLERANCE_SECONDS.seconds()?,
+            budget: SYNC_BUDGET_MS.milliseconds()?,
+            limits: Limits { search_rps: HUBSPOT_SEARCH_RPS.parsed()?, per_10s: HUBSPOT_PER_10S.parsed()? },
+            company_properties: ObjectType::Companies.properties(HUBSPOT_COMPANY_PROPERTIES.list()),
+            contact_properties: ObjectType::Contacts.properties(HUBSPOT_CONTACT_PROPERTIES.list()),
         })
     }
 

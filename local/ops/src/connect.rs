@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, anyhow, bail};
 use reqwest::{Client, Response, Url, redirect::Policy};
-use runtime::secrets;
+use runtime::secrets::json_field_or_text;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::json;
@@ -37,7 +37,7 @@ impl Page {
     /// # Errors
     /// The secret cannot be read, or the address is none.
     pub async fn at(url: &str, aws: &Aws, arn: &str) -> Result<Self> {
-        let token = secrets::value(&aws.secret(arn).await?, "token");
+        let token = json_field_or_text(&aws.secret(arn).await?, "token");
         // With a slash at its end, so that paths are below the one that it may have.
         let url = Url::parse(&format!("{}/", url.trim_end_matches('/'))).context("the address of the status page")?;
         let mut http = Client::builder().redirect(Policy::none());

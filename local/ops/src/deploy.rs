@@ -9,14 +9,13 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use aws_lc_rs::digest::{self, SHA256};
-use environment::config;
 use store::connection_string;
 
 use crate::{
     aws::Aws,
     cloudformation::{self, Change, Existing},
     deployed::{migrate, step},
-    layout,
+    env_file, layout,
     parameters::{self, Parameters, Target},
     rollback, sam,
     settings::Settings,
@@ -44,9 +43,9 @@ pub struct Deploy {
 /// A parameter is not for AWS, or no MongoDB is named, or one that is reached without TLS.
 pub fn check(settings: &Settings) -> Result<(Target, Parameters)> {
     // The functions do not start otherwise, and `make deploy` cannot make the indexes.
-    connection_string(&settings.aws.mongodb_uri()?.into()).context("MONGODB_URI")?;
-    let target = Target::of(config::optional);
-    Ok((target, parameters::for_aws(config::optional, target)?))
+    connection_string(settings.aws.mongodb_uri()?).context("MONGODB_URI")?;
+    let target = Target::of(env_file::variable);
+    Ok((target, parameters::for_aws(env_file::variable, target)?))
 }
 
 /// Deploys what was built to the AWS that the environment names, and makes the indexes.
@@ -56,7 +55,7 @@ pub fn check(settings: &Settings) -> Result<(Target, Parameters)> {
 pub async fn run(settings: &Settings, deploy: &Deploy) -> Result<()> {
     let (target, mut given) = check(settings)?;
     let uri = settings.aws.mongodb_uri()?;
-    let known = template::parameters(&deploy.built.join("template.yaml"))?;
+    let known = template::parameters(&deploy.built.join("template.yaml"))?.into_iter().collect();
     let aws = Aws::from_env().await;
     let name = settings.aws.name.as_str();
     if target == Target::Rehearsal {

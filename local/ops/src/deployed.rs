@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use anyhow::{Context, Result};
+use secrecy::SecretString;
 use store::{MongoConfig, Store};
 
 use crate::{
@@ -22,7 +23,7 @@ pub struct Stack {
     /// What SAM deployed: names and addresses.
     pub outputs: BTreeMap<String, String>,
     /// How to reach MongoDB from this machine.
-    pub mongodb_uri: String,
+    pub mongodb_uri: SecretString,
 }
 
 impl Stack {
@@ -35,7 +36,7 @@ impl Stack {
         match on_aws {
             true => {
                 let aws = &settings.aws;
-                let mongodb_uri = aws.mongodb_uri()?.to_owned();
+                let mongodb_uri = aws.mongodb_uri()?.clone();
                 Self::with(Aws::from_env().await, &aws.name, &[], mongodb_uri, aws.database.clone()).await
             }
             false => {
@@ -51,10 +52,10 @@ impl Stack {
         aws: Aws,
         name: &str,
         environment: &[(&'static str, String)],
-        mongodb_uri: String,
+        mongodb_uri: SecretString,
         database: String,
     ) -> Result<Self> {
-        let mongo = MongoConfig { uri: mongodb_uri.clone().into(), database };
+        let mongo = MongoConfig { uri: mongodb_uri.clone(), database };
         let store = Store::connect(&mongo).await?;
         let outputs = sam::outputs(name, environment).await?;
         Ok(Self { store, aws, outputs, mongodb_uri })
@@ -73,8 +74,8 @@ impl Stack {
 ///
 /// # Errors
 /// MongoDB cannot be reached, or what is stored violates an index.
-pub async fn migrate(uri: &str, database: &str, retention: Retention) -> Result<()> {
-    let mongo = MongoConfig { uri: uri.into(), database: database.to_owned() };
+pub async fn migrate(uri: &SecretString, database: &str, retention: Retention) -> Result<()> {
+    let mongo = MongoConfig { uri: uri.clone(), database: database.to_owned() };
     step("making the indexes", async { migrate_store(&Store::connect(&mongo).await?, retention).await }).await
 }
 

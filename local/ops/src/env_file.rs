@@ -22,6 +22,11 @@ pub(crate) fn read(file: &Path) -> Result<()> {
     })
 }
 
+/// Returns the value of a variable that `.env` may set. Returns `None` if it is not set, or empty.
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 /// Outside of single quotes, a dollar sign stands for another variable: a password would silently become another one.
 fn check(line: &str) -> Result<()> {
     let Some((name, value)) = line.split_once('=').filter(|_| !line.trim_start().starts_with('#')) else {

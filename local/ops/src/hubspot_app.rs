@@ -9,11 +9,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use environment::config;
+use environment::config::words;
 use model::object::ObjectType;
 use serde_json::{Value, json};
 
-use crate::{aws::Aws, deployed::Stack, layout, parameters::Target, settings::Settings};
+use crate::{aws::Aws, deployed::Stack, env_file, layout, parameters::Target, settings::Settings};
 
 /// HubSpot's limit for one app (developers.hubspot.com/changelog/announcing-new-limits-for-developer-accounts-and-applications).
 const MAX_SUBSCRIPTIONS: usize = 1000;
@@ -41,7 +41,7 @@ pub async fn run(settings: &Settings, on_aws: bool, folder: &Path) -> Result<()>
     let app = HubSpotApp::of(&project, &stack.outputs, &stack.aws).await?;
     let url = stack.output("ConnectUrl")?;
     let is_https = url.starts_with("https://");
-    let is_reached = on_aws && Target::of(config::optional) == Target::Aws;
+    let is_reached = on_aws && Target::of(env_file::variable) == Target::Aws;
     ensure!(is_https || !is_reached, "HubSpot sends webhooks to HTTPS only, and the stack is at {url}");
     let folder = layout::root().join(folder);
     app.write(&folder)?;
@@ -70,7 +70,7 @@ impl HubSpotApp {
         let variables = aws.environment(function).await?;
         let more = |name| {
             let value = variables.get(name).with_context(|| format!("{function} has no variable {name}"))?;
-            Ok::<_, anyhow::Error>(config::list(value))
+            Ok::<_, anyhow::Error>(words(value))
         };
         let (companies, contacts) = (more("HUBSPOT_COMPANY_PROPERTIES")?, more("HUBSPOT_CONTACT_PROPERTIES")?);
         let properties = [

@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::variables::STACK_STATE;
+
 /// The repository's root.
 pub fn root() -> PathBuf {
     // This crate stands two folders below it.
@@ -24,7 +26,7 @@ pub fn tools() -> PathBuf {
 /// The folder of the stack that `make up` and `make demo` start: data and logs. `STACK_STATE` names another one, for a
 /// second stack beside it.
 pub fn state() -> PathBuf {
-    std::env::var_os("STACK_STATE").map_or_else(|| root().join(".stack"), PathBuf::from)
+    STACK_STATE.optional().map_or_else(|| root().join(".stack"), PathBuf::from)
 }
 
 /// Makes a folder of the stack, which only its owner may read: what is below it holds secrets or personal data.

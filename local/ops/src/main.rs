@@ -10,7 +10,7 @@ use ops::{
     deploy::{self, Deploy},
     deployed::{self, Stack},
     halt::{self, Turn},
-    hubspot_app, own,
+    hubspot_app, own, reference,
     repair::{self, Repair},
     rollback,
     sam::Build,
@@ -116,6 +116,8 @@ enum Command {
         #[arg(long)]
         aws: bool,
     },
+    /// Write the tables of the reference page anew.
+    Docs,
     /// Say what the service costs a month.
     Cost(cost::Load),
     /// Show that a change goes through a deployed stack.
@@ -167,6 +169,7 @@ async fn run(which: &Which, command: Command) -> Result<()> {
             connect::rotate_keys(&Stack::open(&Settings::read(which)?, aws).await?, moved).await?;
         }
         Command::Rollback { aws, dry } => rollback::run(&Settings::read(which)?, aws, dry).await?,
+        Command::Docs => reference::write()?,
         Command::Cost(load) => cost::print(&load)?,
     }
     Ok(())

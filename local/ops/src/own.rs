@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use mongodb::bson::{Document, doc};
+use secrecy::{ExposeSecret, SecretString};
 use store::{MongoConfig, Store, collection};
 
 use crate::{parameters::mongodb_hosts, settings::Settings};
@@ -17,13 +18,14 @@ pub const OURS: &str = "ofLocalStack";
 pub async fn check(settings: &Settings) -> Result<()> {
     // Without one, a MongoDB is started that is the local stack's alone.
     let Some(uri) = &settings.mongodb_uri else { return Ok(()) };
-    let is_same = settings.aws.mongodb_uri.as_deref().is_some_and(|aws| mongodb_hosts(aws) == mongodb_hosts(uri))
+    let hosts = |uri: &SecretString| mongodb_hosts(uri.expose_secret());
+    let is_same = settings.aws.mongodb_uri.as_ref().is_some_and(|aws| hosts(aws) == hosts(uri))
         && settings.aws.database == settings.database;
     ensure!(
         !is_same,
         "STACK_MONGODB_URI is the database of MONGODB_URI, which is the one of the stack on AWS; the local stack needs its own"
     );
-    let mongo = MongoConfig { uri: uri.as_str().into(), database: settings.database.clone() };
+    let mongo = MongoConfig { uri: uri.clone(), database: settings.database.clone() };
     let domains = Store::connect(&mongo).await?.database().collection::<Document>(collection::DOMAINS);
     let others = domains.count_documents(doc! { OURS: { "$ne": true } }).await;
     let others = others.context("the MongoDB of STACK_MONGODB_URI cannot be read")?;

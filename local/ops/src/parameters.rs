@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use anyhow::{Result, bail, ensure};
 use environment::production::{is_here, is_local_host};
 use reqwest::Url;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::settings::Settings;
 
@@ -69,6 +70,11 @@ const PARAMETERS: [(&str, &str, For); 40] = [
 const ALARMS: [(&str, &str); 2] =
     [("FreshnessAlarmSeconds", "FRESHNESS_ALARM_SECONDS"), ("TickAlarmSeconds", "TICK_ALARM_SECONDS")];
 
+/// Each parameter that the environment or `.env` may set, with its variable.
+pub fn variables() -> impl Iterator<Item = (&'static str, &'static str)> {
+    PARAMETERS.iter().map(|(parameter, variable, _)| (*parameter, *variable)).chain(ALARMS)
+}
+
 /// The variables whose values are addresses that only TLS may reach. A collector of spans is no such address: it may be
 /// an extension of the function, at `http://localhost:4318`.
 const ADDRESSES: [&str; 4] = ["HUBSPOT_API_BASE_URL", "HUBSPOT_AUTHORIZE_URL", "CONNECT_URL", "AWS_ENDPOINT_URL_SQS"];
@@ -108,9 +114,8 @@ pub fn for_aws(environment: impl Fn(&'static str) -> Option<String>, target: Tar
     {
         bail!("HUBSPOT_CLIENT_ID and HUBSPOT_CLIENT_SECRET belong together, and only one of them is set");
     }
-    let named = PARAMETERS.iter().map(|(parameter, variable, _)| (*parameter, *variable)).chain(ALARMS);
     let mut parameters = Parameters::new();
-    for (parameter, variable) in named {
+    for (parameter, variable) in variables() {
         // A value that a secret holds as well would be in the functions' environment for nothing.
         let is_in_a_secret = match variable {
             "MONGODB_URI" => is_set("MONGODB_SECRET_ARN"),
@@ -149,7 +154,7 @@ fn check(variable: &str, value: &str) -> Result<()> {
 /// id and the secret of the simulator's app.
 pub fn for_local(
     settings: &Settings,
-    mongodb_uri: &str,
+    mongodb_uri: &SecretString,
     simulated: (&str, &str),
     environment: impl Fn(&'static str) -> Option<String>,
 ) -> Parameters {
@@ -157,7 +162,7 @@ pub fn for_local(
     let named = of_both.map(|(parameter, variable, _)| (*parameter, *variable)).chain(ALARMS);
     let mut parameters: Parameters =
         named.filter_map(|(parameter, variable)| Some((parameter, environment(variable)?))).collect();
-    parameters.insert("MongoDbUri", mongodb_uri.to_owned());
+    parameters.insert("MongoDbUri", mongodb_uri.expose_secret().to_owned());
     parameters.insert("MongoDbDatabase", settings.database.clone());
     parameters.insert("SqsEndpointUrl", format!("http://127.0.0.1:{}", settings.ports.aws));
     let client = match &settings.hubspot {
@@ -166,11 +171,11 @@ pub fn for_local(
             let url = format!("http://127.0.0.1:{}", settings.ports.hubspot);
             parameters.insert("HubSpotAuthorizeUrl", format!("{url}/oauth/authorize"));
             parameters.insert("HubSpotApiBaseUrl", url);
-            Some((simulated.0.to_owned(), simulated.1.to_owned()))
+            Some((simulated.0.to_owned(), simulated.1.into()))
         }
     };
     if let Some((id, secret)) = client {
-        parameters.extend([("HubSpotClientId", id), ("HubSpotClientSecret", secret)]);
+        parameters.extend([("HubSpotClientId", id), ("HubSpotClientSecret", secret.expose_secret().to_owned())]);
     }
     parameters
 }

@@ -5,19 +5,25 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use environment::config;
+use environment::variables::{MONGODB_DATABASE, MONGODB_URI};
+use secrecy::SecretString;
 
 use crate::{
     env_file,
     layout::{self, NAME},
     local,
+    variables::{
+        ACTIONS_RETENTION_DAYS, DEMO_CHANGES, DEMO_COMPANIES, DEMO_CONTACTS, STACK_AWS_PORT,
+        STACK_HUBSPOT_ACCESS_TOKEN, STACK_HUBSPOT_CLIENT_ID, STACK_HUBSPOT_CLIENT_SECRET, STACK_HUBSPOT_HUB_ID,
+        STACK_HUBSPOT_PORT, STACK_HUBSPOT_REFRESH_TOKEN, STACK_MONGODB_DATABASE, STACK_MONGODB_PORT, STACK_MONGODB_URI,
+    },
 };
 
 /// How the local stack is to be, and which stack on AWS is meant.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// `STACK_MONGODB_URI`: a MongoDB of one's own for the local stack; one is started if it is absent.
-    pub mongodb_uri: Option<String>,
+    pub mongodb_uri: Option<SecretString>,
     /// `STACK_MONGODB_DATABASE`.
     pub database: String,
     /// `ACTIONS_RETENTION_DAYS`: how long actions are kept.
@@ -44,7 +50,7 @@ pub struct OnAws {
     /// The stack's name.
     pub name: String,
     /// `MONGODB_URI`: how to reach its MongoDB from this machine.
-    pub mongodb_uri: Option<String>,
+    pub mongodb_uri: Option<SecretString>,
     /// `MONGODB_DATABASE`.
     pub database: String,
 }
@@ -54,8 +60,8 @@ impl OnAws {
     ///
     /// # Errors
     /// `MONGODB_URI` is not set.
-    pub fn mongodb_uri(&self) -> Result<&str> {
-        self.mongodb_uri.as_deref().context("MONGODB_URI is not set; put it into .env")
+    pub fn mongodb_uri(&self) -> Result<&SecretString> {
+        self.mongodb_uri.as_ref().context("MONGODB_URI is not set; put it into .env")
     }
 }
 
@@ -125,11 +131,11 @@ pub struct RealHubSpot {
     /// The account's id.
     pub hub_id: String,
     /// A private app's token.
-    pub access_token: Option<String>,
+    pub access_token: Option<SecretString>,
     /// An OAuth grant.
-    pub refresh_token: Option<String>,
+    pub refresh_token: Option<SecretString>,
     /// The OAuth app.
-    pub client: Option<(String, String)>,
+    pub client: Option<(String, SecretString)>,
 }
 
 impl Settings {
@@ -144,41 +150,37 @@ impl Settings {
         }
         for old in ["HUBSPOT_HUB_ID", "HUBSPOT_ACCESS_TOKEN", "HUBSPOT_REFRESH_TOKEN"] {
             ensure!(
-                config::optional(old).is_none(),
+                env_file::variable(old).is_none(),
                 "{old} is only for the local stack, and is called STACK_{old} now"
             );
         }
         Ok(Self {
-            mongodb_uri: config::optional("STACK_MONGODB_URI"),
-            database: config::or("STACK_MONGODB_DATABASE", DATABASE.to_owned())?,
-            retention: config::optional("ACTIONS_RETENTION_DAYS")
-                .map_or(Ok(Retention::Unchanged), |days| retention(&days))?,
+            mongodb_uri: STACK_MONGODB_URI.optional().map(SecretString::from),
+            database: STACK_MONGODB_DATABASE.required()?,
+            retention: ACTIONS_RETENTION_DAYS.optional().map_or(Ok(Retention::Unchanged), |days| retention(&days))?,
             hubspot: real_hubspot()?,
             ports: Ports {
-                mongodb: config::or("STACK_MONGODB_PORT", 27117)?,
-                aws: config::or("STACK_AWS_PORT", 4566)?,
-                hubspot: config::or("STACK_HUBSPOT_PORT", 8085)?,
+                mongodb: STACK_MONGODB_PORT.parsed()?,
+                aws: STACK_AWS_PORT.parsed()?,
+                hubspot: STACK_HUBSPOT_PORT.parsed()?,
             },
-            companies: config::or("DEMO_COMPANIES", 400)?,
-            contacts: config::or("DEMO_CONTACTS", 2000)?,
-            changes: config::or("DEMO_CHANGES", 100)?,
+            companies: DEMO_COMPANIES.parsed()?,
+            contacts: DEMO_CONTACTS.parsed()?,
+            changes: DEMO_CHANGES.parsed()?,
             aws: OnAws {
                 config_env: which.config_env.clone(),
                 name: which.name(),
-                mongodb_uri: config::optional("MONGODB_URI"),
-                database: config::or("MONGODB_DATABASE", DATABASE.to_owned())?,
+                mongodb_uri: MONGODB_URI.optional().map(SecretString::from),
+                database: MONGODB_DATABASE.required()?,
             },
         })
     }
 
     /// The connection string of the local stack's MongoDB.
-    pub fn local_mongodb_uri(&self) -> String {
-        self.mongodb_uri.clone().unwrap_or_else(|| local::mongodb_uri(self.ports.mongodb))
+    pub fn local_mongodb_uri(&self) -> SecretString {
+        self.mongodb_uri.clone().unwrap_or_else(|| local::mongodb_uri(self.ports.mongodb).into())
     }
 }
-
-/// The name of the database if none is given.
-const DATABASE: &str = "hubspot_sync";
 
 /// At least as long as messages can wait in the queues: what is delivered again behind that would be stored again.
 fn retention(days: &str) -> Result<Retention> {
@@ -191,16 +193,16 @@ fn retention(days: &str) -> Result<Retention> {
 }
 
 fn real_hubspot() -> Result<Option<RealHubSpot>> {
-    let access_token = config::optional("STACK_HUBSPOT_ACCESS_TOKEN");
-    let refresh_token = config::optional("STACK_HUBSPOT_REFRESH_TOKEN");
+    let access_token = STACK_HUBSPOT_ACCESS_TOKEN.optional().map(SecretString::from);
+    let refresh_token = STACK_HUBSPOT_REFRESH_TOKEN.optional().map(SecretString::from);
     if access_token.is_none() && refresh_token.is_none() {
         return Ok(None);
     }
-    let client = match config::optional("STACK_HUBSPOT_CLIENT_ID") {
-        Some(id) => Some((id, config::required("STACK_HUBSPOT_CLIENT_SECRET")?)),
+    let client = match STACK_HUBSPOT_CLIENT_ID.optional() {
+        Some(id) => Some((id, STACK_HUBSPOT_CLIENT_SECRET.secret()?)),
         None => None,
     };
-    Ok(Some(RealHubSpot { hub_id: config::required("STACK_HUBSPOT_HUB_ID")?, access_token, refresh_token, client }))
+    Ok(Some(RealHubSpot { hub_id: STACK_HUBSPOT_HUB_ID.required()?, access_token, refresh_token, client }))
 }
 
 #[cfg(test)]

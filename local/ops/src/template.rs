@@ -1,6 +1,6 @@
-//! What the built template says of its parameters.
+//! What a template says of its parameters.
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde_yaml_ng::Value;
@@ -10,25 +10,28 @@ use serde_yaml_ng::Value;
 pub(crate) struct Parameter {
     /// Its default.
     pub(crate) default: String,
+    /// What it is for.
+    pub(crate) description: String,
     /// Whether its value is shown to nobody.
     pub(crate) is_secret: bool,
 }
 
-/// The parameters of a template.
+/// Returns the parameters of a template with their names, in the order in which they are written.
 ///
 /// # Errors
 /// The file is no template.
-pub(crate) fn parameters(template: &Path) -> Result<BTreeMap<String, Parameter>> {
+pub(crate) fn parameters(template: &Path) -> Result<Vec<(String, Parameter)>> {
     let text = std::fs::read_to_string(template).with_context(|| template.display().to_string())?;
     let template: Value = serde_yaml_ng::from_str(&text)?;
     let parameters = template["Parameters"].as_mapping().context("the template has no parameters")?;
     let read = |(name, said): (&Value, &Value)| {
-        let default = match &said["Default"] {
+        let text = |field: &str| match &said[field] {
             Value::String(text) => text.clone(),
             Value::Number(number) => number.to_string(),
             _ => String::new(),
         };
-        Some((name.as_str()?.to_owned(), Parameter { default, is_secret: said["NoEcho"] == true }))
+        let (default, description) = (text("Default"), text("Description"));
+        Some((name.as_str()?.to_owned(), Parameter { default, description, is_secret: said["NoEcho"] == true }))
     };
     Ok(parameters.iter().filter_map(read).collect())
 }

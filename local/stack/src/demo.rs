@@ -10,6 +10,7 @@ use ops::{
     settings::{RealHubSpot, Settings},
     tick::{actions, tick, tick_until},
 };
+use secrecy::ExposeSecret;
 
 use crate::{
     accounts::{SAMPLE, forget, insert_domain, oauth, private_app},
@@ -39,8 +40,8 @@ pub async fn run(settings: &Settings, is_built: bool) -> Result<()> {
 
 async fn connect_real(stack: &Stack, real: &RealHubSpot) -> Result<AccountKey> {
     let entry = match (&real.refresh_token, &real.access_token) {
-        (Some(token), _) => oauth(&real.hub_id, token),
-        (None, token) => private_app(&real.hub_id, token.as_deref().unwrap_or_default()),
+        (Some(token), _) => oauth(&real.hub_id, token.expose_secret()),
+        (None, token) => private_app(&real.hub_id, token.as_ref().map(ExposeSecret::expose_secret).unwrap_or_default()),
     };
     // What an earlier local stack has sealed of its tokens can be read no more.
     insert_domain(stack.store.database(), "demo", "Demo", vec![entry]).await?;

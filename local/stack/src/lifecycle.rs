@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use environment::config;
 use ops::{
     deployed::{Stack, migrate_store, step},
+    env_file,
     layout::{self, NAME},
     local, own, parameters,
     sam::{self, Build},
@@ -48,11 +48,11 @@ pub async fn up(settings: &Settings, is_built: bool) -> Result<Stack> {
         step(&format!("sam build, and {starting}"), started).await?;
     }
     let uri = settings.local_mongodb_uri();
-    let mongo = MongoConfig { uri: uri.as_str().into(), database: settings.database.clone() };
+    let mongo = MongoConfig { uri: uri.clone(), database: settings.database.clone() };
     own::forget_keys(&Store::connect(&mongo).await?).await?;
     let environment = local::aws_environment(settings.ports.aws);
     let parameters =
-        parameters::for_local(settings, &uri, (hubspot_sim::CLIENT_ID, hubspot_sim::CLIENT_SECRET), config::optional);
+        parameters::for_local(settings, &uri, (hubspot_sim::CLIENT_ID, hubspot_sim::CLIENT_SECRET), env_file::variable);
     step("sam deploy (about 15 s)", sam::deploy(&state, Build::Local, NAME, &parameters, &environment)).await?;
     let stack = Stack::open(settings, false).await?;
     migrate_store(&stack.store, settings.retention).await?;

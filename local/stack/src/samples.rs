@@ -98,7 +98,7 @@ async fn surroundings(
 ) -> Result<Surroundings> {
     let mut relays = Relays::new().await?;
     let mongodb_uri = match &settings.mongodb_uri {
-        Some(uri) => uri.clone(),
+        Some(uri) => uri.expose_secret().to_owned(),
         None => format!("mongodb://{}/?directConnection=true", relays.open(settings.ports.mongodb).await?),
     };
     let mut variables = json!({
@@ -152,7 +152,7 @@ pub async fn invoke(settings: &Settings, function: &str, event: &str) -> Result<
 
 fn client_secret(settings: &Settings) -> SecretString {
     let real = settings.hubspot.as_ref().and_then(|real| real.client.as_ref());
-    real.map_or(hubspot_sim::CLIENT_SECRET, |(_, secret)| secret).into()
+    real.map_or_else(|| hubspot_sim::CLIENT_SECRET.into(), |(_, secret)| secret.clone())
 }
 
 /// Puts the words into an event, and gives that to a function in a container.

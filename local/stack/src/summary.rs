@@ -7,6 +7,7 @@ use futures::TryStreamExt;
 use model::{account::AccountKey, object::ObjectType};
 use mongodb::bson::{Bson, Document, doc};
 use ops::{deployed::Stack, settings::Settings};
+use secrecy::ExposeSecret;
 use serde_json::Value;
 use store::collection;
 
@@ -78,7 +79,7 @@ fn readable(value: Bson) -> Value {
 pub(crate) fn print_hints(settings: &Settings, stack: &Stack) {
     println!("\nThe stack is left running. Look further:");
     if settings.mongodb_uri.is_none() {
-        println!("  MongoDB       {} (database {})", stack.mongodb_uri, settings.database);
+        println!("  MongoDB       {} (database {})", stack.mongodb_uri.expose_secret(), settings.database);
     }
     println!(
         "  AWS           AWS_ENDPOINT_URL=http://127.0.0.1:{} with any credentials and a region",

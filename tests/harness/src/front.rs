@@ -92,7 +92,7 @@ impl Front {
             sync_queue_url: world.sync_queue.clone(),
             token_key: world.config.token_key.clone(),
             sealed_only: world.config.sealed_only,
-            tokens: Tokens::read("CONNECT_SECRET", &secret.to_string().into())?,
+            tokens: Tokens::read(&environment::variables::CONNECT_SECRET, &secret.to_string().into())?,
             public_url: Some(url.clone()),
             behind_after: Duration::from_secs(1800),
         };
