@@ -84,7 +84,7 @@ impl FromRequestParts<Connect> for Bearer {
 
     async fn from_request_parts(parts: &mut Parts, connect: &Connect) -> Result<Self, AppError> {
         let given = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let Some(token) = given.and_then(|given| given.strip_prefix("Bearer ")) else {
+        let Some(token) = given.and_then(token_of) else {
             return Err(AppError::json(StatusCode::UNAUTHORIZED, "a bearer token is needed"));
         };
         let source = Source::of(&parts.extensions);
@@ -94,6 +94,13 @@ impl FromRequestParts<Connect> for Bearer {
             Err(Wrong::TooMany) => Err(AppError::json(StatusCode::TOO_MANY_REQUESTS, "too many wrong tokens")),
         }
     }
+}
+
+/// Returns the token of an `Authorization` header. Returns `None` if its scheme is another one than `Bearer`, which may be written
+/// in any case (RFC 9110, section 11.1).
+fn token_of(header: &str) -> Option<&str> {
+    let (scheme, token) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("Bearer").then_some(token)
 }
 
 /// Why a token is not taken.
@@ -125,5 +132,20 @@ impl AppState {
         tracing::warn!(count = count + 1, source.ip = source.0, "a wrong token was given");
         Refused { tokens_refused: 1, ..Refused::default() }.emit();
         Err(if count < MOST { Wrong::Token } else { Wrong::TooMany })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bearer_token_is_found_however_its_scheme_is_written() {
+        for header in ["Bearer abc", "bearer abc", "BEARER abc"] {
+            assert_eq!(token_of(header), Some("abc"));
+        }
+        for header in ["abc", "Bearer", "Basic abc", "Bearerabc", ""] {
+            assert_eq!(token_of(header), None, "{header}");
+        }
     }
 }
