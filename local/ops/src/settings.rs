@@ -228,6 +228,24 @@ mod tests {
     }
 
     #[test]
+    fn settings_are_shown_without_secrets() {
+        let real = RealHubSpot {
+            hub_id: "42".into(),
+            access_token: Some("pat-secret".into()),
+            refresh_token: Some("refresh-secret".into()),
+            client: Some(("id".into(), "client-secret".into())),
+        };
+        let aws = OnAws {
+            config_env: "default".into(),
+            name: NAME.into(),
+            mongodb_uri: Some("mongodb://u:uri-secret@a.example.net".into()),
+            database: "a".into(),
+        };
+        let shown = format!("{real:?} {aws:?}");
+        assert!(shown.contains("42") && !shown.contains("-secret"), "{shown}");
+    }
+
+    #[test]
     fn each_environment_has_a_file_of_its_own() {
         let file = |config_env: &str| Which { config_env: config_env.into(), env_file: None, stack_name: None }.file();
         let named = |name: &str, is_needed| (layout::root().join(name), is_needed);
