@@ -30,11 +30,12 @@ impl MasterKey {
     /// # Errors
     /// No key is named and `TOKEN_PLAIN` is not `1`, or the local key is not 32 bytes in base64.
     pub fn from_env() -> Result<Option<Self>, ConfigError> {
+        let is_plain_allowed = TOKEN_PLAIN.flag()? || is_in_sams_container();
         if let Some(id) = TOKEN_KMS_KEY_ID.optional() {
             return Ok(Some(Self::Kms(id)));
         }
         let Some(text) = TOKEN_LOCAL_KEY.optional() else {
-            if !TOKEN_PLAIN.flag()? && !is_in_sams_container() {
+            if !is_plain_allowed {
                 return Err(ConfigError::Missing(TOKEN_KMS_KEY_ID.name));
             }
             tracing::warn!("tokens are stored as they are: no key is configured, and TOKEN_PLAIN allows it");
