@@ -187,20 +187,26 @@ pub fn words(text: &str) -> Vec<String> {
 }
 
 /// A table of variables: a [`Variable`] of each row's name, and `ALL`. What is written above a row is what the page shows.
+///
+/// ```text
+/// /// How long a nap takes.
+/// NAP_SECONDS: Seconds = "1.5", set_by Parameter("NapSeconds"), read_by &[Sync];
+/// ```
 #[macro_export]
 macro_rules! variables {
     ($(
         $(#[doc = $doc:literal])+
-        $name:ident: $kind:ident $(= $default:literal)?, set_by $by:ident $(($parameter:literal))?, read_by [$($function:ident),*];
+        $name:ident: $kind:ident $(= $default:literal)?, set_by $set_by:expr, read_by $read_by:expr;
     )+) => {
         $(
             $(#[doc = $doc])+
             pub static $name: $crate::config::Variable = $crate::config::Variable {
                 name: stringify!($name),
                 kind: $crate::config::Kind::$kind,
+                // The first of the two if there is one.
                 default: [$(Some($default),)? None][0],
-                read_by: &[$($crate::config::Function::$function),*],
-                set_by: $crate::config::SetBy::$by $(($parameter))?,
+                read_by: $read_by,
+                set_by: $set_by,
                 doc: concat!($($doc),+),
             };
         )+
@@ -216,12 +222,14 @@ mod tests {
 
     mod table {
         #![expect(unreachable_pub, reason = "a table is for other crates")]
+        use super::{Function::*, SetBy::*};
+
         variables! {
             /// One that no environment has.
-            TEST_VARIABLE_OF_NOBODY: Seconds = "1.5", set_by Nobody, read_by [];
+            TEST_VARIABLE_OF_NOBODY: Seconds = "1.5", set_by Nobody, read_by &[];
             /// One without a default,
             /// which is said in two lines.
-            TEST_VARIABLE_WITHOUT_DEFAULT: Number, set_by Parameter("Test"), read_by [Sync, Connect];
+            TEST_VARIABLE_WITHOUT_DEFAULT: Number, set_by Parameter("Test"), read_by &[Sync, Connect];
         }
     }
     use table::{TEST_VARIABLE_OF_NOBODY, TEST_VARIABLE_WITHOUT_DEFAULT};
