@@ -69,17 +69,17 @@ impl Store {
     pub async fn store_actions(&self, actions: &[(&AccountKey, &Action)]) -> Result<Stored, Error> {
         let now = DateTime::now();
         let (mut stored, mut of_contacts) = (Stored::default(), Stored::default());
-        let insert = |index: usize, step: &StateChange| {
+        let insert = |index: usize, change: &StateChange| {
             let (account, action) = actions[index];
-            bulk::document(&ActionDocument::new(account, action, step.changes.as_ref(), now))
+            bulk::document(&ActionDocument::new(account, action, change.changes.as_ref(), now))
         };
-        let (mut steps, of_contacts_too) = tokio::try_join!(
+        let (mut changes, of_contacts_too) = tokio::try_join!(
             self.advance_states(ObjectType::Companies, actions, &mut stored, now, insert),
             self.advance_states(ObjectType::Contacts, actions, &mut of_contacts, now, insert),
         )?;
         stored.failed.extend(of_contacts.failed);
-        steps.extend(of_contacts_too);
-        self.insert_actions(actions, steps, &mut stored, now).await?;
+        changes.extend(of_contacts_too);
+        self.insert_actions(actions, changes, &mut stored, now).await?;
         Ok(stored)
     }
 
@@ -88,56 +88,46 @@ impl Store {
     async fn insert_actions(
         &self,
         actions: ActionRefs<'_>,
-        mut steps: StateChanges,
+        mut changes: StateChanges,
         stored: &mut Stored,
         now: DateTime,
     ) -> Result<(), Error> {
-        let (mut inserts, mut inserted, mut upserts, mut upserted) = (vec![], vec![], vec![], vec![]);
+        let (mut inserts, mut upserts) = (Vec::new(), Vec::new());
         for (index, (account, action)) in actions.iter().enumerate() {
             if stored.has_failed(index) {
                 continue;
             }
-            let (writes, written, write) = match steps.get_mut(&index).and_then(|step| step.insert.take()) {
-                Some(insert) => (&mut inserts, &mut inserted, insert),
-                None => {
-                    let document = ActionDocument::new(account, action, changes(&steps, index), now);
-                    (&mut upserts, &mut upserted, upsert(document))
-                }
+            let (writes, write) = match changes.get_mut(&index).and_then(|change| change.insert.take()) {
+                Some(insert) => (&mut inserts, insert),
+                None => (&mut upserts, upsert(ActionDocument::new(account, action, changes_of(&changes, index), now))),
             };
             match write {
-                Ok(write) => {
-                    writes.push(write);
-                    written.push(index);
-                }
+                Ok(write) => writes.push((index, write)),
                 Err(_) => stored.fail(index, 0),
             }
         }
         for _ in 0..ROUNDS {
-            let (inserted_now, upserted_now) = tokio::try_join!(
+            let (inserted, upserted) = tokio::try_join!(
                 bulk::insert(&self.database, collection::ACTIONS, std::mem::take(&mut inserts)),
                 bulk::update(&self.database, collection::ACTIONS, std::mem::take(&mut upserts)),
             )?;
-            stored.added += inserted_now.added + upserted_now.added;
-            let refused = inserted_now.refused.iter().map(|refused| (inserted[refused.index], refused));
-            let refused = refused.chain(upserted_now.refused.iter().map(|refused| (upserted[refused.index], refused)));
-            let mut again = Vec::new();
-            for (index, refused) in refused {
-                let (account, action) = actions[index];
+            stored.added += inserted.added + upserted.added;
+            for refused in inserted.refused.into_iter().chain(upserted.refused) {
+                let (account, action) = actions[refused.key];
                 if refused.code != bulk::DUPLICATE_KEY {
-                    stored.fail(index, refused.code);
+                    stored.fail(refused.key, refused.code);
                 } else if CREATED_ONCE.iter().any(|name| refused.message.contains(name)) {
                     let renamed = self.settle_created(account, action).await?;
-                    upserts.push(upsert(ActionDocument::new(account, &renamed, changes(&steps, index), now))?);
-                    again.push(index);
+                    let document = ActionDocument::new(account, &renamed, changes_of(&changes, refused.key), now);
+                    upserts.push((refused.key, upsert(document)?));
                 }
                 // Otherwise its `_id` is taken: another delivery of the same action was quicker.
             }
-            upserted = again;
             if upserts.is_empty() {
                 return Ok(());
             }
         }
-        upserted.iter().for_each(|index| stored.fail(*index, bulk::DUPLICATE_KEY));
+        upserts.iter().for_each(|(index, _)| stored.fail(*index, bulk::DUPLICATE_KEY));
         Ok(())
     }
 
@@ -163,8 +153,8 @@ impl Store {
 }
 
 /// What an action changed, if that is known.
-fn changes(steps: &StateChanges, index: usize) -> Option<&Map<String, Value>> {
-    steps.get(&index).and_then(|step| step.changes.as_ref())
+fn changes_of(changes: &StateChanges, index: usize) -> Option<&Map<String, Value>> {
+    changes.get(&index).and_then(|change| change.changes.as_ref())
 }
 
 /// An upsert of an action, which is no error if it is stored.

@@ -2,6 +2,8 @@
 //! commands (the driver's own bulk write is for MongoDB 8 and later). What is written is serialized once, straight
 //! into the command.
 
+use std::iter::Peekable;
+
 use mongodb::{
     Database,
     bson::{Bson, Document, RawArrayBuf, RawDocumentBuf, cstr, rawdoc, serialize_to_raw_document_buf},
@@ -11,9 +13,9 @@ use serde::Serialize;
 
 /// A write that the server refused, while it took the others.
 #[derive(Debug)]
-pub(super) struct Refused {
-    /// Which of the writes.
-    pub(super) index: usize,
+pub(super) struct Refused<K> {
+    /// What the caller knows the write by.
+    pub(super) key: K,
     /// The server's error code.
     pub(super) code: i32,
     /// The server's reason, which may quote the document.
@@ -21,10 +23,10 @@ pub(super) struct Refused {
 }
 
 /// What became of a number of writes.
-#[derive(Debug, Default)]
-pub(super) struct Written {
+#[derive(Debug)]
+pub(super) struct Written<K> {
     /// Those that were refused.
-    pub(super) refused: Vec<Refused>,
+    pub(super) refused: Vec<Refused<K>>,
     /// How many documents were changed; those that were inserted are not among them.
     pub(super) modified: usize,
     /// How many documents are new.
@@ -74,34 +76,43 @@ pub(super) fn change(query: &impl Serialize, update: &impl Serialize) -> Result<
     operation(query, update, false)
 }
 
-/// Makes all the updates, in no order.
+/// Makes all the updates, in no order, each under a key of the caller's.
+///
+/// # Errors
+/// The server cannot be reached, or refuses all of them; any part may have been written.
 #[tracing::instrument(level = "debug", skip_all, name = "bulk", fields(collection, writes = updates.len()))]
-pub(super) async fn update(database: &Database, collection: &str, updates: Vec<Write>) -> Result<Written, Error> {
+pub(super) async fn update<K>(
+    database: &Database,
+    collection: &str,
+    updates: Vec<(K, Write)>,
+) -> Result<Written<K>, Error> {
     run(database, updates, |updates| rawdoc! { "update": collection, "updates": updates, "ordered": false }).await
 }
 
-/// Inserts all the documents, in no order. Cheaper than upserts if none of
+/// Inserts all the documents, in no order, each under a key of the caller's. Cheaper than upserts if none of
 /// them is expected to be there.
+///
+/// # Errors
+/// The server cannot be reached, or refuses all of them; any part may have been written.
 #[tracing::instrument(level = "debug", skip_all, name = "bulk", fields(collection, writes = documents.len()))]
-pub(super) async fn insert(database: &Database, collection: &str, documents: Vec<Write>) -> Result<Written, Error> {
+pub(super) async fn insert<K>(
+    database: &Database,
+    collection: &str,
+    documents: Vec<(K, Write)>,
+) -> Result<Written<K>, Error> {
     run(database, documents, |documents| rawdoc! { "insert": collection, "documents": documents, "ordered": false })
         .await
 }
 
-async fn run(
+async fn run<K>(
     database: &Database,
-    writes: Vec<Write>,
+    writes: Vec<(K, Write)>,
     command: impl Fn(RawArrayBuf) -> RawDocumentBuf,
-) -> Result<Written, Error> {
-    let mut written = Written::default();
-    let (mut first, mut writes) = (0, writes.into_iter().peekable());
+) -> Result<Written<K>, Error> {
+    let mut written = Written { refused: Vec::new(), modified: 0, added: 0 };
+    let mut writes = writes.into_iter().peekable();
     while writes.peek().is_some() {
-        let (mut batch, mut count, mut size) = (RawArrayBuf::new(), 0, 0);
-        while let Some(write) = writes.next_if(|write| count == 0 || size + write.as_bytes().len() < MAX_COMMAND) {
-            size += write.as_bytes().len();
-            count += 1;
-            batch.push(write);
-        }
+        let (keys, batch) = next_batch(&mut writes);
         let mut command = command(batch);
         if let Some(concern) = database.write_concern() {
             command.append(cstr!("writeConcern"), serialize_to_raw_document_buf(concern)?);
@@ -116,29 +127,81 @@ async fn run(
             }
             Err(_) => written.added += counted("n"),
         }
-        written
-            .refused
-            .extend(refused(&answer)?.into_iter().map(|refused| Refused { index: first + refused.index, ..refused }));
-        first += count;
+        written.refused.extend(refused(&answer, keys)?);
     }
     Ok(written)
 }
 
-fn refused(answer: &Document) -> Result<Vec<Refused>, Error> {
+/// Returns as many of the next writes as one command carries, and their keys.
+fn next_batch<K>(writes: &mut Peekable<impl Iterator<Item = (K, Write)>>) -> (Vec<K>, RawArrayBuf) {
+    let (mut keys, mut batch, mut size) = (Vec::new(), RawArrayBuf::new(), 0);
+    let fits = |size: usize, write: &Write| size == 0 || size + write.as_bytes().len() < MAX_COMMAND;
+    while let Some((key, write)) = writes.next_if(|(_, write)| fits(size, write)) {
+        size += write.as_bytes().len();
+        keys.push(key);
+        batch.push(write);
+    }
+    (keys, batch)
+}
+
+/// Returns what the server refused of the writes with these keys.
+///
+/// # Errors
+/// What it took is not yet safe.
+fn refused<K>(answer: &Document, keys: Vec<K>) -> Result<Vec<Refused<K>>, Error> {
     if let Ok(concern) = answer.get_document("writeConcernError") {
         return Err(Error::custom(format!(
             "the write is not yet safe: {}",
             concern.get_str("errmsg").unwrap_or_default()
         )));
     }
-    let refused = answer.get_array("writeErrors").map(Vec::as_slice).unwrap_or_default();
-    Ok(refused.iter().filter_map(Bson::as_document).map(read).collect())
+    let errors = answer.get_array("writeErrors").map(Vec::as_slice).unwrap_or_default();
+    let mut keys: Vec<Option<K>> = keys.into_iter().map(Some).collect();
+    let read = |error: &Document| {
+        let index = usize::try_from(error.get_i32("index").unwrap_or_default()).unwrap_or_default();
+        Some(Refused {
+            key: keys.get_mut(index)?.take()?,
+            code: error.get_i32("code").unwrap_or_default(),
+            message: error.get_str("errmsg").unwrap_or_default().to_owned(),
+        })
+    };
+    Ok(errors.iter().filter_map(Bson::as_document).filter_map(read).collect())
 }
 
-fn read(error: &Document) -> Refused {
-    Refused {
-        index: usize::try_from(error.get_i32("index").unwrap_or_default()).unwrap_or_default(),
-        code: error.get_i32("code").unwrap_or_default(),
-        message: error.get_str("errmsg").unwrap_or_default().to_owned(),
+#[cfg(test)]
+mod tests {
+    use mongodb::bson::doc;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_its_write() {
+        let answer = doc! { "n": 1, "writeErrors": [
+            { "index": 2, "code": 11000, "errmsg": "third" },
+            { "index": 0, "code": 121, "errmsg": "first" },
+        ] };
+        let refused = refused(&answer, vec!["a", "b", "c"]).unwrap();
+        let read: Vec<_> = refused.iter().map(|refused| (refused.key, refused.code, &*refused.message)).collect();
+        assert_eq!(read, [("c", 11000, "third"), ("a", 121, "first")]);
+    }
+
+    #[test]
+    fn what_is_not_yet_safe_is_an_error() {
+        let answer = doc! { "n": 1, "writeConcernError": { "errmsg": "waiting for replication timed out" } };
+        assert!(refused(&answer, vec![()]).is_err());
+    }
+
+    #[test]
+    fn a_command_carries_no_more_than_the_server_takes_and_each_key_goes_with_its_write() {
+        let write = |size: usize| document(&doc! { "text": "x".repeat(size) }).unwrap();
+        let sizes = [MAX_COMMAND, 10, MAX_COMMAND / 2, MAX_COMMAND / 2, 10];
+        let mut writes = sizes.into_iter().enumerate().map(|(key, size)| (key, write(size))).peekable();
+        let mut batches = Vec::new();
+        while writes.peek().is_some() {
+            let (keys, batch) = next_batch(&mut writes);
+            assert_eq!(keys.len(), batch.into_iter().count());
+            batches.push(keys);
+        }
+        assert_eq!(batches, [vec![0], vec![1, 2], vec![3, 4]]);
     }
 }

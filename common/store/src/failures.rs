@@ -25,12 +25,10 @@ impl Store {
         let (now, failures) = (DateTime::now(), failures.collect::<Vec<_>>());
         let ids: Vec<String> = failures.iter().map(|(message_id, _)| message_id.clone()).collect();
         let note = |(message_id, reason)| {
-            bulk::upsert(
-                &doc! { "_id": message_id },
-                &doc! { "$set": { "reason": reason, "at": now }, "$inc": { "times": 1 } },
-            )
+            let update = doc! { "$set": { "reason": reason, "at": now }, "$inc": { "times": 1 } };
+            Ok(((), bulk::upsert(&doc! { "_id": message_id }, &update)?))
         };
-        let notes = failures.into_iter().map(note).collect::<Result<_, _>>()?;
+        let notes = failures.into_iter().map(note).collect::<Result<Vec<_>, Error>>()?;
         bulk::update(&self.database, collection::FAILURES, notes).await?;
         let noted = self.database.collection::<Document>(collection::FAILURES);
         let noted = noted.find(doc! { "_id": { "$in": ids } }).projection(doc! { "times": 1 }).await?;

@@ -54,17 +54,14 @@ impl Store {
         let (update, mut refused) = (taking_note(by), BTreeSet::new());
         let mut pending: Vec<usize> = (0..keys.len()).collect();
         for round in 1..=ROUNDS {
-            let notes = pending.iter().map(|index| bulk::upsert(&doc! { "_id": &keys[*index] }, &update));
-            let noted =
-                bulk::update(&self.database, collection::NOTIFICATIONS, notes.collect::<Result<_, _>>()?).await?;
+            let note = |index: usize| Ok((index, bulk::upsert(&doc! { "_id": &keys[index] }, &update)?));
+            let notes = pending.into_iter().map(note).collect::<Result<Vec<_>, Error>>()?;
+            let noted = bulk::update(&self.database, collection::NOTIFICATIONS, notes).await?;
             // Two first notifications of an account met, and the other one made the document.
-            let (again, failed): (Vec<_>, Vec<_>) = noted
-                .refused
-                .iter()
-                .map(|refused| (pending[refused.index], refused.code))
-                .partition(|(_, code)| *code == bulk::DUPLICATE_KEY && round < ROUNDS);
-            refused.extend(failed.into_iter().map(|(index, _)| index));
-            pending = again.into_iter().map(|(index, _)| index).collect();
+            let (again, failed): (Vec<_>, Vec<_>) =
+                (noted.refused.into_iter()).partition(|refused| refused.code == bulk::DUPLICATE_KEY && round < ROUNDS);
+            refused.extend(failed.into_iter().map(|refused| refused.key));
+            pending = again.into_iter().map(|refused| refused.key).collect();
             if pending.is_empty() {
                 break;
             }

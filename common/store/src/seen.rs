@@ -81,34 +81,43 @@ impl Store {
         object: ObjectType,
         records: &[(RecordId, LedgerEntry)],
     ) -> Result<(), StoreError> {
-        let updates = records.iter().map(|(record, seen)| {
-            let times = [("at", seen.at), ("goneAt", seen.gone_at)];
-            let times: Document =
-                times.into_iter().filter_map(|(name, time)| Some((name.to_owned(), time?.into()))).collect();
-            let mut update = Document::new();
-            if seen.begun {
-                update.insert("$set", doc! { "begun": true });
-            } else if seen.at.is_some() {
-                update.insert("$unset", doc! { "begun": "" });
-            }
-            if !times.is_empty() {
-                update.insert("$max", times);
-            }
-            if let Some(into) = &seen.into {
-                update.insert("$set", doc! { "into": into.as_str() });
-            }
-            bulk::upsert(&doc! { "_id": record_key(account, object, record) }, &update)
-        });
-        let mut updates = updates.collect::<Result<Vec<bulk::Write>, Error>>()?;
+        let mut pending: Vec<&(RecordId, LedgerEntry)> = records.iter().collect();
         // Two upserts of one new document may collide, if a lease ran out; then the document exists.
         for _ in 0..2 {
-            let refused = bulk::update(&self.database, collection::SEEN, updates.clone()).await?.refused;
-            match refused.iter().find(|refused| refused.code != bulk::DUPLICATE_KEY) {
-                Some(refused) => return Err(StoreError::Refused(refused.code)),
-                None if refused.is_empty() => return Ok(()),
-                None => updates = refused.iter().filter_map(|refused| updates.get(refused.index).cloned()).collect(),
+            let update = |entry| Ok((entry, upsert(account, object, entry)?));
+            let updates = pending.into_iter().map(update).collect::<Result<Vec<_>, Error>>()?;
+            let refused = bulk::update(&self.database, collection::SEEN, updates).await?.refused;
+            if let Some(refused) = refused.iter().find(|refused| refused.code != bulk::DUPLICATE_KEY) {
+                return Err(StoreError::Refused(refused.code));
             }
+            if refused.is_empty() {
+                return Ok(());
+            }
+            pending = refused.into_iter().map(|refused| refused.key).collect();
         }
         Err(StoreError::Refused(bulk::DUPLICATE_KEY))
     }
+}
+
+/// The upsert that adds to a record's entry what is named of it.
+fn upsert(
+    account: &AccountKey,
+    object: ObjectType,
+    (record, seen): &(RecordId, LedgerEntry),
+) -> Result<bulk::Write, Error> {
+    let times = [("at", seen.at), ("goneAt", seen.gone_at)];
+    let times: Document = times.into_iter().filter_map(|(name, time)| Some((name.to_owned(), time?.into()))).collect();
+    let mut update = Document::new();
+    if seen.begun {
+        update.insert("$set", doc! { "begun": true });
+    } else if seen.at.is_some() {
+        update.insert("$unset", doc! { "begun": "" });
+    }
+    if !times.is_empty() {
+        update.insert("$max", times);
+    }
+    if let Some(into) = &seen.into {
+        update.insert("$set", doc! { "into": into.as_str() });
+    }
+    bulk::upsert(&doc! { "_id": record_key(account, object, record) }, &update)
 }

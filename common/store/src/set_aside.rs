@@ -80,9 +80,10 @@ impl Store {
             set.insert("domainId", account.domain_id.as_str());
             set.insert("hubId", account.hub_id.as_str());
             set.insert("object", object.as_str());
-            bulk::upsert(&doc! { "_id": key(account, object, &entry.record_id) }, &doc! { "$set": set })
+            let query = doc! { "_id": key(account, object, &entry.record_id) };
+            Ok((entry, bulk::upsert(&query, &doc! { "$set": set })?))
         });
-        let writes = writes.collect::<Result<Vec<bulk::Write>, Error>>()?;
+        let writes = writes.collect::<Result<Vec<_>, Error>>()?;
         let refused = bulk::update(&self.database, collection::SET_ASIDE, writes).await?.refused;
         match refused.first() {
             Some(refused) => Err(StoreError::Refused(refused.code)),

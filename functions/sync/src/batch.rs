@@ -1,11 +1,10 @@
-//! Handing on the rows of a page: what is new is turned into actions, queued and remembered, in batches of up
-//! to 100. The order of effects is remember what is begun with, see that the lease is still held, send, remember what was
-//! handed on, and then (by the caller) checkpoint: a crash between any two repeats the batch, and changes nothing that
-//! is stored.
+//! Publishing the rows of a page: what is new is turned into actions, queued and marked, in batches of up to 100. The order of
+//! effects is mark as pending, see that the lease is still held, send, mark as published, and then (by the caller)
+//! checkpoint: a crash between any two repeats the batch, and changes nothing that is stored.
 
 use std::{collections::HashMap, time::Duration};
 
-use hubspot::{Companies, Record, Row};
+use hubspot::{Record, Row};
 use model::{
     action::{Action, ActionName},
     checkpoint::ActionCounts,
@@ -22,9 +21,10 @@ use crate::{
     context::Slice,
     error::SliceError,
     ledger::{Batch, PublishLedger},
+    own_marks::{Mark, OwnMarks},
 };
 
-/// How many rows are handed on, and checkpointed, at once.
+/// How many rows are published, and checkpointed, at once.
 pub(crate) const BATCH: usize = MAX_ACTIONS;
 
 /// How many bytes the actions of a message take at most: what is around them is smaller than the rest.
@@ -34,8 +34,60 @@ const MAX_ACTIONS_BYTES: usize = MAX_MESSAGE_BYTES - 1_000;
 /// are shortened further.
 const LONGEST_TEXT: usize = 16_384;
 
-/// Looks up what was handed on of a page's records before, and the companies of the contacts that changed, and remembers
-/// which of the records are begun with. `each_for_itself` as for [`hubspot::Session::companies_of`].
+/// Rows to be prepared for being published.
+#[derive(Debug)]
+pub(crate) struct Preparation {
+    pub(crate) rows: Vec<Row>,
+    /// How many of them at most.
+    pub(crate) size: usize,
+    /// Whether a record is suspected of failures that should pass.
+    pub(crate) is_suspect: bool,
+    /// As for [`hubspot::Session::companies_of`].
+    pub(crate) each_for_itself: bool,
+    pub(crate) taken_over_from: Option<DateTime>,
+}
+
+/// Rows of which is known what was published before.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) ledger: PublishLedger,
+    /// Those behind them.
+    pub(crate) rest: Vec<Row>,
+}
+
+/// What became of a batch.
+#[derive(Debug)]
+pub(crate) struct Published {
+    /// The records that cannot be published, with the reasons.
+    pub(crate) odd: Vec<(String, String)>,
+    /// What was marked, other than as pending.
+    pub(crate) marks: Vec<Mark>,
+}
+
+/// Looks up what was published of rows before, and the companies of the contacts that changed. If HubSpot does not tell
+/// these, and a record is suspected, a part of the rows finds it.
+pub(crate) async fn prepare(
+    slice: &Slice<'_>,
+    object: ObjectType,
+    preparation: Preparation,
+) -> Result<Prepared, SliceError> {
+    let Preparation { mut rows, mut size, is_suspect, each_for_itself, taken_over_from } = preparation;
+    loop {
+        size = size.min(rows.len());
+        let each_for_itself = each_for_itself || (size == 1 && is_suspect);
+        match load_ledger(slice, object, taken_over_from, &rows[..size], each_for_itself).await {
+            Err(SliceError::HubSpot(error)) if size > 1 && is_suspect && error.is_transient() => size /= 2,
+            ledger => {
+                let rest = rows.split_off(size);
+                return Ok(Prepared { rows, ledger: ledger?, rest });
+            }
+        }
+    }
+}
+
+/// Looks up what was published of rows before, and the companies of the contacts that changed. `each_for_itself` as for
+/// [`hubspot::Session::companies_of`].
 pub(crate) async fn load_ledger(
     slice: &Slice<'_>,
     object: ObjectType,
@@ -43,33 +95,15 @@ pub(crate) async fn load_ledger(
     rows: &[Row],
     each_for_itself: bool,
 ) -> Result<PublishLedger, SliceError> {
-    let mut known = PublishLedger::new(object, taken_over_from, seen(slice, object, rows).await?);
-    let begun = known.beginnings(records(rows));
-    let companies = async {
-        match object {
-            ObjectType::Contacts => {
-                let changed = records(rows).filter(|record| known.is_changed(record));
-                let changed: Vec<RecordId> = changed.map(|record| record.id.clone()).collect();
-                let latest = slice.budget.work_ends();
-                slice.session.companies_of(&changed, latest, each_for_itself).await?.ok_or(SliceError::NoTime)
-            }
-            ObjectType::Companies => Ok(Companies::default()),
-        }
-    };
-    let (companies, ()) = tokio::try_join!(companies, begin(slice, object, &begun))?;
-    known.learn_companies(companies);
-    Ok(known)
-}
-
-/// Looks up once more what was handed on of them.
-pub(crate) async fn reload_ledger(
-    slice: &Slice<'_>,
-    object: ObjectType,
-    rows: &[Row],
-    known: &mut PublishLedger,
-) -> Result<(), SliceError> {
-    known.reload_ledger(seen(slice, object, rows).await?);
-    Ok(())
+    let mut ledger = PublishLedger::new(object, taken_over_from, seen(slice, object, rows).await?);
+    if object == ObjectType::Contacts {
+        let changed = records(rows).filter(|record| ledger.is_changed(record));
+        let changed: Vec<RecordId> = changed.map(|record| record.id.clone()).collect();
+        let latest = slice.budget.work_ends();
+        let companies = slice.session.companies_of(&changed, latest, each_for_itself).await?;
+        ledger.learn_companies(companies.ok_or(SliceError::NoTime)?);
+    }
+    Ok(ledger)
 }
 
 fn records(rows: &[Row]) -> impl Iterator<Item = &Record> {
@@ -83,37 +117,52 @@ async fn seen(
 ) -> Result<HashMap<RecordId, LedgerEntry>, SliceError> {
     let mut ids: Vec<RecordId> = records(rows).map(|record| record.id.clone()).collect();
     ids.extend(records(rows).flat_map(Record::merged_ids));
-    match ids.is_empty() {
-        true => Ok(HashMap::new()),
-        false => Ok(slice.store().seen(slice.account(), object, ids.iter()).await?),
+    if ids.is_empty() {
+        return Ok(HashMap::new());
     }
+    Ok(slice.store().seen(slice.account(), object, ids.iter()).await?)
 }
 
-/// Hands on one batch of rows, except for those that cannot be handed on. Returns those, with the reasons.
+/// Returns what is to be marked as pending before the first of these rows is published.
+pub(crate) fn begin(rows: &[Row], ledger: &mut PublishLedger, own: &mut OwnMarks) -> Vec<Mark> {
+    add_own_marks(rows, ledger, own);
+    let pending = ledger.unpublished(records(rows));
+    own.add_pending(&pending);
+    pending
+}
+
+/// Takes into account what the slice has published since the rows were looked up. The caller is the only one that publishes
+/// until they are.
+pub(crate) fn add_own_marks(rows: &[Row], ledger: &mut PublishLedger, own: &OwnMarks) {
+    ledger.add_own_marks(records(rows), own);
+}
+
+/// Publishes one batch of rows, except for those that cannot be published. Those of which nothing was published are marked as
+/// pending.
 pub(crate) async fn publish_rows(
     slice: &Slice<'_>,
     object: ObjectType,
     rows: Vec<Row>,
-    known: &mut PublishLedger,
-) -> Result<Vec<(String, String)>, SliceError> {
-    let (mut news, mut odd) = (Batch::default(), Vec::new());
+    ledger: &mut PublishLedger,
+) -> Result<Published, SliceError> {
+    let (mut batch, mut odd) = (Batch::default(), Vec::new());
     slice.tally.rows(rows.len());
     for row in rows {
         match row.record {
-            Ok(record) => match known.lacks_companies(&record) {
+            Ok(record) => match ledger.lacks_companies(&record) {
                 Some(reason) => odd.push((row.id, reason.clone())),
-                None => known.apply(record, &mut news),
+                None => ledger.apply(record, &mut batch),
             },
             Err(reason) => odd.push((row.id, reason)),
         }
     }
-    let Batch { actions, lost, mut told } = news;
-    begin(slice, object, &lost).await?;
+    let Batch { actions, merged_away, mut published } = batch;
+    mark_pending(slice, object, &merged_away).await?;
     let refused = send(slice, actions).await?;
-    told.retain(|(id, _)| !refused.iter().any(|(refused, _)| refused == id.as_str()));
-    remember(slice, object, &told).await?;
+    published.retain(|(id, _)| !refused.iter().any(|(refused, _)| refused == id.as_str()));
+    mark(slice, object, &published).await?;
     odd.extend(refused);
-    Ok(odd)
+    Ok(Published { odd, marks: [merged_away, published].concat() })
 }
 
 /// Sends actions, in as few messages as they fit into. Returns the records whose action SQS takes in no message, with the
@@ -185,24 +234,20 @@ fn announced<'a>(actions: impl Iterator<Item = &'a Action>) -> ActionCounts {
     announced
 }
 
-/// Remembers what is about to be told, while the lease is held. Whoever takes the lease next looks up what is remembered
-/// only then, and so knows of it; a slice that was stopped until its lease was gone, and found out nothing of what the
-/// next one told in the meantime, ends here.
-async fn begin(slice: &Slice<'_>, object: ObjectType, records: &[(RecordId, LedgerEntry)]) -> Result<(), SliceError> {
-    if !records.is_empty() {
-        remember(slice, object, records).await?;
+/// Marks what is about to be published, while the lease is held. Whoever takes the lease next looks up the marks only then,
+/// and so knows of it; a slice that was stopped until its lease was gone, and found out nothing of what the next one
+/// published in the meantime, ends here.
+pub(crate) async fn mark_pending(slice: &Slice<'_>, object: ObjectType, marks: &[Mark]) -> Result<(), SliceError> {
+    if !marks.is_empty() {
+        mark(slice, object, marks).await?;
         slice.store().ensure_held(slice.leased).await?;
     }
     Ok(())
 }
 
-async fn remember(
-    slice: &Slice<'_>,
-    object: ObjectType,
-    records: &[(RecordId, LedgerEntry)],
-) -> Result<(), SliceError> {
-    if !records.is_empty() {
-        slice.store().mark_seen(slice.account(), object, records).await?;
+async fn mark(slice: &Slice<'_>, object: ObjectType, marks: &[Mark]) -> Result<(), SliceError> {
+    if !marks.is_empty() {
+        slice.store().mark_seen(slice.account(), object, marks).await?;
     }
     Ok(())
 }

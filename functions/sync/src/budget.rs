@@ -1,9 +1,6 @@
 //! The time of one invocation. Work stops early enough that the slice can be ended properly within it.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::{cell::Cell, time::Duration};
 
 use tokio::time::Instant;
 
@@ -44,64 +41,56 @@ impl Budget {
 
 /// What is done with the page before while another is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Meanwhile {
+pub(crate) enum Concurrent {
     /// There is none.
     Nothing,
-    /// It begins to be handed on; the other waits for that.
-    HandingOn,
+    /// It begins to be published; the other waits for that.
+    Publishing,
 }
 
 /// How fast a lane is read, and what of it still fits into the budget.
 #[derive(Debug)]
 pub(crate) struct PaceEstimator<'a> {
     budget: &'a Budget,
-    /// The longest that HubSpot took for a page so far, in milliseconds.
-    longest_page: AtomicU64,
-    /// The longest that handing on a page took so far, in milliseconds.
-    longest_handing_on: AtomicU64,
+    /// The longest that HubSpot took for a page so far.
+    longest_page: Cell<Duration>,
+    /// The longest that publishing a page took so far.
+    longest_publishing: Cell<Duration>,
 }
 
 impl<'a> PaceEstimator<'a> {
     pub(crate) fn new(budget: &'a Budget) -> Self {
-        Self { budget, longest_page: AtomicU64::new(0), longest_handing_on: AtomicU64::new(0) }
+        Self { budget, longest_page: Cell::default(), longest_publishing: Cell::default() }
     }
 
     /// Notes how long HubSpot took for a page.
     pub(crate) fn page_took(&self, took: Duration) {
-        note(&self.longest_page, took);
+        self.longest_page.set(self.longest_page.get().max(took));
     }
 
-    /// Notes how long it took to hand a page on.
-    pub(crate) fn handing_on_took(&self, took: Duration) {
-        note(&self.longest_handing_on, took);
+    /// Notes how long it took to publish a page.
+    pub(crate) fn publishing_took(&self, took: Duration) {
+        self.longest_publishing.set(self.longest_publishing.get().max(took));
     }
 
-    /// The moment until which another page can be asked for, and handed on in time, if it takes as long as the
-    /// longest so far; `None` if it is too late for that. What cannot is not begun: it would be abandoned, and
-    /// its requests made twice.
-    pub(crate) fn latest_start(&self, meanwhile: Meanwhile) -> Option<Instant> {
-        let (now, handing_on) = (Instant::now(), read(&self.longest_handing_on));
-        if meanwhile == Meanwhile::HandingOn && now + 2 * handing_on >= self.budget.work_ends {
+    /// Returns the moment until which another page can be asked for, and published in time, if it takes as long as the
+    /// longest so far. Returns `None` if it is too late for that: what cannot be done in time is not begun, because it
+    /// would be abandoned, and its requests made twice.
+    pub(crate) fn latest_start(&self, concurrent: Concurrent) -> Option<Instant> {
+        let (now, publishing) = (Instant::now(), self.longest_publishing.get());
+        if concurrent == Concurrent::Publishing && now + 2 * publishing >= self.budget.work_ends {
             return None;
         }
-        self.budget.work_ends.checked_sub(read(&self.longest_page) + handing_on).filter(|latest| *latest > now)
+        self.budget.work_ends.checked_sub(self.longest_page.get() + publishing).filter(|latest| *latest > now)
     }
 
-    /// How many readers it takes to make `rate` requests a second, at the pace so far: each of them asks for a
-    /// page while it hands on the one before. Some more than that make up for the pause between two slices.
+    /// Returns how many windows are read side by side to make `rate` requests a second, at the pace so far: of each of them
+    /// a page is asked for while the one before is published. Some more than that make up for the pause between two slices.
     pub(crate) fn readers(&self, rate: f64) -> usize {
-        let longer = read(&self.longest_page).max(read(&self.longest_handing_on));
+        let longer = self.longest_page.get().max(self.longest_publishing.get());
         let readers = (longer.as_secs_f64() * rate * 1.2).ceil();
         (1..=READERS).rev().find(|count| *count as f64 <= readers).unwrap_or(1)
     }
-}
-
-fn note(longest: &AtomicU64, took: Duration) {
-    longest.fetch_max(u64::try_from(took.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
-}
-
-fn read(longest: &AtomicU64) -> Duration {
-    Duration::from_millis(longest.load(Ordering::Relaxed))
 }
 
 #[cfg(test)]
@@ -116,9 +105,9 @@ mod tests {
         assert!(budget.work_ends() < budget.ends());
         assert!(budget.ends() < Instant::now() + FIVE);
         let pace = PaceEstimator::new(&budget);
-        assert_eq!(pace.latest_start(Meanwhile::Nothing), Some(budget.work_ends()));
+        assert_eq!(pace.latest_start(Concurrent::Nothing), Some(budget.work_ends()));
         tokio::time::advance(FIVE).await;
-        assert_eq!(pace.latest_start(Meanwhile::Nothing), None);
+        assert_eq!(pace.latest_start(Concurrent::Nothing), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -126,7 +115,7 @@ mod tests {
         let budget = Budget::start(FIVE, Duration::from_secs(1));
         assert!(budget.ends() <= Instant::now() + Duration::from_millis(800));
         let late = Budget::start(FIVE, Duration::ZERO);
-        assert_eq!(PaceEstimator::new(&late).latest_start(Meanwhile::Nothing), None);
+        assert_eq!(PaceEstimator::new(&late).latest_start(Concurrent::Nothing), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -135,12 +124,12 @@ mod tests {
         let pace = PaceEstimator::new(&budget);
         tokio::time::advance(Duration::from_secs(2)).await;
         pace.page_took(Duration::from_secs(1));
-        assert!(pace.latest_start(Meanwhile::Nothing).is_some());
-        pace.handing_on_took(Duration::from_millis(1_170));
-        assert!(pace.latest_start(Meanwhile::Nothing).is_some());
-        assert_eq!(pace.latest_start(Meanwhile::HandingOn), None, "each of the two takes 1.17 s");
-        pace.handing_on_took(Duration::from_millis(1_500));
-        assert_eq!(pace.latest_start(Meanwhile::Nothing), None);
+        assert!(pace.latest_start(Concurrent::Nothing).is_some());
+        pace.publishing_took(Duration::from_millis(1_170));
+        assert!(pace.latest_start(Concurrent::Nothing).is_some());
+        assert_eq!(pace.latest_start(Concurrent::Publishing), None, "each of the two takes 1.17 s");
+        pace.publishing_took(Duration::from_millis(1_500));
+        assert_eq!(pace.latest_start(Concurrent::Nothing), None);
     }
 
     #[tokio::test(start_paused = true)]

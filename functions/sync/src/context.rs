@@ -1,16 +1,19 @@
 //! What the parts of a slice work with.
 
-use std::{
-    sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
-};
+use std::{cell::Cell, time::Duration};
 
 use hubspot::Session;
-use model::{account::AccountKey, checkpoint::Run, message::SyncRequest, object::ObjectType, time::DateTime};
+use model::{
+    account::AccountKey,
+    checkpoint::{Lane, Run},
+    message::SyncRequest,
+    object::ObjectType,
+    time::DateTime,
+};
 use queue::Queue;
 use store::{Leased, Store};
 
-use crate::{Sync, budget::Budget, plan::Settings, tally::Tally};
+use crate::{Sync, budget::Budget, error::SliceError, plan::Settings, tally::Tally};
 
 /// What the lanes of a slice share.
 pub(crate) struct Slice<'a> {
@@ -23,12 +26,19 @@ pub(crate) struct Slice<'a> {
     /// Since when the recycle bin is to have been looked at, because HubSpot told of deletions.
     pub(crate) sweep_since: Option<DateTime>,
     /// How many lanes are being read. They share the account's limits.
-    pub(crate) lanes: AtomicU32,
+    pub(crate) lanes: Cell<u32>,
 }
 
 impl Slice<'_> {
     pub(crate) fn store(&self) -> &Store {
         &self.sync.store
+    }
+
+    /// Checkpoints a lane, if the lease is still held.
+    pub(crate) async fn save_lane(&self, object: ObjectType, lane: &Lane) -> Result<(), SliceError> {
+        self.store().save_lane(self.leased, object, lane).await?;
+        self.tally.checkpoint();
+        Ok(())
     }
 
     pub(crate) fn actions_queue(&self) -> &Queue {
@@ -49,7 +59,7 @@ impl Slice<'_> {
 
     /// How many of the searches that HubSpot allows a second are a lane's own.
     pub(crate) fn search_rps(&self) -> f64 {
-        f64::from(self.sync.config.limits.search_rps.get()) / f64::from(self.lanes.load(Ordering::Relaxed).max(1))
+        f64::from(self.sync.config.limits.search_rps.get()) / f64::from(self.lanes.get().max(1))
     }
 
     pub(crate) fn settings(&self) -> Settings {

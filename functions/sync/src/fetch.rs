@@ -1,16 +1,17 @@
 //! Asking HubSpot for a window's pages. If a page cannot be had, smaller ones find the record that is the cause.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::time::Duration;
 
 use hubspot::{Filter, HubSpotError, Page, Search};
 use model::{
     checkpoint::Window,
+    object::ObjectType,
     time::{self, DateTime},
 };
 
-use crate::{budget::Meanwhile, error::SliceError, lane::LaneReader};
+use crate::{budget::Concurrent, context::Slice, error::SliceError, problem, tuning::Tuning};
 
-/// A page that took less than this, and was handed on in less, leaves room for a larger one.
+/// A page that took less than this, and was published in less, leaves room for a larger one.
 pub(crate) const QUICK: Duration = Duration::from_secs(1);
 
 /// How many pages without rows are passed, though more follow.
@@ -22,26 +23,40 @@ const IN_A_ROW: u32 = 2;
 /// How many records are skipped to find one that HubSpot shows.
 const PROBES: [Option<&str>; 4] = [None, Some("1"), Some("10"), Some("100")];
 
-impl LaneReader<'_> {
+/// Asks for what a lane's windows hold.
+#[derive(Clone, Copy)]
+pub(crate) struct Fetcher<'a> {
+    pub(crate) slice: &'a Slice<'a>,
+    pub(crate) object: ObjectType,
+    pub(crate) tuning: &'a Tuning<'a>,
+    /// Whether a record is suspected of failures that should pass.
+    pub(crate) is_suspect: bool,
+}
+
+impl Fetcher<'_> {
+    fn is_a_records(&self, error: &HubSpotError) -> bool {
+        problem::is_a_records(error, self.is_suspect)
+    }
+
     /// Asks for the window's rows behind `last_id`, or behind the last row that was read. Returns `None` if there is no time
     /// for a page any more.
     pub(crate) async fn fetch(
         &self,
         window: &Window,
         last_id: Option<&str>,
-        meanwhile: Meanwhile,
+        concurrent: Concurrent,
     ) -> Result<Option<Page>, SliceError> {
         let after_id = last_id.or(window.last_id.as_deref()).or(window.start_id.as_deref());
         let filter = filter(window, after_id);
-        if self.is_suspect(window) {
+        if self.is_suspect {
             self.slice.session.lose_patience();
         }
-        let Some(mut page) = self.page(window, filter, meanwhile).await? else { return Ok(None) };
+        let Some(mut page) = self.page(filter, concurrent).await? else { return Ok(None) };
         // A page without rows that others follow gives no id to go on from.
         for _ in 0..EMPTY_IN_A_ROW {
             let (true, Some(next)) = (page.rows.is_empty(), page.next.clone()) else { break };
             let further = Filter { after: Some(&next), ..filter };
-            let Some(found) = self.page(window, further, meanwhile).await? else { break };
+            let Some(found) = self.page(further, concurrent).await? else { break };
             // The first page's time is the earlier one, so that nothing is left out between the two.
             page = Page { date: page.date, ..found };
         }
@@ -51,40 +66,33 @@ impl LaneReader<'_> {
 
     /// Asks for one page, and for smaller ones if that fails because of what a record holds. A record that is alone and still
     /// has no answer comes without its properties, to be set aside.
-    async fn page(
-        &self,
-        window: &Window,
-        filter: Filter<'_>,
-        meanwhile: Meanwhile,
-    ) -> Result<Option<Page>, SliceError> {
+    async fn page(&self, filter: Filter<'_>, concurrent: Concurrent) -> Result<Option<Page>, SliceError> {
         let (slice, object) = (self.slice, self.object);
-        let mut rows = self.page_size();
+        let mut rows = self.tuning.page_size();
         let mut cause: Option<HubSpotError> = None;
         loop {
-            let Some(latest) = self.pace.latest_start(meanwhile) else { return Ok(None) };
+            let Some(latest) = self.tuning.pace.latest_start(concurrent) else { return Ok(None) };
             let is_bare = rows == 0;
             let properties = if is_bare { &[] } else { slice.properties(object) };
             let search = Search { object, filter, properties, limit: rows.max(1) };
             match slice.session.search(&search, Some(latest)).await {
                 Ok(None) => return Ok(None),
-                Ok(Some(page)) if is_bare => return self.isolate(window, search, page, cause).await,
+                Ok(Some(page)) if is_bare => return self.isolate(search, page, cause).await,
                 Ok(Some(page)) => {
-                    self.asked();
-                    self.pace.page_took(page.took);
+                    self.tuning.asked();
+                    self.tuning.pace.page_took(page.took);
                     return Ok(Some(page));
                 }
-                Err(error) if !is_bare && self.is_a_records(&error, window) => {
+                Err(error) if !is_bare && self.is_a_records(&error) => {
                     rows /= 2;
-                    self.ask_for(rows);
+                    self.tuning.ask_for(rows);
                     cause = Some(error);
                 }
                 Err(error) if is_bare => {
-                    self.ask_for(Search::MAX_PAGE);
+                    self.tuning.ask_for(Search::MAX_PAGE);
                     let reason = cause.unwrap_or(error);
-                    return Err(match self.is_a_records(&reason, window) {
-                        true => self.unshowable(search, reason).await?,
-                        false => reason.into(),
-                    });
+                    let is_a_records = self.is_a_records(&reason);
+                    return Err(if is_a_records { self.unshowable(search, reason).await? } else { reason.into() });
                 }
                 Err(error) => return Err(cause.unwrap_or(error).into()),
             }
@@ -96,7 +104,7 @@ impl LaneReader<'_> {
     async fn unshowable(&self, search: Search<'_>, reason: HubSpotError) -> Result<SliceError, SliceError> {
         for after in PROBES {
             let other = Search { filter: Filter { after, ..all() }, ..search };
-            let Some(latest) = self.pace.latest_start(Meanwhile::Nothing) else { break };
+            let Some(latest) = self.tuning.pace.latest_start(Concurrent::Nothing) else { break };
             match self.slice.session.search(&other, Some(latest)).await {
                 Ok(Some(page)) if !page.rows.is_empty() => {
                     return Ok(SliceError::Unshowable {
@@ -115,29 +123,28 @@ impl LaneReader<'_> {
     /// before, and so is another one: trouble that passes, or that concerns all records, is not this one's.
     async fn isolate(
         &self,
-        window: &Window,
         search: Search<'_>,
         mut bare: Page,
         cause: Option<HubSpotError>,
     ) -> Result<Option<Page>, SliceError> {
-        self.asked();
-        self.ask_for(1);
+        self.tuning.asked();
+        self.tuning.ask_for(1);
         let reason = match cause {
             // It was what a slice had no time for.
             None => "HubSpot does not answer for it within a slice".to_owned(),
             Some(cause) => {
                 let search = Search { properties: self.slice.properties(self.object), ..search };
-                let Some(latest) = self.pace.latest_start(Meanwhile::Nothing) else { return Ok(None) };
+                let Some(latest) = self.tuning.pace.latest_start(Concurrent::Nothing) else { return Ok(None) };
                 match self.slice.session.search(&search, Some(latest)).await {
                     Ok(page) => return Ok(page),
-                    Err(error) if self.is_a_records(&error, window) => {}
+                    Err(error) if self.is_a_records(&error) => {}
                     Err(error) => return Err(error.into()),
                 }
-                match self.others_are_well(window, search, &bare).await? {
+                match self.others_are_well(search, &bare).await? {
                     None => return Ok(None),
                     Some(true) => {}
                     Some(false) => {
-                        self.ask_for(Search::MAX_PAGE);
+                        self.tuning.ask_for(Search::MAX_PAGE);
                         return Err(cause.into());
                     }
                 }
@@ -152,13 +159,8 @@ impl LaneReader<'_> {
 
     /// Whether HubSpot has an answer for some other record of the lane. If there is no other one, a few are believed to be the
     /// cause of what they meet. Returns `None` if there is no time to ask.
-    async fn others_are_well(
-        &self,
-        window: &Window,
-        search: Search<'_>,
-        bare: &Page,
-    ) -> Result<Option<bool>, SliceError> {
-        let Some(latest) = self.pace.latest_start(Meanwhile::Nothing) else { return Ok(None) };
+    async fn others_are_well(&self, search: Search<'_>, bare: &Page) -> Result<Option<bool>, SliceError> {
+        let Some(latest) = self.tuning.pace.latest_start(Concurrent::Nothing) else { return Ok(None) };
         let first = Search { properties: &[], limit: Search::MAX_PAGE, filter: all(), ..search };
         let Some(first) = self.slice.session.search(&first, Some(latest)).await? else { return Ok(None) };
         let ids: Vec<&str> = first.rows.iter().map(|row| row.id.as_str()).collect();
@@ -167,15 +169,15 @@ impl LaneReader<'_> {
         let mut others: Vec<usize> = places.filter(is_other).collect();
         others.dedup();
         if others.is_empty() {
-            return Ok(Some(self.isolated.fetch_add(1, Ordering::Relaxed) < IN_A_ROW));
+            return Ok(Some(self.tuning.isolated() < IN_A_ROW));
         }
         for index in others {
             let after_id = index.checked_sub(1).map(|before| ids[before]);
             let probe = Search { limit: 1, filter: Filter { after_id, ..all() }, ..search };
-            let Some(latest) = self.pace.latest_start(Meanwhile::Nothing) else { return Ok(None) };
+            let Some(latest) = self.tuning.pace.latest_start(Concurrent::Nothing) else { return Ok(None) };
             match self.slice.session.search(&probe, Some(latest)).await {
                 Ok(page) => return Ok(page.map(|_| true)),
-                Err(error) if self.is_a_records(&error, window) => {}
+                Err(error) if self.is_a_records(&error) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -184,12 +186,12 @@ impl LaneReader<'_> {
 
     /// How many rows the window holds now, those up to `up_to_id` or all of them. Returns `None` if there is no time to ask.
     pub(crate) async fn count(&self, window: &Window, up_to_id: Option<&str>) -> Result<Option<i64>, SliceError> {
-        let Some(latest) = self.pace.latest_start(Meanwhile::Nothing) else { return Ok(None) };
+        let Some(latest) = self.tuning.pace.latest_start(Concurrent::Nothing) else { return Ok(None) };
         let filter = Filter { up_to_id, ..filter(window, window.start_id.as_deref()) };
         let count = Search { object: self.object, filter, properties: &[], limit: 1 };
         let page = self.slice.session.search(&count, Some(latest)).await?;
         if page.is_some() {
-            self.asked();
+            self.tuning.asked();
         }
         Ok(page.map(|page| page.total))
     }

@@ -14,12 +14,15 @@ use model::{
 };
 use store::LedgerEntry;
 
-use crate::action_builder;
+use crate::{
+    action_builder,
+    own_marks::{Mark, OwnMarks},
+};
 
 /// How far the stamps of two of HubSpot's servers may differ.
 const CLOCKS: Duration = Duration::from_secs(10);
 
-/// What is known of records before they are handed on.
+/// What is known of records before they are published.
 #[derive(Debug)]
 pub(crate) struct PublishLedger {
     object: ObjectType,
@@ -28,19 +31,19 @@ pub(crate) struct PublishLedger {
     seen: HashMap<RecordId, LedgerEntry>,
     /// Of the contacts.
     companies: Companies,
-    /// The contacts that are handed on without their companies.
+    /// The contacts that are published without their companies.
     does_without: HashSet<String>,
 }
 
-/// What a batch has to tell, and to remember.
+/// What a batch has to publish, and to mark.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) actions: Vec<Action>,
-    /// Records that were lost in merges, to be remembered before the actions are queued: when a merge was first seen
-    /// names its action, and is the same if the batch has to be repeated.
-    pub(crate) lost: Vec<(RecordId, LedgerEntry)>,
-    /// What the actions tell of, to be remembered when they are queued.
-    pub(crate) told: Vec<(RecordId, LedgerEntry)>,
+    /// Records that went in merges, to be marked before the actions are queued: when a merge was first seen names its
+    /// action, and is the same if the batch has to be repeated.
+    pub(crate) merged_away: Vec<Mark>,
+    /// What the actions say, to be marked when they are queued.
+    pub(crate) published: Vec<Mark>,
 }
 
 impl PublishLedger {
@@ -52,13 +55,13 @@ impl PublishLedger {
         Self { object, taken_over_from, seen, companies: Companies::default(), does_without: HashSet::new() }
     }
 
-    /// Takes what is remembered of the records by now. What this slice has begun with since they were looked up first
-    /// counts only if it was handed on.
-    pub(crate) fn reload_ledger(&mut self, mut seen: HashMap<RecordId, LedgerEntry>) {
-        for (id, seen) in &mut seen {
-            seen.begun &= self.seen.get(id).is_some_and(|before| before.begun);
+    /// Takes into account what this slice has marked of the records, which may be since they were looked up.
+    pub(crate) fn add_own_marks<'a>(&mut self, records: impl Iterator<Item = &'a Record>, own: &OwnMarks) {
+        for record in records {
+            for id in std::iter::once(record.id.clone()).chain(record.merged_ids()) {
+                own.complete(id, &mut self.seen);
+            }
         }
-        self.seen = seen;
     }
 
     /// Takes contacts' companies.
@@ -66,17 +69,17 @@ impl PublishLedger {
         self.companies = companies;
     }
 
-    /// Why a contact cannot be handed on yet: HubSpot does not tell its companies.
+    /// Why a contact cannot be published yet: HubSpot does not tell its companies.
     pub(crate) fn lacks_companies(&self, record: &Record) -> Option<&String> {
         self.companies.unread.get(record.id.as_str()).filter(|_| !self.does_without.contains(record.id.as_str()))
     }
 
-    /// Lets these contacts be handed on even if HubSpot does not tell their companies.
+    /// Lets these contacts be published even if HubSpot does not tell their companies.
     pub(crate) fn do_without_companies(&mut self, contacts: impl Iterator<Item = String>) {
         self.does_without.extend(contacts);
     }
 
-    /// Whether the record is there in a state that was not handed on. HubSpot's index may still show one that is gone.
+    /// Whether the record is there in a state that was not published. HubSpot's index may still show one that is gone.
     pub(crate) fn is_changed(&self, record: &Record) -> bool {
         let is_later = |seen: &LedgerEntry| {
             seen.into.is_none() && [seen.at, seen.gone_at].into_iter().flatten().all(|at| at < record.modified_at)
@@ -84,40 +87,40 @@ impl PublishLedger {
         record.archived_at.is_none() && self.seen.get(&record.id).is_none_or(is_later)
     }
 
-    /// The records that nothing was handed on of yet. That they are begun with is remembered before anything is queued:
-    /// if it comes to nothing but that, and they are gone when it is done again, their end is told of.
-    pub(crate) fn beginnings<'a>(&self, records: impl Iterator<Item = &'a Record>) -> Vec<(RecordId, LedgerEntry)> {
+    /// Returns the records that nothing was published of yet, to be marked as pending before anything is queued: if it
+    /// comes to nothing but that, and they are gone when it is done again, their end is published.
+    pub(crate) fn unpublished<'a>(&self, records: impl Iterator<Item = &'a Record>) -> Vec<Mark> {
         let begin = |record: &Record| (record.id.clone(), LedgerEntry { begun: true, ..LedgerEntry::default() });
         let is_unknown = |record: &&Record| self.seen.get(&record.id).is_none_or(|seen| !seen.is_announced());
         records.filter(|record| self.is_changed(record)).filter(is_unknown).map(begin).collect()
     }
 
     /// Adds what a record tells.
-    pub(crate) fn apply(&mut self, record: Record, news: &mut Batch) {
+    pub(crate) fn apply(&mut self, record: Record, batch: &mut Batch) {
         if let Some(archived_at) = record.archived_at {
-            self.record_merges(&record, archived_at, news);
+            self.record_merges(&record, archived_at, batch);
             if let Some(archived_at) = self.newly_gone_at(&record, archived_at) {
                 let gone = LedgerEntry { gone_at: Some(archived_at), ..LedgerEntry::default() };
                 self.seen.entry(record.id.clone()).or_default().gone_at = Some(archived_at);
-                news.told.push((record.id.clone(), gone));
-                news.actions.push(action_builder::deleted(self.object, record, archived_at));
+                batch.published.push((record.id.clone(), gone));
+                batch.actions.push(action_builder::deleted(self.object, record, archived_at));
             }
         } else if self.is_changed(&record) {
             let at = Some(record.modified_at);
-            let survives = self.record_merges(&record, record.modified_at, news);
+            let survives = self.record_merges(&record, record.modified_at, batch);
             let is_first = !survives && self.is_first(&record);
             self.seen.entry(record.id.clone()).or_default().at = at;
-            news.told.push((record.id.clone(), LedgerEntry { at, ..LedgerEntry::default() }));
+            batch.published.push((record.id.clone(), LedgerEntry { at, ..LedgerEntry::default() }));
             let companies = self.companies.found.remove(record.id.as_str()).unwrap_or_default();
             let is_unknown = self.companies.unread.contains_key(record.id.as_str());
             let mut action = action_builder::action(self.object, record, companies, is_first);
             action.record.iter_mut().for_each(|record| record.companies_unknown = is_unknown);
-            news.actions.push(action);
+            batch.actions.push(action);
         }
     }
 
     /// Lets the records be gone that were merged into this one, and tells whether any of them had been announced.
-    fn record_merges(&mut self, survivor: &Record, at: DateTime, news: &mut Batch) -> bool {
+    fn record_merges(&mut self, survivor: &Record, at: DateTime, batch: &mut Batch) -> bool {
         let mut any_announced = false;
         for id in survivor.merged_ids() {
             let seen = self.seen.entry(id.clone()).or_default();
@@ -129,14 +132,14 @@ impl PublishLedger {
                 Some(gone_at) => gone_at,
                 None => {
                     seen.gone_at = Some(at);
-                    news.lost.push((id.clone(), LedgerEntry { gone_at: Some(at), ..LedgerEntry::default() }));
+                    batch.merged_away.push((id.clone(), LedgerEntry { gone_at: Some(at), ..LedgerEntry::default() }));
                     at
                 }
             };
             seen.into = Some(survivor.id.clone());
-            news.told.push((id.clone(), LedgerEntry { into: seen.into.clone(), ..LedgerEntry::default() }));
+            batch.published.push((id.clone(), LedgerEntry { into: seen.into.clone(), ..LedgerEntry::default() }));
             if seen.is_announced() {
-                news.actions.push(action_builder::merged(self.object, id, survivor.id.clone(), gone_at));
+                batch.actions.push(action_builder::merged(self.object, id, survivor.id.clone(), gone_at));
             }
         }
         any_announced
@@ -205,12 +208,12 @@ mod tests {
 
     /// What a record adds, as (record, name, time).
     fn tell(known: &mut PublishLedger, record: Record) -> Vec<(String, ActionName, i64)> {
-        let mut news = Batch::default();
-        known.apply(record, &mut news);
+        let mut batch = Batch::default();
+        known.apply(record, &mut batch);
         let told = |action: Action| {
             (action.record_id.to_string(), action.action_name, action.record_updated_at.timestamp_millis())
         };
-        news.actions.into_iter().map(told).collect()
+        batch.actions.into_iter().map(told).collect()
     }
 
     fn one(record: u64, name: ActionName, at: i64) -> Vec<(String, ActionName, i64)> {
@@ -253,8 +256,8 @@ mod tests {
     fn what_was_begun_with_may_be_known() {
         let mut known = known(None);
         let (one, two) = (live(1, 20, ""), live(2, 20, ""));
-        known.seen = known.beginnings([&one, &two].into_iter()).into_iter().collect();
-        assert_eq!(known.beginnings([&one].into_iter()), []);
+        known.seen = known.unpublished([&one, &two].into_iter()).into_iter().collect();
+        assert_eq!(known.unpublished([&one].into_iter()), []);
         assert_eq!(tell(&mut known, archived(1, 40)), self::one(1, ContactDeleted, 40));
         assert_eq!(tell(&mut known, two), self::one(2, ContactCreated, 20));
     }
@@ -283,14 +286,46 @@ mod tests {
     }
 
     #[test]
-    fn what_only_this_slice_has_begun_with_is_not_known_when_it_looks_again() {
-        let mut known = known(None);
+    fn what_only_this_slice_has_marked_as_pending_is_not_published() {
         let (survivor, loser) = (live(1, 30, "2"), live(2, 20, ""));
-        let begun: HashMap<_, _> = known.beginnings([&survivor, &loser].into_iter()).into_iter().collect();
+        let begun = known(None).unpublished([&survivor, &loser].into_iter());
         assert_eq!(begun.len(), 2);
-        known.reload_ledger(begun);
+        let mut own = OwnMarks::default();
+        own.add_pending(&begun);
+        // It was looked up after that.
+        let mut known = PublishLedger::new(ObjectType::Contacts, None, begun.into_iter().collect());
+        known.add_own_marks([&survivor].into_iter(), &own);
         assert_eq!(tell(&mut known, survivor), one(1, ContactCreated, 30));
         assert_eq!(tell(&mut known, loser), []);
+    }
+
+    #[test]
+    fn what_another_window_has_published_since_is_known() {
+        let (mut own, mut first) = (OwnMarks::default(), known(None));
+        // They were looked up before, and nothing was known of them.
+        let (mut second, mut third) = (known(None), known(None));
+        let (record, survivor) = (live(1, 30, ""), live(3, 50, "1"));
+        own.add_pending(&first.unpublished([&record].into_iter()));
+        let mut batch = Batch::default();
+        first.apply(record.clone(), &mut batch);
+        own.add(batch.published);
+        second.add_own_marks([&record].into_iter(), &own);
+        assert_eq!(second.unpublished([&record].into_iter()), []);
+        assert_eq!(tell(&mut second, record), []);
+        assert_eq!(tell(&mut second, live(1, 40, "")), one(1, ContactUpdated, 40));
+        third.add_own_marks([&survivor].into_iter(), &own);
+        let merged = tell(&mut third, survivor);
+        assert_eq!(merged, [one(1, ContactDeleted, 50), one(3, ContactUpdated, 50)].concat());
+    }
+
+    #[test]
+    fn what_was_not_taken_is_not_marked() {
+        let (mut own, mut known) = (OwnMarks::default(), known(None));
+        let record = live(1, 30, "");
+        own.add_pending(&known.unpublished([&record].into_iter()));
+        own.add(Vec::new());
+        known.add_own_marks([&record].into_iter(), &own);
+        assert_eq!(tell(&mut known, archived(1, 40)), []);
     }
 
     #[test]
@@ -305,11 +340,11 @@ mod tests {
     fn a_repeated_batch_says_when_a_merge_was_first_seen() {
         let mut first = known(None);
         tell(&mut first, live(2, 20, ""));
-        let mut news = Batch::default();
-        first.apply(live(1, 30, "2"), &mut news);
+        let mut batch = Batch::default();
+        first.apply(live(1, 30, "2"), &mut batch);
         let mut again = known(None);
         tell(&mut again, live(2, 20, ""));
-        news.lost.into_iter().for_each(|(id, seen)| again.seen.get_mut(&id).unwrap().gone_at = seen.gone_at);
+        batch.merged_away.into_iter().for_each(|(id, seen)| again.seen.get_mut(&id).unwrap().gone_at = seen.gone_at);
         let repeated = tell(&mut again, live(1, 45, "2"));
         assert_eq!(repeated, [one(2, ContactDeleted, 30), one(1, ContactUpdated, 45)].concat());
     }

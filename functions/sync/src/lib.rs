@@ -15,14 +15,17 @@ mod lane;
 mod ledger;
 mod metrics;
 mod outcome;
+mod own_marks;
 mod plan;
 mod problem;
 mod reader;
 mod set_aside;
 mod slice;
+mod state;
 mod sweep;
 mod tally;
 mod token;
+mod tuning;
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -170,8 +170,8 @@ impl RowCounting {
     }
 }
 
-/// Takes note of a page before its rows are handed on: the window's end and order, and how many rows it has.
-pub(crate) fn accept(window: &mut Window, page: &mut Page) -> Result<RowCounting, Disorder> {
+/// Takes note of a page before its rows are published: the window's end and order, and how many rows it has.
+pub(crate) fn validate_page(window: &mut Window, page: &mut Page) -> Result<RowCounting, Disorder> {
     let is_first = window.last_id.is_none();
     let counting = match window.to {
         Some(_) => RowCounting::All,
@@ -235,7 +235,7 @@ pub(crate) fn is_complete(window: &Window, holds_now: i64) -> bool {
     window.read >= holds_now
 }
 
-/// Where a window had better be divided, so that its rest can be read side by side, once this page is handed on.
+/// Where a window had better be divided, so that its rest can be read side by side, once this page is published.
 /// Returns `None` if `readers` have enough to do, or if there are not enough rows for that.
 pub(crate) fn split_point(pass: &Pass, window: &Window, page: &Page, readers: usize) -> Option<DateTime> {
     if pass.windows.len() >= readers || page.total <= WORTH_DIVIDING || window.divisions >= MAX_DIVISIONS {
@@ -284,7 +284,7 @@ pub(crate) fn split_window(window: &Window, last_id: Option<&String>, middle: Da
 }
 
 /// Puts the halves of a window in its place.
-pub(crate) fn divide(pass: &mut Pass, window: &Window, halves: [Window; 2]) {
+pub(crate) fn replace_with_halves(pass: &mut Pass, window: &Window, halves: [Window; 2]) {
     if let Some(index) = take_out(pass, window) {
         pass.windows.splice(index..index, halves);
     }
@@ -303,7 +303,7 @@ pub(crate) fn complete(pass: &mut Pass, window: &Window, now: DateTime) {
 }
 
 /// A window of the pass did not add up: it is read again, in two halves. Returns `false` if that is no use any more.
-pub(crate) fn repair(pass: &mut Pass, window: &Window) -> bool {
+pub(crate) fn bisect_for_reread(pass: &mut Pass, window: &Window) -> bool {
     let half = time::since(window.from, window.to.unwrap_or(window.from)) / 2;
     if half.as_millis() == 0 || window.repairs >= MAX_REPAIRS {
         return false;

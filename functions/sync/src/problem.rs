@@ -40,7 +40,7 @@ impl Failure {
         Self { hint, ..Self::passing(error) }
     }
 
-    /// Not even one page of `page_size` rows was read and handed on within a slice. The next one is smaller.
+    /// Not even one page of `page_size` rows was read and published within a slice. The next one is smaller.
     pub(crate) fn too_slow(page_size: u32) -> Self {
         Self::passing(format!("a page of {page_size} rows takes longer than a slice"))
     }
@@ -99,6 +99,12 @@ impl Failure {
 /// Whether a lane has just been given up.
 pub(crate) fn is_given_up(problem: &LaneProblem) -> bool {
     problem.kind == ProblemKind::Lasting && problem.attempts >= GIVE_UP_AFTER
+}
+
+/// Whether a failure may be a single record's: smaller pages then find which. What should pass is a record's only if
+/// one is suspected of that.
+pub(crate) fn is_a_records(error: &HubSpotError, is_suspect: bool) -> bool {
+    error.is_about_contents() || (error.is_transient() && is_suspect)
 }
 
 /// The page to try after one that did not fit into a slice. 0 is a single row without its properties.

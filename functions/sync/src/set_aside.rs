@@ -1,20 +1,22 @@
-//! Records that could not be handed on: each is set aside alone, and read again by its id after a while.
+//! Records that could not be published: each is set aside alone, and read again by its id after a while.
 
 use std::collections::HashSet;
 
 use hubspot::{HubSpotError, MAX_READ, ReadRecords};
-use model::{ids::RecordId, time::DateTime};
+use model::{ids::RecordId, object::ObjectType, time::DateTime};
 use store::SetAside;
 use tokio::time::Instant;
 
 use crate::{
     batch,
-    budget::Meanwhile,
+    budget::Concurrent,
+    context::Slice,
     error::SliceError,
-    lane::{LaneReader, Step, WindowOutcome},
+    lane::{LaneReader, WindowOutcome},
+    state::Step,
 };
 
-/// After so many attempts a contact is handed on even if HubSpot does not tell its companies.
+/// After so many attempts a contact is published even if HubSpot does not tell its companies.
 const WITHOUT_COMPANIES: u32 = 5;
 
 /// After so many attempts a record that HubSpot's answers leave out is taken for gone, though they do not say so.
@@ -25,40 +27,48 @@ fn is_a_records(error: &HubSpotError) -> bool {
     error.is_about_contents() || matches!(error, HubSpotError::Transient { .. })
 }
 
+/// Sets records aside, each for its reason. Returns when the first of them is to be read again.
+pub(crate) async fn set_aside(
+    slice: &Slice<'_>,
+    object: ObjectType,
+    records: &[(String, String)],
+) -> Result<Option<DateTime>, SliceError> {
+    if records.is_empty() {
+        return Ok(None);
+    }
+    for (id, reason) in records {
+        tracing::warn!(object = object.as_str(), record.id = id, reason, "a record is set aside");
+    }
+    slice.tally.set_aside(records.len());
+    Ok(slice.store().set_aside(slice.account(), object, records, false).await?)
+}
+
 impl LaneReader<'_> {
     /// Sets records aside, each for its reason.
-    pub(crate) async fn set_aside(&self, records: &[(String, String)]) -> Result<(), SliceError> {
-        if records.is_empty() {
-            return Ok(());
-        }
-        for (id, reason) in records {
-            tracing::warn!(object = self.object.as_str(), record.id = id, reason, "a record is set aside");
-        }
-        self.slice.tally.set_aside(records.len());
-        let retry_at = self.slice.store().set_aside(self.slice.account(), self.object, records, false).await?;
-        let mut lane = self.lane();
-        lane.kept.set_aside_until = lane.kept.set_aside_until.into_iter().chain(retry_at).min();
+    pub(crate) async fn set_aside(&mut self, records: &[(String, String)]) -> Result<(), SliceError> {
+        let retry_at = set_aside(self.slice, self.object, records).await?;
+        self.state.set_aside_until(retry_at);
         Ok(())
     }
 
-    /// Reads the records again whose time has come, and hands them on: all together the first time, and each alone after that.
+    /// Reads the records again whose time has come, and publishes them: all together the first time, and each alone after that.
     /// Their attempt is noted before it is made, so that one that takes longer than a slice waits longer, too.
-    pub(crate) async fn read_set_aside(&self) -> Result<WindowOutcome, SliceError> {
+    pub(crate) async fn read_set_aside(&mut self) -> Result<WindowOutcome, SliceError> {
         let (slice, object) = (self.slice, self.object);
         let count = i64::try_from(MAX_READ).unwrap_or(i64::MAX);
         let due = slice.store().set_aside_until(slice.account(), object, DateTime::now(), count).await?;
         let (first, again): (Vec<_>, Vec<_>) = due.into_iter().partition(|entry| entry.attempts <= 1);
         let alone = again.into_iter().map(|entry| vec![entry]);
-        let mut go = WindowOutcome::On;
+        let mut outcome = WindowOutcome::Closed;
         for entries in std::iter::once(first).chain(alone).filter(|entries| !entries.is_empty()) {
             let began = Instant::now();
-            let Some(latest) = self.pace.latest_start(Meanwhile::Nothing) else {
-                go = WindowOutcome::OutOfTime;
+            let Some(latest) = self.tuning.pace.latest_start(Concurrent::Nothing) else {
+                outcome = WindowOutcome::OutOfTime;
                 break;
             };
             let tried: Vec<_> = entries.iter().map(|entry| (entry.record_id.clone(), entry.reason.clone())).collect();
             slice.store().set_aside(slice.account(), object, &tried, true).await?;
-            self.progress(Step::SetAside);
+            self.state.progress(Step::SetAside);
             let ids = entries.iter().map(|entry| entry.record_id.clone());
             let ids: Vec<String> = ids.filter(|id| RecordId::try_from(id.clone()).is_ok()).collect();
             match self.read_again(ids, latest, &entries).await {
@@ -73,16 +83,15 @@ impl LaneReader<'_> {
                 }
                 Ok(()) => {}
             }
-            self.pace.handing_on_took(began.elapsed());
+            self.tuning.pace.publishing_took(began.elapsed());
         }
         let next = slice.store().next_set_aside(slice.account(), object).await?;
-        self.lane().kept.set_aside_until = next;
-        let _turn = self.turn.lock().await;
-        self.save().await?;
-        Ok(go)
+        self.state.lane.kept.set_aside_until = next;
+        self.save_lane().await?;
+        Ok(outcome)
     }
 
-    async fn read_again(&self, ids: Vec<String>, latest: Instant, entries: &[SetAside]) -> Result<(), SliceError> {
+    async fn read_again(&mut self, ids: Vec<String>, latest: Instant, entries: &[SetAside]) -> Result<(), SliceError> {
         if ids.is_empty() {
             return Ok(());
         }
@@ -93,18 +102,16 @@ impl LaneReader<'_> {
         }
     }
 
-    /// Hands on records that were set aside, and forgets those that HubSpot does not have any more.
-    async fn take_up(&self, ids: Vec<String>, read: ReadRecords, entries: &[SetAside]) -> Result<(), SliceError> {
+    /// Publishes records that were set aside, and forgets those that HubSpot does not have any more.
+    async fn take_up(&mut self, ids: Vec<String>, read: ReadRecords, entries: &[SetAside]) -> Result<(), SliceError> {
         let (slice, object) = (self.slice, self.object);
         let were_tried =
             |id: &String, times| entries.iter().any(|entry| entry.record_id == *id && entry.attempts >= times);
         let shown: HashSet<String> = read.rows.iter().map(|row| row.id.clone()).collect();
-        let mut turn = self.turn.lock().await;
-        let taken_over_from = self.lane().taken_over_from;
-        let mut known = batch::load_ledger(slice, object, taken_over_from, &read.rows, entries.len() == 1).await?;
-        known.do_without_companies(ids.iter().filter(|id| were_tried(id, WITHOUT_COMPANIES)).cloned());
-        let mut failed = batch::publish_rows(slice, object, read.rows, &mut known).await?;
-        *turn += 1;
+        let taken_over_from = self.state.lane.taken_over_from;
+        let mut ledger = batch::load_ledger(slice, object, taken_over_from, &read.rows, entries.len() == 1).await?;
+        ledger.do_without_companies(ids.iter().filter(|id| were_tried(id, WITHOUT_COMPANIES)).cloned());
+        let mut failed = self.publish(read.rows, ledger).await?;
         let is_gone = |id: &String| read.missing.contains(id) || were_tried(id, LEFT_OUT);
         let left_out = ids.iter().filter(|id| !shown.contains(*id) && !is_gone(id));
         failed.extend(left_out.map(|id| (id.clone(), "HubSpot's answer leaves it out".to_owned())));

@@ -1,9 +1,6 @@
 //! One slice of one account: lease, pull, and what comes next. Nothing in here takes longer than the budget.
 
-use std::{
-    sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
-};
+use std::{cell::Cell, time::Duration};
 
 use hubspot::{Search, Session};
 use model::{
@@ -25,10 +22,12 @@ use crate::{
     chain::{self, Step},
     context::{Slice, Work},
     error::SliceError,
-    lane::{LaneEnd, LaneReader, Step as Reading},
+    lane::{LaneEnd, LaneReader},
     outcome::{LaneOutcome, Outcome, Wait},
     problem::{Failure, smaller_page},
+    state::Step as Reading,
     tally::Tally,
+    tuning::Tuning,
 };
 
 /// How long a lease holds: longer than any invocation, and short enough that a killed slice's message finds
@@ -167,7 +166,7 @@ impl Work<'_> {
             budget: self.budget,
             tally: self.tally,
             sweep_since: self.deletions_notified_at(),
-            lanes: AtomicU32::new(0),
+            lanes: Cell::new(0),
         };
         let Lanes { companies, contacts } = self.leased.checkpoint.lanes.clone();
         let (companies, contacts) = tokio::join!(
@@ -205,34 +204,36 @@ impl Work<'_> {
             // The slice before did not end. It may have run out of memory.
             lane.page_size = Some((lane.page_size.unwrap_or(Search::MAX_PAGE) >> (self.receives - 1).min(31)).max(1));
         }
-        let pull = LaneReader::new(slice, object, lane.clone());
-        slice.lanes.fetch_add(1, Ordering::Relaxed);
-        let end = timeout_at(self.budget.work_ends(), pull.run(self.look_since())).await;
-        slice.lanes.fetch_sub(1, Ordering::Relaxed);
-        let (progressed, fresh_to, pass) = (pull.got_on(), pull.fresh_to(), pull.reading());
+        let tuning = Tuning::new(self.budget, &lane);
+        let mut reader = LaneReader::new(slice, object, lane.clone(), &tuning);
+        slice.lanes.set(slice.lanes.get() + 1);
+        let end = timeout_at(self.budget.work_ends(), reader.run(self.look_since())).await;
+        slice.lanes.set(slice.lanes.get() - 1);
+        let state = &reader.state;
+        let (progressed, fresh_to, pass) = (state.got_on, state.lane.fresh.mark, state.reading());
         // A failure behind progress of its pass is new.
-        let before = if pull.progressed_in(pass.map(Reading::Pass)) { Lane::default() } else { lane };
-        let page_size = Some(pull.page_size()).filter(|rows| *rows < Search::MAX_PAGE);
+        let before = if state.progressed_in(pass.map(Reading::Pass)) { Lane::default() } else { lane };
+        let page_size = Some(tuning.page_size()).filter(|rows| *rows < Search::MAX_PAGE);
         let failed = |failure| LaneOutcome { progressed, page_size, ..self.failed(object, &before, pass, &failure) };
         let outcome = match end {
             Ok(Ok(LaneEnd::CaughtUp(date))) => LaneOutcome::caught_up(object, date),
             Ok(Ok(LaneEnd::OutOfTime)) if progressed => LaneOutcome::more(object),
-            Ok(Ok(LaneEnd::OutOfTime)) if pull.has_asked() => LaneOutcome::waits_until(object, self.next_try()),
+            Ok(Ok(LaneEnd::OutOfTime)) if tuning.has_asked() => LaneOutcome::waits_until(object, self.next_try()),
             Ok(Ok(LaneEnd::OutOfTime)) => LaneOutcome::waits_until(object, slice.session.next_search_at()),
             Ok(Err(SliceError::NoTime)) => {
                 LaneOutcome { progressed, ..LaneOutcome::waits_until(object, slice.session.next_other_at()) }
             }
             Ok(Err(error)) => failed(Failure::of(error)?),
             // What was under way was a part of something that got on.
-            Err(_) if pull.progressed_in(pull.step()) => LaneOutcome::more(object),
-            Err(_) if pull.step() == Some(Reading::Sweep) => {
-                pull.postpone_archived_scan("it takes longer than a slice").await?;
+            Err(_) if state.progressed_in(state.step) => LaneOutcome::more(object),
+            Err(_) if state.step == Some(Reading::Sweep) => {
+                reader.postpone_archived_scan("it takes longer than a slice").await?;
                 LaneOutcome::more(object)
             }
-            Err(_) if pull.step() == Some(Reading::SetAside) => LaneOutcome::waits_until(object, self.next_try()),
+            Err(_) if state.step == Some(Reading::SetAside) => LaneOutcome::waits_until(object, self.next_try()),
             Err(_) => {
-                let page_size = Some(smaller_page(pull.page_size()));
-                LaneOutcome { page_size, ..failed(Failure::too_slow(pull.page_size())) }
+                let page_size = Some(smaller_page(tuning.page_size()));
+                LaneOutcome { page_size, ..failed(Failure::too_slow(tuning.page_size())) }
             }
         };
         Ok(LaneOutcome { fresh_to, ..outcome })

@@ -7,16 +7,17 @@ use tokio::time::Instant;
 
 use crate::{
     batch,
-    budget::Meanwhile,
+    budget::Concurrent,
     error::SliceError,
-    lane::{LaneReader, Step, WindowOutcome},
+    lane::{LaneReader, WindowOutcome},
     plan,
+    state::Step,
 };
 
 impl LaneReader<'_> {
-    /// Reads the next page of the recycle bin, and hands on what is new in it. If it cannot be read, it is put off: changes do not
+    /// Reads the next page of the recycle bin, and publishes what is new in it. If it cannot be read, it is put off: changes do not
     /// have to wait for it.
-    pub(crate) async fn sweep(&self) -> Result<WindowOutcome, SliceError> {
+    pub(crate) async fn sweep(&mut self) -> Result<WindowOutcome, SliceError> {
         match self.read_archived().await {
             // The whole account is concerned.
             Err(SliceError::HubSpot(
@@ -26,51 +27,49 @@ impl LaneReader<'_> {
             )) => Err(error.into()),
             Err(SliceError::HubSpot(error)) => {
                 self.postpone_archived_scan(&error.to_string()).await?;
-                Ok(WindowOutcome::On)
+                Ok(WindowOutcome::Closed)
             }
             read => read,
         }
     }
 
-    async fn read_archived(&self) -> Result<WindowOutcome, SliceError> {
-        let after = self.lane().sweep.after.clone();
+    async fn read_archived(&mut self) -> Result<WindowOutcome, SliceError> {
+        let after = self.state.lane.sweep.after.clone();
         if after.is_none() {
-            self.lane().sweep.began_at = Some(DateTime::now());
+            self.state.lane.sweep.began_at = Some(DateTime::now());
         }
         let Some(page) = self.archived_page(after.as_deref()).await? else { return Err(SliceError::NoTime) };
-        self.asked();
-        self.pace.page_took(page.took);
+        self.tuning.asked();
+        self.tuning.pace.page_took(page.took);
         let ArchivedPage { rows, next, .. } = page;
         if next.is_some() && next == after {
             return Err(HubSpotError::Malformed("the list's cursor does not move".to_owned()).into());
         }
         let began = Instant::now();
-        let mut turn = self.turn.lock().await;
-        let taken_over_from = self.lane().taken_over_from;
-        let mut known = batch::load_ledger(self.slice, self.object, taken_over_from, &rows, false).await?;
-        let odd = batch::publish_rows(self.slice, self.object, rows, &mut known).await?;
+        let taken_over_from = self.state.lane.taken_over_from;
+        let ledger = batch::load_ledger(self.slice, self.object, taken_over_from, &rows, false).await?;
+        let odd = self.publish(rows, ledger).await?;
         self.set_aside(&odd).await?;
-        *turn += 1;
-        plan::archived_page_done(&mut self.lane().sweep, next, DateTime::now());
-        self.advance().await?;
-        self.progress(Step::Sweep);
-        self.pace.handing_on_took(began.elapsed());
-        Ok(WindowOutcome::On)
+        plan::archived_page_done(&mut self.state.lane.sweep, next, DateTime::now());
+        self.checkpoint_progress().await?;
+        self.state.progress(Step::Sweep);
+        self.tuning.pace.publishing_took(began.elapsed());
+        Ok(WindowOutcome::Closed)
     }
 
     /// Asks for a page of the recycle bin, and for smaller ones if that fails because of what a record holds. One that is
     /// alone and still has no answer is taken without its properties: that it is gone is all that has to be known.
     async fn archived_page(&self, after: Option<&str>) -> Result<Option<ArchivedPage>, HubSpotError> {
-        let attempts = self.lane().sweep.attempts;
+        let attempts = self.state.lane.sweep.attempts;
         // What took longer than a slice may take less if it is smaller.
-        let mut rows = (self.page_size().min(ArchivedPage::MAX) >> attempts.min(31)).max(1);
+        let mut rows = (self.tuning.page_size().min(ArchivedPage::MAX) >> attempts.min(31)).max(1);
         // What has not passed by now may be a record's.
         let is_stubborn = attempts >= 2;
         let is_a_records = |error: &HubSpotError| {
             error.is_about_contents() || (is_stubborn && matches!(error, HubSpotError::Transient { .. }))
         };
         loop {
-            let Some(latest) = self.pace.latest_start(Meanwhile::Nothing) else { return Ok(None) };
+            let Some(latest) = self.tuning.pace.latest_start(Concurrent::Nothing) else { return Ok(None) };
             match self.slice.session.archived(self.object, after, rows, Some(latest)).await {
                 Err(error) if is_a_records(&error) && rows > 0 => rows /= 2,
                 answered => return answered,
@@ -79,14 +78,13 @@ impl LaneReader<'_> {
     }
 
     /// Leaves the recycle bin alone for a while.
-    pub(crate) async fn postpone_archived_scan(&self, reason: &str) -> Result<(), SliceError> {
+    pub(crate) async fn postpone_archived_scan(&mut self, reason: &str) -> Result<(), SliceError> {
         tracing::error!(
             object = self.object.as_str(),
             error = reason,
             "what was deleted cannot be read; it is tried again later"
         );
-        let _turn = self.turn.lock().await;
-        plan::postpone_archived_scan(&mut self.lane().sweep, reason.to_owned(), DateTime::now());
-        self.save().await
+        plan::postpone_archived_scan(&mut self.state.lane.sweep, reason.to_owned(), DateTime::now());
+        self.save_lane().await
     }
 }

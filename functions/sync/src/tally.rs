@@ -1,9 +1,10 @@
 //! What a slice did, the one line of the log that tells it, and its metrics (`docs/reference/metrics.md`).
 
 use std::{
+    cell::{Cell, OnceCell},
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        Arc,
+        atomic::{AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -19,44 +20,45 @@ use crate::{Sync, error::SliceError, metrics::SliceMetrics, outcome::LaneOutcome
 /// What a slice did.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    rows: AtomicU32,
+    rows: Cell<u32>,
     /// The actions that were queued.
-    announced: Mutex<ActionCounts>,
-    set_aside: AtomicU32,
-    mismatches: AtomicU32,
-    held: AtomicU32,
-    accepted: AtomicU32,
-    given_up: AtomicU32,
+    announced: Cell<ActionCounts>,
+    set_aside: Cell<u32>,
+    mismatches: Cell<u32>,
+    held: Cell<u32>,
+    accepted: Cell<u32>,
+    given_up: Cell<u32>,
     /// HubSpot rejected the account or the app, and the account was not marked.
-    rejection_held: AtomicBool,
-    checkpoints: AtomicU32,
+    rejection_held: Cell<bool>,
+    checkpoints: Cell<u32>,
     /// What HubSpot was asked.
     pub(crate) hubspot: Arc<hubspot::Tally>,
     /// The run that the slice was for; absent if there was nothing to do.
-    run: OnceLock<Run>,
+    run: OnceCell<Run>,
     /// Up to when all lanes were looked at for changes; absent until they were for the first time.
-    fresh_to: OnceLock<DateTime>,
+    fresh_to: OnceCell<DateTime>,
     /// After which pause the run goes on.
-    delay: OnceLock<Duration>,
+    delay: OnceCell<Duration>,
     /// How long the run took until the account was caught up.
-    caught_up_after: OnceLock<Duration>,
+    caught_up_after: OnceCell<Duration>,
 }
 
 impl Tally {
     pub(crate) fn rows(&self, count: usize) {
-        self.rows.fetch_add(u32::try_from(count).unwrap_or(u32::MAX), Ordering::Relaxed);
+        add(&self.rows, count);
     }
 
     pub(crate) fn announce(&self, batch: ActionCounts) {
-        let mut announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut announced = self.announced.get();
         announced.created += batch.created;
         announced.updated += batch.updated;
         announced.deleted += batch.deleted;
+        self.announced.set(announced);
     }
 
-    /// What was handed on so far.
+    /// What was published so far.
     pub(crate) fn announced(&self) -> ActionCounts {
-        *self.announced.lock().unwrap_or_else(PoisonError::into_inner)
+        self.announced.get()
     }
 
     fn actions(&self) -> u32 {
@@ -73,7 +75,7 @@ impl Tally {
         let count = |counter: &AtomicU32| i64::from(counter.load(Ordering::Relaxed));
         RunStats {
             slices: run.slices + 1,
-            records: run.records + count(&self.rows),
+            records: run.records + i64::from(self.rows.get()),
             actions: run.actions + self.announced().total(),
             requests: run.requests + i64::from(self.requests()),
             rate_limited: run.rate_limited + count(&self.hubspot.rate_limited),
@@ -81,34 +83,34 @@ impl Tally {
     }
 
     pub(crate) fn set_aside(&self, count: usize) {
-        self.set_aside.fetch_add(u32::try_from(count).unwrap_or(u32::MAX), Ordering::Relaxed);
+        add(&self.set_aside, count);
     }
 
     pub(crate) fn mismatch(&self) {
-        self.mismatches.fetch_add(1, Ordering::Relaxed);
+        add(&self.mismatches, 1);
     }
 
     /// A window was held.
     pub(crate) fn held(&self) {
-        self.held.fetch_add(1, Ordering::Relaxed);
+        add(&self.held, 1);
     }
 
     /// A window that was held for long was given up.
     pub(crate) fn accepted(&self) {
-        self.accepted.fetch_add(1, Ordering::Relaxed);
+        add(&self.accepted, 1);
     }
 
     /// So many lanes were given up.
     pub(crate) fn given_up(&self, lanes: usize) {
-        self.given_up.fetch_add(u32::try_from(lanes).unwrap_or(u32::MAX), Ordering::Relaxed);
+        add(&self.given_up, lanes);
     }
 
     pub(crate) fn rejection_held(&self) {
-        self.rejection_held.store(true, Ordering::Relaxed);
+        self.rejection_held.set(true);
     }
 
     pub(crate) fn checkpoint(&self) {
-        self.checkpoints.fetch_add(1, Ordering::Relaxed);
+        add(&self.checkpoints, 1);
     }
 
     pub(crate) fn works_for(&self, run: &Run) {
@@ -140,11 +142,11 @@ impl Tally {
             run.idle_slices = run.idle,
             attempt = request.attempt,
             duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
-            rows = count(&self.rows),
+            rows = self.rows.get(),
             actions = self.actions(),
-            checkpoints = count(&self.checkpoints),
-            set_aside = count(&self.set_aside),
-            window_mismatches = count(&self.mismatches),
+            checkpoints = self.checkpoints.get(),
+            set_aside = self.set_aside.get(),
+            window_mismatches = self.mismatches.get(),
             hubspot.searches = count(&self.hubspot.searches),
             hubspot.associations = count(&self.hubspot.associations),
             hubspot.lists = count(&self.hubspot.lists),
@@ -165,16 +167,16 @@ impl Tally {
             domain_id: request.account.domain_id.to_string(),
             hub_id: request.account.hub_id.to_string(),
             run_id: self.run.get().map(|run| run.id.clone()),
-            records_pulled: count(&self.rows),
+            records_pulled: self.rows.get(),
             actions_sent: self.actions(),
-            batches: count(&self.checkpoints),
-            records_set_aside: count(&self.set_aside),
+            batches: self.checkpoints.get(),
+            records_set_aside: self.set_aside.get(),
             answers_mended: count(&self.hubspot.mended),
-            window_mismatches: count(&self.mismatches),
-            windows_held: count(&self.held),
-            windows_given_up: count(&self.accepted),
-            lanes_given_up: count(&self.given_up),
-            rejections_held: u32::from(self.rejection_held.load(Ordering::Relaxed)),
+            window_mismatches: self.mismatches.get(),
+            windows_held: self.held.get(),
+            windows_given_up: self.accepted.get(),
+            lanes_given_up: self.given_up.get(),
+            rejections_held: u32::from(self.rejection_held.get()),
             slices_failed: u32::from(result.is_err()),
             hubspot_requests: self.requests(),
             hubspot_rate_limited: count(&self.hubspot.rate_limited),
@@ -189,4 +191,8 @@ impl Tally {
         }
         .emit();
     }
+}
+
+fn add(counter: &Cell<u32>, count: usize) {
+    counter.set(counter.get().saturating_add(u32::try_from(count).unwrap_or(u32::MAX)));
 }

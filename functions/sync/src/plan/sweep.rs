@@ -25,7 +25,7 @@ pub(crate) fn sweep_is_due(lane: &Lane, settings: Settings, now: DateTime, look_
     sweep.after.is_some() || settings.sweep_every.is_some_and(is_due) || is_asked
 }
 
-/// Takes note that a page of the recycle bin was handed on, and that `next` is HubSpot's cursor of the one behind it.
+/// Takes note that a page of the recycle bin was published, and that `next` is HubSpot's cursor of the one behind it.
 pub(crate) fn archived_page_done(sweep: &mut Sweep, next: Option<String>, now: DateTime) {
     let ended_at = if next.is_some() { sweep.ended_at } else { Some(now) };
     // A page that could not be read may be further on.

@@ -98,7 +98,7 @@ fn a_window_without_rows_moves_the_mark_to_its_end() {
     let mut lane = met();
     due(&mut lane, SETTINGS, at(10_001), at(10_001));
     let mut window = lane.fresh.windows[0].clone();
-    accept(&mut window, &mut page(&[], 0, false, 10_002)).unwrap();
+    validate_page(&mut window, &mut page(&[], 0, false, 10_002)).unwrap();
     complete(&mut lane.fresh, &window, at(10_000));
     assert_eq!(lane.fresh.mark, Some(at(10_003)));
 }
@@ -210,41 +210,44 @@ fn other_passes_get_as_much_time_as_a_look_for_changes_took() {
 #[test]
 fn ids_may_come_as_numbers_or_as_text_but_not_both() {
     let mut window = Window::new(at(0), Some(at(1_000)));
-    assert_eq!(accept(&mut window, &mut page(&["7", "8"], 9, true, 1_000)), Ok(RowCounting::All));
+    assert_eq!(validate_page(&mut window, &mut page(&["7", "8"], 9, true, 1_000)), Ok(RowCounting::All));
     assert_eq!(window.order, None);
     window.last_id = Some("8".to_owned());
-    assert_eq!(accept(&mut window, &mut page(&["9", "10"], 9, true, 1_000)), Ok(RowCounting::All));
+    assert_eq!(validate_page(&mut window, &mut page(&["9", "10"], 9, true, 1_000)), Ok(RowCounting::All));
     assert_eq!(window.order, Some(IdOrder::Numeric));
     window.last_id = Some("10".to_owned());
-    assert_eq!(accept(&mut window, &mut page(&["100", "11"], 9, true, 1_000)), Err(Disorder));
+    assert_eq!(validate_page(&mut window, &mut page(&["100", "11"], 9, true, 1_000)), Err(Disorder));
     let mut lexical = Window::new(at(0), Some(at(1_000)));
-    assert_eq!(accept(&mut lexical, &mut page(&["10", "100", "11", "9"], 4, false, 1_000)), Ok(RowCounting::All));
+    assert_eq!(
+        validate_page(&mut lexical, &mut page(&["10", "100", "11", "9"], 4, false, 1_000)),
+        Ok(RowCounting::All)
+    );
     assert_eq!(lexical.order, Some(IdOrder::Lexical));
 }
 
 #[test]
 fn a_page_must_go_on_behind_the_last_one() {
     let mut window = Window { last_id: Some("8".to_owned()), ..Window::new(at(0), Some(at(1_000))) };
-    assert_eq!(accept(&mut window, &mut page(&["8"], 1, false, 1_000)), Err(Disorder));
+    assert_eq!(validate_page(&mut window, &mut page(&["8"], 1, false, 1_000)), Err(Disorder));
     let mut twice = page(&["9", "9", "10"], 3, true, 1_000);
-    assert_eq!(accept(&mut window, &mut twice), Ok(RowCounting::All));
+    assert_eq!(validate_page(&mut window, &mut twice), Ok(RowCounting::All));
     assert_eq!(twice.rows.len(), 2, "a row that comes twice is one row");
     let long = "90071992547409931";
-    assert_eq!(accept(&mut window, &mut page(&["99", long], 2, false, 1_000)), Ok(RowCounting::All));
+    assert_eq!(validate_page(&mut window, &mut page(&["99", long], 2, false, 1_000)), Ok(RowCounting::All));
 }
 
 #[test]
 fn a_window_without_an_end_gets_hubspots_time() {
     let mut window = Window::new(at(0), None);
-    assert_eq!(accept(&mut window, &mut page(&["1"], 1, false, 700)), Ok(RowCounting::All));
+    assert_eq!(validate_page(&mut window, &mut page(&["1"], 1, false, 700)), Ok(RowCounting::All));
     assert_eq!((window.to, window.expected), (Some(at(701)), Some(1)));
     let mut more = Window::new(at(0), None);
     let mut first = page(&["1", "2"], 9, true, 499);
-    let counting = accept(&mut more, &mut first).unwrap();
+    let counting = validate_page(&mut more, &mut first).unwrap();
     assert_eq!(more.expected, None);
     assert!(!first.rows.iter().any(|row| counting.counts(row)), "they were modified at its end");
     (more.read, more.last_id) = (2, Some("2".to_owned()));
-    accept(&mut more, &mut page(&["3"], 1, false, 501)).unwrap();
+    validate_page(&mut more, &mut page(&["3"], 1, false, 501)).unwrap();
     assert_eq!((more.to, more.expected), (Some(at(500)), None), "it is counted when it is closed");
 }
 
@@ -275,7 +278,7 @@ fn a_window_that_does_not_add_up_is_halved_and_the_mark_waits() {
 
 fn repair_first(pass: &mut Pass) -> bool {
     let first = pass.windows[0].clone();
-    repair(pass, &first)
+    bisect_for_reread(pass, &first)
 }
 
 fn spans(pass: &Pass) -> Vec<(i64, i64)> {
@@ -301,19 +304,23 @@ fn a_large_window_is_divided_where_half_of_its_rows_are() {
     for (row, seconds) in first.rows.iter_mut().zip([900, 700, 0]) {
         row.record.as_mut().unwrap().modified_at = at(seconds);
     }
-    accept(&mut window, &mut first).unwrap();
+    validate_page(&mut window, &mut first).unwrap();
     let mut pass = Pass { windows: vec![window.clone()], ..Pass::default() };
     assert_eq!(split_point(&pass, &window, &first, 1), None, "one reader is enough");
     assert_eq!(split_point(&pass, &window, &first, 2), Some(at(700)));
     (pass.windows[0].last_id, pass.windows[0].read) = (Some("3".to_owned()), 3);
     let read = pass.windows[0].clone();
     let parts = split_window(&read, Some(&"3".to_owned()), at(700));
-    divide(&mut pass, &read, parts);
+    replace_with_halves(&mut pass, &read, parts);
     assert_eq!(spans(&pass), [(0, 700_000), (700_000, 1_000_000)]);
     for part in &pass.windows {
         assert_eq!((part.start_id.as_deref(), &part.last_id, part.read, part.expected), (Some("3"), &None, 0, None));
     }
-    assert_eq!(accept(&mut pass.windows[1], &mut page(&["3"], 1, false, 1_000)), Err(Disorder), "it begins behind 3");
+    assert_eq!(
+        validate_page(&mut pass.windows[1], &mut page(&["3"], 1, false, 1_000)),
+        Err(Disorder),
+        "it begins behind 3"
+    );
 }
 
 #[test]
@@ -334,7 +341,7 @@ fn totals_account_for_what_comes_before_a_division_or_do_not() {
 fn a_window_is_not_divided_where_that_is_no_use() {
     let mut window = Window::new(at(0), Some(at(1_000)));
     let mut first = page(&["1", "2"], 5_000, true, 1_000);
-    accept(&mut window, &mut first).unwrap();
+    validate_page(&mut window, &mut first).unwrap();
     let pass = Pass { windows: vec![window.clone()], ..Pass::default() };
     assert_eq!(split_point(&pass, &window, &first, 2), Some(at(750)), "what is left is behind the page");
     let divided = Window { divisions: MAX_DIVISIONS, ..window.clone() };

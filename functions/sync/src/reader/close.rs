@@ -1,0 +1,59 @@
+//! Ending a window: HubSpot says that it has no more rows, and counts as many as were read.
+
+use model::{
+    checkpoint::{PassKind, Window},
+    time::DateTime,
+};
+
+use super::{job::Job, mismatch::MISSING, pass::PassReader, window::WindowReader};
+use crate::{error::SliceError, plan, state::Step};
+
+impl PassReader<'_> {
+    /// Closes a window that HubSpot says has no more rows, once they are counted. A fresh one is not proved: what it left
+    /// out, the next one reads if it is recent, and the settled pass in any case.
+    pub(super) fn end_window(&mut self, reader: WindowReader) -> Result<(), SliceError> {
+        if self.kind == PassKind::Fresh || plan::count_matches(&reader.window) {
+            self.close(&reader.window, true);
+            return Ok(());
+        }
+        self.count(reader, None);
+        Ok(())
+    }
+
+    pub(super) fn count(&mut self, reader: WindowReader, up_to_id: Option<String>) {
+        let window = reader.split.as_ref().map_or(&reader.window, |split| &split.whole).clone();
+        let is_suspect = self.state.is_suspect(&window);
+        self.start(Job::Count { id: reader.id, window, up_to_id, is_suspect });
+        self.readers.insert(reader.id, reader);
+    }
+
+    /// Goes on with a window that was counted. `None` if there was no time for that: one that is read whole is counted by the
+    /// next slice.
+    pub(super) fn counted(&mut self, reader: WindowReader, count: Option<i64>) -> Result<(), SliceError> {
+        match count {
+            Some(holds_now) if !plan::is_complete(&reader.window, holds_now) => {
+                self.does_not_add_up(&reader.window, MISSING);
+            }
+            _ if reader.split.is_none() => self.close(&reader.window, count.is_some()),
+            Some(_) => return self.divide(reader),
+            None => self.out_of_time(),
+        }
+        Ok(())
+    }
+
+    /// Ends a window whose rows are all published.
+    fn close(&mut self, window: &Window, is_counted: bool) {
+        let now = DateTime::now();
+        let lane = &mut self.state.lane;
+        if !is_counted {
+            plan::count_soon(lane, window, now);
+        }
+        plan::complete(lane.pass_mut(self.kind), window, now);
+        if self.kind == PassKind::Backfill && lane.backfill.windows.is_empty() {
+            plan::recount_later(lane, self.settings, now);
+        }
+        self.state.progress(Step::Pass(self.kind));
+        self.state.forget_passed_error();
+        self.is_unsaved = true;
+    }
+}

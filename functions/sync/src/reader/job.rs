@@ -1,0 +1,117 @@
+//! What is done while a pass is read. A job owns what it needs, and changes nothing of how the lane stands.
+
+use hubspot::Page;
+use model::{
+    checkpoint::{Lane, Window},
+    time::DateTime,
+};
+
+use super::window::{Publication, WindowId};
+use crate::{
+    batch::{self, BATCH, Preparation, Prepared},
+    budget::Concurrent,
+    error::SliceError,
+    fetch::Fetcher,
+    own_marks::Mark,
+    set_aside,
+};
+
+/// What is to be done.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// Ask HubSpot for a page of a window.
+    Search(Search),
+    /// Look up what was published of a page's rows before, and their companies.
+    Prepare { id: WindowId, preparation: Preparation },
+    /// Ask HubSpot how many rows the window holds now, those up to `up_to_id` or all of them.
+    Count { id: WindowId, window: Window, up_to_id: Option<String>, is_suspect: bool },
+    /// Mark rows as pending of which nothing was published.
+    Mark(Publication),
+    /// Publish the next batch of a page's rows.
+    Publish(Publication),
+    /// Checkpoint the lane.
+    Save(Box<Lane>),
+}
+
+/// A page to be asked for.
+#[derive(Debug)]
+pub(super) struct Search {
+    pub(super) id: WindowId,
+    /// Which half of the window, if it is being divided.
+    pub(super) half: Option<usize>,
+    pub(super) window: Window,
+    /// The row behind which the page begins, if not where the window stands.
+    pub(super) last_id: Option<String>,
+    pub(super) concurrent: Concurrent,
+    pub(super) is_suspect: bool,
+}
+
+/// What came of a job.
+#[derive(Debug)]
+pub(super) enum Done {
+    Searched { id: WindowId, half: Option<usize>, page: Result<Option<Page>, SliceError> },
+    Prepared { id: WindowId, prepared: Result<Prepared, SliceError> },
+    Counted { id: WindowId, count: Result<Option<i64>, SliceError> },
+    Marked { publication: Publication, marked: Result<(), SliceError> },
+    Published { publication: Publication, batch: Result<PublishedBatch, SliceError> },
+    Saved(Result<(), SliceError>),
+}
+
+/// A batch that was published.
+#[derive(Debug)]
+pub(super) struct PublishedBatch {
+    /// How many of its rows count towards the window's total.
+    pub(super) read: i64,
+    pub(super) last_id: Option<String>,
+    /// Whether any of its records could be published, or was before.
+    pub(super) is_read: bool,
+    /// What was marked, other than as pending.
+    pub(super) marks: Vec<Mark>,
+    /// When records that were set aside are to be read again.
+    pub(super) set_aside_until: Option<DateTime>,
+}
+
+/// Does a job.
+pub(super) async fn perform(fetcher: Fetcher<'_>, job: Job) -> Done {
+    let (slice, object) = (fetcher.slice, fetcher.object);
+    match job {
+        Job::Search(Search { id, half, window, last_id, concurrent, is_suspect }) => {
+            let fetcher = Fetcher { is_suspect, ..fetcher };
+            Done::Searched { id, half, page: fetcher.fetch(&window, last_id.as_deref(), concurrent).await }
+        }
+        Job::Prepare { id, preparation } => {
+            Done::Prepared { id, prepared: batch::prepare(slice, object, preparation).await }
+        }
+        Job::Count { id, window, up_to_id, is_suspect } => {
+            let fetcher = Fetcher { is_suspect, ..fetcher };
+            Done::Counted { id, count: fetcher.count(&window, up_to_id.as_deref()).await }
+        }
+        Job::Mark(publication) => {
+            let marked = batch::mark_pending(slice, object, &publication.pending).await;
+            Done::Marked { publication, marked }
+        }
+        Job::Publish(mut publication) => {
+            let batch = publish(fetcher, &mut publication).await;
+            Done::Published { publication, batch }
+        }
+        Job::Save(lane) => Done::Saved(slice.save_lane(object, &lane).await),
+    }
+}
+
+/// Publishes the next batch.
+async fn publish(fetcher: Fetcher<'_>, publication: &mut Publication) -> Result<PublishedBatch, SliceError> {
+    let (slice, object) = (fetcher.slice, fetcher.object);
+    let rest = publication.rows.split_off(publication.rows.len().min(BATCH));
+    let rows = std::mem::replace(&mut publication.rows, rest);
+    let (count, last_id) = (rows.len(), rows.last().map(|row| row.id.clone()));
+    let read = rows.iter().filter(|row| publication.counting.counts(row)).count();
+    let published = batch::publish_rows(slice, object, rows, &mut publication.ledger).await?;
+    let set_aside_until = set_aside::set_aside(slice, object, &published.odd).await?;
+    Ok(PublishedBatch {
+        read: i64::try_from(read).unwrap_or_default(),
+        last_id,
+        is_read: published.odd.len() < count,
+        marks: published.marks,
+        set_aside_until,
+    })
+}

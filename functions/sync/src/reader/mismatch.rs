@@ -1,0 +1,55 @@
+//! Windows that do not add up, or cannot be read: each is read again in halves, or held by itself while the others go on.
+
+use model::{
+    checkpoint::{PassKind, Window},
+    time::DateTime,
+};
+
+use super::pass::PassReader;
+use crate::plan;
+
+/// Why a window does not add up: HubSpot counts more rows than it shows.
+pub(super) const MISSING: &str = "rows are missing";
+
+impl PassReader<'_> {
+    /// Lets a window be read again, in halves as long as that helps to find what is missing, and holds it otherwise.
+    pub(super) fn does_not_add_up(&mut self, window: &Window, reason: &str) {
+        self.tally.mismatch();
+        let lane = &mut self.state.lane;
+        if self.kind == PassKind::Backfill {
+            lane.backfilled.read -= window.read;
+        }
+        let is_worth_it = self.kind != PassKind::Fresh && plan::is_worth_halving(lane);
+        if is_worth_it && plan::bisect_for_reread(lane.pass_mut(self.kind), window) {
+            tracing::warn!(
+                object = self.object.as_str(), pass = self.kind.as_str(), reason,
+                window.from = %window.from, window.read, window.expected, "a window does not add up and is read again"
+            );
+            self.is_unsaved = true;
+        } else {
+            self.hold(window, reason, true);
+        }
+    }
+
+    /// Holds a window by itself, or gives it up if it was held for long.
+    pub(super) fn hold(&mut self, window: &Window, reason: &str, missing: bool) {
+        let now = DateTime::now();
+        let (object, pass) = (self.object.as_str(), self.kind.as_str());
+        let to = window.to.map(|to| to.to_string());
+        if reason == MISSING && plan::is_held_too_long(window, now) {
+            tracing::error!(object, pass, window.from = %window.from, window.to = to, window.read,
+                "a window has not added up for a day; HubSpot counts rows that it does not show, and it is given up");
+            self.tally.accepted();
+            plan::complete(self.state.lane.pass_mut(self.kind), window, now);
+        } else {
+            // What HubSpot does not show is found by halving further the next time; what it counts is not.
+            let repairs = if reason == MISSING { window.repairs } else { 0 };
+            let window = &Window { repairs, ..window.clone() };
+            tracing::warn!(object, pass, reason, window.from = %window.from, window.to = to, window.read,
+                "a window does not add up, or cannot be read, and is held; the others go on");
+            self.tally.held();
+            plan::hold(&mut self.state.lane, self.kind, window, missing, now);
+        }
+        self.is_unsaved = true;
+    }
+}

@@ -1,0 +1,256 @@
+//! The decisions of a pass: which page is asked for next, when it is published, and when a window is closed. Nothing in here
+//! waits for anything.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use hubspot::Page;
+use model::{
+    checkpoint::{PassKind, Window},
+    object::ObjectType,
+    time,
+};
+use tokio::time::Instant;
+
+use super::{
+    job::{Done, Job, Search},
+    window::{NextPage, PageAtHand, Publication, WindowId, WindowReader},
+};
+use crate::{
+    budget::Concurrent,
+    error::SliceError,
+    fetch,
+    lane::WindowOutcome,
+    plan::{self, Settings},
+    state::LaneState,
+    tally::Tally,
+    tuning::Tuning,
+};
+
+/// A pass that is being read.
+pub(super) struct PassReader<'a> {
+    pub(super) kind: PassKind,
+    pub(super) object: ObjectType,
+    pub(super) state: &'a mut LaneState,
+    pub(super) tuning: &'a Tuning<'a>,
+    pub(super) tally: &'a Tally,
+    pub(super) settings: Settings,
+    /// How many searches a second are the lane's own.
+    pub(super) search_rps: f64,
+    pub(super) readers: BTreeMap<WindowId, WindowReader>,
+    /// How many windows were read so far.
+    opened: usize,
+    /// The pages that are ready to be published, the one under way first.
+    pub(super) ready: VecDeque<Publication>,
+    /// Whether a batch is being published, or the lane saved.
+    pub(super) is_writing: bool,
+    /// Whether the lane has got on since it was saved.
+    pub(super) is_unsaved: bool,
+    jobs: Vec<Job>,
+    outcome: WindowOutcome,
+}
+
+impl<'a> PassReader<'a> {
+    pub(super) fn new(
+        kind: PassKind,
+        object: ObjectType,
+        state: &'a mut LaneState,
+        tuning: &'a Tuning<'a>,
+        tally: &'a Tally,
+        settings: Settings,
+    ) -> Self {
+        Self {
+            kind,
+            object,
+            state,
+            tuning,
+            tally,
+            settings,
+            search_rps: 0.0,
+            readers: BTreeMap::new(),
+            opened: 0,
+            ready: VecDeque::new(),
+            is_writing: false,
+            is_unsaved: false,
+            jobs: Vec::new(),
+            outcome: WindowOutcome::Closed,
+        }
+    }
+
+    /// How the pass ended, if there is nothing to be done any more.
+    pub(super) fn outcome(&self) -> WindowOutcome {
+        self.outcome
+    }
+
+    /// Returns what is to be done now, beside what is under way. Returns nothing if that is to be waited for, or if the pass
+    /// has ended.
+    ///
+    /// # Errors
+    /// A window cannot be read, and the pass does not go on without it.
+    pub(super) fn next_jobs(&mut self) -> Result<Vec<Job>, SliceError> {
+        self.write()?;
+        self.open_windows();
+        Ok(std::mem::take(&mut self.jobs))
+    }
+
+    /// Takes what came of a job.
+    ///
+    /// # Errors
+    /// As of [`Self::next_jobs`], or something could not be published or saved.
+    pub(super) fn take(&mut self, done: Done) -> Result<(), SliceError> {
+        match done {
+            Done::Searched { id, half, page } => {
+                let Some(mut reader) = self.readers.remove(&id) else { return Ok(()) };
+                let arrived = NextPage::Arrived(page);
+                match (half, &mut reader.split) {
+                    (Some(half), Some(split)) => split.pages[half] = arrived,
+                    _ => reader.next = arrived,
+                }
+                self.go_on(reader)
+            }
+            Done::Prepared { id, prepared } => {
+                let Some(reader) = self.readers.remove(&id) else { return Ok(()) };
+                match prepared {
+                    Ok(prepared) => self.prepared(reader, prepared),
+                    Err(error) => self.failed(reader, error),
+                }
+            }
+            Done::Counted { id, count } => {
+                let Some(reader) = self.readers.remove(&id) else { return Ok(()) };
+                match count {
+                    Ok(count) => self.counted(reader, count),
+                    Err(error) => self.failed(reader, error),
+                }
+            }
+            Done::Marked { publication, marked } => {
+                marked?;
+                self.ready.push_back(publication);
+                Ok(())
+            }
+            Done::Published { publication, batch } => {
+                self.is_writing = false;
+                self.batch_published(publication, batch?);
+                Ok(())
+            }
+            Done::Saved(saved) => {
+                self.is_writing = false;
+                saved
+            }
+        }
+    }
+
+    /// Opens windows of the lane, as many as are read side by side.
+    fn open_windows(&mut self) {
+        if self.outcome == WindowOutcome::OutOfTime {
+            return;
+        }
+        let is_read = |window: &&Window| self.readers.values().any(|reader| reader.window.from == window.from);
+        let unread: Vec<Window> =
+            self.state.lane.pass(self.kind).windows.iter().filter(|window| !is_read(window)).cloned().collect();
+        for window in unread.into_iter().take(plan::READERS.saturating_sub(self.readers.len())) {
+            let mut reader = self.open(window);
+            self.search(&mut reader, None, Concurrent::Nothing);
+            self.readers.insert(reader.id, reader);
+        }
+    }
+
+    pub(super) fn open(&mut self, window: Window) -> WindowReader {
+        self.opened += 1;
+        WindowReader::new(WindowId(self.opened), window, self.state.lane.first_seen.is_some())
+    }
+
+    /// Asks for the page behind `last_id`, or behind what is published.
+    fn search(&mut self, reader: &mut WindowReader, last_id: Option<String>, concurrent: Concurrent) {
+        reader.next = NextPage::Asked;
+        let (window, is_suspect) = (reader.window.clone(), self.state.is_suspect(&reader.window));
+        self.start(Job::Search(Search { id: reader.id, half: None, window, last_id, concurrent, is_suspect }));
+    }
+
+    pub(super) fn start(&mut self, job: Job) {
+        self.jobs.push(job);
+    }
+
+    /// Goes on with a window that has no page at hand, if the next one has come.
+    pub(super) fn go_on(&mut self, mut reader: WindowReader) -> Result<(), SliceError> {
+        if reader.page.is_none() {
+            if reader.split.is_some() {
+                return self.split(reader);
+            }
+            if let Some(page) = reader.next.take() {
+                return match page {
+                    Ok(Some(page)) => self.begin_page(reader, page),
+                    Ok(None) => {
+                        self.out_of_time();
+                        Ok(())
+                    }
+                    Err(error) => self.failed(reader, error),
+                };
+            }
+        }
+        self.readers.insert(reader.id, reader);
+        Ok(())
+    }
+
+    /// There is no time for a window any more. Others are read on as far as what they have asked for comes.
+    pub(super) fn out_of_time(&mut self) {
+        self.outcome = WindowOutcome::OutOfTime;
+    }
+
+    /// Validates a page, and prepares it for being published while the next one is asked for.
+    fn begin_page(&mut self, mut reader: WindowReader, mut page: Page) -> Result<(), SliceError> {
+        let accepted = plan::validate_page(&mut reader.window, &mut page);
+        // The first answer of all tells HubSpot's time, from which the other passes are set up.
+        plan::record_first_contact(&mut self.state.lane, page.date, self.settings);
+        if self.kind == PassKind::Backfill {
+            self.state.lane.backfilled.total.get_or_insert(reader.window.read + page.total);
+        }
+        let Ok(counting) = accepted else {
+            self.does_not_add_up(&reader.window, "its ids are in no order");
+            return Ok(());
+        };
+        if page.rows.is_empty() && page.has_more() {
+            self.does_not_add_up(&reader.window, "its pages are empty, and others follow");
+            return Ok(());
+        }
+        if let Some(middle) = self.split_point(&reader.window, &page) {
+            self.begin_split(&mut reader, &page, middle);
+        } else if page.has_more() {
+            let last_id = page.rows.last().map(|row| row.id.clone());
+            self.search(&mut reader, last_id, Concurrent::Publishing);
+        }
+        reader.page = Some(PageAtHand {
+            size: page.rows.len(),
+            counting,
+            is_last: !page.has_more(),
+            is_quick: page.took < fetch::QUICK,
+            is_suspect: self.state.is_suspect(&reader.window),
+            each_for_itself: self.state.is_stubborn(),
+            began: Instant::now(),
+            rest: page.rows,
+        });
+        self.prepare(reader)
+    }
+
+    /// Goes on without a window that HubSpot refuses, which is held, unless it is a fresh one: then HubSpot refuses
+    /// everything. One with a record that HubSpot does not show is read in halves, which find it.
+    ///
+    /// # Errors
+    /// It is not the window's trouble.
+    pub(super) fn failed(&mut self, reader: WindowReader, error: SliceError) -> Result<(), SliceError> {
+        let WindowReader { mut window, is_met, .. } = reader;
+        match error {
+            SliceError::HubSpot(error)
+                if self.kind != PassKind::Fresh && is_met && self.state.is_a_records(&error, &window) =>
+            {
+                self.hold(&window, &error.to_string(), false);
+                Ok(())
+            }
+            SliceError::Unshowable { reason, date } => {
+                plan::record_first_contact(&mut self.state.lane, date, self.settings);
+                window.to.get_or_insert(time::after(date, plan::DATE_RESOLUTION));
+                self.does_not_add_up(&window, &reason);
+                Ok(())
+            }
+            error => Err(error),
+        }
+    }
+}

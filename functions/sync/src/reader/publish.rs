@@ -1,0 +1,121 @@
+//! Publishing the pages of a pass, one at a time: rows are prepared, published in batches, and each batch is checkpointed
+//! before the next one.
+//!
+//! How the lane stands says only what is done: it is changed when a batch is published, and can be saved at any time.
+
+use model::checkpoint::PassKind;
+
+use super::{
+    job::{Job, PublishedBatch},
+    pass::PassReader,
+    window::{Publication, WindowReader},
+};
+use crate::{
+    batch::{self, Preparation, Prepared},
+    error::SliceError,
+    fetch,
+    state::Step,
+};
+
+impl PassReader<'_> {
+    /// Prepares what is left of the page at hand. If nothing is, it is published.
+    pub(super) fn prepare(&mut self, mut reader: WindowReader) -> Result<(), SliceError> {
+        let Some(page) = reader.page.as_mut().filter(|page| !page.rest.is_empty()) else {
+            return self.page_published(reader);
+        };
+        let preparation = Preparation {
+            rows: std::mem::take(&mut page.rest),
+            size: page.size,
+            is_suspect: page.is_suspect,
+            each_for_itself: page.each_for_itself,
+            taken_over_from: self.state.lane.taken_over_from,
+        };
+        self.start(Job::Prepare { id: reader.id, preparation });
+        self.readers.insert(reader.id, reader);
+        Ok(())
+    }
+
+    /// Lets rows be marked as pending, and published when it is their turn.
+    pub(super) fn prepared(&mut self, mut reader: WindowReader, prepared: Prepared) -> Result<(), SliceError> {
+        let Some(page) = &mut reader.page else { return self.go_on(reader) };
+        let Prepared { rows, mut ledger, rest } = prepared;
+        (page.size, page.rest) = (rows.len(), rest);
+        let publication = Publication {
+            id: reader.id,
+            pending: batch::begin(&rows, &mut ledger, &mut self.state.marks),
+            rows,
+            ledger,
+            counting: page.counting,
+            is_last: page.is_last && page.rest.is_empty(),
+            is_begun: false,
+        };
+        self.readers.insert(reader.id, reader);
+        if publication.pending.is_empty() {
+            self.ready.push_back(publication);
+        } else {
+            self.start(Job::Mark(publication));
+        }
+        Ok(())
+    }
+
+    /// Saves the lane if it has got on, and publishes what is ready otherwise: one thing at a time, in this order.
+    pub(super) fn write(&mut self) -> Result<(), SliceError> {
+        while !self.is_writing {
+            if std::mem::take(&mut self.is_unsaved) {
+                let lane = self.state.to_save(self.tuning.page_size());
+                self.is_writing = true;
+                self.start(Job::Save(Box::new(lane)));
+                continue;
+            }
+            let Some(mut publication) = self.ready.pop_front() else { break };
+            if publication.rows.is_empty() {
+                if let Some(reader) = self.readers.remove(&publication.id) {
+                    self.prepare(reader)?;
+                }
+                continue;
+            }
+            if !std::mem::replace(&mut publication.is_begun, true) {
+                batch::add_own_marks(&publication.rows, &mut publication.ledger, &self.state.marks);
+            }
+            self.is_writing = true;
+            self.start(Job::Publish(publication));
+        }
+        Ok(())
+    }
+
+    /// Moves a window behind a batch that was published.
+    pub(super) fn batch_published(&mut self, publication: Publication, batch: PublishedBatch) {
+        self.state.marks.add(batch.marks);
+        self.state.set_aside_until(batch.set_aside_until);
+        if let Some(reader) = self.readers.get_mut(&publication.id) {
+            let window = &mut reader.window;
+            (window.read, window.last_id) = (window.read + batch.read, batch.last_id);
+            let windows = self.state.lane.pass_mut(self.kind).windows.iter_mut();
+            windows.filter(|place| place.from == window.from).for_each(|place| place.clone_from(window));
+            self.state.got_on = true;
+            // Passing by records that cannot be read is not getting on.
+            if self.kind != PassKind::Again && window.repairs == 0 && batch.is_read {
+                self.state.progress(Step::Pass(self.kind));
+            }
+        }
+        if self.kind == PassKind::Backfill {
+            self.state.lane.backfilled.read += batch.read;
+        }
+        if !(publication.is_last && publication.rows.is_empty()) {
+            self.state.forget_passed_error();
+            self.is_unsaved = true;
+        }
+        self.ready.push_front(publication);
+    }
+
+    /// Goes on behind a page that is published.
+    fn page_published(&mut self, mut reader: WindowReader) -> Result<(), SliceError> {
+        let Some(page) = reader.page.take() else { return self.go_on(reader) };
+        let took = page.began.elapsed();
+        self.tuning.pace.publishing_took(took);
+        if page.is_quick && took < fetch::QUICK && !self.state.has_failed_elsewhere() {
+            self.tuning.ask_for(self.tuning.page_size() * 2);
+        }
+        if page.is_last { self.end_window(reader) } else { self.go_on(reader) }
+    }
+}
