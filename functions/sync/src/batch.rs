@@ -109,7 +109,7 @@ pub(crate) async fn publish_rows(
     }
     let Batch { actions, lost, mut told } = news;
     begin(slice, object, &lost).await?;
-    let refused = send(slice, actions).await?;
+    let refused = send(slice, object, actions).await?;
     told.retain(|(id, _)| !refused.iter().any(|(refused, _)| refused == id.as_str()));
     remember(slice, object, &told).await?;
     odd.extend(refused);
@@ -118,7 +118,11 @@ pub(crate) async fn publish_rows(
 
 /// Sends actions, in as few messages as they fit into. Returns the records whose action SQS takes in no message, with the
 /// reasons.
-async fn send(slice: &Slice<'_>, actions: Vec<Action>) -> Result<Vec<(String, String)>, SliceError> {
+async fn send(
+    slice: &Slice<'_>,
+    object: ObjectType,
+    actions: Vec<Action>,
+) -> Result<Vec<(String, String)>, SliceError> {
     let group = slice.account().to_string();
     let (mut pending, mut refused) = (packed(actions)?, Vec::new());
     while let Some(mut actions) = pending.pop() {
@@ -132,7 +136,7 @@ async fn send(slice: &Slice<'_>, actions: Vec<Action>) -> Result<Vec<(String, St
             }
             (sent, actions) => {
                 sent?;
-                slice.tally.announce(announced(actions.iter().map(|(action, _)| action)));
+                slice.tally.announce(object, announced(actions.iter().map(|(action, _)| action)));
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What a slice did, the one line of the log that tells it, and its metrics (`docs/METRICS.md`).
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -11,6 +12,7 @@ use std::{
 use model::{
     checkpoint::{ActionCounts, Run, RunStats},
     message::SyncRequest,
+    object::ObjectType,
     time::{self, DateTime},
 };
 
@@ -22,6 +24,8 @@ pub(crate) struct Tally {
     rows: AtomicU32,
     /// The actions that were queued.
     announced: Mutex<ActionCounts>,
+    /// The object types that they are about.
+    changed: Mutex<BTreeSet<ObjectType>>,
     set_aside: AtomicU32,
     mismatches: AtomicU32,
     held: AtomicU32,
@@ -47,7 +51,8 @@ impl Tally {
         self.rows.fetch_add(u32::try_from(count).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
-    pub(crate) fn announce(&self, batch: ActionCounts) {
+    pub(crate) fn announce(&self, object: ObjectType, batch: ActionCounts) {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner).insert(object);
         let mut announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner);
         announced.created += batch.created;
         announced.updated += batch.updated;
@@ -57,6 +62,11 @@ impl Tally {
     /// What was handed on so far.
     pub(crate) fn announced(&self) -> ActionCounts {
         *self.announced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The object types of which something was handed on.
+    pub(crate) fn changed(&self) -> Vec<ObjectType> {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
     }
 
     fn actions(&self) -> u32 {
