@@ -61,8 +61,12 @@ impl Member {
 
     /// Which of two accounts a list shows first.
     pub fn order(&self, other: &Self) -> Ordering {
-        let is_stopped = |member: &Self| ["paused", "disconnected"].contains(&member.state);
-        let place = |member: &Self| (is_stopped(member), member.fresh_to);
+        let kind = |member: &Self| match member.state {
+            "behind" | "failing" | "reauthorize" => 0,
+            "paused" | "disconnected" => 2,
+            _ => 1,
+        };
+        let place = |member: &Self| (kind(member), member.fresh_to);
         place(self).cmp(&place(other)).then_with(|| self.company.cmp(&other.company))
     }
 
