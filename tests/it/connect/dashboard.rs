@@ -86,7 +86,7 @@ async fn accounts_that_need_somebody_come_first_each_with_what_to_do() -> Result
     for (count, name) in [(2, "Behind"), (2, "Failing"), (2, "Needs reconnecting"), (3, "Not read yet"), (6, "Fresh")] {
         ensure!(page.contains(&format!("<strong>{count}</strong> <span>{name}</span>")), "{count} {name}: {page}");
     }
-    let list = between(&page, "<table class=\"rows\">", "</table>")?;
+    let list = between(&page, "<table class=\"rows\"", "</table>")?;
     let rows = cells(list);
     let needing: Vec<&str> = rows[1..7].iter().map(|row| row[1].as_str()).collect();
     for advice in
@@ -120,7 +120,7 @@ async fn an_account_has_a_row_for_each_object_type() -> Result<()> {
     let mut visitor = front.sign_in().await?;
     let path = format!("/accounts/{DOMAIN}/{HUB}");
     let rows = |page: &str| -> Result<Vec<Vec<String>>> {
-        let rows = cells(between(page, "<table class=\"rows\">", "</table>")?);
+        let rows = cells(between(page, "<table class=\"rows\"", "</table>")?);
         Ok(rows[1..].to_vec())
     };
     let unknown = |name: &str| [name, "–", "–", "–", "none", "none"].map(str::to_owned).to_vec();

@@ -38,11 +38,10 @@ pub(crate) fn body(account: &Status, timeline: &[Event], token: Option<&String>,
                 } }
             }
         }
-        h2 { "Records" }
         (objects::table(account))
         (problems(&account.problems))
         @if let Some(token) = token { (actions::buttons(account, token)) }
-        h2 { "The last 24 hours" }
+        h2 { "Activity" }
         div class="plots" { (plot::changes(&hours)) (details(account)) }
         @if token.is_some() { (actions::danger(account)) }
         h2 { "Timeline" }
@@ -57,7 +56,7 @@ fn details(account: &Status) -> Markup {
             dt { "HubSpot account" } dd { (account.key.hub_id) " " (account.hub_domain.as_deref().unwrap_or_default()) }
             @if let Some(run) = &account.last_run {
                 dt { "Last run" } dd { (words::time(run.started_at)) ", " (took(run)) }
-                dt { "Read" } dd { (words::count(run.figures.records, "record")) }
+                dt { "Records read" } dd { (words::count(run.figures.records, "record")) }
                 dt { "Changes found" } dd { (words::number(run.figures.actions)) }
                 dt { "Requests to HubSpot" } dd {
                     (words::number(run.figures.requests)) ", " (words::number(run.figures.rate_limited)) " refused"

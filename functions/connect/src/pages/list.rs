@@ -58,7 +58,7 @@ fn row(account: &Status) -> Markup {
             }
             td { (state(account)) @if account.state.needs_somebody() { (what_to_do(account)) } }
             td data-label="Last checked" { (checked(account)) }
-            td data-label="Last 24 hours" {
+            td data-label="Last 24 hours" class="of-day" {
                 (spark_line(account)) " " (words::count(account.day.total(), "change"))
             }
         }
@@ -88,7 +88,7 @@ pub(super) fn what_to_do(account: &Status) -> Markup {
     html! {
         @if let Some(reason) = &account.reason { div class="why" { (reason) } }
         @if let Some(problem) = problem { div class="why" { (problem.part) ": " (problem.reason) } }
-        @if let Some(advice) = words::advice(account) { div class="advice" { (advice) } }
+        div class="advice" { (words::advice(account)) }
     }
 }
 

@@ -7,8 +7,8 @@ use crate::status::{ObjectStatus, Status};
 
 pub(super) fn table(account: &Status) -> Markup {
     html! {
-        table class="rows" {
-            caption { "By object type. Records: as HubSpot counted them when their history was last read." }
+        h2 id="records" { "Records" }
+        table class="rows" aria-labelledby="records" {
             thead { tr {
                 th scope="col" { "Object type" }
                 th scope="col" { "Records" }
@@ -19,6 +19,7 @@ pub(super) fn table(account: &Status) -> Markup {
             } }
             tbody { @for object in &account.objects { (row(object)) } }
         }
+        p class="quiet below" { "Records: as HubSpot counted them when their history was last read." }
     }
 }
 

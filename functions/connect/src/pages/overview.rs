@@ -21,8 +21,10 @@ pub(super) fn verdict(found: &AccountPage) -> Markup {
     html! {
         p class={ "verdict " (class) } {
             span class="sign" aria-hidden="true" { (sign) }
-            strong { (text) }
-            @if all > 0 { span class="quiet" { (words::count(signed(all), "account")) " in all" } }
+            span class="said" {
+                strong { (text) } " "
+                @if all > 0 { span class="quiet" { (words::count(signed(all), "account")) " in all" } }
+            }
         }
     }
 }

@@ -27,17 +27,19 @@ pub(super) fn state(state: State) -> &'static str {
     }
 }
 
-/// What somebody should do about an account, if anything.
-pub(super) fn advice(account: &Status) -> Option<String> {
+/// What somebody should do about an account.
+pub(super) fn advice(account: &Status) -> String {
     let advice = match account.state {
         State::Reauthorize => "Make a link and send it to the customer.",
-        State::Behind => "Sync it now. If many accounts are behind, look at the alarms.",
+        State::Behind => "Sync it now. If many are behind, look at the alarms.",
         State::Paused => "Resume it as soon as it may go on.",
-        State::New => "Nothing: the next tick of the schedule reads it.",
-        State::Failing => return Some(advice_on(account.problems.iter().find(|problem| problem.kind.is_some()))),
-        State::Fresh | State::Backfilling | State::Disconnected => return None,
+        State::New => "Nothing to do: the next tick of the schedule reads it.",
+        State::Failing => return advice_on(account.problems.iter().find(|problem| problem.kind.is_some())),
+        State::Fresh => "Nothing to do: it is up to date.",
+        State::Backfilling => "Nothing to do: its history is being read, and what changes meanwhile.",
+        State::Disconnected => "A new link connects it again.",
     };
-    Some(advice.to_owned())
+    advice.to_owned()
 }
 
 fn advice_on(problem: Option<&Problem>) -> String {

@@ -62,21 +62,18 @@ fn told(hour: &str, actions: ActionCounts) -> String {
 }
 
 fn summary(hours: &[(String, Option<ActionCounts>)]) -> String {
-    let known: Vec<(&str, i64)> =
-        hours.iter().filter_map(|(hour, actions)| Some((hour.as_str(), actions.as_ref()?.total()))).collect();
-    let all = words::count(known.iter().map(|(_, count)| count).sum(), "change");
-    match known.iter().max_by_key(|(_, count)| *count) {
+    let known: Vec<i64> = hours.iter().filter_map(|(_, actions)| actions.map(ActionCounts::total)).collect();
+    let all = words::count(known.iter().sum(), "change");
+    match known.iter().max() {
         None => "No tick of the schedule has noted any yet.".to_owned(),
-        Some((_, 0)) => "None in the last 24 hours.".to_owned(),
-        Some((hour, most)) => {
-            format!("{all} in the last 24 hours. The most in an hour: {} at {}.", words::number(*most), of_day(hour))
-        }
+        Some(0) => "None in the last 24 hours.".to_owned(),
+        Some(most) => format!("{all} in the last 24 hours, at most {} an hour.", words::number(*most)),
     }
 }
 
 /// The top of the axis, which is a round number not below `most`, and the marks below it.
 fn scale(most: i64) -> (i64, Vec<Tick>) {
-    const MARKS: i64 = 4;
+    const MARKS: i64 = 5;
     let (mut step, mut factors) = (1, [2, 5, 10].into_iter().cycle());
     let mut base = 1;
     while step * MARKS < most {
@@ -95,8 +92,8 @@ fn scale(most: i64) -> (i64, Vec<Tick>) {
 /// A number in little room.
 fn short(number: i64) -> String {
     match number {
-        0..10_000 => words::number(number),
-        10_000..1_000_000 => format!("{}k", number / 1000),
+        0..1000 => number.to_string(),
+        1000..1_000_000 => format!("{}k", number as f64 / 1e3),
         _ => format!("{}M", number as f64 / 1e6),
     }
 }
@@ -110,12 +107,13 @@ mod tests {
         let labels = |most| scale(most).1.into_iter().map(|tick| tick.label).collect::<Vec<_>>().join(" ");
         assert_eq!(labels(0), "0 1");
         assert_eq!(labels(4), "0 1 2 3 4");
-        assert_eq!(labels(5), "0 2 4 6");
+        assert_eq!(labels(6), "0 2 4 6");
         assert_eq!(labels(101), "0 50 100 150");
+        assert_eq!(labels(2100), "0 500 1k 1.5k 2k 2.5k");
         assert_eq!(labels(37_000), "0 10k 20k 30k 40k");
-        assert_eq!(labels(4_100_000), "0 2M 4M 6M");
+        assert_eq!(labels(5_100_000), "0 2M 4M 6M");
         for most in [1, 7, 99, 12_345, 999_999_999] {
-            assert!(scale(most).0 >= most && scale(most).1.len() <= 5, "{most}");
+            assert!(scale(most).0 >= most && scale(most).1.len() <= 6, "{most}");
         }
     }
 

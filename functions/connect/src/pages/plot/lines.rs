@@ -26,10 +26,10 @@ type Series = (&'static str, &'static str, fn(Freshness) -> i64);
 
 const SERIES: [Series; 2] = [
     ("most", "95 of 100 accounts", |freshness| freshness.most),
-    ("oldest", "the account furthest behind", |freshness| freshness.oldest),
+    ("oldest", "the furthest behind", |freshness| freshness.oldest),
 ];
 
-/// How long ago the accounts had been checked at worst in each hour, and from when on an account counts as behind.
+/// How long ago the accounts had been checked at worst in each hour, and the limit from which on an account counts as behind.
 pub(in crate::pages) fn freshness(hours: &[(String, Option<Freshness>)], behind_after: Duration) -> Markup {
     let limit = i64::try_from(behind_after.as_secs()).unwrap_or(i64::MAX);
     let axis = Axis::of(hours.iter().filter_map(|(_, freshness)| *freshness), limit);
@@ -48,11 +48,7 @@ pub(in crate::pages) fn freshness(hours: &[(String, Option<Freshness>)], behind_
         unit: "longest time",
         hours: hours.iter().map(|(hour, _)| hour.as_str()).collect(),
         ticks: axis.ticks(),
-        keys: &[
-            (SERIES[0].0, SERIES[0].1),
-            (SERIES[1].0, SERIES[1].1),
-            ("limit", &format!("behind ({})", said(limit))),
-        ],
+        keys: &[(SERIES[0].0, SERIES[0].1), (SERIES[1].0, SERIES[1].1), ("limit", &format!("limit ({})", said(limit)))],
         marks,
         columns: &["Hour (UTC)", "95 of 100 accounts", "The furthest behind"],
         rows: hours.iter().rev().map(row).collect(),

@@ -9,11 +9,11 @@ pub(super) use self::{bars::changes, lines::freshness};
 
 /// The size of a drawing, and what of it is left for the axes.
 const WIDTH: f64 = 420.0;
-const HEIGHT: f64 = 190.0;
-const LEFT: f64 = 46.0;
+const HEIGHT: f64 = 192.0;
+const LEFT: f64 = 52.0;
 const RIGHT: f64 = 8.0;
 const TOP: f64 = 24.0;
-const BOTTOM: f64 = 36.0;
+const BOTTOM: f64 = 38.0;
 
 /// The bottom of the plot.
 const BASE: f64 = HEIGHT - BOTTOM;
@@ -84,7 +84,7 @@ impl Plot<'_> {
                 line class="axis" x1=(x) x2=(x) y1=(BASE) y2=(BASE + 4.0) {}
                 text class="label" x=(x) y=(BASE + 17.0) text-anchor="middle" { (of_day(hour)) }
             }
-            text class="unit" x=(WIDTH - RIGHT) y=(HEIGHT - 4.0) text-anchor="end" { "hour, UTC" }
+            text class="unit" x=(WIDTH - RIGHT) y=(HEIGHT - 3.0) text-anchor="end" { "hour, UTC" }
         }
     }
 }
