@@ -42,7 +42,7 @@ async fn a_customer_connects_an_account_and_its_data_is_seen_coming() -> Result<
     deployed.world.hubspot.world().seed(HUB + 1, 1_000, 14_000, 1);
     let domains = deployed.world.store.database().collection::<Document>(collection::DOMAINS);
     domains.insert_one(doc! { "_id": "globex", "company": { "name": "Globex" } }).await?;
-    let browser = Browser::start(1100, 950, false).await?;
+    let browser = Browser::start(1100, 520, false).await?;
 
     browser.open(&page.link("globex", None).await?).await?;
     browser.sees("Globex will see them").await?;
@@ -53,6 +53,7 @@ async fn a_customer_connects_an_account_and_its_data_is_seen_coming() -> Result<
     browser.press(&format!("Account {}", HUB + 1)).await?;
     browser.sees(&format!("portal-{}.example is connected to Globex", HUB + 1)).await?;
     browser.screenshot("connected").await?;
+    browser.client.set_window_size(1100, 950).await?;
 
     sign_in(&browser, &page).await?;
     browser.open(&account(&page, "globex", HUB + 1)).await?;
