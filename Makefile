@@ -52,8 +52,10 @@ test: test-tools tests ## Run all tests, against servers of their own; of the lo
 test-full: ## Run all tests with nothing left out: every seed, every crash point, lanes of 100,000 records
 	@$(MAKE) test TEST_EXTENT=full
 
-browser: tools local ## Test the status page in Chromium (Debian: apt install chromium chromium-driver); SCREENSHOTS=1 renews docs/images
+browser: tools local ## Test the status page in Chromium, and its accessibility (Debian: apt install chromium chromium-driver npm); SCREENSHOTS=1 renews docs/images
 	@command -v chromedriver >/dev/null || { echo "Chromium's driver is missing; on Debian: apt install chromium chromium-driver"; exit 1; }
+	@command -v npm >/dev/null || { echo "npm is missing, which installs the accessibility checker; on Debian: apt install npm"; exit 1; }
+	@local/tools/install axe
 	@$(PROGRESS) "compiling the browser's test" .tools/compile.log cargo build --locked --workspace --features tests/browser --test browser
 	@$(STACK_PROGRAM) build
 	@$(EXEC) cargo test --quiet --locked --workspace --features tests/browser --test browser -- --test-threads 1 --nocapture

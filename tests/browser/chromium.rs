@@ -3,19 +3,29 @@
 use std::{
     path::PathBuf,
     process::Stdio,
+    str::FromStr,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use fantoccini::{Client, ClientBuilder, Locator, elements::Element};
+use fantoccini::{
+    Client, ClientBuilder, Locator,
+    actions::{InputSource, KeyAction, KeyActions},
+    elements::Element,
+    wd::WebDriverCompatibleCommand,
+};
 use hyper_util::client::legacy::connect::HttpConnector;
-use ops::layout;
+use ops::{connect::Page, layout};
+use reqwest::{Method, Url};
 use serde_json::{Value, json};
 use stack::process::{free_port, wait_until};
 use tokio::process::{Child, Command};
 
 /// How long something may take to be seen.
 const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Chromium makes no narrower window by itself.
+const NARROWEST: u32 = 500;
 
 /// How often it is looked.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -24,6 +34,20 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct Browser {
     pub(crate) client: Client,
     _driver: Child,
+}
+
+/// A command of Chromium's own protocol, by its driver.
+#[derive(Debug)]
+struct Cdp(Value);
+
+impl WebDriverCompatibleCommand for Cdp {
+    fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, <Url as FromStr>::Err> {
+        base.join(&format!("session/{}/goog/cdp/execute", session.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
+        (Method::POST, Some(self.0.to_string()))
+    }
 }
 
 /// Chromium does not end with its driver, only when the driver is told to end the session.
@@ -38,8 +62,19 @@ impl Drop for Browser {
 }
 
 impl Browser {
-    /// Starts Chromium with the window of a desk, or of a phone.
+    /// Starts Chromium with a window of that size; one that is narrower than any desk's is a phone's.
     pub(crate) async fn start(width: u32, height: u32, dark: bool) -> Result<Self> {
+        Self::start_with(width, height, dark, json!({})).await
+    }
+
+    /// The same at a desk, if pages may run no script.
+    pub(crate) async fn start_without_scripts(width: u32, height: u32) -> Result<Self> {
+        const BLOCKED: u32 = 2;
+        let settings = json!({ "profile.default_content_setting_values.javascript": BLOCKED });
+        Self::start_with(width, height, false, settings).await
+    }
+
+    async fn start_with(width: u32, height: u32, dark: bool, settings: Value) -> Result<Self> {
         let port = free_port()?;
         let driver = Command::new("chromedriver")
             .arg(format!("--port={port}"))
@@ -54,7 +89,11 @@ impl Browser {
         if dark {
             args.push("--force-dark-mode");
         }
-        let options = json!({ "goog:chromeOptions": { "args": args } });
+        let mut options = json!({ "goog:chromeOptions": { "args": args, "prefs": settings } });
+        if width < NARROWEST {
+            let metrics = json!({ "width": width, "height": height, "pixelRatio": 1.0, "touch": true });
+            options["goog:chromeOptions"]["mobileEmulation"] = json!({ "deviceMetrics": metrics });
+        }
         let capabilities = options.as_object().cloned().unwrap_or_default();
         let address = format!("http://127.0.0.1:{port}");
         wait_until("chromedriver to listen", PATIENCE, async || {
@@ -109,6 +148,24 @@ impl Browser {
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }
         }
+    }
+
+    /// Presses keys, whatever has the focus.
+    pub(crate) async fn keys(&self, keys: &[char]) -> Result<()> {
+        let pressed = keys.iter().flat_map(|key| [KeyAction::Down { value: *key }, KeyAction::Up { value: *key }]);
+        let actions = pressed.fold(KeyActions::new("keyboard".to_owned()), KeyActions::then);
+        Ok(self.client.perform_actions(actions).await?)
+    }
+
+    /// Lets a page write to the clipboard, and tests read it. A person is asked, and a browser without a window says no.
+    pub(crate) async fn allow_clipboard(&self, page: &Page) -> Result<()> {
+        let origin = page.url.origin().ascii_serialization();
+        for name in ["clipboard-write", "clipboard-read"] {
+            let params = json!({ "permission": { "name": name }, "setting": "granted", "origin": origin });
+            let command = json!({ "cmd": "Browser.setPermission", "params": params });
+            self.client.issue_cmd(Cdp(command)).await?;
+        }
+        Ok(())
     }
 
     /// What is seen of the page.

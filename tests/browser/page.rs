@@ -9,7 +9,7 @@ use ops::connect::Page;
 use store::collection;
 
 use harness::{
-    crowd::crowd,
+    crowd::{crowd, day},
     deployed::Deployed,
     world::{DOMAIN, HUB},
 };
@@ -17,14 +17,14 @@ use harness::{
 use crate::chromium::Browser;
 
 /// The service, deployed, with a HubSpot as slow and as strict as the real one, and its page.
-async fn deployed() -> Result<(Deployed, Page)> {
+pub(crate) async fn deployed() -> Result<(Deployed, Page)> {
     let deployed = Deployed::shared("browser").await?;
     deployed.world.hubspot.world().settings = Settings { latency_ms: 150, ..Settings::default() };
     let page = deployed.page().await?;
     Ok((deployed, page))
 }
 
-async fn sign_in(browser: &Browser, page: &Page) -> Result<()> {
+pub(crate) async fn sign_in(browser: &Browser, page: &Page) -> Result<()> {
     browser.open(page.url.as_str()).await?;
     browser.types("#token", page.token()).await?;
     browser.press("Sign in").await?;
@@ -32,7 +32,7 @@ async fn sign_in(browser: &Browser, page: &Page) -> Result<()> {
     Ok(())
 }
 
-fn account(page: &Page, domain: &str, hub: u64) -> String {
+pub(crate) fn account(page: &Page, domain: &str, hub: u64) -> String {
     format!("{}accounts/{domain}/{hub}", page.url)
 }
 
@@ -42,7 +42,7 @@ async fn a_customer_connects_an_account_and_its_data_is_seen_coming() -> Result<
     deployed.world.hubspot.world().seed(HUB + 1, 1_000, 14_000, 1);
     let domains = deployed.world.store.database().collection::<Document>(collection::DOMAINS);
     domains.insert_one(doc! { "_id": "globex", "company": { "name": "Globex" } }).await?;
-    let browser = Browser::start(1100, 800, false).await?;
+    let browser = Browser::start(1100, 520, false).await?;
 
     browser.open(&page.link("globex", None).await?).await?;
     browser.sees("Globex will see them").await?;
@@ -53,6 +53,7 @@ async fn a_customer_connects_an_account_and_its_data_is_seen_coming() -> Result<
     browser.press(&format!("Account {}", HUB + 1)).await?;
     browser.sees(&format!("portal-{}.example is connected to Globex", HUB + 1)).await?;
     browser.screenshot("connected").await?;
+    browser.client.set_window_size(1100, 950).await?;
 
     sign_in(&browser, &page).await?;
     browser.open(&account(&page, "globex", HUB + 1)).await?;
@@ -68,7 +69,6 @@ async fn a_customer_connects_an_account_and_its_data_is_seen_coming() -> Result<
         seen.push(progress().await?);
     }
     println!("from consent to the first data on the page: {:.1} s", began.elapsed().as_secs_f32());
-    browser.screenshot("backfill").await?;
     // The bar moves, though nobody loads the page again.
     let first = seen.last().copied().unwrap_or_default();
     while seen.last().copied().unwrap_or_default() <= first {
@@ -81,7 +81,13 @@ async fn a_customer_connects_an_account_and_its_data_is_seen_coming() -> Result<
         }
         seen.push(read);
     }
-    browser.sees("All of its history was read").await?;
+    while !browser.text().await?.contains("All of its history was read") {
+        ensure!(began.elapsed().as_secs() < 300, "the history is not read: {}", browser.text().await?);
+        // How long it still takes is told behind the first slice.
+        if browser.text().await?.contains(" left") {
+            browser.screenshot("backfill").await?;
+        }
+    }
     deployed.end()
 }
 
@@ -90,8 +96,9 @@ async fn an_operator_finds_an_account_and_presses_its_buttons() -> Result<()> {
     let (deployed, page) = deployed().await?;
     deployed.world.hubspot.world().seed(HUB, 20, 100, 1);
     deployed.tick(1).await?;
-    let browser = Browser::start(1100, 800, false).await?;
+    let browser = Browser::start(1100, 1250, false).await?;
     crowd(&deployed.world, 20_000).await?;
+    day(&deployed.world).await?;
     sign_in(&browser, &page).await?;
     browser.open(page.url.as_str()).await?;
     browser.sees("20\u{202f}001 accounts").await?;
@@ -119,13 +126,14 @@ async fn an_operator_finds_an_account_and_presses_its_buttons() -> Result<()> {
     browser.holds("return document.querySelector('.state').textContent === 'Paused'").await?;
     ensure!(deployed.world.store.pause(&account_key, false).await?);
     browser.sees("Sync now").await?;
+    browser.client.set_window_size(1100, 1600).await?;
+    browser.screenshot("account").await?;
     browser.press("Read everything again…").await?;
     browser.sees("is not stored twice").await?;
     browser.press("Cancel").await?;
     browser.press("Read everything again…").await?;
     browser.press("Read everything again").await?;
     browser.sees("Everything is read again.").await?;
-    browser.screenshot("account").await?;
     browser.press("Disconnect…").await?;
     browser.press("Disconnect").await?;
     browser.sees("The account is disconnected.").await?;
@@ -157,7 +165,6 @@ async fn what_is_forged_or_too_old_is_told_in_words_and_no_script_runs() -> Resu
     browser.sees("Too much time has passed").await?;
 
     sign_in(&browser, &page).await?;
-    browser.screenshot("phone").await?;
     let set = doc! { "$set": { "company.name": NAME } };
     store.collection::<Document>(collection::DOMAINS).update_one(doc! { "_id": DOMAIN }, set).await?;
     browser.open(page.url.as_str()).await?;

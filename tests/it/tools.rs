@@ -55,10 +55,15 @@ fn no_tool_is_installed_without_its_hash() -> Result<()> {
         }
     }
     ensure!(packages > 100, "{packages} packages are too few to be all");
-    let lock: Value = serde_json::from_slice(&fs::read(pins().join("hubspot-node/package-lock.json"))?)?;
-    for (name, package) in lock["packages"].as_object().context("packages")?.iter().filter(|(name, _)| !name.is_empty())
-    {
-        ensure!(package["integrity"].as_str().is_some_and(|hash| hash.starts_with("sha512-")), "{name} has no hash");
+    for folder in ["hubspot-node", "axe"] {
+        let lock: Value = serde_json::from_slice(&fs::read(pins().join(folder).join("package-lock.json"))?)?;
+        let packages = lock["packages"].as_object().context("packages")?;
+        for (name, package) in packages.iter().filter(|(name, _)| !name.is_empty()) {
+            ensure!(
+                package["integrity"].as_str().is_some_and(|hash| hash.starts_with("sha512-")),
+                "{name} has no hash"
+            );
+        }
     }
     Ok(())
 }

@@ -43,6 +43,8 @@ pub struct Checkpoint {
     pub last_run: Option<LastRun>,
     /// What was handed on in the last day, by hour (see [`hour`]).
     pub activity: BTreeMap<String, ActionCounts>,
+    /// When a change of each object type was last handed on.
+    pub changed_at: BTreeMap<ObjectType, DateTime>,
 }
 
 /// A row of slices in which HubSpot refused the account's token.

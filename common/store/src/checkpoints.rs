@@ -67,6 +67,8 @@ pub struct Told<'a> {
     pub run: Option<&'a Run>,
     /// What the slice handed on.
     pub announced: ActionCounts,
+    /// The object types of which it handed something on.
+    pub changed: &'a [ObjectType],
     /// What HubSpot reported by webhook, and when. The live run looks for it.
     pub notified: Option<(Notified, DateTime)>,
 }
@@ -168,6 +170,9 @@ impl Store {
             let (id, figures) = (id.clone(), figures.clone());
             let run = LastRun { id, started_at: *started_at, ended_at: now, is_over, figures };
             set.insert("lastRun", to_bson(&run)?);
+        }
+        for object in told.changed {
+            set.insert(format!("changedAt.{object}"), now);
         }
         if let Some((notified, at)) = told.notified {
             set.insert("notifiedAt", at);

@@ -7,6 +7,7 @@ mod config;
 mod connections;
 mod domains;
 mod failures;
+mod health;
 mod indexes;
 mod keys;
 mod links;
@@ -49,6 +50,7 @@ pub use actions::{ActionFailure, Stored};
 pub use checkpoints::{Leased, Next, StoreError, Told};
 pub use config::MongoConfig;
 pub use connections::{Claim, Connected, PendingConnect};
+pub use health::{Freshness, Health, HourOfHealth};
 pub use keys::SealedTokens;
 pub use probe::ProbeError;
 pub use resync::Resync;
@@ -92,6 +94,8 @@ pub mod collection {
     pub const REJECTIONS: &str = "rejections";
     /// Where the last fan-out stopped, if it did not reach the end.
     pub const FAN_OUT: &str = "fanout";
+    /// How all accounts did, by hour, for two days.
+    pub const HEALTH: &str = "health";
 }
 
 /// How many connections a function has at most. One more watches each server.

@@ -1,7 +1,7 @@
 //! Records that could not be handed on, each alone, so that those beside it are (collection `setaside`). They are read again
 //! by their ids, after growing pauses.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::TryStreamExt;
 use model::{
@@ -169,13 +169,23 @@ impl Store {
         Ok(changed)
     }
 
-    /// How many of an account's records are set aside.
+    /// How many of an account's records are set aside, by object type. Returns nothing of a type that has none.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn count_set_aside(&self, account: &AccountKey) -> Result<u64, Error> {
+    pub async fn count_set_aside(&self, account: &AccountKey) -> Result<BTreeMap<ObjectType, u64>, Error> {
+        #[derive(Deserialize)]
+        struct Counted {
+            #[serde(rename = "_id")]
+            object: ObjectType,
+            count: i64,
+        }
         let own = doc! { "domainId": account.domain_id.as_str(), "hubId": account.hub_id.as_str() };
-        self.collection(collection::SET_ASIDE).count_documents(own).await
+        let count = doc! { "_id": "$object", "count": { "$sum": 1_i64 } };
+        let pipeline = [doc! { "$match": own }, doc! { "$group": count }];
+        let found = self.collection(collection::SET_ASIDE).aggregate(pipeline).with_type::<Counted>().await?;
+        let counted = found.map_ok(|found| (found.object, u64::try_from(found.count).unwrap_or_default()));
+        counted.try_collect().await
     }
 
     async fn found(&self, filter: Document, count: i64) -> Result<Vec<SetAside>, Error> {

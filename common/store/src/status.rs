@@ -1,6 +1,6 @@
 //! How accounts stand, for those who look at them: their entries in the Domains, without any token, and their checkpoints.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use futures::{
     Stream, StreamExt, TryStreamExt,
@@ -11,6 +11,7 @@ use model::{
     account::{AccountKey, preference, used},
     checkpoint::Checkpoint,
     ids::{DomainId, HubId},
+    object::ObjectType,
     time::DateTime,
 };
 use mongodb::{
@@ -49,8 +50,8 @@ pub struct AccountStatus {
     pub paused_at: Option<DateTime>,
     /// Whether it has any token.
     pub has_token: bool,
-    /// How many of its records are set aside; zero unless one account alone was asked for.
-    pub set_aside: u64,
+    /// How many of its records are set aside, by object type; nothing unless one account alone was asked for.
+    pub set_aside: BTreeMap<ObjectType, u64>,
     /// Where its sync stands; nothing where it never began.
     pub checkpoint: Option<Box<Checkpoint>>,
 }
@@ -170,7 +171,7 @@ fn accounts(domain: &RawDocument) -> Vec<AccountStatus> {
             revocation_at: time(entry, "revocationAt"),
             paused_at: time(entry, "pausedAt"),
             has_token: holds(entry, "hasToken"),
-            set_aside: 0,
+            set_aside: BTreeMap::new(),
             checkpoint: None,
         })
     };

@@ -21,7 +21,9 @@ async function ask() {
   if (!answer.ok) throw new Error(answer.statusText);
   const changed = await answer.text();
   if (!isBusy()) {
+    const open = [...live.querySelectorAll("details[open]")].map((details) => details.id);
     live.innerHTML = changed;
+    for (const details of live.querySelectorAll("details")) details.open = open.includes(details.id);
     tag = answer.headers.get("etag");
     tellAges();
   }

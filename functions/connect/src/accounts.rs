@@ -1,13 +1,15 @@
 //! The accounts that a page of a list shows, as they are now; and one of them, with what happened to it.
 
+use std::time::Duration;
+
 use model::{account::AccountKey, time::DateTime};
 use mongodb::error::Error;
 use serde::Deserialize;
-use store::{Event, TimelineEvent};
+use store::{Event, HourOfHealth, TimelineEvent};
 
 use crate::{
     AppState,
-    status::{State, Status},
+    status::{State, Status, last_day},
 };
 
 /// The most accounts that a page has.
@@ -41,6 +43,11 @@ pub(crate) struct AccountPage {
     pub(crate) total: usize,
     /// Those of the page.
     pub(crate) accounts: Vec<Status>,
+    /// How all accounts did in the last 24 hours, the oldest first; and when that was noted.
+    pub(crate) hours: Vec<(String, Option<HourOfHealth>)>,
+    pub(crate) noted_at: Option<DateTime>,
+    /// An account that was not looked at for so long counts as behind.
+    pub(crate) behind_after: Duration,
 }
 
 impl AccountFilter {
@@ -58,7 +65,18 @@ impl AppState {
         let accounts = statuses.into_iter().map(|account| Status::of(account, self.config.behind_after, now));
         // Since the overview was read, an account may have changed its state.
         let accounts = accounts.filter(|account| sought.is_of(account.state)).collect();
-        Ok(AccountPage { counts: overview.counts(), total, accounts })
+        let of_hour = |hour: String| {
+            let health = overview.health.hours.get(&hour).copied();
+            (hour, health)
+        };
+        Ok(AccountPage {
+            counts: overview.counts(),
+            total,
+            accounts,
+            hours: last_day(now).into_iter().map(of_hour).collect(),
+            noted_at: overview.health.at,
+            behind_after: self.config.behind_after,
+        })
     }
 
     pub(crate) async fn find_one(&self, account: &AccountKey) -> Result<Option<Status>, Error> {

@@ -155,7 +155,8 @@ fn router(connect: Connect) -> Router {
         .route("/accounts/{domain}/{hub}/link", post(screens::link))
         .route("/accounts/{domain}/{hub}/{operation}", get(screens::confirm).post(operate::press))
         .route("/style.css", get(screens::style))
-        .route("/live.js", get(screens::script));
+        .route("/live.js", get(screens::live_script))
+        .route("/copy.js", get(screens::copy_script));
     hubspot
         .merge(api)
         .merge(pages)

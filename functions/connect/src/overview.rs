@@ -9,7 +9,7 @@ use model::{
     time::{self, DateTime},
 };
 use mongodb::error::Error;
-use store::{AccountStatus, Store};
+use store::{AccountStatus, Health, Store};
 use tokio::sync::Mutex;
 
 use crate::{
@@ -30,6 +30,8 @@ pub(crate) struct Overview {
     began_at: DateTime,
     ended_at: DateTime,
     rows: Vec<Row>,
+    /// How all of them did lately.
+    pub(crate) health: Health,
 }
 
 /// What of an account it takes to find it.
@@ -62,12 +64,13 @@ impl Overview {
                 ready(Ok(()))
             })
             .await?;
-        Ok(Self::new(rows, began_at, DateTime::now()))
+        let health = store.health().await?;
+        Ok(Self::new(rows, health, began_at, DateTime::now()))
     }
 
-    fn new(mut rows: Vec<Row>, began_at: DateTime, ended_at: DateTime) -> Self {
+    fn new(mut rows: Vec<Row>, health: Health, began_at: DateTime, ended_at: DateTime) -> Self {
         rows.sort_unstable_by(|one, other| (one.standing.rank(), &one.text).cmp(&(other.standing.rank(), &other.text)));
-        Self { began_at, ended_at, rows }
+        Self { began_at, ended_at, rows, health }
     }
 
     /// How many accounts there are in each state that an account is in.
@@ -134,7 +137,7 @@ mod tests {
             row("Gone", 6, State::Disconnected, Some(0)),
             row("Rejected", 7, State::Reauthorize, Some(2)),
         ];
-        Overview::new(rows, DateTime::MIN, DateTime::MIN)
+        Overview::new(rows, Health::default(), DateTime::MIN, DateTime::MIN)
     }
 
     fn found(search: &str, state: &str, offset: u32, limit: usize) -> (usize, Vec<String>) {
@@ -144,14 +147,14 @@ mod tests {
     }
 
     #[test]
-    fn those_that_wait_for_longest_come_first_and_those_that_nobody_works_for_last() {
+    fn those_that_need_somebody_come_first_and_those_that_nobody_works_for_last() {
         let (total, hubs) = found("", "", 0, 200);
-        assert_eq!((total, hubs.join("")), (7, "4357126".to_owned()));
+        assert_eq!((total, hubs.join("")), (7, "5743126".to_owned()));
     }
 
     #[test]
     fn a_page_is_a_part_of_what_is_found() {
-        assert_eq!(found("", "", 2, 3), (7, ["5", "7", "1"].map(str::to_owned).to_vec()));
+        assert_eq!(found("", "", 2, 3), (7, ["4", "3", "1"].map(str::to_owned).to_vec()));
         assert_eq!(found("", "", 7, 3), (7, Vec::new()));
         assert_eq!(found("", "new", 1, 3), (2, vec!["3".to_owned()]));
     }

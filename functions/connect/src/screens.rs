@@ -88,7 +88,7 @@ pub(crate) async fn link(
     let made = connect.make_link(&base, &key.domain_id, Some(&key.hub_id), actor).await;
     let (url, ends) = made.map_err(internal_error_page)?;
     let token = session.form_token(&connect.keys);
-    Ok(pages::page("A link for the customer", Some(&token), pages::account::link(&status, url.as_str(), ends)))
+    Ok(pages::copy_page("A link for the customer", &token, pages::link(&status, url.as_str(), ends)))
 }
 
 /// `GET /accounts/{domain}/{hub}/{operation}`: asks whether somebody is sure.
@@ -101,11 +101,7 @@ pub(crate) async fn confirm(
     let account = Ids { domain, hub }.key().ok_or_else(no_account)?;
     let status = connect.find_one(&account).await.map_err(internal_error_page)?.ok_or_else(no_account)?;
     let token = session.form_token(&connect.keys);
-    Ok(pages::page(
-        pages::words::button(operation),
-        Some(&token),
-        pages::account::confirmation(&status, operation, &token),
-    ))
+    Ok(pages::page(pages::words::button(operation), Some(&token), pages::confirmation(&status, operation, &token)))
 }
 
 /// `GET /style.css`
@@ -114,8 +110,13 @@ pub(crate) async fn style() -> Response {
 }
 
 /// `GET /live.js`
-pub(crate) async fn script() -> Response {
+pub(crate) async fn live_script() -> Response {
     asset("text/javascript; charset=utf-8", include_str!("../assets/live.js"))
+}
+
+/// `GET /copy.js`
+pub(crate) async fn copy_script() -> Response {
+    asset("text/javascript; charset=utf-8", include_str!("../assets/copy.js"))
 }
 
 fn asset(kind: &'static str, text: &'static str) -> Response {

@@ -1,15 +1,20 @@
 //! How an account is doing, told from what the service keeps of it: pure.
 
+mod objects;
+mod problems;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use model::{
     account::{AccountKey, DISCONNECTED, REAUTHORIZE},
-    checkpoint::{ActionCounts, Hold, Lane, LaneProblem, Lanes, LastRun, ProblemKind, hour},
+    checkpoint::{ActionCounts, Lane, LaneProblem, Lanes, LastRun, ProblemKind, hour},
     object::ObjectType,
     time::{self, DateTime},
 };
 use serde::Serialize;
 use store::AccountStatus;
+
+pub(crate) use self::{objects::ObjectStatus, problems::Problem};
 
 /// How an account is doing, in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -45,6 +50,11 @@ impl State {
         Self::Disconnected,
     ];
 
+    /// Whether somebody has to do something, or at least to look.
+    pub(crate) fn needs_somebody(self) -> bool {
+        matches!(self, Self::Behind | Self::Failing | Self::Reauthorize)
+    }
+
     /// Its name in the API.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -58,23 +68,6 @@ impl State {
             Self::Disconnected => "disconnected",
         }
     }
-}
-
-/// What is wrong with a part of an account.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Problem {
-    /// Which part: an object type, or what was deleted of it.
-    pub(crate) part: String,
-    /// In words.
-    pub(crate) reason: String,
-    /// How many attempts in a row have failed.
-    pub(crate) attempts: u32,
-    #[serde(serialize_with = "rfc3339")]
-    pub(crate) at: Option<DateTime>,
-    /// When it is tried again.
-    #[serde(serialize_with = "rfc3339")]
-    pub(crate) retry_at: Option<DateTime>,
 }
 
 /// How much of the history was read.
@@ -120,9 +113,15 @@ impl Standing {
         Self { state, fresh_to }
     }
 
-    /// Accounts that were not looked at for longer come first, then those that the service does not work for.
-    pub(crate) fn rank(self) -> (bool, Option<DateTime>) {
-        (matches!(self.state, State::Paused | State::Disconnected), self.fresh_to)
+    /// Accounts that need somebody come first, and those that the service does not work for last; of the same kind those
+    /// that were not looked at for longer come first.
+    pub(crate) fn rank(self) -> (u8, Option<DateTime>) {
+        let kind = match self.state {
+            state if state.needs_somebody() => 0,
+            State::Paused | State::Disconnected => 2,
+            _ => 1,
+        };
+        (kind, self.fresh_to)
     }
 }
 
@@ -150,13 +149,15 @@ pub(crate) struct Status {
     pub(crate) backfill: Option<Backfill>,
     /// When all of the history had been read.
     pub(crate) backfilled_at: Option<DateTime>,
+    /// The same by object type, and what is missing.
+    pub(crate) objects: [ObjectStatus; 2],
     pub(crate) problems: Vec<Problem>,
     /// Which part of HubSpot's search limit, and of the general one, is used: less than all after refusals (429).
     pub(crate) shares: (f64, f64),
     /// What was handed on in the last day.
     pub(crate) day: ActionCounts,
     /// The same by hour, the oldest first.
-    pub(crate) hours: Vec<i64>,
+    pub(crate) hours: Vec<(String, ActionCounts)>,
 }
 
 impl Status {
@@ -165,9 +166,11 @@ impl Status {
         let Standing { state, fresh_to } = Standing::of(&account, behind_after, now);
         let checkpoint = *account.checkpoint.unwrap_or_default();
         let lanes = checkpoint.lanes.all();
-        let mut problems: Vec<Problem> =
-            ObjectType::ALL.into_iter().flat_map(|object| problems(object, checkpoint.lanes.get(object))).collect();
-        problems.extend(set_aside(account.set_aside));
+        let set_aside = |object| account.set_aside.get(&object).copied().unwrap_or_default();
+        let problems_of =
+            |object: ObjectType| problems::problems(object, checkpoint.lanes.get(object), set_aside(object));
+        let problems = ObjectType::ALL.into_iter().flat_map(problems_of).collect();
+        let objects = ObjectStatus::all(&checkpoint, set_aside);
         let (day, hours) = activity(&checkpoint.activity, now);
         Self {
             key: account.key,
@@ -186,6 +189,7 @@ impl Status {
             last_run: checkpoint.last_run,
             backfill: backfill(lanes),
             backfilled_at: backfilled_at(lanes),
+            objects,
             problems,
             shares: (checkpoint.limits.search.share.min(1.0), checkpoint.limits.general.share.min(1.0)),
             day,
@@ -222,62 +226,24 @@ fn backfilled_at(lanes: [&Lane; 2]) -> Option<DateTime> {
     lanes.iter().filter_map(|lane| lane.backfill.completed_at).max()
 }
 
-fn problems(object: ObjectType, lane: &Lane) -> Vec<Problem> {
-    let lane_problem = lane.last_error.as_ref().map(|problem| Problem {
-        part: object.to_string(),
-        reason: problem.reason.clone(),
-        attempts: problem.attempts,
-        at: Some(problem.at),
-        retry_at: Some(problem.retry_at),
-    });
-    let sweep_problem = lane.sweep.last_error.as_ref().map(|reason| Problem {
-        part: format!("deleted {object}"),
-        reason: reason.clone(),
-        attempts: lane.sweep.attempts,
-        at: lane.sweep.ended_at,
-        retry_at: None,
-    });
-    lane_problem.into_iter().chain(sweep_problem).chain(held(object, lane)).collect()
-}
-
-/// That HubSpot counts more records than it shows.
-fn held(object: ObjectType, lane: &Lane) -> Option<Problem> {
-    let holds: Vec<Hold> =
-        lane.kept.held.iter().filter_map(|window| window.hold).filter(|hold| hold.tries > 0).collect();
-    let at = holds.iter().map(|hold| hold.since).min()?;
-    Some(Problem {
-        part: format!("some {object}"),
-        reason: format!("HubSpot counts more than it shows, in {} spans of time; what it shows is stored", holds.len()),
-        attempts: holds.iter().map(|hold| hold.tries).max().unwrap_or_default(),
-        at: Some(at),
-        retry_at: None,
-    })
-}
-
-/// That records are set aside.
-fn set_aside(count: u64) -> Option<Problem> {
-    (count > 0).then(|| Problem {
-        part: "records".to_owned(),
-        reason: format!("{count} could not be taken over, and are read again from time to time"),
-        attempts: 1,
-        at: None,
-        retry_at: None,
-    })
-}
-
 /// What was handed on in the last 24 hours, and by hour.
-fn activity(by_hour: &BTreeMap<String, ActionCounts>, now: DateTime) -> (ActionCounts, Vec<i64>) {
+fn activity(by_hour: &BTreeMap<String, ActionCounts>, now: DateTime) -> (ActionCounts, Vec<(String, ActionCounts)>) {
     let mut day = ActionCounts::default();
-    let ago = |hours: u64| hour(time::before(now, Duration::from_secs(hours * 3600)));
-    let hours = (0..24).rev().map(|hours| {
-        let ActionCounts { created, updated, deleted } = by_hour.get(&ago(hours)).copied().unwrap_or_default();
+    let hours = last_day(now).into_iter().map(|hour| {
+        let actions = by_hour.get(&hour).copied().unwrap_or_default();
+        let ActionCounts { created, updated, deleted } = actions;
         day.created += created;
         day.updated += updated;
         day.deleted += deleted;
-        created + updated + deleted
+        (hour, actions)
     });
     let hours = hours.collect();
     (day, hours)
+}
+
+/// The last 24 hours, this one included, the oldest first.
+pub(crate) fn last_day(now: DateTime) -> Vec<String> {
+    (0..24).rev().map(|hours: u64| hour(time::before(now, Duration::from_secs(hours * 3600)))).collect()
 }
 
 /// A time for a program, or nothing.
@@ -306,7 +272,7 @@ pub(crate) mod tests {
             revocation_at: None,
             paused_at: None,
             has_token: true,
-            set_aside: 0,
+            set_aside: BTreeMap::new(),
             checkpoint: checkpoint.map(Box::new),
         }
     }
@@ -383,6 +349,7 @@ pub(crate) mod tests {
             by_hour.insert(hour(time::before(NOW, hours * HOUR)), announced);
         }
         let (day, hours) = activity(&by_hour, NOW);
-        assert_eq!((day.created, hours[23], hours[0], hours.len()), (3, 1, 2, 24));
+        let of = |place: usize| hours[place].1.total();
+        assert_eq!((day.created, of(23), of(0), hours.len()), (3, 1, 2, 24));
     }
 }

@@ -1,4 +1,4 @@
-//! How far behind the accounts are: asked after the fan-out, of the accounts that were sent.
+//! How far behind the accounts are: asked after the fan-out, of the accounts that were sent. The status page shows it by hour.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use model::{
     time::{self, DateTime},
 };
 use mongodb::error::Error;
+use store::Freshness;
 
 use crate::{Scheduler, metrics::TickMetrics};
 
@@ -15,7 +16,7 @@ use crate::{Scheduler, metrics::TickMetrics};
 const CHUNK: usize = 1000;
 const UNDER_WAY: usize = 4;
 
-/// Notes how far the accounts are behind.
+/// Notes how far the accounts are behind, and what was handed on of them.
 ///
 /// # Errors
 /// MongoDB cannot be reached.
@@ -27,12 +28,34 @@ pub(crate) async fn note(
     let now = DateTime::now();
     let marks = stream::iter(accounts.chunks(CHUNK).map(|chunk| scheduler.store.fresh_marks(chunk)));
     let mut marks = marks.buffer_unordered(UNDER_WAY);
-    let mut synced = 0;
+    let mut ages: Vec<Duration> = Vec::new();
     while let Some(marks) = marks.try_next().await? {
-        synced += marks.len();
-        let oldest: Option<Duration> = marks.iter().map(|mark| time::since(*mark, now)).max();
-        metrics.oldest_freshness = metrics.oldest_freshness.max(oldest);
+        ages.extend(marks.iter().map(|mark| time::since(*mark, now)));
+        metrics.oldest_freshness = ages.iter().copied().max();
     }
-    metrics.accounts_never_synced = accounts.len() - synced;
-    Ok(())
+    metrics.accounts_never_synced = accounts.len() - ages.len();
+    scheduler.store.note_health(worst(ages), now).await
+}
+
+/// How long ago the accounts were looked at that are furthest behind. Returns `None` if there are none.
+fn worst(mut ages: Vec<Duration>) -> Option<Freshness> {
+    ages.sort_unstable();
+    let seconds = |age: &Duration| i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+    // Of 95 of 100 accounts, if there are so many; the last of them.
+    let most = (ages.len() * 95).div_ceil(100).checked_sub(1)?;
+    Some(Freshness { oldest: seconds(ages.last()?), most: seconds(ages.get(most)?) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_of_a_crowd_is_told_apart_from_most_of_it() {
+        let ages = |seconds: std::ops::Range<u64>| seconds.map(Duration::from_secs).collect();
+        assert_eq!(worst(ages(0..0)), None);
+        assert_eq!(worst(ages(7..8)), Some(Freshness { oldest: 7, most: 7 }));
+        assert_eq!(worst(ages(1..20)), Some(Freshness { oldest: 19, most: 19 }));
+        assert_eq!(worst(ages(1..101)), Some(Freshness { oldest: 100, most: 95 }));
+    }
 }

@@ -158,7 +158,7 @@ pub(crate) async fn publish_rows(
     }
     let Batch { actions, merged_away, mut published } = batch;
     mark_pending(slice, object, &merged_away).await?;
-    let refused = send(slice, actions).await?;
+    let refused = send(slice, object, actions).await?;
     published.retain(|(id, _)| !refused.iter().any(|(refused, _)| refused == id.as_str()));
     mark(slice, object, &published).await?;
     odd.extend(refused);
@@ -167,7 +167,11 @@ pub(crate) async fn publish_rows(
 
 /// Sends actions, in as few messages as they fit into. Returns the records whose action SQS takes in no message, with the
 /// reasons.
-async fn send(slice: &Slice<'_>, actions: Vec<Action>) -> Result<Vec<(String, String)>, SliceError> {
+async fn send(
+    slice: &Slice<'_>,
+    object: ObjectType,
+    actions: Vec<Action>,
+) -> Result<Vec<(String, String)>, SliceError> {
     let group = slice.account().to_string();
     let (mut pending, mut refused) = (packed(actions)?, Vec::new());
     while let Some(mut actions) = pending.pop() {
@@ -181,7 +185,7 @@ async fn send(slice: &Slice<'_>, actions: Vec<Action>) -> Result<Vec<(String, St
             }
             (sent, actions) => {
                 sent?;
-                slice.tally.announce(announced(actions.iter().map(|(action, _)| action)));
+                slice.tally.announce(object, announced(actions.iter().map(|(action, _)| action)));
             }
         }
     }

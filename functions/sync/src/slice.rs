@@ -261,7 +261,8 @@ impl Work<'_> {
         let run = Run { figures: self.tally.added_to(&self.run.figures), ..self.run.clone() };
         // A run that takes over from this one is to know of it.
         let notified = self.request.notified.filter(|_| self.request.run.is_none()).map(|of| (of, self.run.started_at));
-        let told = Told { limits, run: Some(&run), announced: self.tally.announced(), notified };
+        let (announced, changed) = (self.tally.announced(), self.tally.changed());
+        let told = Told { limits, run: Some(&run), announced, changed: &changed, notified };
         self.sync.store.release(&self.leased, next, told).await
     }
 

@@ -1,7 +1,8 @@
 //! What a slice did, the one line of the log that tells it, and its metrics (`docs/reference/metrics.md`).
 
 use std::{
-    cell::{Cell, OnceCell},
+    cell::{Cell, OnceCell, RefCell},
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -12,6 +13,7 @@ use std::{
 use model::{
     checkpoint::{ActionCounts, Run, RunStats},
     message::SyncRequest,
+    object::ObjectType,
     time::{self, DateTime},
 };
 
@@ -23,6 +25,8 @@ pub(crate) struct Tally {
     rows: Cell<u32>,
     /// The actions that were queued.
     announced: Cell<ActionCounts>,
+    /// The object types that they are about.
+    changed: RefCell<BTreeSet<ObjectType>>,
     set_aside: Cell<u32>,
     mismatches: Cell<u32>,
     held: Cell<u32>,
@@ -48,7 +52,8 @@ impl Tally {
         add(&self.rows, count);
     }
 
-    pub(crate) fn announce(&self, batch: ActionCounts) {
+    pub(crate) fn announce(&self, object: ObjectType, batch: ActionCounts) {
+        self.changed.borrow_mut().insert(object);
         let mut announced = self.announced.get();
         announced.created += batch.created;
         announced.updated += batch.updated;
@@ -59,6 +64,11 @@ impl Tally {
     /// What was published so far.
     pub(crate) fn announced(&self) -> ActionCounts {
         self.announced.get()
+    }
+
+    /// Returns the object types of which something was published.
+    pub(crate) fn changed(&self) -> Vec<ObjectType> {
+        self.changed.borrow().iter().copied().collect()
     }
 
     fn actions(&self) -> u32 {

@@ -61,8 +61,12 @@ impl Member {
 
     /// Which of two accounts a list shows first.
     pub fn order(&self, other: &Self) -> Ordering {
-        let is_stopped = |member: &Self| ["paused", "disconnected"].contains(&member.state);
-        let place = |member: &Self| (is_stopped(member), member.fresh_to);
+        let kind = |member: &Self| match member.state {
+            "behind" | "failing" | "reauthorize" => 0,
+            "paused" | "disconnected" => 2,
+            _ => 1,
+        };
+        let place = |member: &Self| (kind(member), member.fresh_to);
         place(self).cmp(&place(other)).then_with(|| self.company.cmp(&other.company))
     }
 
@@ -144,6 +148,31 @@ pub async fn crowd(world: &World, accounts: i64) -> Result<Vec<Member>> {
     }
     members.sort_by(Member::order);
     Ok(members)
+}
+
+/// Notes a day of a world's health, as the scheduler would have: busy by day, and with an hour in which accounts were behind.
+///
+/// # Errors
+/// MongoDB does not answer.
+pub async fn day(world: &World) -> Result<()> {
+    let now = DateTime::now().timestamp_millis();
+    let mut hours = Document::new();
+    for ago in 0..24_i64 {
+        let at = now - ago * HOUR;
+        // Changes are many at noon, and few at midnight.
+        let busy = 12 - (at / HOUR % 24 - 12).abs();
+        let (created, updated, deleted) = (40 + 90 * busy, 300 + 610 * busy + 37 * (ago % 5), 10 + 7 * busy);
+        let (most, oldest) = if ago == 9 { (1500, 5400) } else { (280 + ago % 3 * 9, 340 + busy * 45) };
+        let of_hour = doc! {
+            "freshness": { "most": most, "oldest": oldest },
+            "actions": { "created": created, "updated": updated, "deleted": deleted },
+        };
+        hours.insert(hour(DateTime::from_millis(at)), of_hour);
+    }
+    let noted = doc! { "$set": { "at": DateTime::from_millis(now), "hours": hours } };
+    let health = world.store.database().collection::<Document>(collection::HEALTH);
+    health.update_one(doc! { "_id": "hours" }, noted).upsert(true).await?;
+    Ok(())
 }
 
 async fn insert(

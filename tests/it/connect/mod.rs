@@ -3,6 +3,7 @@
 mod accounts;
 mod below;
 mod contract;
+mod dashboard;
 mod leaving;
 mod links;
 mod list;

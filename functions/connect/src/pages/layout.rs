@@ -6,15 +6,20 @@ use crate::address::from_root;
 
 /// A page. `form_token` is that of a session, if there is one.
 pub(crate) fn page(title: &str, form_token: Option<&str>, body: Markup) -> Markup {
-    layout(title, form_token, None, body)
+    layout(title, form_token, None, None, body)
 }
 
 /// A page that shows by itself what has changed; `tag` names the body that it has.
 pub(crate) fn live_page(title: &str, form_token: &str, tag: &str, body: Markup) -> Markup {
-    layout(title, Some(form_token), Some(tag), body)
+    layout(title, Some(form_token), Some("/live.js"), Some(tag), body)
 }
 
-fn layout(title: &str, form_token: Option<&str>, live_tag: Option<&str>, body: Markup) -> Markup {
+/// A page with something to copy.
+pub(crate) fn copy_page(title: &str, form_token: &str, body: Markup) -> Markup {
+    layout(title, Some(form_token), Some("/copy.js"), None, body)
+}
+
+fn layout(title: &str, form_token: Option<&str>, script: Option<&str>, tag: Option<&str>, body: Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -24,29 +29,33 @@ fn layout(title: &str, form_token: Option<&str>, live_tag: Option<&str>, body: M
                 meta name="color-scheme" content="light dark";
                 title { (title) " · HubSpot sync" }
                 link rel="stylesheet" href=(from_root("/style.css"));
-                @if live_tag.is_some() { script src=(from_root("/live.js")) defer {} }
+                @if let Some(script) = script { script src=(from_root(script)) defer {} }
             }
             body {
                 a class="skip" href="#main" { "Skip to the content" }
                 header {
                     @if let Some(token) = form_token {
                         nav aria-label="Main" {
-                            a href=(from_root("/")) { "HubSpot sync" }
+                            a class="brand" href=(from_root("/")) { "HubSpot sync" }
                             form method="post" action=(from_root("/sign-out")) {
                                 input type="hidden" name="token" value=(token);
                                 button class="plain" { "Sign out" }
                             }
                         }
                     } @else {
-                        span { "HubSpot sync" }
+                        span class="brand" { "HubSpot sync" }
                     }
                 }
                 main id="main" {
-                    h1 { (title) }
-                    @if let Some(tag) = live_tag {
-                        p class="quiet live-switch" hidden {
-                            label { input type="checkbox" id="live-on" checked; " Show changes as they happen" }
+                    div class="title" {
+                        h1 { (title) }
+                        @if tag.is_some() {
+                            p class="quiet live-switch" hidden {
+                                label { input type="checkbox" id="live-on" checked; " Show changes as they happen" }
+                            }
                         }
+                    }
+                    @if let Some(tag) = tag {
                         div id="live" data-tag=(tag) { (body) }
                     } @else {
                         (body)

@@ -1,9 +1,9 @@
-//! All accounts, those that are furthest behind first.
+//! All accounts, those that need somebody first, each with what to do.
 
 use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{PAGE, account_path, words};
+use super::{PAGE, account_path, overview, words};
 use crate::{
     accounts::{AccountFilter, AccountPage},
     address::from_root,
@@ -11,28 +11,26 @@ use crate::{
 };
 
 pub(crate) fn body(sought: &AccountFilter, found: &AccountPage) -> Markup {
-    let all: usize = found.counts.iter().map(|(_, count)| count).sum();
+    let is_of_all = sought.search.is_empty() && sought.state.is_empty();
     html! {
-        ul class="counts" {
-            li { (filter(sought, None, &format!("All {all}"))) }
-            @for (state, count) in &found.counts {
-                li { (filter(sought, Some(*state), &format!("{} {count}", words::state(*state)))) }
-            }
-        }
+        (overview::verdict(found))
+        (overview::tiles(sought, found))
+        @if is_of_all && sought.offset == 0 { (overview::plots(found)) }
         form method="get" action=(from_root("/")) role="search" class="search" {
             label for="search" { "Search by company, domain, or id" }
             input type="search" id="search" name="search" value=(sought.search);
             @if !sought.state.is_empty() { input type="hidden" name="state" value=(sought.state); }
             button { "Search" }
+            @if !is_of_all { a class="button second" href=(from_root("/")) { "Show all accounts" } }
         }
         @if found.accounts.is_empty() {
             p { "No account was found." }
         } @else {
-            table {
-                caption { (words::count(found.total.try_into().unwrap_or(i64::MAX), "account")) ", the furthest behind first" }
+            table class="rows" {
+                caption { (caption(sought, found.total)) }
                 thead { tr {
                     th scope="col" { "Account" }
-                    th scope="col" { "State" }
+                    th scope="col" { "State and what to do" }
                     th scope="col" { "Last checked" }
                     th scope="col" { "Last 24 hours" }
                 } }
@@ -43,6 +41,14 @@ pub(crate) fn body(sought: &AccountFilter, found: &AccountPage) -> Markup {
     }
 }
 
+fn caption(sought: &AccountFilter, total: usize) -> String {
+    let count = words::count(total.try_into().unwrap_or(i64::MAX), "account");
+    match State::ALL.into_iter().find(|state| state.name() == sought.state) {
+        None => format!("{count}, those that need somebody first"),
+        Some(state) => format!("{count}: {}", words::state(state)),
+    }
+}
+
 fn row(account: &Status) -> Markup {
     html! {
         tr {
@@ -50,9 +56,11 @@ fn row(account: &Status) -> Markup {
                 a href=(from_root(&account_path(&account.key))) { (account.name()) }
                 div class="quiet" { (account.hub_domain.as_deref().unwrap_or_default()) " " (account.key.hub_id) }
             }
-            td { (state(account)) }
-            td { (looked_at(account)) }
-            td { (spark_line(&account.hours)) " " (words::count(account.day.total(), "change")) }
+            td { (state(account)) @if account.state.needs_somebody() { (what_to_do(account)) } }
+            td data-label="Last checked" { (checked(account)) }
+            td data-label="Last 24 hours" class="of-day" {
+                (spark_line(account)) " " (words::count(account.day.total(), "change"))
+            }
         }
     }
 }
@@ -74,7 +82,17 @@ pub(super) fn state(account: &Status) -> Markup {
     }
 }
 
-pub(super) fn looked_at(account: &Status) -> Markup {
+/// Why an account needs somebody, and what that somebody should do.
+pub(super) fn what_to_do(account: &Status) -> Markup {
+    let problem = account.problems.iter().find(|_| account.state == State::Failing);
+    html! {
+        @if let Some(reason) = &account.reason { div class="why" { (reason) } }
+        @if let Some(problem) = problem { div class="why" { (problem.part) ": " (problem.reason) } }
+        div class="advice" { (words::advice(account)) }
+    }
+}
+
+pub(super) fn checked(account: &Status) -> Markup {
     html! {
         @match account.fresh_to {
             Some(fresh_to) => (words::ago(fresh_to)),
@@ -84,24 +102,16 @@ pub(super) fn looked_at(account: &Status) -> Markup {
 }
 
 /// The changes of each hour of the last day. What it shows is also said in numbers beside it.
-pub(super) fn spark_line(hours: &[i64]) -> Markup {
-    let most = hours.iter().copied().max().unwrap_or(0).max(1);
-    let points: Vec<String> = hours
-        .iter()
-        .enumerate()
-        .map(|(index, count)| format!("{},{}", index * 4 + 2, 19 - (count * 18) / most))
-        .collect();
+fn spark_line(account: &Status) -> Markup {
+    let hours = account.hours.iter().map(|(_, actions)| actions.total());
+    let most = hours.clone().max().unwrap_or(0).max(1);
+    let points: Vec<String> =
+        hours.enumerate().map(|(index, count)| format!("{},{}", index * 4 + 2, 19 - (count * 18) / most)).collect();
     html! {
         svg class="spark" viewBox="0 0 96 20" aria-hidden="true" focusable="false" {
             polyline points=(points.join(" ")) {}
         }
     }
-}
-
-fn filter(sought: &AccountFilter, state: Option<State>, text: &str) -> Markup {
-    let name = state.map(State::name).unwrap_or_default();
-    let current = (name == sought.state).then_some("page");
-    html! { a href=(address(sought, name, 0)) aria-current=[current] { (text) } }
 }
 
 fn pager(sought: &AccountFilter, total: usize) -> Markup {
@@ -118,7 +128,8 @@ fn pager(sought: &AccountFilter, total: usize) -> Markup {
     }
 }
 
-fn address(sought: &AccountFilter, state: &str, offset: usize) -> String {
+/// The address of the list with this state and from this account on, with the search as it is.
+pub(super) fn address(sought: &AccountFilter, state: &str, offset: usize) -> String {
     let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let values = [
         ("search", sought.search.is_empty(), encode(&sought.search)),

@@ -1,15 +1,22 @@
 //! The pages: server-rendered, without anything from elsewhere, and of use without a script.
 
 pub(crate) mod account;
+mod actions;
 mod layout;
 pub(crate) mod list;
+mod objects;
+mod overview;
+mod plot;
 pub(crate) mod words;
 
 use maud::{Markup, html};
 use model::account::AccountKey;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-pub(crate) use self::layout::{live_page, page};
+pub(crate) use self::{
+    actions::{confirmation, link},
+    layout::{copy_page, live_page, page},
+};
 use crate::address::from_root;
 
 /// How many accounts a page shows.

@@ -3,10 +3,16 @@
 use std::time::Duration;
 
 use maud::{Markup, html};
-use model::time::DateTime;
+use model::{checkpoint::ProblemKind, time::DateTime};
 use store::TimelineEvent;
 
-use crate::{operation::Operation, status::State};
+use crate::{
+    operation::Operation,
+    status::{Problem, State, Status},
+};
+
+/// What is said instead of a number that is not known.
+pub(super) const UNKNOWN: &str = "–";
 
 pub(super) fn state(state: State) -> &'static str {
     match state {
@@ -18,6 +24,35 @@ pub(super) fn state(state: State) -> &'static str {
         State::Reauthorize => "Needs reconnecting",
         State::Paused => "Paused",
         State::Disconnected => "Disconnected",
+    }
+}
+
+/// What somebody should do about an account.
+pub(super) fn advice(account: &Status) -> String {
+    let advice = match account.state {
+        State::Reauthorize => "Make a link and send it to the customer.",
+        State::Behind => "Sync it now. If many are behind, look at the alarms.",
+        State::Paused => "Resume it as soon as it may go on.",
+        State::New => "Nothing to do: the next tick of the schedule reads it.",
+        State::Failing => return advice_on(account.problems.iter().find(|problem| problem.kind.is_some())),
+        State::Fresh => "Nothing to do: it is up to date.",
+        State::Backfilling => "Nothing to do: its history is being read, and what changes meanwhile.",
+        State::Disconnected => "A new link connects it again.",
+    };
+    advice.to_owned()
+}
+
+fn advice_on(problem: Option<&Problem>) -> String {
+    let part = problem.map_or("the records", |problem| &problem.part);
+    match problem.and_then(|problem| problem.kind) {
+        Some(ProblemKind::Forbidden) => {
+            format!("Ask the customer to let the app read {part} again; a new link does that, too.")
+        }
+        Some(ProblemKind::Unauthorized) => "Wait a minute. If it goes on, send the customer a new link.".to_owned(),
+        Some(ProblemKind::Lasting) => "Look at its problems and the log: this does not pass by itself.".to_owned(),
+        Some(ProblemKind::Passing) | None => {
+            "Wait: it is tried again by itself. If it goes on for an hour, look at the log.".to_owned()
+        }
     }
 }
 
@@ -91,6 +126,14 @@ pub(super) fn duration(duration: Duration) -> String {
     }
 }
 
+/// How long something still takes, as it is not known exactly.
+pub(super) fn left(left: Duration) -> String {
+    match left.as_secs() {
+        0..60 => "less than a minute left".to_owned(),
+        seconds => format!("about {} left", duration(Duration::from_secs(seconds.max(120)))),
+    }
+}
+
 /// A time, in UTC.
 pub(super) fn time(at: DateTime) -> Markup {
     written(at, None)
@@ -138,5 +181,7 @@ mod tests {
         assert_eq!([count(1, "change"), count(1000, "change")], ["1 change", "1\u{202f}000 changes"]);
         let said = [119, 120, 7199, 7200, 172_800].map(|seconds| duration(Duration::from_secs(seconds)));
         assert_eq!(said, ["119 s", "2 min", "119 min", "2 h", "2 days"]);
+        let left = [59, 60, 150, 90_000].map(|seconds| left(Duration::from_secs(seconds)));
+        assert_eq!(left, ["less than a minute left", "about 2 min left", "about 2 min left", "about 25 h left"]);
     }
 }

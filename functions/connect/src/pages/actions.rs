@@ -1,0 +1,100 @@
+//! What can be done to an account: its buttons, those apart that cannot be taken back, and the pages behind them.
+
+use maud::{Markup, html};
+use model::time::DateTime;
+
+use super::{account_path, words};
+use crate::{
+    address::from_root,
+    operation::Operation,
+    status::{State, Status},
+};
+
+/// What is offered, and of it what is offered apart.
+fn offered(state: State) -> (&'static [Operation], &'static [Operation]) {
+    match state {
+        State::Disconnected => (&[], &[]),
+        State::Paused => (&[Operation::Resume], &[Operation::Disconnect]),
+        State::Reauthorize => (&[], &[Operation::Disconnect]),
+        _ => (&[Operation::Sync, Operation::Pause], &[Operation::Resync, Operation::Disconnect]),
+    }
+}
+
+/// The buttons that do no harm.
+pub(super) fn buttons(account: &Status, token: &str) -> Markup {
+    let (usual, _) = offered(account.state);
+    // What a customer has to do first.
+    let is_link_first = matches!(account.state, State::Reauthorize | State::Disconnected);
+    html! {
+        @if account.state != State::Paused || !usual.is_empty() {
+            h2 { "What you can do" }
+            div class="buttons" {
+                @for operation in usual.iter().copied() { (form(account, operation, "", token)) }
+                @if account.state != State::Paused {
+                    (button(account, "link", "Make a link for the customer", if is_link_first { "" } else { "second" }, token))
+                }
+            }
+        }
+    }
+}
+
+/// Those that cannot be taken back. Each asks first whether somebody is sure.
+pub(super) fn danger(account: &Status) -> Markup {
+    let (_, apart) = offered(account.state);
+    html! {
+        @if !apart.is_empty() {
+            section class="careful" aria-labelledby="careful" {
+                h2 id="careful" { "Think twice" }
+                @for operation in apart.iter().copied() {
+                    div class="choice" {
+                        p { (words::meaning(operation)) }
+                        a class="button danger" href=(from_root(&format!("{}/{}", account_path(&account.key), operation.name()))) {
+                            (words::button(operation)) "…"
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn form(account: &Status, operation: Operation, class: &str, token: &str) -> Markup {
+    button(account, operation.name(), words::button(operation), class, token)
+}
+
+fn button(account: &Status, path: &str, text: &str, class: &str, token: &str) -> Markup {
+    html! {
+        form method="post" action=(from_root(&format!("{}/{path}", account_path(&account.key)))) {
+            input type="hidden" name="token" value=(token);
+            button class=[(!class.is_empty()).then_some(class)] { (text) }
+        }
+    }
+}
+
+/// Shows a link that was made. Without a script there is no button that copies it.
+pub(crate) fn link(account: &Status, url: &str, ends: DateTime) -> Markup {
+    html! {
+        p {
+            "Send it to the customer. Whoever has it can connect the HubSpot account " (account.key.hub_id) " to "
+            strong { (account.name()) } " until " (words::time(ends)) "."
+        }
+        div class="copy" {
+            label for="link" { "The link" }
+            input type="text" id="link" readonly value=(url);
+            button id="copy" hidden { "Copy" }
+        }
+        p id="copied" role="status" class="quiet" {}
+        p { a class="button second" href=(from_root(&account_path(&account.key))) { "Back to the account" } }
+    }
+}
+
+/// Asks whether somebody is sure.
+pub(crate) fn confirmation(account: &Status, operation: Operation, token: &str) -> Markup {
+    html! {
+        p { strong { (account.name()) } ", HubSpot account " (account.key.hub_id) ": " (words::meaning(operation)) }
+        div class="buttons" {
+            (form(account, operation, "danger", token))
+            a class="button second" href=(from_root(&account_path(&account.key))) { "Cancel" }
+        }
+    }
+}

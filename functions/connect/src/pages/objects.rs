@@ -1,0 +1,74 @@
+//! An account by object type: a row each.
+
+use maud::{Markup, html};
+
+use super::words;
+use crate::status::{ObjectStatus, Status};
+
+pub(super) fn table(account: &Status) -> Markup {
+    html! {
+        h2 id="records" { "Records" }
+        table class="rows" aria-labelledby="records" {
+            thead { tr {
+                th scope="col" { "Object type" }
+                th scope="col" { "Records" }
+                th scope="col" { "First load" }
+                th scope="col" { "Last change" }
+                th scope="col" { "Held" }
+                th scope="col" { "Set aside" }
+            } }
+            tbody { @for object in &account.objects { (row(object)) } }
+        }
+        p class="quiet below" { "Records: as HubSpot counted them when their history was last read." }
+    }
+}
+
+fn row(object: &ObjectStatus) -> Markup {
+    let held = i64::try_from(object.held).unwrap_or(i64::MAX);
+    let set_aside = i64::try_from(object.set_aside).unwrap_or(i64::MAX);
+    html! {
+        tr {
+            th scope="row" { strong { (name(object)) } }
+            td data-label="Records" { (object.records.map_or(words::UNKNOWN.to_owned(), words::number)) }
+            td data-label="First load" { (first_load(object)) }
+            td data-label="Last change" { @match object.changed_at {
+                Some(at) => (words::ago(at)),
+                None => (words::UNKNOWN),
+            } }
+            td data-label="Held" { (amount(held, &words::count(held, "span") , "of time")) }
+            td data-label="Set aside" { (amount(set_aside, &words::count(set_aside, "record"), "")) }
+        }
+    }
+}
+
+/// How many are held or set aside; none is nothing to look at.
+fn amount(number: i64, count: &str, of: &str) -> Markup {
+    html! { @if number == 0 { span class="quiet" { "none" } } @else { span class="warn" { (count) " " (of) } } }
+}
+
+/// How much of the history was read, and how long the rest takes.
+fn first_load(object: &ObjectStatus) -> Markup {
+    html! {
+        @match (object.backfill, object.backfilled_at) {
+            (Some(backfill), _) => {
+                @let read = words::number(backfill.read);
+                @match backfill.total {
+                    Some(total) => {
+                        progress value=(backfill.read) max=(total.max(1)) aria-label={ (name(object)) " read" } {}
+                        (read) " of " (words::number(total))
+                    }
+                    None => { (read) " so far" }
+                }
+                @if let Some(left) = object.left { div class="quiet" { (words::left(left)) } }
+            }
+            (None, Some(at)) => { "Done" div class="quiet" { (words::time(at)) } }
+            (None, None) => (words::UNKNOWN),
+        }
+    }
+}
+
+fn name(object: &ObjectStatus) -> String {
+    let name = object.object.as_str();
+    let (first, rest) = name.split_at(1);
+    format!("{}{rest}", first.to_uppercase())
+}

@@ -1,0 +1,143 @@
+//! An account by object type: how far its history was read, and what is missing.
+
+use std::time::Duration;
+
+use model::{
+    checkpoint::{Checkpoint, Lane, LastRun},
+    object::ObjectType,
+    time::{self, DateTime},
+};
+
+use super::{Backfill, problems::holds};
+
+/// How an object type of an account is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ObjectStatus {
+    pub(crate) object: ObjectType,
+    /// How many records HubSpot said there are, when their history was last read.
+    pub(crate) records: Option<i64>,
+    /// While the history is being read.
+    pub(crate) backfill: Option<Backfill>,
+    /// How long that still takes, if it goes on as it did.
+    pub(crate) left: Option<Duration>,
+    /// When all of the history had been read.
+    pub(crate) backfilled_at: Option<DateTime>,
+    /// When a change was last handed on.
+    pub(crate) changed_at: Option<DateTime>,
+    /// How many windows HubSpot counts more records in than it shows.
+    pub(crate) held: usize,
+    /// How many records could not be handed on.
+    pub(crate) set_aside: u64,
+}
+
+impl ObjectStatus {
+    /// The object types of an account, of whose records so many are set aside.
+    pub(super) fn all(checkpoint: &Checkpoint, set_aside: impl Fn(ObjectType) -> u64) -> [Self; 2] {
+        let lanes = &checkpoint.lanes;
+        let rate = checkpoint.last_run.as_ref().and_then(rate);
+        ObjectType::ALL.map(|object| {
+            let lane = lanes.get(object);
+            let others = lanes.all().into_iter().filter(|other| !std::ptr::eq(*other, lane)).map(missing);
+            let others: i64 = others.map(Option::unwrap_or_default).sum();
+            Self {
+                object,
+                records: lane.backfilled.total,
+                backfill: backfill(lane),
+                left: missing(lane).zip(rate).map(|(missing, rate)| time_left(missing, others, rate)),
+                backfilled_at: lane.backfill.completed_at.filter(|_| !lane.has_history_to_read()),
+                changed_at: checkpoint.changed_at.get(&object).copied(),
+                held: holds(lane).len(),
+                set_aside: set_aside(object),
+            }
+        })
+    }
+}
+
+/// How much of a lane's history was read. Returns `None` if it is not being read.
+fn backfill(lane: &Lane) -> Option<Backfill> {
+    let (is_begun, total) = (lane.first_seen.is_some(), lane.backfilled.total);
+    let read = lane.backfilled.read;
+    (is_begun && lane.has_history_to_read())
+        .then(|| Backfill { read: total.map_or(read, |total| read.min(total)), total })
+}
+
+/// How many records of a history are still to be read. Returns `None` if that is not known, or it is not being read.
+fn missing(lane: &Lane) -> Option<i64> {
+    let Backfill { read, total } = backfill(lane)?;
+    Some(total? - read)
+}
+
+/// How many records a second a run reads. Returns `None` if it is over, or too short to tell.
+fn rate(run: &LastRun) -> Option<f64> {
+    let seconds = time::since(run.started_at, run.ended_at).as_secs_f64();
+    (!run.is_over && run.figures.records >= 100 && seconds >= 1.0).then(|| run.figures.records as f64 / seconds)
+}
+
+/// How long it takes to read what is missing. The lanes are read side by side and share HubSpot's limit: until one of them is
+/// done, each gets half of it.
+fn time_left(missing: i64, others: i64, rate: f64) -> Duration {
+    Duration::from_secs_f64((missing + missing.min(others)) as f64 / rate)
+}
+
+#[cfg(test)]
+mod tests {
+    use model::checkpoint::{Backfilled, RunStats, Window};
+
+    use super::*;
+
+    const SECOND: i64 = 1000;
+
+    fn at(seconds: i64) -> DateTime {
+        DateTime::from_millis(seconds * SECOND)
+    }
+
+    /// An account of which 10 of 1,000 companies, and 20 of 4,000 contacts were read.
+    fn reading(records: i64, is_over: bool) -> Checkpoint {
+        let mut checkpoint = Checkpoint::default();
+        for ((_, lane), (read, total)) in checkpoint.lanes.iter_mut().into_iter().zip([(10, 1000), (20, 4000)]) {
+            lane.first_seen = Some(at(0));
+            lane.backfill.windows = vec![Window::new(at(0), None)];
+            lane.backfilled = Backfilled { read, total: Some(total), from: None };
+        }
+        let figures = RunStats { records, ..RunStats::default() };
+        checkpoint.last_run =
+            Some(LastRun { id: String::new(), started_at: at(0), ended_at: at(10), is_over, figures });
+        checkpoint
+    }
+
+    fn left(checkpoint: &Checkpoint) -> [Option<u64>; 2] {
+        ObjectStatus::all(checkpoint, |_| 0).map(|object| object.left.map(|left| left.as_secs()))
+    }
+
+    #[test]
+    fn two_lanes_that_are_read_share_the_time_until_one_is_done() {
+        // 100 records a second: 990 companies take twice as long beside as many contacts.
+        assert_eq!(left(&reading(1000, false)), [Some(19), Some(49)]);
+        let mut alone = reading(1000, false);
+        alone.lanes.companies.backfill.windows.clear();
+        assert_eq!(left(&alone), [None, Some(39)]);
+    }
+
+    #[test]
+    fn a_time_that_is_not_known_is_not_told() {
+        assert_eq!(left(&reading(99, false)), [None; 2], "too few records to tell");
+        assert_eq!(left(&reading(1000, true)), [None; 2], "nothing is being read");
+        assert_eq!(left(&Checkpoint::default()), [None; 2]);
+        let mut uncounted = reading(1000, false);
+        uncounted.lanes.contacts.backfilled.total = None;
+        assert_eq!(left(&uncounted), [Some(9), None]);
+    }
+
+    #[test]
+    fn a_history_that_was_read_has_an_end_and_no_progress() {
+        let mut checkpoint = reading(1000, true);
+        let lane = &mut checkpoint.lanes.contacts;
+        (lane.backfill.windows, lane.backfill.completed_at) = (Vec::new(), Some(at(9)));
+        checkpoint.changed_at = [(ObjectType::Contacts, at(8))].into();
+        let [companies, contacts] = ObjectStatus::all(&checkpoint, |object| u64::from(object == ObjectType::Contacts));
+        assert_eq!((companies.backfilled_at, companies.changed_at, companies.set_aside), (None, None, 0));
+        assert_eq!(companies.backfill, Some(Backfill { read: 10, total: Some(1000) }));
+        assert_eq!((contacts.backfilled_at, contacts.changed_at, contacts.set_aside), (Some(at(9)), Some(at(8)), 1));
+        assert_eq!((contacts.backfill, contacts.records), (None, Some(4000)));
+    }
+}
