@@ -37,7 +37,7 @@ pub(crate) fn account(page: &Page, domain: &str, hub: u64) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_customer_connects_an_account_and_its_data_is_seen_coming() -> Result<()> {
+async fn customer_connects_account_and_sees_its_data_arrive() -> Result<()> {
     let (deployed, page) = deployed().await?;
     deployed.world.hubspot.world().seed(HUB + 1, 1_000, 14_000, 1);
     let domains = deployed.world.store.database().collection::<Document>(collection::DOMAINS);
@@ -92,7 +92,7 @@ async fn a_customer_connects_an_account_and_its_data_is_seen_coming() -> Result<
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_operator_finds_an_account_and_presses_its_buttons() -> Result<()> {
+async fn operator_finds_account_and_every_button_takes_effect() -> Result<()> {
     let (deployed, page) = deployed().await?;
     deployed.world.hubspot.world().seed(HUB, 20, 100, 1);
     deployed.tick(1).await?;
@@ -146,7 +146,7 @@ async fn an_operator_finds_an_account_and_presses_its_buttons() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_forged_or_too_old_is_told_in_words_and_no_script_runs() -> Result<()> {
+async fn forged_or_expired_state_is_explained_and_markup_runs_no_script() -> Result<()> {
     const NAME: &str = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>";
     let (deployed, page) = deployed().await?;
     let browser = Browser::start(420, 800, true).await?;

@@ -18,7 +18,7 @@ fn message(actions: &[Value]) -> String {
 }
 
 #[tokio::test]
-async fn what_is_delivered_again_is_stored_once() -> Result<()> {
+async fn redelivered_action_is_stored_once() -> Result<()> {
     let world = World::new("again").await?;
     let batch = message(&[change("Contact Created", "2026-01-01T00:00:00Z", "CTO")]);
     assert_accepted(world.store(&[batch.clone(), batch.clone()]).await)?;
@@ -34,7 +34,7 @@ async fn what_is_delivered_again_is_stored_once() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_current_state_never_goes_back() -> Result<()> {
+async fn state_keeps_newest_change_when_older_action_arrives_later() -> Result<()> {
     let world = World::new("state").await?;
     let newest_first = [
         message(&[change("Contact Updated", "2026-01-03T00:00:00Z", "CEO")]),
@@ -52,7 +52,7 @@ async fn the_current_state_never_goes_back() -> Result<()> {
 }
 
 #[tokio::test]
-async fn created_is_said_once_and_of_the_earliest_change() -> Result<()> {
+async fn earliest_of_several_created_actions_stays_created_and_others_become_updated() -> Result<()> {
     let world = World::new("created").await?;
     for at in ["2026-01-02T00:00:00Z", "2026-01-01T00:00:00Z", "2026-01-03T00:00:00Z"] {
         assert_accepted(world.store(&[message(&[change("Contact Created", at, "CTO")])]).await)?;
@@ -86,7 +86,7 @@ const DAYS: [&str; 4] =
     ["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z", "2026-01-03T00:00:00Z", "2026-01-04T00:00:00Z"];
 
 #[tokio::test]
-async fn an_updated_action_says_what_changed() -> Result<()> {
+async fn updated_action_lists_its_changes_also_when_redelivered() -> Result<()> {
     let world = World::new("changes").await?;
     assert_accepted(world.store(&[message(&[change("Contact Created", DAYS[0], "CTO")])]).await)?;
     // Two changes of one record in one batch, the newer one first.
@@ -111,7 +111,7 @@ async fn an_updated_action_says_what_changed() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_comes_after_a_newer_change_does_not_guess_what_it_changed() -> Result<()> {
+async fn action_older_than_state_is_stored_without_changes() -> Result<()> {
     let world = World::new("late").await?;
     for (at, title) in [(DAYS[0], "CTO"), (DAYS[2], "CEO"), (DAYS[1], "COO")] {
         assert_accepted(world.store(&[message(&[moved(at, title, &["51"])])]).await)?;
@@ -122,7 +122,7 @@ async fn what_comes_after_a_newer_change_does_not_guess_what_it_changed() -> Res
 }
 
 #[tokio::test]
-async fn drains_that_meet_do_not_lose_what_changed() -> Result<()> {
+async fn concurrent_drains_store_an_unbroken_chain_of_changes() -> Result<()> {
     let world = World::new("race").await?;
     let at = |second: usize| format!("2026-01-01T00:00:{second:02}Z");
     assert_accepted(world.store(&[message(&[moved(&at(0), "0", &["51"])])]).await)?;
@@ -155,7 +155,7 @@ async fn drains_that_meet_do_not_lose_what_changed() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_malformed_message_fails_alone() -> Result<()> {
+async fn malformed_message_fails_alone() -> Result<()> {
     let world = World::new("malformed").await?;
     let good = message(&[change("Contact Created", "2026-01-01T00:00:00Z", "CTO")]);
     let unknown = json!({"type": "actions.v9", "actions": []}).to_string();
@@ -170,7 +170,7 @@ async fn a_malformed_message_fails_alone() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_state_that_others_made_unreadable_fails_its_own_message_alone() -> Result<()> {
+async fn unreadable_state_fails_only_the_message_of_its_record() -> Result<()> {
     let world = World::new("unreadable").await?;
     assert_accepted(world.store(&[message(&[change("Contact Created", DAYS[0], "CTO")])]).await)?;
     let states = world.store.database().collection::<Document>("contacts");
@@ -187,7 +187,7 @@ async fn a_state_that_others_made_unreadable_fails_its_own_message_alone() -> Re
 }
 
 #[tokio::test]
-async fn nothing_is_acknowledged_while_mongodb_is_away() -> Result<()> {
+async fn drain_acknowledges_nothing_while_mongodb_is_unreachable() -> Result<()> {
     let mut world = World::new("away").await?;
     world.config.mongo.uri = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=200".into();
     let batch = message(&[change("Contact Created", "2026-01-01T00:00:00Z", "CTO")]);
@@ -214,7 +214,7 @@ fn orders(items: &[Value]) -> Vec<Vec<Value>> {
 }
 
 #[tokio::test]
-async fn deletions_restorations_and_merges_end_in_one_state_in_whatever_order_they_come() -> Result<()> {
+async fn deletion_restoration_and_merge_end_in_same_state_in_any_order() -> Result<()> {
     let (created, updated) = (change("Contact Created", DAYS[0], "CTO"), moved(DAYS[1], "COO", &["52"]));
     let restored = moved(DAYS[3], "CEO", &["53"]);
     let gone = deleted(DAYS[2], None);

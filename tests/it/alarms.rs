@@ -64,7 +64,7 @@ impl Topic {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_alarm_goes_off_and_is_told() -> Result<()> {
+async fn every_alarm_fires_and_notifies_its_topic() -> Result<()> {
     let deployed = Deployed::shared("service").await?;
     let topic = Topic::new(&topic(&deployed.name)).await?;
     let client = aws_sdk_cloudwatch::Client::new(&aws_config::load_from_env().await);

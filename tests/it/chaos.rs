@@ -38,7 +38,7 @@ const ODD: [char; 5] = [BYTE, CONTROL, HALF, '\u{fffe}', '\u{ffff}'];
 const WORKERS: usize = 2;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_the_schedule_nothing_is_lost_and_nothing_stored_twice() -> Result<()> {
+async fn random_schedule_loses_nothing_and_stores_nothing_twice() -> Result<()> {
     let number = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>()).transpose();
     let (first, count) = match Extent::of_this_run() {
         Extent::Sample(first) => (first, SAMPLE),

@@ -57,7 +57,7 @@ async fn effects_of_sync() -> Result<Vec<String>> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sync_is_killed_at_every_effect_and_nothing_is_lost_or_stored_twice() -> Result<()> {
+async fn sync_killed_at_any_effect_loses_nothing_and_stores_nothing_twice() -> Result<()> {
     let effects = effects_of_sync().await?;
     for name in [
         "mongodb findAndModify checkpoints",
@@ -102,7 +102,7 @@ async fn told_to_wait() -> Result<Service> {
 /// The continuation is what keeps a long backfill alive: the write that says it is due, its sending, and the write that
 /// says it was sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sync_is_killed_around_its_continuation_and_the_chain_goes_on_alone() -> Result<()> {
+async fn sync_killed_around_continuation_continues_its_run() -> Result<()> {
     let mut first = told_to_wait().await?;
     first.process_next().await?;
     let effects = first.sync[0].gate.effects();
@@ -146,7 +146,7 @@ async fn some_are_gone() -> Result<Service> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sync_is_killed_while_it_tells_what_is_gone_and_tells_it_once() -> Result<()> {
+async fn sync_killed_while_publishing_deletions_and_merges_publishes_them_once() -> Result<()> {
     let mut first = some_are_gone().await?;
     first.process_next().await?;
     let effects = first.sync[0].gate.effects();
@@ -184,7 +184,7 @@ async fn kill_sync_while_it_tells(number: usize, when: When) -> Result<(bool, us
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn actions_is_killed_at_every_effect_and_stores_everything_once() -> Result<()> {
+async fn drain_killed_at_any_effect_stores_every_action_once() -> Result<()> {
     let mut first = queued().await?;
     let messages = std::mem::take(&mut first.actions_messages);
     ensure!(first.deliver_actions(one(messages)).await?.iter().all(Invoked::is_success));

@@ -48,7 +48,7 @@ fn reached(crates: &Dependencies, from: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_table_of_crates_is_what_cargo_builds() -> Result<()> {
+fn crate_table_of_architecture_page_matches_cargo() -> Result<()> {
     let crates = dependencies()?;
     let document = std::fs::read_to_string(layout::root().join("docs/concepts/architecture.md"))?;
     let (_, table) = document.split_once("| crate | what it has |").context("the layers are a table")?;
@@ -74,7 +74,7 @@ fn the_table_of_crates_is_what_cargo_builds() -> Result<()> {
 }
 
 #[test]
-fn a_function_depends_on_nothing_that_it_does_not_use() -> Result<()> {
+fn functions_depend_on_no_unneeded_or_local_crate() -> Result<()> {
     let crates = dependencies()?;
     for function in ["actions", "scheduler"] {
         let reached = reached(&crates, function);
@@ -95,7 +95,7 @@ fn a_function_depends_on_nothing_that_it_does_not_use() -> Result<()> {
 
 /// Each crate that is part of a function is one whose log lines count as the service's own.
 #[test]
-fn the_log_knows_the_crates_of_the_service() -> Result<()> {
+fn log_filter_lists_every_crate_of_the_functions() -> Result<()> {
     let crates = dependencies()?;
     let telemetry = std::fs::read_to_string(layout::root().join("common/telemetry/src/lib.rs"))?;
     let (_, own) = telemetry.split_once("const OWN_CRATES").context("the crates are listed")?;
@@ -111,7 +111,7 @@ fn the_log_knows_the_crates_of_the_service() -> Result<()> {
 }
 
 #[test]
-fn the_dependencies_of_a_manifest_are_read() -> Result<()> {
+fn manifest_reader_returns_name_and_dependencies() -> Result<()> {
     let manifest = "[package]\nname = \"a\"\n[dependencies]\n# Why.\nb.workspace = true\nc-d = { path = \"x\" }\n\n[dev-dependencies]\ne = \"1\"\n";
     assert_eq!(read(manifest)?, ("a".to_owned(), ["b", "c-d", "e"].map(str::to_owned).into()));
     Ok(())

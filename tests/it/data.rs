@@ -67,7 +67,7 @@ async fn retention(world: &World) -> Result<Option<i64>> {
 
 /// A colleague who makes the indexes may know of no number: what was set stays as it is.
 #[tokio::test]
-async fn actions_are_kept_for_as_long_as_is_said() -> Result<()> {
+async fn action_retention_follows_migrate_and_stays_when_unset() -> Result<()> {
     let world = World::new("retention").await?;
     let days = |days: u64| Duration::from_secs(days * 24 * 3600);
     world.store.migrate(None).await?;
@@ -88,7 +88,7 @@ async fn actions_are_kept_for_as_long_as_is_said() -> Result<()> {
 /// A server that speaks MongoDB's protocol and does not know updates by a pipeline, such as Amazon DocumentDB: a MongoDB that
 /// refuses them with DocumentDB's code.
 #[tokio::test]
-async fn a_server_that_is_not_mongodb_is_refused_with_a_sentence() -> Result<()> {
+async fn migrate_refuses_server_that_is_not_mongodb_and_explains_why() -> Result<()> {
     let state = process::folder().join("no-mongodb");
     let port = free_port()?;
     servers::start_mongod_with(&state, port, &["--setParameter", "enableTestCommands=1"]).await?;

@@ -34,7 +34,7 @@ async fn state(world: &World, id: u64) -> Result<Option<Document>> {
 }
 
 #[tokio::test]
-async fn a_record_is_deleted_and_restored_and_each_is_told_of_once() -> Result<()> {
+async fn deleted_and_restored_record_is_published_once_each_time() -> Result<()> {
     let (world, ids) = seeded("deleted").await?;
     let id = ids[3];
     let now = || world.hubspot.world().now();
@@ -71,7 +71,7 @@ async fn a_record_is_deleted_and_restored_and_each_is_told_of_once() -> Result<(
 }
 
 #[tokio::test]
-async fn merged_records_are_gone_into_the_survivor_which_is_not_created_again() -> Result<()> {
+async fn merged_record_is_deleted_into_survivor_which_is_not_created_again() -> Result<()> {
     for lists_merged in [false, true] {
         let (world, ids) = seeded("merged").await?;
         world.hubspot.world().settings.lists_merged = lists_merged;
@@ -103,7 +103,7 @@ async fn merged_records_are_gone_into_the_survivor_which_is_not_created_again() 
 }
 
 #[tokio::test]
-async fn what_merges_before_the_account_is_met_is_created_and_its_losers_never_were() -> Result<()> {
+async fn merge_before_first_sync_creates_survivor_and_never_the_losers() -> Result<()> {
     let world = World::new("merged_before").await?;
     let (ids, survivor) = {
         let mut hubspot = world.hubspot.world();
@@ -124,7 +124,7 @@ async fn what_merges_before_the_account_is_met_is_created_and_its_losers_never_w
 
 /// Many deleted records, read page by page in slices that have no time for all of them; other changes pass by.
 #[tokio::test]
-async fn a_large_recycle_bin_is_read_in_slices_on_its_own_schedule() -> Result<()> {
+async fn large_recycle_bin_is_swept_in_several_slices_on_its_own_schedule() -> Result<()> {
     let mut world = World::new("large_bin").await?;
     world.config.sweep_every = Some(Duration::from_secs(3600));
     world.hubspot.world().seed(HUB, 0, 2_500, 1);
@@ -154,7 +154,7 @@ async fn a_large_recycle_bin_is_read_in_slices_on_its_own_schedule() -> Result<(
 }
 
 #[tokio::test]
-async fn a_recycle_bin_that_cannot_be_read_does_not_hold_up_other_changes() -> Result<()> {
+async fn unreadable_recycle_bin_delays_no_other_change() -> Result<()> {
     let html = Some("<html>hello</html>".to_owned());
     let answer = |status, body| FaultKind::Answer { status, body, retry_after: None };
     let endless = r#"{"results": [], "paging": {"next": {}}}"#.to_owned();
@@ -182,7 +182,7 @@ async fn a_recycle_bin_that_cannot_be_read_does_not_hold_up_other_changes() -> R
 }
 
 #[tokio::test]
-async fn a_resync_tells_nothing_twice_of_what_is_gone() -> Result<()> {
+async fn resync_publishes_no_deletion_or_merge_twice() -> Result<()> {
     let (world, ids) = seeded("resync_gone").await?;
     {
         let mut hubspot = world.hubspot.world();
@@ -210,7 +210,7 @@ async fn a_resync_tells_nothing_twice_of_what_is_gone() -> Result<()> {
 
 /// What the product had before is not in `seen`, but was announced.
 #[tokio::test]
-async fn what_others_had_announced_is_deleted_too() -> Result<()> {
+async fn record_announced_by_legacy_worker_is_deleted() -> Result<()> {
     let world = World::new("taken_over").await?;
     let (old, young) = {
         let mut hubspot = world.hubspot.world();
@@ -234,7 +234,7 @@ async fn what_others_had_announced_is_deleted_too() -> Result<()> {
 
 /// HubSpot's servers have clocks of their own, and a deletion may be an edit, too.
 #[tokio::test]
-async fn a_deletion_that_is_stamped_before_the_last_edit_is_told() -> Result<()> {
+async fn deletion_stamped_before_last_edit_is_published_once() -> Result<()> {
     let (world, ids) = seeded("stamped_early").await?;
     world.hubspot.world().settings.archived_early_ms = 2_000;
     let at = world.hubspot.world().now();
@@ -251,7 +251,7 @@ async fn a_deletion_that_is_stamped_before_the_last_edit_is_told() -> Result<()>
 
 /// Deletions that HubSpot tells of while a run is live are looked for by that run, or the next one.
 #[tokio::test]
-async fn what_is_deleted_during_a_run_is_known_at_once() -> Result<()> {
+async fn deletion_webhook_during_run_is_published_without_waiting_for_sweep() -> Result<()> {
     let (mut world, ids) = seeded("told_meanwhile").await?;
     world.config.sweep_every = Some(Duration::from_secs(6 * 3600));
     world.fault("/contacts/search", 1, FaultKind::Answer { status: 477, body: None, retry_after: Some(20) });

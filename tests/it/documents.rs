@@ -105,7 +105,7 @@ fn every_row_is_read_and_its_functions_are_named() -> Result<()> {
 
 /// docs/reference/cost.md shows what the model says.
 #[test]
-fn the_cost_is_what_the_model_says() -> Result<()> {
+fn documented_cost_matches_the_cost_model() -> Result<()> {
     let document = std::fs::read_to_string(layout::root().join("docs/reference/cost.md"))?;
     let total = |accounts, changes_per_day, tick_minutes| -> Result<f64> {
         let items = cost::bill(&cost::Load { accounts, changes_per_day, tick_minutes })?;

@@ -44,7 +44,7 @@ async fn two_ticks_of_the_deployed_service_store_exactly_what_changed() -> Resul
 
 /// The schedule is off: what HubSpot tells of by webhook is stored within seconds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_that_hubspot_tells_of_is_stored_without_a_tick() -> Result<()> {
+async fn change_announced_by_webhook_is_stored_without_a_tick() -> Result<()> {
     let deployed = Deployed::shared("service").await?;
     let url = format!("{}/hubspot/webhooks", deployed.output("ConnectUrl")?);
     deployed.world.hubspot.world().seed(HUB, 20, 100, 1);

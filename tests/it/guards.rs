@@ -20,7 +20,7 @@ fn queues_of(values: &Value) -> BTreeSet<&str> {
 }
 
 #[test]
-fn every_queue_refuses_who_comes_without_tls() -> Result<()> {
+fn every_queue_denies_access_without_tls() -> Result<()> {
     let template = read("template.yaml")?;
     let queues: BTreeSet<&str> = of_type(&template, "AWS::SQS::Queue")?.into_iter().map(|(name, _)| name).collect();
     let policies = of_type(&template, "AWS::SQS::QueuePolicy")?;
@@ -36,7 +36,7 @@ fn every_queue_refuses_who_comes_without_tls() -> Result<()> {
 
 /// The templates offer no processor for which `make build` does not build.
 #[test]
-fn the_functions_are_built_for_the_processor_of_the_templates() -> Result<()> {
+fn functions_are_built_for_architecture_of_templates() -> Result<()> {
     let globals = &read("template.yaml")?["Globals"]["Function"]["Architectures"];
     let connect = read("connect.yaml")?;
     let of_connect = &of_type(&connect, "AWS::Lambda::Function")?[0].1["Architectures"];
@@ -53,7 +53,7 @@ fn the_functions_are_built_for_the_processor_of_the_templates() -> Result<()> {
 
 /// Who floods one of them shuts nobody out of the others.
 #[test]
-fn webhooks_returns_and_sign_ins_have_throttles_of_their_own() -> Result<()> {
+fn webhook_callback_and_sign_in_routes_have_their_own_throttles() -> Result<()> {
     let connect = read("connect.yaml")?;
     let routes: BTreeSet<&str> = of_type(&connect, "AWS::ApiGatewayV2::Route")?
         .into_iter()
@@ -74,7 +74,7 @@ fn webhooks_returns_and_sign_ins_have_throttles_of_their_own() -> Result<()> {
 }
 
 #[test]
-fn the_access_log_of_connect_has_no_query_and_ends_like_the_others() -> Result<()> {
+fn connect_access_log_has_no_query_and_follows_log_retention() -> Result<()> {
     let connect = read("connect.yaml")?;
     let log = &of_type(&connect, "AWS::ApiGatewayV2::Stage")?[0].1["AccessLogSettings"];
     let format = log["Format"].as_str().context("a format")?;
@@ -98,7 +98,7 @@ fn chosen(value: &Value) -> Option<(&str, &Value, &Value)> {
 }
 
 #[test]
-fn behind_a_domain_of_ones_own_api_gateways_address_is_closed() -> Result<()> {
+fn custom_domain_closes_default_api_gateway_endpoint() -> Result<()> {
     let connect = read("connect.yaml")?;
     let api = of_type(&connect, "AWS::ApiGatewayV2::Api")?[0].1;
     let (condition, closed, open) = chosen(&api["DisableExecuteApiEndpoint"]).context("a condition")?;
@@ -124,7 +124,7 @@ fn statements(template: &Value) -> Result<Vec<(String, &Value)>> {
 }
 
 #[test]
-fn the_code_in_a_vpc_may_not_touch_network_interfaces() -> Result<()> {
+fn function_code_in_vpc_is_denied_network_interfaces() -> Result<()> {
     let mut denied = Vec::new();
     for template in [read("template.yaml")?, read("connect.yaml")?] {
         for (role, statement) in statements(&template)?.into_iter().filter(|(_, found)| found["Sid"] == "NoInterfaces")
@@ -142,7 +142,7 @@ fn the_code_in_a_vpc_may_not_touch_network_interfaces() -> Result<()> {
 
 /// Decrypting with the key of tokens what is no data key of tokens is refused, by IAM and by the key itself.
 #[test]
-fn the_key_of_tokens_is_for_data_keys_of_tokens_alone() -> Result<()> {
+fn token_key_policy_denies_all_but_data_keys_of_tokens() -> Result<()> {
     let vault = std::fs::read_to_string(layout::root().join("common/token-vault/src/lib.rs"))?;
     assert!(vault.contains("(\"purpose\", \"hubspot-tokens\".to_owned())"), "the encryption context");
     let (template, connect) = (read("template.yaml")?, read("connect.yaml")?);

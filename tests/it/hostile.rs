@@ -58,7 +58,7 @@ fn some(hubspot: &mut hubspot_sim::World, random: &mut StdRng, count: usize) -> 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn records_are_modified_and_created_during_every_page() -> Result<()> {
+async fn modifications_and_creations_during_every_page_are_all_stored() -> Result<()> {
     let mut service = during_every_page("page_modified", 2_000, |hubspot, random| {
         let at = hubspot.now();
         for id in some(hubspot, random, 20) {
@@ -72,7 +72,7 @@ async fn records_are_modified_and_created_during_every_page() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn records_are_deleted_and_restored_during_every_page() -> Result<()> {
+async fn deletions_and_restorations_during_every_page_are_all_stored() -> Result<()> {
     let mut service = during_every_page("page_deleted", 2_000, |hubspot, random| {
         let at = hubspot.now();
         for id in hubspot.archived(HUB, Object::Contacts).into_iter().step_by(2) {
@@ -88,7 +88,7 @@ async fn records_are_deleted_and_restored_during_every_page() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn records_are_merged_during_every_page() -> Result<()> {
+async fn merges_during_every_page_are_all_stored() -> Result<()> {
     let mut service = during_every_page("page_merged", 2_000, |hubspot, random| {
         let at = hubspot.now();
         for pair in some(hubspot, random, 20).chunks(2) {
@@ -102,7 +102,7 @@ async fn records_are_merged_during_every_page() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_way_in_which_pages_have_been_seen_to_differ() -> Result<()> {
+async fn every_observed_paging_anomaly_loses_nothing() -> Result<()> {
     let ways = [(IdOrder::Numeric, 0, -120_000), (IdOrder::Lexical, 5_500, 120_000), (IdOrder::Lexical, 3_000, 0)];
     for (id_order, lag, clock) in ways {
         let world = World::new("ways").await?;
@@ -132,7 +132,7 @@ async fn every_way_in_which_pages_have_been_seen_to_differ() -> Result<()> {
 }
 
 #[tokio::test]
-async fn twelve_thousand_records_of_one_millisecond() -> Result<()> {
+async fn lane_with_12000_records_of_one_millisecond_is_read_completely() -> Result<()> {
     let world = World::new("ties").await?;
     {
         let mut hubspot = world.hubspot.world();
@@ -149,7 +149,7 @@ async fn twelve_thousand_records_of_one_millisecond() -> Result<()> {
 /// All of it, with few more searches than it has pages: one look a lane, the last page of each window that was divided
 /// off (six times in two at most), and what was asked for ahead when a slice's time was over (four readers).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lane_of_a_hundred_thousand_records() -> Result<()> {
+async fn lane_of_100000_records_is_read_completely_with_few_extra_searches() -> Result<()> {
     // Some more than a search of HubSpot's shows of a window, in any case.
     let records = Extent::of_this_run().choose(15_000, 100_000);
     let mut world = World::new("large").await?;

@@ -223,7 +223,7 @@ fn each_property_that_is_kept_has_one_subscription() -> Result<()> {
 }
 
 #[test]
-fn what_hubspot_would_refuse_is_refused_here() {
+fn app_that_hubspot_would_refuse_is_refused_locally() {
     let disabled = HubSpotApp::new("hubspot-sync", &BTreeMap::new(), &[]).expect_err("it has no address");
     assert!(format!("{disabled:#}").contains("CONNECT=DISABLED"), "{disabled:#}");
     let many = (0..1000).map(|number| format!("property_{number}")).collect();
@@ -233,7 +233,7 @@ fn what_hubspot_would_refuse_is_refused_here() {
 
 /// The app of a deployed stack names the addresses that the stack uses, and the properties that its function keeps.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_app_of_a_deployed_stack_fits_the_stack() -> Result<()> {
+async fn app_of_deployed_stack_has_addresses_and_properties_of_the_stack() -> Result<()> {
     let deployed = Deployed::shared("service").await?;
     let app = HubSpotApp::of("hubspot-sync", deployed.outputs(), &deployed.aws).await?;
     let Written { app, webhooks, .. } = {

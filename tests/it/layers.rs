@@ -134,7 +134,7 @@ fn modules_have_no_circle_of_imports() -> Result<()> {
 }
 
 #[test]
-fn a_circle_is_found() {
+fn circle_of_imports_is_detected() {
     let code = "use crate::{\n    one::{self, Two},\n    three,\n};\nfn a() { crate::four::b() }";
     assert_eq!(named(code), ["one", "three", "four"].map(str::to_owned).into());
     let of = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();

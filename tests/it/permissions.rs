@@ -107,7 +107,7 @@ async fn each_permission_of_connect_is_needed() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_permission_that_a_function_uses_is_needed() -> Result<()> {
+async fn each_permission_of_scheduler_sync_and_actions_is_needed() -> Result<()> {
     let deployed = Deployed::shared("iam").await?;
     let (world, roles) = (&deployed.world, Roles::of(&deployed.name).await?);
     stop_reading_queues(&deployed).await?;

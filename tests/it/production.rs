@@ -49,7 +49,7 @@ async fn fingerprint(database: &Database) -> Result<String> {
 
 /// The demo, in a database of its own with what an earlier demo left, and what an operator may do without `TARGET=aws`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_local_stack_beside_a_production_touches_nothing_there() -> Result<()> {
+async fn local_stack_beside_production_changes_nothing_there() -> Result<()> {
     let state = process::folder().join("production-mongodb");
     let port = process::free_port()?;
     servers::start_mongod(&state, port).await?;
@@ -120,7 +120,7 @@ async fn beside_a_production(uri: &str) -> Result<()> {
 
 /// The database of `MONGODB_URI` may have no Domain yet.
 #[tokio::test]
-async fn a_local_stack_refuses_the_database_of_the_one_on_aws() -> Result<()> {
+async fn local_stack_refuses_database_of_the_stack_on_aws() -> Result<()> {
     let program = Program::new("same")?;
     let on = |password: &str| format!("mongodb+srv://user:{password}@Cluster.example.net/?retryWrites=true");
     program.write_env(&format!("MONGODB_URI='{}'\nSTACK_MONGODB_URI='{}'\n", on("a"), on("b")))?;
@@ -132,7 +132,7 @@ async fn a_local_stack_refuses_the_database_of_the_one_on_aws() -> Result<()> {
 }
 
 #[tokio::test]
-async fn variables_that_have_another_name_now_are_refused_by_name() -> Result<()> {
+async fn renamed_variables_are_refused_with_their_new_names() -> Result<()> {
     let program = Program::new("names")?;
     for name in ["HUBSPOT_HUB_ID", "HUBSPOT_ACCESS_TOKEN", "HUBSPOT_REFRESH_TOKEN"] {
         program.write_env(&format!("{name}=a-value\n"))?;
@@ -144,7 +144,7 @@ async fn variables_that_have_another_name_now_are_refused_by_name() -> Result<()
 
 /// The demo's Domains are in the place of those of an earlier demo, and never of a customer's.
 #[tokio::test]
-async fn the_local_stack_inserts_its_domains() -> Result<()> {
+async fn local_stack_replaces_only_domains_it_wrote() -> Result<()> {
     let database = production(&mongodb_uri()?).await?;
     let insert = async |id: &str, name: &str| insert_domain(&database, id, name, vec![oauth(1, "grant")]).await;
     let before = fingerprint(&database).await?;
@@ -205,7 +205,7 @@ async fn functions_on_aws_do_not_start_with_the_simulator() -> Result<()> {
 }
 
 #[tokio::test]
-async fn functions_do_not_start_with_an_authentication_that_they_do_not_have() -> Result<()> {
+async fn functions_do_not_start_with_unsupported_mongodb_authentication() -> Result<()> {
     let by_iam = "mongodb+srv://c.example.net/?authSource=%24external&authMechanism=MONGODB-AWS";
     for function in [Function::Scheduler, Function::Sync, Function::Actions, Function::Connect] {
         let said = refused_to_start(function, "MONGODB_URI", by_iam).await?;

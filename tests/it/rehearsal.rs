@@ -228,7 +228,7 @@ async fn every_documented_variable_reaches_its_parameter() -> Result<()> {
 
 /// The service is at work then, with HubSpot's and SQS's addresses as they are given.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deployed_stack_passes_the_smoke_test() -> Result<()> {
+async fn deployed_stack_passes_smoke_test_and_rolls_back_stops_and_starts() -> Result<()> {
     let world = World::new("smoke").await?;
     world.hubspot.world().seed(HUB, 5, 20, 1);
     let rehearsal = Rehearsal::new("smoke").await?;
@@ -286,7 +286,7 @@ async fn a_deployed_stack_passes_the_smoke_test() -> Result<()> {
 
 /// A value that the template does not allow.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_set_that_cloudformation_refuses_deploys_nothing() -> Result<()> {
+async fn refused_change_set_deploys_nothing() -> Result<()> {
     let rehearsal = Rehearsal::new("refused").await?;
     let database = format!("refused_{}", std::process::id());
     let env = format!("{}SYNC_CONCURRENCY=1\n", mongodb(&database)?);
@@ -334,7 +334,7 @@ async fn deploys(rehearsal: &Rehearsal, readme: &str, database: &str) -> Result<
 
 /// README's form, and SETUP's, one after the other: what is in one of them alone is not in the other's stack.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_deployed_is_what_the_documents_promise() -> Result<()> {
+async fn deploy_asks_first_and_stack_matches_documented_env() -> Result<()> {
     let rehearsal = Rehearsal::new("rehearsal").await?;
     let database = format!("rehearsal_{}", std::process::id());
     let readme = format!("{}HUBSPOT_CLIENT_ID=id-1\nHUBSPOT_CLIENT_SECRET='{CLIENT_SECRET}'\n", mongodb(&database)?);

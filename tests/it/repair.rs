@@ -31,7 +31,7 @@ fn message(record: usize) -> String {
 }
 
 #[tokio::test]
-async fn five_hundred_messages_are_sent_back_and_stored_once() -> Result<()> {
+async fn dead_letters_are_sent_back_and_stored_once() -> Result<()> {
     let world = World::new("redrive").await?;
     let (letters, url) = dead_letters(&world, "redrive").await?;
     for record in 1..=500 {
@@ -52,7 +52,7 @@ async fn five_hundred_messages_are_sent_back_and_stored_once() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_dead_letter_says_why_it_is_one() -> Result<()> {
+async fn dead_letter_is_listed_with_its_reason_and_exported_privately() -> Result<()> {
     let world = World::new("reasons").await?;
     let (letters, url) = dead_letters(&world, "reasons").await?;
     let sent = world.sqs.send_message().queue_url(&url).message_body("{\"type\": \"actions.v9\"}").send().await?;
@@ -74,7 +74,7 @@ async fn a_dead_letter_says_why_it_is_one() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_mongodb_lost_is_read_again() -> Result<()> {
+async fn resync_restores_actions_lost_in_mongodb() -> Result<()> {
     let world = World::new("resync").await?;
     world.hubspot.world().seed(HUB, 5, 250, 1);
     let (account, beginning) = (world.account()?, DateTime::from_millis(0));
@@ -110,7 +110,7 @@ async fn what_mongodb_lost_is_read_again() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_paused_account_is_left_alone_until_it_is_resumed() -> Result<()> {
+async fn paused_account_is_skipped_until_it_is_resumed() -> Result<()> {
     let world = World::new("pause").await?;
     world.hubspot.world().seed(HUB, 5, 20, 1);
     let account = world.account()?;
@@ -131,7 +131,7 @@ async fn a_paused_account_is_left_alone_until_it_is_resumed() -> Result<()> {
 
 /// What `make resync ... FROM=` asks for comes on top of the history that was not read yet.
 #[tokio::test]
-async fn a_resync_during_a_backfill_keeps_what_is_left_of_the_history() -> Result<()> {
+async fn resync_during_backfill_keeps_rest_of_the_history() -> Result<()> {
     let mut world = World::new("resync_early").await?;
     world.config.budget = Duration::from_millis(1_500);
     world.config.settle = Duration::from_secs(3600);
@@ -168,7 +168,7 @@ async fn a_resync_during_a_backfill_keeps_what_is_left_of_the_history() -> Resul
 
 /// A product that adds an entry for each connection, and leaves the former one as it is.
 #[tokio::test]
-async fn of_two_entries_of_one_portal_the_one_that_works_is_used_everywhere() -> Result<()> {
+async fn portal_with_several_entries_uses_the_working_one_everywhere() -> Result<()> {
     let mut world = World::new("twice_in_a_domain").await?;
     world.hubspot.world().seed(HUB, 2, 5, 1);
     let good = world.entry().await?;
@@ -203,7 +203,7 @@ async fn of_two_entries_of_one_portal_the_one_that_works_is_used_everywhere() ->
 
 /// Whoever connects HubSpot again does not wait for what went wrong before, also if a slice was killed meanwhile.
 #[tokio::test]
-async fn lanes_of_a_killed_slice_go_on_at_once_when_the_account_is_connected_again() -> Result<()> {
+async fn reconnect_ends_waits_of_lanes_whose_slice_was_killed() -> Result<()> {
     let world = World::new("retry_killed").await?;
     world.hubspot.world().seed(HUB, 2, 3, 1);
     let missing = FaultKind::Answer { status: 403, body: None, retry_after: None };
@@ -227,7 +227,7 @@ async fn lanes_of_a_killed_slice_go_on_at_once_when_the_account_is_connected_aga
 }
 
 #[tokio::test]
-async fn a_mark_is_taken_away_by_hand() -> Result<()> {
+async fn mark_removed_by_hand_returns_only_for_dead_grant() -> Result<()> {
     let world = World::new("reconnect").await?;
     world.hubspot.world().seed(HUB, 5, 20, 1);
     let account = world.account()?;
@@ -255,7 +255,7 @@ async fn a_mark_is_taken_away_by_hand() -> Result<()> {
 
 /// Domain ids may hold colons: the keys of one Domain's records may begin with those of another's account.
 #[tokio::test]
-async fn reading_a_lane_again_touches_no_account_whose_key_begins_alike() -> Result<()> {
+async fn resync_touches_no_account_with_the_same_key_prefix() -> Result<()> {
     let world = World::new("colons").await?;
     world.hubspot.world().seed(HUB, 2, 3, 1);
     world.run().await?;

@@ -63,7 +63,7 @@ async fn each_live_account_gets_one_message_and_the_others_are_skipped() -> Resu
 }
 
 #[tokio::test]
-async fn a_fan_out_without_enough_time_goes_on_where_it_was() -> Result<()> {
+async fn fan_out_short_of_time_continues_at_next_tick() -> Result<()> {
     let world = World::new("fan_out_time").await?;
     let database = world.store.database();
     let mut ids: Vec<Bson> = (0..20).map(|_| Bson::ObjectId(ObjectId::new())).collect();
@@ -91,7 +91,7 @@ async fn a_fan_out_without_enough_time_goes_on_where_it_was() -> Result<()> {
 }
 
 #[tokio::test]
-async fn more_accounts_than_calls_in_flight_are_all_sent() -> Result<()> {
+async fn fan_out_of_504_accounts_sends_one_message_each() -> Result<()> {
     let world = World::new("fan_out_many").await?;
     let entries: Vec<Document> = (1..=503).map(|hub| oauth(hub, "token")).collect();
     write_domain(world.store.database(), "many", "Many", entries).await?;

@@ -25,7 +25,7 @@ fn arn(name: &'static str, arn: &str) -> [(&'static str, String); 2] {
 }
 
 #[tokio::test]
-async fn a_rotated_connection_string_is_used_without_a_deploy() -> Result<()> {
+async fn rotated_connection_string_is_used_without_deploy() -> Result<()> {
     let (world, client) = (World::new("secrets_mongodb").await?, secrets_manager().await);
     let gone = format!("mongodb://127.0.0.1:{}/?serverSelectionTimeoutMS=200", free_port()?);
     let named = secret(&client, "mongodb", &gone).await?;
@@ -51,7 +51,7 @@ async fn a_rotated_connection_string_is_used_without_a_deploy() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_oauth_app_comes_from_a_secret() -> Result<()> {
+async fn oauth_app_is_read_from_its_secret() -> Result<()> {
     let (mut world, client) = (World::new("secrets_hubspot").await?, secrets_manager().await);
     world.config.app = None;
     world.hubspot.world().seed(HUB, 2, 3, 1);
@@ -79,7 +79,7 @@ const NEW: &str = "the token that has replaced the other one";
 
 /// Whoever replaces a token that was stolen does not want it to be taken once more.
 #[tokio::test]
-async fn a_replaced_token_is_refused_by_the_very_next_request() -> Result<()> {
+async fn replaced_token_is_refused_by_the_next_request() -> Result<()> {
     const LATE: &str = "the secrets cannot be looked at again in time";
     let (mut world, client) = (World::new("secrets_token").await?, secrets_manager().await);
     let log = std::env::temp_dir().join(format!("secrets-token-{}.log", std::process::id()));
@@ -104,7 +104,7 @@ async fn a_replaced_token_is_refused_by_the_very_next_request() -> Result<()> {
 }
 
 #[tokio::test]
-async fn without_secrets_manager_a_token_is_taken_for_a_while_only() -> Result<()> {
+async fn token_is_refused_after_a_while_without_secrets_manager() -> Result<()> {
     let (world, client) = (World::new("secrets_away").await?, secrets_manager().await);
     let named = secret(&client, "connect", OLD).await?;
     let mut variables = arn("CONNECT_SECRET_ARN", &named).to_vec();
@@ -121,7 +121,7 @@ async fn without_secrets_manager_a_token_is_taken_for_a_while_only() -> Result<(
 }
 
 #[tokio::test]
-async fn a_function_without_its_secret_does_not_start() -> Result<()> {
+async fn function_without_its_secret_does_not_start() -> Result<()> {
     let world = World::new("secrets_none").await?;
     let arn = arn("MONGODB_SECRET_ARN", "arn:aws:secretsmanager:us-east-1:000000000000:secret:none-abcdef");
     let sync = Bootstrap::start_with(Function::Sync, &world, &arn).await?;
@@ -132,7 +132,7 @@ async fn a_function_without_its_secret_does_not_start() -> Result<()> {
 
 /// Lambda would end it after ten seconds, and say nothing of what it waited for.
 #[tokio::test]
-async fn a_start_that_gets_no_answer_ends_in_time_and_says_whose() -> Result<()> {
+async fn start_without_answer_ends_in_time_and_names_the_silent_service() -> Result<()> {
     let mut world = World::new("secrets_silent").await?;
     let log = std::env::temp_dir().join(format!("secrets-silent-{}.log", std::process::id()));
     world.log = Some(log.clone());

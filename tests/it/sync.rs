@@ -23,7 +23,7 @@ fn moving(seconds: u64) -> FaultKind {
 }
 
 #[tokio::test]
-async fn a_backfill_stores_each_record_once_as_created() -> Result<()> {
+async fn backfill_stores_each_record_once_as_created() -> Result<()> {
     let mut world = World::new("backfill").await?;
     world.config.settle = Duration::from_secs(3600);
     world.config.limits.search_rps = std::num::NonZeroU32::new(5).context("it is not zero")?;
@@ -44,7 +44,7 @@ async fn a_backfill_stores_each_record_once_as_created() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_next_tick_brings_exactly_what_changed() -> Result<()> {
+async fn next_tick_stores_exactly_what_changed() -> Result<()> {
     let world = World::new("changes").await?;
     world.hubspot.world().seed(HUB, 100, 900, 1);
     world.run().await?;
@@ -59,7 +59,7 @@ async fn the_next_tick_brings_exactly_what_changed() -> Result<()> {
 }
 
 #[tokio::test]
-async fn contacts_carry_their_companies_the_primary_one_first() -> Result<()> {
+async fn contacts_list_their_companies_with_primary_first() -> Result<()> {
     let world = World::new("associations").await?;
     let (contact, lonely, companies) = {
         let mut hubspot = world.hubspot.world();
@@ -124,7 +124,7 @@ async fn ids_in_text_order_short_pages_and_index_lag_lose_nothing() -> Result<()
 }
 
 #[tokio::test]
-async fn an_account_taken_over_starts_at_its_dates_and_announces_old_records_as_updated() -> Result<()> {
+async fn taken_over_account_starts_at_its_dates_and_stores_old_records_as_updated() -> Result<()> {
     let world = World::new("takeover").await?;
     let (old, new, start) = {
         let mut hubspot = world.hubspot.world();
@@ -153,7 +153,7 @@ async fn an_account_taken_over_starts_at_its_dates_and_announces_old_records_as_
 }
 
 #[tokio::test]
-async fn trouble_that_passes_is_survived_within_the_run() -> Result<()> {
+async fn transient_hubspot_faults_are_survived_within_the_run() -> Result<()> {
     let world = World::new("trouble").await?;
     world.hubspot.world().seed(HUB, 50, 700, 1);
     world.fault("/search", 2, answer(502));
@@ -169,7 +169,7 @@ async fn trouble_that_passes_is_survived_within_the_run() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_long_wait_ends_the_slice_and_travels_with_the_continuation() -> Result<()> {
+async fn long_wait_ends_slice_and_delays_its_continuation() -> Result<()> {
     let world = World::new("wait").await?;
     world.hubspot.world().seed(HUB, 5, 5, 1);
     const WAIT: u64 = 6;
@@ -190,7 +190,7 @@ async fn a_long_wait_ends_the_slice_and_travels_with_the_continuation() -> Resul
 }
 
 #[tokio::test]
-async fn a_hubspot_that_hangs_does_not_make_a_slice_longer_than_its_budget() -> Result<()> {
+async fn hanging_search_ends_slice_within_budget_and_run_continues() -> Result<()> {
     let world = World::new("hang").await?;
     world.hubspot.world().seed(HUB, 5, 5, 1);
     world.fault("/search", u32::MAX, FaultKind::Delay { millis: 30_000 });
@@ -201,7 +201,7 @@ async fn a_hubspot_that_hangs_does_not_make_a_slice_longer_than_its_budget() -> 
 }
 
 #[tokio::test]
-async fn an_expired_token_is_refreshed_and_a_revoked_grant_marks_the_account() -> Result<()> {
+async fn expired_token_is_refreshed_and_revoked_grant_marks_account() -> Result<()> {
     let world = World::new("tokens").await?;
     world.hubspot.world().seed(HUB, 5, 20, 1);
     world.run().await?;
@@ -225,7 +225,7 @@ async fn an_expired_token_is_refreshed_and_a_revoked_grant_marks_the_account() -
 }
 
 #[tokio::test]
-async fn trouble_at_the_token_endpoint_never_marks_the_account() -> Result<()> {
+async fn transient_token_endpoint_fault_never_marks_account() -> Result<()> {
     let world = World::new("token_trouble").await?;
     world.hubspot.world().seed(HUB, 5, 5, 1);
     let migration = FaultKind::Answer {
@@ -244,7 +244,7 @@ async fn trouble_at_the_token_endpoint_never_marks_the_account() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_tokens_of_another_account_are_never_used() -> Result<()> {
+async fn tokens_of_another_account_are_never_used() -> Result<()> {
     let world = World::new("other_account").await?;
     world.hubspot.world().seed(HUB + 1, 5, 5, 1);
     let stolen = world.hubspot.world().portal(HUB + 1).refresh_token.clone();
@@ -258,7 +258,7 @@ async fn the_tokens_of_another_account_are_never_used() -> Result<()> {
 }
 
 #[tokio::test]
-async fn copies_of_messages_never_become_a_second_chain() -> Result<()> {
+async fn duplicate_messages_never_start_second_run() -> Result<()> {
     let world = World::new("copies").await?;
     world.hubspot.world().seed(HUB, 5, 5, 1);
     world.fault("/search", 2, moving(3));
@@ -278,7 +278,7 @@ async fn copies_of_messages_never_become_a_second_chain() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_continuation_that_was_lost_is_sent_again() -> Result<()> {
+async fn lost_continuation_is_sent_again() -> Result<()> {
     let world = World::new("lost").await?;
     world.hubspot.world().seed(HUB, 5, 5, 1);
     world.fault("/search", 2, moving(3));
@@ -301,7 +301,7 @@ async fn a_continuation_that_was_lost_is_sent_again() -> Result<()> {
 }
 
 #[tokio::test]
-async fn one_slice_of_an_account_at_a_time() -> Result<()> {
+async fn account_runs_one_slice_at_a_time() -> Result<()> {
     let world = World::new("lease").await?;
     world.hubspot.world().seed(HUB, 20, 100, 1);
     world.hubspot.world().settings.latency_ms = 50;
@@ -317,7 +317,7 @@ async fn one_slice_of_an_account_at_a_time() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_batch_that_was_sent_but_not_remembered_is_stored_once() -> Result<()> {
+async fn batch_sent_but_not_recorded_in_ledger_is_stored_once() -> Result<()> {
     let world = World::new("repeat").await?;
     world.hubspot.world().seed(HUB, 30, 300, 1);
     world.run().await?;
@@ -330,7 +330,7 @@ async fn a_batch_that_was_sent_but_not_remembered_is_stored_once() -> Result<()>
 }
 
 #[tokio::test]
-async fn a_message_for_nobody_ends_at_once() -> Result<()> {
+async fn message_for_unknown_account_is_dropped_and_unknown_version_fails() -> Result<()> {
     let world = World::new("nobody").await?;
     let sync = world.sync().await?;
     for (domain, hub) in [("unknown", HUB), ("acme", 1)] {
@@ -344,7 +344,7 @@ async fn a_message_for_nobody_ends_at_once() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_lane_that_is_caught_up_is_written_back_though_the_other_one_waits() -> Result<()> {
+async fn caught_up_lane_is_written_back_while_other_lane_waits() -> Result<()> {
     let world = World::new("one_lane").await?;
     world.hubspot.world().seed(HUB, 5, 5, 1);
     world.fault("/contacts/search", 1, moving(3));
@@ -364,7 +364,7 @@ async fn a_lane_that_is_caught_up_is_written_back_though_the_other_one_waits() -
 /// After an outage, or while more accounts are due than can be served, ticks come late and many at once: the newest of them
 /// does the work of all.
 #[tokio::test]
-async fn of_the_ticks_that_waited_one_is_worked_off_and_the_others_end_at_once() -> Result<()> {
+async fn newest_of_waiting_ticks_begins_a_run_and_older_ones_end_at_once() -> Result<()> {
     let world = World::new("old_ticks").await?;
     world.hubspot.world().seed(HUB, 5, 20, 1);
     world.run().await?;

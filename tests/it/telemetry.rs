@@ -120,7 +120,7 @@ fn every_alarm_is_in_the_runbook() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_tick_tells_how_far_behind_the_accounts_are_and_why_some_are_left_out() -> Result<()> {
+async fn tick_reports_freshness_and_counts_skipped_accounts_by_reason() -> Result<()> {
     let mut world = World::new("freshness").await?;
     let log = temporary("freshness");
     world.log = Some(log.clone());
@@ -155,7 +155,7 @@ async fn a_tick_tells_how_far_behind_the_accounts_are_and_why_some_are_left_out(
 
 /// The app's own secret is wrong: no account is marked for that, and the metric and the log tell, without secrets.
 #[tokio::test]
-async fn rejections_that_mark_nobody_are_told() -> Result<()> {
+async fn rejections_that_mark_no_account_are_logged_and_counted() -> Result<()> {
     let mut world = World::new("rejections").await?;
     let log = temporary("rejections");
     world.log = Some(log.clone());
@@ -184,7 +184,7 @@ async fn rejections_that_mark_nobody_are_told() -> Result<()> {
 
 /// At `trace`, the runtime writes whole events, and the SDK whole requests.
 #[tokio::test]
-async fn at_trace_no_event_and_no_token_is_logged() -> Result<()> {
+async fn trace_level_logs_no_event_and_no_token() -> Result<()> {
     let mut world = World::new("trace").await?;
     let log = temporary("trace");
     world.log = Some(log.clone());

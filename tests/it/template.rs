@@ -159,7 +159,7 @@ fn every_function_has_versions_and_a_gradual_deployment() -> Result<()> {
 }
 
 #[test]
-fn the_sync_function_may_send_to_itself() -> Result<()> {
+fn sync_function_may_send_to_itself() -> Result<()> {
     let template = template()?;
     let functions = of_type(&template, "AWS::Serverless::Function")?;
     let sync = functions.iter().find(|(name, _)| *name == "SyncFunction").context("the sync function")?.1;
@@ -177,7 +177,7 @@ fn set(function: &Value) -> Vec<(&str, &Value)> {
 
 /// A function is given what it reads, and nothing else, from the parameters that the table of variables names.
 #[test]
-fn the_template_sets_every_variable_that_a_function_reads_and_no_other() -> Result<()> {
+fn template_sets_exactly_the_variables_that_functions_read() -> Result<()> {
     let (template, connect) = (template()?, read("connect.yaml")?);
     let shared = set(&template["Globals"]["Function"]);
     let mut functions = of_type(&template, "AWS::Serverless::Function")?;
@@ -220,7 +220,7 @@ fn a_parameter_has_the_default_of_its_variable() -> Result<()> {
 }
 
 #[test]
-fn every_parameter_is_used_described_and_shown() -> Result<()> {
+fn every_parameter_is_used_and_described_and_secrets_are_hidden() -> Result<()> {
     let text = std::fs::read_to_string(layout::root().join("template.yaml"))?;
     let template = template()?;
     for (name, parameter) in template["Parameters"].as_mapping().context("parameters")? {
@@ -239,7 +239,7 @@ fn sample(name: &str) -> Result<String> {
 }
 
 #[tokio::test]
-async fn the_sample_events_are_answered_by_the_handlers() -> Result<()> {
+async fn sample_events_are_answered_by_the_handlers() -> Result<()> {
     let world = World::new("events").await?;
     let tick = serde_json::from_str(&sample("scheduler-tick")?)?;
     let fan_out = scheduler::handler(&world.scheduler().await?, lambda(tick)).await;
@@ -277,7 +277,7 @@ async fn the_sample_events_are_answered_by_the_handlers() -> Result<()> {
 
 /// As in containers, but with the bootstrap of connect by itself.
 #[tokio::test]
-async fn the_sample_requests_are_answered_by_connect() -> Result<()> {
+async fn sample_requests_are_answered_by_connect() -> Result<()> {
     let world = World::new("requests").await?;
     let (domain, hub) = stack::accounts::SAMPLE;
     let token = world.hubspot.world().portal(hub).private_token.clone();
@@ -311,7 +311,7 @@ fn every_event_is_a_sample() -> Result<()> {
 
 /// One version shows everywhere: in the stack, in the logs, at HubSpot, and in the changelog.
 #[test]
-fn the_stack_and_the_changelog_have_the_version() -> Result<()> {
+fn stack_and_changelog_have_the_version() -> Result<()> {
     assert_eq!(template()?["Outputs"]["Version"]["Value"].as_str(), Some(telemetry::VERSION));
     let changelog = std::fs::read_to_string(layout::root().join("CHANGELOG.md"))?;
     anyhow::ensure!(changelog.contains(&format!("\n## {}\n", telemetry::VERSION)), "it is not in CHANGELOG.md");

@@ -86,7 +86,7 @@ fn every_command_that_installs_asks_for_the_hashes() -> Result<()> {
 
 /// What was chosen is what is installed: the complete lists were made after the last change.
 #[test]
-fn the_complete_lists_hold_what_was_chosen() -> Result<()> {
+fn lock_lists_hold_every_chosen_package() -> Result<()> {
     for path in files("in")? {
         let complete = fs::read_to_string(path.with_extension("txt")).with_context(|| path.display().to_string())?;
         let complete: BTreeSet<String> = requirements(&complete)
@@ -113,7 +113,7 @@ fn only(programs: &[&str]) -> Result<PathBuf> {
 }
 
 #[tokio::test]
-async fn the_doctor_says_what_is_missing_and_how_to_get_it() -> Result<()> {
+async fn doctor_names_what_is_missing_and_how_to_get_it() -> Result<()> {
     let mut doctor = Command::new(pins().join("doctor"));
     let path = only(&[
         "awk", "bash", "cat", "cut", "df", "dirname", "env", "find", "grep", "head", "sed", "sort", "tail", "tr",
@@ -136,7 +136,7 @@ async fn the_doctor_says_what_is_missing_and_how_to_get_it() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_build_that_fails_shows_the_end_of_its_log_and_the_command() -> Result<()> {
+async fn failed_build_shows_end_of_its_log_and_its_command() -> Result<()> {
     let folder = process::folder().join("progress");
     let log = folder.join("build.log");
     let building = "printf '   Building [=> ] 3/10: a\\r' >&2; echo 'error: no such thing' >&2; echo answer; exit 3";
@@ -162,7 +162,7 @@ fn is_running(name: &str, state: &Path) -> bool {
 
 /// Servers, and a command that would take an hour.
 #[tokio::test]
-async fn a_run_that_is_interrupted_leaves_nothing_running() -> Result<()> {
+async fn interrupted_stack_command_leaves_nothing_running() -> Result<()> {
     let above = process::folder().join("interrupted");
     let mut run = Command::new(std::env::var_os("TEST_STACK").context("this test is run by `make test`")?);
     run.args(["exec", "sleep", "3600"]).env(process::MARK, &above).kill_on_drop(true);
@@ -186,7 +186,7 @@ async fn a_run_that_is_interrupted_leaves_nothing_running() -> Result<()> {
 /// What the script makes of the answers of cargo-deny, whose place another program takes here: a machine that reaches the
 /// advisories and one that does not are not both at hand.
 #[tokio::test]
-async fn advisories_that_cannot_be_fetched_are_a_failure_unless_that_is_allowed() -> Result<()> {
+async fn unreachable_advisories_fail_unless_skipping_is_allowed() -> Result<()> {
     let folder = process::folder().join("advisories");
     let deny = folder.join(".tools/lint/bin/cargo-deny");
     fs::create_dir_all(deny.parent().context("a folder")?)?;

@@ -40,7 +40,7 @@ fn has(got: &[u8], text: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_invocations_spans_are_with_the_collector_when_it_ends() -> Result<()> {
+async fn spans_reach_collector_before_invocation_ends() -> Result<()> {
     let world = World::new("traces").await?;
     world.hubspot.world().seed(HUB, 2, 3, 1);
     let (spans, url) = collector().await?;
@@ -76,7 +76,7 @@ async fn an_invocations_spans_are_with_the_collector_when_it_ends() -> Result<()
 }
 
 #[tokio::test]
-async fn a_collector_that_does_not_answer_keeps_nobody_waiting() -> Result<()> {
+async fn silent_collector_does_not_delay_invocation() -> Result<()> {
     let world = World::new("traces_deaf").await?;
     world.hubspot.world().seed(HUB, 2, 3, 1);
     let deaf = TcpListener::bind("127.0.0.1:0").await?;
@@ -93,7 +93,7 @@ async fn a_collector_that_does_not_answer_keeps_nobody_waiting() -> Result<()> {
 }
 
 #[tokio::test]
-async fn no_spans_are_made_unless_asked_for() -> Result<()> {
+async fn no_spans_are_exported_when_traces_are_switched_off() -> Result<()> {
     let world = World::new("traces_off").await?;
     let (spans, url) = collector().await?;
     let [endpoint] = to(&url);

@@ -52,7 +52,7 @@ async fn names(world: &World) -> Result<Vec<(String, String)>> {
 }
 
 #[tokio::test]
-async fn a_backfill_that_an_older_release_began_goes_on_where_it_stopped() -> Result<()> {
+async fn backfill_begun_by_older_release_continues_where_it_stopped() -> Result<()> {
     let world = left_by_v1("upgrade_backfill").await?;
     world.deliver(&world.sync().await?, &fixture("sync-continuation.json")?).await?;
     world.drain().await?;
@@ -71,7 +71,7 @@ async fn a_backfill_that_an_older_release_began_goes_on_where_it_stopped() -> Re
 }
 
 #[tokio::test]
-async fn actions_that_an_older_release_queued_are_stored_with_their_changes() -> Result<()> {
+async fn actions_queued_by_older_release_are_stored_with_changes() -> Result<()> {
     let world = left_by_v1("upgrade_actions").await?;
     assert_accepted(world.store(&[fixture("actions.json")?.to_string()]).await)?;
     let actions = world.all(collection::ACTIONS).await?;

@@ -238,7 +238,7 @@ impl Walk {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_new_user_gets_from_the_page_to_a_connected_customer() -> Result<()> {
+async fn setup_page_leads_new_user_to_connected_customer() -> Result<()> {
     let document = std::fs::read_to_string(layout::root().join("docs/guide/setup.md"))?;
     let mut walk = Walk::new().await?;
     walk.follow(&document, "4. AWS").await?;
@@ -279,7 +279,7 @@ async fn a_new_user_gets_from_the_page_to_a_connected_customer() -> Result<()> {
 
 /// What the documents show is what a shell is given.
 #[test]
-fn a_page_is_read_as_a_shell_reads_it() -> Result<()> {
+fn page_commands_are_parsed_as_a_shell_parses_them() -> Result<()> {
     let page = "\n## One\n\n```sh\nmake a B=c   # why\nX=y # as well\n```\n\n   ```sh\n   do 'it now'\n   ```\n## Two\n```sh\nno\n```\n";
     let read = format!("{:?}", lines(page, "One")?);
     assert_eq!(read, r#"[Command(["make", "a", "B=c"]), Variable("X", "y"), Command(["do", "it now"])]"#);

@@ -41,7 +41,7 @@ async fn ticks(world: &World, count: usize) -> Result<()> {
 
 /// HubSpot counts a row that it never shows: whatever is newer arrives, and the window is named, and given up after a day.
 #[tokio::test]
-async fn a_row_that_is_counted_and_never_shown_holds_up_nothing() -> Result<()> {
+async fn row_counted_but_never_shown_holds_only_its_window() -> Result<()> {
     let world = World::new("ghost").await?;
     world.hubspot.world().seed(HUB, 3, 30, 1);
     world.run().await?;
@@ -73,7 +73,7 @@ async fn a_row_that_is_counted_and_never_shown_holds_up_nothing() -> Result<()> 
 
 /// Where a window is held, its lane is not tried again and again: the pauses grow.
 #[tokio::test]
-async fn a_window_that_is_held_is_counted_after_growing_pauses() -> Result<()> {
+async fn held_window_is_counted_again_after_growing_pauses() -> Result<()> {
     let world = World::new("ghost_pauses").await?;
     world.hubspot.world().seed(HUB, 0, 300, 1);
     let at = create(&world, 150, 3_600_000);
@@ -99,7 +99,7 @@ async fn a_window_that_is_held_is_counted_after_growing_pauses() -> Result<()> {
 
 /// As HubSpot's totals are always wrong, nothing ever adds up: everything still arrives, and the number of windows is bounded.
 #[tokio::test]
-async fn totals_that_are_always_wrong_lose_nothing() -> Result<()> {
+async fn permanently_wrong_totals_lose_nothing_and_hold_at_most_32_windows() -> Result<()> {
     let world = World::new("off_by_one").await?;
     world.hubspot.world().seed(HUB, 20, 700, 1);
     world.hubspot.world().settings.total_off_by = 1;
@@ -134,7 +134,7 @@ fn page(ids: &[u64], total: usize, more: bool, world: &World) -> FaultKind {
 
 /// The first page of the history has no end, so that its total says nothing; a row that it leaves out is found by the count.
 #[tokio::test]
-async fn a_row_that_the_first_page_of_the_history_leaves_out_is_found() -> Result<()> {
+async fn row_missing_from_first_page_of_history_is_found_by_count() -> Result<()> {
     let mut world = World::new("omitted").await?;
     world.config.settle = std::time::Duration::from_secs(3600);
     create(&world, 300, 86_400_000);
@@ -149,7 +149,7 @@ async fn a_row_that_the_first_page_of_the_history_leaves_out_is_found() -> Resul
 
 /// A shard of HubSpot's index is away while the history is read: its rows lack in the pages and in the totals alike.
 #[tokio::test]
-async fn rows_that_lack_in_pages_and_totals_alike_are_found_when_the_history_is_counted_again() -> Result<()> {
+async fn rows_missing_from_pages_and_totals_are_found_when_history_is_recounted() -> Result<()> {
     let world = World::new("partial").await?;
     create(&world, 40, 86_400_000);
     let ids = world.hubspot.world().ids(HUB, CONTACTS);
@@ -164,7 +164,7 @@ async fn rows_that_lack_in_pages_and_totals_alike_are_found_when_the_history_is_
 
 /// An empty page that others follow gives no id to go on from: HubSpot's own cursor leads past it.
 #[tokio::test]
-async fn an_empty_page_that_others_follow_is_passed() -> Result<()> {
+async fn empty_page_followed_by_others_is_passed() -> Result<()> {
     let world = World::new("empty_page").await?;
     world.hubspot.world().seed(HUB, 0, 500, 1);
     for skip in [0, 1] {
@@ -180,7 +180,7 @@ async fn an_empty_page_that_others_follow_is_passed() -> Result<()> {
 
 /// No condition on a modification time holds for a record that has none.
 #[tokio::test]
-async fn a_record_without_a_modification_time_arrives() -> Result<()> {
+async fn record_without_modification_time_is_stored() -> Result<()> {
     let world = World::new("undated").await?;
     world.hubspot.world().seed(HUB, 20, 20, 1);
     let undated: Vec<u64> = {
@@ -195,7 +195,7 @@ async fn a_record_without_a_modification_time_arrives() -> Result<()> {
 
 /// An answer whose clock is wrong must not move a mark into the future: what is changed until then would be taken for read.
 #[tokio::test]
-async fn a_date_header_that_is_hours_wrong_loses_nothing() -> Result<()> {
+async fn wrong_date_header_moves_no_mark_into_future_and_loses_nothing() -> Result<()> {
     for hours in [2, -2] {
         let mut world = World::new("date").await?;
         world.config.clock_tolerance = std::time::Duration::from_secs(5);

@@ -28,7 +28,7 @@ async fn new_domain(world: &World, id: &str) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_customer_connects_an_account_and_its_first_sync_is_queued() -> Result<()> {
+async fn connecting_account_stores_its_grant_and_queues_first_sync() -> Result<()> {
     let mut world = World::new("connect_new").await?;
     let front = Front::start(&mut world).await?;
     new_domain(&world, "globex").await?;
@@ -58,7 +58,7 @@ async fn a_customer_connects_an_account_and_its_first_sync_is_queued() -> Result
 }
 
 #[tokio::test]
-async fn a_grant_without_a_scope_that_is_needed_is_refused_and_the_scope_is_named() -> Result<()> {
+async fn grant_without_needed_scope_is_refused_and_scope_is_named() -> Result<()> {
     let mut world = World::new("connect_scopes").await?;
     let front = Front::start(&mut world).await?;
     new_domain(&world, "globex").await?;
@@ -90,7 +90,7 @@ async fn a_grant_without_a_scope_that_is_needed_is_refused_and_the_scope_is_name
 }
 
 #[tokio::test]
-async fn a_second_portal_is_added_and_the_same_one_renewed() -> Result<()> {
+async fn connecting_adds_second_portal_and_renews_known_one() -> Result<()> {
     let mut world = World::new("connect_again").await?;
     let front = Front::start(&mut world).await?;
     world.hubspot.world().portal(HUB + 1);
@@ -114,7 +114,7 @@ async fn a_second_portal_is_added_and_the_same_one_renewed() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_portal_is_one_domains_own_until_it_is_disconnected() -> Result<()> {
+async fn portal_of_another_domain_is_refused_until_disconnected() -> Result<()> {
     let mut world = World::new("connect_taken").await?;
     let front = Front::start(&mut world).await?;
     new_domain(&world, "globex").await?;
@@ -138,7 +138,7 @@ async fn a_portal_is_one_domains_own_until_it_is_disconnected() -> Result<()> {
 
 /// Two customers who connect one portal at the same time do not both get it.
 #[tokio::test]
-async fn of_two_domains_that_connect_a_portal_at_once_one_gets_it() -> Result<()> {
+async fn portal_connected_by_two_domains_at_once_goes_to_one() -> Result<()> {
     let mut world = World::new("connect_race").await?;
     let front = Front::start(&mut world).await?;
     world.hubspot.world().portal(HUB + 1);
@@ -159,7 +159,7 @@ async fn of_two_domains_that_connect_a_portal_at_once_one_gets_it() -> Result<()
 }
 
 #[tokio::test]
-async fn what_hubspot_does_not_do_is_said_in_words_and_nothing_is_stored() -> Result<()> {
+async fn oauth_failure_during_connect_is_explained_and_stores_nothing() -> Result<()> {
     let mut world = World::new("connect_trouble").await?;
     let front = Front::start(&mut world).await?;
     new_domain(&world, "globex").await?;
@@ -188,7 +188,7 @@ async fn what_hubspot_does_not_do_is_said_in_words_and_nothing_is_stored() -> Re
 
 /// A link must not switch on what somebody has switched off.
 #[tokio::test]
-async fn a_domain_that_was_switched_off_stays_off() -> Result<()> {
+async fn switched_off_domain_refuses_connect_while_it_has_accounts() -> Result<()> {
     const STATUS: &str = "integrations.hubspot.status";
     let mut world = World::new("connect_off").await?;
     let front = Front::start(&mut world).await?;

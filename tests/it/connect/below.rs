@@ -15,7 +15,7 @@ fn named(page: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn everything_works_below_a_path_of_a_custom_domain() -> Result<()> {
+async fn connect_function_works_under_path_of_custom_domain() -> Result<()> {
     let mut world = World::new("below").await?;
     let front = Front::start_below(&mut world, &tokens(), "/crm/").await?;
     ensure!(front.url.path() == "/crm/", "{}", front.url);

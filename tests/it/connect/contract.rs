@@ -10,7 +10,7 @@ use harness::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_api_answers_as_its_description_says() -> Result<()> {
+async fn api_conforms_to_its_openapi_description() -> Result<()> {
     let mut world = World::new("contract").await?;
     let front = Front::start(&mut world).await?;
     world.hubspot.world().seed(HUB, 1, 2, 1);

@@ -66,7 +66,7 @@ async fn told(front: &Front) -> Result<String> {
 }
 
 #[tokio::test]
-async fn disconnecting_uninstalls_the_app_and_gives_the_grant_back() -> Result<()> {
+async fn disconnect_uninstalls_app_and_revokes_grant() -> Result<()> {
     let (world, front) = leaving("leaving").await?;
     ensure!(disconnect(&front).await? == StatusCode::NO_CONTENT);
     ensure!(is_forgotten(&world).await?);
@@ -84,7 +84,7 @@ async fn disconnecting_uninstalls_the_app_and_gives_the_grant_back() -> Result<(
 
 /// The revoked refresh token is enough.
 #[tokio::test]
-async fn where_hubspot_does_not_uninstall_the_app_its_grant_is_revoked_alone() -> Result<()> {
+async fn disconnect_revokes_grant_when_uninstall_is_refused() -> Result<()> {
     let (world, front) = leaving("leaving_refused").await?;
     for status in [403, 404, 401, 400] {
         answers(&world, "/external-install", 1, status);
@@ -97,7 +97,7 @@ async fn where_hubspot_does_not_uninstall_the_app_its_grant_is_revoked_alone() -
 }
 
 #[tokio::test]
-async fn a_grant_that_hubspot_does_not_take_back_is_tried_again_and_the_page_says_so() -> Result<()> {
+async fn failed_revocation_is_shown_on_page_and_retried() -> Result<()> {
     let (world, front) = leaving("leaving_later").await?;
     answers(&world, "/revoke", 2, 500);
     let mut visitor = front.sign_in().await?;
@@ -120,7 +120,7 @@ async fn a_grant_that_hubspot_does_not_take_back_is_tried_again_and_the_page_say
 }
 
 #[tokio::test]
-async fn pauses_grow_and_in_the_end_the_app_is_not_uninstalled_but_the_grant_revoked() -> Result<()> {
+async fn failing_uninstall_is_retried_with_growing_pauses_and_then_grant_is_revoked() -> Result<()> {
     let (world, front) = leaving("leaving_growing").await?;
     // Switching the integration off changes nothing about what is owed.
     answers(&world, "/external-install", 100, 503);
@@ -141,7 +141,7 @@ async fn pauses_grow_and_in_the_end_the_app_is_not_uninstalled_but_the_grant_rev
 }
 
 #[tokio::test]
-async fn a_grant_that_hubspot_never_takes_back_is_forgotten_after_a_week() -> Result<()> {
+async fn revocation_failing_for_a_week_forgets_the_grant() -> Result<()> {
     let (world, front) = leaving("leaving_given_up").await?;
     world.fault("/external-install", 100, FaultKind::Reset);
     answers(&world, "/revoke", 100, 500);
@@ -160,7 +160,7 @@ async fn a_grant_that_hubspot_never_takes_back_is_forgotten_after_a_week() -> Re
 
 /// A product that adds an entry for each connection: what each of them holds is given back.
 #[tokio::test]
-async fn both_of_two_entries_of_a_portal_are_given_back() -> Result<()> {
+async fn disconnect_revokes_grants_of_both_entries_of_portal() -> Result<()> {
     let (world, front) = leaving("leaving_twice").await?;
     let mut older = doc! { "hubId": HUB.to_string(), "refreshToken": "plain-and-dead", "accessToken": "old" };
     older.insert("state", "reauthorize");
@@ -181,7 +181,7 @@ async fn both_of_two_entries_of_a_portal_are_given_back() -> Result<()> {
 
 /// HubSpot gives the same grant again, so that giving the former one back would end the new connection.
 #[tokio::test]
-async fn whoever_connects_the_account_again_keeps_the_grant() -> Result<()> {
+async fn reconnect_before_pending_revocation_keeps_grant() -> Result<()> {
     let (world, front) = leaving("leaving_again").await?;
     let domains = world.store.database().collection::<Document>(collection::DOMAINS);
     domains.insert_one(doc! { "_id": "globex", "company": { "name": "Globex" } }).await?;
@@ -202,7 +202,7 @@ async fn whoever_connects_the_account_again_keeps_the_grant() -> Result<()> {
 
 /// The tokens of a legacy app that was replaced since: only that app's credentials could give them back.
 #[tokio::test]
-async fn the_grant_of_another_app_is_not_taken_for_given_back() -> Result<()> {
+async fn grant_of_replaced_app_is_forgotten_and_reported_as_not_revoked() -> Result<()> {
     let (world, front) = leaving("leaving_other_app").await?;
     set(&world, doc! { format!("{ENTRIES}.0.connectedWith"): "the-app-before" }).await?;
     disconnect(&front).await?;
@@ -214,7 +214,7 @@ async fn the_grant_of_another_app_is_not_taken_for_given_back() -> Result<()> {
 
 /// A slice that was under way may find the token refused because it was given back, or refresh it.
 #[tokio::test]
-async fn a_slice_under_way_changes_nothing_about_what_is_owed() -> Result<()> {
+async fn running_slice_neither_marks_account_nor_drops_pending_revocation() -> Result<()> {
     let (world, front) = leaving("leaving_slice").await?;
     let account = world.account()?;
     answers(&world, "/external-install", 1, 503);
@@ -237,7 +237,7 @@ async fn a_slice_under_way_changes_nothing_about_what_is_owed() -> Result<()> {
 
 /// Lanes that wait do nothing, and what is owed is tried by the same function.
 #[tokio::test]
-async fn lanes_that_wait_hold_up_no_grant_that_is_to_be_given_back() -> Result<()> {
+async fn waiting_lanes_do_not_delay_pending_revocation() -> Result<()> {
     let (world, front) = leaving("leaving_waits").await?;
     answers(&world, "/crm/", 100, 403);
     world.run().await?;

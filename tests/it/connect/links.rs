@@ -29,7 +29,7 @@ async fn opens(front: &Front, link: &Url) -> Result<StatusCode> {
 }
 
 #[tokio::test]
-async fn a_link_for_one_portal_connects_no_other() -> Result<()> {
+async fn link_bound_to_portal_refuses_other_portal_and_revokes_its_grant() -> Result<()> {
     let mut world = World::new("links_bound").await?;
     let front = Front::start(&mut world).await?;
     for hub in [HUB + 1, HUB + 2] {
@@ -62,7 +62,7 @@ async fn a_link_for_one_portal_connects_no_other() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_link_that_was_revoked_leads_nowhere_and_a_new_one_works() -> Result<()> {
+async fn revoked_link_is_refused_and_new_link_works() -> Result<()> {
     let mut world = World::new("links_revoked").await?;
     let front = Front::start(&mut world).await?;
     let (one, other) = (made(&front, json!({"domain": DOMAIN})).await?, front.link(DOMAIN, Duration::from_secs(60))?);
@@ -94,7 +94,7 @@ async fn a_link_that_was_revoked_leads_nowhere_and_a_new_one_works() -> Result<(
 
 /// They began before, and would bring the grant that was not wanted any more.
 #[tokio::test]
-async fn whoever_is_at_hubspot_when_a_link_is_revoked_comes_back_in_vain() -> Result<()> {
+async fn consent_under_way_when_link_is_revoked_is_refused() -> Result<()> {
     let mut world = World::new("links_late").await?;
     let front = Front::start(&mut world).await?;
     world.hubspot.world().portal(HUB + 1);
@@ -114,7 +114,7 @@ async fn whoever_is_at_hubspot_when_a_link_is_revoked_comes_back_in_vain() -> Re
 
 /// Whoever has a link may begin as often as they like.
 #[tokio::test]
-async fn a_link_cannot_fill_the_database() -> Result<()> {
+async fn link_begun_100_times_leaves_at_most_20_pending_connects() -> Result<()> {
     let mut world = World::new("links_many").await?;
     let front = Front::start(&mut world).await?;
     world.hubspot.world().portal(HUB + 1);
@@ -131,7 +131,7 @@ async fn a_link_cannot_fill_the_database() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_page_makes_a_link_when_its_button_is_pressed_and_not_before() -> Result<()> {
+async fn account_page_makes_link_only_when_button_is_pressed() -> Result<()> {
     let mut world = World::new("links_button").await?;
     let front = Front::start(&mut world).await?;
     let mut visitor = front.sign_in().await?;

@@ -41,7 +41,7 @@ fn expected<'a>(members: impl IntoIterator<Item = &'a Member>) -> Vec<[&'a str; 
 }
 
 #[tokio::test]
-async fn twenty_thousand_accounts_are_sorted_sought_and_paged_in_little_memory() -> Result<()> {
+async fn list_of_20000_accounts_is_sorted_searched_and_paged_within_128_mb() -> Result<()> {
     let world = World::new("list_many").await?;
     let mut members = crowd(&world, 20_000).await?;
     members.push(Member {
@@ -95,7 +95,7 @@ async fn twenty_thousand_accounts_are_sorted_sought_and_paged_in_little_memory()
 }
 
 #[tokio::test]
-async fn what_cannot_be_listed_is_refused() -> Result<()> {
+async fn invalid_list_parameters_are_answered_with_400() -> Result<()> {
     let mut world = World::new("list_bad").await?;
     let front = Front::start(&mut world).await?;
     for bad in ["limit=0", "limit=201", "limit=x", "state=x", "offset=-1"] {
@@ -107,7 +107,7 @@ async fn what_cannot_be_listed_is_refused() -> Result<()> {
 
 /// Requests that come together wait for one of them to read all accounts, and the next ones need not read them again.
 #[tokio::test]
-async fn the_accounts_are_read_once_for_many_requests() -> Result<()> {
+async fn concurrent_list_requests_share_one_read_of_all_accounts() -> Result<()> {
     let mut world = World::new("list_once").await?;
     crowd(&world, 2_500).await?;
     let gate = Gate::default();
@@ -135,7 +135,7 @@ async fn the_accounts_are_read_once_for_many_requests() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_somebody_does_is_in_the_next_answer_of_every_instance() -> Result<()> {
+async fn operation_shows_in_next_answer_of_every_instance() -> Result<()> {
     let mut world = World::new("list_acted").await?;
     world.hubspot.world().seed(HUB, 1, 1, 1);
     world.run().await?;
@@ -175,7 +175,7 @@ async fn live(front: &Front, visitor: &Visitor<'_>, path: &str, tag: &str) -> Re
 }
 
 #[tokio::test]
-async fn a_page_that_is_the_same_is_not_sent_again() -> Result<()> {
+async fn unchanged_page_is_answered_with_304() -> Result<()> {
     let mut world = World::new("list_same").await?;
     world.hubspot.world().seed(HUB, 1, 1, 1);
     world.run().await?;

@@ -12,7 +12,7 @@ use harness::{
 };
 
 #[tokio::test]
-async fn every_button_does_what_it_says_and_the_timeline_tells_of_it() -> Result<()> {
+async fn every_button_takes_effect_and_appears_in_timeline() -> Result<()> {
     let mut world = World::new("operate").await?;
     let front = Front::start(&mut world).await?;
     world.hubspot.world().seed(HUB, 2, 3, 1);
@@ -65,7 +65,7 @@ async fn every_button_does_what_it_says_and_the_timeline_tells_of_it() -> Result
 }
 
 #[tokio::test]
-async fn what_cannot_be_undone_is_asked_first() -> Result<()> {
+async fn resync_and_disconnect_ask_for_confirmation_first() -> Result<()> {
     let mut world = World::new("operate_confirm").await?;
     let front = Front::start(&mut world).await?;
     let mut visitor = front.sign_in().await?;

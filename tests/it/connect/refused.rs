@@ -37,7 +37,7 @@ fn with(link: &Url, name: &str, value: &str) -> Url {
 }
 
 #[tokio::test]
-async fn a_link_that_was_not_made_here_or_is_too_old_leads_nowhere() -> Result<()> {
+async fn forged_or_expired_link_is_refused() -> Result<()> {
     let mut world = World::new("refused_links").await?;
     let front = Front::start(&mut world).await?;
     let link = front.link(DOMAIN, MINUTE)?;
@@ -78,7 +78,7 @@ async fn a_link_that_was_not_made_here_or_is_too_old_leads_nowhere() -> Result<(
 
 /// Somebody may have passed the link on to another company's administrator.
 #[tokio::test]
-async fn a_link_says_who_will_see_the_data_before_it_leads_away() -> Result<()> {
+async fn link_names_company_and_begins_consent_only_in_browser_that_saw_it() -> Result<()> {
     let mut world = World::new("refused_consent").await?;
     let front = Front::start(&mut world).await?;
     let domains = world.store.database().collection::<Document>(collection::DOMAINS);
@@ -107,7 +107,7 @@ async fn a_link_says_who_will_see_the_data_before_it_leads_away() -> Result<()> 
 }
 
 #[tokio::test]
-async fn a_state_is_good_once_in_its_own_browser_and_for_a_while() -> Result<()> {
+async fn oauth_state_is_accepted_once_in_its_own_browser_before_it_expires() -> Result<()> {
     let mut world = World::new("refused_states").await?;
     let front = Front::start(&mut world).await?;
     world.hubspot.world().portal(HUB + 1);
@@ -166,7 +166,7 @@ async fn a_state_is_good_once_in_its_own_browser_and_for_a_while() -> Result<()>
 }
 
 #[tokio::test]
-async fn a_webhook_that_hubspot_did_not_sign_is_refused() -> Result<()> {
+async fn webhook_without_valid_signature_is_refused() -> Result<()> {
     let mut world = World::new("refused_webhooks").await?;
     let front = Front::start(&mut world).await?;
     let body = json!([{"portalId": HUB, "subscriptionType": "contact.creation"}]).to_string();
@@ -199,7 +199,7 @@ async fn a_webhook_that_hubspot_did_not_sign_is_refused() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_api_is_for_those_who_have_the_token() -> Result<()> {
+async fn api_without_valid_token_is_refused_and_reveals_nothing() -> Result<()> {
     let mut world = World::new("refused_api").await?;
     let front = Front::start(&mut world).await?;
     let visitor = front.sign_in().await?;
@@ -230,7 +230,7 @@ async fn the_api_is_for_those_who_have_the_token() -> Result<()> {
 }
 
 #[tokio::test]
-async fn wrong_tokens_are_looked_at_a_few_times_and_lock_nobody_out() -> Result<()> {
+async fn wrong_tokens_are_answered_with_429_after_ten_and_lock_nobody_out() -> Result<()> {
     let mut world = World::new("refused_tokens").await?;
     let front = Front::start(&mut world).await?;
     let mut statuses = Vec::new();
@@ -247,7 +247,7 @@ async fn wrong_tokens_are_looked_at_a_few_times_and_lock_nobody_out() -> Result<
 }
 
 #[tokio::test]
-async fn pages_are_for_those_who_have_signed_in() -> Result<()> {
+async fn pages_without_valid_session_redirect_to_sign_in() -> Result<()> {
     let mut world = World::new("refused_pages").await?;
     let front = Front::start(&mut world).await?;
     let account = format!("/accounts/{DOMAIN}/{HUB}");
@@ -269,7 +269,7 @@ async fn pages_are_for_those_who_have_signed_in() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_button_is_pressed_in_its_own_session_only() -> Result<()> {
+async fn button_without_form_token_of_its_session_is_refused() -> Result<()> {
     let mut world = World::new("refused_forms").await?;
     let front = Front::start(&mut world).await?;
     let pause = format!("/accounts/{DOMAIN}/{HUB}/pause");
@@ -296,7 +296,7 @@ async fn a_button_is_pressed_in_its_own_session_only() -> Result<()> {
 }
 
 #[tokio::test]
-async fn names_that_are_markup_are_shown_as_text() -> Result<()> {
+async fn markup_in_names_is_shown_as_text() -> Result<()> {
     const NAME: &str = "<script>alert('x')</script>\"><img src=x onerror=alert(1)>";
     let mut world = World::new("refused_markup").await?;
     let front = Front::start(&mut world).await?;
@@ -325,7 +325,7 @@ async fn names_that_are_markup_are_shown_as_text() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_not_found() -> Result<()> {
+async fn unknown_path_is_answered_with_404() -> Result<()> {
     let mut world = World::new("refused_paths").await?;
     let front = Front::start(&mut world).await?;
     for path in ["/nothing", "/accounts", "/api", "/.env", "/accounts/acme/7/sync/more"] {

@@ -18,7 +18,7 @@ const NO_CONTENT: StatusCode = StatusCode::NO_CONTENT;
 const FORBIDDEN: StatusCode = StatusCode::FORBIDDEN;
 
 #[tokio::test]
-async fn a_token_is_good_for_what_it_may_do_alone() -> Result<()> {
+async fn token_may_do_only_what_its_rights_allow() -> Result<()> {
     let mut world = World::new("rights").await?;
     let front = Front::start(&mut world).await?;
     let (domain, hub) = (json!({"domain": DOMAIN}), json!({"domain": DOMAIN, "hubId": HUB.to_string()}));
@@ -44,7 +44,7 @@ async fn a_token_is_good_for_what_it_may_do_alone() -> Result<()> {
 }
 
 #[tokio::test]
-async fn who_may_only_look_is_shown_no_button_and_can_press_none() -> Result<()> {
+async fn read_token_sees_no_button_and_can_press_none() -> Result<()> {
     let mut world = World::new("rights_pages").await?;
     let front = Front::start(&mut world).await?;
     let refused = front.post("/sign-in").form(&[("token", LINK_TOKEN)]).send().await?;
@@ -67,7 +67,7 @@ async fn who_may_only_look_is_shown_no_button_and_can_press_none() -> Result<()>
 }
 
 #[tokio::test]
-async fn the_log_and_the_timeline_tell_who_did_what_from_where() -> Result<()> {
+async fn log_records_actor_and_address_and_timeline_the_actor_of_each_operation() -> Result<()> {
     let mut world = World::new("rights_told").await?;
     let log = std::env::temp_dir().join(format!("rights-{}.log", std::process::id()));
     world.log = Some(log.clone());
@@ -128,7 +128,7 @@ async fn the_log_and_the_timeline_tell_who_did_what_from_where() -> Result<()> {
 
 /// `lambda_http` panics at these.
 #[tokio::test]
-async fn a_request_whose_address_is_none_is_answered() -> Result<()> {
+async fn malformed_request_url_is_answered_with_400() -> Result<()> {
     let world = World::new("rights_malformed").await?;
     let mut connect = Bootstrap::start_ungated(Function::Connect, &world).await?;
     let scheme = [("x-forwarded-proto", "a b")];

@@ -33,7 +33,7 @@ async fn set(world: &World, field: &str, time: DateTime) -> Result<()> {
 }
 
 #[tokio::test]
-async fn signing_out_ends_the_session_of_the_browser_and_of_whoever_has_copied_it() -> Result<()> {
+async fn sign_out_ends_its_session_in_every_copy_of_its_cookie() -> Result<()> {
     let mut world = World::new("sessions_sign_out").await?;
     let front = Front::start(&mut world).await?;
     let (mut visitor, other) = (front.sign_in().await?, front.sign_in().await?);
@@ -56,7 +56,7 @@ async fn signing_out_ends_the_session_of_the_browser_and_of_whoever_has_copied_i
 }
 
 #[tokio::test]
-async fn a_session_ends_when_nobody_does_anything_in_it_and_after_half_a_day() -> Result<()> {
+async fn session_expires_when_idle_and_after_12_hours() -> Result<()> {
     let mut world = World::new("sessions_idle").await?;
     let front = Front::start(&mut world).await?;
     let visitor = front.sign_in().await?;
@@ -87,7 +87,7 @@ async fn a_session_ends_when_nobody_does_anything_in_it_and_after_half_a_day() -
 }
 
 #[tokio::test]
-async fn a_session_ends_with_its_token_and_cannot_be_written_by_others() -> Result<()> {
+async fn session_ends_with_its_token_and_is_refused_when_altered_in_database() -> Result<()> {
     let mut world = World::new("sessions_tokens").await?;
     let front = Front::start(&mut world).await?;
     let (admin, reader) = (front.sign_in().await?, front.sign_in_with(READ_TOKEN).await?);

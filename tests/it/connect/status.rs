@@ -17,7 +17,7 @@ async fn get(front: &Front, path: &str) -> Result<Value> {
 }
 
 #[tokio::test]
-async fn an_account_is_told_from_its_first_slice_on() -> Result<()> {
+async fn account_status_reports_freshness_actions_and_run_after_first_run() -> Result<()> {
     let mut world = World::new("status_one").await?;
     let front = Front::start(&mut world).await?;
     let path = format!("/api/accounts/{DOMAIN}/{HUB}");
@@ -44,7 +44,7 @@ async fn an_account_is_told_from_its_first_slice_on() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_goes_wrong_is_told() -> Result<()> {
+async fn account_status_reports_failing_lane_and_rejected_grant() -> Result<()> {
     let mut world = World::new("status_wrong").await?;
     let front = Front::start(&mut world).await?;
     world.hubspot.world().seed(HUB, 1, 1, 1);
@@ -77,7 +77,7 @@ async fn what_goes_wrong_is_told() -> Result<()> {
 
 /// A history of many slices: how much of it was read is told, and only grows.
 #[tokio::test]
-async fn a_backfill_shows_how_far_it_is() -> Result<()> {
+async fn backfill_progress_is_reported_and_only_grows() -> Result<()> {
     let mut world = World::new("status_backfill").await?;
     let front = Front::start(&mut world).await?;
     world.hubspot.world().seed(HUB, 0, 4000, 1);
@@ -106,7 +106,7 @@ async fn a_backfill_shows_how_far_it_is() -> Result<()> {
 
 /// The slice that reads the last of it need not be the run's last.
 #[tokio::test]
-async fn the_timeline_tells_when_all_of_the_history_was_read() -> Result<()> {
+async fn timeline_reports_backfill_done_before_the_run_ends() -> Result<()> {
     let mut world = World::new("status_history").await?;
     let front = Front::start(&mut world).await?;
     world.hubspot.world().seed(HUB, 2, 3, 1);

@@ -27,7 +27,7 @@ async fn everything(world: &World) -> Result<String> {
 const TOKENS: [&str; 3] = ["simulated-access-", "simulated-refresh-", "pat-na1-simulated"];
 
 #[tokio::test]
-async fn nothing_that_can_be_read_in_the_database_is_a_token() -> Result<()> {
+async fn database_holds_no_plain_token_after_connect_and_sync() -> Result<()> {
     let mut world = World::new("tokens_sealed").await?;
     assert!(TOKENS.iter().any(|token| everything_has(&world, token)), "the Domain is as the product wrote it");
     let front = Front::start(&mut world).await?;
@@ -59,7 +59,7 @@ async fn stored(world: &World, field: &str) -> Result<String> {
 }
 
 #[tokio::test]
-async fn a_rotated_key_seals_all_tokens_anew_and_the_service_goes_on() -> Result<()> {
+async fn key_rotation_reseals_all_tokens_and_running_sync_still_opens_them() -> Result<()> {
     let mut world = World::new("tokens_rotated").await?;
     world.config.token_key = Some(token_key());
     world.hubspot.world().seed(HUB, 1, 1, 1);
@@ -84,7 +84,7 @@ async fn a_rotated_key_seals_all_tokens_anew_and_the_service_goes_on() -> Result
 
 /// The functions could not unwrap it: nothing would be refreshed or connected any more.
 #[tokio::test]
-async fn a_data_key_of_another_aws_account_is_refused_unless_it_is_meant() -> Result<()> {
+async fn data_key_under_foreign_master_key_stops_rotation_unless_move_is_confirmed() -> Result<()> {
     let world = World::new("tokens_moved").await?;
     let kms = Aws::local(local::port_of(&std::env::var("AWS_ENDPOINT_URL")?)?).await.kms().clone();
     let made = kms.create_key().send().await?.key_metadata.context("a key")?;
@@ -107,7 +107,7 @@ async fn a_data_key_of_another_aws_account_is_refused_unless_it_is_meant() -> Re
 
 /// Whoever can write to the database could otherwise put the token of an account of theirs there.
 #[tokio::test]
-async fn a_token_that_is_not_sealed_is_of_no_use_where_all_are() -> Result<()> {
+async fn plain_token_is_not_used_when_only_sealed_tokens_are_allowed() -> Result<()> {
     let mut world = World::new("tokens_plain").await?;
     world.config.token_key = Some(token_key());
     world.config.sealed_only = true;
@@ -134,7 +134,7 @@ async fn a_token_that_is_not_sealed_is_of_no_use_where_all_are() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_token_that_was_copied_from_another_account_is_of_no_use() -> Result<()> {
+async fn sealed_token_copied_from_another_account_is_not_used() -> Result<()> {
     let mut world = World::new("tokens_copied").await?;
     let front = Front::start(&mut world).await?;
     world.hubspot.world().portal(HUB + 1);

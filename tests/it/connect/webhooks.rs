@@ -27,7 +27,7 @@ fn event(hub: u64, kind: &str) -> String {
 }
 
 #[tokio::test]
-async fn many_notifications_become_one_look_and_one_more() -> Result<()> {
+async fn webhook_burst_queues_only_a_few_sync_messages() -> Result<()> {
     let mut world = World::new("webhooks_many").await?;
     let front = Front::start(&mut world).await?;
     let body = event(HUB, "contact.propertyChange");
@@ -54,7 +54,7 @@ async fn many_notifications_become_one_look_and_one_more() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_notification_after_a_pause_is_looked_at_at_once() -> Result<()> {
+async fn notification_after_quiet_time_is_queued_at_once_and_later_ones_are_coalesced() -> Result<()> {
     let world = World::new("webhooks_delays").await?;
     let (account, told) = (world.account()?, Notified::Changes);
     assert_eq!(world.store.notified(&account, told).await?, [Duration::ZERO, Duration::from_secs(20)]);
@@ -70,7 +70,7 @@ async fn a_notification_after_a_pause_is_looked_at_at_once() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_portal_that_nobody_has_connected_is_of_no_interest() -> Result<()> {
+async fn webhook_for_unknown_or_paused_account_queues_nothing() -> Result<()> {
     let mut world = World::new("webhooks_unknown").await?;
     let front = Front::start(&mut world).await?;
     for body in [event(HUB + 9, "contact.creation"), "[]".to_owned(), r#"[{"portalId":"x"}]"#.to_owned()] {
@@ -133,7 +133,7 @@ const HAPPENS: [Happens; 8] = [
 ];
 
 #[tokio::test]
-async fn every_event_is_taken_in_the_form_in_which_an_app_subscribes_to_it() -> Result<()> {
+async fn every_webhook_event_is_accepted_in_both_subscription_forms() -> Result<()> {
     for form in [WebhookForm::Generic, WebhookForm::ByType] {
         let mut world = World::new("webhooks_forms").await?;
         let front = Front::start(&mut world).await?;
@@ -178,7 +178,7 @@ async fn every_event_is_taken_in_the_form_in_which_an_app_subscribes_to_it() -> 
 
 /// One event that says nothing is no reason to be told of the others for a day.
 #[tokio::test]
-async fn an_event_that_cannot_be_read_hides_no_other_one() -> Result<()> {
+async fn unreadable_webhook_event_hides_no_other_event() -> Result<()> {
     let mut world = World::new("webhooks_odd").await?;
     let front = Front::start(&mut world).await?;
     let body = json!([
@@ -194,7 +194,7 @@ async fn an_event_that_cannot_be_read_hides_no_other_one() -> Result<()> {
 
 /// A look that is asked for while a slice is under way waits for it: that slice's own look may be over.
 #[tokio::test]
-async fn what_is_told_during_a_slice_is_looked_at_behind_it() -> Result<()> {
+async fn webhook_during_slice_triggers_another_pass() -> Result<()> {
     let world = World::new("webhooks_busy").await?;
     world.hubspot.world().seed(HUB, 1, 1, 1);
     world.run().await?;
@@ -216,7 +216,7 @@ async fn what_is_told_during_a_slice_is_looked_at_behind_it() -> Result<()> {
 
 /// A run that is live takes another look, though it has taken one.
 #[tokio::test]
-async fn what_is_told_during_a_run_is_looked_at_by_that_run() -> Result<()> {
+async fn webhook_during_run_is_noted_and_starts_no_second_run() -> Result<()> {
     let world = World::new("webhooks_live").await?;
     world.hubspot.world().seed(HUB, 2, 2, 1);
     let sync = world.sync().await?;
@@ -237,7 +237,7 @@ async fn what_is_told_during_a_run_is_looked_at_by_that_run() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_is_deleted_is_known_at_once() -> Result<()> {
+async fn deletion_webhook_sweeps_recycle_bin_before_its_time() -> Result<()> {
     let mut world = World::new("webhooks_deleted").await?;
     world.config.sweep_every = Some(Duration::from_secs(21_600));
     world.hubspot.world().seed(HUB, 0, 3, 1);
@@ -274,7 +274,7 @@ fn request(body: &str) -> Value {
 
 /// HubSpot gives a request five seconds. What counts is how often others are asked, not how quick this machine is.
 #[tokio::test]
-async fn a_request_about_a_hundred_portals_takes_a_few_calls_and_one_failure_undoes_nothing() -> Result<()> {
+async fn webhook_for_100_portals_takes_few_calls_and_survives_refused_entries() -> Result<()> {
     let world = World::new("webhooks_hundred").await?;
     let hubs = HUB + 1..=HUB + 100;
     let entries = hubs.clone().map(|hub| stack::accounts::oauth(hub, "token")).collect();

@@ -62,7 +62,7 @@ async fn overtaken(
 }
 
 #[tokio::test]
-async fn a_stale_lease_writes_nothing() -> Result<()> {
+async fn stale_lease_holder_writes_no_checkpoint() -> Result<()> {
     for name in ["mongodb update checkpoints", "sqs SendMessage actions", "mongodb update seen"] {
         let world = World::new("stale").await?;
         world.hubspot.world().seed(HUB, 5, 250, 1);
@@ -76,7 +76,7 @@ async fn a_stale_lease_writes_nothing() -> Result<()> {
 
 /// The one that was stopped has met the loser alive, the other one the merge.
 #[tokio::test]
-async fn a_loser_that_was_about_to_be_created_is_not_when_its_merge_is_known() -> Result<()> {
+async fn frozen_slice_does_not_create_loser_whose_merge_another_slice_has_seen() -> Result<()> {
     let world = World::new("stale_loser").await?;
     world.hubspot.world().seed(HUB, 0, 2, 1);
     let mut service = Service::new(world, 2, 1).await?;
@@ -94,7 +94,7 @@ async fn a_loser_that_was_about_to_be_created_is_not_when_its_merge_is_known() -
 /// The one that was stopped has met the merge. The other one meets the loser, which the index still shows, and is killed
 /// before it gets to the survivor.
 #[tokio::test]
-async fn a_loser_that_was_created_while_its_merge_was_about_to_be_told_is_deleted() -> Result<()> {
+async fn loser_created_while_slice_with_its_merge_is_frozen_is_deleted() -> Result<()> {
     let world = World::new("stale_merge").await?;
     let lag = |world: &World, millis| {
         let settings = &mut world.hubspot.world().settings;
@@ -136,7 +136,7 @@ async fn a_loser_that_was_created_while_its_merge_was_about_to_be_told_is_delete
 
 /// An older change finds the state as the merge leaves it, apart from what it was merged into.
 #[tokio::test]
-async fn a_merge_that_another_drain_stores_meanwhile_is_kept() -> Result<()> {
+async fn merge_stored_by_another_drain_survives_older_update() -> Result<()> {
     let day = |day: u32| format!("2026-01-{day:02}T00:00:00Z");
     let message = |action: Value| {
         let message = json!({"type": "actions.v1", "domainId": DOMAIN, "hubId": HUB.to_string(), "actions": [action]});

@@ -27,7 +27,7 @@ fn is_marked(entry: &Document) -> bool {
 }
 
 #[tokio::test]
-async fn a_missing_scope_is_named_and_what_is_granted_is_read() -> Result<()> {
+async fn missing_scope_is_named_and_lane_with_scope_is_read() -> Result<()> {
     let mut world = World::new("grants_one").await?;
     let front = Front::start(&mut world).await?;
     world.hubspot.world().seed(HUB, 3, 10, 1);
@@ -64,7 +64,7 @@ async fn a_missing_scope_is_named_and_what_is_granted_is_read() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_grant_that_allows_nothing_marks_nobody() -> Result<()> {
+async fn grant_without_any_scope_never_marks_account() -> Result<()> {
     for is_private in [false, true] {
         let world = World::new("grants_none").await?;
         world.hubspot.world().seed(HUB, 3, 10, 1);
@@ -105,7 +105,7 @@ async fn a_grant_that_allows_nothing_marks_nobody() -> Result<()> {
 
 /// A scope that is taken away later holds up what needs it, and no more.
 #[tokio::test]
-async fn a_scope_that_is_taken_away_between_two_ticks_holds_up_its_own_lane() -> Result<()> {
+async fn scope_withdrawn_between_ticks_stops_only_its_lane() -> Result<()> {
     let world = World::new("grants_later").await?;
     world.hubspot.world().seed(HUB, 3, 10, 1);
     world.run().await?;

@@ -128,7 +128,7 @@ async fn all_meet(rows: Vec<(&str, u32, FaultKind, Then)>) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rate_limits_of_each_policy() -> Result<()> {
+async fn hubspot_429_of_each_policy_maps_to_documented_wait() -> Result<()> {
     let (secondly, ten, daily) = (limited("secondly"), limited("TEN_SECONDLY_ROLLING"), limited("DAILY"));
     all_meet(vec![
         ("/search", 1, answer(429, None, Some(&secondly)), GoesOn),
@@ -145,7 +145,7 @@ async fn rate_limits_of_each_policy() -> Result<()> {
 
 /// `Retry-After` as a date, in milliseconds (as HubSpot's own workflows count it), or senseless.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_hubspot_asks_to_wait_is_believed_within_reason() -> Result<()> {
+async fn retry_after_is_obeyed_within_documented_bounds() -> Result<()> {
     let (secondly, ten, daily) = (limited("secondly"), limited("TEN_SECONDLY_ROLLING"), limited("DAILY"));
     let soon = SystemTime::now() + Duration::from_secs(600);
     let later = |status, retry_after: String| FaultKind::Later { status, retry_after };
@@ -169,7 +169,7 @@ async fn what_hubspot_asks_to_wait_is_believed_within_reason() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn refusals() -> Result<()> {
+async fn hubspot_4xx_maps_to_documented_wait() -> Result<()> {
     all_meet(vec![
         // A token that expired in the middle of a page is refreshed by the next slice.
         ("/associations/", 1, plain(401), Waits(0..=0)),
@@ -189,7 +189,7 @@ async fn refusals() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn servers_in_trouble() -> Result<()> {
+async fn hubspot_5xx_is_retried_within_slice_or_continued_later() -> Result<()> {
     let mut rows = vec![
         ("/contacts/search", 2, answer(502, None, Some("<html>bad gateway</html>")), GoesOn),
         ("/contacts/search", LASTING, plain(503), Waits(SOON)),
@@ -201,7 +201,7 @@ async fn servers_in_trouble() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_network_in_trouble() -> Result<()> {
+async fn broken_hubspot_connection_is_retried_or_continued_later() -> Result<()> {
     all_meet(vec![
         ("/contacts/search", 1, FaultKind::Reset, GoesOn),
         ("/associations/", 1, FaultKind::Reset, GoesOn),
@@ -215,7 +215,7 @@ async fn a_network_in_trouble() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn answers_of_another_form() -> Result<()> {
+async fn malformed_hubspot_answer_is_retried_or_continued_later() -> Result<()> {
     let partly = json!({"status": "COMPLETE", "results": [], "numErrors": 1,
         "errors": [{"status": "error", "category": "INTERNAL_ERROR", "message": "no"}]});
     all_meet(vec![
@@ -234,7 +234,7 @@ async fn answers_of_another_form() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_token_endpoint_in_trouble() -> Result<()> {
+async fn token_endpoint_fault_delays_account_and_only_dead_grant_marks_it() -> Result<()> {
     let migration = r#"{"message":"Migration in progress"}"#;
     let revoked = r#"{"error":"invalid_grant","status":"BAD_REFRESH_TOKEN","message":"it was revoked"}"#;
     all_meet(vec![
@@ -259,7 +259,7 @@ async fn the_token_endpoint_in_trouble() -> Result<()> {
 
 /// A grant that is dead, a portal that is gone and credentials of the app that are wrong, in every form that was seen.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn refusals_of_the_token_endpoint() -> Result<()> {
+async fn token_endpoint_refusal_marks_account_only_for_dead_grant_or_gone_portal() -> Result<()> {
     let gone = r#"{"status":"BAD_HUB","message":"missing or unknown hub id","error":"access_denied"}"#;
     let gone_alone = r#"{"status":"BAD_HUB","message":"missing or unknown hub id","correlationId":"1"}"#;
     let dead_alone = r#"{"status":"BAD_REFRESH_TOKEN","message":"missing or invalid refresh token"}"#;
@@ -281,7 +281,7 @@ async fn refusals_of_the_token_endpoint() -> Result<()> {
 }
 
 #[tokio::test]
-async fn nobody_listens() -> Result<()> {
+async fn refused_hubspot_connection_is_continued_later() -> Result<()> {
     let mut world = World::new("refused").await?;
     world.hubspot.world().seed(HUB, 3, 3, 1);
     let there = std::mem::replace(&mut world.config.hubspot_base_url, "http://127.0.0.1:1".to_owned());
@@ -295,7 +295,7 @@ async fn nobody_listens() -> Result<()> {
 
 /// A lane that HubSpot refuses is tried with growing pauses, then once an hour. The other one goes on.
 #[tokio::test]
-async fn a_lasting_problem_is_tried_a_few_times_and_then_once_an_hour() -> Result<()> {
+async fn permanently_failing_lane_is_tried_eight_times_and_then_once_an_hour() -> Result<()> {
     let world = World::new("given_up").await?;
     world.hubspot.world().seed(HUB, 3, 3, 1);
     world.fault("/contacts/search", LASTING, plain(400));
@@ -327,7 +327,7 @@ async fn a_lasting_problem_is_tried_a_few_times_and_then_once_an_hour() -> Resul
 }
 
 #[tokio::test]
-async fn a_record_that_cannot_be_read_does_not_stop_the_others() -> Result<()> {
+async fn unreadable_record_stops_no_other_record_of_its_page() -> Result<()> {
     let mut world = World::new("unreadable").await?;
     world.config.settle = Duration::from_secs(3600);
     world.hubspot.world().seed(HUB, 0, 5, 1);
@@ -351,7 +351,7 @@ async fn a_record_that_cannot_be_read_does_not_stop_the_others() -> Result<()> {
 
 /// A run that gets nowhere counts its slices, and says so from the fifth on; one that gets on forgets them.
 #[tokio::test]
-async fn a_run_without_progress_is_counted() -> Result<()> {
+async fn run_counts_its_slices_without_progress() -> Result<()> {
     let world = World::new("idle").await?;
     world.hubspot.world().seed(HUB, 3, 3, 1);
     world.fault("/search", LASTING, plain(503));

@@ -31,7 +31,7 @@ async fn slices(service: &mut Service) -> Result<usize> {
 
 /// Four minutes pass between two invocations: the process is stopped, and every connection is closed meanwhile.
 #[tokio::test]
-async fn frozen_between_two_invocations_it_goes_on() -> Result<()> {
+async fn sync_frozen_between_invocations_continues_with_new_connections() -> Result<()> {
     let mut service = Service::seeded("frozen", 5, 20).await?;
     slices(&mut service).await?;
     service.world.hubspot.world().make_changes(HUB, 10, 2);
@@ -48,7 +48,7 @@ async fn frozen_between_two_invocations_it_goes_on() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_deadline_nearer_than_the_budget_counts() -> Result<()> {
+async fn deadline_nearer_than_budget_ends_slice() -> Result<()> {
     let world = World::new("deadline").await?;
     world.hubspot.world().seed(HUB, 5, 250, 1);
     world.fault("/contacts/search", 1_000, FaultKind::Delay { millis: 30_000 });
@@ -70,7 +70,7 @@ async fn a_deadline_nearer_than_the_budget_counts() -> Result<()> {
 /// An answer that takes nearly the whole budget is too late to be handed on, however small the page. That is said,
 /// and tried again later; the other lane is not slowed down, and nothing is lost when HubSpot is itself again.
 #[tokio::test]
-async fn hubspot_answers_in_4_9_seconds() -> Result<()> {
+async fn hubspot_answering_in_4_9_seconds_ends_slices_in_time_and_loses_nothing() -> Result<()> {
     for path in ["/contacts/search", "/associations/"] {
         let mut service = Service::seeded("slow_answer", 5, 50).await?;
         service.world.fault(path, 3, FaultKind::Delay { millis: 4_900 });
@@ -81,7 +81,7 @@ async fn hubspot_answers_in_4_9_seconds() -> Result<()> {
 }
 
 #[tokio::test]
-async fn hubspot_hangs() -> Result<()> {
+async fn hanging_hubspot_ends_slice_within_budget() -> Result<()> {
     for path in ["/contacts/search", "/associations/", "/oauth/"] {
         let mut service = Service::seeded("hangs", 5, 50).await?;
         service.world.fault(path, 2, FaultKind::Delay { millis: 60_000 });
@@ -93,7 +93,7 @@ async fn hubspot_hangs() -> Result<()> {
 
 /// Answers drip in so slowly that only a smaller page arrives within a slice; then pages grow again.
 #[tokio::test]
-async fn hubspot_drips_and_pages_get_smaller_until_they_fit() -> Result<()> {
+async fn dripping_hubspot_shrinks_pages_until_they_fit_into_slice() -> Result<()> {
     let mut service = Service::seeded("drips", 5, 60).await?;
     service.world.fault("/contacts/search", 1_000, FaultKind::Drip { millis: 10 });
     service.tick();
@@ -116,7 +116,7 @@ async fn hubspot_drips_and_pages_get_smaller_until_they_fit() -> Result<()> {
 
 /// Whatever does not answer, the invocation ends in time, and the message is delivered again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_hangs_the_invocation_ends_in_time() -> Result<()> {
+async fn hang_at_any_effect_ends_invocation_in_time() -> Result<()> {
     let effects = {
         let mut service = Service::seeded("bound", 5, 250).await?;
         slices(&mut service).await?;

@@ -35,7 +35,7 @@ fn asked(world: &World, kind: &str) -> u64 {
 
 /// Short slices, so that there are many: each begins with what the one before has left.
 #[tokio::test]
-async fn the_slices_of_a_run_keep_the_search_limit_together() -> Result<()> {
+async fn slices_of_a_run_respect_search_limit_together() -> Result<()> {
     let mut world = limited("keep_limit", 5, 5).await?;
     world.config.budget = Duration::from_millis(1_500);
     world.hubspot.world().seed(HUB, 100, 5_000, 1);
@@ -49,14 +49,14 @@ async fn the_slices_of_a_run_keep_the_search_limit_together() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_general_limit_is_kept_as_well() -> Result<()> {
+async fn association_reads_respect_general_limit() -> Result<()> {
     let general = AssociationLimits::General;
     keep_four_in_ten_seconds(Settings { per_10s: Some(4), association_limits: general, ..Settings::unlimited() }).await
 }
 
 /// We count reads of associations against the general limit, which is right if HubSpot does, and keeps theirs if it does not.
 #[tokio::test]
-async fn a_limit_of_the_associations_own_is_kept_as_well() -> Result<()> {
+async fn association_reads_respect_their_own_limit() -> Result<()> {
     keep_four_in_ten_seconds(Settings { associations_per_10s: Some(4), ..Settings::unlimited() }).await
 }
 
@@ -75,7 +75,7 @@ async fn keep_four_in_ten_seconds(settings: Settings) -> Result<()> {
 
 /// HubSpot allows a free account fewer reads of associations than we make, and tells of that only by refusing one.
 #[tokio::test]
-async fn a_limit_of_the_associations_own_that_is_lower_than_ours_loses_nothing() -> Result<()> {
+async fn association_limit_below_ours_loses_nothing() -> Result<()> {
     let mut world = World::new("associations_lower").await?;
     world.config.limits.per_10s = NonZeroU32::new(110).context("it is not zero")?;
     world.hubspot.world().settings.associations_per_10s = Some(2);
@@ -88,7 +88,7 @@ async fn a_limit_of_the_associations_own_that_is_lower_than_ours_loses_nothing()
 }
 
 #[tokio::test]
-async fn a_daily_limit_of_the_associations_leaves_the_companies_alone() -> Result<()> {
+async fn daily_association_limit_does_not_stop_companies_lane() -> Result<()> {
     let world = World::new("associations_daily").await?;
     world.hubspot.world().settings.associations_per_day = Some(1);
     world.hubspot.world().seed(HUB, 5, 400, 1);
@@ -106,7 +106,7 @@ async fn a_daily_limit_of_the_associations_leaves_the_companies_alone() -> Resul
 
 /// What headers tell is kept, whatever our own setting allows: no request is refused.
 #[tokio::test]
-async fn the_limit_of_each_kind_of_token_is_kept() -> Result<()> {
+async fn limit_of_each_token_kind_is_respected_without_refusal() -> Result<()> {
     use Distribution::{Marketplace, Private};
     let table = [
         (Tier::Starter, Marketplace, true, 110),
@@ -158,7 +158,7 @@ async fn goes_on_in(world: &World) -> Result<Duration> {
 
 /// Another app uses all of the limit: what could not be asked in a slice is not tried again at once.
 #[tokio::test]
-async fn a_search_limit_that_is_used_up_is_waited_for_in_the_queue() -> Result<()> {
+async fn exhausted_search_limit_ends_slice_and_run_waits_in_queue() -> Result<()> {
     let world = limited("used_up", 5, 5).await?;
     world.hubspot.world().seed(HUB, 1, 1, 1);
     world.run().await?;
@@ -175,7 +175,7 @@ async fn a_search_limit_that_is_used_up_is_waited_for_in_the_queue() -> Result<(
 
 /// The same where companies cannot be asked for: pages of contacts are not read again and again meanwhile.
 #[tokio::test]
-async fn a_general_limit_that_is_used_up_is_waited_for_in_the_queue() -> Result<()> {
+async fn exhausted_general_limit_ends_slice_and_run_waits_in_queue() -> Result<()> {
     let mut world = World::new("used_up_general").await?;
     world.config.limits.per_10s = NonZeroU32::MIN;
     world.hubspot.world().seed(HUB, 1, 20, 1);
@@ -194,7 +194,7 @@ async fn a_general_limit_that_is_used_up_is_waited_for_in_the_queue() -> Result<
 
 /// Other apps of the same account use two of its five searches a second.
 #[tokio::test]
-async fn other_apps_take_their_share() -> Result<()> {
+async fn search_rate_adapts_to_share_taken_by_other_apps() -> Result<()> {
     let world = limited("others", 5, 3).await?;
     world.hubspot.world().seed(HUB, 0, 8_000, 1);
     let stopwatch = Stopwatch::start();
@@ -209,7 +209,7 @@ async fn other_apps_take_their_share() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_daily_limit_is_looked_at_every_quarter_of_an_hour_at_most() -> Result<()> {
+async fn daily_limit_is_tried_again_every_15_minutes_at_most() -> Result<()> {
     let world = World::new("daily").await?;
     world.hubspot.world().seed(HUB, 5, 20, 1);
     let daily = r#"{"status":"error","message":"You have reached your daily limit.","policyName":"DAILY"}"#;

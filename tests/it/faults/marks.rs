@@ -63,7 +63,7 @@ async fn fan_out(world: &World) -> Result<Vec<Value>> {
 
 /// HubSpot's API takes no token for a while, though it gives new ones: the grant is proved to be alive each time.
 #[tokio::test]
-async fn tokens_that_are_refused_beside_refreshes_that_succeed_mark_nobody() -> Result<()> {
+async fn refused_access_token_never_marks_account_while_refresh_succeeds() -> Result<()> {
     let world = World::new("marks_refused").await?;
     world.hubspot.world().seed(HUB, 2, 10, 1);
     world.fault("/search", 1_000, UNAUTHORIZED);
@@ -86,7 +86,7 @@ async fn tokens_that_are_refused_beside_refreshes_that_succeed_mark_nobody() -> 
 }
 
 #[tokio::test]
-async fn a_private_apps_token_is_marked_when_it_is_refused_for_hours() -> Result<()> {
+async fn private_app_token_refused_for_hours_marks_account() -> Result<()> {
     let world = World::new("marks_private").await?;
     world.hubspot.world().seed(HUB, 2, 10, 1);
     let token = world.hubspot.world().portal(HUB).private_token.clone();
@@ -117,7 +117,7 @@ async fn a_private_apps_token_is_marked_when_it_is_refused_for_hours() -> Result
 }
 
 #[tokio::test]
-async fn a_private_apps_token_that_is_refused_once_is_tried_again() -> Result<()> {
+async fn private_app_token_refused_once_is_tried_again() -> Result<()> {
     let world = World::new("marks_once").await?;
     world.hubspot.world().seed(HUB, 2, 10, 1);
     let token = world.hubspot.world().portal(HUB).private_token.clone();
@@ -132,7 +132,7 @@ async fn a_private_apps_token_that_is_refused_once_is_tried_again() -> Result<()
 }
 
 #[tokio::test]
-async fn a_portal_that_was_deleted_marks_its_account() -> Result<()> {
+async fn deleted_portal_marks_its_account() -> Result<()> {
     for standard in [true, false] {
         let world = World::new("marks_deleted").await?;
         world.hubspot.world().settings.oauth_errors = standard;
@@ -147,7 +147,7 @@ async fn a_portal_that_was_deleted_marks_its_account() -> Result<()> {
 
 /// A refusal that names nothing that is known: introspection tells whether the grant is alive.
 #[tokio::test]
-async fn what_a_refusal_leaves_open_introspection_tells() -> Result<()> {
+async fn unclear_token_refusal_is_decided_by_introspection() -> Result<()> {
     let world = World::new("marks_unclear").await?;
     world.hubspot.world().seed(HUB, 2, 10, 1);
     let body = r#"{"status":"error","category":"VALIDATION_ERROR","message":"it cannot be used"}"#;
@@ -164,7 +164,7 @@ async fn what_a_refusal_leaves_open_introspection_tells() -> Result<()> {
 
 /// A deploy with the credentials of another app, to which the customers have granted nothing.
 #[tokio::test]
-async fn the_credentials_of_another_app_mark_nobody() -> Result<()> {
+async fn credentials_of_another_app_mark_no_account() -> Result<()> {
     let mut world = World::new("marks_app").await?;
     let hubs: Vec<u64> = (HUB..HUB + 8).collect();
     let grant = |hub| world.hubspot.world().portal(hub).refresh_token.clone().context("a grant");
@@ -206,7 +206,7 @@ async fn the_credentials_of_another_app_mark_nobody() -> Result<()> {
 
 /// Eight accounts are rejected at the same moment: whoever marks one sees the others, or is seen by them.
 #[tokio::test]
-async fn many_rejections_at_once_mark_nobody() -> Result<()> {
+async fn many_simultaneous_rejections_mark_no_account() -> Result<()> {
     let world = World::new("marks_at_once").await?;
     let entries = (HUB..HUB + 8).map(|hub| oauth(hub, "na1-of-nobody")).collect();
     write_domain(world.store.database(), DOMAIN, "Acme", entries).await?;
@@ -228,7 +228,7 @@ async fn many_rejections_at_once_mark_nobody() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_grant_to_another_app_is_said_to_be_one() -> Result<()> {
+async fn mark_for_grant_to_another_app_names_that_app() -> Result<()> {
     let world = World::new("marks_other_app").await?;
     set_entry(&world, "connectedWith", "the-former-client-id").await?;
     world.hubspot.world().revoke(HUB);
@@ -240,7 +240,7 @@ async fn a_grant_to_another_app_is_said_to_be_one() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_marked_account_is_tried_now_and_then_and_goes_on_by_itself() -> Result<()> {
+async fn marked_account_is_tried_every_few_hours_and_recovers_by_itself() -> Result<()> {
     let world = World::new("marks_heal").await?;
     world.hubspot.world().seed(HUB, 2, 10, 1);
     let sync = world.sync().await?;

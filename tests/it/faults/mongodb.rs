@@ -19,7 +19,7 @@ use stack::{process, servers};
 use store::{MongoConfig, Store};
 
 #[tokio::test]
-async fn unreachable_at_start_fails_the_message_in_time_and_is_forgotten_when_it_is_back() -> Result<()> {
+async fn mongodb_unreachable_at_start_fails_message_in_time_and_process_recovers() -> Result<()> {
     let mut world = World::new("mongo_start").await?;
     world.hubspot.world().seed(HUB, 5, 20, 1);
     let tick = message_event(&[world.tick().to_string()]);
@@ -42,7 +42,7 @@ async fn unreachable_at_start_fails_the_message_in_time_and_is_forgotten_when_it
 
 /// From each point of the slice on, MongoDB is gone, or does not answer any more.
 #[tokio::test]
-async fn gone_in_the_middle_loses_nothing() -> Result<()> {
+async fn mongodb_lost_in_middle_of_slice_loses_nothing() -> Result<()> {
     for verdict in [Verdict::Lose, Verdict::Hang] {
         for from in [1, 3, 6, 10, 14] {
             let mut service = Service::seeded("mongo_gone", 5, 250).await?;
@@ -63,7 +63,7 @@ async fn gone_in_the_middle_loses_nothing() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_write_whose_answer_is_lost_is_made_again() -> Result<()> {
+async fn mongodb_write_whose_answer_is_lost_is_repeated() -> Result<()> {
     for name in ["mongodb update seen", "mongodb update checkpoints", "mongodb findAndModify checkpoints"] {
         let mut service = Service::seeded("mongo_answer", 5, 250).await?;
         let mut once = true;
@@ -79,7 +79,7 @@ async fn a_write_whose_answer_is_lost_is_made_again() -> Result<()> {
 }
 
 #[tokio::test]
-async fn slow_takes_more_slices_and_none_is_too_long() -> Result<()> {
+async fn slow_mongodb_takes_more_slices_and_none_is_too_long() -> Result<()> {
     let mut service = Service::seeded("mongo_slow", 5, 900).await?;
     let slow = |effect: &Effect| match effect.name.starts_with("mongodb") && effect.when == When::Before {
         true => Verdict::Late(Duration::from_millis(250)),
@@ -102,7 +102,7 @@ async fn slow_takes_more_slices_and_none_is_too_long() -> Result<()> {
 
 /// A MongoDB of the test's own, whose primary steps down in the middle of a slice.
 #[tokio::test]
-async fn a_primary_that_steps_down() -> Result<()> {
+async fn mongodb_primary_step_down_fails_slice_and_loses_nothing() -> Result<()> {
     let state = process::folder().join("step-down");
     let port = process::free_port()?;
     servers::start_mongod(&state, port).await?;
@@ -144,7 +144,7 @@ async fn step_down(port: u16) -> Result<()> {
 
 /// Leases, positions and `seen` rest on writes that a failover does not take back, and on reads that are not stale.
 #[tokio::test]
-async fn what_the_connection_string_says_of_safety_is_overruled() -> Result<()> {
+async fn unsafe_concerns_in_connection_string_are_overruled() -> Result<()> {
     let world = World::new("concerns").await?;
     let uri = format!("{}&w=1&journal=false&readPreference=secondaryPreferred", world.config.mongo.uri.expose_secret());
     let config = MongoConfig { uri: uri.into(), database: world.config.mongo.database.clone() };

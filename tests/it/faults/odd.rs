@@ -57,7 +57,7 @@ async fn every_character_arrives_or_is_replaced() -> Result<()> {
 
 /// A time that cannot be read, or that cannot be sent on, is told by the row, or not at all.
 #[tokio::test]
-async fn a_creation_time_that_is_none_stops_nobody() -> Result<()> {
+async fn unreadable_creation_time_stops_no_record() -> Result<()> {
     for created in ["2024-01-17", "253402300800000", "-99999999999999999", "10000-01-01T00:00:00Z", "soon"] {
         let world = World::new("odd_date").await?;
         {
@@ -77,7 +77,7 @@ async fn a_creation_time_that_is_none_stops_nobody() -> Result<()> {
 /// in smaller ones.
 // Such answers take the simulator a while, and MongoDB's driver is to hear of its server meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn texts_of_megabytes_are_shortened_and_stop_nobody() -> Result<()> {
+async fn megabyte_texts_are_shortened_and_stop_no_record() -> Result<()> {
     let mut world = World::new("odd_size").await?;
     world.config.contact_properties.extend(["a", "b", "c"].map(str::to_owned));
     {
@@ -97,7 +97,7 @@ async fn texts_of_megabytes_are_shortened_and_stop_nobody() -> Result<()> {
 
 /// The answers that show them cannot be read, or never come: the others arrive, and these are read again later.
 #[tokio::test]
-async fn records_that_cannot_be_shown_are_set_aside_alone_and_tried_again() -> Result<()> {
+async fn records_without_readable_answer_are_set_aside_alone_and_retried() -> Result<()> {
     for (unanswerable, count) in [(false, 4), (true, 2)] {
         let title = if unanswerable { String::new() } else { QUOTE.to_string() };
         let (world, ids) = with_titles("set_aside", &title, count).await?;
@@ -136,7 +136,7 @@ async fn records_that_cannot_be_shown_are_set_aside_alone_and_tried_again() -> R
 
 /// A record that was deleted while it was set aside is not tried any more; one that an answer merely leaves out is.
 #[tokio::test]
-async fn a_record_that_is_gone_is_not_tried_any_more() -> Result<()> {
+async fn deleted_record_that_is_set_aside_is_not_retried() -> Result<()> {
     let (world, ids) = with_titles("set_aside_gone", &QUOTE.to_string(), 2).await?;
     world.run_on().await?;
     // The searches meet the changes later.
@@ -158,7 +158,7 @@ async fn a_record_that_is_gone_is_not_tried_any_more() -> Result<()> {
 
 /// If HubSpot does not tell some contacts' companies, they wait for them a while, alone.
 #[tokio::test]
-async fn contacts_whose_companies_hubspot_does_not_tell_hold_up_nobody() -> Result<()> {
+async fn contacts_with_unreadable_companies_are_set_aside_then_stored_without_them() -> Result<()> {
     let (world, ids) = with_titles("odd_association", "CTO", 8).await?;
     world.hubspot.world().settings.without_companies = ids.clone();
     world.run_on().await?;
@@ -173,7 +173,7 @@ async fn contacts_whose_companies_hubspot_does_not_tell_hold_up_nobody() -> Resu
 
 /// The same if there are no others on their page.
 #[tokio::test]
-async fn contacts_without_companies_that_are_alone_on_their_page_hold_up_nobody() -> Result<()> {
+async fn page_of_only_contacts_with_unreadable_companies_is_set_aside() -> Result<()> {
     let (world, ids) = with_titles("odd_page", "CTO", 8).await?;
     world.run_on().await?;
     world.hubspot.world().settings.without_companies = ids.clone();
@@ -191,7 +191,7 @@ async fn contacts_without_companies_that_are_alone_on_their_page_hold_up_nobody(
 
 /// All of a contact's companies are read one page after another, in one slice.
 #[tokio::test]
-async fn a_contact_with_very_many_companies_holds_up_nobody() -> Result<()> {
+async fn contact_with_150_companies_stops_no_other_record() -> Result<()> {
     let world = World::new("odd_companies").await?;
     {
         let mut hubspot = world.hubspot.world();
@@ -206,7 +206,7 @@ async fn a_contact_with_very_many_companies_holds_up_nobody() -> Result<()> {
 
 /// Odd values cost nothing: HubSpot is asked no more often than without them.
 #[tokio::test]
-async fn an_account_with_many_odd_values_catches_up_like_any_other() -> Result<()> {
+async fn account_with_odd_values_needs_no_more_searches_than_another() -> Result<()> {
     let (mut asked, mut slices) = (Vec::new(), 0);
     for odd in [&[][..], &[HALF, CONTROL, BYTE, '\u{fffe}', '\u{ffff}'][..]] {
         let world = World::new("odd_share").await?;

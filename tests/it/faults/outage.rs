@@ -33,7 +33,7 @@ async fn deliver_all(queue: &mut LiveQueue, worker: &mut Bootstrap) -> Result<Ve
 
 /// Records change forty times a second, of which the changes of one second are made each time that others come back.
 #[tokio::test]
-async fn mongodb_is_away_for_two_days_and_nothing_is_lost_or_left_to_somebody() -> Result<()> {
+async fn mongodb_outage_of_two_days_loses_nothing_and_dead_letters_nothing() -> Result<()> {
     let mut world = World::new("two_days").await?;
     world.hubspot.world().seed(HUB, 5, 250, 1);
     // What sync queues stays in the real queue, and is not taken into the hands of the service.
@@ -103,7 +103,7 @@ fn dead_letters(world: &World) -> DeadLetters {
 }
 
 #[tokio::test]
-async fn a_poisoned_message_is_set_aside_soon_and_alone_also_after_an_outage() -> Result<()> {
+async fn poisoned_message_is_dead_lettered_soon_and_alone_even_after_outage() -> Result<()> {
     let world = World::new("poison").await?;
     let mut live = LiveQueue::new(&world.sqs, &world.actions_queue, "ActionsQueue")?;
     let mut worker = Bootstrap::start_without_mongodb(Function::Actions, &world).await?;
@@ -164,7 +164,7 @@ async fn a_poisoned_message_is_set_aside_soon_and_alone_also_after_an_outage() -
 
 /// MongoDB refuses a whole command, and does not say for which action.
 #[tokio::test]
-async fn of_actions_that_are_refused_together_those_that_are_to_blame_are_found() -> Result<()> {
+async fn action_at_fault_is_found_when_mongodb_refuses_a_whole_command() -> Result<()> {
     let world = World::new("together").await?;
     let at = "2026-01-01T00:00:00Z";
     let action = |object: &str, name: &str, record: usize| {
@@ -199,7 +199,7 @@ async fn of_actions_that_are_refused_together_those_that_are_to_blame_are_found(
 
 /// A worker that is killed, or never answers, says nothing to SQS: its messages come again after the visibility timeout.
 #[tokio::test]
-async fn messages_of_a_worker_that_was_killed_come_again() -> Result<()> {
+async fn messages_of_killed_drain_are_redelivered_after_visibility_timeout() -> Result<()> {
     let world = World::new("killed_drain").await?;
     let mut live = LiveQueue::new(&world.sqs, &world.actions_queue, "ActionsQueue")?;
     let mut worker = Bootstrap::start(Function::Actions, &world).await?;

@@ -52,7 +52,7 @@ async fn set_aside(world: &World) -> Result<Vec<(String, i64)>> {
 
 /// More records are set aside than can be read one by one within a slice.
 #[tokio::test]
-async fn many_records_that_are_set_aside_hold_up_nothing() -> Result<()> {
+async fn many_set_aside_records_delay_no_change() -> Result<()> {
     let world = World::new("scope_aside").await?;
     world.hubspot.world().seed(HUB, 0, 36, 1);
     let ids: Vec<u64> = world.hubspot.world().ids(HUB, CONTACTS).into_iter().step_by(3).collect();
@@ -79,7 +79,7 @@ async fn many_records_that_are_set_aside_hold_up_nothing() -> Result<()> {
 
 /// HubSpot has no answer for a record that is set aside: the slice ends while it waits.
 #[tokio::test]
-async fn a_record_that_is_set_aside_and_never_answered_for_holds_up_nothing() -> Result<()> {
+async fn set_aside_record_without_answer_delays_no_change() -> Result<()> {
     let world = World::new("scope_hangs").await?;
     world.hubspot.world().seed(HUB, 0, 20, 1);
     let id = world.hubspot.world().ids(HUB, CONTACTS)[7];
@@ -99,7 +99,7 @@ async fn a_record_that_is_set_aside_and_never_answered_for_holds_up_nothing() ->
 
 /// HubSpot refuses to read a record that is set aside for reasons that the record has nothing to do with.
 #[tokio::test]
-async fn a_limit_is_no_attempt_at_a_record_that_is_set_aside() -> Result<()> {
+async fn rate_limit_counts_as_no_attempt_at_set_aside_record() -> Result<()> {
     let world = World::new("scope_limit").await?;
     world.hubspot.world().seed(HUB, 0, 20, 1);
     let id = world.hubspot.world().ids(HUB, CONTACTS)[7];
@@ -120,7 +120,7 @@ async fn a_limit_is_no_attempt_at_a_record_that_is_set_aside() -> Result<()> {
 
 /// HubSpot answers 500 whenever it is asked for one contact's companies.
 #[tokio::test]
-async fn a_contact_whose_companies_are_answered_500_holds_up_nobody() -> Result<()> {
+async fn contact_whose_companies_fail_with_500_is_set_aside_and_delays_no_change() -> Result<()> {
     let world = World::new("scope_companies").await?;
     world.hubspot.world().seed(HUB, 5, 60, 1);
     let id = world.hubspot.world().ids(HUB, CONTACTS)[31];
@@ -139,7 +139,7 @@ async fn a_contact_whose_companies_are_answered_500_holds_up_nobody() -> Result<
 
 /// HubSpot answers 500 to every search that would show one record, whatever is asked of it.
 #[tokio::test]
-async fn a_record_that_fails_every_search_holds_up_nothing() -> Result<()> {
+async fn record_failing_every_search_delays_no_other_record() -> Result<()> {
     let world = World::new("scope_search").await?;
     world.hubspot.world().seed(HUB, 0, 300, 1);
     let old = world.hubspot.world().ids(HUB, CONTACTS)[150];
@@ -163,7 +163,7 @@ async fn a_record_that_fails_every_search_holds_up_nothing() -> Result<()> {
 
 /// The account's first records are such ones: what HubSpot shows of others is found behind them.
 #[tokio::test]
-async fn the_first_records_of_all_may_fail_every_search() -> Result<()> {
+async fn first_records_failing_every_search_delay_no_other_record() -> Result<()> {
     let world = World::new("scope_first").await?;
     world.hubspot.world().seed(HUB, 0, 300, 1);
     let first = world.hubspot.world().ids(HUB, CONTACTS)[..2].to_vec();
@@ -180,7 +180,7 @@ async fn the_first_records_of_all_may_fail_every_search() -> Result<()> {
 
 /// Half of a slice goes by until HubSpot answers: there is no time to count behind a page.
 #[tokio::test]
-async fn a_history_of_slow_answers_ends() -> Result<()> {
+async fn backfill_with_slow_answers_finishes() -> Result<()> {
     let world = World::new("scope_slow").await?;
     world.hubspot.world().seed(HUB, 300, 0, 1);
     world.hubspot.world().settings.latency_ms = 2_300;
@@ -190,7 +190,7 @@ async fn a_history_of_slow_answers_ends() -> Result<()> {
 
 /// HubSpot's recycle bin does not answer within a slice.
 #[tokio::test]
-async fn a_recycle_bin_that_hangs_holds_up_nothing() -> Result<()> {
+async fn hanging_recycle_bin_delays_no_change() -> Result<()> {
     let world = World::new("scope_bin").await?;
     world.hubspot.world().seed(HUB, 10, 10, 1);
     let fault = Fault { path: "archived=true".to_owned(), skip: 0, times: 3, kind: FaultKind::Delay { millis: 6_000 } };
@@ -208,7 +208,7 @@ async fn a_recycle_bin_that_hangs_holds_up_nothing() -> Result<()> {
 
 /// HubSpot's answers are empty for longer than a slice takes, and say that more follows.
 #[tokio::test]
-async fn any_number_of_empty_pages_holds_up_nothing() -> Result<()> {
+async fn more_empty_pages_than_fit_into_a_slice_lose_no_record() -> Result<()> {
     let world = World::new("scope_empty").await?;
     world.hubspot.world().seed(HUB, 0, 300, 1);
     let empty = |next: u32| {
@@ -224,7 +224,7 @@ async fn any_number_of_empty_pages_holds_up_nothing() -> Result<()> {
 
 /// The slice before may have run out of memory: less is asked for.
 #[tokio::test]
-async fn a_message_that_is_delivered_again_asks_for_smaller_pages() -> Result<()> {
+async fn redelivered_message_requests_smaller_pages() -> Result<()> {
     let mut asked = Vec::new();
     for receives in ["1", "4"] {
         let world = World::new("scope_again").await?;

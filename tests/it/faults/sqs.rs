@@ -19,7 +19,7 @@ fn at_sends(queue: &'static str, mut times: u32, verdict: Verdict) -> impl FnMut
 }
 
 #[tokio::test]
-async fn a_send_that_fails_once_is_made_again_within_the_slice() -> Result<()> {
+async fn failed_send_is_retried_within_the_slice() -> Result<()> {
     for verdict in [Verdict::Refuse(503), Verdict::Lose] {
         let mut service = Service::seeded("send_once", 5, 250).await?;
         service.sync[0].gate.set(at_sends("actions", 1, verdict));
@@ -33,7 +33,7 @@ async fn a_send_that_fails_once_is_made_again_within_the_slice() -> Result<()> {
 
 /// Nothing of the batch is remembered before it was sent: the message fails, and is delivered again.
 #[tokio::test]
-async fn a_send_that_goes_on_failing_fails_the_message_and_loses_nothing() -> Result<()> {
+async fn permanently_failing_send_fails_message_and_loses_nothing() -> Result<()> {
     for (queue, verdict) in [
         ("actions", Verdict::Refuse(503)),
         ("actions", Verdict::Lose),
@@ -59,7 +59,7 @@ async fn a_send_that_goes_on_failing_fails_the_message_and_loses_nothing() -> Re
 }
 
 #[tokio::test]
-async fn the_entries_of_a_batch_that_sqs_refuses_are_sent_again() -> Result<()> {
+async fn refused_entries_of_a_batch_are_sent_again() -> Result<()> {
     let world = World::new("entries").await?;
     let entries = (1..=25).map(|hub| stack::accounts::oauth(hub, "token")).collect();
     stack::accounts::write_domain(world.store.database(), "many", "Many", entries).await?;
@@ -81,7 +81,7 @@ async fn the_entries_of_a_batch_that_sqs_refuses_are_sent_again() -> Result<()> 
 }
 
 #[tokio::test]
-async fn a_message_that_says_nothing_is_left_to_the_dead_letter_queue_and_the_others_are_processed() -> Result<()> {
+async fn unreadable_message_fails_alone_and_others_are_processed() -> Result<()> {
     let mut service = Service::seeded("bad_messages", 5, 250).await?;
     let tick = service.world.tick().to_string();
     let bad = ["", "no JSON", "{\"type\": \"sync.v9\"}", "{\"type\": \"sync.v1\", \"domainId\": \"acme\"}", "[]"];
@@ -97,7 +97,7 @@ async fn a_message_that_says_nothing_is_left_to_the_dead_letter_queue_and_the_ot
 }
 
 #[tokio::test]
-async fn messages_of_strangers_end_at_once() -> Result<()> {
+async fn message_for_unknown_domain_or_account_starts_no_run() -> Result<()> {
     let mut service = Service::seeded("strangers", 5, 250).await?;
     for (domain, hub) in [("unknown", HUB), ("acme", 1)] {
         let message =
@@ -111,7 +111,7 @@ async fn messages_of_strangers_end_at_once() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_same_message_to_two_workers_at_once_and_again_later() -> Result<()> {
+async fn message_delivered_to_two_workers_and_again_is_stored_once() -> Result<()> {
     let world = World::new("twice").await?;
     world.hubspot.world().seed(HUB, 5, 250, 1);
     let mut service = Service::new(world, 2, 2).await?;

@@ -13,7 +13,7 @@ use store::collection;
 use tokio::sync::Notify;
 
 #[tokio::test]
-async fn a_token_is_refreshed_before_it_expires_and_stored_before_it_is_used() -> Result<()> {
+async fn token_is_refreshed_before_expiry_and_stored_before_use() -> Result<()> {
     let mut service = Service::seeded("token_order", 2, 10).await?;
     service.tick();
     service.process_next().await?;
@@ -32,7 +32,7 @@ async fn a_token_is_refreshed_before_it_expires_and_stored_before_it_is_used() -
 }
 
 #[tokio::test]
-async fn what_others_change_in_the_domain_meanwhile_is_kept() -> Result<()> {
+async fn domain_edits_during_token_refresh_are_kept() -> Result<()> {
     let mut service = Service::seeded("token_edits", 2, 10).await?;
     let domains = service.world.store.database().collection::<Document>(collection::DOMAINS);
     let editor = domains.clone();
@@ -72,7 +72,7 @@ async fn what_others_change_in_the_domain_meanwhile_is_kept() -> Result<()> {
 
 /// The customer connects the account again while its old token is refreshed: the new one is not overwritten.
 #[tokio::test]
-async fn an_account_that_is_connected_anew_meanwhile_keeps_its_new_tokens() -> Result<()> {
+async fn reconnect_during_token_refresh_keeps_new_tokens() -> Result<()> {
     let mut service = Service::seeded("token_anew", 2, 10).await?;
     let domains = service.world.store.database().collection::<Document>(collection::DOMAINS);
     let mut once = true;
@@ -102,7 +102,7 @@ async fn an_account_that_is_connected_anew_meanwhile_keeps_its_new_tokens() -> R
 }
 
 #[tokio::test]
-async fn a_revoked_account_ends_its_chain_and_goes_on_when_it_is_connected_again() -> Result<()> {
+async fn revoked_account_ends_its_run_and_continues_after_reconnect() -> Result<()> {
     let world = World::new("token_revoked").await?;
     world.hubspot.world().seed(HUB, 2, 10, 1);
     world.hubspot.world().revoke(HUB);
@@ -123,7 +123,7 @@ async fn a_revoked_account_ends_its_chain_and_goes_on_when_it_is_connected_again
 
 /// HubSpot's specification does not promise `hub_id` beside new tokens.
 #[tokio::test]
-async fn a_portal_that_new_tokens_do_not_name_is_asked_for() -> Result<()> {
+async fn new_tokens_without_hub_id_are_identified_by_introspection() -> Result<()> {
     let world = World::new("token_unnamed").await?;
     world.hubspot.world().settings.names_hub = false;
     world.hubspot.world().seed(HUB, 2, 10, 1);
