@@ -19,14 +19,14 @@ use super::{
 pub struct ArchivedPage {
     /// The rows, in HubSpot's order.
     pub rows: Vec<Row>,
-    /// What to ask for the next page with, if there is one.
+    /// The cursor of the next page. `None` if this page is the last one.
     pub next: Option<String>,
-    /// How long the answer took.
+    /// How long the response took.
     pub took: Duration,
 }
 
 impl ArchivedPage {
-    /// The most rows that the list answers with (HubSpot's maximum).
+    /// The most rows in one page (HubSpot's maximum).
     pub const MAX: u32 = 100;
 }
 
@@ -37,11 +37,12 @@ struct RawPage {
 }
 
 impl Session {
-    /// Reads a page of the recycle bin, from `after` on, with an object type's default properties. A `limit` of 0 is one record
-    /// without its properties. Returns `None` if the rate limit does not allow a request before `latest`.
+    /// Reads a page of the recycle bin, starting at the cursor `after`, with the object type's default properties. A
+    /// `limit` of 0 reads one record without its properties. Returns `None` if the rate limit does not allow a request
+    /// before `latest`.
     ///
     /// # Errors
-    /// See [`HubSpotError`]; failures that pass within a moment were tried again.
+    /// See [`HubSpotError`]. Failures that pass within a moment were already retried.
     #[tracing::instrument(level = "debug", skip_all, name = "archived page")]
     pub async fn archived(
         &self,

@@ -20,16 +20,16 @@ use super::{
 /// The type of the association to a contact's primary company, of category `HUBSPOT_DEFINED`.
 const PRIMARY: i64 = 1;
 
-/// The most inputs that HubSpot takes in one call.
+/// The most inputs that HubSpot accepts in one call.
 const MAX_INPUTS: usize = 1000;
 
-/// Of a contact with more companies than this, no further ones are read.
+/// The most companies that are read of one contact.
 const MOST: usize = 10_000;
 
-/// If no contact gets an answer, not even so many of them one by one, the cause is not a single contact.
+/// The most contacts that may fail one by one while none succeeds. If more fail, the cause is not a single contact.
 const SINGLES: usize = 5;
 
-/// The time that handing on what was read may take.
+/// The time reserved for publishing the rows that were read.
 const HANDING_ON: Duration = Duration::from_millis(500);
 
 #[derive(Serialize)]
@@ -52,27 +52,27 @@ struct Associations {
     errors: Vec<Failure>,
 }
 
-/// Why some of the inputs have no result.
+/// HubSpot's reason why some of the inputs have no result.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Failure {
     #[serde(default)]
     category: String,
-    /// Text in the answers seen, an object in HubSpot's own types.
+    /// Text in all responses seen, an object in HubSpot's own type definitions.
     #[serde(default)]
     sub_category: Value,
-    /// Which inputs are concerned, by names that differ from error to error.
+    /// The inputs concerned, under names that differ from error to error.
     #[serde(default)]
     context: HashMap<String, Value>,
 }
 
 impl Failure {
-    /// Whether it says that a record is not there.
+    /// Returns true if the record does not exist.
     pub(super) fn is_not_found(&self) -> bool {
         self.category == "OBJECT_NOT_FOUND"
     }
 
-    /// The ids that it names.
+    /// Returns the ids that the failure names.
     pub(super) fn names(&self) -> Vec<String> {
         let is_ids = |name: &str| matches!(name, "id" | "ids" | "fromObjectId");
         let values = self.context.iter().filter(|(name, _)| is_ids(name)).map(|(_, value)| value);
@@ -80,7 +80,7 @@ impl Failure {
         ids.filter_map(id_text).collect()
     }
 
-    /// Whether it only says that there are no companies, or no such contact any more.
+    /// Returns true if the contact has no companies, or does not exist any more.
     fn means_none(&self) -> bool {
         self.is_not_found() || self.sub_category.as_str().is_some_and(|name| name.ends_with("NO_ASSOCIATIONS_FOUND"))
     }
@@ -116,22 +116,23 @@ struct AssociationType {
     type_id: i64,
 }
 
-/// The companies of contacts, as HubSpot answers.
+/// The companies of contacts.
 #[derive(Debug, Default)]
 pub struct Companies {
-    /// The companies of each contact, the primary one first. A contact without companies is left out.
+    /// The companies of each contact, the primary one first. A contact without companies has no entry.
     pub found: HashMap<String, Vec<RecordId>>,
-    /// The contacts whose companies HubSpot does not tell, with what it says instead.
+    /// The contacts whose companies HubSpot does not return, with its error.
     pub unread: HashMap<String, String>,
 }
 
 impl Session {
-    /// The companies of each contact. Of a contact that has more of them than can be read until `latest`, only those that
-    /// could. If HubSpot tells nobody's companies, that is an error, unless it may be `each_for_itself`: then a failure that should
-    /// have passed is a contact's own, too, if it is alone. Returns `None` if there is no time to read even the first ones of each.
+    /// Returns the companies of each contact. If a contact has more companies than can be read before `latest`, returns
+    /// those that were read. It is an error if HubSpot returns nobody's companies. With `each_for_itself`, a transient
+    /// failure of a single contact counts as that contact's own failure. Returns `None` if there is no time to read the
+    /// first page of every contact.
     ///
     /// # Errors
-    /// See [`HubSpotError`]; failures that pass within a moment were tried again.
+    /// See [`HubSpotError`]. Failures that pass within a moment were already retried.
     #[tracing::instrument(level = "debug", skip_all, name = "associations", fields(contacts = contacts.len()))]
     pub async fn companies_of(
         &self,
@@ -174,28 +175,29 @@ impl Session {
     }
 }
 
-/// The contacts whose companies are being read, and what was found.
+/// The contacts whose companies are being read, and the companies found so far.
 #[derive(Default)]
 struct Lookup {
     pending: Vec<Vec<Input>>,
-    /// Pages behind the first one.
+    /// The inputs of second and later pages.
     further: Vec<Input>,
     found: HashMap<String, Vec<Association>>,
-    /// Those that are left out, and why.
+    /// The contacts that are left out, and why.
     unread: HashMap<String, String>,
-    /// Those that HubSpot has named once are asked for once more.
+    /// The contacts that HubSpot has named in a failure. Each is requested once more.
     named_before: HashSet<String>,
-    /// How long the slowest answer took.
+    /// How long the slowest response took.
     longest: Duration,
-    /// Whether HubSpot has told the companies of any contact.
+    /// True once HubSpot has returned the companies of any contact.
     has_told: bool,
 }
 
 impl Lookup {
-    /// Returns what is asked for next. Returns `None` if nothing is left, or no time to read further pages.
+    /// Returns the inputs to request next. Returns `None` if nothing is left, or if there is no time to read further
+    /// pages.
     fn next(&mut self, latest: Instant) -> Option<Vec<Input>> {
         if self.pending.is_empty() && !self.further.is_empty() {
-            // Time is needed to queue what was read.
+            // Queueing the rows that were read takes time, too.
             if Instant::now() + 2 * self.longest + HANDING_ON > latest {
                 tracing::warn!(
                     contacts = self.further.len(),
@@ -208,12 +210,13 @@ impl Lookup {
         self.pending.pop()
     }
 
-    /// Returns true if HubSpot tells the companies of nobody: then it is not these contacts' fault.
+    /// Returns true if HubSpot returns nobody's companies. The cause is then not these contacts.
     fn is_hopeless(&self) -> bool {
         self.unread.len() > SINGLES && !self.has_told
     }
 
-    /// Asks once more for those that the answer says nothing of, and leaves out those that it said nothing of before.
+    /// Requests the contacts that the response does not cover once more. Leaves out those that an earlier response did
+    /// not cover either.
     fn leave_out(&mut self, answer: &Associations, inputs: &[Input]) -> Result<(), HubSpotError> {
         self.has_told |= !answer.results.is_empty() || answer.errors.iter().any(Failure::means_none);
         let Some(failure) = answer.errors.iter().find(|failure| !failure.means_none()) else { return Ok(()) };
@@ -231,21 +234,21 @@ impl Lookup {
         Ok(())
     }
 
-    /// Takes what was read, and asks for further pages.
+    /// Stores the companies of a response, and queues its further pages.
     fn take(&mut self, results: Vec<Associated>, mut inputs: Vec<Input>) {
         for Associated { from, to, paging } in results {
             let next = paging.and_then(|paging| paging.next).map(|next| next.after);
             let asked = inputs.iter_mut().find(|input| input.id == from.id).and_then(|input| input.after.take());
             let companies = self.found.entry(from.id.clone()).or_default();
             companies.extend(to);
-            // A cursor that does not move would be followed for ever.
+            // A cursor that does not move would be followed forever.
             let goes_on = next.filter(|next| Some(next) != asked.as_ref() && companies.len() < MOST);
             self.further.extend(goes_on.map(|after| Input { id: from.id, after: Some(after) }));
         }
     }
 }
 
-/// Asks for two halves of the inputs, or leaves a single one out.
+/// Requests the inputs again in two halves. A single input is left out.
 fn split(
     mut inputs: Vec<Input>,
     error: &HubSpotError,
@@ -253,7 +256,7 @@ fn split(
     unread: &mut HashMap<String, String>,
 ) {
     if inputs.is_empty() {
-        // Those that are meant are not among the inputs.
+        // The failing contacts are not among the inputs.
     } else if inputs.len() > 1 {
         let rest = inputs.split_off(inputs.len() / 2);
         pending.extend([inputs, rest]);
@@ -263,20 +266,20 @@ fn split(
 }
 
 impl Associations {
-    /// The inputs whose companies could not be read: they must not be taken for contacts without any. First those that HubSpot
-    /// names, then those that may be meant by a failure that names nobody.
+    /// Returns the inputs whose companies could not be read, which must not be taken for contacts without companies:
+    /// first those that HubSpot names, then those that a failure without names may concern.
     fn concerned(&self, inputs: &[Input]) -> (Vec<Input>, Vec<Input>) {
         let failures = || self.errors.iter().filter(|failure| !failure.means_none());
         let named: Vec<String> = failures().flat_map(Failure::names).collect();
         let is_unnamed = failures().any(|failure| failure.names().is_empty());
         let has_answer = |id: &str| self.results.iter().any(|result| result.from.id == id) || self.has_none(id);
-        // A failure that names nobody may be that of any input without an answer.
+        // A failure without names may concern any input that has no result.
         let is_meant = |input: &&Input| is_unnamed && !has_answer(&input.id);
         let (named, others): (Vec<&Input>, Vec<&Input>) = inputs.iter().partition(|input| named.contains(&input.id));
         (named.into_iter().cloned().collect(), others.into_iter().filter(is_meant).cloned().collect())
     }
 
-    /// Whether HubSpot says that the contact has no companies.
+    /// Returns true if HubSpot reports that the contact has no companies.
     fn has_none(&self, contact: &str) -> bool {
         self.errors.iter().any(|failure| failure.means_none() && failure.names().iter().any(|name| name == contact))
     }

@@ -1,5 +1,5 @@
-//! Connecting an account: HubSpot's consent page, the exchange of its code for tokens, which portal they are of, and
-//! giving a grant back (developers.hubspot.com, "Manage OAuth access tokens").
+//! Connecting an account: HubSpot's consent page, exchanging its code for tokens, identifying their portal, and
+//! revoking a grant (developers.hubspot.com, "Manage OAuth access tokens").
 
 use model::{ids::HubId, time::DateTime};
 use oauth2::{
@@ -15,7 +15,7 @@ use super::{
     token::{expiry, named_hub, read, refused, unreached},
 };
 
-/// What the service asks a customer for.
+/// The scopes that the service requests from a customer.
 pub const SCOPES: [&str; 3] = ["oauth", READ_CONTACTS, READ_COMPANIES];
 
 const READ_CONTACTS: &str = "crm.objects.contacts.read";
@@ -24,16 +24,16 @@ const READ_COMPANIES: &str = "crm.objects.companies.read";
 /// A HubSpot account that was just connected.
 #[derive(Clone, Debug)]
 pub struct Portal {
-    /// Which account.
+    /// The account's id.
     pub hub_id: HubId,
-    /// The domain that HubSpot knows it by, to show to people.
+    /// The account's domain in HubSpot, to show to people.
     pub domain: Option<String>,
-    /// What was granted, if HubSpot says so.
+    /// The granted scopes, if HubSpot returns them.
     scopes: Option<Vec<String>>,
 }
 
 impl Portal {
-    /// The scopes without which a part of the account cannot be read, and that were not granted.
+    /// Returns the scopes that were not granted and without which a part of the account cannot be read.
     pub fn missing_scopes(&self) -> Vec<&'static str> {
         let is_granted =
             |scope: &str| self.scopes.as_ref().is_none_or(|granted| granted.iter().any(|name| name == scope));
@@ -41,8 +41,8 @@ impl Portal {
     }
 }
 
-/// Where the browser is sent for consent: to `authorize`, with the state and the PKCE challenge, to come back to
-/// `redirect`.
+/// Returns the URL of the consent page at `authorize`, with the state and the PKCE challenge. HubSpot sends the browser
+/// back to `redirect`.
 pub fn consent_url(app: &OAuthApp, authorize: &Url, redirect: &Url, state: &str, challenge: PkceCodeChallenge) -> Url {
     let client = app
         .client()
@@ -54,10 +54,11 @@ pub fn consent_url(app: &OAuthApp, authorize: &Url, redirect: &Url, state: &str,
 }
 
 impl HubSpot {
-    /// Exchanges the code of HubSpot's consent page for tokens, and gives the hub that they name, if any.
+    /// Exchanges the code of HubSpot's consent page for tokens. Also returns the hub that HubSpot names for them, if it
+    /// names one.
     ///
     /// # Errors
-    /// See [`TokenError`]; [`TokenError::Rejected`] means that the code is of no use (any more).
+    /// See [`TokenError`]. [`TokenError::Rejected`] means that the code is not valid, or not any more.
     pub async fn exchange(
         &self,
         app: &OAuthApp,
@@ -84,10 +85,10 @@ impl HubSpot {
         Ok((tokens, named_hub(&answer)))
     }
 
-    /// Which account an access token is of.
+    /// Returns the account of an access token.
     ///
     /// # Errors
-    /// HubSpot does not say.
+    /// HubSpot does not identify the account.
     pub async fn portal(&self, app: &OAuthApp, token: &SecretString) -> Result<Portal, TokenError> {
         match self.introspect(app, token, "access_token").await? {
             Introspected::Active { hub_id, hub_domain, scopes } => {
@@ -98,24 +99,24 @@ impl HubSpot {
         }
     }
 
-    /// What HubSpot says of a token of this kind (`POST /oauth/{version}/token/introspect`).
+    /// Introspects a token of this kind (`POST /oauth/{version}/token/introspect`).
     pub(super) async fn introspect(
         &self,
         app: &OAuthApp,
         token: &SecretString,
         kind: &str,
     ) -> Result<Introspected, TokenError> {
-        // HubSpot's pages name the field as the kind, its specification `token`.
+        // HubSpot's pages name the field after the kind, its specification names it `token`.
         let named = [("token", token.expose_secret()), (kind, token.expose_secret())];
         let body = self.ask_of_token(app, "introspect", &named, kind).await.map_err(TokenError::from)?;
         introspected(&body).ok_or_else(|| TokenError::transient("its answer cannot be read"))
     }
 
-    /// Gives a grant back, so that its refresh token is of no use any more (`POST /oauth/{version}/token/revoke`). One that
-    /// was of no use before is given back as well.
+    /// Revokes a grant, so that its refresh token is not valid any more (`POST /oauth/{version}/token/revoke`).
+    /// Succeeds if the grant was not valid before.
     ///
     /// # Errors
-    /// HubSpot does not answer, or refuses.
+    /// HubSpot does not respond, or refuses.
     pub async fn revoke(&self, app: &OAuthApp, refresh_token: &SecretString) -> Result<(), TokenError> {
         let named = [("token", refresh_token.expose_secret())];
         let Err(refusal) = self.ask_of_token(app, "revoke", &named, "refresh_token").await else { return Ok(()) };
@@ -125,11 +126,11 @@ impl HubSpot {
         }
     }
 
-    /// Uninstalls the app in the account of an access token, of which HubSpot tells the account's administrators by e-mail
-    /// (`DELETE /appinstalls/{version}/external-install`, "Uninstall app").
+    /// Uninstalls the app in the account of an access token (`DELETE /appinstalls/{version}/external-install`,
+    /// "Uninstall app"). HubSpot notifies the account's administrators by e-mail.
     ///
     /// # Errors
-    /// HubSpot does not answer, or refuses.
+    /// HubSpot does not respond, or refuses.
     pub async fn uninstall(&self, access_token: &SecretString) -> Result<(), HubSpotError> {
         let path = format!("/appinstalls/{API_VERSION}/external-install");
         let request = self.http.delete(self.url(&path)).bearer_auth(access_token.expose_secret());

@@ -1,7 +1,7 @@
-//! One of an account's rate limits: at most so many requests within a rolling period, as HubSpot counts them.
+//! One of an account's rate limits: a maximum number of requests within a rolling period, as HubSpot counts them.
 //!
-//! It is exact where a token bucket is not (a bucket that allows 5 a second on average allows bursts of 5 beside
-//! them), it makes room for other apps of the same account, and what it knows outlives a slice
+//! The limiter is exact, unlike a token bucket: a bucket that allows 5 requests a second on average also allows bursts
+//! of 5. It leaves room for other apps of the same account, and its state outlives a slice
 //! (`docs/decisions/0005-a-rolling-window-limiter.md`).
 
 use std::{
@@ -19,38 +19,39 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::retry_after::Reason;
 
-/// How much longer than HubSpot's own the period is: room for requests that overtake each other on the way.
+/// The length of our period as a multiple of HubSpot's, because requests overtake each other on the way.
 const MARGIN: f64 = 1.02;
 
-/// What a refusal leaves of our share of the limit, and what each request that is taken adds to it again. Where other
-/// apps use a constant part of the limit, about one request in fifty is refused.
+/// Multiplicative decrease of our share after a refusal, additive increase after a success (AIMD). If other apps use a
+/// constant part of the limit, about one request in fifty is refused.
 const KEPT: f64 = 1.0 / MAX_SHARE;
 const REGAINED: f64 = 0.004;
 
-/// The least that is left of our share: then a request is made every so many periods.
+/// The smallest share of the limit. If it allows less than one request per period, requests are several periods apart.
 const MIN_SHARE: f64 = 0.01;
 
-/// A rate limit. Requests that wait are let through in the order in which they asked.
+/// A rate limit. Waiting requests are admitted in the order in which they asked.
 #[derive(Debug)]
 pub(super) struct Limiter {
     limit: usize,
     period: Duration,
-    /// Held by the request that is the next to be made, for as long as it waits.
+    /// Held by the next request to be made, for as long as it waits.
     queue: tokio::sync::Mutex<()>,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// The latest requests, the oldest first; never more than the limit.
+    /// The times of the latest requests, oldest first, never more than the limit.
     times: VecDeque<Instant>,
     share: f64,
-    /// HubSpot refused a request; none is made before this.
+    /// No request is made before this time, because HubSpot refused one.
     closed_until: Instant,
 }
 
 impl Limiter {
-    /// At most `limit` requests in a rolling `period`, some of which may have been made before.
+    /// Creates a limiter of at most `limit` requests in a rolling `period`. Requests of earlier slices (`remembered`)
+    /// count.
     pub(super) fn new(limit: NonZeroU32, period: Duration, remembered: &LimiterSnapshot) -> Self {
         let (now, now_by_clock) = (Instant::now(), DateTime::now());
         let limit = usize::try_from(limit.get()).unwrap_or(usize::MAX);
@@ -64,8 +65,8 @@ impl Limiter {
         Self { limit, period: period.mul_f64(MARGIN), queue: tokio::sync::Mutex::default(), state: Mutex::new(state) }
     }
 
-    /// Waits for the moment of the next request, which counts from then on; `false`, as soon as that is clear, where it
-    /// would be after `latest`. A request that is given up while it waits does not count.
+    /// Waits for a permit, which counts as a request from then on. Returns `false` immediately if none is available
+    /// before `latest`. A cancelled wait consumes no permit.
     pub(super) async fn admit(&self, latest: Option<Instant>) -> bool {
         let turn = self.queue.lock();
         let _turn = match latest {
@@ -81,7 +82,7 @@ impl Limiter {
                 return false;
             }
             sleep_until(moment).await;
-            // What was refused meanwhile has moved the moment.
+            // A refusal in the meantime has moved the time.
             if self.next() <= Instant::now() {
                 break;
             }
@@ -90,11 +91,11 @@ impl Limiter {
         true
     }
 
-    /// The earliest moment of the next request.
+    /// Returns the earliest time of the next request.
     fn next(&self) -> Instant {
         let state = self.state();
         let ours = state.share.min(1.0) * self.limit as f64;
-        // Of less than one request a period, each takes some periods.
+        // If less than one request per period is allowed, each takes several periods.
         let (count, period) = match ours >= 1.0 {
             true => (ours as usize, self.period),
             false => (1, self.period.div_f64(ours)),
@@ -103,13 +104,14 @@ impl Limiter {
         before.map_or(state.closed_until, |before| state.closed_until.max(*before + period))
     }
 
-    /// When the next request is allowed, by the clock.
+    /// Returns the clock time at which the next request is allowed.
     pub(super) fn next_at(&self) -> DateTime {
         time::after(DateTime::now(), self.next().saturating_duration_since(Instant::now()))
     }
 
-    /// HubSpot refused a request by this limit: other apps use it, too. None is made for as long as HubSpot asks, within
-    /// reason, or else for a period. The requests that were under way together count as one refusal.
+    /// Records that HubSpot refused a request by this limit, which other apps use, too. No request is made for as long
+    /// as HubSpot asks (cut to a plausible length), or for one period. Requests that were under way together count as
+    /// one refusal.
     pub(super) fn refused(&self, retry_after: Option<Duration>) {
         let now = Instant::now();
         let mut state = self.state();
@@ -119,13 +121,14 @@ impl Limiter {
         }
     }
 
-    /// HubSpot took a request.
+    /// Records that HubSpot accepted a request.
     pub(super) fn taken(&self) {
         let mut state = self.state();
         state.share = (state.share + REGAINED).min(MAX_SHARE);
     }
 
-    /// HubSpot says how many requests are left in the current period. Those that others have made count as ours.
+    /// Adopts HubSpot's count of the requests that are left in the current period. Requests of other apps count as
+    /// ours.
     pub(super) fn left(&self, left: usize) {
         let now = Instant::now();
         let mut state = self.state();
@@ -135,7 +138,7 @@ impl Limiter {
         }
     }
 
-    /// What the next slice should know.
+    /// Returns the state for the next slice.
     pub(super) fn remember(&self) -> LimiterSnapshot {
         let (now, now_by_clock) = (Instant::now(), DateTime::now());
         let state = self.state();
@@ -146,7 +149,7 @@ impl Limiter {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A panic elsewhere leaves the counts as they are.
+        // A panic elsewhere leaves the counts consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -235,10 +238,10 @@ mod tests {
             }
             began.elapsed()
         };
-        // The first time costs a period for the refusal, and no more.
+        // The first refusal costs one period and no share.
         assert_eq!(ten_requests().await, limiter.period * 2);
         limiter.refused(None);
-        // Then four of five requests in each of the periods behind the first.
+        // Later, each period admits four of five requests.
         assert_eq!(ten_requests().await, limiter.period * 3);
         assert!((limiter.remember().share - KEPT).abs() < 0.001);
         for _ in 0..200 {

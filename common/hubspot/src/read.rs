@@ -15,7 +15,7 @@ use super::{
 /// The most records that one call reads (HubSpot's maximum).
 pub const MAX_READ: usize = 100;
 
-/// A 200, or a 207 whose `errors` name the records that are not there.
+/// A 200, or a 207 whose `errors` name the records that do not exist.
 #[derive(Deserialize)]
 struct Answered {
     results: Vec<Value>,
@@ -26,17 +26,18 @@ struct Answered {
 /// Records that were read by their ids.
 #[derive(Debug)]
 pub struct ReadRecords {
-    /// Those that are there.
+    /// The records that exist.
     pub rows: Vec<Row>,
-    /// The ids of those of which HubSpot says that they are not there.
+    /// The ids of the records that do not exist, according to HubSpot.
     pub missing: Vec<String>,
 }
 
 impl Session {
-    /// Reads up to [`MAX_READ`] records. Those in the recycle bin are not there. Returns `None` if the rate limit does not allow a request before `latest`.
+    /// Reads up to [`MAX_READ`] records. Records in the recycle bin count as missing. Returns `None` if the rate limit
+    /// does not allow a request before `latest`.
     ///
     /// # Errors
-    /// See [`HubSpotError`]. Nothing is tried again at once.
+    /// See [`HubSpotError`]. Failures are not retried here.
     #[tracing::instrument(level = "debug", skip_all, name = "read", fields(records = ids.len()))]
     pub async fn read(
         &self,

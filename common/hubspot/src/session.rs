@@ -1,4 +1,4 @@
-//! One account's requests within one slice: its token, its rate limits, and a count of what was asked.
+//! One account's requests within one slice: its token, its rate limits, and the request counts.
 
 use std::{
     num::NonZeroU32,
@@ -18,12 +18,12 @@ use tokio::time::Instant;
 
 use super::{HubSpot, HubSpotError, answer::Answer, limiter::Limiter, retry_after::http_date};
 
-/// The rate limits of an account, as HubSpot documents them.
+/// An account's rate limits, as HubSpot documents them.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Search requests a second (`HUBSPOT_SEARCH_RPS`; HubSpot allows 5 an account).
+    /// Search requests per second (`HUBSPOT_SEARCH_RPS`; HubSpot allows 5 per account).
     pub search_rps: NonZeroU32,
-    /// Other requests in ten seconds (`HUBSPOT_PER_10S`; HubSpot allows an OAuth app 110 an account).
+    /// Other requests per ten seconds (`HUBSPOT_PER_10S`; HubSpot allows an OAuth app 110 per account).
     pub per_10s: NonZeroU32,
 }
 
@@ -31,52 +31,52 @@ pub struct Limits {
 const SEARCH_PERIOD: Duration = Duration::from_secs(1);
 const GENERAL_PERIOD: Duration = Duration::from_secs(10);
 
-/// How many requests were made, by kind.
+/// The numbers of requests made, by kind.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Searches, repeated ones included.
+    /// Searches, including retries.
     pub searches: AtomicU32,
-    /// Association reads, repeated ones included.
+    /// Association reads, including retries.
     pub associations: AtomicU32,
-    /// Reads of lists, repeated ones included.
+    /// List reads, including retries.
     pub lists: AtomicU32,
-    /// Answers that were a success: HubSpot accepts the token.
+    /// Successful responses, which prove that HubSpot accepts the token.
     pub answered: AtomicU32,
-    /// Answers that were a 429.
+    /// Responses with status 429.
     pub rate_limited: AtomicU32,
-    /// Requests that were made again, for whatever reason.
+    /// Requests that were retried, for any reason.
     pub retries: AtomicU32,
-    /// Answers that were not quite JSON, so that some characters were replaced.
+    /// Responses that were not quite JSON, so that some characters were replaced.
     pub mended: AtomicU32,
 }
 
-/// Which limit a request counts against.
+/// Selects the rate limit of a request.
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
     Search,
     Association,
     List,
-    /// Of records that were set aside: they have a schedule of their own, and are not asked for again at once.
+    /// Reads records that were set aside. They have a schedule of their own, so failures are not retried at once.
     Read,
 }
 
-/// Reads one account.
+/// Sends one account's requests.
 #[derive(Debug)]
 pub struct Session {
     hubspot: HubSpot,
     token: SecretString,
     search: Limiter,
     general: Limiter,
-    /// Whether a request has failed in all of its tries. Later requests of the session are then tried once.
+    /// True once a request has failed in all of its tries. Later requests of the session are then tried once.
     is_out_of_patience: AtomicBool,
-    /// Whether HubSpot has told anybody's companies.
+    /// True once HubSpot has returned anybody's companies.
     pub(super) has_told_companies: AtomicBool,
     tally: Arc<Tally>,
 }
 
 impl Session {
-    /// A session with `token`, under the account's limits as the slice before this one left them.
-    /// What is asked is added to `tally`.
+    /// Creates a session with `token`. The account's limits continue from the previous slice's state. Requests are
+    /// counted in `tally`.
     pub fn new(
         hubspot: HubSpot,
         token: SecretString,
@@ -95,37 +95,38 @@ impl Session {
         }
     }
 
-    /// The token that is used.
+    /// Returns the access token.
     pub fn token(&self) -> &SecretString {
         &self.token
     }
 
-    /// Whether a failure may be a contact's own: HubSpot tells others' companies.
+    /// Returns true if a failure may be a single contact's own, because HubSpot returns other contacts' companies.
     pub(super) fn is_a_contacts(&self, error: &HubSpotError) -> bool {
         error.is_transient() && self.has_told_companies.load(Ordering::Relaxed)
     }
 
-    /// Tries each request once only from now on: what fails is not expected to pass.
+    /// Tries each request only once from now on, because failures are not expected to pass.
     pub fn lose_patience(&self) {
         self.is_out_of_patience.store(true, Ordering::Relaxed);
     }
 
-    /// When the search limit allows the next request.
+    /// Returns when the search limit allows the next request.
     pub fn next_search_at(&self) -> DateTime {
         self.search.next_at()
     }
 
-    /// When the general limit allows the next request.
+    /// Returns when the general limit allows the next request.
     pub fn next_other_at(&self) -> DateTime {
         self.general.next_at()
     }
 
-    /// What the next slice should know of the account's limits.
+    /// Returns the state of the account's limits for the next slice.
     pub fn limits(&self) -> RateLimitState {
         RateLimitState { search: self.search.remember(), general: self.general.remember() }
     }
 
-    /// Posts `body` to `path`, under the limit of `kind`; nothing where the limit does not allow that before `latest`.
+    /// Posts `body` to `path`, under the limit of `kind`. Returns `None` if the limit does not allow that before
+    /// `latest`.
     pub(super) async fn post(
         &self,
         kind: Kind,
@@ -136,7 +137,7 @@ impl Session {
         self.send(kind, || self.hubspot.http.post(self.hubspot.url(path)).json(body), latest).await
     }
 
-    /// Reads a list at `path`; nothing where the limit does not allow that before `latest`.
+    /// Reads a list at `path`. Returns `None` if the limit does not allow that before `latest`.
     pub(super) async fn list(
         &self,
         path: &str,
@@ -146,8 +147,8 @@ impl Session {
         self.send(Kind::List, || self.hubspot.http.get(self.hubspot.url(path)).query(query), latest).await
     }
 
-    /// Makes a request when its limit allows it. A failure that may pass within a moment is tried again here, a few
-    /// times, with growing and jittered pauses; once one has not passed, the session does not wait for any other.
+    /// Sends a request when its limit allows it. A failure that may pass within a moment is retried a few times, with
+    /// growing and jittered pauses. Once a request has failed in all of its tries, the session retries no other.
     async fn send(
         &self,
         kind: Kind,
@@ -165,7 +166,7 @@ impl Session {
             Kind::Association => (&self.general, &self.tally.associations),
             Kind::List | Kind::Read => (&self.general, &self.tally.lists),
         };
-        // What a refusal says must not be forgotten because the limit leaves no time for another try.
+        // The refusal must be returned even if the limit leaves no time for another try.
         let refused = Mutex::new(None);
         let is_too_late = AtomicBool::new(false);
         let answered = (|| async {
@@ -220,16 +221,16 @@ impl Session {
             return Err(HubSpotError::from_answer(status, &headers, &read_body(answer).await?));
         }
         let body = read_body(answer).await?;
-        // Every HTTP answer with a clock behind it has a Date; its lack means something that is not HubSpot.
+        // Every HTTP response of a server with a clock has a Date. A response without one is not HubSpot's.
         let date = date.ok_or_else(|| HubSpotError::Malformed("it has no Date header".to_owned()))?;
         Ok(Answer { date, took: began.elapsed(), body, tally: self.tally.clone() })
     }
 }
 
-/// The largest answer that is read: some ten times the largest page with properties of ordinary length.
+/// The largest response body in bytes: about ten times the largest page with properties of ordinary length.
 const MAX_BODY: usize = 32 * 1024 * 1024;
 
-/// Reads a body, unless it has no end.
+/// Reads a body of at most `MAX_BODY` bytes.
 pub(super) async fn read_body(mut answer: Response) -> Result<Vec<u8>, HubSpotError> {
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(HubSpotError::from_transport)? {
@@ -241,7 +242,8 @@ pub(super) async fn read_body(mut answer: Response) -> Result<Vec<u8>, HubSpotEr
     Ok(body)
 }
 
-/// What HubSpot says is left of the ten-secondly limit; search answers do not say ("Usage guidelines").
+/// Returns how many requests HubSpot reports as left of the ten-secondly limit. Search responses do not report it
+/// ("Usage guidelines").
 fn requests_left(answer: &Response) -> Option<usize> {
     let interval = header_text(answer, "x-hubspot-ratelimit-interval-milliseconds")?;
     (interval == "10000").then(|| header_text(answer, "x-hubspot-ratelimit-remaining")?.parse().ok()).flatten()

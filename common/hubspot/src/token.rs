@@ -31,12 +31,12 @@ pub struct OAuthApp {
     pub client_secret: SecretString,
 }
 
-/// What a refresh gave.
+/// The result of a refresh.
 #[derive(Clone, Debug)]
 pub struct Tokens {
-    /// For the requests to come.
+    /// Authorizes the requests.
     pub access_token: SecretString,
-    /// For the next refresh; HubSpot usually repeats the old one.
+    /// For the next refresh. HubSpot usually repeats the old one.
     pub refresh_token: SecretString,
     /// When the access token expires.
     pub expires_at: DateTime,
@@ -60,7 +60,7 @@ type Client = oauth2::Client<
 >;
 
 impl OAuthApp {
-    /// HubSpot takes the app's secret in the body.
+    /// Returns an OAuth client that sends the app's secret in the body, as HubSpot expects.
     pub(super) fn client(&self) -> Client {
         Client::new(ClientId::new(self.client_id.clone()))
             .set_client_secret(ClientSecret::new(self.client_secret.expose_secret().to_owned()))
@@ -68,21 +68,21 @@ impl OAuthApp {
     }
 }
 
-/// The account that an answer says its tokens are of.
+/// Returns the account that a response names for its tokens.
 pub(super) fn named_hub(answer: &Answer) -> Option<String> {
     answer.extra_fields().hub_id.as_ref().map(json_text)
 }
 
-/// When the access token expires that was asked for at `asked_at`.
+/// Returns when an access token expires that was requested at `asked_at`.
 pub(super) fn expiry(answer: &Answer, asked_at: DateTime) -> DateTime {
     time::after(asked_at, answer.expires_in().unwrap_or(Duration::from_secs(1800)))
 }
 
 impl HubSpot {
-    /// Exchanges a refresh token for new tokens, and checks that they are `hub`'s.
+    /// Exchanges a refresh token for new tokens, and checks that they belong to `hub`.
     ///
     /// # Errors
-    /// See [`TokenError`]; [`TokenError::is_proof`] tells whether the customer must connect again.
+    /// See [`TokenError`]. [`TokenError::is_proof`] returns true if the customer must connect again.
     pub async fn refresh(
         &self,
         app: &OAuthApp,
@@ -103,7 +103,7 @@ impl HubSpot {
         let access_token = SecretString::from(answer.access_token().secret().as_str());
         let answered = match named_hub(&answer) {
             Some(hub) => hub,
-            // HubSpot's specification does not promise it.
+            // HubSpot's specification does not promise that the response names the hub.
             None => self.portal(app, &access_token).await?.hub_id.into(),
         };
         if answered != hub.as_str() {
@@ -119,7 +119,7 @@ impl HubSpot {
         })
     }
 
-    /// What a refusal to refresh or to revoke means. If it leaves that open, introspection is asked whether the grant is alive.
+    /// Classifies a refused refresh or revocation. If the refusal is unclear, introspects the grant.
     pub(super) async fn settled(&self, app: &OAuthApp, refresh_token: &SecretString, refusal: Refusal) -> TokenError {
         let error = match refusal {
             Refusal::Clear(error) => return error,
@@ -137,8 +137,8 @@ impl HubSpot {
         TokenUrl::from_url(self.url(&format!("/oauth/{API_VERSION}/token")))
     }
 
-    /// Sends a request to the token endpoint. An answer that is no success is read here, because the `oauth2` crate
-    /// knows only those with `error`.
+    /// Sends a request to the token endpoint. An error response is parsed here, because the `oauth2` crate knows only
+    /// those with `error`.
     pub(super) async fn token_request(&self, request: oauth2::HttpRequest) -> Result<oauth2::HttpResponse, Refusal> {
         let request = reqwest::Request::try_from(request).map_err(unreached)?;
         let (status, body) = read(self.http.execute(request).await.map_err(unreached)?).await?;
@@ -148,7 +148,7 @@ impl HubSpot {
     }
 }
 
-/// The status and body of an answer that is a success.
+/// Returns the status and body of a successful response.
 pub(super) async fn read(answer: reqwest::Response) -> Result<(StatusCode, Vec<u8>), Refusal> {
     let (status, headers) = (answer.status(), answer.headers().clone());
     let body = read_body(answer).await.map_err(|error| Refusal::Clear(TokenError::transient(error)))?;
@@ -159,11 +159,11 @@ pub(super) fn unreached(error: reqwest::Error) -> Refusal {
     Refusal::Clear(TokenError::transient(error.without_url()))
 }
 
-/// Why the token endpoint gave no tokens.
+/// Classifies a failed request to the token endpoint.
 pub(super) fn refused(error: RequestTokenError<Refusal, StandardErrorResponse<BasicErrorResponseType>>) -> Refusal {
     match error {
         RequestTokenError::Request(refusal) => refusal,
-        // The parts of an answer that cannot be read may hold a token.
+        // A response that cannot be parsed may contain a token.
         RequestTokenError::Parse(..) | RequestTokenError::ServerResponse(_) | RequestTokenError::Other(_) => {
             Refusal::Clear(TokenError::transient("its answer cannot be read"))
         }
