@@ -1,22 +1,23 @@
-//! What changed from one state of a record to the next.
+//! Compares two states of a record.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-/// The name under which a contact's companies are among its changes. HubSpot's own names have no capitals.
+/// The name of a contact's companies in a change. HubSpot's own names have no capitals.
 pub const COMPANY_IDS: &str = "companyIds";
 
-/// A record's properties, and a contact's companies, the primary one first.
+/// A record's properties, with a contact's companies, the primary one first.
 #[derive(Clone, Copy, Debug)]
 pub struct Side<'a> {
     /// HubSpot's properties that have a value.
     pub properties: &'a Map<String, Value>,
-    /// The associated companies.
+    /// The ids of the associated companies.
     pub company_ids: &'a [String],
 }
 
-/// The properties whose values differ, each as `{from, to}`; a side without a value is left out.
+/// Returns the properties whose values differ, each as `{from, to}`. `from` or `to` is absent if that state has no
+/// value.
 pub fn between(from: Side<'_>, to: Side<'_>) -> Map<String, Value> {
     let names: BTreeSet<&String> = from.properties.keys().chain(to.properties.keys()).collect();
     let mut changes = Map::new();
