@@ -1,4 +1,4 @@
-//! Messages that will never be stored, for what they hold: sent to the dead-letter queue, with the reason.
+//! Messages that will never be stored because of their contents: sent to the dead-letter queue, with the reason.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -12,26 +12,27 @@ use tokio::time::timeout;
 
 use crate::{Actions, drain::Outcome};
 
-/// After how many tries a message is sent to the dead-letter queue. With the pauses in between, that is after some eight
-/// minutes: a release that can read it may be on its way.
+/// The number of tries after which a message is sent to the dead-letter queue. With the pauses in between, that takes
+/// about eight minutes: a release that can decode the message may be on its way.
 const TRIES: u32 = 5;
 
-/// What noting the reasons may take.
+/// The time limit for recording the reasons.
 const NOTING: Duration = Duration::from_secs(1);
 
-/// What sending may take.
+/// The time limit for sending.
 const SENDING: Duration = Duration::from_secs(2);
 
-/// What was done about the messages that failed for what they hold, by their places.
+/// The result for the messages that failed because of their contents, by index.
 #[derive(Debug, Default)]
 pub(crate) struct SetAside {
-    /// Those that are surely in the dead-letter queue.
+    /// The messages that are certainly in the dead-letter queue.
     pub(crate) sent: BTreeSet<usize>,
-    /// How often the others were tried, as far as that is known.
+    /// The number of tries of the others, if known.
     pub(crate) tries: BTreeMap<usize, u32>,
 }
 
-/// Notes why messages failed for what they hold, and sends those that did so often enough to the dead-letter queue.
+/// Records why messages failed because of their contents, and sends those that were tried often enough to the
+/// dead-letter queue.
 pub(crate) async fn set_aside(
     actions: &Actions,
     messages: &[Received<ActionsMessage>],
@@ -68,9 +69,9 @@ pub(crate) async fn set_aside(
     SetAside { sent, tries }
 }
 
-/// Returns how often a message was tried. A message that cannot be read was tried at each delivery. For one that MongoDB refuses,
-/// deliveries say nothing, for MongoDB may have been away at most of them: it counts its refusals itself, and if it
-/// cannot do that, it is not the message that is to blame.
+/// Returns the number of tries of a message. For a message that cannot be decoded, each delivery is a try. For a
+/// message that MongoDB refuses, MongoDB counts its refusals itself, because it may have been unavailable at most
+/// deliveries. If it cannot count them, the message is not the cause.
 fn tries(outcome: &Outcome, receives: u32, refusals: Option<u32>) -> u32 {
     match outcome {
         Outcome::Unreadable(_) => receives,

@@ -1,4 +1,4 @@
-//! One fan-out: read Domains, group their accounts into batches, and send several batches at a time.
+//! One fan-out: reads Domains, groups their accounts into batches, and sends several batches at a time.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use store::{StoreError, collection};
 
 use crate::{FanOut, Scheduler, metrics::TickMetrics};
 
-/// How many `SendMessageBatch` calls are in flight.
+/// The most `SendMessageBatch` calls in flight.
 const IN_FLIGHT: usize = 20;
 
-/// What is left for the calls in flight, and for remembering where the fan-out stopped.
+/// The time reserved for the calls in flight, and for storing the position.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// The key of the one document that remembers where the last fan-out stopped.
+/// The key of the single document with the position of the last fan-out.
 const POSITION: &str = "position";
 
 /// Why a fan-out failed.
@@ -30,7 +30,7 @@ pub(crate) enum FanOutError {
     /// The Domains cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// SQS takes no messages.
+    /// SQS accepts no messages.
     #[error(transparent)]
     Queue(#[from] QueueError),
 }
@@ -41,8 +41,8 @@ impl From<mongodb::error::Error> for FanOutError {
     }
 }
 
-/// Sends one message for each live account, from where the last fan-out stopped, as far as `deadline` allows, and gives
-/// the accounts with what was done.
+/// Sends one message for each live account, starting after the last fan-out's position, until `deadline`. Returns the
+/// accounts, and the counts.
 pub(crate) async fn run(
     scheduler: &Scheduler,
     tick: DateTime,
@@ -64,7 +64,7 @@ pub(crate) async fn run(
                     batch.push(message(&account.key, tick)?);
                     accounts.push(account.key);
                 }
-                // Its token is tried, and the mark taken away if HubSpot accepts it.
+                // Its token is retried, and the mark is removed if HubSpot accepts it.
                 Err(ref reason @ Unusable::Reauthorize(Some(ref marked))) if marked.retry_at <= DateTime::now() => {
                     metrics.skipped(reason);
                     batch.push(message(&marked.account.key, tick)?);
@@ -100,7 +100,7 @@ pub(crate) async fn run(
 }
 
 fn log_skipped(domain: &Document, reason: &Unusable) {
-    // What is no id may be anything.
+    // An invalid id may be anything, so it is not logged.
     let domain_id = domain.get("_id").and_then(|id| DomainId::from_bson(id).ok());
     let domain_id = domain_id.map_or_else(|| "?".to_owned(), String::from);
     if reason.is_intentional() {
