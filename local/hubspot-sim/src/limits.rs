@@ -1,5 +1,5 @@
-//! HubSpot's rate limits, as its guides list them ("Usage guidelines", and "Limits" of the guide to associations): in rolling
-//! windows and by the day, by the kind of the token and the tier of the account.
+//! HubSpot's rate limits, as its guides list them ("Usage guidelines", and "Limits" of the guide to associations): in
+//! rolling windows and per day, by the kind of the token and the tier of the account.
 
 use std::collections::VecDeque;
 
@@ -7,66 +7,66 @@ use crate::settings::{AssociationLimits, Distribution, Settings, Tier};
 
 const DAY: i64 = 86_400_000;
 
-/// The period of the general limit, and of the associations' own one, in milliseconds.
+/// The period of the general limit, and of the associations' own limit, in milliseconds.
 const TEN_SECONDS: i64 = 10_000;
 
-/// Whose token a request comes with.
+/// The app whose token a request has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum App {
-    /// The OAuth app's.
+    /// The OAuth app.
     OAuth,
-    /// A private app's, or a service key.
+    /// A private app, or a service key.
     Private,
 }
 
-/// What a request asks for.
+/// The kind of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
     /// A contact's companies, or a company's contacts.
     Associations,
-    /// Anything else but a search.
+    /// Anything else except a search.
     Other,
 }
 
-/// A limit: how many requests are allowed; 0 is no limit.
+/// A limit: the number of requests allowed. 0 is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limit {
     counter: Counter,
-    /// In rolling ten seconds.
+    /// Per rolling ten seconds.
     pub(crate) ten_secondly: usize,
-    /// In a day.
+    /// Per day.
     pub(crate) daily: usize,
 }
 
-/// Which requests a limit counts together.
+/// The requests that a limit counts together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Counter {
-    /// An app's.
+    /// The requests of one app.
     General(App),
     /// All apps' reads of associations.
     Associations,
 }
 
-/// Which limit was met.
+/// The limit that a request has exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Met {
-    /// The one of ten seconds.
+    /// The limit of ten seconds.
     TenSecondly,
-    /// The one of the day.
+    /// The limit of the day.
     Daily,
 }
 
-/// What an answer's headers tell of a limit.
+/// The remaining requests, for a response's headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Left {
     /// In the current ten seconds.
     pub(crate) ten_secondly: usize,
-    /// Today. An OAuth app is not told.
+    /// Today. Absent for an OAuth app.
     pub(crate) daily: Option<usize>,
 }
 
 impl Settings {
-    /// The limit for a request of an app.
+    /// Returns the limit for a request of an app.
     pub(crate) fn limit(&self, app: App, asked: Asked) -> Limit {
         if asked == Asked::Associations && self.association_limits == AssociationLimits::Own {
             let (ten_secondly, daily) = match self.tier {
@@ -94,8 +94,8 @@ impl Settings {
     }
 }
 
-/// What was asked of one account. Each app has its own ten seconds; a day's limit is the account's, and so is the one of
-/// associations.
+/// The requests to one account. Each app has a ten-second limit of its own. The daily limit and the limit of
+/// associations are the account's.
 #[derive(Debug, Default)]
 pub(crate) struct Usage {
     oauth: Rolling,
@@ -106,7 +106,7 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    /// Counts a request at `now`, or tells which limit it meets. A refused request does not count.
+    /// Counts a request at `now`. Fails with the limit that it exceeds. A refused request does not count.
     pub(crate) fn take(&mut self, now: i64, limit: Limit) -> Result<(), Met> {
         let (recent, today) = self.counted(limit);
         if limit.daily > 0 && today.count(now) >= limit.daily {
@@ -121,7 +121,7 @@ impl Usage {
         Ok(())
     }
 
-    /// What an answer's headers tell of a limit; `None` if they do not tell of it.
+    /// Returns the remaining requests for a response's headers. Returns `None` if the response has no such headers.
     pub(crate) fn left(&mut self, now: i64, limit: Limit) -> Option<Left> {
         let Counter::General(app) = limit.counter else { return None };
         let (recent, today) = self.counted(limit);
@@ -161,7 +161,8 @@ pub(crate) struct Rolling {
 }
 
 impl Rolling {
-    /// Whether a request at `now` is allowed, where `limit` are in `window` milliseconds; 0 is no limit.
+    /// Returns true if a request at `now` is allowed by a limit of `limit` requests per `window` milliseconds. 0 is no
+    /// limit.
     pub(crate) fn allow(&mut self, now: i64, window: i64, limit: usize) -> bool {
         while self.times.front().is_some_and(|time| *time <= now - window) {
             self.times.pop_front();
@@ -173,7 +174,7 @@ impl Rolling {
         allowed
     }
 
-    /// How many more requests are allowed now.
+    /// Returns how many more requests are allowed now.
     pub(crate) fn left(&self, limit: usize) -> usize {
         limit.saturating_sub(self.times.len())
     }
@@ -191,7 +192,7 @@ mod tests {
         assert_eq!(rolling.left(2), 0);
     }
 
-    /// How many requests are taken at one moment.
+    /// Returns how many requests are accepted at one moment.
     fn taken(usage: &mut Usage, limit: Limit) -> usize {
         (0..1000).take_while(|_| usage.take(0, limit).is_ok()).count()
     }
@@ -211,7 +212,7 @@ mod tests {
             let settings = Settings { tier, distribution, ..Settings::default() };
             let mut usage = Usage::default();
             let mut taken = |app, asked| taken(&mut usage, settings.limit(app, asked));
-            // None of the three takes from another.
+            // The three limits are independent.
             assert_eq!(taken(App::OAuth, Asked::Other), oauth, "{tier:?} {distribution:?}");
             assert_eq!(taken(App::Private, Asked::Other), private, "{tier:?} {distribution:?}");
             assert_eq!(taken(App::OAuth, Asked::Associations), associations, "{tier:?} {distribution:?}");

@@ -1,4 +1,4 @@
-//! Believable data, the same for the same seed: all domains end in `.example`, and nobody in it exists.
+//! Plausible data, the same for the same seed. All domains end in `.example`, and no person in it exists.
 
 use std::collections::BTreeMap;
 
@@ -76,7 +76,7 @@ const TITLES: [&str; 6] = ["CTO", "Head of Sales", "Buyer", "Geschäftsführerin
 const STATUSES: [&str; 4] = ["NEW", "OPEN", "IN_PROGRESS", "CONNECTED"];
 const SOURCES: [&str; 5] = ["OFFLINE", "ORGANIC_SEARCH", "DIRECT_TRAFFIC", "EMAIL_MARKETING", "PAID_SOCIAL"];
 
-/// How many records of each kind a call created and changed.
+/// The numbers of records that a call created and changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Changed {
     /// Records created.
@@ -150,7 +150,7 @@ impl World {
         id
     }
 
-    /// Half of the records have been modified since.
+    /// Modifies the record in half of the calls, at a random time after `created`.
     fn age(&mut self, hub_id: u64, object: Object, id: u64, created: i64, latest: i64, random: &mut StdRng) {
         if random.random_bool(0.5) && created < latest {
             let at = random.random_range(created + 1..=latest);

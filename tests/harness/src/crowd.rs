@@ -14,7 +14,7 @@ use crate::world::World;
 
 const HOUR: i64 = 3_600_000;
 
-/// How many documents are inserted at once.
+/// The number of documents per insert.
 const AT_ONCE: usize = 1000;
 
 /// An account of a crowd.
@@ -26,9 +26,9 @@ pub struct Member {
     pub company: String,
     /// Its HubSpot account's id.
     pub hub: String,
-    /// Its state, as the API names it.
+    /// Its state, under the API's name.
     pub state: &'static str,
-    /// Up to when it was looked at for changes, in milliseconds.
+    /// Its incremental watermark, in milliseconds.
     pub fresh_to: Option<i64>,
 }
 
@@ -47,7 +47,7 @@ impl Member {
         let fresh_to = match state {
             "new" => None,
             "behind" => Some(now - HOUR - number * 1000),
-            // Less than half an hour, for as long as a test takes.
+            // Less than half an hour, for the duration of a test.
             _ => Some(now - number * 10),
         };
         Self {
@@ -59,7 +59,7 @@ impl Member {
         }
     }
 
-    /// Which of two accounts a list shows first.
+    /// Compares two accounts by their order in a list.
     pub fn order(&self, other: &Self) -> Ordering {
         let kind = |member: &Self| match member.state {
             "behind" | "failing" | "reauthorize" => 0,
@@ -86,7 +86,7 @@ impl Member {
         }
     }
 
-    /// Its checkpoint, made of that of an account to which nothing special has happened.
+    /// Returns its checkpoint, derived from that of an ordinary account.
     fn checkpoint(&self, usual: &Checkpoint) -> Result<Option<Document>> {
         let Some(fresh_to) = self.fresh_to.map(DateTime::from_millis) else { return Ok(None) };
         let mut checkpoint = Checkpoint { last_success_at: Some(fresh_to), ..usual.clone() };
@@ -109,7 +109,7 @@ fn problem(at: DateTime) -> LaneProblem {
     LaneProblem { kind: ProblemKind::Passing, pass: None, reason, at, attempts: 3, retry_at: at }
 }
 
-/// The checkpoint of an account that has been synced for long.
+/// Returns the checkpoint of an account that has been synced for long.
 fn usual(now: i64) -> Checkpoint {
     let (now_at, then) = (DateTime::from_millis(now), DateTime::from_millis(now - 1000 * HOUR));
     let mut checkpoint = Checkpoint { fence: 1000, ..Checkpoint::default() };
@@ -134,10 +134,10 @@ fn usual(now: i64) -> Checkpoint {
     checkpoint
 }
 
-/// Adds so many Domains with an account each to a world, and gives them in the order in which a list shows them.
+/// Adds `accounts` Domains with one account each to a world. Returns the accounts in the order of a list.
 ///
 /// # Errors
-/// MongoDB does not answer.
+/// MongoDB does not respond.
 pub async fn crowd(world: &World, accounts: i64) -> Result<Vec<Member>> {
     let now = DateTime::now().timestamp_millis();
     let (mut members, usual) = ((0..accounts).map(|number| Member::new(number, now)).collect::<Vec<_>>(), usual(now));

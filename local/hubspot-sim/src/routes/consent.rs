@@ -1,4 +1,4 @@
-//! The consent page, on which a customer chooses an account and allows the app to read it, or does not.
+//! The consent page, on which a customer chooses an account and allows the app to read it, or refuses.
 
 use axum::{
     Form,
@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::apps::{CLIENT_ID, SCOPES};
 use crate::{Shared, lock, world::Consent};
 
-/// What an app asks for.
+/// The parameters of the app's request.
 #[derive(Clone, Deserialize)]
 pub(crate) struct Asked {
     #[serde(default)]
@@ -28,7 +28,7 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// Why it is not even shown.
+    /// Returns why the page is not shown. Returns `None` if the request is valid.
     fn problem(&self) -> Option<&'static str> {
         let is_known = |scope: &str| SCOPES.contains(&scope);
         if self.client_id != CLIENT_ID {
@@ -74,7 +74,7 @@ pub(crate) struct Decision {
     asked: Asked,
 }
 
-/// `POST /oauth/authorize`: back to the app, with a code for the chosen account, or without.
+/// `POST /oauth/authorize`: redirects to the app, with a code for the chosen account, or with an error.
 pub(crate) async fn decide(State(world): State<Shared>, Form(decision): Form<Decision>) -> Response {
     let Decision { hub_id, asked } = decision;
     let Some(mut back) = Url::parse(&asked.redirect_uri).ok().filter(|_| asked.problem().is_none()) else {

@@ -21,7 +21,7 @@ use crate::{
     world::{Object, Record, World},
 };
 
-/// What a list is asked for. A name may come several times.
+/// The parameters of a list. A name may occur several times.
 pub(crate) struct ListQuery {
     limit: usize,
     after: Option<u64>,
@@ -67,7 +67,7 @@ pub(crate) async fn handle_batch(
     batch(&mut lock(&world), &object, &headers, &body)
 }
 
-/// Looks at the token, which needs one of these scopes, and counts the request against its limit.
+/// Checks the token, which needs one of these scopes, and counts the request against its limit.
 pub(crate) fn admit(
     world: &mut World,
     headers: &HeaderMap,
@@ -84,7 +84,7 @@ pub(crate) fn admit(
     Err(Box::new(with_limits(world, caller, asked, refusal)))
 }
 
-/// Adds the headers that tell of the general limit. What does not count against it does not have them.
+/// Adds the headers of the general limit. Responses of requests that it does not count do not have them.
 pub(crate) fn with_limits(world: &mut World, caller: Caller, asked: Asked, mut response: Response) -> Response {
     let limit = world.settings.limit(caller.app, asked);
     let Some(left) = world.portal(caller.hub_id).usage.left(clock::now(), limit) else { return response };
@@ -125,7 +125,7 @@ fn list(world: &mut World, object: &str, query: &ListQuery, headers: &HeaderMap)
     with_limits(world, caller, Asked::Other, odd::json(&answer))
 }
 
-/// A row of the list, whose deletion is stamped so many milliseconds `early`.
+/// Returns a row of the list. Its deletion time is `early` milliseconds too early.
 fn listed(object: Object, row: &Record, query: &ListQuery, early: i64) -> Value {
     let mut shown = record(object, row, row.newest(), &query.properties);
     if row.newest().archived {

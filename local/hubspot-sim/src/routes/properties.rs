@@ -73,7 +73,7 @@ fn definitions(
     Path((_, object)): Path<(String, String)>,
     headers: &HeaderMap,
 ) -> Result<Value, Box<Response>> {
-    // Other connectors ask for those of all objects, also where they read none of them.
+    // Other connectors request those of all objects, even if they read no records of them.
     let object = Object::parse(&object).unwrap_or(Object::Contacts);
     admit(&mut lock(&world), headers, Asked::Other, &[object.scope()])?;
     let properties = match object {

@@ -1,4 +1,4 @@
-//! What webhooks tell of a change: an event for each property, deletion, merge and association, in the form in which the app has
+//! The events of a change: one for each property, deletion, merge and association, in the form to which the app has
 //! subscribed ("Webhooks", and "Create generic webhook subscriptions").
 
 use serde_json::{Value, json};
@@ -13,16 +13,16 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum What<'a> {
     Created,
-    /// A property has another value; an empty one if it was cleared.
+    /// A property changed to this value, which is empty if it was cleared.
     Changed(&'a str, &'a str),
     Deleted,
     Restored,
-    /// Another one was merged into it.
+    /// Another record was merged into it.
     Merged {
         loser: u64,
         survivor: u64,
     },
-    /// It was associated with another one, or is not any more.
+    /// It was associated with another record, or is not any more.
     Associated {
         to: u64,
         removed: bool,
@@ -47,12 +47,12 @@ impl What<'_> {
 }
 
 impl World {
-    /// Lets webhooks tell what happened to a record, if they are told at all.
+    /// Queues the webhook events of a change, if webhooks are sent at all.
     pub(crate) fn tell(&mut self, (hub_id, object, id): (u64, Object, u64), at: i64, what: What<'_>) {
         if self.settings.webhook_url.is_none() {
             return;
         }
-        // There is no generic form of this one.
+        // This event has no generic form.
         let is_generic = self.settings.webhook_form == WebhookForm::Generic && !matches!(what, What::Forgotten);
         let of = if is_generic { "object" } else { object.singular() };
         self.events += 1;
@@ -123,7 +123,7 @@ mod tests {
 
     const HUB: u64 = 7;
 
-    /// What is told of everything that can happen.
+    /// Returns the events of every kind of change.
     fn told(form: WebhookForm) -> Vec<Value> {
         let webhook_url = Some("http://127.0.0.1:1".to_owned());
         let mut world = World::new(Settings { webhook_url, webhook_form: form, ..Settings::default() });

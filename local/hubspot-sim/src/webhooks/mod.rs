@@ -1,5 +1,5 @@
-//! Webhooks: changes are told to the address of the settings, up to 100 of an account at a time, with HubSpot's signature
-//! (version 3), up to ten requests an account side by side, and told again where they are not taken.
+//! Webhooks: changes are posted to the address of the settings, up to 100 of an account at a time, with HubSpot's
+//! signature (version 3), with up to ten requests per account in parallel, and retried if they are not accepted.
 
 mod events;
 
@@ -22,22 +22,23 @@ use tokio::{sync::Semaphore, task::JoinSet};
 pub(crate) use self::events::What;
 use crate::{Shared, apps::CLIENT_SECRET, clock, event::Event, lock};
 
-/// The most events of one request.
+/// The most events in one request.
 const MOST: usize = 100;
 
-/// The most requests of one account that wait for their answers at the same time.
+/// The most parallel requests of one account.
 const AT_ONCE: usize = 10;
 
-/// How often it is looked whether there is anything to tell.
+/// The interval at which new events are looked for.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How long an answer is waited for.
+/// The timeout of a request.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often what was not taken is told again: if the connection fails, if there is no answer in time, and after a 4xx or 5xx.
+/// How many times a request is retried: if the connection fails, if there is no response in time, and after a 4xx or
+/// 5xx.
 const RETRIES: u32 = 10;
 
-/// Tells changes for as long as it is polled.
+/// Posts changes as long as the future is polled.
 pub(crate) async fn tell(world: Shared) {
     let client = Client::builder().dns_resolver(Localhost).timeout(PATIENCE).build().unwrap_or_default();
     let mut turns: HashMap<u64, Arc<Semaphore>> = HashMap::new();
@@ -64,7 +65,7 @@ pub(crate) async fn tell(world: Shared) {
     }
 }
 
-/// Tells some events, again and again until they are taken or it is the last time.
+/// Posts some events until they are accepted, or until the last retry.
 async fn deliver(world: Shared, client: Client, url: String, turns: Arc<Semaphore>, events: Vec<Event>) {
     for attempt in 0..=RETRIES {
         if attempt > 0 {
@@ -73,7 +74,7 @@ async fn deliver(world: Shared, client: Client, url: String, turns: Arc<Semaphor
         }
         let body: Vec<Value> = events.iter().map(|event| event.told(attempt)).collect();
         let sent = {
-            // A delivery that waits to be tried again keeps nobody waiting.
+            // A delivery that waits for its retry does not occupy a place.
             let Ok(_turn) = turns.acquire().await else { return };
             send(&client, &url, &json!(body).to_string()).await
         };
@@ -85,8 +86,8 @@ async fn deliver(world: Shared, client: Client, url: String, turns: Arc<Semaphor
     }
 }
 
-/// The pause before a retry, from 1 on. HubSpot says that ten of them are spread over a day, with pauses that differ; here they
-/// grow.
+/// Returns the pause before a retry, which is numbered from 1. HubSpot documents that ten of them are spread over a
+/// day, with varying pauses. Here the pauses grow.
 fn pause(retry: u32, within: Duration) -> Duration {
     within * retry / (RETRIES * (RETRIES + 1) / 2)
 }
@@ -102,13 +103,13 @@ async fn send(client: &Client, url: &str, body: &str) -> reqwest::Result<StatusC
     Ok(request.send().await?.status())
 }
 
-/// Version 3 of HubSpot's request signature, of a POST.
+/// Returns version 3 of HubSpot's request signature, for a POST.
 pub fn signature(secret: &str, url: &str, body: &str, sent_at: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     STANDARD.encode(hmac::sign(&key, format!("POST{url}{body}{sent_at}").as_bytes()))
 }
 
-/// Every name below `localhost` is this machine (RFC 6761), which not every system's resolver knows.
+/// Resolves every name below `localhost` to this machine (RFC 6761), which not every system's resolver does.
 #[derive(Clone, Copy, Debug)]
 pub struct Localhost;
 
@@ -143,11 +144,11 @@ mod tests {
         assert!(day - pauses.iter().sum::<Duration>() < Duration::from_secs(1));
     }
 
-    /// An app that notes what it is told, and how many requests wait for it.
+    /// An app that records the events it receives, and how many requests wait for it.
     struct App {
         waiting: watch::Sender<(usize, usize)>,
         gate: Semaphore,
-        /// How many requests it does not take.
+        /// How many requests it still refuses.
         refuses: Mutex<usize>,
         told: Mutex<Vec<Vec<Value>>>,
     }
@@ -163,7 +164,8 @@ mod tests {
         if is_refused { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::NO_CONTENT }
     }
 
-    /// An app that lets `open` requests through at first, and refuses some, and a simulator that tells it.
+    /// Starts an app that accepts `open` requests at first and refuses `refuses` of them, and a simulator that posts to
+    /// it.
     async fn app(open: usize, refuses: usize) -> (Arc<App>, Simulator, JoinSet<std::io::Result<()>>) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}/hubspot", listener.local_addr().unwrap());
@@ -180,7 +182,7 @@ mod tests {
         (app, Simulator::start(0, settings).await.unwrap(), server)
     }
 
-    /// Waits until so many requests were answered.
+    /// Waits until that many requests were answered.
     async fn answered(app: &App, requests: usize) -> Vec<Vec<Value>> {
         let mut waiting = app.waiting.subscribe();
         let told = || app.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
