@@ -55,7 +55,7 @@ impl Limiter {
     pub(super) fn new(limit: NonZeroU32, period: Duration, remembered: &LimiterSnapshot) -> Self {
         let (now, now_by_clock) = (Instant::now(), DateTime::now());
         let limit = usize::try_from(limit.get()).unwrap_or(usize::MAX);
-        let ago = |at: &DateTime| now.checked_sub(time::since(*at, now_by_clock)).unwrap_or(now);
+        let ago = |at: &DateTime| now.checked_sub(time::between(*at, now_by_clock)).unwrap_or(now);
         let skipped = remembered.requests.len().saturating_sub(limit);
         let state = State {
             times: remembered.requests.iter().skip(skipped).map(ago).collect(),

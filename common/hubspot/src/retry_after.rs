@@ -61,7 +61,7 @@ pub(super) fn retry_after(headers: &HeaderMap, reason: Reason) -> Option<Duratio
 fn asked(text: &str, reason: Reason, now: DateTime) -> Option<Duration> {
     let text = text.trim();
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return http_date(text).map(|date| time::since(now, date));
+        return http_date(text).map(|date| time::between(now, date));
     }
     // A number with too many digits is too large anyway.
     let number: u64 = text.parse().unwrap_or(u64::MAX);

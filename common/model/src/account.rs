@@ -353,7 +353,7 @@ mod tests {
         let entry = |hub: i64| doc! { "hubId": hub, "refreshToken": "r", "state": "reauthorize", "stateAt": at };
         let after = |entry: Document| match &accounts(&domain(Bson::Array(vec![entry.into()])))[..] {
             [Err(Unusable::Reauthorize(marked))] => {
-                marked.as_ref().map(|marked| time::since(at, marked.retry_at).as_secs() / 60)
+                marked.as_ref().map(|marked| time::between(at, marked.retry_at).as_secs() / 60)
             }
             other => panic!("{other:?}"),
         };

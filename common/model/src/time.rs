@@ -32,7 +32,7 @@ pub fn after(time: DateTime, duration: Duration) -> DateTime {
 }
 
 /// Returns the duration from `earlier` to `later`. Returns zero if `later` is the earlier one.
-pub fn since(earlier: DateTime, later: DateTime) -> Duration {
+pub fn between(earlier: DateTime, later: DateTime) -> Duration {
     let gap = later.timestamp_millis().saturating_sub(earlier.timestamp_millis());
     Duration::from_millis(u64::try_from(gap).unwrap_or(0))
 }

@@ -220,7 +220,7 @@ mod tests {
         let hours: Vec<u64> = (0..10)
             .map(|_| {
                 let next = SetAside::again(entry.as_ref(), "1", "why", now);
-                let pause = time::since(now, next.retry_at).as_secs() / 600;
+                let pause = time::between(now, next.retry_at).as_secs() / 600;
                 entry = Some(next);
                 pause
             })

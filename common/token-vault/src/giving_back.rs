@@ -90,7 +90,7 @@ impl GivingBack<'_> {
         let what = match tried {
             Ok(()) if revocation.tries == 0 => None,
             Ok(()) => Some((TimelineEvent::GrantGivenBack, None)),
-            Err(Failure::Passing(reason)) if time::since(revocation.since, DateTime::now()) < GIVEN_UP_AFTER => {
+            Err(Failure::Passing(reason)) if time::between(revocation.since, DateTime::now()) < GIVEN_UP_AFTER => {
                 tracing::warn!(account.domain_id = %domain_id, account.hub_id = %hub_id, reason, tries = revocation.tries + 1,
                     "the grant of a disconnected account could not be given back yet");
                 return Ok(false);

@@ -115,7 +115,7 @@ pub async fn handler(actions: &Actions, event: LambdaEvent<SqsEvent>) -> Result<
         actions_refused: drained.refused,
         messages_failed: left.len() + set_aside.sent.len(),
         messages_set_aside: set_aside.sent.len(),
-        oldest_waiting: left.iter().filter_map(|index| messages[*index].sent_at).min().map(|at| time::since(at, now)),
+        oldest_waiting: left.iter().filter_map(|index| messages[*index].sent_at).min().map(|at| time::between(at, now)),
         drain_duration: began.elapsed(),
         mongodb_time: actions.store.spent.take(),
         sqs_time: actions.queue.spent.take() + actions.dead_letters.spent.take(),

@@ -159,7 +159,7 @@ impl Work<'_> {
         let row = store.refused(&self.leased).await?;
         let is_proof = matches!(account.credentials, Credentials::PrivateApp(_))
             && row.times >= REFUSED_TIMES
-            && time::since(row.since, DateTime::now()) >= REFUSED_FOR;
+            && time::between(row.since, DateTime::now()) >= REFUSED_FOR;
         let rejected = is_proof && self.reject(account, REASON, row).await?;
         Ok(rejected.then(|| must_reconnect(REASON)))
     }
@@ -169,7 +169,7 @@ impl Work<'_> {
     async fn reject(&self, account: &Account, reason: &str, row: Refused) -> Result<bool, SliceError> {
         let store = &self.sync.store;
         let rejected = store.rejected(&account.key).await?;
-        let is_held = |count| count > FEW && time::since(row.since, DateTime::now()) < HELD_AT_MOST;
+        let is_held = |count| count > FEW && time::between(row.since, DateTime::now()) < HELD_AT_MOST;
         if !is_held(rejected.len()) {
             token::mark(store, account, reason).await?;
             // Either this sees those that were rejected meanwhile, or the one that became too many sees this mark.

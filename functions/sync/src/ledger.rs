@@ -161,7 +161,7 @@ impl PublishLedger {
         let began_before = self.taken_over_from.is_none_or(|start| start <= archived_at);
         let seen = self.seen.get(&record.id);
         // An edit that was told of has the later stamp if two of HubSpot's clocks differ, or if the deletion was an edit, too.
-        let last_edit = seen.and_then(|seen| seen.at).filter(|at| time::since(archived_at, *at) <= CLOCKS);
+        let last_edit = seen.and_then(|seen| seen.at).filter(|at| time::between(archived_at, *at) <= CLOCKS);
         let at = last_edit.map_or(archived_at, |edited_at| edited_at.max(archived_at));
         let is_newly_gone = match seen {
             Some(seen) if seen.into.is_some() => false,

@@ -92,7 +92,7 @@ impl Outcome {
     pub(crate) fn of(lanes: &[LaneOutcome], now: DateTime) -> Self {
         let next = lanes.iter().filter_map(|lane| Some((lane.retry_at?, lane))).min_by_key(|(at, _)| *at);
         Self {
-            wait: next.map_or(Wait::CaughtUp, |(at, _)| Wait::For(time::since(now, at))),
+            wait: next.map_or(Wait::CaughtUp, |(at, _)| Wait::For(time::between(now, at))),
             given_up: lanes
                 .iter()
                 .filter_map(|lane| lane.problem.as_ref())

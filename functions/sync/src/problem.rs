@@ -134,7 +134,7 @@ mod tests {
         let mut before = None;
         let pauses = (0..times).map(|_| {
             let problem = Failure::of(failure()).unwrap().after(before.as_ref(), None, NOW, 1.0);
-            let pause = time::since(NOW, problem.retry_at).as_secs();
+            let pause = time::between(NOW, problem.retry_at).as_secs();
             before = Some(problem);
             pause
         });
@@ -161,7 +161,7 @@ mod tests {
         let pause = |error: TokenError| {
             let problem = Failure::without_token(&error.into()).after(None, None, NOW, 1.0);
             assert_eq!(problem.kind, ProblemKind::Passing);
-            time::since(NOW, problem.retry_at).as_secs()
+            time::between(NOW, problem.retry_at).as_secs()
         };
         assert_eq!([pause(busy), pause(rejected)], [60, 2]);
     }

@@ -82,7 +82,7 @@ async fn within_budget(
         }
         Step::Resend(run) => {
             sync.store.release(&leased, Next::Unchanged, Told::default()).await?;
-            send(sync, request, &run, request.attempt, time::since(now, run.due_at)).await
+            send(sync, request, &run, request.attempt, time::between(now, run.due_at)).await
         }
         Step::Drop(reason) => {
             tracing::info!(account.domain_id = %request.account.domain_id, account.hub_id = %request.account.hub_id,
@@ -303,7 +303,7 @@ impl Work<'_> {
         let delay = match wait {
             Wait::CaughtUp => {
                 self.release(Next::CaughtUp, limits).await?;
-                self.tally.is_caught_up_after(time::since(run.started_at, now));
+                self.tally.is_caught_up_after(time::between(run.started_at, now));
                 return Ok("the account is caught up".to_owned());
             }
             // The first tick after that goes on.

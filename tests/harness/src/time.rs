@@ -62,7 +62,7 @@ impl World {
         let pause = |lane: &str| {
             let problem =
                 checkpoint.get_document("lanes").ok()?.get_document(lane).ok()?.get_document("lastError").ok()?;
-            Some(time::since(*problem.get_datetime("at").ok()?, *problem.get_datetime("retryAt").ok()?))
+            Some(time::between(*problem.get_datetime("at").ok()?, *problem.get_datetime("retryAt").ok()?))
         };
         Ok(["companies", "contacts"].into_iter().filter_map(pause).min())
     }

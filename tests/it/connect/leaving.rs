@@ -131,7 +131,7 @@ async fn pauses_grow_and_in_the_end_the_app_is_not_uninstalled_but_the_grant_rev
     while !is_forgotten(&world).await? {
         ensure!(pauses.len() < 10, "it is never given back");
         let retry_at = *world.entry().await?.get_document("revocation")?.get_datetime("retryAt")?;
-        pauses.push(time::since(DateTime::now(), retry_at));
+        pauses.push(time::between(DateTime::now(), retry_at));
         ensure!(world.hubspot.world().portal(HUB).refresh_token.is_some());
         try_again(&world).await?;
     }

@@ -66,7 +66,7 @@ async fn a_session_ends_when_nobody_does_anything_in_it_and_after_half_a_day() -
     };
     let now = DateTime::now();
     let stored = world.all(collection::SESSIONS).await?;
-    let lasts = time::since(now, *stored[0].get_datetime("endsAt")?);
+    let lasts = time::between(now, *stored[0].get_datetime("endsAt")?);
     assert!(lasts <= 720 * MINUTE && lasts > 700 * MINUTE, "{lasts:?}");
 
     // A page that looks for changes by itself is nobody who does something.

@@ -306,7 +306,7 @@ async fn a_lasting_problem_is_tried_a_few_times_and_then_once_an_hour() -> Resul
         let checkpoint = world.checkpoint().await?;
         let problem = checkpoint.get_document("lanes")?.get_document("contacts")?.get_document("lastError")?;
         ensure!(problem.get_i64("attempts")? == attempts, "{problem}");
-        let hours = time::since(*problem.get_datetime("at")?, *problem.get_datetime("retryAt")?).as_secs() / 3600;
+        let hours = time::between(*problem.get_datetime("at")?, *problem.get_datetime("retryAt")?).as_secs() / 3600;
         ensure!(hours == u64::from(attempts == 8), "{problem}");
         if attempts < 8 {
             world.time_passes().await?;

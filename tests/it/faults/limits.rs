@@ -153,7 +153,7 @@ async fn oauth_token(hubspot: &Simulator, client: &HubSpot) -> Result<SecretStri
 /// When the account goes on, counted from now.
 async fn goes_on_in(world: &World) -> Result<Duration> {
     let checkpoint = world.checkpoint().await?;
-    Ok(time::since(DateTime::now(), *checkpoint.get_document("run")?.get_datetime("dueAt")?))
+    Ok(time::between(DateTime::now(), *checkpoint.get_document("run")?.get_datetime("dueAt")?))
 }
 
 /// Another app uses all of the limit: what could not be asked in a slice is not tried again at once.

@@ -7,7 +7,7 @@ use futures::future::try_join_all;
 use harness::world::{DOMAIN, HUB, World, lambda};
 use hubspot::OAuthApp;
 use hubspot_sim::{FaultKind, OTHER_CLIENT_ID, OTHER_CLIENT_SECRET};
-use model::time::{before, since};
+use model::time::{before, between};
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use serde_json::Value;
 use stack::accounts::{oauth, private_app, write_domain};
@@ -261,7 +261,7 @@ async fn a_marked_account_is_tried_now_and_then_and_goes_on_by_itself() -> Resul
     tried(false).await?;
     ensure!(is_marked(&world).await? && fan_out(&world).await?.is_empty());
     let at = *world.entry().await?.get_datetime("stateTriedAt")?;
-    ensure!(since(at, DateTime::now()) < HOUR);
+    ensure!(between(at, DateTime::now()) < HOUR);
     let asked = world.requests("oauth 400");
     world.deliver(&sync, &world.tick()).await?;
     ensure!(world.requests("oauth 400") == asked, "it was tried twice");
