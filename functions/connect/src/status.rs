@@ -313,8 +313,8 @@ pub(crate) mod tests {
         assert_eq!(state(AccountStatus { paused_at: Some(NOW), ..fresh() }), State::Paused);
         let mut failing = looked_at(Duration::ZERO);
         let table = [
-            (ProblemKind::Passing, 1, State::Fresh),
-            (ProblemKind::Passing, 2, State::Failing),
+            (ProblemKind::Transient, 1, State::Fresh),
+            (ProblemKind::Transient, 2, State::Failing),
             (ProblemKind::Forbidden, 1, State::Failing),
         ];
         for (kind, attempts, expected) in table {

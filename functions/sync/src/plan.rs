@@ -132,7 +132,7 @@ fn is_stale(lane: &Lane, settings: Settings, now: DateTime, look_since: DateTime
 
 /// Where a lane's history begins.
 fn start(lane: &Lane) -> DateTime {
-    lane.taken_over_from.unwrap_or(Window::BEGINNING).max(Window::BEGINNING)
+    lane.legacy_watermark.unwrap_or(Window::BEGINNING).max(Window::BEGINNING)
 }
 
 /// Takes note of HubSpot's time `date` when a lane was read for the first time: what the backfill does not have from

@@ -108,8 +108,8 @@ impl LaneReader<'_> {
         let were_tried =
             |id: &String, times| entries.iter().any(|entry| entry.record_id == *id && entry.attempts >= times);
         let shown: HashSet<String> = read.rows.iter().map(|row| row.id.clone()).collect();
-        let taken_over_from = self.state.lane.taken_over_from;
-        let mut ledger = batch::load_ledger(slice, object, taken_over_from, &read.rows, entries.len() == 1).await?;
+        let legacy_watermark = self.state.lane.legacy_watermark;
+        let mut ledger = batch::load_ledger(slice, object, legacy_watermark, &read.rows, entries.len() == 1).await?;
         ledger.do_without_companies(ids.iter().filter(|id| were_tried(id, WITHOUT_COMPANIES)).cloned());
         let mut failed = self.publish(read.rows, ledger).await?;
         let is_gone = |id: &String| read.missing.contains(id) || were_tried(id, LEFT_OUT);

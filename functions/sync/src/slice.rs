@@ -198,7 +198,7 @@ impl Work<'_> {
             return Ok(LaneOutcome::waiting(object, &lane));
         }
         if lane.first_seen.is_none() {
-            lane.taken_over_from = account.last_pulled(object);
+            lane.legacy_watermark = account.last_pulled(object);
         }
         if self.receives > 1 {
             // The slice before did not end. It may have run out of memory.

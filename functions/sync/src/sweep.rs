@@ -46,8 +46,8 @@ impl LaneReader<'_> {
             return Err(HubSpotError::Malformed("the list's cursor does not move".to_owned()).into());
         }
         let began = Instant::now();
-        let taken_over_from = self.state.lane.taken_over_from;
-        let ledger = batch::load_ledger(self.slice, self.object, taken_over_from, &rows, false).await?;
+        let legacy_watermark = self.state.lane.legacy_watermark;
+        let ledger = batch::load_ledger(self.slice, self.object, legacy_watermark, &rows, false).await?;
         let odd = self.publish(rows, ledger).await?;
         self.set_aside(&odd).await?;
         plan::archived_page_done(&mut self.state.lane.sweep, next, DateTime::now());

@@ -106,7 +106,7 @@ impl Member {
 
 fn problem(at: DateTime) -> LaneProblem {
     let reason = "HubSpot answered 503 (Service Unavailable)".to_owned();
-    LaneProblem { kind: ProblemKind::Passing, pass: None, reason, at, attempts: 3, retry_at: at }
+    LaneProblem { kind: ProblemKind::Transient, pass: None, reason, at, attempts: 3, retry_at: at }
 }
 
 /// Returns the checkpoint of an account that has been synced for long.

@@ -10,7 +10,8 @@ use crate::time::{self, DateTime};
 pub struct Lane {
     /// Where the backfill begins, if the former worker has read the account (`lastPulledDates`). Records created before
     /// it are not published as Created.
-    pub taken_over_from: Option<DateTime>,
+    #[serde(rename = "takenOverFrom")]
+    pub legacy_watermark: Option<DateTime>,
     /// When the account was first read. The backfill ends here.
     pub first_seen: Option<DateTime>,
     /// When the last fresh pass began, by Lambda's clock.
@@ -109,13 +110,15 @@ pub struct LaneProblem {
 #[serde(rename_all = "camelCase")]
 pub enum ProblemKind {
     /// Expected to pass. Retry with growing pauses.
-    Passing,
+    #[serde(rename = "passing")]
+    Transient,
     /// HubSpot does not accept the access token. Refresh it.
     Unauthorized,
     /// The customer has to grant a missing scope. Retry now and then.
     Forbidden,
     /// Happens again unless somebody acts. Retry a few times, then give the lane up.
-    Lasting,
+    #[serde(rename = "lasting")]
+    Permanent,
 }
 
 /// The passes of a lane, in order of priority.
