@@ -46,7 +46,7 @@ pub struct GivingBack<'a> {
 /// Why a grant was not revoked.
 enum Failure {
     /// HubSpot, KMS or MongoDB fails. Holds the reason, for people.
-    Passing(String),
+    Transient(String),
     /// Another account uses the grant, or the same account was connected again. The grant must not be revoked.
     NotOurs(String),
 }
@@ -57,7 +57,12 @@ impl GivingBack<'_> {
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn of(&self, account: &AccountKey, due_by: DateTime, ends: Instant) -> Result<bool, MongoError> {
+    pub async fn revoke_due_grants(
+        &self,
+        account: &AccountKey,
+        due_by: DateTime,
+        ends: Instant,
+    ) -> Result<bool, MongoError> {
         let mut is_done = true;
         for revocation in self.store.revocations(account).await? {
             if revocation.retry_at > due_by {
@@ -84,18 +89,18 @@ impl GivingBack<'_> {
     ) -> Result<bool, MongoError> {
         let tried = match timeout_at(ends, self.attempt(account, &mut revocation)).await {
             Ok(tried) => tried,
-            Err(_) => Err(Failure::Passing("HubSpot does not answer in time".to_owned())),
+            Err(_) => Err(Failure::Transient("HubSpot does not answer in time".to_owned())),
         };
         let (domain_id, hub_id) = (&account.domain_id, &account.hub_id);
         let what = match tried {
             Ok(()) if revocation.tries == 0 => None,
             Ok(()) => Some((TimelineEvent::GrantGivenBack, None)),
-            Err(Failure::Passing(reason)) if time::between(revocation.since, DateTime::now()) < GIVEN_UP_AFTER => {
+            Err(Failure::Transient(reason)) if time::between(revocation.since, DateTime::now()) < GIVEN_UP_AFTER => {
                 tracing::warn!(account.domain_id = %domain_id, account.hub_id = %hub_id, reason, tries = revocation.tries + 1,
                     "the grant of a disconnected account could not be given back yet");
                 return Ok(false);
             }
-            Err(Failure::Passing(reason) | Failure::NotOurs(reason)) => {
+            Err(Failure::Transient(reason) | Failure::NotOurs(reason)) => {
                 tracing::error!(account.domain_id = %domain_id, account.hub_id = %hub_id, reason,
                     "the grant of a disconnected account is forgotten, and was not given back");
                 Some((TimelineEvent::GrantForgotten, Some(reason)))
@@ -176,7 +181,7 @@ impl GivingBack<'_> {
 }
 
 fn passing(reason: impl ToString) -> Failure {
-    Failure::Passing(reason.to_string())
+    Failure::Transient(reason.to_string())
 }
 
 /// Returns the pause after `tries` tries.

@@ -159,7 +159,7 @@ impl AppState {
         self.note(account, TimelineEvent::Disconnected, Some(actor)).await;
         let app = self.config.app.as_ref();
         let giving_back = GivingBack { store: &self.store, vault: &self.vault, hubspot: &self.hubspot, app };
-        match giving_back.of(account, retry_at, Instant::now() + GIVING_BACK).await {
+        match giving_back.revoke_due_grants(account, retry_at, Instant::now() + GIVING_BACK).await {
             Ok(true) => Ok(Disconnected::GivenBack),
             Ok(false) => Ok(Disconnected::Owed),
             Err(error) => {

@@ -90,7 +90,7 @@ impl Work<'_> {
         let Self { sync, request, budget, .. } = self;
         let app = sync.config.app.as_ref();
         let giving_back = GivingBack { store: &sync.store, vault: &sync.vault, hubspot: &sync.hubspot, app };
-        giving_back.of(&request.account, DateTime::now(), budget.work_ends() - NOTING).await?;
+        giving_back.revoke_due_grants(&request.account, DateTime::now(), budget.work_ends() - NOTING).await?;
         Ok(())
     }
 
