@@ -47,7 +47,7 @@ pub struct Leased {
 
 /// What becomes of the run when the lease is released.
 #[derive(Clone, Copy, Debug)]
-pub enum Next<'a> {
+pub enum RunDisposition<'a> {
     /// The run stays unchanged.
     Unchanged,
     /// The run continues with this slice.
@@ -60,7 +60,7 @@ pub enum Next<'a> {
 
 /// What a slice reports when it releases the lease.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Told<'a> {
+pub struct SliceReport<'a> {
     /// The use of the account's rate limits, if any request was made.
     pub limits: Option<&'a RateLimitState>,
     /// The run, with its statistics so far.
@@ -159,14 +159,19 @@ impl Store {
     ///
     /// # Errors
     /// The lease was lost, or MongoDB cannot be reached.
-    pub async fn release(&self, leased: &Leased, next: Next<'_>, told: Told<'_>) -> Result<(), StoreError> {
+    pub async fn release(
+        &self,
+        leased: &Leased,
+        next: RunDisposition<'_>,
+        told: SliceReport<'_>,
+    ) -> Result<(), StoreError> {
         let now = DateTime::now();
         let mut set = doc! { "lease": Bson::Null };
         if let Some(limits) = told.limits {
             set.insert("limits", to_bson(limits)?);
         }
         if let Some(Run { id, started_at, figures, .. }) = told.run {
-            let is_over = !matches!(next, Next::Slice(_) | Next::Unchanged);
+            let is_over = !matches!(next, RunDisposition::Slice(_) | RunDisposition::Unchanged);
             let (id, figures) = (id.clone(), figures.clone());
             let run = LastRun { id, started_at: *started_at, ended_at: now, is_over, figures };
             set.insert("lastRun", to_bson(&run)?);
@@ -181,14 +186,14 @@ impl Store {
             }
         }
         match next {
-            Next::Unchanged => {}
-            Next::Slice(run) => {
+            RunDisposition::Unchanged => {}
+            RunDisposition::Slice(run) => {
                 set.insert("run", to_bson(run)?);
             }
-            Next::Stopped => {
+            RunDisposition::Stopped => {
                 set.insert("run", Bson::Null);
             }
-            Next::CaughtUp => {
+            RunDisposition::CaughtUp => {
                 set.insert("run", Bson::Null);
                 set.insert("lastSuccessAt", now);
             }

@@ -10,7 +10,7 @@ use model::{
 };
 use mongodb::bson::{Document, doc};
 
-use super::{Next, Store, StoreError, Told, collection, seen::records_of};
+use super::{RunDisposition, SliceReport, Store, StoreError, collection, seen::records_of};
 
 /// How long the lease is held while the checkpoint is changed.
 const LEASE: Duration = Duration::from_secs(30);
@@ -63,7 +63,7 @@ impl Store {
         } else {
             Resync::New
         };
-        self.release(&leased, Next::Unchanged, Told::default()).await?;
+        self.release(&leased, RunDisposition::Unchanged, SliceReport::default()).await?;
         Ok(result)
     }
 }

@@ -203,8 +203,8 @@ async fn what_is_told_during_a_slice_is_looked_at_behind_it() -> Result<()> {
     let leased = world.store.lease(&world.account()?, Duration::from_secs(20)).await?.context("a lease")?;
     let sync = world.sync().await?;
     world.deliver(&sync, &message).await?;
-    let told = store::Told::default();
-    world.store.release(&leased, store::Next::Unchanged, told).await?;
+    let told = store::SliceReport::default();
+    world.store.release(&leased, store::RunDisposition::Unchanged, told).await?;
     let again: Value = serde_json::from_str(world.receive(&world.sync_queue).await?.first().context("it waits")?)?;
     assert_eq!((&again["notified"], &again["attempt"]), (&json!("changes"), &json!(1)));
     world.hubspot.world().make_changes(HUB, 1, 2);
