@@ -59,7 +59,12 @@ impl Store {
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn happened(&self, account: &AccountKey, what: TimelineEvent, detail: Option<&str>) -> Result<(), Error> {
+    pub async fn record_event(
+        &self,
+        account: &AccountKey,
+        what: TimelineEvent,
+        detail: Option<&str>,
+    ) -> Result<(), Error> {
         self.note(account, what, detail, None).await
     }
 
@@ -67,7 +72,7 @@ impl Store {
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn done_by(&self, account: &AccountKey, what: TimelineEvent, by: &str) -> Result<(), Error> {
+    pub async fn record_event_by(&self, account: &AccountKey, what: TimelineEvent, by: &str) -> Result<(), Error> {
         self.note(account, what, None, Some(by)).await
     }
 

@@ -112,7 +112,7 @@ impl GivingBack<'_> {
             return Ok(false);
         }
         if let Some((what, detail)) = what {
-            self.store.happened(account, what, detail.as_deref()).await?;
+            self.store.record_event(account, what, detail.as_deref()).await?;
         }
         Ok(true)
     }

@@ -188,7 +188,9 @@ impl Work<'_> {
                 if store.unmark_lately(other).await? {
                     tracing::info!(account.domain_id = %other.domain_id, account.hub_id = %other.hub_id,
                         "a mark was taken away, because many accounts are rejected");
-                    store.happened(other, TimelineEvent::Resumed, Some("many accounts are rejected at once")).await?;
+                    store
+                        .record_event(other, TimelineEvent::Resumed, Some("many accounts are rejected at once"))
+                        .await?;
                 }
             }
         }

@@ -273,7 +273,7 @@ impl Work<'_> {
 
     /// Notes for people what happened. It has happened even if that fails.
     pub(crate) async fn note(&self, what: TimelineEvent, detail: Option<&str>) {
-        if let Err(error) = self.sync.store.happened(&self.request.account, what, detail).await {
+        if let Err(error) = self.sync.store.record_event(&self.request.account, what, detail).await {
             tracing::warn!(error = %describe(&error), "what happened to an account could not be noted");
         }
     }

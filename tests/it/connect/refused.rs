@@ -303,7 +303,7 @@ async fn names_that_are_markup_are_shown_as_text() -> Result<()> {
     let set = doc! { "company.name": NAME, "integrations.hubspot.accounts.0.hubDomain": NAME };
     let domains = world.store.database().collection::<Document>(collection::DOMAINS);
     domains.update_one(doc! {}, doc! { "$set": set }).await?;
-    world.store.happened(&AccountKey::new(DOMAIN, HUB)?, store::TimelineEvent::Failed, Some(NAME)).await?;
+    world.store.record_event(&AccountKey::new(DOMAIN, HUB)?, store::TimelineEvent::Failed, Some(NAME)).await?;
     let mut visitor = front.sign_in().await?;
     let account = format!("/accounts/{DOMAIN}/{HUB}");
     for path in [
