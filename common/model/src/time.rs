@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn time_does_not_run_backwards() {
         let noon = DateTime::from_millis(1_000_000);
-        assert_eq!(since(noon, before(noon, Duration::from_secs(1))), Duration::ZERO);
-        assert_eq!(since(noon, after(noon, Duration::from_secs(1))), Duration::from_secs(1));
+        assert_eq!(between(noon, before(noon, Duration::from_secs(1))), Duration::ZERO);
+        assert_eq!(between(noon, after(noon, Duration::from_secs(1))), Duration::from_secs(1));
     }
 }

@@ -118,11 +118,11 @@ impl GivingBack<'_> {
     }
 
     async fn attempt(&self, account: &AccountKey, revocation: &mut Revocation) -> Result<(), Failure> {
-        let app = self.app.ok_or_else(|| passing("HUBSPOT_CLIENT_ID is not set"))?;
+        let app = self.app.ok_or_else(|| transient("HUBSPOT_CLIENT_ID is not set"))?;
         if let Some(other) = revocation.connected_with.as_ref().filter(|other| **other != app.client_id) {
             return Err(Failure::NotOurs(format!("it was given to the app {other}, whose credentials are not there")));
         }
-        let grant = self.vault.open(account, "refreshToken", &revocation.refresh_token).await.map_err(passing)?;
+        let grant = self.vault.open(account, "refreshToken", &revocation.refresh_token).await.map_err(transient)?;
         self.ensure_not_live(account).await?;
         let is_stubborn = revocation.tries >= UNINSTALL_TRIES;
         let (grant, access_token) = match self.access_token(app, account, grant.clone(), revocation).await {
@@ -131,7 +131,7 @@ impl GivingBack<'_> {
             Err(TokenError::Rejected(_) | TokenError::PortalGone(_)) => return Ok(()),
             Err(error @ TokenError::OtherAccount(_)) => return Err(Failure::NotOurs(error.to_string())),
             Err(TokenError::Transient { .. }) if is_stubborn => (grant, None),
-            Err(error @ (TokenError::Transient { .. } | TokenError::AppRejected(_))) => return Err(passing(error)),
+            Err(error @ (TokenError::Transient { .. } | TokenError::AppRejected(_))) => return Err(transient(error)),
         };
         // The customer may have connected again during the refresh.
         self.ensure_not_live(account).await?;
@@ -139,20 +139,20 @@ impl GivingBack<'_> {
             && let Err(error) = self.hubspot.uninstall(&access_token).await
         {
             if error.may_pass() && !is_stubborn {
-                return Err(passing(error));
+                return Err(transient(error));
             }
             tracing::info!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id, error = %error,
                 "HubSpot does not uninstall the app; its grant is revoked");
         }
         self.ensure_not_live(account).await?;
-        self.hubspot.revoke(app, &grant).await.map_err(passing)
+        self.hubspot.revoke(app, &grant).await.map_err(transient)
     }
 
     async fn ensure_not_live(&self, account: &AccountKey) -> Result<(), Failure> {
         match self.store.is_live(&account.hub_id).await {
             Ok(false) => Ok(()),
             Ok(true) => Err(Failure::NotOurs("the HubSpot account is connected again".to_owned())),
-            Err(error) => Err(passing(format!("MongoDB failed: {}", store::describe(&error)))),
+            Err(error) => Err(transient(format!("MongoDB failed: {}", store::describe(&error)))),
         }
     }
 
@@ -180,7 +180,7 @@ impl GivingBack<'_> {
     }
 }
 
-fn passing(reason: impl ToString) -> Failure {
+fn transient(reason: impl ToString) -> Failure {
     Failure::Transient(reason.to_string())
 }
 
