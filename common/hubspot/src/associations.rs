@@ -18,19 +18,19 @@ use super::{
 };
 
 /// The type of the association to a contact's primary company, of category `HUBSPOT_DEFINED`.
-const PRIMARY: i64 = 1;
+const PRIMARY_COMPANY_TYPE_ID: i64 = 1;
 
 /// The most inputs that HubSpot accepts in one call.
 const MAX_INPUTS: usize = 1000;
 
 /// The most companies that are read of one contact.
-const MOST: usize = 10_000;
+const MAX_COMPANIES_PER_CONTACT: usize = 10_000;
 
 /// The most contacts that may fail one by one while none succeeds. If more fail, the cause is not a single contact.
-const SINGLES: usize = 5;
+const MAX_SINGLE_FAILURES: usize = 5;
 
 /// The time reserved for publishing the rows that were read.
-const HANDING_ON: Duration = Duration::from_millis(500);
+const PUBLISHING_RESERVE: Duration = Duration::from_millis(500);
 
 #[derive(Serialize)]
 struct Request<'a> {
@@ -198,7 +198,7 @@ impl Lookup {
     fn next(&mut self, latest: Instant) -> Option<Vec<Input>> {
         if self.pending.is_empty() && !self.further.is_empty() {
             // Queueing the rows that were read takes time, too.
-            if Instant::now() + 2 * self.longest + HANDING_ON > latest {
+            if Instant::now() + 2 * self.longest + PUBLISHING_RESERVE > latest {
                 tracing::warn!(
                     contacts = self.further.len(),
                     "contacts have more companies than can be read within a slice"
@@ -212,7 +212,7 @@ impl Lookup {
 
     /// Returns true if HubSpot returns nobody's companies. The cause is then not these contacts.
     fn is_hopeless(&self) -> bool {
-        self.unread.len() > SINGLES && !self.has_told
+        self.unread.len() > MAX_SINGLE_FAILURES && !self.has_told
     }
 
     /// Requests the contacts that the response does not cover once more. Leaves out those that an earlier response did
@@ -242,7 +242,8 @@ impl Lookup {
             let companies = self.found.entry(from.id.clone()).or_default();
             companies.extend(to);
             // A cursor that does not move would be followed forever.
-            let goes_on = next.filter(|next| Some(next) != asked.as_ref() && companies.len() < MOST);
+            let goes_on =
+                next.filter(|next| Some(next) != asked.as_ref() && companies.len() < MAX_COMPANIES_PER_CONTACT);
             self.further.extend(goes_on.map(|after| Input { id: from.id, after: Some(after) }));
         }
     }
@@ -291,7 +292,10 @@ fn shown(category: &str) -> String {
 
 fn primary_first(mut companies: Vec<Association>) -> Vec<RecordId> {
     let is_primary = |company: &Association| {
-        company.association_types.iter().any(|kind| kind.category == "HUBSPOT_DEFINED" && kind.type_id == PRIMARY)
+        company
+            .association_types
+            .iter()
+            .any(|kind| kind.category == "HUBSPOT_DEFINED" && kind.type_id == PRIMARY_COMPANY_TYPE_ID)
     };
     companies.sort_by_key(|company| !is_primary(company));
     let (mut ids, mut met) = (Vec::with_capacity(companies.len()), HashSet::new());

@@ -88,11 +88,11 @@ struct Envelope {
 }
 
 /// The most missing scopes that a message names.
-const NAMED_SCOPES: usize = 3;
+const MAX_NAMED_SCOPES: usize = 3;
 
 /// How long an account counts as unavailable if HubSpot names no wait. A daily limit ends at midnight in the account's
 /// time zone, which is unknown here.
-const PARKED: Duration = Duration::from_secs(900);
+const DEFAULT_UNAVAILABLE_PAUSE: Duration = Duration::from_secs(900);
 
 impl HubSpotError {
     /// Classifies a response that is not a success.
@@ -100,17 +100,17 @@ impl HubSpotError {
         let envelope: Envelope = serde_json::from_slice(body).unwrap_or_default();
         let message = shortened(text(&envelope.message));
         let wait = |reason| retry_after(headers, reason);
-        let parked = |reason: &str| Self::AccountUnavailable {
+        let unavailable = |reason: &str| Self::AccountUnavailable {
             reason: reason.to_owned(),
-            retry_after: wait(Reason::Day).unwrap_or(PARKED),
+            retry_after: wait(Reason::Day).unwrap_or(DEFAULT_UNAVAILABLE_PAUSE),
         };
         let trouble = |retry_after| Self::Transient { reason: format!("status {}", status.as_u16()), retry_after };
         match status.as_u16() {
-            429 if is_daily(&envelope) => parked("its daily limit is used up"),
+            429 if is_daily(&envelope) => unavailable("its daily limit is used up"),
             429 => Self::RateLimited { policy: policy(&envelope), retry_after: wait(Reason::RateLimit) },
             401 => Self::Unauthorized,
             403 => Self::Forbidden(envelope.missing_scopes().unwrap_or(message)),
-            477 => parked("it is being moved to another data centre"),
+            477 => unavailable("it is being moved to another data centre"),
             // Locked: wait at least two seconds.
             423 => trouble(Some(wait(Reason::Trouble).unwrap_or_default().max(Duration::from_secs(2)))),
             408 | 500..=599 => trouble(wait(Reason::Trouble)),
@@ -151,7 +151,7 @@ impl HubSpotError {
     /// Returns the pause before the same request is retried within a slice. Returns `None` if that is not worthwhile,
     /// which ends the slice. `pause` is the backoff's proposal.
     pub fn retry_soon(&self, pause: Duration) -> Option<Duration> {
-        const MOMENT: Duration = Duration::from_secs(2);
+        const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(2);
         let wait = match self {
             Self::RateLimited { policy: RateLimit::TenSecondly, retry_after } => {
                 (*retry_after).unwrap_or(Duration::from_secs(10))
@@ -164,7 +164,7 @@ impl HubSpotError {
             | Self::Rejected { .. }
             | Self::Malformed(_) => return None,
         };
-        (wait <= MOMENT).then_some(wait)
+        (wait <= LONGEST_RETRY_PAUSE).then_some(wait)
     }
 
     /// Returns how long HubSpot asks to wait before the next slice. Returns zero if it names no wait.
@@ -199,8 +199,8 @@ impl Envelope {
         });
         let mut scopes: Vec<&str> = named.flatten().filter_map(Value::as_str).filter(|scope| is_scope(scope)).collect();
         scopes.dedup();
-        let more = scopes.len().saturating_sub(NAMED_SCOPES);
-        scopes.truncate(NAMED_SCOPES);
+        let more = scopes.len().saturating_sub(MAX_NAMED_SCOPES);
+        scopes.truncate(MAX_NAMED_SCOPES);
         match scopes.as_slice() {
             [] => None,
             [scope] => Some(format!("the scope {scope} is not granted")),

@@ -22,7 +22,7 @@ pub use archived::ArchivedPage;
 pub use associations::Companies;
 pub use consent::{Portal, SCOPES, consent_url};
 pub use error::{HubSpotError, RateLimit};
-pub use read::{MAX_READ, ReadRecords};
+pub use read::{MAX_READ_IDS, ReadRecords};
 pub use record::{Record, Row};
 pub use refusal::TokenError;
 pub use search::{Filter, Page, Search};

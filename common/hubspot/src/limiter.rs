@@ -20,12 +20,12 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::retry_after::Reason;
 
 /// The length of our period as a multiple of HubSpot's, because requests overtake each other on the way.
-const MARGIN: f64 = 1.02;
+const PERIOD_STRETCH: f64 = 1.02;
 
 /// Multiplicative decrease of our share after a refusal, additive increase after a success (AIMD). If other apps use a
 /// constant part of the limit, about one request in fifty is refused.
-const KEPT: f64 = 1.0 / MAX_SHARE;
-const REGAINED: f64 = 0.004;
+const SHARE_FACTOR_ON_REFUSAL: f64 = 1.0 / MAX_SHARE;
+const SHARE_GAIN_ON_SUCCESS: f64 = 0.004;
 
 /// The smallest share of the limit. If it allows less than one request per period, requests are several periods apart.
 const MIN_SHARE: f64 = 0.01;
@@ -62,7 +62,12 @@ impl Limiter {
             share: remembered.share.clamp(MIN_SHARE, MAX_SHARE),
             closed_until: now,
         };
-        Self { limit, period: period.mul_f64(MARGIN), queue: tokio::sync::Mutex::default(), state: Mutex::new(state) }
+        Self {
+            limit,
+            period: period.mul_f64(PERIOD_STRETCH),
+            queue: tokio::sync::Mutex::default(),
+            state: Mutex::new(state),
+        }
     }
 
     /// Waits for a permit, which counts as a request from then on. Returns `false` immediately if none is available
@@ -116,7 +121,7 @@ impl Limiter {
         let now = Instant::now();
         let mut state = self.state();
         if state.closed_until <= now {
-            state.share = (state.share * KEPT).max(MIN_SHARE);
+            state.share = (state.share * SHARE_FACTOR_ON_REFUSAL).max(MIN_SHARE);
             state.closed_until = now + retry_after.map_or(self.period, |asked| asked.min(Reason::RateLimit.longest()));
         }
     }
@@ -124,7 +129,7 @@ impl Limiter {
     /// Records that HubSpot accepted a request.
     pub(super) fn taken(&self) {
         let mut state = self.state();
-        state.share = (state.share + REGAINED).min(MAX_SHARE);
+        state.share = (state.share + SHARE_GAIN_ON_SUCCESS).min(MAX_SHARE);
     }
 
     /// Adopts HubSpot's count of the requests that are left in the current period. Requests of other apps count as
@@ -243,7 +248,7 @@ mod tests {
         limiter.refused(None);
         // Later, each period admits four of five requests.
         assert_eq!(ten_requests().await, limiter.period * 3);
-        assert!((limiter.remember().share - KEPT).abs() < 0.001);
+        assert!((limiter.remember().share - SHARE_FACTOR_ON_REFUSAL).abs() < 0.001);
         for _ in 0..200 {
             limiter.taken();
         }

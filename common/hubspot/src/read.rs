@@ -13,7 +13,7 @@ use super::{
 };
 
 /// The most records that one call reads (HubSpot's maximum).
-pub const MAX_READ: usize = 100;
+pub const MAX_READ_IDS: usize = 100;
 
 /// A 200, or a 207 whose `errors` name the records that do not exist.
 #[derive(Deserialize)]
@@ -33,7 +33,7 @@ pub struct ReadRecords {
 }
 
 impl Session {
-    /// Reads up to [`MAX_READ`] records. Records in the recycle bin count as missing. Returns `None` if the rate limit
+    /// Reads up to [`MAX_READ_IDS`] records. Records in the recycle bin count as missing. Returns `None` if the rate limit
     /// does not allow a request before `latest`.
     ///
     /// # Errors

@@ -89,13 +89,14 @@ struct Body {
 }
 
 /// Codes for wrong credentials of the app.
-const APP: [&str; 5] = ["INVALID_CLIENT", "UNAUTHORIZED_CLIENT", "BAD_CLIENT_ID", "BAD_CLIENT_SECRET", "BAD_CLIENT"];
+const APP_CODES: [&str; 5] =
+    ["INVALID_CLIENT", "UNAUTHORIZED_CLIENT", "BAD_CLIENT_ID", "BAD_CLIENT_SECRET", "BAD_CLIENT"];
 
 /// Codes for a portal that was deleted, or has disconnected the app.
-const PORTAL: [&str; 2] = ["BAD_HUB", "ACCESS_DENIED"];
+const PORTAL_CODES: [&str; 2] = ["BAD_HUB", "ACCESS_DENIED"];
 
 /// Codes for a refresh token, or a code of the consent page, that is not valid (any more).
-const GRANT: [&str; 3] = ["INVALID_GRANT", "BAD_REFRESH_TOKEN", "BAD_AUTH_CODE"];
+const GRANT_CODES: [&str; 3] = ["INVALID_GRANT", "BAD_REFRESH_TOKEN", "BAD_AUTH_CODE"];
 
 /// Classifies a response that is not a success.
 pub(super) fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Refusal {
@@ -109,11 +110,11 @@ pub(super) fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> R
         [&body.error, &body.status, &body.category, &body.sub_category].into_iter().filter_map(code).collect();
     let names = |known: &[&str]| codes.iter().any(|code| known.contains(&code.to_uppercase().as_str()));
     let said = if codes.is_empty() { format!("status {}", status.as_u16()) } else { codes.join(", ") };
-    if names(&APP) {
+    if names(&APP_CODES) {
         Refusal::Clear(TokenError::AppRejected(said))
-    } else if names(&PORTAL) {
+    } else if names(&PORTAL_CODES) {
         Refusal::Clear(TokenError::PortalGone(said))
-    } else if names(&GRANT) || is_of_refresh_token(&body.message) {
+    } else if names(&GRANT_CODES) || is_of_refresh_token(&body.message) {
         Refusal::Clear(TokenError::Rejected(said))
     } else if codes.is_empty() {
         // "Migration in progress" has a message only.

@@ -228,14 +228,14 @@ impl Session {
 }
 
 /// The largest response body in bytes: about ten times the largest page with properties of ordinary length.
-const MAX_BODY: usize = 32 * 1024 * 1024;
+const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
 
-/// Reads a body of at most `MAX_BODY` bytes.
+/// Reads a body of at most `MAX_BODY_BYTES` bytes.
 pub(super) async fn read_body(mut answer: Response) -> Result<Vec<u8>, HubSpotError> {
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(HubSpotError::from_transport)? {
-        if body.len() + chunk.len() > MAX_BODY {
-            return Err(HubSpotError::Malformed(format!("it is longer than {MAX_BODY} bytes")));
+        if body.len() + chunk.len() > MAX_BODY_BYTES {
+            return Err(HubSpotError::Malformed(format!("it is longer than {MAX_BODY_BYTES} bytes")));
         }
         body.extend_from_slice(&chunk);
     }

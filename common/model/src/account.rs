@@ -78,8 +78,8 @@ pub struct Marked {
 
 /// How long after the mark, or after the last try, a marked account is retried, and the longer period over which such
 /// accounts are spread.
-const TRIED_AFTER: Duration = Duration::from_secs(5 * 3600);
-const SPREAD: Duration = Duration::from_secs(2 * 3600);
+const MARK_RETRY_DELAY: Duration = Duration::from_secs(5 * 3600);
+const MARK_RETRY_SPREAD: Duration = Duration::from_secs(2 * 3600);
 
 impl Account {
     /// Returns where the first pass of a lane starts, if the former worker has read the account.
@@ -252,8 +252,8 @@ fn retry_at(key: &AccountKey, entry: &Document) -> DateTime {
     let Some(last) = at("stateAt").max(at("stateTriedAt")) else { return DateTime::MIN };
     let mut hasher = DefaultHasher::new();
     key.hash(&mut hasher);
-    let spread = Duration::from_secs(hasher.finish() % SPREAD.as_secs());
-    time::after(last, TRIED_AFTER + spread)
+    let spread = Duration::from_secs(hasher.finish() % MARK_RETRY_SPREAD.as_secs());
+    time::after(last, MARK_RETRY_DELAY + spread)
 }
 
 fn credentials(entry: &Document) -> Result<Credentials, Unusable> {

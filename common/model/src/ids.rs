@@ -18,11 +18,11 @@ pub struct InvalidId {
 /// Returns the beginning of an invalid id for an error message, if it looks like an id. It may be anything, for example
 /// a token in the wrong field.
 fn quoted(text: &str) -> String {
-    const LONGEST: usize = 20;
+    const MAX_QUOTED_LENGTH: usize = 20;
     let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte));
     match text.len() {
         0 => "an empty text".to_owned(),
-        1..=LONGEST if is_plain => format!("{text:?}"),
+        1..=MAX_QUOTED_LENGTH if is_plain => format!("{text:?}"),
         length => format!("a text of {length} bytes"),
     }
 }

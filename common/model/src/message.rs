@@ -17,9 +17,9 @@ use crate::{
 /// # Errors
 /// The message cannot be written as JSON.
 pub fn encode(message: &impl Serialize) -> serde_json::Result<String> {
-    const OTHERS: [(char, &str); 2] = [('\u{fffe}', "\\ufffe"), ('\u{ffff}', "\\uffff")];
+    const FORBIDDEN_CHARACTERS: [(char, &str); 2] = [('\u{fffe}', "\\ufffe"), ('\u{ffff}', "\\uffff")];
     let mut text = serde_json::to_string(message)?;
-    for (char, escape) in OTHERS {
+    for (char, escape) in FORBIDDEN_CHARACTERS {
         if text.contains(char) {
             text = text.replace(char, escape);
         }

@@ -5,8 +5,8 @@ use std::time::Duration;
 pub use bson::DateTime;
 
 /// The first and the last time that RFC 3339 can express, in milliseconds since the epoch: the years 0 to 9999.
-const FIRST: i64 = -62_167_219_200_000;
-const LAST: i64 = 253_402_300_799_999;
+const FIRST_MILLIS: i64 = -62_167_219_200_000;
+const LAST_MILLIS: i64 = 253_402_300_799_999;
 
 /// Parses a time of HubSpot's: RFC 3339 (`2024-01-17T19:55:04.281Z`), epoch milliseconds, or a date alone
 /// (`2024-01-17`), which is its first moment in UTC. Returns `None` for any other text, and for a time that RFC 3339
@@ -18,7 +18,7 @@ pub fn parse(text: &str) -> Option<DateTime> {
         Err(_) if text.len() == "2024-01-17".len() => DateTime::parse_rfc3339_str(format!("{text}T00:00:00Z")).ok()?,
         Err(_) => DateTime::parse_rfc3339_str(text).ok()?,
     };
-    (FIRST..=LAST).contains(&time.timestamp_millis()).then_some(time)
+    (FIRST_MILLIS..=LAST_MILLIS).contains(&time.timestamp_millis()).then_some(time)
 }
 
 /// Returns the time `duration` before `time`.

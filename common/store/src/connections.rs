@@ -24,7 +24,7 @@ use super::{
 };
 
 /// How long a claim without an account is honoured. Longer than connecting takes.
-const CLAIM: Duration = Duration::from_secs(60);
+const CLAIM_TTL: Duration = Duration::from_secs(60);
 
 /// A customer who is on HubSpot's consent page.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ pub struct PendingConnect {
 }
 
 /// The most customers of a Domain on the consent page at a time. Whoever has a link may begin any number of attempts.
-const PENDING: u64 = 20;
+const MAX_PENDING_CONNECTS: u64 = 20;
 
 /// The result of claiming a portal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ pub enum Connected {
     SwitchedOff,
 }
 
-const STATUS: &str = "integrations.hubspot.status";
+const INTEGRATION_STATUS: &str = "integrations.hubspot.status";
 
 impl Store {
     /// Stores a customer who was sent to HubSpot's consent page, under a hash of the state that comes back. If the
@@ -87,7 +87,8 @@ impl Store {
         };
         let connects = self.collection(collection::CONNECTS);
         connects.insert_one(pending).await?;
-        let older = connects.find(doc! { "domainId": domain }).sort(doc! { "expiresAt": -1 }).skip(PENDING);
+        let older =
+            connects.find(doc! { "domainId": domain }).sort(doc! { "expiresAt": -1 }).skip(MAX_PENDING_CONNECTS);
         let older: Vec<Document> = older.projection(doc! { "_id": 1 }).await?.try_collect().await?;
         let older: Vec<Bson> = older.into_iter().filter_map(|mut pending| pending.remove("_id")).collect();
         if !older.is_empty() {
@@ -142,7 +143,7 @@ impl Store {
         let portals = self.collection(collection::PORTALS);
         let (now, set) = (DateTime::now(), doc! { "domainId": domain_id.as_str(), "at": DateTime::now() });
         let ours = doc! { "domainId": domain_id.as_str() };
-        let old = doc! { "at": { "$lt": time::before(now, CLAIM) } };
+        let old = doc! { "at": { "$lt": time::before(now, CLAIM_TTL) } };
         let free = doc! { "_id": hub_id.as_str(), "$or": [ours, old] };
         match portals.update_one(free, doc! { "$set": set }).upsert(true).await {
             Ok(_) => Ok(Claim::Granted),
@@ -195,7 +196,7 @@ impl Store {
         // This comes before the account is stored, which would otherwise count as one that was switched off.
         let mut may_be_on = of_domain.clone();
         may_be_on.insert("$nor", [switched_off()]);
-        if domains.update_one(may_be_on, doc! { "$set": { STATUS: true } }).await?.matched_count == 0 {
+        if domains.update_one(may_be_on, doc! { "$set": { INTEGRATION_STATUS: true } }).await?.matched_count == 0 {
             let is_off = self.is_switched_off(&account.domain_id).await?;
             return Ok(if is_off { Connected::SwitchedOff } else { Connected::NoDomain });
         }
@@ -255,7 +256,7 @@ impl Store {
 
 /// Returns a filter for Domains whose integration was switched off, with accounts that would be read again.
 fn switched_off() -> Document {
-    doc! { STATUS: false, ACCOUNTS: { "$elemMatch": { "state": { "$ne": DISCONNECTED } } } }
+    doc! { INTEGRATION_STATUS: false, ACCOUNTS: { "$elemMatch": { "state": { "$ne": DISCONNECTED } } } }
 }
 
 /// Returns the name of a Domain's company.

@@ -21,7 +21,7 @@ const FAILURES_KEPT: Duration = Duration::from_secs(14 * 24 * 3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// The index by which MongoDB deletes old actions.
-const RETENTION: &str = "retention";
+const RETENTION_INDEX: &str = "retention";
 
 impl Store {
     /// Creates the missing indexes. `docs/reference/data.md` names their queries. Actions are deleted when they have
@@ -75,7 +75,7 @@ impl Store {
     /// MongoDB cannot be reached.
     pub async fn keep_actions(&self) -> Result<(), Error> {
         if self.has_retention(collection::ACTIONS).await? {
-            self.database.collection::<Document>(collection::ACTIONS).drop_index(RETENTION).await?;
+            self.database.collection::<Document>(collection::ACTIONS).drop_index(RETENTION_INDEX).await?;
         }
         Ok(())
     }
@@ -83,12 +83,11 @@ impl Store {
     /// Makes MongoDB delete a collection's documents `kept` after the time in `field`.
     async fn retain(&self, collection: &str, field: &str, kept: Duration) -> Result<(), Error> {
         if self.has_retention(collection).await? {
-            let index =
-                doc! { "name": RETENTION, "expireAfterSeconds": i64::try_from(kept.as_secs()).unwrap_or(i64::MAX) };
+            let index = doc! { "name": RETENTION_INDEX, "expireAfterSeconds": i64::try_from(kept.as_secs()).unwrap_or(i64::MAX) };
             self.database.run_command(doc! { "collMod": collection, "index": index }).await?;
             return Ok(());
         }
-        let options = IndexOptions::builder().name(RETENTION.to_owned()).expire_after(kept).build();
+        let options = IndexOptions::builder().name(RETENTION_INDEX.to_owned()).expire_after(kept).build();
         let index = IndexModel::builder().keys(doc! { field: 1 }).options(options).build();
         self.database.collection::<Document>(collection).create_index(index).await?;
         Ok(())
@@ -96,7 +95,7 @@ impl Store {
 
     async fn has_retention(&self, collection: &str) -> Result<bool, Error> {
         match self.database.collection::<Document>(collection).list_index_names().await {
-            Ok(names) => Ok(names.iter().any(|name| name == RETENTION)),
+            Ok(names) => Ok(names.iter().any(|name| name == RETENTION_INDEX)),
             // A missing collection has no indexes either.
             Err(error) if is_missing(&error) => Ok(false),
             Err(error) => Err(error),

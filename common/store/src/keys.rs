@@ -19,7 +19,7 @@ use super::{
 };
 
 /// The fields of an account's entry that hold tokens.
-const TOKENS: [&str; 2] = ["accessToken", "refreshToken"];
+const TOKEN_FIELDS: [&str; 2] = ["accessToken", "refreshToken"];
 
 /// Tokens in stored form.
 #[derive(Clone, Debug)]
@@ -82,7 +82,7 @@ fn tokens(domain: &Document) -> Vec<(AccountKey, &'static str, String)> {
     let of = |entry: &Document| {
         let domain_id = DomainId::from_bson(domain.get("_id")?).ok()?;
         let account = AccountKey { domain_id, hub_id: HubId::from_bson(entry.get("hubId")?).ok()? };
-        let stored = TOKENS.into_iter().filter_map(|field| Some((field, entry.get_str(field).ok()?)));
+        let stored = TOKEN_FIELDS.into_iter().filter_map(|field| Some((field, entry.get_str(field).ok()?)));
         let stored = stored.filter(|(_, stored)| !stored.is_empty());
         Some(stored.map(|(field, stored)| (account.clone(), field, stored.to_owned())).collect::<Vec<_>>())
     };

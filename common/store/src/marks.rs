@@ -23,16 +23,16 @@ use super::{Leased, Store, StoreError, checkpoints::is_duplicate_key, collection
 
 /// How long a rejection counts. An account that waits because many are rejected is retried within a quarter of an hour,
 /// so all of them are counted while that lasts.
-const LATELY: Duration = Duration::from_secs(1800);
+const REJECTION_WINDOW: Duration = Duration::from_secs(1800);
 
 /// The most rejections that are stored.
-const REMEMBERED: i32 = 100;
+const MAX_REJECTIONS: i32 = 100;
 
 /// The key of the single document with the rejections.
-const RECENT: &str = "recent";
+const REJECTIONS_KEY: &str = "recent";
 
 /// The fields that make up a mark.
-const MARK: [&str; 4] = ["state", "stateReason", "stateAt", "stateTriedAt"];
+const MARK_FIELDS: [&str; 4] = ["state", "stateReason", "stateAt", "stateTriedAt"];
 
 /// The document with the rejections.
 #[derive(Deserialize)]
@@ -85,7 +85,8 @@ impl Store {
     /// # Errors
     /// MongoDB cannot be reached.
     pub async fn unmark_lately(&self, account: &AccountKey) -> Result<bool, Error> {
-        let lately = doc! { "a.state": REAUTHORIZE, "a.stateAt": { "$gte": time::before(DateTime::now(), LATELY) } };
+        let lately =
+            doc! { "a.state": REAUTHORIZE, "a.stateAt": { "$gte": time::before(DateTime::now(), REJECTION_WINDOW) } };
         self.update_account(account, lately, doc! { "$unset": mark_fields() }).await
     }
 
@@ -137,8 +138,8 @@ impl Store {
     /// MongoDB cannot be reached.
     pub async fn rejected_lately(&self) -> Result<Vec<AccountKey>, Error> {
         let rejections = self.database().collection::<Recent>(collection::REJECTIONS);
-        let recent = rejections.find_one(doc! { "_id": RECENT }).await?.map(|recent| recent.accounts);
-        let since = time::before(DateTime::now(), LATELY);
+        let recent = rejections.find_one(doc! { "_id": REJECTIONS_KEY }).await?.map(|recent| recent.accounts);
+        let since = time::before(DateTime::now(), REJECTION_WINDOW);
         let lately = recent.into_iter().flatten().filter(|rejected| rejected.at > since);
         Ok(lately.map(|rejected| rejected.account).collect())
     }
@@ -146,15 +147,15 @@ impl Store {
     async fn note_rejection(&self, account: &AccountKey) -> Result<Vec<AccountKey>, Error> {
         let (domain, hub) = (doc! { "$literal": account.domain_id.as_str() }, account.hub_id.as_str());
         let is_other = doc! { "$or": [{ "$ne": ["$$one.domainId", &domain] }, { "$ne": ["$$one.hubId", hub] }] };
-        let is_recent = doc! { "$gt": ["$$one.at", { "$subtract": ["$$NOW", time::millis(LATELY)] }] };
+        let is_recent = doc! { "$gt": ["$$one.at", { "$subtract": ["$$NOW", time::millis(REJECTION_WINDOW)] }] };
         let others = doc! { "$filter": {
             "input": { "$ifNull": ["$accounts", []] }, "as": "one", "cond": { "$and": [is_recent, is_other] },
         } };
         let this = doc! { "domainId": domain, "hubId": hub, "at": "$$NOW" };
-        let all = doc! { "$slice": [{ "$concatArrays": [others, [this]] }, -REMEMBERED] };
+        let all = doc! { "$slice": [{ "$concatArrays": [others, [this]] }, -MAX_REJECTIONS] };
         let rejections = self.database().collection::<Recent>(collection::REJECTIONS);
         let noted = rejections
-            .find_one_and_update(doc! { "_id": RECENT }, vec![doc! { "$set": { "accounts": all } }])
+            .find_one_and_update(doc! { "_id": REJECTIONS_KEY }, vec![doc! { "$set": { "accounts": all } }])
             .upsert(true)
             .return_document(ReturnDocument::After)
             .await?;
@@ -164,5 +165,5 @@ impl Store {
 
 /// Returns the fields to unset to remove a mark.
 pub(super) fn mark_fields() -> Document {
-    MARK.into_iter().map(|name| (field(name), Bson::from(""))).collect()
+    MARK_FIELDS.into_iter().map(|name| (field(name), Bson::from(""))).collect()
 }

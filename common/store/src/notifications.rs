@@ -15,19 +15,19 @@ use mongodb::{
 use super::{Store, bulk, collection};
 
 /// The least time between two syncs of an account because of notifications.
-const APART: Duration = Duration::from_secs(2);
+const MIN_INTERVAL: Duration = Duration::from_secs(2);
 
 /// When an account is synced once more after a notification, because HubSpot's search index may lag.
-const AGAIN: Duration = Duration::from_secs(20);
+const RECHECK_DELAY: Duration = Duration::from_secs(20);
 
 /// A recheck scheduled at least this long after a notification also covers that notification.
-const LAG: Duration = Duration::from_secs(10);
+const RECHECK_MIN_GAP: Duration = Duration::from_secs(10);
 
 /// The most requests whose delays are kept with an account, so that each of them reads its own.
-const KEPT: i32 = 32;
+const MAX_KEPT_SENDS: i32 = 32;
 
 /// How many times the first notification of an account is recorded, if it races with another one.
-const ROUNDS: usize = 4;
+const MAX_UPDATE_ROUNDS: usize = 4;
 
 impl Store {
     /// Records a webhook for the account, and returns the delays of the sync messages to send. Empty if messages
@@ -53,13 +53,13 @@ impl Store {
         let (by, keys) = (ObjectId::new(), told.iter().map(key).collect::<Vec<_>>());
         let (update, mut refused) = (taking_note(by), BTreeSet::new());
         let mut pending: Vec<usize> = (0..keys.len()).collect();
-        for round in 1..=ROUNDS {
+        for round in 1..=MAX_UPDATE_ROUNDS {
             let note = |index: usize| Ok((index, bulk::upsert(&doc! { "_id": &keys[index] }, &update)?));
             let notes = pending.into_iter().map(note).collect::<Result<Vec<_>, Error>>()?;
             let noted = bulk::update(&self.database, collection::NOTIFICATIONS, notes).await?;
             // Two first notifications of an account raced, and the other one inserted the document.
             let (again, failed): (Vec<_>, Vec<_>) =
-                (noted.refused.into_iter()).partition(|refused| refused.code == bulk::DUPLICATE_KEY && round < ROUNDS);
+                (noted.refused.into_iter()).partition(|refused| refused.code == bulk::DUPLICATE_KEY && round < MAX_UPDATE_ROUNDS);
             refused.extend(failed.into_iter().map(|refused| refused.key));
             pending = again.into_iter().map(|refused| refused.key).collect();
             if pending.is_empty() {
@@ -73,7 +73,8 @@ impl Store {
         let found: HashMap<&str, Vec<Duration>> =
             found.iter().filter_map(|found| Some((found.get_str("_id").ok()?, delays(found)?))).collect();
         // If too many requests came in between, one sync too many is better than none.
-        let delays = |key: &String| found.get(key.as_str()).cloned().unwrap_or_else(|| vec![Duration::ZERO, AGAIN]);
+        let delays =
+            |key: &String| found.get(key.as_str()).cloned().unwrap_or_else(|| vec![Duration::ZERO, RECHECK_DELAY]);
         Ok(keys.iter().enumerate().map(|(at, key)| (!refused.contains(&at)).then(|| delays(key))).collect())
     }
 }
@@ -81,7 +82,7 @@ impl Store {
 /// Returns the update that records a notification, and stores the resulting delays under the name `by`.
 fn taking_note(by: ObjectId) -> Vec<Document> {
     let after = |duration| doc! { "$add": ["$$NOW", time::millis(duration)] };
-    let before = doc! { "$subtract": ["$$NOW", time::millis(APART)] };
+    let before = doc! { "$subtract": ["$$NOW", time::millis(MIN_INTERVAL)] };
     let never = time::DateTime::from_millis(0);
     let (soon, again) = (doc! { "$ifNull": ["$soon", never] }, doc! { "$ifNull": ["$again", never] });
     // The cases: a message is still scheduled, one was just sent, or the last one is old.
@@ -89,18 +90,18 @@ fn taking_note(by: ObjectId) -> Vec<Document> {
         let was_just = doc! { "$cond": [{ "$gt": [&soon, &before] }, just, old] };
         doc! { "$cond": [{ "$gt": [&soon, "$$NOW"] }, coming, was_just] }
     };
-    let comes_again = doc! { "$gt": [&again, after(LAG)] };
+    let comes_again = doc! { "$gt": [&again, after(RECHECK_MIN_GAP)] };
     let decided = doc! { "by": by, "soon": "$sendSoon", "again": "$sendAgain" };
     let sends = doc! { "$concatArrays": [{ "$ifNull": ["$sends", []] }, [decided]] };
     vec![
         doc! { "$set": {
             "at": "$$NOW",
-            "soon": first(soon.clone().into(), after(APART).into(), "$$NOW".into()),
-            "sendSoon": first(Bson::Null, time::millis(APART).into(), 0_i64.into()),
-            "again": { "$cond": [&comes_again, &again, after(AGAIN)] },
-            "sendAgain": { "$cond": [&comes_again, Bson::Null, time::millis(AGAIN)] },
+            "soon": first(soon.clone().into(), after(MIN_INTERVAL).into(), "$$NOW".into()),
+            "sendSoon": first(Bson::Null, time::millis(MIN_INTERVAL).into(), 0_i64.into()),
+            "again": { "$cond": [&comes_again, &again, after(RECHECK_DELAY)] },
+            "sendAgain": { "$cond": [&comes_again, Bson::Null, time::millis(RECHECK_DELAY)] },
         } },
-        doc! { "$set": { "sends": { "$slice": [sends, -KEPT] } } },
+        doc! { "$set": { "sends": { "$slice": [sends, -MAX_KEPT_SENDS] } } },
     ]
 }
 

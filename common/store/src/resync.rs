@@ -13,7 +13,7 @@ use mongodb::bson::{Document, doc};
 use super::{RunDisposition, SliceReport, Store, StoreError, collection, seen::records_of};
 
 /// How long the lease is held while the checkpoint is changed.
-const LEASE: Duration = Duration::from_secs(30);
+const RESYNC_LEASE: Duration = Duration::from_secs(30);
 
 /// The result of a request to read a lane again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl Store {
     /// # Errors
     /// MongoDB cannot be reached.
     pub async fn resync(&self, account: &AccountKey, object: ObjectType, from: DateTime) -> Result<Resync, StoreError> {
-        let Some(leased) = self.lease(account, LEASE).await? else { return Ok(Resync::Busy) };
+        let Some(leased) = self.lease(account, RESYNC_LEASE).await? else { return Ok(Resync::Busy) };
         let mut lane = leased.checkpoint.lanes.get(object).clone();
         let result = if lane.first_seen.is_some() {
             let from = from.max(Window::BEGINNING);

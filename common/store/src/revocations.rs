@@ -21,7 +21,7 @@ use super::{
 };
 
 /// The fields that are deleted of a disconnected account with nothing left to revoke.
-const FORGOTTEN: [&str; 5] = ["accessToken", "refreshToken", "expiresAt", "connectedWith", "revocation"];
+const GRANT_FIELDS: [&str; 5] = ["accessToken", "refreshToken", "expiresAt", "connectedWith", "revocation"];
 
 /// A grant that is to be revoked. Its tokens are in stored form.
 #[derive(Clone, Debug)]
@@ -59,7 +59,7 @@ impl Store {
         let mut pending = set.clone();
         pending.insert(field("revocation"), doc! { "tries": 0, "retryAt": retry_at });
         let owes = self.update_account(account, granted, doc! { "$set": pending, "$unset": unset(&mark) }).await?;
-        let all = unset(&[&mark[..], &FORGOTTEN].concat());
+        let all = unset(&[&mark[..], &GRANT_FIELDS].concat());
         let done = self.update_account(account, live, doc! { "$set": set, "$unset": all }).await? || owes;
         if done {
             self.release_claim(account).await?;
@@ -152,7 +152,7 @@ impl Store {
     /// # Errors
     /// MongoDB cannot be reached.
     pub async fn forget_grant(&self, account: &AccountKey, refresh_token: &SecretString) -> Result<bool, Error> {
-        let unset: Document = FORGOTTEN.iter().map(|name| (field(name), Bson::from(""))).collect();
+        let unset: Document = GRANT_FIELDS.iter().map(|name| (field(name), Bson::from(""))).collect();
         self.update_account(account, pending(refresh_token), doc! { "$unset": unset }).await
     }
 
@@ -167,7 +167,7 @@ impl Store {
         let others = doc! { "_id": { "$nin": account.domain_id.bson_forms() }, ACCOUNTS: { "$elemMatch": owed } };
         let mut entry = hub("a.hubId", &account.hub_id);
         entry.insert("a.revocation", doc! { "$exists": true });
-        let unset: Document = FORGOTTEN.iter().map(|name| (field(name), Bson::from(""))).collect();
+        let unset: Document = GRANT_FIELDS.iter().map(|name| (field(name), Bson::from(""))).collect();
         self.collection(collection::DOMAINS)
             .update_many(others, doc! { "$unset": unset })
             .array_filters([entry])

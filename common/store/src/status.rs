@@ -22,10 +22,10 @@ use mongodb::{
 use super::{Store, collection, domains::entries};
 
 /// The number of accounts per query.
-const AT_ONCE: u32 = 1000;
+const ACCOUNTS_PER_QUERY: u32 = 1000;
 
 /// The most queries at a time: while checkpoints are read, the next entries are read, too.
-const AT_A_TIME: usize = 2;
+const QUERIES_IN_FLIGHT: usize = 2;
 
 /// The status of an account.
 #[derive(Clone, Debug)]
@@ -63,9 +63,9 @@ impl Store {
     /// # Errors
     /// MongoDB cannot be reached, at once or while the stream is read.
     pub async fn statuses(&self) -> Result<impl Stream<Item = Result<AccountStatus, Error>>, Error> {
-        let accounts = self.entries(doc! {}).await?.try_chunks(AT_ONCE as usize);
+        let accounts = self.entries(doc! {}).await?.try_chunks(ACCOUNTS_PER_QUERY as usize);
         let accounts = accounts.map_err(|TryChunksError(_, error)| error);
-        let joined = accounts.map_ok(|some| self.with_checkpoints(some, of_state())).try_buffered(AT_A_TIME);
+        let joined = accounts.map_ok(|some| self.with_checkpoints(some, of_state())).try_buffered(QUERIES_IN_FLIGHT);
         Ok(joined.map_ok(|some| stream::iter(some).map(Ok)).try_flatten())
     }
 
@@ -108,7 +108,8 @@ impl Store {
             "isOn": "$integrations.hubspot.status",
             "entries": { "$map": { "input": entries(), "as": "entry", "in": shown } },
         };
-        let found = self.collection(collection::DOMAINS).find(of).projection(fields).batch_size(AT_ONCE).await?;
+        let found =
+            self.collection(collection::DOMAINS).find(of).projection(fields).batch_size(ACCOUNTS_PER_QUERY).await?;
         let domains = stream::try_unfold(found, async |mut found| {
             let accounts = found.advance().await?.then(|| stream::iter(accounts(found.current())).map(Ok));
             Ok::<_, Error>(accounts.map(|accounts| (accounts, found)))
@@ -125,7 +126,8 @@ impl Store {
         let keys: Vec<String> = accounts.iter().map(|account| account.key.to_string()).collect();
         let checkpoints = self.collection(collection::CHECKPOINTS);
         // With a limit one above the possible number, MongoDB reports in the first response that there are no more.
-        let found = checkpoints.find(doc! { "_id": { "$in": &keys } }).projection(fields).batch_size(AT_ONCE + 1);
+        let found =
+            checkpoints.find(doc! { "_id": { "$in": &keys } }).projection(fields).batch_size(ACCOUNTS_PER_QUERY + 1);
         let (mut found, mut by_key) = (found.await?, HashMap::new());
         while found.advance().await? {
             let checkpoint: Checkpoint = deserialize_from_slice(found.current().as_bytes()).map_err(Error::from)?;

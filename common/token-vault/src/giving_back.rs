@@ -28,7 +28,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(6 * 3600);
 const UNINSTALL_TRIES: i32 = 3;
 
 /// How much longer an access token must be valid to be used.
-const MARGIN: Duration = Duration::from_secs(60);
+const MIN_TOKEN_VALIDITY: Duration = Duration::from_secs(60);
 
 /// What is needed to revoke grants.
 #[derive(Clone, Copy, Debug)]
@@ -165,7 +165,7 @@ impl GivingBack<'_> {
         revocation: &mut Revocation,
     ) -> Result<(SecretString, Option<SecretString>), TokenError> {
         if let (Some(token), Some(expires_at)) = (&revocation.access_token, revocation.expires_at)
-            && time::after(DateTime::now(), MARGIN) < expires_at
+            && time::after(DateTime::now(), MIN_TOKEN_VALIDITY) < expires_at
         {
             let token = self.vault.open(account, "accessToken", token).await.map_err(TokenError::transient)?;
             return Ok((grant, Some(token)));

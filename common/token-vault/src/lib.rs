@@ -34,13 +34,13 @@ use self::{
 };
 
 /// The prefix of a sealed token.
-const SEALED: &str = "enc:v1:";
+const SEALED_PREFIX: &str = "enc:v1:";
 
 /// The name of KMS in the time spent waiting.
-const KMS: &str = "KMS";
+const KMS_NAME: &str = "KMS";
 
 /// How long the version of the newest data key is cached.
-const NEWEST_KEPT: Duration = Duration::from_secs(300);
+const NEWEST_KEY_TTL: Duration = Duration::from_secs(300);
 
 /// Why a token cannot be sealed or opened. No variant contains any part of the token.
 #[derive(Debug, Error)]
@@ -125,7 +125,7 @@ impl Vault {
         field: &str,
         stored: &SecretString,
     ) -> Result<SecretString, VaultError> {
-        let Some(sealed) = stored.expose_secret().strip_prefix(SEALED) else {
+        let Some(sealed) = stored.expose_secret().strip_prefix(SEALED_PREFIX) else {
             return if self.sealed_only { Err(VaultError::Plain) } else { Ok(stored.clone()) };
         };
         let (version, sealed) = sealed.split_once(':').ok_or(VaultError::Unreadable)?;
@@ -146,7 +146,10 @@ impl Vault {
         }
         let (version, key) = self.newest().await?;
         let sealed = encrypt(&key, &associated(account, field), token.expose_secret().as_bytes());
-        Ok(format!("{SEALED}{version}:{}", URL_SAFE_NO_PAD.encode(sealed.ok_or(VaultError::NoDataKey(version))?)))
+        Ok(format!(
+            "{SEALED_PREFIX}{version}:{}",
+            URL_SAFE_NO_PAD.encode(sealed.ok_or(VaultError::NoDataKey(version))?)
+        ))
     }
 
     /// Returns the stored form of an account's new tokens.
@@ -182,13 +185,13 @@ impl Vault {
     /// Returns true if the stored token is sealed under this version of the data key.
     pub fn is_sealed_under(stored: &str, version: i32) -> bool {
         stored
-            .strip_prefix(SEALED)
+            .strip_prefix(SEALED_PREFIX)
             .and_then(|sealed| sealed.split_once(':'))
             .is_some_and(|(of, _)| of == version.to_string())
     }
 
     async fn newest(&self) -> Result<(i32, Arc<RandomizedNonceKey>), VaultError> {
-        let kept = self.keys.lock().await.newest.filter(|(_, since)| since.elapsed() < NEWEST_KEPT);
+        let kept = self.keys.lock().await.newest.filter(|(_, since)| since.elapsed() < NEWEST_KEY_TTL);
         let version = match kept {
             Some((version, _)) => version,
             None => {
@@ -210,7 +213,7 @@ impl Vault {
                 let (purpose, version) = context(version);
                 let asked = kms.generate_data_key().key_id(id).key_spec(DataKeySpec::Aes256);
                 let made = asked.encryption_context(purpose.0, purpose.1).encryption_context(version.0, version.1);
-                let made = wait_for(KMS, made.send()).await.map_err(silent)?;
+                let made = wait_for(KMS_NAME, made.send()).await.map_err(silent)?;
                 let made = made.map_err(|error| kms_error(error.code()))?;
                 (id.as_str(), made.ciphertext_blob.map(Blob::into_inner))
             }
@@ -249,7 +252,7 @@ impl Vault {
                 let (purpose, version) = context(version);
                 let asked = kms.decrypt().key_id(id).ciphertext_blob(Blob::new(wrapped.as_slice()));
                 let opened = asked.encryption_context(purpose.0, purpose.1).encryption_context(version.0, version.1);
-                let opened = wait_for(KMS, opened.send()).await.map_err(silent)?;
+                let opened = wait_for(KMS_NAME, opened.send()).await.map_err(silent)?;
                 let opened = opened.map_err(|error| kms_error(error.code()))?;
                 opened.plaintext.map(Blob::into_inner).ok_or_else(damaged)
             }

@@ -14,13 +14,13 @@ use crate::{Actions, drain::Outcome};
 
 /// The number of tries after which a message is sent to the dead-letter queue. With the pauses in between, that takes
 /// about eight minutes: a release that can decode the message may be on its way.
-const TRIES: u32 = 5;
+const MAX_TRIES: u32 = 5;
 
 /// The time limit for recording the reasons.
-const NOTING: Duration = Duration::from_secs(1);
+const RECORD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The time limit for sending.
-const SENDING: Duration = Duration::from_secs(2);
+const SEND_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The result for the messages that failed because of their contents, by index.
 #[derive(Debug, Default)]
@@ -50,7 +50,7 @@ pub(crate) async fn set_aside(
         return SetAside::default();
     }
     let reasons = failed.iter().map(|(index, reason)| (messages[*index].message_id.clone(), (*reason).to_owned()));
-    let refusals = match timeout(NOTING, actions.store.note_failures(reasons)).await {
+    let refusals = match timeout(RECORD_TIMEOUT, actions.store.note_failures(reasons)).await {
         Ok(Ok(refusals)) => refusals,
         _ => {
             tracing::warn!(messages = failed.len(), "the reasons of failures could not be noted");
@@ -63,7 +63,7 @@ pub(crate) async fn set_aside(
         (tries > 0).then_some((*index, tries))
     };
     let tries: BTreeMap<usize, u32> = failed.iter().filter_map(tries).collect();
-    let send = failed.iter().filter(|(index, _)| tries.get(index).is_some_and(|tries| *tries >= TRIES));
+    let send = failed.iter().filter(|(index, _)| tries.get(index).is_some_and(|tries| *tries >= MAX_TRIES));
     let sent = join_all(send.map(async |(index, reason)| (*index, letter(actions, &messages[*index], reason).await)));
     let sent = sent.await.into_iter().filter_map(|(index, sent)| sent.then_some(index)).collect();
     SetAside { sent, tries }
@@ -87,7 +87,7 @@ async fn letter(actions: &Actions, message: &Received<ActionsMessage>, reason: &
         message_id: &message.message_id,
         reason,
     };
-    let sent = timeout(SENDING, actions.dead_letters.send_letter(&letter)).await;
+    let sent = timeout(SEND_TIMEOUT, actions.dead_letters.send_letter(&letter)).await;
     let error = match sent {
         Ok(Ok(())) => {
             tracing::error!(message.id = message.message_id, reason, "a message was sent to the dead-letter queue");

@@ -82,10 +82,10 @@ impl Actions {
 }
 
 /// The time of an invocation that is reserved for the messages that were not stored.
-const MARGIN: Duration = Duration::from_secs(4);
+const FINISH_RESERVE: Duration = Duration::from_secs(4);
 
 /// The time limit for hiding messages from the next delivery.
-const HIDING: Duration = Duration::from_secs(1);
+const HIDE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Handles an SQS event. A message that cannot be decoded, or whose actions MongoDB refuses, fails alone, and is sent
 /// to the dead-letter queue after a few tries. The others are stored.
@@ -95,7 +95,8 @@ const HIDING: Duration = Duration::from_secs(1);
 /// pause that grows with each delivery.
 #[tracing::instrument(level = "debug", skip_all, name = "drain")]
 pub async fn handler(actions: &Actions, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Diagnostic> {
-    let (began, ends) = (Instant::now(), Instant::now() + remaining(event.context.deadline).saturating_sub(MARGIN));
+    let (began, ends) =
+        (Instant::now(), Instant::now() + remaining(event.context.deadline).saturating_sub(FINISH_RESERVE));
     let messages = decode::<ActionsMessage>(event.payload);
     let drained = drain::drain(&actions.store, &messages, ends).await;
     let set_aside = letters::set_aside(actions, &messages, &drained.outcomes).await;
@@ -148,7 +149,7 @@ async fn hide(actions: &Actions, pauses: Vec<(String, Duration)>) {
     if pauses.is_empty() {
         return;
     }
-    match timeout(HIDING, actions.queue.hide(&pauses)).await {
+    match timeout(HIDE_TIMEOUT, actions.queue.hide(&pauses)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(error = %error, "messages come again after the queue's visibility timeout"),
         Err(_) => tracing::warn!("messages come again after the queue's visibility timeout: SQS does not answer"),

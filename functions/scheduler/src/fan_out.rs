@@ -16,13 +16,13 @@ use store::{StoreError, collection};
 use crate::{FanOut, Scheduler, metrics::TickMetrics};
 
 /// The most `SendMessageBatch` calls in flight.
-const IN_FLIGHT: usize = 20;
+const MAX_SENDS_IN_FLIGHT: usize = 20;
 
 /// The time reserved for the calls in flight, and for storing the position.
-const MARGIN: Duration = Duration::from_secs(5);
+const FINISH_RESERVE: Duration = Duration::from_secs(5);
 
 /// The key of the single document with the position of the last fan-out.
-const POSITION: &str = "position";
+const POSITION_KEY: &str = "position";
 
 /// Why a fan-out failed.
 #[derive(Debug, thiserror::Error)]
@@ -49,9 +49,10 @@ pub(crate) async fn run(
     deadline: DateTime,
     metrics: &mut TickMetrics,
 ) -> Result<(FanOut, Vec<AccountKey>), FanOutError> {
-    let stop_at = time::before(deadline, MARGIN);
+    let stop_at = time::before(deadline, FINISH_RESERVE);
     let positions = scheduler.store.database().collection::<Document>(collection::FAN_OUT);
-    let position = positions.find_one(doc! { "_id": POSITION }).await?.and_then(|found| found.get("after").cloned());
+    let position =
+        positions.find_one(doc! { "_id": POSITION_KEY }).await?.and_then(|found| found.get("after").cloned());
     let mut fan_out = FanOut { complete: true, ..FanOut::default() };
     let mut domains = scheduler.store.domains_after(position.as_ref()).await?;
     let mut batch = Vec::with_capacity(MAX_BATCH_ENTRIES);
@@ -78,7 +79,7 @@ pub(crate) async fn run(
             if batch.len() == MAX_BATCH_ENTRIES {
                 in_flight.push(send(scheduler, std::mem::take(&mut batch)));
             }
-            if in_flight.len() >= IN_FLIGHT {
+            if in_flight.len() >= MAX_SENDS_IN_FLIGHT {
                 fan_out.sent += in_flight.next().await.transpose()?.unwrap_or_default();
             }
         }
@@ -94,7 +95,7 @@ pub(crate) async fn run(
     }
     if after != position {
         let set = doc! { "$set": { "after": after.unwrap_or(Bson::Null) } };
-        positions.update_one(doc! { "_id": POSITION }, set).upsert(true).await?;
+        positions.update_one(doc! { "_id": POSITION_KEY }, set).upsert(true).await?;
     }
     Ok((fan_out, accounts))
 }

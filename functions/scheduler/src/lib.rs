@@ -79,7 +79,7 @@ impl Scheduler {
 }
 
 /// The time limit for reading the accounts' checkpoints. A fan-out leaves more.
-const LOOKING: Duration = Duration::from_secs(3);
+const FOLLOW_UP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Handles one tick of the schedule.
 ///
@@ -100,12 +100,13 @@ pub async fn handler(scheduler: &Scheduler, event: LambdaEvent<Tick>) -> Result<
     metrics.accounts_sent = fan_out.sent;
     metrics.fan_outs_cut_short = usize::from(!fan_out.complete);
     // The messages are sent. If the metric cannot be computed now, the next tick computes it.
-    let told = timeout_at(Instant::now() + LOOKING, freshness::note(scheduler, &accounts, &mut metrics)).await;
+    let told =
+        timeout_at(Instant::now() + FOLLOW_UP_TIMEOUT, freshness::note(scheduler, &accounts, &mut metrics)).await;
     if !matches!(told, Ok(Ok(()))) {
         tracing::warn!("how far behind the accounts are cannot be told");
     }
     // The same applies to grants to be revoked.
-    let asked = timeout_at(Instant::now() + LOOKING, revocations::ask(scheduler)).await;
+    let asked = timeout_at(Instant::now() + FOLLOW_UP_TIMEOUT, revocations::ask(scheduler)).await;
     if !matches!(asked, Ok(Ok(()))) {
         tracing::warn!("grants that are to be given back are left to the next tick");
     }

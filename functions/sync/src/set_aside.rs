@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use hubspot::{HubSpotError, MAX_READ, ReadRecords};
+use hubspot::{HubSpotError, MAX_READ_IDS, ReadRecords};
 use model::{ids::RecordId, object::ObjectType, time::DateTime};
 use store::SetAside;
 use tokio::time::Instant;
@@ -55,7 +55,7 @@ impl LaneReader<'_> {
     /// Their attempt is noted before it is made, so that one that takes longer than a slice waits longer, too.
     pub(crate) async fn read_set_aside(&mut self) -> Result<WindowOutcome, SliceError> {
         let (slice, object) = (self.slice, self.object);
-        let count = i64::try_from(MAX_READ).unwrap_or(i64::MAX);
+        let count = i64::try_from(MAX_READ_IDS).unwrap_or(i64::MAX);
         let due = slice.store().set_aside_until(slice.account(), object, DateTime::now(), count).await?;
         let (first, again): (Vec<_>, Vec<_>) = due.into_iter().partition(|entry| entry.attempts <= 1);
         let alone = again.into_iter().map(|entry| vec![entry]);

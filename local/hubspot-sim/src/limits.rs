@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use crate::settings::{AssociationLimits, Distribution, Settings, Tier};
 
-const DAY: i64 = 86_400_000;
+const DAY_MILLIS: i64 = 86_400_000;
 
 /// The period of the general limit, and of the associations' own limit, in milliseconds.
 const TEN_SECONDS: i64 = 10_000;
@@ -147,8 +147,8 @@ struct Today {
 
 impl Today {
     fn count(&mut self, now: i64) -> usize {
-        if self.day != now.div_euclid(DAY) {
-            *self = Self { day: now.div_euclid(DAY), count: 0 };
+        if self.day != now.div_euclid(DAY_MILLIS) {
+            *self = Self { day: now.div_euclid(DAY_MILLIS), count: 0 };
         }
         self.count
     }
@@ -250,10 +250,10 @@ mod tests {
         let settings = Settings { per_day: Some(2), associations_per_day: Some(1), ..Settings::default() };
         let mut usage = Usage::default();
         let mut take = |now, asked| usage.take(now, settings.limit(App::Private, asked));
-        assert_eq!([take(0, Asked::Other), take(DAY - 1, Asked::Other)], [Ok(()); 2]);
-        assert_eq!(take(DAY - 1, Asked::Other), Err(Met::Daily));
-        assert_eq!(take(DAY - 1, Asked::Associations), Ok(()));
-        assert_eq!(take(DAY - 1, Asked::Associations), Err(Met::Daily));
-        assert_eq!([take(DAY, Asked::Other), take(DAY, Asked::Associations)], [Ok(()); 2]);
+        assert_eq!([take(0, Asked::Other), take(DAY_MILLIS - 1, Asked::Other)], [Ok(()); 2]);
+        assert_eq!(take(DAY_MILLIS - 1, Asked::Other), Err(Met::Daily));
+        assert_eq!(take(DAY_MILLIS - 1, Asked::Associations), Ok(()));
+        assert_eq!(take(DAY_MILLIS - 1, Asked::Associations), Err(Met::Daily));
+        assert_eq!([take(DAY_MILLIS, Asked::Other), take(DAY_MILLIS, Asked::Associations)], [Ok(()); 2]);
     }
 }

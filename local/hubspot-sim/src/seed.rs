@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::world::{Object, World};
 
-const DAY: i64 = 86_400_000;
+const DAY_MILLIS: i64 = 86_400_000;
 const STEMS: [&str; 16] = [
     "Aurora",
     "Bluewater",
@@ -36,7 +36,7 @@ const INDUSTRIES: [&str; 6] = [
     "DESIGN",
 ];
 const COUNTRIES: [&str; 8] = ["Germany", "United States", "Japan", "Brasil", "Norway", "Ελλάδα", "France", "India"];
-const FIRST: [&str; 16] = [
+const FIRST_NAMES: [&str; 16] = [
     "Ana",
     "Björn",
     "Chloé",
@@ -54,7 +54,7 @@ const FIRST: [&str; 16] = [
     "Oluwaseun",
     "石田",
 ];
-const LAST: [&str; 16] = [
+const LAST_NAMES: [&str; 16] = [
     "Quintero",
     "Lindqvist",
     "O'Neill",
@@ -89,15 +89,15 @@ impl World {
     /// Fills an account with records created within the last two years, the latest an hour ago.
     pub fn seed(&mut self, hub_id: u64, companies: usize, contacts: usize, seed: u64) {
         let mut random = StdRng::seed_from_u64(seed ^ hub_id);
-        let latest = self.now() - DAY / 24;
+        let latest = self.now() - DAY_MILLIS / 24;
         for _ in 0..companies {
-            let at = latest - random.random_range(0..730 * DAY);
+            let at = latest - random.random_range(0..730 * DAY_MILLIS);
             let properties = company(&mut random, self.ledger.len());
             let id = self.create(hub_id, Object::Companies, at, properties);
             self.age(hub_id, Object::Companies, id, at, latest, &mut random);
         }
         for _ in 0..contacts {
-            let at = latest - random.random_range(0..730 * DAY);
+            let at = latest - random.random_range(0..730 * DAY_MILLIS);
             let id = self.add_contact(hub_id, at, &mut random);
             self.age(hub_id, Object::Contacts, id, at, latest, &mut random);
         }
@@ -199,8 +199,8 @@ fn company(random: &mut StdRng, number: usize) -> BTreeMap<String, String> {
 fn contact(random: &mut StdRng, number: usize) -> BTreeMap<String, String> {
     let email = if random.random_bool(0.93) { format!("contact-{number}@company.example") } else { String::new() };
     filled([
-        ("firstname", pick(random, &FIRST).to_owned()),
-        ("lastname", if random.random_bool(0.95) { pick(random, &LAST).to_owned() } else { String::new() }),
+        ("firstname", pick(random, &FIRST_NAMES).to_owned()),
+        ("lastname", if random.random_bool(0.95) { pick(random, &LAST_NAMES).to_owned() } else { String::new() }),
         ("jobtitle", if random.random_bool(0.7) { pick(random, &TITLES).to_owned() } else { String::new() }),
         ("email", email),
         ("hubspotscore", if random.random_bool(0.5) { random.random_range(0..100).to_string() } else { String::new() }),

@@ -259,9 +259,9 @@ impl Bootstrap {
 
     /// Waits until the function has started. That is not part of an invocation, and Lambda does not count it either.
     async fn started(&mut self) -> Result<()> {
-        const PATIENCE: Duration = Duration::from_secs(60);
+        const START_TIMEOUT: Duration = Duration::from_secs(60);
         while self.polled.get().is_none() && self.is_alive() {
-            anyhow::ensure!(self.spawned.elapsed() < PATIENCE, "the function does not start");
+            anyhow::ensure!(self.spawned.elapsed() < START_TIMEOUT, "the function does not start");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(())
@@ -292,7 +292,7 @@ impl Bootstrap {
 /// The process does not run any more.
 pub fn usage(process: u32) -> Result<(f64, u64)> {
     /// Linux's `USER_HZ`.
-    const TICKS: f64 = 100.0;
+    const TICKS_PER_SECOND: f64 = 100.0;
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
     // The name, in brackets, may contain anything. `utime` and `stime` are the 12th and 13th fields after it.
     let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ').skip(11).take(2);
@@ -300,7 +300,7 @@ pub fn usage(process: u32) -> Result<(f64, u64)> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no peak is told")?;
     let kilobytes: u64 = peak.split_whitespace().next().context("an empty line")?.parse()?;
-    Ok((ticks / TICKS, kilobytes * 1024))
+    Ok((ticks / TICKS_PER_SECOND, kilobytes * 1024))
 }
 
 fn log(world: &World) -> Result<Stdio> {

@@ -12,10 +12,10 @@ use store::collection;
 
 use crate::world::World;
 
-const HOUR: i64 = 3_600_000;
+const HOUR_MILLIS: i64 = 3_600_000;
 
 /// The number of documents per insert.
-const AT_ONCE: usize = 1000;
+const DOCUMENTS_PER_INSERT: usize = 1000;
 
 /// An account of a crowd.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl Member {
         };
         let fresh_to = match state {
             "new" => None,
-            "behind" => Some(now - HOUR - number * 1000),
+            "behind" => Some(now - HOUR_MILLIS - number * 1000),
             // Less than half an hour, for the duration of a test.
             _ => Some(now - number * 10),
         };
@@ -111,7 +111,7 @@ fn problem(at: DateTime) -> LaneProblem {
 
 /// Returns the checkpoint of an account that has been synced for long.
 fn usual(now: i64) -> Checkpoint {
-    let (now_at, then) = (DateTime::from_millis(now), DateTime::from_millis(now - 1000 * HOUR));
+    let (now_at, then) = (DateTime::from_millis(now), DateTime::from_millis(now - 1000 * HOUR_MILLIS));
     let mut checkpoint = Checkpoint { fence: 1000, ..Checkpoint::default() };
     for (_, lane) in checkpoint.lanes.iter_mut() {
         (lane.first_seen, lane.checked_at) = (Some(then), Some(now_at));
@@ -129,7 +129,7 @@ fn usual(now: i64) -> Checkpoint {
         figures: RunStats { slices: 1, records: 20, actions: 20, requests: 9, rate_limited: 0 },
     });
     let announced = |ago: i64| ActionCounts { created: ago, updated: 7, deleted: 0 };
-    let of_hour = |ago: i64| (hour(DateTime::from_millis(now - ago * HOUR)), announced(ago));
+    let of_hour = |ago: i64| (hour(DateTime::from_millis(now - ago * HOUR_MILLIS)), announced(ago));
     checkpoint.activity = (0..24).map(of_hour).collect();
     checkpoint
 }
@@ -142,7 +142,7 @@ pub async fn crowd(world: &World, accounts: i64) -> Result<Vec<Member>> {
     let now = DateTime::now().timestamp_millis();
     let (mut members, usual) = ((0..accounts).map(|number| Member::new(number, now)).collect::<Vec<_>>(), usual(now));
     let (domains, checkpoints) = (collection::DOMAINS, collection::CHECKPOINTS);
-    for some in members.chunks(AT_ONCE) {
+    for some in members.chunks(DOCUMENTS_PER_INSERT) {
         insert(world, domains, some.iter().map(|member| Ok(Some(member.domain())))).await?;
         insert(world, checkpoints, some.iter().map(|member| member.checkpoint(&usual))).await?;
     }

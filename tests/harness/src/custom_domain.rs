@@ -13,7 +13,7 @@ use reqwest::{Client, Url, redirect::Policy};
 use tokio::{net::TcpListener, task::JoinSet};
 
 /// Headers of a connection, not of a request or a response.
-const OF_A_CONNECTION: [&str; 4] = ["host", "content-length", "transfer-encoding", "connection"];
+const CONNECTION_HEADERS: [&str; 4] = ["host", "content-length", "transfer-encoding", "connection"];
 
 /// The domain, which works until this value is dropped.
 #[derive(Debug)]
@@ -62,5 +62,5 @@ async fn pass_on(State((client, api)): State<(Client, Url)>, request: Request) -
 }
 
 fn is_kept(name: &HeaderName) -> bool {
-    !OF_A_CONNECTION.contains(&name.as_str())
+    !CONNECTION_HEADERS.contains(&name.as_str())
 }

@@ -33,7 +33,7 @@ use crate::{
 
 /// The local AWS processes the messages of all stacks one after another, and delivers a failed one again after a
 /// minute.
-const PATIENCE: Duration = Duration::from_secs(600);
+const LOCAL_AWS_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The deployed service, working on a test's world.
 #[derive(Debug)]
@@ -116,7 +116,7 @@ impl Deployed {
             let url = left.outputs.get(queue).with_context(|| format!("the template has no output {queue}"))?;
             aws.sqs().purge_queue().queue_url(url).send().await?;
             // A message that is still being processed causes writes.
-            wait_until(queue, PATIENCE, async || aws.depth(url).await.is_ok_and(|depth| depth == 0)).await?;
+            wait_until(queue, LOCAL_AWS_TIMEOUT, async || aws.depth(url).await.is_ok_and(|depth| depth == 0)).await?;
         }
         let store = Store::connect(&mongo).await?;
         for name in store.database().list_collection_names().await? {
@@ -125,7 +125,7 @@ impl Deployed {
             }
         }
         let is_free = async || TcpListener::bind(("127.0.0.1", left.hubspot)).is_ok();
-        wait_until("the port of the test before", PATIENCE, is_free).await?;
+        wait_until("the port of the test before", LOCAL_AWS_TIMEOUT, is_free).await?;
         let world = World::with(&left.name, &uri, left.database, left.hubspot).await?;
         Ok(Self { world, aws, name: left.name, outputs: left.outputs, _alone: alone })
     }
@@ -178,7 +178,7 @@ impl Deployed {
         ensure!(answer == json!({"sent": accounts, "skipped": 0, "complete": true}), "the scheduler answered {answer}");
         let checkpoints = self.world.store.database().collection::<Document>(collection::CHECKPOINTS);
         let queue = self.output("ActionsQueueUrl")?;
-        wait_until("the accounts to be caught up", PATIENCE, async || {
+        wait_until("the accounts to be caught up", LOCAL_AWS_TIMEOUT, async || {
             let caught_up = doc! { "run": null, "lastSuccessAt": { "$gte": began } };
             checkpoints.count_documents(caught_up).await.is_ok_and(|count| count == accounts)
                 && self.aws.depth(queue).await.is_ok_and(|depth| depth == 0)

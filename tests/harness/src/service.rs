@@ -16,7 +16,7 @@ use crate::{
 const MAX_ROUNDS: usize = 60;
 
 /// The time limit of an invocation of sync.
-pub const BOUND: Duration = Duration::from_secs(5);
+pub const INVOCATION_LIMIT: Duration = Duration::from_secs(5);
 
 /// A message that was received from its queue, and is not processed yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,7 +110,7 @@ impl Service {
         for (delivery, (invoked, took)) in deliveries.into_iter().zip(&invoked) {
             let worker = &self.sync[delivery.worker];
             // The limit does not apply to a process that is stopped, or waits for a processor.
-            let in_time = took.saturating_sub(worker.waited) < BOUND || worker.gate.was_frozen();
+            let in_time = took.saturating_sub(worker.waited) < INVOCATION_LIMIT || worker.gate.was_frozen();
             ensure!(in_time, "an invocation of sync took {took:?}: {:?}", worker.gate.effects());
             left.extend(unprocessed(delivery, invoked));
         }

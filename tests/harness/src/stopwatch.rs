@@ -13,7 +13,7 @@ use std::{
 };
 
 /// Ending a slice takes up to 250 ms. A slice that waited longer than that for a processor may not have ended in order.
-pub const KEPT_WAITING: Duration = Duration::from_millis(250);
+pub const MAX_PROCESSOR_WAIT: Duration = Duration::from_millis(250);
 
 /// How long each thread of a process has waited for a processor, by thread id.
 type Waits = HashMap<String, Duration>;
@@ -60,17 +60,17 @@ impl Stopwatch {
 /// Returns the total delay of a thread of this process that only sleeps, ten milliseconds at a time. Linux's counters
 /// do not show that a host keeps its virtual machine waiting.
 fn late() -> Duration {
-    const SLEEP: Duration = Duration::from_millis(10);
+    const SLEEP_TIME: Duration = Duration::from_millis(10);
     /// The delay of a sleeping thread on an idle machine.
-    const USUAL: Duration = Duration::from_millis(5);
+    const USUAL_DELAY: Duration = Duration::from_millis(5);
     static LATE: OnceLock<()> = OnceLock::new();
     static NANOSECONDS: AtomicU64 = AtomicU64::new(0);
     LATE.get_or_init(|| {
         thread::spawn(|| {
             loop {
                 let began = Instant::now();
-                thread::sleep(SLEEP);
-                let late = began.elapsed().saturating_sub(SLEEP + USUAL).as_nanos();
+                thread::sleep(SLEEP_TIME);
+                let late = began.elapsed().saturating_sub(SLEEP_TIME + USUAL_DELAY).as_nanos();
                 NANOSECONDS.fetch_add(u64::try_from(late).unwrap_or(u64::MAX), Ordering::Relaxed);
             }
         });

@@ -13,7 +13,7 @@ use store::collection;
 use crate::{
     events::{assert_accepted, lambda, received_event},
     queues::Rules,
-    service::BOUND,
+    service::INVOCATION_LIMIT,
     stopwatch::Stopwatch,
     world::World,
 };
@@ -89,7 +89,7 @@ impl World {
         for received in 1.. {
             let stopwatch = Stopwatch::start();
             let slice = assert_accepted(sync::handler(sync, lambda(received_event(&body.to_string(), received))).await);
-            ensure!(stopwatch.took() < BOUND, "the slice took {:?}", stopwatch.took());
+            ensure!(stopwatch.took() < INVOCATION_LIMIT, "the slice took {:?}", stopwatch.took());
             if slice.is_ok() || received == max_receives {
                 return slice;
             }
@@ -123,8 +123,8 @@ impl World {
     /// # Errors
     /// They still differ after many runs.
     pub async fn run_until_proved(&self) -> Result<Proof> {
-        const RUNS: usize = 20;
-        for _ in 1..RUNS {
+        const MAX_RUNS: usize = 20;
+        for _ in 1..MAX_RUNS {
             self.run_on().await?;
             if let Ok(proof) = self.proof().await {
                 return Ok(proof);

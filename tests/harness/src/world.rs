@@ -215,7 +215,7 @@ impl World {
     /// # Errors
     /// A message fails repeatedly.
     pub async fn drain(&self) -> Result<()> {
-        const TRIES: usize = 5;
+        const MAX_DELIVERIES: usize = 5;
         loop {
             let bodies = self.receive(&self.actions_queue).await?;
             if bodies.is_empty() {
@@ -224,7 +224,7 @@ impl World {
             let mut received = 1;
             while let Err(error) = assert_accepted(self.store(&bodies).await) {
                 received += 1;
-                ensure!(received <= TRIES, "{error}");
+                ensure!(received <= MAX_DELIVERIES, "{error}");
             }
         }
     }

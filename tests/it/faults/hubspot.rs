@@ -9,8 +9,8 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use futures::future::try_join_all;
 use harness::{
-    service::BOUND,
-    stopwatch::{KEPT_WAITING, Stopwatch},
+    service::INVOCATION_LIMIT,
+    stopwatch::{MAX_PROCESSOR_WAIT, Stopwatch},
     world::{HUB, World, assert_accepted},
 };
 use hubspot_sim::FaultKind;
@@ -72,8 +72,8 @@ async fn is_met(what: &str, path: &str, times: u32, kind: FaultKind, then: &Then
     let sync = world.sync().await?;
     let stopwatch = Stopwatch::start();
     let slice = assert_accepted(world.slice(&sync, &world.tick()).await);
-    ensure!(stopwatch.took() < BOUND, "{what}: the slice took {:?}", stopwatch.took());
-    let mut judged = slice.is_ok() && stopwatch.waited() < 4 * KEPT_WAITING;
+    ensure!(stopwatch.took() < INVOCATION_LIMIT, "{what}: the slice took {:?}", stopwatch.took());
+    let mut judged = slice.is_ok() && stopwatch.waited() < 4 * MAX_PROCESSOR_WAIT;
     match then {
         // Its outcome is unknown; only that nothing is lost is checked.
         _ if !judged => world.lease_runs_out().await?,

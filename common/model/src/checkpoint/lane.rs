@@ -154,8 +154,8 @@ impl Lane {
     /// Returns true if the lane has no problem, or if its retry is due.
     pub fn is_ready(&self, now: DateTime) -> bool {
         // Queues and clocks are not exact to the millisecond.
-        const EARLY: std::time::Duration = std::time::Duration::from_secs(1);
-        self.last_error.as_ref().is_none_or(|problem| problem.retry_at <= time::after(now, EARLY))
+        const CLOCK_TOLERANCE: std::time::Duration = std::time::Duration::from_secs(1);
+        self.last_error.as_ref().is_none_or(|problem| problem.retry_at <= time::after(now, CLOCK_TOLERANCE))
     }
 
     /// Returns true if the history has not been read to its end.

@@ -28,11 +28,11 @@ pub(crate) async fn cut(response: Response) -> Response {
 
 /// Returns a response that arrives in small parts.
 pub(crate) async fn drip(response: Response, pause: Duration) -> Response {
-    const PART: usize = 64;
+    const PART_BYTES: usize = 64;
     let (mut response, body) = taken_apart(response).await;
     let parts = stream::unfold(body, move |mut rest| async move {
         tokio::time::sleep(pause).await;
-        let part = rest.split_to(rest.len().min(PART));
+        let part = rest.split_to(rest.len().min(PART_BYTES));
         (!part.is_empty()).then_some((Ok::<_, io::Error>(part), rest))
     });
     *response.body_mut() = Body::from_stream(parts);

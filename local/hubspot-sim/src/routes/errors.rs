@@ -7,11 +7,11 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-const CORRELATION: &str = "00000000-0000-4000-8000-000000000000";
+const CORRELATION_ID: &str = "00000000-0000-4000-8000-000000000000";
 
 /// Returns an error in HubSpot's envelope.
 pub(crate) fn refuse(status: StatusCode, category: &str, message: &str) -> Response {
-    let body = json!({"status": "error", "message": message, "correlationId": CORRELATION, "category": category});
+    let body = json!({"status": "error", "message": message, "correlationId": CORRELATION_ID, "category": category});
     (status, Json(body)).into_response()
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn secondly() -> Response {
 pub(crate) fn ten_secondly() -> Response {
     let body = json!({
         "status": "error", "message": "You have reached your ten_secondly_rolling limit.", "errorType": "RATE_LIMIT",
-        "correlationId": CORRELATION, "policyName": "TEN_SECONDLY_ROLLING", "requestId": CORRELATION,
+        "correlationId": CORRELATION_ID, "policyName": "TEN_SECONDLY_ROLLING", "requestId": CORRELATION_ID,
     });
     (StatusCode::TOO_MANY_REQUESTS, Json(body)).into_response()
 }
@@ -55,7 +55,7 @@ pub(crate) fn ten_secondly() -> Response {
 pub(crate) fn daily() -> Response {
     let body = json!({
         "status": "error", "message": "You have reached your daily limit.", "errorType": "RATE_LIMIT",
-        "correlationId": CORRELATION, "policyName": "DAILY", "requestId": CORRELATION,
+        "correlationId": CORRELATION_ID, "policyName": "DAILY", "requestId": CORRELATION_ID,
     });
     (StatusCode::TOO_MANY_REQUESTS, Json(body)).into_response()
 }
@@ -69,7 +69,7 @@ pub(crate) fn missing_scopes(scopes: &[&str]) -> Response {
         "context": {"requiredGranularScopes": scopes},
     });
     let body = json!({
-        "status": "error", "message": message, "correlationId": CORRELATION, "errors": [required],
+        "status": "error", "message": message, "correlationId": CORRELATION_ID, "errors": [required],
         "links": {"scopes": "https://developers.hubspot.com/scopes"}, "category": "MISSING_SCOPES",
     });
     (StatusCode::FORBIDDEN, Json(body)).into_response()
@@ -79,7 +79,7 @@ pub(crate) fn missing_scopes(scopes: &[&str]) -> Response {
 pub(crate) fn expired(seconds: i64, at: String) -> Response {
     let mut body = json!({
         "status": "error", "message": format!("The OAuth token used to make this call expired {seconds} second(s) ago."),
-        "correlationId": CORRELATION, "category": "EXPIRED_AUTHENTICATION",
+        "correlationId": CORRELATION_ID, "category": "EXPIRED_AUTHENTICATION",
     });
     body["context"] = json!({"expire time": [at]});
     (StatusCode::UNAUTHORIZED, Json(body)).into_response()
@@ -94,7 +94,7 @@ pub(crate) fn unauthenticated() -> Response {
 /// Returns an error of the OAuth endpoints: with `error` in the form of RFC 6749, or in HubSpot's older form without
 /// it.
 pub(crate) fn oauth(error: Option<&str>, status: &str, message: &str) -> Response {
-    let mut body = json!({"status": status, "message": message, "correlationId": CORRELATION});
+    let mut body = json!({"status": status, "message": message, "correlationId": CORRELATION_ID});
     if let Some(error) = error {
         body["error"] = json!(error);
         body["error_description"] = json!(message);

@@ -23,28 +23,28 @@ pub(crate) use self::events::What;
 use crate::{Shared, apps::CLIENT_SECRET, clock, event::Event, lock};
 
 /// The most events in one request.
-const MOST: usize = 100;
+const MAX_EVENTS_PER_REQUEST: usize = 100;
 
 /// The most parallel requests of one account.
-const AT_ONCE: usize = 10;
+const MAX_PARALLEL_REQUESTS: usize = 10;
 
 /// The interval at which new events are looked for.
-const PAUSE: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The timeout of a request.
-const PATIENCE: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How many times a request is retried: if the connection fails, if there is no response in time, and after a 4xx or
 /// 5xx.
-const RETRIES: u32 = 10;
+const MAX_RETRIES: u32 = 10;
 
 /// Posts changes as long as the future is polled.
 pub(crate) async fn tell(world: Shared) {
-    let client = Client::builder().dns_resolver(Localhost).timeout(PATIENCE).build().unwrap_or_default();
+    let client = Client::builder().dns_resolver(Localhost).timeout(REQUEST_TIMEOUT).build().unwrap_or_default();
     let mut turns: HashMap<u64, Arc<Semaphore>> = HashMap::new();
     let mut deliveries = JoinSet::new();
     loop {
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
         while deliveries.try_join_next().is_some() {}
         let (url, untold) = {
             let mut world = lock(&world);
@@ -56,8 +56,8 @@ pub(crate) async fn tell(world: Shared) {
             of_hubs.entry(event.hub_id).or_default().push(event);
         }
         for (hub_id, events) in of_hubs {
-            let turns = turns.entry(hub_id).or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE)));
-            for events in events.chunks(MOST) {
+            let turns = turns.entry(hub_id).or_insert_with(|| Arc::new(Semaphore::new(MAX_PARALLEL_REQUESTS)));
+            for events in events.chunks(MAX_EVENTS_PER_REQUEST) {
                 let events = events.to_vec();
                 deliveries.spawn(deliver(world.clone(), client.clone(), url.clone(), turns.clone(), events));
             }
@@ -67,7 +67,7 @@ pub(crate) async fn tell(world: Shared) {
 
 /// Posts some events until they are accepted, or until the last retry.
 async fn deliver(world: Shared, client: Client, url: String, turns: Arc<Semaphore>, events: Vec<Event>) {
-    for attempt in 0..=RETRIES {
+    for attempt in 0..=MAX_RETRIES {
         if attempt > 0 {
             let within = lock(&world).settings.webhook_retries_ms;
             tokio::time::sleep(pause(attempt, Duration::from_millis(within))).await;
@@ -89,7 +89,7 @@ async fn deliver(world: Shared, client: Client, url: String, turns: Arc<Semaphor
 /// Returns the pause before a retry, which is numbered from 1. HubSpot documents that ten of them are spread over a
 /// day, with varying pauses. Here the pauses grow.
 fn pause(retry: u32, within: Duration) -> Duration {
-    within * retry / (RETRIES * (RETRIES + 1) / 2)
+    within * retry / (MAX_RETRIES * (MAX_RETRIES + 1) / 2)
 }
 
 async fn send(client: &Client, url: &str, body: &str) -> reqwest::Result<StatusCode> {
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn retries_are_spread_over_a_day() {
         let day = Duration::from_secs(86_400);
-        let pauses: Vec<Duration> = (1..=RETRIES).map(|retry| pause(retry, day)).collect();
+        let pauses: Vec<Duration> = (1..=MAX_RETRIES).map(|retry| pause(retry, day)).collect();
         assert!(pauses.is_sorted() && pauses[0] > Duration::from_secs(1_500));
         assert!(day - pauses.iter().sum::<Duration>() < Duration::from_secs(1));
     }
@@ -187,7 +187,7 @@ mod tests {
         let mut waiting = app.waiting.subscribe();
         let told = || app.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
         while told().len() < requests {
-            tokio::time::timeout(PATIENCE, waiting.changed()).await.expect("it is told").unwrap();
+            tokio::time::timeout(REQUEST_TIMEOUT, waiting.changed()).await.expect("it is told").unwrap();
         }
         told()
     }
@@ -197,12 +197,15 @@ mod tests {
         let (app, simulator, _server) = app(0, 0).await;
         simulator.world().seed(7, 0, 1_500, 1);
         let mut waiting = app.waiting.subscribe();
-        tokio::time::timeout(PATIENCE, waiting.wait_for(|(now, _)| *now == AT_ONCE)).await.unwrap().unwrap();
+        tokio::time::timeout(REQUEST_TIMEOUT, waiting.wait_for(|(now, _)| *now == MAX_PARALLEL_REQUESTS))
+            .await
+            .unwrap()
+            .unwrap();
         app.gate.add_permits(1_000);
-        let requests = simulator.world().events.div_ceil(MOST as u64);
+        let requests = simulator.world().events.div_ceil(MAX_EVENTS_PER_REQUEST as u64);
         let told = answered(&app, usize::try_from(requests).unwrap()).await;
-        assert!(told.len() > AT_ONCE && told.iter().all(|events| events.len() <= MOST));
-        assert_eq!(app.waiting.borrow().1, AT_ONCE);
+        assert!(told.len() > MAX_PARALLEL_REQUESTS && told.iter().all(|events| events.len() <= MAX_EVENTS_PER_REQUEST));
+        assert_eq!(app.waiting.borrow().1, MAX_PARALLEL_REQUESTS);
     }
 
     #[tokio::test]

@@ -108,11 +108,11 @@ impl Way {
 
 /// Reads a body. Of an endless one, reads more than any client accepts.
 async fn read_body(answer: &mut reqwest::Response) -> Result<Bytes, Closed> {
-    const ENOUGH: usize = 40 * 1024 * 1024;
+    const MAX_BODY_BYTES: usize = 40 * 1024 * 1024;
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(|_| Closed)? {
         body.extend_from_slice(&chunk);
-        if body.len() > ENOUGH {
+        if body.len() > MAX_BODY_BYTES {
             break;
         }
     }
