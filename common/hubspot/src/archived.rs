@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use super::{
     API_VERSION, HubSpotError, Session,
-    answer::Paging,
     record::{self, Row},
+    response::Paging,
 };
 
 /// A page of the recycle bin.
@@ -56,14 +56,14 @@ impl Session {
         let names = [properties, &record::own_properties(object)].concat().join(",");
         let mut query = vec![("archived", "true"), ("limit", &limit), ("properties", &names)];
         query.extend(after.map(|after| ("after", after)));
-        let Some(answer) = self.list(&format!("/crm/objects/{API_VERSION}/{object}"), &query, latest).await? else {
+        let Some(response) = self.list(&format!("/crm/objects/{API_VERSION}/{object}"), &query, latest).await? else {
             return Ok(None);
         };
-        let raw: RawPage = answer.read("a list's answer is not of its form")?;
+        let raw: RawPage = response.read("a list's answer is not of its form")?;
         Ok(Some(ArchivedPage {
             rows: record::rows(object, &raw.results)?,
             next: raw.paging.and_then(|paging| paging.next).map(|next| next.after),
-            took: answer.took,
+            took: response.took,
         }))
     }
 }

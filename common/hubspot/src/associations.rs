@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{
     API_VERSION, HubSpotError, Session,
-    answer::{Paging, id, id_text},
+    response::{Paging, id, id_text},
     session::Kind,
 };
 
@@ -147,19 +147,19 @@ impl Session {
         let is_alone = each_for_itself && contacts.len() == 1;
         while let Some(inputs) = lookup.next(latest) {
             let answered = match self.post(Kind::Association, &path, &Request { inputs: &inputs }, Some(latest)).await {
-                Ok(Some(answer)) => {
-                    lookup.longest = lookup.longest.max(answer.took);
-                    answer.read::<Associations>("associations are not of their form")
+                Ok(Some(response)) => {
+                    lookup.longest = lookup.longest.max(response.took);
+                    response.read::<Associations>("associations are not of their form")
                 }
                 Ok(None) if inputs.iter().all(|input| input.after.is_some()) => break,
                 Ok(None) => return Ok(None),
                 Err(error) => Err(error),
             };
             match answered {
-                Ok(answer) => {
+                Ok(response) => {
                     self.has_told_companies.store(true, Ordering::Relaxed);
-                    lookup.leave_out(&answer, &inputs)?;
-                    lookup.take(answer.results, inputs);
+                    lookup.leave_out(&response, &inputs)?;
+                    lookup.take(response.results, inputs);
                 }
                 Err(error) if error.is_about_contents() || (is_alone && self.is_a_contacts(&error)) => {
                     split(inputs, &error, &mut lookup.pending, &mut lookup.unread);
@@ -217,11 +217,11 @@ impl Lookup {
 
     /// Requests the contacts that the response does not cover once more. Leaves out those that an earlier response did
     /// not cover either.
-    fn leave_out(&mut self, answer: &Associations, inputs: &[Input]) -> Result<(), HubSpotError> {
-        self.has_told |= !answer.results.is_empty() || answer.errors.iter().any(Failure::means_none);
-        let Some(failure) = answer.errors.iter().find(|failure| !failure.means_none()) else { return Ok(()) };
+    fn leave_out(&mut self, response: &Associations, inputs: &[Input]) -> Result<(), HubSpotError> {
+        self.has_told |= !response.results.is_empty() || response.errors.iter().any(Failure::means_none);
+        let Some(failure) = response.errors.iter().find(|failure| !failure.means_none()) else { return Ok(()) };
         let error = HubSpotError::Malformed(format!("its companies are left out ({})", shown(&failure.category)));
-        let (named, others) = answer.concerned(inputs);
+        let (named, others) = response.concerned(inputs);
         let (again, once): (Vec<Input>, Vec<Input>) =
             named.into_iter().partition(|input| !self.named_before.insert(input.id.clone()));
         self.unread.extend(again.into_iter().map(|input| (input.id, error.to_string())));

@@ -75,14 +75,14 @@ impl HubSpot {
         let asked = client
             .exchange_code(AuthorizationCode::new(code.expose_secret().to_owned()))
             .set_pkce_verifier(PkceCodeVerifier::new(verifier.expose_secret().to_owned()));
-        let answer = self.spent.during(asked.request_async(&send)).await.map_err(refused)?;
-        let grant = answer.refresh_token().ok_or_else(|| TokenError::transient("it gave no refresh token"))?;
+        let response = self.spent.during(asked.request_async(&send)).await.map_err(refused)?;
+        let grant = response.refresh_token().ok_or_else(|| TokenError::transient("it gave no refresh token"))?;
         let tokens = Tokens {
-            access_token: answer.access_token().secret().as_str().into(),
+            access_token: response.access_token().secret().as_str().into(),
             refresh_token: grant.secret().as_str().into(),
-            expires_at: expiry(&answer, asked_at),
+            expires_at: expiry(&response, asked_at),
         };
-        Ok((tokens, named_hub(&answer)))
+        Ok((tokens, named_hub(&response)))
     }
 
     /// Returns the account of an access token.
@@ -134,12 +134,12 @@ impl HubSpot {
     pub async fn uninstall(&self, access_token: &SecretString) -> Result<(), HubSpotError> {
         let path = format!("/appinstalls/{API_VERSION}/external-install");
         let request = self.http.delete(self.url(&path)).bearer_auth(access_token.expose_secret());
-        let answer = self.spent.during(request.send()).await.map_err(HubSpotError::from_transport)?;
-        let (status, headers) = (answer.status(), answer.headers().clone());
+        let response = self.spent.during(request.send()).await.map_err(HubSpotError::from_transport)?;
+        let (status, headers) = (response.status(), response.headers().clone());
         if status.is_success() {
             return Ok(());
         }
-        Err(HubSpotError::from_answer(status, &headers, &read_body(answer).await?))
+        Err(HubSpotError::from_response(status, &headers, &read_body(response).await?))
     }
 
     async fn ask_of_token(

@@ -96,7 +96,7 @@ const DEFAULT_UNAVAILABLE_PAUSE: Duration = Duration::from_secs(900);
 
 impl HubSpotError {
     /// Classifies a response that is not a success.
-    pub(super) fn from_answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
+    pub(super) fn from_response(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let envelope: Envelope = serde_json::from_slice(body).unwrap_or_default();
         let message = shortened(text(&envelope.message));
         let wait = |reason| retry_after(headers, reason);
@@ -245,10 +245,10 @@ mod tests {
 
     use super::*;
 
-    fn answer(status: u16, retry_after: Option<u64>, body: &str) -> HubSpotError {
+    fn response(status: u16, retry_after: Option<u64>, body: &str) -> HubSpotError {
         let status = StatusCode::from_u16(status).unwrap();
         let headers = retry_after.map(|seconds| (RETRY_AFTER, HeaderValue::from(seconds))).into_iter().collect();
-        HubSpotError::from_answer(status, &headers, body.as_bytes())
+        HubSpotError::from_response(status, &headers, body.as_bytes())
     }
 
     #[test]
@@ -284,14 +284,14 @@ mod tests {
             (r#"{"message":"no","errors":{"a":1},"context":null}"#.to_owned(), "no"),
         ];
         for (body, said) in table {
-            assert_eq!(answer(403, None, &body).to_string(), format!("HubSpot refuses access: {said}"), "{body}");
+            assert_eq!(response(403, None, &body).to_string(), format!("HubSpot refuses access: {said}"), "{body}");
         }
     }
 
     #[test]
     fn a_part_of_another_form_hides_no_other() {
         let error =
-            answer(429, None, r#"{"message":null,"errors":"none","context":[],"policyName":"TEN_SECONDLY_ROLLING"}"#);
+            response(429, None, r#"{"message":null,"errors":"none","context":[],"policyName":"TEN_SECONDLY_ROLLING"}"#);
         assert_eq!(error.retry_later(), Duration::from_secs(10), "{error}");
     }
 
@@ -318,7 +318,7 @@ mod tests {
             (414, None, "", None, 0),
         ];
         for (status, retry_after, body, soon, later) in table {
-            let error = answer(status, retry_after, body);
+            let error = response(status, retry_after, body);
             assert_eq!(error.retry_soon(pause), soon, "{status} {body}");
             assert_eq!(error.retry_later(), Duration::from_secs(later), "{status} {body}");
         }

@@ -1,6 +1,5 @@
 #![doc = include_str!("../README.md")]
 
-mod answer;
 mod archived;
 mod associations;
 mod consent;
@@ -10,6 +9,7 @@ mod limiter;
 mod read;
 mod record;
 mod refusal;
+mod response;
 mod retry_after;
 mod search;
 mod session;

@@ -51,8 +51,8 @@ impl Session {
         let inputs: Vec<Value> = ids.iter().map(|id| json!({ "id": id })).collect();
         let body = json!({ "properties": names, "inputs": inputs });
         let path = format!("/crm/objects/{API_VERSION}/{object}/batch/read");
-        let Some(answer) = self.post(Kind::Read, &path, &body, latest).await? else { return Ok(None) };
-        let answered: Answered = answer.read("records are not of their form")?;
+        let Some(response) = self.post(Kind::Read, &path, &body, latest).await? else { return Ok(None) };
+        let answered: Answered = response.read("records are not of their form")?;
         let missing =
             answered.errors.iter().filter(|failure| failure.is_not_found()).flat_map(Failure::names).collect();
         Ok(Some(ReadRecords { rows: record::rows(object, &answered.results)?, missing }))

@@ -7,7 +7,7 @@ use model::{
 };
 use serde_json::{Map, Value};
 
-use super::{HubSpotError, answer::id_text};
+use super::{HubSpotError, response::id_text};
 
 /// The property of a merge's survivor that names the records merged into it, separated by semicolons. It includes the
 /// records that those had absorbed before, which `hs_calculated_merged_vids` lacks (fivetran/dbt_hubspot#168).

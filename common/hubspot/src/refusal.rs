@@ -102,7 +102,7 @@ const GRANT_CODES: [&str; 3] = ["INVALID_GRANT", "BAD_REFRESH_TOKEN", "BAD_AUTH_
 pub(super) fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Refusal {
     // Rate limits and server errors prove nothing about the grant, whatever their bodies contain.
     if matches!(status.as_u16(), 408 | 423 | 429 | 477..) {
-        let retry_after = HubSpotError::from_answer(status, headers, body).retry_later();
+        let retry_after = HubSpotError::from_response(status, headers, body).retry_later();
         return Refusal::Clear(TokenError::Transient { reason: format!("status {}", status.as_u16()), retry_after });
     }
     let body: Body = serde_json::from_slice(body).unwrap_or_default();
@@ -158,7 +158,7 @@ pub(super) enum Introspected {
 /// Parses an introspection response. Returns `None` if it has another form.
 pub(super) fn introspected(body: &[u8]) -> Option<Introspected> {
     #[derive(Deserialize)]
-    struct Answer {
+    struct Introspection {
         active: bool,
         #[serde(default)]
         hub_id: Value,
@@ -166,7 +166,7 @@ pub(super) fn introspected(body: &[u8]) -> Option<Introspected> {
         #[serde(default)]
         scopes: Value,
     }
-    let Answer { active, hub_id, hub_domain, scopes } = serde_json::from_slice(body).ok()?;
+    let Introspection { active, hub_id, hub_domain, scopes } = serde_json::from_slice(body).ok()?;
     let names = |scopes: &Vec<Value>| scopes.iter().filter_map(|scope| scope.as_str().map(str::to_owned)).collect();
     let scopes: Option<Vec<String>> = scopes.as_array().map(names);
     Some(if active { Introspected::Active { hub_id, hub_domain, scopes } } else { Introspected::Inactive })

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::{
     API_VERSION, HubSpotError, Session,
-    answer::{Answer, id_text},
     record::{self, Row},
+    response::{ApiResponse, id_text},
     session::Kind,
 };
 
@@ -98,8 +98,8 @@ impl Session {
     #[tracing::instrument(level = "debug", skip_all, name = "page")]
     pub async fn search(&self, search: &Search<'_>, latest: Option<Instant>) -> Result<Option<Page>, HubSpotError> {
         let path = format!("/crm/objects/{API_VERSION}/{}/search", search.object);
-        let answer = self.post(Kind::Search, &path, &request(search), latest).await?;
-        answer.map(|answer| page(search.object, &answer)).transpose()
+        let response = self.post(Kind::Search, &path, &request(search), latest).await?;
+        response.map(|response| page(search.object, &response)).transpose()
     }
 }
 
@@ -129,11 +129,11 @@ fn request(search: &Search<'_>) -> Value {
     request
 }
 
-fn page(object: ObjectType, answer: &Answer) -> Result<Page, HubSpotError> {
-    let raw: RawPage = answer.read("a search's answer is not of its form")?;
+fn page(object: ObjectType, response: &ApiResponse) -> Result<Page, HubSpotError> {
+    let raw: RawPage = response.read("a search's answer is not of its form")?;
     Ok(Page {
-        date: answer.date,
-        took: answer.took,
+        date: response.date,
+        took: response.took,
         total: raw.total,
         rows: record::rows(object, &raw.results)?,
         next: raw.paging.and_then(|paging| paging.next).as_ref().map(cursor),
@@ -148,8 +148,8 @@ mod tests {
 
     fn read(body: Value) -> Result<Page, HubSpotError> {
         let (date, body) = (DateTime::from_millis(0), body.to_string().into_bytes());
-        let answer = Answer { date, took: Duration::ZERO, body, tally: Arc::default() };
-        page(ObjectType::Contacts, &answer)
+        let response = ApiResponse { date, took: Duration::ZERO, body, tally: Arc::default() };
+        page(ObjectType::Contacts, &response)
     }
 
     #[test]

@@ -16,7 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::{HubSpot, HubSpotError, answer::Answer, limiter::Limiter, retry_after::http_date};
+use super::{HubSpot, HubSpotError, limiter::Limiter, response::ApiResponse, retry_after::http_date};
 
 /// An account's rate limits, as HubSpot documents them.
 #[derive(Clone, Copy, Debug)]
@@ -133,7 +133,7 @@ impl Session {
         path: &str,
         body: &impl Serialize,
         latest: Option<Instant>,
-    ) -> Result<Option<Answer>, HubSpotError> {
+    ) -> Result<Option<ApiResponse>, HubSpotError> {
         self.send(kind, || self.hubspot.http.post(self.hubspot.url(path)).json(body), latest).await
     }
 
@@ -143,7 +143,7 @@ impl Session {
         path: &str,
         query: &[(&str, &str)],
         latest: Option<Instant>,
-    ) -> Result<Option<Answer>, HubSpotError> {
+    ) -> Result<Option<ApiResponse>, HubSpotError> {
         self.send(Kind::List, || self.hubspot.http.get(self.hubspot.url(path)).query(query), latest).await
     }
 
@@ -154,7 +154,7 @@ impl Session {
         kind: Kind,
         request: impl Fn() -> RequestBuilder,
         latest: Option<Instant>,
-    ) -> Result<Option<Answer>, HubSpotError> {
+    ) -> Result<Option<ApiResponse>, HubSpotError> {
         let is_patient = !self.is_out_of_patience.load(Ordering::Relaxed);
         let pauses = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(150))
@@ -175,8 +175,8 @@ impl Session {
                 return refused.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(None), Err);
             }
             count.fetch_add(1, Ordering::Relaxed);
-            let answer = self.hubspot.spent.during(self.send_once(limiter, request())).await;
-            match &answer {
+            let response = self.hubspot.spent.during(self.send_once(limiter, request())).await;
+            match &response {
                 Ok(_) => {
                     self.tally.answered.fetch_add(1, Ordering::Relaxed);
                     limiter.taken();
@@ -184,7 +184,7 @@ impl Session {
                 Err(HubSpotError::RateLimited { retry_after, .. }) => limiter.refused(*retry_after),
                 Err(_) => {}
             }
-            answer.map(Some)
+            response.map(Some)
         })
         .retry(pauses)
         .when(|error| {
@@ -204,26 +204,26 @@ impl Session {
         answered
     }
 
-    async fn send_once(&self, limiter: &Limiter, request: RequestBuilder) -> Result<Answer, HubSpotError> {
+    async fn send_once(&self, limiter: &Limiter, request: RequestBuilder) -> Result<ApiResponse, HubSpotError> {
         let began = Instant::now();
         let request = request.bearer_auth(self.token.expose_secret());
-        let answer = request.send().await.map_err(HubSpotError::from_transport)?;
-        let status = answer.status();
+        let response = request.send().await.map_err(HubSpotError::from_transport)?;
+        let status = response.status();
         if status == StatusCode::TOO_MANY_REQUESTS {
             self.tally.rate_limited.fetch_add(1, Ordering::Relaxed);
         }
-        if let Some(left) = requests_left(&answer) {
+        if let Some(left) = requests_left(&response) {
             limiter.left(left);
         }
-        let date = header_text(&answer, header::DATE.as_str()).and_then(http_date);
+        let date = header_text(&response, header::DATE.as_str()).and_then(http_date);
         if !status.is_success() {
-            let headers = answer.headers().clone();
-            return Err(HubSpotError::from_answer(status, &headers, &read_body(answer).await?));
+            let headers = response.headers().clone();
+            return Err(HubSpotError::from_response(status, &headers, &read_body(response).await?));
         }
-        let body = read_body(answer).await?;
+        let body = read_body(response).await?;
         // Every HTTP response of a server with a clock has a Date. A response without one is not HubSpot's.
         let date = date.ok_or_else(|| HubSpotError::Malformed("it has no Date header".to_owned()))?;
-        Ok(Answer { date, took: began.elapsed(), body, tally: self.tally.clone() })
+        Ok(ApiResponse { date, took: began.elapsed(), body, tally: self.tally.clone() })
     }
 }
 
@@ -231,9 +231,9 @@ impl Session {
 const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
 
 /// Reads a body of at most `MAX_BODY_BYTES` bytes.
-pub(super) async fn read_body(mut answer: Response) -> Result<Vec<u8>, HubSpotError> {
+pub(super) async fn read_body(mut response: Response) -> Result<Vec<u8>, HubSpotError> {
     let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(HubSpotError::from_transport)? {
+    while let Some(chunk) = response.chunk().await.map_err(HubSpotError::from_transport)? {
         if body.len() + chunk.len() > MAX_BODY_BYTES {
             return Err(HubSpotError::Malformed(format!("it is longer than {MAX_BODY_BYTES} bytes")));
         }
@@ -244,11 +244,11 @@ pub(super) async fn read_body(mut answer: Response) -> Result<Vec<u8>, HubSpotEr
 
 /// Returns how many requests HubSpot reports as left of the ten-secondly limit. Search responses do not report it
 /// ("Usage guidelines").
-fn requests_left(answer: &Response) -> Option<usize> {
-    let interval = header_text(answer, "x-hubspot-ratelimit-interval-milliseconds")?;
-    (interval == "10000").then(|| header_text(answer, "x-hubspot-ratelimit-remaining")?.parse().ok()).flatten()
+fn requests_left(response: &Response) -> Option<usize> {
+    let interval = header_text(response, "x-hubspot-ratelimit-interval-milliseconds")?;
+    (interval == "10000").then(|| header_text(response, "x-hubspot-ratelimit-remaining")?.parse().ok()).flatten()
 }
 
-fn header_text<'a>(answer: &'a Response, name: &str) -> Option<&'a str> {
-    answer.headers().get(name)?.to_str().ok()
+fn header_text<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
+    response.headers().get(name)?.to_str().ok()
 }

@@ -49,11 +49,11 @@ pub(super) struct HubSpotFields {
 
 impl ExtraTokenFields for HubSpotFields {}
 
-type Answer = StandardTokenResponse<HubSpotFields, BasicTokenType>;
+type HubSpotTokenResponse = StandardTokenResponse<HubSpotFields, BasicTokenType>;
 
 type Client = oauth2::Client<
     StandardErrorResponse<BasicErrorResponseType>,
-    Answer,
+    HubSpotTokenResponse,
     BasicTokenIntrospectionResponse,
     StandardRevocableToken,
     BasicRevocationErrorResponse,
@@ -69,13 +69,13 @@ impl OAuthApp {
 }
 
 /// Returns the account that a response names for its tokens.
-pub(super) fn named_hub(answer: &Answer) -> Option<String> {
-    answer.extra_fields().hub_id.as_ref().map(json_text)
+pub(super) fn named_hub(response: &HubSpotTokenResponse) -> Option<String> {
+    response.extra_fields().hub_id.as_ref().map(json_text)
 }
 
 /// Returns when an access token expires that was requested at `asked_at`.
-pub(super) fn expiry(answer: &Answer, asked_at: DateTime) -> DateTime {
-    time::after(asked_at, answer.expires_in().unwrap_or(Duration::from_secs(1800)))
+pub(super) fn expiry(response: &HubSpotTokenResponse, asked_at: DateTime) -> DateTime {
+    time::after(asked_at, response.expires_in().unwrap_or(Duration::from_secs(1800)))
 }
 
 impl HubSpot {
@@ -96,12 +96,12 @@ impl HubSpot {
             async move { hubspot.token_request(request).await }
         };
         let grant = RefreshToken::new(refresh_token.expose_secret().to_owned());
-        let answer = match self.spent.during(client.exchange_refresh_token(&grant).request_async(&send)).await {
-            Ok(answer) => answer,
+        let response = match self.spent.during(client.exchange_refresh_token(&grant).request_async(&send)).await {
+            Ok(response) => response,
             Err(error) => return Err(self.settled(app, refresh_token, refused(error)).await),
         };
-        let access_token = SecretString::from(answer.access_token().secret().as_str());
-        let answered = match named_hub(&answer) {
+        let access_token = SecretString::from(response.access_token().secret().as_str());
+        let answered = match named_hub(&response) {
             Some(hub) => hub,
             // HubSpot's specification does not promise that the response names the hub.
             None => self.portal(app, &access_token).await?.hub_id.into(),
@@ -111,11 +111,11 @@ impl HubSpot {
         }
         Ok(Tokens {
             access_token,
-            refresh_token: match answer.refresh_token() {
+            refresh_token: match response.refresh_token() {
                 Some(token) => token.secret().as_str().into(),
                 None => refresh_token.clone(),
             },
-            expires_at: expiry(&answer, asked_at),
+            expires_at: expiry(&response, asked_at),
         })
     }
 
@@ -149,9 +149,9 @@ impl HubSpot {
 }
 
 /// Returns the status and body of a successful response.
-pub(super) async fn read(answer: reqwest::Response) -> Result<(StatusCode, Vec<u8>), Refusal> {
-    let (status, headers) = (answer.status(), answer.headers().clone());
-    let body = read_body(answer).await.map_err(|error| Refusal::Clear(TokenError::transient(error)))?;
+pub(super) async fn read(response: reqwest::Response) -> Result<(StatusCode, Vec<u8>), Refusal> {
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = read_body(response).await.map_err(|error| Refusal::Clear(TokenError::transient(error)))?;
     if status.is_success() { Ok((status, body)) } else { Err(refusal(status, &headers, &body)) }
 }
 

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::{HubSpotError, Tally, json};
 
 /// A successful response.
-pub(super) struct Answer {
+pub(super) struct ApiResponse {
     /// HubSpot's time, from the `Date` header.
     pub(super) date: DateTime,
     /// How long the response took, from sending the request that succeeded.
@@ -25,7 +25,7 @@ pub(super) struct Answer {
     pub(super) tally: Arc<Tally>,
 }
 
-impl Answer {
+impl ApiResponse {
     /// Parses the body. Characters that no text can hold are replaced. If the body cannot be parsed, the error is
     /// `malformed` and quotes nothing of the body.
     pub(super) fn read<T: DeserializeOwned>(&self, malformed: &str) -> Result<T, HubSpotError> {
