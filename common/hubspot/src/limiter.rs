@@ -50,16 +50,16 @@ struct State {
 }
 
 impl Limiter {
-    /// Creates a limiter of at most `limit` requests in a rolling `period`. Requests of earlier slices (`remembered`)
+    /// Creates a limiter of at most `limit` requests in a rolling `period`. Requests in the `snapshot` of an earlier slice
     /// count.
-    pub(super) fn new(limit: NonZeroU32, period: Duration, remembered: &LimiterSnapshot) -> Self {
+    pub(super) fn new(limit: NonZeroU32, period: Duration, snapshot: &LimiterSnapshot) -> Self {
         let (now, now_by_clock) = (Instant::now(), DateTime::now());
         let limit = usize::try_from(limit.get()).unwrap_or(usize::MAX);
         let ago = |at: &DateTime| now.checked_sub(time::between(*at, now_by_clock)).unwrap_or(now);
-        let skipped = remembered.requests.len().saturating_sub(limit);
+        let skipped = snapshot.requests.len().saturating_sub(limit);
         let state = State {
-            times: remembered.requests.iter().skip(skipped).map(ago).collect(),
-            share: remembered.share.clamp(MIN_SHARE, MAX_SHARE),
+            times: snapshot.requests.iter().skip(skipped).map(ago).collect(),
+            share: snapshot.share.clamp(MIN_SHARE, MAX_SHARE),
             closed_until: now,
         };
         Self {
@@ -117,7 +117,7 @@ impl Limiter {
     /// Records that HubSpot refused a request by this limit, which other apps use, too. No request is made for as long
     /// as HubSpot asks (cut to a plausible length), or for one period. Requests that were under way together count as
     /// one refusal.
-    pub(super) fn refused(&self, retry_after: Option<Duration>) {
+    pub(super) fn record_refusal(&self, retry_after: Option<Duration>) {
         let now = Instant::now();
         let mut state = self.state();
         if state.closed_until <= now {
@@ -127,14 +127,14 @@ impl Limiter {
     }
 
     /// Records that HubSpot accepted a request.
-    pub(super) fn taken(&self) {
+    pub(super) fn record_success(&self) {
         let mut state = self.state();
         state.share = (state.share + SHARE_GAIN_ON_SUCCESS).min(MAX_SHARE);
     }
 
     /// Adopts HubSpot's count of the requests that are left in the current period. Requests of other apps count as
     /// ours.
-    pub(super) fn left(&self, left: usize) {
+    pub(super) fn sync_remaining(&self, left: usize) {
         let now = Instant::now();
         let mut state = self.state();
         let counted = state.times.iter().filter(|time| **time + self.period > now).count();
@@ -144,7 +144,7 @@ impl Limiter {
     }
 
     /// Returns the state for the next slice.
-    pub(super) fn remember(&self) -> LimiterSnapshot {
+    pub(super) fn snapshot(&self) -> LimiterSnapshot {
         let (now, now_by_clock) = (Instant::now(), DateTime::now());
         let state = self.state();
         let longest = self.period.div_f64((state.share * self.limit as f64).min(1.0));
@@ -174,8 +174,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn limiter(limit: u32, remembered: &LimiterSnapshot) -> Limiter {
-        Limiter::new(NonZeroU32::new(limit).unwrap(), SECOND, remembered)
+    fn limiter(limit: u32, snapshot: &LimiterSnapshot) -> Limiter {
+        Limiter::new(NonZeroU32::new(limit).unwrap(), SECOND, snapshot)
     }
 
     #[tokio::test(start_paused = true)]
@@ -218,14 +218,14 @@ mod tests {
         let first = limiter(2, &LimiterSnapshot::default());
         first.admit(None).await;
         first.admit(None).await;
-        first.refused(None);
+        first.record_refusal(None);
         first.state().closed_until = Instant::now();
-        first.refused(None);
-        let remembered = first.remember();
-        assert_eq!(remembered.requests.len(), 2);
-        assert!(remembered.share < 1.0);
+        first.record_refusal(None);
+        let snapshot = first.snapshot();
+        assert_eq!(snapshot.requests.len(), 2);
+        assert!(snapshot.share < 1.0);
         let began = Instant::now();
-        let second = limiter(2, &remembered);
+        let second = limiter(2, &snapshot);
         second.admit(None).await;
         assert!(began.elapsed() > Duration::from_millis(900));
     }
@@ -234,8 +234,8 @@ mod tests {
     async fn a_refusal_closes_the_limit_and_leaves_less_of_it_until_requests_are_taken_again() {
         let limiter = limiter(5, &LimiterSnapshot::default());
         limiter.admit(None).await;
-        limiter.refused(None);
-        limiter.refused(None);
+        limiter.record_refusal(None);
+        limiter.record_refusal(None);
         let ten_requests = async || {
             let began = Instant::now();
             for _ in 0..10 {
@@ -245,14 +245,14 @@ mod tests {
         };
         // The first refusal costs one period and no share.
         assert_eq!(ten_requests().await, limiter.period * 2);
-        limiter.refused(None);
+        limiter.record_refusal(None);
         // Later, each period admits four of five requests.
         assert_eq!(ten_requests().await, limiter.period * 3);
-        assert!((limiter.remember().share - SHARE_FACTOR_ON_REFUSAL).abs() < 0.001);
+        assert!((limiter.snapshot().share - SHARE_FACTOR_ON_REFUSAL).abs() < 0.001);
         for _ in 0..200 {
-            limiter.taken();
+            limiter.record_success();
         }
-        assert!((limiter.remember().share - MAX_SHARE).abs() < 0.001);
+        assert!((limiter.snapshot().share - MAX_SHARE).abs() < 0.001);
     }
 
     #[tokio::test(start_paused = true)]
@@ -260,7 +260,7 @@ mod tests {
         let limiter = limiter(2, &LimiterSnapshot::default());
         for _ in 0..10 {
             limiter.admit(None).await;
-            limiter.refused(None);
+            limiter.record_refusal(None);
         }
         limiter.admit(None).await;
         let began = Instant::now();
@@ -277,13 +277,13 @@ mod tests {
         for _ in 0..3 {
             assert!(tokio::time::timeout(SECOND / 10, limiter.admit(None)).await.is_err());
         }
-        assert_eq!(limiter.remember().requests.len(), 2, "the two that were made still count");
+        assert_eq!(limiter.snapshot().requests.len(), 2, "the two that were made still count");
     }
 
     #[tokio::test(start_paused = true)]
     async fn hubspot_may_say_for_how_long() {
         let limiter = limiter(5, &LimiterSnapshot::default());
-        limiter.refused(Some(Duration::from_millis(300)));
+        limiter.record_refusal(Some(Duration::from_millis(300)));
         let began = Instant::now();
         limiter.admit(None).await;
         assert_eq!(began.elapsed(), Duration::from_millis(300));
@@ -292,7 +292,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn hubspot_may_not_say_for_years() {
         let limiter = limiter(5, &LimiterSnapshot::default());
-        limiter.refused(Some(Duration::MAX));
+        limiter.record_refusal(Some(Duration::MAX));
         let began = Instant::now();
         limiter.admit(None).await;
         assert_eq!(began.elapsed(), Duration::from_secs(120));
@@ -302,7 +302,7 @@ mod tests {
     async fn requests_of_other_apps_count() {
         let limiter = limiter(10, &LimiterSnapshot::default());
         limiter.admit(None).await;
-        limiter.left(2);
+        limiter.sync_remaining(2);
         let began = Instant::now();
         for _ in 0..2 {
             limiter.admit(None).await;

@@ -122,7 +122,7 @@ impl Session {
 
     /// Returns the state of the account's limits for the next slice.
     pub fn limits(&self) -> RateLimitState {
-        RateLimitState { search: self.search.remember(), general: self.general.remember() }
+        RateLimitState { search: self.search.snapshot(), general: self.general.snapshot() }
     }
 
     /// Posts `body` to `path`, under the limit of `kind`. Returns `None` if the limit does not allow that before
@@ -179,9 +179,9 @@ impl Session {
             match &response {
                 Ok(_) => {
                     self.tally.answered.fetch_add(1, Ordering::Relaxed);
-                    limiter.taken();
+                    limiter.record_success();
                 }
-                Err(HubSpotError::RateLimited { retry_after, .. }) => limiter.refused(*retry_after),
+                Err(HubSpotError::RateLimited { retry_after, .. }) => limiter.record_refusal(*retry_after),
                 Err(_) => {}
             }
             response.map(Some)
@@ -213,7 +213,7 @@ impl Session {
             self.tally.rate_limited.fetch_add(1, Ordering::Relaxed);
         }
         if let Some(left) = requests_left(&response) {
-            limiter.left(left);
+            limiter.sync_remaining(left);
         }
         let date = header_text(&response, header::DATE.as_str()).and_then(http_date);
         if !status.is_success() {
