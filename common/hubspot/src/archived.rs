@@ -44,7 +44,7 @@ impl Session {
     /// # Errors
     /// See [`HubSpotError`]. Failures that pass within a moment were already retried.
     #[tracing::instrument(level = "debug", skip_all, name = "archived page")]
-    pub async fn archived(
+    pub async fn list_archived(
         &self,
         object: ObjectType,
         after: Option<&str>,
@@ -59,9 +59,9 @@ impl Session {
         let Some(response) = self.list(&format!("/crm/objects/{API_VERSION}/{object}"), &query, latest).await? else {
             return Ok(None);
         };
-        let raw: RawPage = response.read("a list's answer is not of its form")?;
+        let raw: RawPage = response.parse("a list's answer is not of its form")?;
         Ok(Some(ArchivedPage {
-            rows: record::rows(object, &raw.results)?,
+            rows: record::parse_rows(object, &raw.results)?,
             next: raw.paging.and_then(|paging| paging.next).map(|next| next.after),
             took: response.took,
         }))

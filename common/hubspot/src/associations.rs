@@ -81,7 +81,7 @@ impl Failure {
     }
 
     /// Returns true if the contact has no companies, or does not exist any more.
-    fn means_none(&self) -> bool {
+    fn means_no_companies(&self) -> bool {
         self.is_not_found() || self.sub_category.as_str().is_some_and(|name| name.ends_with("NO_ASSOCIATIONS_FOUND"))
     }
 }
@@ -143,25 +143,25 @@ impl Session {
         let path = format!("/crm/associations/{API_VERSION}/contacts/companies/batch/read");
         let first = |contact: &RecordId| Input { id: contact.as_str().to_owned(), after: None };
         let pending = contacts.chunks(MAX_INPUTS).map(|contacts| contacts.iter().map(first).collect()).collect();
-        let mut lookup = Lookup { pending, has_told: each_for_itself, ..Lookup::default() };
+        let mut lookup = Lookup { pending, has_read_any: each_for_itself, ..Lookup::default() };
         let is_alone = each_for_itself && contacts.len() == 1;
         while let Some(inputs) = lookup.next(latest) {
-            let answered = match self.post(Kind::Association, &path, &Request { inputs: &inputs }, Some(latest)).await {
+            let result = match self.post(Kind::Association, &path, &Request { inputs: &inputs }, Some(latest)).await {
                 Ok(Some(response)) => {
                     lookup.longest = lookup.longest.max(response.took);
-                    response.read::<Associations>("associations are not of their form")
+                    response.parse::<Associations>("associations are not of their form")
                 }
                 Ok(None) if inputs.iter().all(|input| input.after.is_some()) => break,
                 Ok(None) => return Ok(None),
                 Err(error) => Err(error),
             };
-            match answered {
+            match result {
                 Ok(response) => {
-                    self.has_told_companies.store(true, Ordering::Relaxed);
+                    self.has_read_companies.store(true, Ordering::Relaxed);
                     lookup.leave_out(&response, &inputs)?;
                     lookup.take(response.results, inputs);
                 }
-                Err(error) if error.is_about_contents() || (is_alone && self.is_a_contacts(&error)) => {
+                Err(error) if error.is_about_contents() || (is_alone && self.may_concern_one_contact(&error)) => {
                     split(inputs, &error, &mut lookup.pending, &mut lookup.unread);
                     if lookup.is_hopeless() {
                         return Err(error);
@@ -189,7 +189,7 @@ struct Lookup {
     /// How long the slowest response took.
     longest: Duration,
     /// True once HubSpot has returned the companies of any contact.
-    has_told: bool,
+    has_read_any: bool,
 }
 
 impl Lookup {
@@ -212,14 +212,14 @@ impl Lookup {
 
     /// Returns true if HubSpot returns nobody's companies. The cause is then not these contacts.
     fn is_hopeless(&self) -> bool {
-        self.unread.len() > MAX_SINGLE_FAILURES && !self.has_told
+        self.unread.len() > MAX_SINGLE_FAILURES && !self.has_read_any
     }
 
     /// Requests the contacts that the response does not cover once more. Leaves out those that an earlier response did
     /// not cover either.
     fn leave_out(&mut self, response: &Associations, inputs: &[Input]) -> Result<(), HubSpotError> {
-        self.has_told |= !response.results.is_empty() || response.errors.iter().any(Failure::means_none);
-        let Some(failure) = response.errors.iter().find(|failure| !failure.means_none()) else { return Ok(()) };
+        self.has_read_any |= !response.results.is_empty() || response.errors.iter().any(Failure::means_no_companies);
+        let Some(failure) = response.errors.iter().find(|failure| !failure.means_no_companies()) else { return Ok(()) };
         let error = HubSpotError::Malformed(format!("its companies are left out ({})", shown(&failure.category)));
         let (named, others) = response.concerned(inputs);
         let (again, once): (Vec<Input>, Vec<Input>) =
@@ -270,10 +270,10 @@ impl Associations {
     /// Returns the inputs whose companies could not be read, which must not be taken for contacts without companies:
     /// first those that HubSpot names, then those that a failure without names may concern.
     fn concerned(&self, inputs: &[Input]) -> (Vec<Input>, Vec<Input>) {
-        let failures = || self.errors.iter().filter(|failure| !failure.means_none());
+        let failures = || self.errors.iter().filter(|failure| !failure.means_no_companies());
         let named: Vec<String> = failures().flat_map(Failure::names).collect();
         let is_unnamed = failures().any(|failure| failure.names().is_empty());
-        let has_answer = |id: &str| self.results.iter().any(|result| result.from.id == id) || self.has_none(id);
+        let has_answer = |id: &str| self.results.iter().any(|result| result.from.id == id) || self.has_no_companies(id);
         // A failure without names may concern any input that has no result.
         let is_meant = |input: &&Input| is_unnamed && !has_answer(&input.id);
         let (named, others): (Vec<&Input>, Vec<&Input>) = inputs.iter().partition(|input| named.contains(&input.id));
@@ -281,8 +281,10 @@ impl Associations {
     }
 
     /// Returns true if HubSpot reports that the contact has no companies.
-    fn has_none(&self, contact: &str) -> bool {
-        self.errors.iter().any(|failure| failure.means_none() && failure.names().iter().any(|name| name == contact))
+    fn has_no_companies(&self, contact: &str) -> bool {
+        self.errors
+            .iter()
+            .any(|failure| failure.means_no_companies() && failure.names().iter().any(|name| name == contact))
     }
 }
 

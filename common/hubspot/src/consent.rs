@@ -10,9 +10,9 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     API_VERSION, HubSpot, HubSpotError, OAuthApp, TokenError, Tokens,
-    refusal::{Introspected, Refusal, introspected},
+    refusal::{Introspected, Refusal, parse_introspection},
     session::read_body,
-    token::{expiry, named_hub, read, refused, unreached},
+    token::{access_token_expiry, classify_token_error, named_hub, read_success, unreachable_endpoint},
 };
 
 /// The scopes that the service requests from a customer.
@@ -75,12 +75,12 @@ impl HubSpot {
         let asked = client
             .exchange_code(AuthorizationCode::new(code.expose_secret().to_owned()))
             .set_pkce_verifier(PkceCodeVerifier::new(verifier.expose_secret().to_owned()));
-        let response = self.spent.during(asked.request_async(&send)).await.map_err(refused)?;
+        let response = self.spent.during(asked.request_async(&send)).await.map_err(classify_token_error)?;
         let grant = response.refresh_token().ok_or_else(|| TokenError::transient("it gave no refresh token"))?;
         let tokens = Tokens {
             access_token: response.access_token().secret().as_str().into(),
             refresh_token: grant.secret().as_str().into(),
-            expires_at: expiry(&response, asked_at),
+            expires_at: access_token_expiry(&response, asked_at),
         };
         Ok((tokens, named_hub(&response)))
     }
@@ -108,8 +108,8 @@ impl HubSpot {
     ) -> Result<Introspected, TokenError> {
         // HubSpot's pages name the field after the kind, its specification names it `token`.
         let named = [("token", token.expose_secret()), (kind, token.expose_secret())];
-        let body = self.ask_of_token(app, "introspect", &named, kind).await.map_err(TokenError::from)?;
-        introspected(&body).ok_or_else(|| TokenError::transient("its answer cannot be read"))
+        let body = self.post_token_form(app, "introspect", &named, kind).await.map_err(TokenError::from)?;
+        parse_introspection(&body).ok_or_else(|| TokenError::transient("its answer cannot be read"))
     }
 
     /// Revokes a grant, so that its refresh token is not valid any more (`POST /oauth/{version}/token/revoke`).
@@ -119,8 +119,8 @@ impl HubSpot {
     /// HubSpot does not respond, or refuses.
     pub async fn revoke(&self, app: &OAuthApp, refresh_token: &SecretString) -> Result<(), TokenError> {
         let named = [("token", refresh_token.expose_secret())];
-        let Err(refusal) = self.ask_of_token(app, "revoke", &named, "refresh_token").await else { return Ok(()) };
-        match self.settled(app, refresh_token, refusal).await {
+        let Err(refusal) = self.post_token_form(app, "revoke", &named, "refresh_token").await else { return Ok(()) };
+        match self.classify_with_introspection(app, refresh_token, refusal).await {
             TokenError::Rejected(_) | TokenError::PortalGone(_) => Ok(()),
             error => Err(error),
         }
@@ -142,7 +142,7 @@ impl HubSpot {
         Err(HubSpotError::from_response(status, &headers, &read_body(response).await?))
     }
 
-    async fn ask_of_token(
+    async fn post_token_form(
         &self,
         app: &OAuthApp,
         what: &str,
@@ -157,7 +157,7 @@ impl HubSpot {
         let form = [named, &app].concat();
         let asked = async {
             let request = self.http.post(self.url(&format!("/oauth/{API_VERSION}/token/{what}"))).form(&form);
-            read(request.send().await.map_err(unreached)?).await
+            read_success(request.send().await.map_err(unreachable_endpoint)?).await
         };
         let (_, body) = self.spent.during(asked).await?;
         Ok(body)

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 const REPLACEMENT: &str = "\\ufffd";
 
 /// Parses a document. If it is not JSON because of characters in its texts, replaces them and returns true with it.
-pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<(T, bool), serde_json::Error> {
+pub(super) fn parse_leniently<T: DeserializeOwned>(body: &[u8]) -> Result<(T, bool), serde_json::Error> {
     match serde_json::from_slice(body) {
         Ok(value) => Ok((value, false)),
         Err(error) if error.is_syntax() || error.is_eof() => match serde_json::from_str(&mended(body)) {
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     fn text(body: &[u8]) -> (Value, bool) {
-        read(body).unwrap()
+        parse_leniently(body).unwrap()
     }
 
     #[test]
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn what_is_no_document_stays_unreadable() {
         for body in ["", "{", r#"{"a": "b"#, "<html>\u{1}</html>"] {
-            assert!(read::<Value>(body.as_bytes()).is_err(), "{body}");
+            assert!(parse_leniently::<Value>(body.as_bytes()).is_err(), "{body}");
         }
     }
 }

@@ -101,10 +101,7 @@ impl Limiter {
         let state = self.state();
         let ours = state.share.min(1.0) * self.limit as f64;
         // If less than one request per period is allowed, each takes several periods.
-        let (count, period) = match ours >= 1.0 {
-            true => (ours as usize, self.period),
-            false => (1, self.period.div_f64(ours)),
-        };
+        let (count, period) = if ours >= 1.0 { (ours as usize, self.period) } else { (1, self.period.div_f64(ours)) };
         let before = state.times.len().checked_sub(count).and_then(|index| state.times.get(index));
         before.map_or(state.closed_until, |before| state.closed_until.max(*before + period))
     }

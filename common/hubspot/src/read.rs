@@ -17,7 +17,7 @@ pub const MAX_READ_IDS: usize = 100;
 
 /// A 200, or a 207 whose `errors` name the records that do not exist.
 #[derive(Deserialize)]
-struct Answered {
+struct BatchResponse {
     results: Vec<Value>,
     #[serde(default)]
     errors: Vec<Failure>,
@@ -39,7 +39,7 @@ impl Session {
     /// # Errors
     /// See [`HubSpotError`]. Failures are not retried here.
     #[tracing::instrument(level = "debug", skip_all, name = "read", fields(records = ids.len()))]
-    pub async fn read(
+    pub async fn read_by_ids(
         &self,
         object: ObjectType,
         ids: &[String],
@@ -52,9 +52,8 @@ impl Session {
         let body = json!({ "properties": names, "inputs": inputs });
         let path = format!("/crm/objects/{API_VERSION}/{object}/batch/read");
         let Some(response) = self.post(Kind::Read, &path, &body, latest).await? else { return Ok(None) };
-        let answered: Answered = response.read("records are not of their form")?;
-        let missing =
-            answered.errors.iter().filter(|failure| failure.is_not_found()).flat_map(Failure::names).collect();
-        Ok(Some(ReadRecords { rows: record::rows(object, &answered.results)?, missing }))
+        let batch: BatchResponse = response.parse("records are not of their form")?;
+        let missing = batch.errors.iter().filter(|failure| failure.is_not_found()).flat_map(Failure::names).collect();
+        Ok(Some(ReadRecords { rows: record::parse_rows(object, &batch.results)?, missing }))
     }
 }

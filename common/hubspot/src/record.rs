@@ -51,7 +51,7 @@ pub(super) const fn own_properties(object: ObjectType) -> [&'static str; 3] {
 }
 
 /// Parses the rows of a page. A row without an id fails the page, because the start of the next page is then unknown.
-pub(super) fn rows(object: ObjectType, results: &[Value]) -> Result<Vec<Row>, HubSpotError> {
+pub(super) fn parse_rows(object: ObjectType, results: &[Value]) -> Result<Vec<Row>, HubSpotError> {
     let rows: Option<Vec<Row>> = results.iter().map(|result| row(object, result)).collect();
     rows.ok_or_else(|| HubSpotError::Malformed("a row without an id".to_owned()))
 }
@@ -79,9 +79,10 @@ fn record(object: ObjectType, id: &str, row: &Value) -> Result<Record, String> {
         id,
         created_at: time("createdAt", "createdate").unwrap_or(modified_at),
         modified_at,
-        archived_at: match is_archived {
-            true => Some(archived_at.ok_or("it is archived, but does not say since when")?),
-            false => None,
+        archived_at: if is_archived {
+            Some(archived_at.ok_or("it is archived, but does not say since when")?)
+        } else {
+            None
         },
         properties: raw.iter().filter(|(name, _)| !is_bookkeeping(name)).filter_map(property).collect(),
     })
@@ -109,7 +110,7 @@ mod tests {
     use super::*;
 
     fn read(row: Value) -> Result<Record, String> {
-        rows(ObjectType::Contacts, &[row]).unwrap().remove(0).record
+        parse_rows(ObjectType::Contacts, &[row]).unwrap().remove(0).record
     }
 
     #[test]

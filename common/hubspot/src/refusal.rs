@@ -99,7 +99,7 @@ const PORTAL_CODES: [&str; 2] = ["BAD_HUB", "ACCESS_DENIED"];
 const GRANT_CODES: [&str; 3] = ["INVALID_GRANT", "BAD_REFRESH_TOKEN", "BAD_AUTH_CODE"];
 
 /// Classifies a response that is not a success.
-pub(super) fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Refusal {
+pub(super) fn classify_refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Refusal {
     // Rate limits and server errors prove nothing about the grant, whatever their bodies contain.
     if matches!(status.as_u16(), 408 | 423 | 429 | 477..) {
         let retry_after = HubSpotError::from_response(status, headers, body).retry_later();
@@ -156,7 +156,7 @@ pub(super) enum Introspected {
 }
 
 /// Parses an introspection response. Returns `None` if it has another form.
-pub(super) fn introspected(body: &[u8]) -> Option<Introspected> {
+pub(super) fn parse_introspection(body: &[u8]) -> Option<Introspected> {
     #[derive(Deserialize)]
     struct Introspection {
         active: bool,
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     fn said(status: u16, body: &str) -> String {
-        match refusal(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes()) {
+        match classify_refusal(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes()) {
             Refusal::Clear(error) => error.to_string(),
             Refusal::Unclear(error) => format!("unclear: {error}"),
         }
@@ -245,13 +245,13 @@ mod tests {
             hub_domain: Some("a.example".to_owned()),
             scopes: scopes.map(|scopes| scopes.iter().map(|scope| (*scope).to_owned()).collect()),
         };
-        assert_eq!(introspected(br#"{"active":true,"hub_id":7,"hub_domain":"a.example"}"#), Some(active(None)));
+        assert_eq!(parse_introspection(br#"{"active":true,"hub_id":7,"hub_domain":"a.example"}"#), Some(active(None)));
         let granted = br#"{"active":true,"hub_id":7,"hub_domain":"a.example","scopes":["oauth",7]}"#;
-        assert_eq!(introspected(granted), Some(active(Some(&["oauth"]))));
+        assert_eq!(parse_introspection(granted), Some(active(Some(&["oauth"]))));
         let odd = br#"{"active":true,"hub_id":7,"hub_domain":"a.example","scopes":"oauth"}"#;
-        assert_eq!(introspected(odd), Some(active(None)));
-        assert_eq!(introspected(br#"{"active":false}"#), Some(Introspected::Inactive));
-        assert_eq!(introspected(br#"{"active":false,"hub_id":7}"#), Some(Introspected::Inactive));
-        assert_eq!(introspected(b"<html>"), None);
+        assert_eq!(parse_introspection(odd), Some(active(None)));
+        assert_eq!(parse_introspection(br#"{"active":false}"#), Some(Introspected::Inactive));
+        assert_eq!(parse_introspection(br#"{"active":false,"hub_id":7}"#), Some(Introspected::Inactive));
+        assert_eq!(parse_introspection(b"<html>"), None);
     }
 }

@@ -28,8 +28,8 @@ pub(super) struct ApiResponse {
 impl ApiResponse {
     /// Parses the body. Characters that no text can hold are replaced. If the body cannot be parsed, the error is
     /// `malformed` and quotes nothing of the body.
-    pub(super) fn read<T: DeserializeOwned>(&self, malformed: &str) -> Result<T, HubSpotError> {
-        let (value, mended) = json::read(&self.body)
+    pub(super) fn parse<T: DeserializeOwned>(&self, malformed: &str) -> Result<T, HubSpotError> {
+        let (value, mended) = json::parse_leniently(&self.body)
             .map_err(|error| HubSpotError::Malformed(format!("{malformed} ({:?} error)", error.classify())))?;
         if mended {
             tracing::warn!("an answer of HubSpot's is not quite JSON; some characters are replaced");

@@ -45,7 +45,7 @@ impl Reason {
 pub(super) fn retry_after(headers: &HeaderMap, reason: Reason) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok();
     let now = text(DATE).and_then(http_date).unwrap_or_else(DateTime::now);
-    let asked = asked(text(RETRY_AFTER)?, reason, now)?;
+    let asked = parse_wait(text(RETRY_AFTER)?, reason, now)?;
     let believed = asked.min(reason.longest());
     if believed < asked {
         tracing::warn!(
@@ -58,7 +58,7 @@ pub(super) fn retry_after(headers: &HeaderMap, reason: Reason) -> Option<Duratio
 }
 
 /// Parses the header: seconds, milliseconds or a date. `now` is HubSpot's time.
-fn asked(text: &str, reason: Reason, now: DateTime) -> Option<Duration> {
+fn parse_wait(text: &str, reason: Reason, now: DateTime) -> Option<Duration> {
     let text = text.trim();
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return http_date(text).map(|date| time::between(now, date));

@@ -108,9 +108,10 @@ fn request(search: &Search<'_>) -> Value {
     let condition = |property: &str, operator: &str, value: String| json!({"propertyName": property, "operator": operator, "value": value});
     let modified = search.object.modified_property();
     let millis = |time: DateTime| time.timestamp_millis().to_string();
-    let mut filters = match undated {
-        true => vec![json!({"propertyName": modified, "operator": "NOT_HAS_PROPERTY"})],
-        false => vec![condition(modified, "GTE", millis(from))],
+    let mut filters = if undated {
+        vec![json!({"propertyName": modified, "operator": "NOT_HAS_PROPERTY"})]
+    } else {
+        vec![condition(modified, "GTE", millis(from))]
     };
     filters.extend(to.filter(|_| !undated).map(|to| condition(modified, "LT", millis(to))));
     filters.extend(after_id.map(|id| condition("hs_object_id", "GT", id.to_owned())));
@@ -130,12 +131,12 @@ fn request(search: &Search<'_>) -> Value {
 }
 
 fn page(object: ObjectType, response: &ApiResponse) -> Result<Page, HubSpotError> {
-    let raw: RawPage = response.read("a search's answer is not of its form")?;
+    let raw: RawPage = response.parse("a search's answer is not of its form")?;
     Ok(Page {
         date: response.date,
         took: response.took,
         total: raw.total,
-        rows: record::rows(object, &raw.results)?,
+        rows: record::parse_rows(object, &raw.results)?,
         next: raw.paging.and_then(|paging| paging.next).as_ref().map(cursor),
     })
 }

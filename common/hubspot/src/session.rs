@@ -68,9 +68,9 @@ pub struct Session {
     search: Limiter,
     general: Limiter,
     /// True once a request has failed in all of its tries. Later requests of the session are then tried once.
-    is_out_of_patience: AtomicBool,
+    has_stopped_retrying: AtomicBool,
     /// True once HubSpot has returned anybody's companies.
-    pub(super) has_told_companies: AtomicBool,
+    pub(super) has_read_companies: AtomicBool,
     tally: Arc<Tally>,
 }
 
@@ -89,8 +89,8 @@ impl Session {
             token,
             search: Limiter::new(limits.search_rps, SEARCH_PERIOD, &remembered.search),
             general: Limiter::new(limits.per_10s, GENERAL_PERIOD, &remembered.general),
-            is_out_of_patience: AtomicBool::new(false),
-            has_told_companies: AtomicBool::new(false),
+            has_stopped_retrying: AtomicBool::new(false),
+            has_read_companies: AtomicBool::new(false),
             tally,
         }
     }
@@ -101,13 +101,13 @@ impl Session {
     }
 
     /// Returns true if a failure may be a single contact's own, because HubSpot returns other contacts' companies.
-    pub(super) fn is_a_contacts(&self, error: &HubSpotError) -> bool {
-        error.is_transient() && self.has_told_companies.load(Ordering::Relaxed)
+    pub(super) fn may_concern_one_contact(&self, error: &HubSpotError) -> bool {
+        error.is_transient() && self.has_read_companies.load(Ordering::Relaxed)
     }
 
     /// Tries each request only once from now on, because failures are not expected to pass.
-    pub fn lose_patience(&self) {
-        self.is_out_of_patience.store(true, Ordering::Relaxed);
+    pub fn stop_retrying(&self) {
+        self.has_stopped_retrying.store(true, Ordering::Relaxed);
     }
 
     /// Returns when the search limit allows the next request.
@@ -155,7 +155,7 @@ impl Session {
         request: impl Fn() -> RequestBuilder,
         latest: Option<Instant>,
     ) -> Result<Option<ApiResponse>, HubSpotError> {
-        let is_patient = !self.is_out_of_patience.load(Ordering::Relaxed);
+        let is_patient = !self.has_stopped_retrying.load(Ordering::Relaxed);
         let pauses = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(150))
             .with_max_delay(Duration::from_secs(1))
@@ -169,7 +169,7 @@ impl Session {
         // The refusal must be returned even if the limit leaves no time for another try.
         let refused = Mutex::new(None);
         let is_too_late = AtomicBool::new(false);
-        let answered = (|| async {
+        let result = (|| async {
             if !limiter.admit(latest).await {
                 is_too_late.store(true, Ordering::Relaxed);
                 return refused.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(None), Err);
@@ -198,10 +198,10 @@ impl Session {
             tracing::debug!(error = %error, pause_ms = pause.as_millis() as u64, "a HubSpot request is made again");
         })
         .await;
-        if !matches!(kind, Kind::Read) && matches!(answered, Err(HubSpotError::Transient { .. })) {
-            self.lose_patience();
+        if !matches!(kind, Kind::Read) && matches!(result, Err(HubSpotError::Transient { .. })) {
+            self.stop_retrying();
         }
-        answered
+        result
     }
 
     async fn send_once(&self, limiter: &Limiter, request: RequestBuilder) -> Result<ApiResponse, HubSpotError> {

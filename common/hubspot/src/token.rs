@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::{
     API_VERSION, HubSpot, TokenError,
-    refusal::{Introspected, Refusal, refusal},
+    refusal::{Introspected, Refusal, classify_refusal},
     session::read_body,
 };
 
@@ -74,7 +74,7 @@ pub(super) fn named_hub(response: &HubSpotTokenResponse) -> Option<String> {
 }
 
 /// Returns when an access token expires that was requested at `asked_at`.
-pub(super) fn expiry(response: &HubSpotTokenResponse, asked_at: DateTime) -> DateTime {
+pub(super) fn access_token_expiry(response: &HubSpotTokenResponse, asked_at: DateTime) -> DateTime {
     time::after(asked_at, response.expires_in().unwrap_or(Duration::from_secs(1800)))
 }
 
@@ -98,16 +98,18 @@ impl HubSpot {
         let grant = RefreshToken::new(refresh_token.expose_secret().to_owned());
         let response = match self.spent.during(client.exchange_refresh_token(&grant).request_async(&send)).await {
             Ok(response) => response,
-            Err(error) => return Err(self.settled(app, refresh_token, refused(error)).await),
+            Err(error) => {
+                return Err(self.classify_with_introspection(app, refresh_token, classify_token_error(error)).await);
+            }
         };
         let access_token = SecretString::from(response.access_token().secret().as_str());
-        let answered = match named_hub(&response) {
+        let named = match named_hub(&response) {
             Some(hub) => hub,
             // HubSpot's specification does not promise that the response names the hub.
             None => self.portal(app, &access_token).await?.hub_id.into(),
         };
-        if answered != hub.as_str() {
-            return Err(TokenError::OtherAccount(answered));
+        if named != hub.as_str() {
+            return Err(TokenError::OtherAccount(named));
         }
         Ok(Tokens {
             access_token,
@@ -115,12 +117,17 @@ impl HubSpot {
                 Some(token) => token.secret().as_str().into(),
                 None => refresh_token.clone(),
             },
-            expires_at: expiry(&response, asked_at),
+            expires_at: access_token_expiry(&response, asked_at),
         })
     }
 
     /// Classifies a refused refresh or revocation. If the refusal is unclear, introspects the grant.
-    pub(super) async fn settled(&self, app: &OAuthApp, refresh_token: &SecretString, refusal: Refusal) -> TokenError {
+    pub(super) async fn classify_with_introspection(
+        &self,
+        app: &OAuthApp,
+        refresh_token: &SecretString,
+        refusal: Refusal,
+    ) -> TokenError {
         let error = match refusal {
             Refusal::Clear(error) => return error,
             Refusal::Unclear(error) => error,
@@ -140,8 +147,8 @@ impl HubSpot {
     /// Sends a request to the token endpoint. An error response is parsed here, because the `oauth2` crate knows only
     /// those with `error`.
     pub(super) async fn token_request(&self, request: oauth2::HttpRequest) -> Result<oauth2::HttpResponse, Refusal> {
-        let request = reqwest::Request::try_from(request).map_err(unreached)?;
-        let (status, body) = read(self.http.execute(request).await.map_err(unreached)?).await?;
+        let request = reqwest::Request::try_from(request).map_err(unreachable_endpoint)?;
+        let (status, body) = read_success(self.http.execute(request).await.map_err(unreachable_endpoint)?).await?;
         let mut response = oauth2::HttpResponse::new(body);
         *response.status_mut() = status;
         Ok(response)
@@ -149,18 +156,20 @@ impl HubSpot {
 }
 
 /// Returns the status and body of a successful response.
-pub(super) async fn read(response: reqwest::Response) -> Result<(StatusCode, Vec<u8>), Refusal> {
+pub(super) async fn read_success(response: reqwest::Response) -> Result<(StatusCode, Vec<u8>), Refusal> {
     let (status, headers) = (response.status(), response.headers().clone());
     let body = read_body(response).await.map_err(|error| Refusal::Clear(TokenError::transient(error)))?;
-    if status.is_success() { Ok((status, body)) } else { Err(refusal(status, &headers, &body)) }
+    if status.is_success() { Ok((status, body)) } else { Err(classify_refusal(status, &headers, &body)) }
 }
 
-pub(super) fn unreached(error: reqwest::Error) -> Refusal {
+pub(super) fn unreachable_endpoint(error: reqwest::Error) -> Refusal {
     Refusal::Clear(TokenError::transient(error.without_url()))
 }
 
 /// Classifies a failed request to the token endpoint.
-pub(super) fn refused(error: RequestTokenError<Refusal, StandardErrorResponse<BasicErrorResponseType>>) -> Refusal {
+pub(super) fn classify_token_error(
+    error: RequestTokenError<Refusal, StandardErrorResponse<BasicErrorResponseType>>,
+) -> Refusal {
     match error {
         RequestTokenError::Request(refusal) => refusal,
         // A response that cannot be parsed may contain a token.

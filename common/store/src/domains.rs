@@ -84,9 +84,10 @@ impl Store {
     /// # Errors
     /// MongoDB cannot be reached.
     pub async fn pause(&self, key: &AccountKey, paused: bool) -> Result<bool, Error> {
-        let (entry, update) = match paused {
-            true => (doc! { "a.pausedAt": null }, doc! { "$set": { field("pausedAt"): DateTime::now() } }),
-            false => (doc! { "a.pausedAt": { "$ne": null } }, doc! { "$unset": { field("pausedAt"): "" } }),
+        let (entry, update) = if paused {
+            (doc! { "a.pausedAt": null }, doc! { "$set": { field("pausedAt"): DateTime::now() } })
+        } else {
+            (doc! { "a.pausedAt": { "$ne": null } }, doc! { "$unset": { field("pausedAt"): "" } })
         };
         self.update_account(key, entry, update).await
     }

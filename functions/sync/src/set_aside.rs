@@ -96,7 +96,7 @@ impl LaneReader<'_> {
             return Ok(());
         }
         let (slice, object) = (self.slice, self.object);
-        match slice.session.read(object, &ids, slice.properties(object), Some(latest)).await? {
+        match slice.session.read_by_ids(object, &ids, slice.properties(object), Some(latest)).await? {
             Some(read) => self.take_up(ids, read, entries).await,
             None => Err(SliceError::NoTime),
         }

@@ -28,9 +28,10 @@ impl World {
     pub fn update(&mut self, hub_id: u64, object: Object, id: u64, at: i64, properties: &[(&str, &str)]) -> bool {
         let is_changed = self.change(hub_id, object, id, at, ChangeKind::Updated, |version| {
             for (name, value) in properties {
-                match value.is_empty() {
-                    true => version.properties.remove(*name),
-                    false => version.properties.insert((*name).to_owned(), (*value).to_owned()),
+                if value.is_empty() {
+                    version.properties.remove(*name)
+                } else {
+                    version.properties.insert((*name).to_owned(), (*value).to_owned())
                 };
             }
         });

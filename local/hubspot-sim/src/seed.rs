@@ -114,14 +114,11 @@ impl World {
         for index in 0..count {
             let at = self.now();
             if index % 5 == 4 || existing.is_empty() {
-                match random.random_bool(0.2) {
-                    true => {
-                        let properties = company(&mut random, self.ledger.len());
-                        self.create(hub_id, Object::Companies, at, properties);
-                    }
-                    false => {
-                        self.add_contact(hub_id, at, &mut random);
-                    }
+                if random.random_bool(0.2) {
+                    let properties = company(&mut random, self.ledger.len());
+                    self.create(hub_id, Object::Companies, at, properties);
+                } else {
+                    self.add_contact(hub_id, at, &mut random);
                 }
                 changed.created += 1;
             } else {

@@ -132,10 +132,9 @@ impl Gate {
 
     /// Sets a rule that kills the process at one effect.
     pub fn kill_at(&self, number: usize, when: When) {
-        self.set(move |effect| match effect.number == number && effect.when == when {
-            true => Verdict::Kill,
-            false => Verdict::Pass,
-        });
+        self.set(
+            move |effect| if effect.number == number && effect.when == when { Verdict::Kill } else { Verdict::Pass },
+        );
     }
 
     /// Returns the names of the effects so far.

@@ -188,10 +188,7 @@ pub(crate) fn authorize(world: &World, headers: &HeaderMap, scopes: &[&str]) -> 
         App::Private => &portal.private_scopes,
     });
     let is_granted = |scope: &&str| granted.is_some_and(|granted| granted.iter().any(|granted| granted == scope));
-    match scopes.iter().any(is_granted) {
-        true => Ok(caller),
-        false => Err(Box::new(errors::missing_scopes(scopes))),
-    }
+    if scopes.iter().any(is_granted) { Ok(caller) } else { Err(Box::new(errors::missing_scopes(scopes))) }
 }
 
 fn authenticate(world: &World, headers: &HeaderMap) -> Result<Caller, Box<Response>> {
