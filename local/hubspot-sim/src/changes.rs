@@ -19,7 +19,7 @@ impl World {
         let record = Record { id, created_at: at, versions: vec![version], companies: Vec::new() };
         self.portal(hub_id).records.entry(object).or_default().insert(id, record);
         self.ledger.push(Change { hub_id, object, id, kind: ChangeKind::Created, at });
-        self.tell((hub_id, object, id), at, What::Created);
+        self.queue_webhook((hub_id, object, id), at, What::Created);
         id
     }
 
@@ -37,7 +37,7 @@ impl World {
         });
         if is_changed {
             for (name, value) in properties {
-                self.tell((hub_id, object, id), at, What::Changed(name, value));
+                self.queue_webhook((hub_id, object, id), at, What::Changed(name, value));
             }
         }
         is_changed
@@ -48,7 +48,7 @@ impl World {
         let archive = |version: &mut Version| version.archived = true;
         let is_archived = self.change(hub_id, object, id, at, ChangeKind::Archived, archive);
         if is_archived {
-            self.tell((hub_id, object, id), at, What::Deleted);
+            self.queue_webhook((hub_id, object, id), at, What::Deleted);
         }
         is_archived
     }
@@ -59,7 +59,7 @@ impl World {
         let is_there = self.record(hub_id, Object::Contacts, contact).is_some_and(|(version, _)| !version.archived);
         let is_archived = is_there && self.archive(hub_id, Object::Contacts, contact, at);
         if is_archived {
-            self.tell((hub_id, Object::Contacts, contact), at, What::Forgotten);
+            self.queue_webhook((hub_id, Object::Contacts, contact), at, What::Forgotten);
         }
         is_archived
     }
@@ -71,7 +71,7 @@ impl World {
         let restore = |version: &mut Version| version.archived = false;
         let is_restored = restorable && self.change(hub_id, object, id, at, ChangeKind::Restored, restore);
         if is_restored {
-            self.tell((hub_id, object, id), at, What::Restored);
+            self.queue_webhook((hub_id, object, id), at, What::Restored);
         }
         is_restored
     }
@@ -101,7 +101,7 @@ impl World {
             properties.insert("hs_merged_object_ids".to_owned(), merged);
             let survivor = self.create(hub_id, object, at, properties);
             self.associate(hub_id, survivor, companies);
-            self.tell((hub_id, object, winner), at, What::Deleted);
+            self.queue_webhook((hub_id, object, winner), at, What::Deleted);
             survivor
         } else {
             // This change has no webhook of its own, only the merge has one.
@@ -110,8 +110,8 @@ impl World {
             });
             winner
         };
-        self.tell((hub_id, object, loser), at, What::Deleted);
-        self.tell((hub_id, object, winner), at, What::Merged { loser, survivor });
+        self.queue_webhook((hub_id, object, loser), at, What::Deleted);
+        self.queue_webhook((hub_id, object, winner), at, What::Merged { loser, survivor });
         Some(survivor)
     }
 
@@ -127,7 +127,7 @@ impl World {
                 for (object, from, to) in
                     [(Object::Contacts, contact, *company), (Object::Companies, *company, contact)]
                 {
-                    self.tell((hub_id, object, from), at, What::Associated { to, removed, is_primary });
+                    self.queue_webhook((hub_id, object, from), at, What::Associated { to, removed, is_primary });
                 }
             }
         }

@@ -62,7 +62,7 @@ fn once() -> u32 {
 }
 
 /// Returns the fault for a request to `path_and_query`, and counts it as used. Returns `None` if there is none.
-pub(crate) fn take(faults: &mut Vec<Fault>, path_and_query: &str) -> Option<FaultKind> {
+pub(crate) fn take_fault(faults: &mut Vec<Fault>, path_and_query: &str) -> Option<FaultKind> {
     let fault = faults.iter_mut().find(|fault| path_and_query.contains(&fault.path))?;
     if fault.skip > 0 {
         fault.skip -= 1;
@@ -84,8 +84,8 @@ mod tests {
             serde_json::from_str(r#"{"path": "/search", "skip": 1, "times": 2, "kind": "answer", "status": 500}"#)
                 .unwrap();
         let mut faults = vec![fault];
-        assert!(take(&mut faults, "/oauth").is_none());
-        let hits: Vec<bool> = (0..4).map(|_| take(&mut faults, "/contacts/search").is_some()).collect();
+        assert!(take_fault(&mut faults, "/oauth").is_none());
+        let hits: Vec<bool> = (0..4).map(|_| take_fault(&mut faults, "/contacts/search").is_some()).collect();
         assert_eq!(hits, [false, true, true, false]);
         assert!(faults.is_empty());
     }

@@ -61,7 +61,7 @@ impl Simulator {
         let world = Arc::new(Mutex::new(World::new(settings)));
         let app = routes::app(world.clone());
         let server = tokio::spawn(server::serve(listener, app, None));
-        let webhooks = tokio::spawn(webhooks::tell(world.clone()));
+        let webhooks = tokio::spawn(webhooks::deliver_pending(world.clone()));
         Ok(Self { address, world, server, webhooks, tls: JoinSet::new() })
     }
 

@@ -190,7 +190,7 @@ pub struct World {
     /// What customers have allowed on the consent page, by code.
     pub(crate) codes: HashMap<String, Consent>,
     /// The events that are still to be sent by webhook.
-    pub(crate) untold: Vec<Event>,
+    pub(crate) pending_events: Vec<Event>,
     /// The number of events so far.
     pub(crate) events: u64,
     pub(crate) random: StdRng,
@@ -207,7 +207,7 @@ impl World {
             portals: BTreeMap::new(),
             access_tokens: HashMap::new(),
             codes: HashMap::new(),
-            untold: Vec::new(),
+            pending_events: Vec::new(),
             events: 0,
             random: StdRng::seed_from_u64(1),
             // The first ids grow from two digits to three, four and five, where the orders of ids differ.

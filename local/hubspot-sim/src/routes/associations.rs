@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Shared, clock,
-    limits::Asked,
+    limits::RequestKind,
     lock,
     world::{Object, World},
 };
@@ -43,7 +43,7 @@ pub(crate) async fn handle(
 fn read(world: &mut World, objects: (&str, &str), headers: &HeaderMap, request: &BatchRead) -> Response {
     // The scope of either object is sufficient.
     let scopes = [Object::Contacts.scope(), Object::Companies.scope()];
-    let caller = match admit(world, headers, Asked::Associations, &scopes) {
+    let caller = match admit(world, headers, RequestKind::Associations, &scopes) {
         Ok(caller) => caller,
         Err(refusal) => return *refusal,
     };
@@ -91,7 +91,7 @@ fn read(world: &mut World, objects: (&str, &str), headers: &HeaderMap, request: 
         answer["errors"] = Value::Array(missing);
         status = StatusCode::MULTI_STATUS;
     }
-    with_limits(world, caller, Asked::Associations, (status, Json(answer)).into_response())
+    with_limits(world, caller, RequestKind::Associations, (status, Json(answer)).into_response())
 }
 
 /// Returns one contact's page of companies. The ids of companies are numbers here, as in HubSpot's responses. The

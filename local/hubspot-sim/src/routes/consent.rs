@@ -16,7 +16,7 @@ use crate::{Shared, lock, world::Consent};
 
 /// The parameters of the app's request.
 #[derive(Clone, Deserialize)]
-pub(crate) struct Asked {
+pub(crate) struct ConsentRequest {
     #[serde(default)]
     client_id: String,
     #[serde(default)]
@@ -27,7 +27,7 @@ pub(crate) struct Asked {
     code_challenge: Option<String>,
 }
 
-impl Asked {
+impl ConsentRequest {
     /// Returns why the page is not shown. Returns `None` if the request is valid.
     fn problem(&self) -> Option<&'static str> {
         let is_known = |scope: &str| SCOPES.contains(&scope);
@@ -44,7 +44,7 @@ impl Asked {
 }
 
 /// `GET /oauth/authorize`
-pub(crate) async fn show(State(world): State<Shared>, Query(asked): Query<Asked>) -> Response {
+pub(crate) async fn show(State(world): State<Shared>, Query(asked): Query<ConsentRequest>) -> Response {
     if let Some(problem) = asked.problem() {
         return (StatusCode::BAD_REQUEST, page(html! { p { (problem) } })).into_response();
     }
@@ -71,7 +71,7 @@ pub(crate) async fn show(State(world): State<Shared>, Query(asked): Query<Asked>
 pub(crate) struct Decision {
     hub_id: u64,
     #[serde(flatten)]
-    asked: Asked,
+    asked: ConsentRequest,
 }
 
 /// `POST /oauth/authorize`: redirects to the app, with a code for the chosen account, or with an error.

@@ -59,7 +59,7 @@ async fn as_hubspot(State(world): State<Shared>, request: Request, next: Next) -
     let (latency, fault) = {
         let mut world = lock(&world);
         let asked = request.uri().path_and_query().map_or(path.as_str(), |asked| asked.as_str());
-        (world.settings.latency_ms, faults::take(&mut world.faults, asked))
+        (world.settings.latency_ms, faults::take_fault(&mut world.faults, asked))
     };
     tokio::time::sleep(Duration::from_millis(latency)).await;
     let mut response = match fault {

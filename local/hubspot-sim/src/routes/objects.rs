@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     Shared, clock,
-    limits::{Asked, Met},
+    limits::{ExceededLimit, RequestKind},
     lock, odd,
     world::{Object, Record, World},
 };
@@ -71,23 +71,23 @@ pub(crate) async fn handle_batch(
 pub(crate) fn admit(
     world: &mut World,
     headers: &HeaderMap,
-    asked: Asked,
+    asked: RequestKind,
     scopes: &[&str],
 ) -> Result<Caller, Box<Response>> {
     let caller = oauth::authorize(world, headers, scopes)?;
     let limit = world.settings.limit(caller.app, asked);
-    let refusal = match world.portal(caller.hub_id).usage.take(clock::now(), limit) {
+    let refusal = match world.portal(caller.hub_id).usage.count_request(clock::now(), limit) {
         Ok(()) => return Ok(caller),
-        Err(Met::TenSecondly) => errors::ten_secondly(),
-        Err(Met::Daily) => errors::daily(),
+        Err(ExceededLimit::TenSecondly) => errors::ten_secondly(),
+        Err(ExceededLimit::Daily) => errors::daily(),
     };
     Err(Box::new(with_limits(world, caller, asked, refusal)))
 }
 
 /// Adds the headers of the general limit. Responses of requests that it does not count do not have them.
-pub(crate) fn with_limits(world: &mut World, caller: Caller, asked: Asked, mut response: Response) -> Response {
+pub(crate) fn with_limits(world: &mut World, caller: Caller, asked: RequestKind, mut response: Response) -> Response {
     let limit = world.settings.limit(caller.app, asked);
-    let Some(left) = world.portal(caller.hub_id).usage.left(clock::now(), limit) else { return response };
+    let Some(left) = world.portal(caller.hub_id).usage.remaining(clock::now(), limit) else { return response };
     let headers = response.headers_mut();
     headers.insert("x-hubspot-ratelimit-max", HeaderValue::from(limit.ten_secondly));
     headers.insert("x-hubspot-ratelimit-remaining", HeaderValue::from(left.ten_secondly));
@@ -103,7 +103,7 @@ fn list(world: &mut World, object: &str, query: &ListQuery, headers: &HeaderMap)
     let Some(object) = Object::parse(object) else {
         return errors::invalid("Unable to infer object type");
     };
-    let caller = match admit(world, headers, Asked::Other, &[object.scope()]) {
+    let caller = match admit(world, headers, RequestKind::Other, &[object.scope()]) {
         Ok(caller) => caller,
         Err(refusal) => return *refusal,
     };
@@ -122,7 +122,7 @@ fn list(world: &mut World, object: &str, query: &ListQuery, headers: &HeaderMap)
     if let Some(next) = rows.next() {
         answer["paging"] = json!({"next": {"after": next.id.to_string()}});
     }
-    with_limits(world, caller, Asked::Other, odd::json(&answer))
+    with_limits(world, caller, RequestKind::Other, odd::json(&answer))
 }
 
 /// Returns a row of the list. Its deletion time is `early` milliseconds too early.
@@ -159,7 +159,7 @@ fn batch(world: &mut World, object: &str, headers: &HeaderMap, request: &BatchRe
     let Some(object) = Object::parse(object) else {
         return errors::invalid("Unable to infer object type");
     };
-    let caller = match admit(world, headers, Asked::Other, &[object.scope()]) {
+    let caller = match admit(world, headers, RequestKind::Other, &[object.scope()]) {
         Ok(caller) => caller,
         Err(refusal) => return *refusal,
     };
@@ -190,5 +190,5 @@ fn batch(world: &mut World, object: &str, headers: &HeaderMap, request: &BatchRe
     }
     let mut response = odd::json(&answer);
     *response.status_mut() = status;
-    with_limits(world, caller, Asked::Other, response)
+    with_limits(world, caller, RequestKind::Other, response)
 }

@@ -9,7 +9,7 @@ use axum::{
 use serde_json::{Value, json};
 
 use super::objects::admit;
-use crate::{Shared, limits::Asked, lock, world::Object};
+use crate::{Shared, limits::RequestKind, lock, world::Object};
 
 const COMPANY_PROPERTIES: [(&str, &str); 11] = [
     ("name", "string"),
@@ -75,7 +75,7 @@ fn definitions(
 ) -> Result<Value, Box<Response>> {
     // Other connectors request those of all objects, even if they read no records of them.
     let object = Object::parse(&object).unwrap_or(Object::Contacts);
-    admit(&mut lock(&world), headers, Asked::Other, &[object.scope()])?;
+    admit(&mut lock(&world), headers, RequestKind::Other, &[object.scope()])?;
     let properties = match object {
         Object::Companies => COMPANY_PROPERTIES,
         Object::Contacts => CONTACT_PROPERTIES,

@@ -39,20 +39,20 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_RETRIES: u32 = 10;
 
 /// Posts changes as long as the future is polled.
-pub(crate) async fn tell(world: Shared) {
+pub(crate) async fn deliver_pending(world: Shared) {
     let client = Client::builder().dns_resolver(Localhost).timeout(REQUEST_TIMEOUT).build().unwrap_or_default();
     let mut turns: HashMap<u64, Arc<Semaphore>> = HashMap::new();
     let mut deliveries = JoinSet::new();
     loop {
         tokio::time::sleep(POLL_INTERVAL).await;
         while deliveries.try_join_next().is_some() {}
-        let (url, untold) = {
+        let (url, pending_events) = {
             let mut world = lock(&world);
-            (world.settings.webhook_url.clone(), std::mem::take(&mut world.untold))
+            (world.settings.webhook_url.clone(), std::mem::take(&mut world.pending_events))
         };
         let Some(url) = url else { continue };
         let mut of_hubs: BTreeMap<u64, Vec<Event>> = BTreeMap::new();
-        for event in untold {
+        for event in pending_events {
             of_hubs.entry(event.hub_id).or_default().push(event);
         }
         for (hub_id, events) in of_hubs {
@@ -72,7 +72,7 @@ async fn deliver(world: Shared, client: Client, url: String, turns: Arc<Semaphor
             let within = lock(&world).settings.webhook_retries_ms;
             tokio::time::sleep(pause(attempt, Duration::from_millis(within))).await;
         }
-        let body: Vec<Value> = events.iter().map(|event| event.told(attempt)).collect();
+        let body: Vec<Value> = events.iter().map(|event| event.to_json(attempt)).collect();
         let sent = {
             // A delivery that waits for its retry does not occupy a place.
             let Ok(_turn) = turns.acquire().await else { return };
@@ -150,13 +150,13 @@ mod tests {
         gate: Semaphore,
         /// How many requests it still refuses.
         refuses: Mutex<usize>,
-        told: Mutex<Vec<Vec<Value>>>,
+        received: Mutex<Vec<Vec<Value>>>,
     }
 
     async fn take(State(app): State<Arc<App>>, Json(events): Json<Vec<Value>>) -> StatusCode {
         app.waiting.send_modify(|(now, most)| (*now, *most) = (*now + 1, (*most).max(*now + 1)));
         app.gate.acquire().await.unwrap().forget();
-        app.told.lock().unwrap_or_else(PoisonError::into_inner).push(events);
+        app.received.lock().unwrap_or_else(PoisonError::into_inner).push(events);
         app.waiting.send_modify(|(now, _)| *now -= 1);
         let mut refuses = app.refuses.lock().unwrap_or_else(PoisonError::into_inner);
         let is_refused = *refuses > 0;
@@ -173,7 +173,7 @@ mod tests {
             waiting: watch::Sender::new((0, 0)),
             gate: Semaphore::new(open),
             refuses: Mutex::new(refuses),
-            told: Mutex::default(),
+            received: Mutex::default(),
         });
         let router = Router::new().route("/hubspot", post(take)).with_state(app.clone());
         let mut server = JoinSet::new();
@@ -185,11 +185,11 @@ mod tests {
     /// Waits until that many requests were answered.
     async fn answered(app: &App, requests: usize) -> Vec<Vec<Value>> {
         let mut waiting = app.waiting.subscribe();
-        let told = || app.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        while told().len() < requests {
-            tokio::time::timeout(REQUEST_TIMEOUT, waiting.changed()).await.expect("it is told").unwrap();
+        let received = || app.received.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        while received().len() < requests {
+            tokio::time::timeout(REQUEST_TIMEOUT, waiting.changed()).await.expect("a request arrives").unwrap();
         }
-        told()
+        received()
     }
 
     #[tokio::test]
@@ -203,8 +203,11 @@ mod tests {
             .unwrap();
         app.gate.add_permits(1_000);
         let requests = simulator.world().events.div_ceil(MAX_EVENTS_PER_REQUEST as u64);
-        let told = answered(&app, usize::try_from(requests).unwrap()).await;
-        assert!(told.len() > MAX_PARALLEL_REQUESTS && told.iter().all(|events| events.len() <= MAX_EVENTS_PER_REQUEST));
+        let received = answered(&app, usize::try_from(requests).unwrap()).await;
+        assert!(
+            received.len() > MAX_PARALLEL_REQUESTS
+                && received.iter().all(|events| events.len() <= MAX_EVENTS_PER_REQUEST)
+        );
         assert_eq!(app.waiting.borrow().1, MAX_PARALLEL_REQUESTS);
     }
 
@@ -212,17 +215,17 @@ mod tests {
     async fn what_is_not_taken_is_told_again_until_it_is() {
         let (app, simulator, _server) = app(1_000, 2).await;
         simulator.world().create(7, Object::Companies, 1, BTreeMap::new());
-        let told = answered(&app, 3).await;
-        let attempts: Vec<_> = told.iter().map(|events| events[0]["attemptNumber"].as_u64()).collect();
+        let received = answered(&app, 3).await;
+        let attempts: Vec<_> = received.iter().map(|events| events[0]["attemptNumber"].as_u64()).collect();
         assert_eq!(attempts, [Some(0), Some(1), Some(2)]);
-        assert!(told.iter().all(|events| events.len() == 1 && events[0]["eventId"] == 1));
+        assert!(received.iter().all(|events| events.len() == 1 && events[0]["eventId"] == 1));
     }
 
     #[tokio::test]
     async fn what_is_never_taken_is_told_ten_times_more() {
         let (app, simulator, _server) = app(1_000, 100).await;
         simulator.world().create(7, Object::Companies, 1, BTreeMap::new());
-        let told = answered(&app, 11).await;
-        assert_eq!(told[10][0]["attemptNumber"], 10);
+        let received = answered(&app, 11).await;
+        assert_eq!(received[10][0]["attemptNumber"], 10);
     }
 }
