@@ -162,7 +162,7 @@ pub fn preference(state: Option<&str>, has_token: bool) -> (bool, bool) {
 
 /// Returns the indexes of the entries that are used: the preferred one of each portal, and every entry that names no
 /// portal. `of` returns an entry's portal and its [`preference`].
-pub fn used<T>(entries: &[T], of: impl Fn(&T) -> Option<(HubId, (bool, bool))>) -> BTreeSet<usize> {
+pub fn used_indexes<T>(entries: &[T], of: impl Fn(&T) -> Option<(HubId, (bool, bool))>) -> BTreeSet<usize> {
     let (mut used, mut best) = (BTreeSet::new(), BTreeMap::new());
     for (index, entry) in entries.iter().enumerate() {
         let Some((hub, preference)) = of(entry) else {
@@ -186,7 +186,7 @@ fn portal_and_preference(entry: &Bson) -> Option<(HubId, (bool, bool))> {
 
 /// Returns the entry that is used, of entries that all name one portal.
 pub fn used_entry(entries: &[Bson]) -> Option<&Document> {
-    let index = *used(entries, portal_and_preference).first()?;
+    let index = *used_indexes(entries, portal_and_preference).first()?;
     entries.get(index)?.as_document()
 }
 
@@ -204,7 +204,7 @@ pub fn accounts(domain: &Document) -> Vec<Result<Account, Unusable>> {
     }
     match hubspot.get("accounts") {
         Some(Bson::Array(entries)) => {
-            let used = used(entries, portal_and_preference);
+            let used = used_indexes(entries, portal_and_preference);
             let read = |(index, entry)| match portal_and_preference(entry) {
                 Some((hub, _)) if !used.contains(&index) => Err(Unusable::Duplicate(hub)),
                 _ => account(domain, entry),

@@ -9,7 +9,7 @@ pub const COMPANY_IDS: &str = "companyIds";
 
 /// A record's properties, with a contact's companies, the primary one first.
 #[derive(Clone, Copy, Debug)]
-pub struct Side<'a> {
+pub struct RecordView<'a> {
     /// HubSpot's properties that have a value.
     pub properties: &'a Map<String, Value>,
     /// The ids of the associated companies.
@@ -18,7 +18,7 @@ pub struct Side<'a> {
 
 /// Returns the properties whose values differ, each as `{from, to}`. `from` or `to` is absent if that state has no
 /// value.
-pub fn between(from: Side<'_>, to: Side<'_>) -> Map<String, Value> {
+pub fn diff(from: RecordView<'_>, to: RecordView<'_>) -> Map<String, Value> {
     let names: BTreeSet<&String> = from.properties.keys().chain(to.properties.keys()).collect();
     let mut changes = Map::new();
     for name in names {
@@ -48,13 +48,13 @@ mod tests {
         let (before, after) = (map(json!({"a": "1", "b": "2", "c": "3"})), map(json!({"a": "1", "b": "4", "d": "5"})));
         let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
         let (few, turned) = (ids(&["51", "52"]), ids(&["52", "51"]));
-        let from = Side { properties: &before, company_ids: &few };
-        let to = Side { properties: &after, company_ids: &turned };
+        let from = RecordView { properties: &before, company_ids: &few };
+        let to = RecordView { properties: &after, company_ids: &turned };
         let expected = json!({
             "b": {"from": "2", "to": "4"}, "c": {"from": "3"}, "d": {"to": "5"},
             "companyIds": {"from": ["51", "52"], "to": ["52", "51"]},
         });
-        assert_eq!(Value::Object(between(from, to)), expected);
-        assert!(between(from, from).is_empty());
+        assert_eq!(Value::Object(diff(from, to)), expected);
+        assert!(diff(from, from).is_empty());
     }
 }

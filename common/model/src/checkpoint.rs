@@ -59,7 +59,7 @@ pub struct Refused {
 
 impl Checkpoint {
     /// Moves the state stored beside each lane into the lane.
-    pub fn joined(mut self) -> Self {
+    pub fn with_kept_state(mut self) -> Self {
         for (object, lane) in self.lanes.iter_mut() {
             lane.kept = self.kept.remove(&object).unwrap_or_default();
         }

@@ -64,8 +64,8 @@ impl SyncRequest {
     }
 
     /// Returns the request of a sender that has a reason to sync the account now.
-    pub fn notified(account: AccountKey, told: Notified) -> Self {
-        Self { notified: Some(told), ..Self::tick(account, DateTime::now()) }
+    pub fn notified(account: AccountKey, webhook: Notified) -> Self {
+        Self { notified: Some(webhook), ..Self::tick(account, DateTime::now()) }
     }
 }
 

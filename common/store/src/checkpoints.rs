@@ -109,7 +109,7 @@ impl Store {
         match taken {
             Ok(checkpoint) => {
                 let owned = checkpoint.filter(|found| is_owned(found, owner));
-                Ok(owned.map(|checkpoint| Leased { checkpoint: checkpoint.joined(), key }))
+                Ok(owned.map(|checkpoint| Leased { checkpoint: checkpoint.with_kept_state(), key }))
             }
             // Two first leases of an account raced, and the other one inserted the document.
             Err(error) if is_duplicate_key(&error) => Ok(None),
@@ -162,30 +162,30 @@ impl Store {
     pub async fn release(
         &self,
         leased: &Leased,
-        next: RunDisposition<'_>,
-        told: SliceReport<'_>,
+        disposition: RunDisposition<'_>,
+        report: SliceReport<'_>,
     ) -> Result<(), StoreError> {
         let now = DateTime::now();
         let mut set = doc! { "lease": Bson::Null };
-        if let Some(limits) = told.limits {
+        if let Some(limits) = report.limits {
             set.insert("limits", to_bson(limits)?);
         }
-        if let Some(Run { id, started_at, figures, .. }) = told.run {
-            let is_over = !matches!(next, RunDisposition::Slice(_) | RunDisposition::Unchanged);
+        if let Some(Run { id, started_at, figures, .. }) = report.run {
+            let is_over = !matches!(disposition, RunDisposition::Slice(_) | RunDisposition::Unchanged);
             let (id, figures) = (id.clone(), figures.clone());
             let run = LastRun { id, started_at: *started_at, ended_at: now, is_over, figures };
             set.insert("lastRun", to_bson(&run)?);
         }
-        for object in told.changed {
+        for object in report.changed {
             set.insert(format!("changedAt.{object}"), now);
         }
-        if let Some((notified, at)) = told.notified {
+        if let Some((notified, at)) = report.notified {
             set.insert("notifiedAt", at);
             if notified == Notified::Deletions {
                 set.insert("deletionsNotifiedAt", at);
             }
         }
-        match next {
+        match disposition {
             RunDisposition::Unchanged => {}
             RunDisposition::Slice(run) => {
                 set.insert("run", to_bson(run)?);
@@ -199,7 +199,7 @@ impl Store {
             }
         }
         let mut update = doc! { "$set": set };
-        update.extend(activity(&leased.checkpoint, told.announced, now));
+        update.extend(activity(&leased.checkpoint, report.announced, now));
         self.write(leased, update).await
     }
 
@@ -208,7 +208,7 @@ impl Store {
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn continuation_sent(&self, account: &AccountKey, run: &Run) -> Result<(), Error> {
+    pub async fn record_continuation_sent(&self, account: &AccountKey, run: &Run) -> Result<(), Error> {
         let due = doc! { "_id": account.to_string(), "run.id": &run.id, "run.slice": run.slice };
         let checkpoints = self.database.collection::<Document>(collection::CHECKPOINTS);
         checkpoints.update_one(due, doc! { "$set": { "run.sent": true } }).await?;

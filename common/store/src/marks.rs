@@ -84,7 +84,7 @@ impl Store {
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn unmark_lately(&self, account: &AccountKey) -> Result<bool, Error> {
+    pub async fn unmark_if_recent(&self, account: &AccountKey) -> Result<bool, Error> {
         let lately =
             doc! { "a.state": REAUTHORIZE, "a.stateAt": { "$gte": time::before(DateTime::now(), REJECTION_WINDOW) } };
         self.update_account(account, lately, doc! { "$unset": mark_fields() }).await
@@ -94,7 +94,7 @@ impl Store {
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn tried(&self, account: &AccountKey) -> Result<(), Error> {
+    pub async fn record_mark_retry(&self, account: &AccountKey) -> Result<(), Error> {
         let tried = doc! { "$set": { field("stateTriedAt"): DateTime::now() } };
         self.update_account(account, doc! { "a.state": REAUTHORIZE }, tried).await?;
         Ok(())
@@ -105,7 +105,7 @@ impl Store {
     ///
     /// # Errors
     /// The lease was lost, or MongoDB cannot be reached.
-    pub async fn refused(&self, leased: &Leased) -> Result<Refused, StoreError> {
+    pub async fn record_token_refusal(&self, leased: &Leased) -> Result<Refused, StoreError> {
         let before = leased.checkpoint.refused.unwrap_or(Refused { since: DateTime::now(), times: 0 });
         let Refused { since, times } = Refused { times: before.times.saturating_add(1), ..before };
         self.write(leased, doc! { "$set": { "refused": { "since": since, "times": times } } }).await?;
@@ -116,7 +116,7 @@ impl Store {
     ///
     /// # Errors
     /// The lease was lost, or MongoDB cannot be reached.
-    pub async fn refusals_ended(&self, leased: &Leased) -> Result<(), StoreError> {
+    pub async fn clear_token_refusals(&self, leased: &Leased) -> Result<(), StoreError> {
         self.write(leased, doc! { "$unset": { "refused": "" } }).await
     }
 
@@ -124,7 +124,7 @@ impl Store {
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn rejected(&self, account: &AccountKey) -> Result<Vec<AccountKey>, Error> {
+    pub async fn record_rejection(&self, account: &AccountKey) -> Result<Vec<AccountKey>, Error> {
         match self.note_rejection(account).await {
             // Two first rejections raced, and the other one inserted the document.
             Err(error) if is_duplicate_key(&error) => self.note_rejection(account).await,
@@ -136,7 +136,7 @@ impl Store {
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn rejected_lately(&self) -> Result<Vec<AccountKey>, Error> {
+    pub async fn recent_rejections(&self) -> Result<Vec<AccountKey>, Error> {
         let rejections = self.database().collection::<Recent>(collection::REJECTIONS);
         let recent = rejections.find_one(doc! { "_id": REJECTIONS_KEY }).await?.map(|recent| recent.accounts);
         let since = time::before(DateTime::now(), REJECTION_WINDOW);

@@ -35,9 +35,9 @@ impl Store {
     ///
     /// # Errors
     /// MongoDB cannot be reached, or refuses the update.
-    pub async fn notified(&self, account: &AccountKey, of: Notified) -> Result<Vec<Duration>, Error> {
-        let noted = self.notified_of_all(&[(account.clone(), of)]).await?.pop().flatten();
-        noted.ok_or_else(|| Error::custom("the notification could not be noted"))
+    pub async fn record_notification(&self, account: &AccountKey, of: Notified) -> Result<Vec<Duration>, Error> {
+        let recorded = self.record_notifications(&[(account.clone(), of)]).await?.pop().flatten();
+        recorded.ok_or_else(|| Error::custom("the notification could not be noted"))
     }
 
     /// Records webhooks for many accounts, with one write and one read. Returns no delays for an account whose update
@@ -45,21 +45,24 @@ impl Store {
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn notified_of_all(&self, told: &[(AccountKey, Notified)]) -> Result<Vec<Option<Vec<Duration>>>, Error> {
+    pub async fn record_notifications(
+        &self,
+        webhooks: &[(AccountKey, Notified)],
+    ) -> Result<Vec<Option<Vec<Duration>>>, Error> {
         let key = |(account, of): &(AccountKey, Notified)| match of {
             Notified::Changes => format!("{account}/changes"),
             Notified::Deletions => format!("{account}/deletions"),
         };
-        let (by, keys) = (ObjectId::new(), told.iter().map(key).collect::<Vec<_>>());
-        let (update, mut refused) = (taking_note(by), BTreeSet::new());
+        let (by, keys) = (ObjectId::new(), webhooks.iter().map(key).collect::<Vec<_>>());
+        let (update, mut refused) = (recording_update(by), BTreeSet::new());
         let mut pending: Vec<usize> = (0..keys.len()).collect();
         for round in 1..=MAX_UPDATE_ROUNDS {
             let note = |index: usize| Ok((index, bulk::upsert(&doc! { "_id": &keys[index] }, &update)?));
             let notes = pending.into_iter().map(note).collect::<Result<Vec<_>, Error>>()?;
-            let noted = bulk::update(&self.database, collection::NOTIFICATIONS, notes).await?;
+            let recorded = bulk::update(&self.database, collection::NOTIFICATIONS, notes).await?;
             // Two first notifications of an account raced, and the other one inserted the document.
-            let (again, failed): (Vec<_>, Vec<_>) =
-                (noted.refused.into_iter()).partition(|refused| refused.code == bulk::DUPLICATE_KEY && round < MAX_UPDATE_ROUNDS);
+            let (again, failed): (Vec<_>, Vec<_>) = (recorded.refused.into_iter())
+                .partition(|refused| refused.code == bulk::DUPLICATE_KEY && round < MAX_UPDATE_ROUNDS);
             refused.extend(failed.into_iter().map(|refused| refused.key));
             pending = again.into_iter().map(|refused| refused.key).collect();
             if pending.is_empty() {
@@ -80,7 +83,7 @@ impl Store {
 }
 
 /// Returns the update that records a notification, and stores the resulting delays under the name `by`.
-fn taking_note(by: ObjectId) -> Vec<Document> {
+fn recording_update(by: ObjectId) -> Vec<Document> {
     let after = |duration| doc! { "$add": ["$$NOW", time::millis(duration)] };
     let before = doc! { "$subtract": ["$$NOW", time::millis(MIN_INTERVAL)] };
     let never = time::DateTime::from_millis(0);

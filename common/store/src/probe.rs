@@ -31,7 +31,7 @@ impl Store {
         let sorted = doc! { "$sortArray": { "input": [2, 1], "sortBy": 1 } };
         let update = vec![doc! { "$replaceWith": { "_id": "probe", "at": "$$NOW", "sorted": sorted } }];
         let probed = probes.update_one(probe.clone(), update).upsert(true).await;
-        probed.map_err(|error| match code::of(&error) {
+        probed.map_err(|error| match code::of_error(&error) {
             0 => error.into(),
             code if code::is_of_the_server(code) => error.into(),
             code => ProbeError::NotMongoDb(code),

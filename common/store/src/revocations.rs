@@ -119,7 +119,7 @@ impl Store {
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn put_revocation_off(
+    pub async fn postpone_revocation(
         &self,
         account: &AccountKey,
         revocation: &Revocation,

@@ -96,7 +96,7 @@ impl Store {
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn not_tried(&self, account: &AccountKey, object: ObjectType, ids: &[String]) -> Result<(), Error> {
+    pub async fn take_back_try(&self, account: &AccountKey, object: ObjectType, ids: &[String]) -> Result<(), Error> {
         let keys: Vec<String> = ids.iter().map(|id| key(account, object, id)).collect();
         let tried = doc! { "_id": { "$in": keys }, "attempts": { "$gt": 1 } };
         self.collection(collection::SET_ASIDE).update_many(tried, doc! { "$inc": { "attempts": -1 } }).await?;
@@ -107,7 +107,7 @@ impl Store {
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn set_aside_until(
+    pub async fn due_set_aside(
         &self,
         account: &AccountKey,
         object: ObjectType,
@@ -131,12 +131,7 @@ impl Store {
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn no_longer_set_aside(
-        &self,
-        account: &AccountKey,
-        object: ObjectType,
-        ids: &[String],
-    ) -> Result<(), Error> {
+    pub async fn clear_set_aside(&self, account: &AccountKey, object: ObjectType, ids: &[String]) -> Result<(), Error> {
         let keys: Vec<String> = ids.iter().map(|id| key(account, object, id)).collect();
         self.collection(collection::SET_ASIDE).delete_many(doc! { "_id": { "$in": keys } }).await?;
         Ok(())

@@ -8,7 +8,7 @@ use futures::{
     stream::{self, TryChunksError},
 };
 use model::{
-    account::{AccountKey, preference, used},
+    account::{AccountKey, preference, used_indexes},
     checkpoint::Checkpoint,
     ids::{DomainId, HubId},
     object::ObjectType,
@@ -132,7 +132,7 @@ impl Store {
         while found.advance().await? {
             let checkpoint: Checkpoint = deserialize_from_slice(found.current().as_bytes()).map_err(Error::from)?;
             let key = value(found.current(), "_id").and_then(RawBsonRef::as_str).map(str::to_owned);
-            by_key.extend(key.map(|key| (key, Box::new(checkpoint.joined()))));
+            by_key.extend(key.map(|key| (key, Box::new(checkpoint.with_kept_state()))));
         }
         for (account, key) in accounts.iter_mut().zip(&keys) {
             account.checkpoint = by_key.remove(key);
@@ -182,6 +182,6 @@ fn accounts(domain: &RawDocument) -> Vec<AccountStatus> {
     let of = |account: &AccountStatus| {
         Some((account.key.hub_id.clone(), preference(account.state.as_deref(), account.has_token)))
     };
-    let used = used(&accounts, of);
+    let used = used_indexes(&accounts, of);
     accounts.into_iter().enumerate().filter(|(index, _)| used.contains(index)).map(|(_, account)| account).collect()
 }

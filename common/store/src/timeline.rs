@@ -94,7 +94,7 @@ impl Store {
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn has_anybody_acted_since(&self, time: DateTime) -> Result<bool, Error> {
+    pub async fn has_operator_acted_since(&self, time: DateTime) -> Result<bool, Error> {
         let events = self.collection(collection::TIMELINE);
         let done = doc! { "at": { "$gte": time }, "by": { "$type": "string" } };
         Ok(events.find_one(done).projection(doc! { "_id": 1 }).await?.is_some())

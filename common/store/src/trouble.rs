@@ -20,7 +20,7 @@ pub fn describe(error: &Error) -> String {
 pub fn is_away(error: &Error) -> bool {
     match error.kind.as_ref() {
         ErrorKind::Command(_) | ErrorKind::Write(WriteFailure::WriteError(_)) => {
-            code::is_of_the_server(code::of(error))
+            code::is_of_the_server(code::of_error(error))
         }
         ErrorKind::Bson(_) | ErrorKind::InvalidArgument { .. } => false,
         _ => true,
@@ -32,7 +32,7 @@ pub mod code {
     use super::{Error, ErrorKind, WriteFailure};
 
     /// Returns the code of an error. Returns 0 if it has none.
-    pub fn of(error: &Error) -> i32 {
+    pub fn of_error(error: &Error) -> i32 {
         match error.kind.as_ref() {
             ErrorKind::Command(command) => command.code,
             ErrorKind::Write(WriteFailure::WriteError(error)) => error.code,

@@ -70,7 +70,7 @@ impl GivingBack<'_> {
                 continue;
             }
             let retry_at = time::after(DateTime::now(), pause(revocation.tries));
-            if !self.store.put_revocation_off(account, &revocation, retry_at).await? {
+            if !self.store.postpone_revocation(account, &revocation, retry_at).await? {
                 // Another process is trying it, or it was replaced.
                 is_done = false;
                 continue;

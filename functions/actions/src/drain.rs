@@ -97,7 +97,7 @@ async fn isolate(store: &Store, given: &[(&AccountKey, &Action)]) -> Result<Stor
         result => return result,
     };
     if given.len() < 2 {
-        return Ok(Stored { failed: vec![ActionFailure { index: 0, code: code::of(&error) }], added: 0 });
+        return Ok(Stored { failed: vec![ActionFailure { index: 0, code: code::of_error(&error) }], added: 0 });
     }
     let (first, second) = given.split_at(given.len() / 2);
     let mut stored = Box::pin(isolate(store, first)).await?;

@@ -100,7 +100,7 @@ impl Kept {
         let mut kept = self.0.lock().await;
         if let Some(overview) = &*kept
             && time::between(overview.ended_at, DateTime::now()) < KEPT
-            && !store.has_anybody_acted_since(time::before(overview.began_at, CLOCKS_DIFFER)).await?
+            && !store.has_operator_acted_since(time::before(overview.began_at, CLOCKS_DIFFER)).await?
         {
             return Ok(overview.clone());
         }

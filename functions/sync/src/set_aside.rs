@@ -56,7 +56,7 @@ impl LaneReader<'_> {
     pub(crate) async fn read_set_aside(&mut self) -> Result<WindowOutcome, SliceError> {
         let (slice, object) = (self.slice, self.object);
         let count = i64::try_from(MAX_READ_IDS).unwrap_or(i64::MAX);
-        let due = slice.store().set_aside_until(slice.account(), object, DateTime::now(), count).await?;
+        let due = slice.store().due_set_aside(slice.account(), object, DateTime::now(), count).await?;
         let (first, again): (Vec<_>, Vec<_>) = due.into_iter().partition(|entry| entry.attempts <= 1);
         let alone = again.into_iter().map(|entry| vec![entry]);
         let mut outcome = WindowOutcome::Closed;
@@ -78,7 +78,7 @@ impl LaneReader<'_> {
                 }
                 Err(error) => {
                     let ids: Vec<String> = tried.into_iter().map(|(id, _)| id).collect();
-                    slice.store().not_tried(slice.account(), object, &ids).await?;
+                    slice.store().take_back_try(slice.account(), object, &ids).await?;
                     return Err(error);
                 }
                 Ok(()) => {}
@@ -116,7 +116,7 @@ impl LaneReader<'_> {
         let left_out = ids.iter().filter(|id| !shown.contains(*id) && !is_gone(id));
         failed.extend(left_out.map(|id| (id.clone(), "HubSpot's answer leaves it out".to_owned())));
         let done: Vec<String> = ids.into_iter().filter(|id| !failed.iter().any(|(other, _)| other == id)).collect();
-        slice.store().no_longer_set_aside(slice.account(), object, &done).await?;
+        slice.store().clear_set_aside(slice.account(), object, &done).await?;
         self.set_aside(&failed).await
     }
 }

@@ -96,7 +96,7 @@ async fn within_budget(
 async fn send(sync: &Sync, request: &SyncRequest, run: &Run, attempt: u32, delay: Duration) -> Result<(), SliceError> {
     let message = SyncMessage::V1(chain::message(request, run, attempt));
     sync.sync_queue.send(&message, &request.account.to_string(), delay).await?;
-    sync.store.continuation_sent(&request.account, run).await?;
+    sync.store.record_continuation_sent(&request.account, run).await?;
     Ok(())
 }
 

@@ -57,15 +57,19 @@ async fn many_notifications_become_one_look_and_one_more() -> Result<()> {
 async fn a_notification_after_a_pause_is_looked_at_at_once() -> Result<()> {
     let world = World::new("webhooks_delays").await?;
     let (account, told) = (world.account()?, Notified::Changes);
-    assert_eq!(world.store.notified(&account, told).await?, [Duration::ZERO, Duration::from_secs(20)]);
-    assert_eq!(world.store.notified(&account, told).await?, [Duration::from_secs(2)], "not so soon again");
-    assert!(world.store.notified(&account, told).await?.is_empty(), "those that come will do");
-    assert_eq!(world.store.notified(&account, Notified::Deletions).await?.len(), 2, "that is something else");
+    assert_eq!(world.store.record_notification(&account, told).await?, [Duration::ZERO, Duration::from_secs(20)]);
+    assert_eq!(world.store.record_notification(&account, told).await?, [Duration::from_secs(2)], "not so soon again");
+    assert!(world.store.record_notification(&account, told).await?.is_empty(), "those that come will do");
+    assert_eq!(
+        world.store.record_notification(&account, Notified::Deletions).await?.len(),
+        2,
+        "that is something else"
+    );
     let notifications = world.store.database().collection::<mongodb::bson::Document>(collection::NOTIFICATIONS);
     let past = mongodb::bson::DateTime::from_millis(mongodb::bson::DateTime::now().timestamp_millis() - 15_000);
     let old = mongodb::bson::doc! { "$set": { "soon": past, "again": past } };
     notifications.update_many(mongodb::bson::doc! {}, old).await?;
-    assert_eq!(world.store.notified(&account, told).await?, [Duration::ZERO, Duration::from_secs(20)]);
+    assert_eq!(world.store.record_notification(&account, told).await?, [Duration::ZERO, Duration::from_secs(20)]);
     world.end().await
 }
 
