@@ -100,14 +100,14 @@ pub async fn handler(scheduler: &Scheduler, event: LambdaEvent<Tick>) -> Result<
     metrics.accounts_sent = fan_out.sent;
     metrics.fan_outs_cut_short = usize::from(!fan_out.complete);
     // The messages are sent. If the metric cannot be computed now, the next tick computes it.
-    let told =
+    let measured =
         timeout_at(Instant::now() + FOLLOW_UP_TIMEOUT, freshness::note(scheduler, &accounts, &mut metrics)).await;
-    if !matches!(told, Ok(Ok(()))) {
+    if !matches!(measured, Ok(Ok(()))) {
         tracing::warn!("how far behind the accounts are cannot be told");
     }
     // The same applies to grants to be revoked.
-    let asked = timeout_at(Instant::now() + FOLLOW_UP_TIMEOUT, revocations::ask(scheduler)).await;
-    if !matches!(asked, Ok(Ok(()))) {
+    let requested = timeout_at(Instant::now() + FOLLOW_UP_TIMEOUT, revocations::request_revocations(scheduler)).await;
+    if !matches!(requested, Ok(Ok(()))) {
         tracing::warn!("grants that are to be given back are left to the next tick");
     }
     metrics.sqs_time = scheduler.queue.spent.take();

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Sends one message for each account with a grant that is to be revoked now.
-pub(crate) async fn ask(scheduler: &Scheduler) -> Result<(), FanOutError> {
+pub(crate) async fn request_revocations(scheduler: &Scheduler) -> Result<(), FanOutError> {
     let now = DateTime::now();
     for accounts in scheduler.store.accounts_with_revocations(now).await?.chunks(MAX_BATCH_ENTRIES) {
         let messages: Result<Vec<_>, _> = accounts.iter().map(|account| message(account, now)).collect();

@@ -11,7 +11,7 @@ use model::{
     time::{self, DateTime},
 };
 use queue::MAX_DELAY;
-use store::{RunDisposition, StoreError, TimelineEvent, SliceReport, describe};
+use store::{RunDisposition, SliceReport, StoreError, TimelineEvent, describe};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
