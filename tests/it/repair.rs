@@ -214,7 +214,7 @@ async fn lanes_of_a_killed_slice_go_on_at_once_when_the_account_is_connected_aga
     assert!(waits().await?, "no lane waits");
     // The next slice is killed: nobody gives its lease back.
     assert!(world.store.lease(&account, Duration::from_secs(60)).await?.is_some());
-    world.lease_runs_out().await?;
+    world.expire_lease().await?;
     let tokens = SealedTokens {
         access_token: "a".to_owned(),
         refresh_token: world.entry().await?.get_str("refreshToken")?.to_owned(),

@@ -28,7 +28,7 @@ impl CustomDomain {
     ///
     /// # Errors
     /// No port is free.
-    pub async fn before(api: &Url) -> Result<Self> {
+    pub async fn in_front_of(api: &Url) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let url = Url::parse(&format!("http://{}", listener.local_addr()?))?;
         let client = Client::builder().redirect(Policy::none()).dns_resolver(hubspot_sim::Localhost).build()?;

@@ -249,7 +249,7 @@ impl<'a> Visitor<'a> {
     ///
     /// # Errors
     /// There is no response.
-    pub async fn press(&mut self, shown: &str, operation: &str) -> Result<reqwest::Response> {
+    pub async fn submit_operation(&mut self, shown: &str, operation: &str) -> Result<reqwest::Response> {
         let page = self.page(shown).await?;
         let token = page.split("name=\"token\" value=\"").nth(1).and_then(|rest| rest.split('"').next());
         let form = [("token", token.context("the page has no form")?)];
@@ -261,9 +261,9 @@ impl<'a> Visitor<'a> {
     ///
     /// # Errors
     /// A step fails.
-    pub async fn way_to_consent(&mut self, link: &Url) -> Result<Url> {
+    pub async fn open_link(&mut self, link: &Url) -> Result<Url> {
         let asks = self.open(link).await?.error_for_status()?.text().await?;
-        location(&self.open(&way_on(&asks)?).await?)
+        location(&self.open(&next_url(&asks)?).await?)
     }
 
     /// Opens a link, and allows `hub` on HubSpot's consent page (or nothing, if there is no such account). Returns the
@@ -272,7 +272,7 @@ impl<'a> Visitor<'a> {
     /// # Errors
     /// A step fails.
     pub async fn consent(&mut self, link: &Url, hub: u64) -> Result<Url> {
-        let consent = self.way_to_consent(link).await?;
+        let consent = self.open_link(link).await?;
         let shown = self.front.http.get(consent.clone()).send().await?.error_for_status()?.text().await?;
         anyhow::ensure!(shown.contains("read the contacts and companies"), "the consent page says {shown}");
         let mut form: Vec<(String, String)> = consent.query_pairs().into_owned().collect();
@@ -296,7 +296,7 @@ impl<'a> Visitor<'a> {
 ///
 /// # Errors
 /// The page has no such URL.
-pub fn way_on(page: &str) -> Result<Url> {
+pub fn next_url(page: &str) -> Result<Url> {
     let mut links = page.split("href=\"").filter_map(|part| part.split('"').next());
     let on = links.find(|link| link.contains("/hubspot/begin?"));
     Ok(Url::parse(&on.with_context(|| format!("nothing leads on: {page}"))?.replace("&amp;", "&"))?)
@@ -315,7 +315,7 @@ pub fn location(answer: &reqwest::Response) -> Result<Url> {
 ///
 /// # Errors
 /// The token cannot be opened.
-pub async fn opened(world: &World, account: &AccountKey, field: &str, stored: &str) -> Result<String> {
+pub async fn stored_token(world: &World, account: &AccountKey, field: &str, stored: &str) -> Result<String> {
     let vault = Vault::new(world.store.clone(), Some(token_key())).await;
     let stored = SecretString::from(stored);
     Ok(vault.open(account, field, &stored).await?.expose_secret().to_owned())

@@ -33,7 +33,7 @@ impl LiveQueue {
     /// # Errors
     /// The template has no such queue.
     pub fn new(sqs: &Client, url: &str, of: &str) -> Result<Self> {
-        let rules = Rules::of(of)?;
+        let rules = Rules::from_template(of)?;
         Ok(Self { sqs: sqs.clone(), url: url.to_owned(), rules, hidden: HashMap::new(), now: Duration::ZERO })
     }
 

@@ -20,19 +20,19 @@ pub struct Program {
 
 /// The result of a program.
 #[derive(Clone, Debug)]
-pub struct Said {
+pub struct ProgramOutput {
     /// True if it succeeded.
     pub is_done: bool,
     /// The text of both of its outputs.
     pub text: String,
 }
 
-impl Said {
+impl ProgramOutput {
     /// Returns its text if it succeeded.
     ///
     /// # Errors
     /// It failed.
-    pub fn done(self) -> Result<String> {
+    pub fn expect_success(self) -> Result<String> {
         ensure!(self.is_done, "{}", self.text);
         Ok(self.text)
     }
@@ -41,7 +41,7 @@ impl Said {
     ///
     /// # Errors
     /// It succeeded.
-    pub fn refused(self) -> Result<String> {
+    pub fn expect_failure(self) -> Result<String> {
         ensure!(!self.is_done, "it was not refused: {}", self.text);
         Ok(self.text)
     }
@@ -91,7 +91,7 @@ impl Program {
     ///
     /// # Errors
     /// The program cannot be started.
-    pub async fn run(&self, arguments: &[&str], answer: &str) -> Result<Said> {
+    pub async fn run(&self, arguments: &[&str], answer: &str) -> Result<ProgramOutput> {
         let is_local = arguments.iter().any(|argument| LOCAL.contains(argument)) && !arguments.contains(&"--aws");
         let mut command = Command::new(if is_local { self.stack.clone() } else { self.stack.with_file_name("ops") });
         command.env_clear().envs(self.variables.iter().cloned()).current_dir(layout::root());
@@ -104,6 +104,6 @@ impl Program {
         drop(stdin);
         let ended = running.wait_with_output().await?;
         let text = [ended.stdout, ended.stderr].map(|output| String::from_utf8_lossy(&output).into_owned()).concat();
-        Ok(Said { is_done: ended.status.success(), text })
+        Ok(ProgramOutput { is_done: ended.status.success(), text })
     }
 }

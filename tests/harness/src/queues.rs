@@ -26,7 +26,7 @@ impl Rules {
     ///
     /// # Errors
     /// There is no such queue.
-    pub fn of(name: &str) -> Result<Self> {
+    pub fn from_template(name: &str) -> Result<Self> {
         let template: Yaml = serde_yaml_ng::from_str(&std::fs::read_to_string(layout::root().join("template.yaml"))?)?;
         let queue = &template["Resources"][name]["Properties"];
         let max_receives = queue["RedrivePolicy"]["maxReceiveCount"].as_u64();
@@ -55,7 +55,7 @@ pub async fn queue(sqs: &Client, name: &str) -> Result<String> {
 /// # Errors
 /// SQS does not respond.
 pub async fn queue_with_dead_letters(sqs: &Client, name: &str, of: &str) -> Result<(String, String)> {
-    let (rules, dead) = (Rules::of(of)?, queue(sqs, &format!("{name}-dead")).await?);
+    let (rules, dead) = (Rules::from_template(of)?, queue(sqs, &format!("{name}-dead")).await?);
     let asked =
         sqs.get_queue_attributes().queue_url(&dead).attribute_names(QueueAttributeName::QueueArn).send().await?;
     let attributes = asked.attributes.unwrap_or_default();

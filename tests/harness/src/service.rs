@@ -139,7 +139,7 @@ impl Service {
     /// Moves messages that were delivered as often as the queue's settings allow to its dead-letter queue. Returns the
     /// others.
     fn redrive(&mut self, messages: Vec<Message>, queue: &str) -> Result<Vec<Message>> {
-        let max_receives = Rules::of(queue)?.max_receives;
+        let max_receives = Rules::from_template(queue)?.max_receives;
         let (left, dead) = messages.into_iter().partition(|message| message.received < max_receives);
         self.dead_letters.extend::<Vec<_>>(dead);
         Ok(left)
@@ -193,7 +193,7 @@ impl Service {
     /// The message fails until SQS stops delivering it.
     pub async fn process_next(&mut self) -> Result<()> {
         while !self.deliver_next().await?.is_success() {
-            self.world.lease_runs_out().await?;
+            self.world.expire_lease().await?;
         }
         Ok(())
     }
@@ -248,7 +248,7 @@ impl Service {
                 if checkpoint.get_document("run").is_err() {
                     return Ok(round);
                 }
-                self.world.run_is_dead().await?;
+                self.world.expire_run().await?;
                 self.tick();
             }
             self.world.time_passes().await?;

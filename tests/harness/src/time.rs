@@ -27,7 +27,7 @@ impl World {
     /// MongoDB cannot be reached.
     pub async fn time_passes(&self) -> Result<()> {
         let now = DateTime::now();
-        self.lease_runs_out().await?;
+        self.expire_lease().await?;
         for lane in ["companies", "contacts"] {
             self.change_if_there(&format!("lanes.{lane}.lastError"), doc! { "retryAt": now }).await?;
             self.replace_if_there(&format!("lanes.{lane}.sweep.retryAt"), now).await?;
@@ -40,7 +40,7 @@ impl World {
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn lease_runs_out(&self) -> Result<()> {
+    pub async fn expire_lease(&self) -> Result<()> {
         self.change_if_there("lease", doc! { "until": LONG_AGO }).await
     }
 
@@ -48,7 +48,7 @@ impl World {
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn run_is_dead(&self) -> Result<()> {
+    pub async fn expire_run(&self) -> Result<()> {
         self.change_if_there("run", doc! { "dueAt": LONG_AGO }).await
     }
 
@@ -85,7 +85,7 @@ impl World {
     /// # Errors
     /// A slice takes too long, or the message fails until SQS stops delivering it.
     pub async fn deliver(&self, sync: &sync::Sync, body: &Value) -> Result<()> {
-        let max_receives = Rules::of("SyncQueue")?.max_receives;
+        let max_receives = Rules::from_template("SyncQueue")?.max_receives;
         for received in 1.. {
             let stopwatch = Stopwatch::start();
             let slice = assert_accepted(sync::handler(sync, lambda(received_event(&body.to_string(), received))).await);
@@ -93,7 +93,7 @@ impl World {
             if slice.is_ok() || received == max_receives {
                 return slice;
             }
-            self.lease_runs_out().await?;
+            self.expire_lease().await?;
         }
         Ok(())
     }

@@ -128,7 +128,7 @@ impl World {
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn pulled_until(&self, date: DateTime) -> Result<()> {
+    pub async fn set_pulled_until(&self, date: DateTime) -> Result<()> {
         let dates = doc! { "integrations.hubspot.accounts.0.lastPulledDates": { "companies": date, "contacts": date } };
         let domains = self.store.database().collection::<Document>(collection::DOMAINS);
         domains.update_one(doc! {}, doc! { "$set": dates }).await?;

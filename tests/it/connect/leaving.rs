@@ -102,7 +102,7 @@ async fn a_grant_that_hubspot_does_not_take_back_is_tried_again_and_the_page_say
     answers(&world, "/revoke", 2, 500);
     let mut visitor = front.sign_in().await?;
     let account = format!("/accounts/{DOMAIN}/{HUB}");
-    let answer = visitor.press(&format!("{account}/disconnect"), &format!("{account}/disconnect")).await?;
+    let answer = visitor.submit_operation(&format!("{account}/disconnect"), &format!("{account}/disconnect")).await?;
     let page =
         visitor.page(&format!("{account}?{}", harness::front::location(&answer)?.query().unwrap_or_default())).await?;
     ensure!(page.contains("could not be given back to HubSpot yet"), "{page}");

@@ -14,7 +14,7 @@ use serde_json::json;
 use store::collection;
 
 use harness::{
-    front::{Front, TOKEN, Visitor, location, way_on},
+    front::{Front, TOKEN, Visitor, location, next_url},
     world::{DOMAIN, HUB, World},
 };
 
@@ -90,7 +90,7 @@ async fn a_link_says_who_will_see_the_data_before_it_leads_away() -> Result<()> 
     assert!(page.contains("Acme &lt;Ltd&gt;") && page.contains("will see them"), "{page}");
     assert!(world.all(collection::CONNECTS).await?.is_empty(), "opening a link begins nothing");
 
-    let on = way_on(&page)?;
+    let on = next_url(&page)?;
     for (what, visitor, on) in [
         ("another browser", &mut Visitor::new(&front), on.clone()),
         ("no token", &mut customer.clone(), with(&on, "token", "")),

@@ -47,7 +47,7 @@ async fn signing_out_ends_the_session_of_the_browser_and_of_whoever_has_copied_i
     let stored = world.all(collection::SESSIONS).await?;
     assert_eq!(stored.len(), 2);
     assert!(!format!("{stored:?}").contains(&copied.cookies["session"]), "the database has what the browser has");
-    let answer = visitor.press("/", "/sign-out").await?;
+    let answer = visitor.submit_operation("/", "/sign-out").await?;
     let cookie = answer.headers()["set-cookie"].to_str()?;
     assert!(cookie.starts_with("session=;") && cookie.contains("Max-Age=0") && cookie.contains("HttpOnly"), "{cookie}");
     assert!(!is_in(&front, &copied).await?, "the cookie that was signed out");

@@ -44,9 +44,9 @@ async fn overtaken(
         process::wait_until("the worker to stop", Duration::from_secs(60), async || gate.is_frozen()).await?;
         meanwhile(world);
         world.time_passes().await?;
-        world.run_is_dead().await?;
+        world.expire_run().await?;
         let (invoked, _) = other.invoke(&tick).await?;
-        world.lease_runs_out().await?;
+        world.expire_lease().await?;
         let third = world.store.lease(&world.account()?, LEASE).await?;
         ensure!(third.is_some(), "the second worker holds the lease");
         let checkpoint = world.checkpoint().await?;

@@ -76,7 +76,7 @@ async fn is_met(what: &str, path: &str, times: u32, kind: FaultKind, then: &Then
     let mut judged = slice.is_ok() && stopwatch.waited() < 4 * MAX_PROCESSOR_WAIT;
     match then {
         // Its outcome is unknown; only that nothing is lost is checked.
-        _ if !judged => world.lease_runs_out().await?,
+        _ if !judged => world.expire_lease().await?,
         GoesOn => {
             ensure!(world.pause().await?.is_none(), "{what}: it waits for {:?}", world.pause().await?);
             judged = world.checkpoint().await?.get_datetime("lastSuccessAt").is_ok();

@@ -176,7 +176,7 @@ async fn the_credentials_of_another_app_mark_nobody() -> Result<()> {
     let wrong = world.sync().await?;
     for round in 0..4 {
         world.time_passes().await?;
-        world.run_is_dead().await?;
+        world.expire_run().await?;
         let messages = fan_out(&world).await?;
         if round == 0 {
             // The first ones are marked before it is known that there are many.
@@ -192,7 +192,7 @@ async fn the_credentials_of_another_app_mark_nobody() -> Result<()> {
     world.config.app = right;
     let sync = world.sync().await?;
     world.time_passes().await?;
-    world.run_is_dead().await?;
+    world.expire_run().await?;
     let sent = fan_out(&world).await?;
     ensure!(sent.len() == hubs.len());
     for message in sent {
@@ -217,7 +217,7 @@ async fn many_rejections_at_once_mark_nobody() -> Result<()> {
     // After a day that is no reason any more not to mark an account: an operator has been told.
     set(&world, collection::CHECKPOINTS, "refused.since", before(DateTime::now(), 25 * HOUR)).await?;
     world.time_passes().await?;
-    world.run_is_dead().await?;
+    world.expire_run().await?;
     let messages = fan_out(&world).await?;
     ensure!(messages.len() == 8, "all go on");
     for message in messages {
