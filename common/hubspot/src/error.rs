@@ -22,7 +22,7 @@ pub enum HubSpotError {
     },
     /// The account is unavailable for a long time: its daily limit is used up, or HubSpot moves it to another data
     /// centre (477, "typically up to 24 hours").
-    #[error("HubSpot keeps the account away: {reason}")]
+    #[error("the HubSpot account is unavailable: {reason}")]
     AccountUnavailable {
         /// The reason, for people.
         reason: String,
@@ -36,7 +36,7 @@ pub enum HubSpotError {
     #[error("HubSpot refuses access: {0}")]
     Forbidden(String),
     /// HubSpot or the network fails. The same request may succeed later.
-    #[error("HubSpot is in trouble: {reason}")]
+    #[error("the request to HubSpot failed: {reason}")]
     Transient {
         /// The reason, for people.
         reason: String,
@@ -52,7 +52,7 @@ pub enum HubSpotError {
         message: String,
     },
     /// The response does not have the documented form.
-    #[error("HubSpot's answer cannot be read: {0}")]
+    #[error("HubSpot's response cannot be read: {0}")]
     Malformed(String),
 }
 

@@ -30,7 +30,7 @@ pub enum TokenError {
     #[error("HubSpot rejects the OAuth app: {0}")]
     AppRejected(String),
     /// The token endpoint fails. The grant may still be valid.
-    #[error("HubSpot's token endpoint is in trouble: {reason}")]
+    #[error("HubSpot's token endpoint failed: {reason}")]
     Transient {
         /// The reason, for people.
         reason: String,
@@ -188,7 +188,7 @@ mod tests {
         let rejected = |codes| format!("HubSpot rejects the refresh token: {codes}");
         let gone = |codes| format!("the HubSpot account is gone: {codes}");
         let app = |codes| format!("HubSpot rejects the OAuth app: {codes}");
-        let trouble = |reason| format!("HubSpot's token endpoint is in trouble: {reason}");
+        let trouble = |reason| format!("HubSpot's token endpoint failed: {reason}");
         let table = [
             (
                 400,

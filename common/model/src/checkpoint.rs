@@ -43,7 +43,7 @@ pub struct Checkpoint {
     pub last_run: Option<LastRun>,
     /// The actions published in the last day, by hour (see [`hour`]).
     pub activity: BTreeMap<String, ActionCounts>,
-    /// When a change of each object type was last handed on.
+    /// When a change of each object type was last published.
     pub changed_at: BTreeMap<ObjectType, DateTime>,
 }
 

@@ -28,10 +28,10 @@ pub const MAX_DELAY: Duration = Duration::from_secs(900);
 #[derive(Debug, Error)]
 pub enum QueueError {
     /// SQS refused the call or could not be reached, after the SDK's own retries.
-    #[error("SQS did not take the message: {0}")]
+    #[error("SQS did not accept the message: {0}")]
     Send(String),
     /// SQS rejects a message with these contents.
-    #[error("SQS takes no message with these contents: {0}")]
+    #[error("SQS accepts no message with these contents: {0}")]
     Contents(String),
     /// SQS accepted the call but refused some entries, also when they were sent again.
     #[error("SQS refused {0} of a batch's entries")]

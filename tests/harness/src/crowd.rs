@@ -150,17 +150,17 @@ pub async fn crowd(world: &World, accounts: i64) -> Result<Vec<Member>> {
     Ok(members)
 }
 
-/// Notes a day of a world's health, as the scheduler would have: busy by day, and with an hour in which accounts were behind.
+/// Stores a day of a world's health, as the scheduler would: busy during the day, with one hour in which accounts were behind.
 ///
 /// # Errors
-/// MongoDB does not answer.
+/// MongoDB does not respond.
 pub async fn day(world: &World) -> Result<()> {
     let now = DateTime::now().timestamp_millis();
     let mut hours = Document::new();
     for ago in 0..24_i64 {
-        let at = now - ago * HOUR;
+        let at = now - ago * HOUR_MILLIS;
         // Changes are many at noon, and few at midnight.
-        let busy = 12 - (at / HOUR % 24 - 12).abs();
+        let busy = 12 - (at / HOUR_MILLIS % 24 - 12).abs();
         let (created, updated, deleted) = (40 + 90 * busy, 300 + 610 * busy + 37 * (ago % 5), 10 + 7 * busy);
         let (most, oldest) = if ago == 9 { (1500, 5400) } else { (280 + ago % 3 * 9, 340 + busy * 45) };
         let of_hour = doc! {
