@@ -165,7 +165,7 @@ fn print(world: &World, name: &str, lanes: &[&str], since: i64, outcome: &Outcom
 
 /// This service's sync, by its real bootstrap, as an account taken over at `since`.
 async fn ours(world: &World, since: i64) -> Result<Outcome> {
-    world.pulled_until(DateTime::from_millis(since)).await?;
+    world.set_pulled_until(DateTime::from_millis(since)).await?;
     let checkpoints = world.store.database().collection::<Document>(collection::CHECKPOINTS);
     let done = AtomicBool::new(false);
     let began = Instant::now();

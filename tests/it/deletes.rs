@@ -221,7 +221,7 @@ async fn record_announced_by_legacy_worker_is_deleted() -> Result<()> {
         (old, create(&mut hubspot, now - 1_000))
     };
     let taken_over = DateTime::from_millis(world.hubspot.world().now() - 3_600_000);
-    world.pulled_until(taken_over).await?;
+    world.set_pulled_until(taken_over).await?;
     world.run().await?;
     let at = world.hubspot.world().now();
     world.hubspot.world().archive(HUB, CONTACTS, old[0], at);

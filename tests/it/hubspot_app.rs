@@ -247,7 +247,7 @@ async fn app_of_deployed_stack_has_addresses_and_properties_of_the_stack() -> Re
 
     let page = deployed.page().await?;
     let link = Url::parse(&page.link(DOMAIN, None).await?)?;
-    let consent = Visitor::new(&Front::deployed(&page)).way_to_consent(&link).await?;
+    let consent = Visitor::new(&Front::deployed(&page)).open_link(&link).await?;
     let asked: BTreeMap<String, String> = consent.query_pairs().into_owned().collect();
     assert_eq!(app.config.auth.redirect_urls, [asked["redirect_uri"].clone()]);
     assert_eq!(

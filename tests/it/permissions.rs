@@ -156,7 +156,7 @@ async fn each_permission_of_scheduler_sync_and_actions_is_needed() -> Result<()>
         for fails in [false, true] {
             // A slice that a slow machine does not let end in time is delivered again, as SQS does.
             let mut outcome = invoke(&policy, fails).await?;
-            for _ in 1..Rules::of("SyncQueue")?.max_receives {
+            for _ in 1..Rules::from_template("SyncQueue")?.max_receives {
                 if outcome.is_err() {
                     outcome = invoke(&policy, fails).await?;
                 }

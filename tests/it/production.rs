@@ -84,7 +84,7 @@ async fn beside_a_production(uri: &str) -> Result<()> {
         own.name()
     ))?;
     let before = fingerprint(&production).await?;
-    let said = program.run(&["demo", "--built"], "").await?.done()?;
+    let said = program.run(&["demo", "--built"], "").await?.expect_success()?;
     ensure!(said.contains("nothing lost, nothing twice"), "{said}");
     let (domain, hub) = ("globex", (SAMPLE.1 + 1).to_string());
     let account = ["--domain", domain, "--hub", &hub];
@@ -102,18 +102,18 @@ async fn beside_a_production(uri: &str) -> Result<()> {
     for command in commands {
         let of_account = ["pause", "resume", "resync"].iter().any(|name| command.contains(name));
         let command = [command, if of_account { &account } else { &[] }].concat();
-        program.run(&command, "").await?.done().with_context(|| command.join(" "))?;
+        program.run(&command, "").await?.expect_success().with_context(|| command.join(" "))?;
     }
     assert_eq!(fingerprint(&production).await?, before, "something in production was changed");
     // The demo, with this very database for its own.
     program.write_env(&format!("STACK_MONGODB_URI='{uri}'\nSTACK_MONGODB_DATABASE={}\n", production.name()))?;
     for command in [["demo", "--built"].as_slice(), &["up", "--built"], &["migrate"], &["rotate-keys"]] {
-        let said = program.run(command, "").await?.refused()?;
+        let said = program.run(command, "").await?.expect_failure()?;
         ensure!(said.contains("holds 3 Domains that no local stack wrote"), "{command:?}: {said}");
     }
     assert_eq!(fingerprint(&production).await?, before, "something in production was changed");
     program.write_env("")?;
-    program.run(&["down"], "").await?.done()?;
+    program.run(&["down"], "").await?.expect_success()?;
     own.drop().await?;
     Ok(())
 }
@@ -125,7 +125,7 @@ async fn local_stack_refuses_database_of_the_stack_on_aws() -> Result<()> {
     let on = |password: &str| format!("mongodb+srv://user:{password}@Cluster.example.net/?retryWrites=true");
     program.write_env(&format!("MONGODB_URI='{}'\nSTACK_MONGODB_URI='{}'\n", on("a"), on("b")))?;
     for command in [["demo"].as_slice(), &["up"], &["migrate"], &["rotate-keys"], &["repair", "list"], &["smoke"]] {
-        let said = program.run(command, "").await?.refused()?;
+        let said = program.run(command, "").await?.expect_failure()?;
         ensure!(said.contains("STACK_MONGODB_URI is the database of MONGODB_URI"), "{command:?}: {said}");
     }
     Ok(())
@@ -136,7 +136,7 @@ async fn renamed_variables_are_refused_with_their_new_names() -> Result<()> {
     let program = Program::new("names")?;
     for name in ["HUBSPOT_HUB_ID", "HUBSPOT_ACCESS_TOKEN", "HUBSPOT_REFRESH_TOKEN"] {
         program.write_env(&format!("{name}=a-value\n"))?;
-        let said = program.run(&["up"], "").await?.refused()?;
+        let said = program.run(&["up"], "").await?.expect_failure()?;
         ensure!(said.contains(&format!("is called STACK_{name} now")) && !said.contains("a-value"), "{said}");
     }
     Ok(())

@@ -45,12 +45,12 @@ impl Rehearsal {
         })
     }
 
-    async fn run(&self, command: &[&str], answer: &str) -> Result<harness::program::Said> {
+    async fn run(&self, command: &[&str], answer: &str) -> Result<harness::program::ProgramOutput> {
         self.program.run(&[&["--stack-name", &self.name], command].concat(), answer).await
     }
 
     /// Deploys with this `.env`.
-    async fn deploy(&self, env: &str, more: &[&str], answer: &str) -> Result<harness::program::Said> {
+    async fn deploy(&self, env: &str, more: &[&str], answer: &str) -> Result<harness::program::ProgramOutput> {
         self.program.write_env(env)?;
         let built = Build::Local.folder();
         let command = ["deploy", "--built", built.to_str().context("a path in UTF-8")?];
@@ -219,7 +219,7 @@ async fn every_documented_variable_reaches_its_parameter() -> Result<()> {
         env.push_str(&format!("{variable}='{value}'\n"));
         given.push((parameter, value));
     }
-    rehearsal.deploy(&env, &["--yes"], "").await?.done()?;
+    rehearsal.deploy(&env, &["--yes"], "").await?.expect_success()?;
     rehearsal.ensure_parameters(&given).await?;
     rehearsal.delete().await?;
     Client::with_uri_str(std::env::var("TEST_MONGODB_URI")?).await?.database(&database).drop().await?;
@@ -241,45 +241,46 @@ async fn deployed_stack_passes_smoke_test_and_rolls_back_stops_and_starts() -> R
         world.hubspot.url(),
         std::env::var("AWS_ENDPOINT_URL")?,
     );
-    rehearsal.deploy(&env, &["--yes", "--config-env", "staging"], "").await?.done()?;
+    rehearsal.deploy(&env, &["--yes", "--config-env", "staging"], "").await?.expect_success()?;
     let expected = [("environment", "staging"), ("service", "hubspot-sync")];
     assert_eq!(rehearsal.stack().await?.tags, expected.map(|(name, value)| (name.into(), value.into())).into());
-    ensure!(rehearsal.run(&["smoke", "--aws"], "").await?.done()?.contains("A change goes through."));
+    ensure!(rehearsal.run(&["smoke", "--aws"], "").await?.expect_success()?.contains("A change goes through."));
     assert_eq!(world.proof().await?.actions, 25);
     let sealed = "2 tokens are sealed under data key 2";
-    ensure!(rehearsal.run(&["rotate-keys", "--aws"], "").await?.done()?.contains(sealed));
+    ensure!(rehearsal.run(&["rotate-keys", "--aws"], "").await?.expect_success()?.contains(sealed));
     // A release that is not wanted: the one before takes over again, connect's too, and the service works.
-    ensure!(rehearsal.run(&["rollback", "--aws"], "").await?.refused()?.contains("has no version before"));
+    ensure!(rehearsal.run(&["rollback", "--aws"], "").await?.expect_failure()?.contains("has no version before"));
     let debug = format!("{env}LOG_LEVEL=debug\n");
-    rehearsal.deploy(&debug, &["--yes"], "").await?.done()?;
+    rehearsal.deploy(&debug, &["--yes"], "").await?.expect_success()?;
     assert_eq!(rehearsal.log_levels().await?, ["debug"; 4]);
-    ensure!(rehearsal.run(&["rollback", "--aws", "--dry"], "").await?.done()?.contains("would work with version"));
+    let said = rehearsal.run(&["rollback", "--aws", "--dry"], "").await?.expect_success()?;
+    ensure!(said.contains("would work with version"));
     assert_eq!(rehearsal.log_levels().await?, ["debug"; 4]);
-    rehearsal.run(&["rollback", "--aws"], "").await?.done()?;
+    rehearsal.run(&["rollback", "--aws"], "").await?.expect_success()?;
     assert_eq!(rehearsal.log_levels().await?, ["info"; 4]);
-    ensure!(rehearsal.deploy(&debug, &["--yes"], "").await?.done()?.contains("it was taken back"));
-    ensure!(rehearsal.run(&["rollback", "--aws"], "").await?.refused()?.contains("nothing was taken back"));
-    let said = rehearsal.run(&["link", "--aws", "--domain", DOMAIN], "").await?.done()?;
+    ensure!(rehearsal.deploy(&debug, &["--yes"], "").await?.expect_success()?.contains("it was taken back"));
+    ensure!(rehearsal.run(&["rollback", "--aws"], "").await?.expect_failure()?.contains("nothing was taken back"));
+    let said = rehearsal.run(&["link", "--aws", "--domain", DOMAIN], "").await?.expect_success()?;
     ensure!(said.contains("/hubspot/install?"), "{said}");
     // It is switched off, twice, and on again.
     for _ in 0..2 {
-        rehearsal.run(&["stop", "--aws"], "").await?.done()?;
+        rehearsal.run(&["stop", "--aws"], "").await?.expect_success()?;
     }
     rehearsal.ensure_switched(false).await?;
-    rehearsal.run(&["start", "--aws"], "").await?.done()?;
+    rehearsal.run(&["start", "--aws"], "").await?.expect_success()?;
     rehearsal.ensure_switched(true).await?;
-    rehearsal.run(&["smoke", "--aws"], "").await?.done()?;
+    rehearsal.run(&["smoke", "--aws"], "").await?.expect_success()?;
     // The same `.env` is not for AWS itself, and is refused before anybody is asked anything.
     let on_aws = Program::new("smoke_on_aws")?;
     on_aws.write_env(&env)?;
     let built = Build::Local.folder();
     let built = built.to_str().context("a path in UTF-8")?;
     for command in [["deploy", "--check"].as_slice(), &["deploy", "--built", built]] {
-        let said = on_aws.run(command, "").await?.refused()?;
+        let said = on_aws.run(command, "").await?.expect_failure()?;
         ensure!(said.contains("error: MONGODB_URI names this machine"), "{said}");
     }
     on_aws.write_env("MONGODB_URI=mongodb://user:geheim@10.0.0.1/\n")?;
-    let said = on_aws.run(&["deploy", "--check"], "").await?.refused()?;
+    let said = on_aws.run(&["deploy", "--check"], "").await?.expect_failure()?;
     ensure!(said.contains("MONGODB_PLAIN=1") && !said.contains("geheim"), "{said}");
     world.end().await
 }
@@ -290,7 +291,7 @@ async fn refused_change_set_deploys_nothing() -> Result<()> {
     let rehearsal = Rehearsal::new("refused").await?;
     let database = format!("refused_{}", std::process::id());
     let env = format!("{}SYNC_CONCURRENCY=1\n", mongodb(&database)?);
-    let said = rehearsal.deploy(&env, &["--yes"], "").await?.refused()?;
+    let said = rehearsal.deploy(&env, &["--yes"], "").await?.expect_failure()?;
     ensure!(said.contains("SyncConcurrency"), "{said}");
     ensure!(cloudformation::existing(&rehearsal.aws, &rehearsal.name).await?.is_none(), "a stack was deployed");
     let client = Client::with_uri_str(std::env::var("TEST_MONGODB_URI")?).await?;
@@ -301,7 +302,7 @@ async fn refused_change_set_deploys_nothing() -> Result<()> {
 /// It asks first, and does nothing without a yes.
 async fn asks_first(rehearsal: &Rehearsal, readme: &str) -> Result<()> {
     for answer in ["", "n\n", "maybe\n"] {
-        let said = rehearsal.deploy(readme, &[], answer).await?.refused()?;
+        let said = rehearsal.deploy(readme, &[], answer).await?.expect_failure()?;
         ensure!(said.contains("The stack") && said.contains("nothing was deployed"), "{said}");
         ensure!(said.contains("Add    SyncFunction (AWS::Lambda::Function)"), "{said}");
         ensure!(!said.contains(CLIENT_SECRET), "{said}");
@@ -320,7 +321,7 @@ async fn deploys(rehearsal: &Rehearsal, readme: &str, database: &str) -> Result<
     let said = rehearsal.deploy(readme, &[], "yes\n").await?;
     is_over.store(true, Ordering::Relaxed);
     let arguments = watcher.await?;
-    said.done()?;
+    said.expect_success()?;
     ensure!(arguments.iter().any(|all| all.contains("file://")), "SAM was not seen: {arguments:?}");
     let secrets = [CLIENT_SECRET, "mongodb://"];
     ensure!(!arguments.iter().any(|all| secrets.iter().any(|secret| all.contains(secret))), "{arguments:?}");
@@ -346,7 +347,7 @@ async fn deploy_asks_first_and_stack_matches_documented_env() -> Result<()> {
     ensure!(indexes.contains(&"company_created_once".to_owned()), "{indexes:?}");
 
     // The same once more is nothing to deploy.
-    let said = rehearsal.deploy(&readme, &["--yes"], "").await?.done()?;
+    let said = rehearsal.deploy(&readme, &["--yes"], "").await?.expect_success()?;
     ensure!(said.contains("nothing to deploy"), "{said}");
 
     // SETUP's form.
@@ -359,7 +360,7 @@ async fn deploy_asks_first_and_stack_matches_documented_env() -> Result<()> {
         "{readme}MONGODB_SECRET_ARN={uri}\nHUBSPOT_SECRET_ARN={app}\nALARM_TOPIC_ARN={topic}\nCONNECT=DISABLED\n\
          LOG_LEVEL=debug\nSCHEDULE_EXPRESSION='rate(10 minutes)'\nACTIONS_RETENTION_DAYS=30\n"
     );
-    let said = rehearsal.deploy(&setup, &["--yes"], "").await?.done()?;
+    let said = rehearsal.deploy(&setup, &["--yes"], "").await?.expect_success()?;
     ensure!(said.contains("LogLevel: debug instead of info"), "{said}");
     let given = [
         ("MongoDbDatabase", database.as_str()),
@@ -383,7 +384,7 @@ async fn deploy_asks_first_and_stack_matches_documented_env() -> Result<()> {
     assert_eq!(rehearsal.live("SyncFunction").await?["HUBSPOT_CLIENT_SECRET"], "");
 
     // And back: what is not said any more is the default again.
-    let said = rehearsal.deploy(&readme, &["--yes"], "").await?.done()?;
+    let said = rehearsal.deploy(&readme, &["--yes"], "").await?.expect_success()?;
     ensure!(
         said.contains("LogLevel: info instead of debug") && said.contains("AlarmTopicArn: nothing instead"),
         "{said}"

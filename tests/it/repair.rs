@@ -214,7 +214,7 @@ async fn reconnect_ends_waits_of_lanes_whose_slice_was_killed() -> Result<()> {
     assert!(waits().await?, "no lane waits");
     // The next slice is killed: nobody gives its lease back.
     assert!(world.store.lease(&account, Duration::from_secs(60)).await?.is_some());
-    world.lease_runs_out().await?;
+    world.expire_lease().await?;
     let tokens = SealedTokens {
         access_token: "a".to_owned(),
         refresh_token: world.entry().await?.get_str("refreshToken")?.to_owned(),

@@ -135,7 +135,7 @@ async fn taken_over_account_starts_at_its_dates_and_stores_old_records_as_update
         let new = hubspot.create(HUB, Object::Contacts, start + 2_000, BTreeMap::new());
         (old, new, mongodb::bson::DateTime::from_millis(start))
     };
-    world.pulled_until(start).await?;
+    world.set_pulled_until(start).await?;
     world.run().await?;
     let mut actions = Vec::new();
     for action in world.all(collection::ACTIONS).await? {

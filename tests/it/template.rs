@@ -89,14 +89,14 @@ fn every_queue_has_a_dead_letter_queue_and_a_visibility_timeout_of_six_timeouts(
 /// as SQS keeps it, whether or not the function can ask for pauses of its own.
 #[test]
 fn actions_wait_in_their_queue_for_as_long_as_sqs_keeps_them() -> Result<()> {
-    let rules = Rules::of("ActionsQueue")?;
+    let rules = Rules::from_template("ActionsQueue")?;
     assert_eq!(rules.retention, Duration::from_secs(14 * 86_400));
     assert!(rules.visibility * rules.max_receives >= rules.retention);
     let pauses: Duration = (1..=rules.max_receives).map(actions::pause).sum();
     assert!(pauses >= rules.retention, "the function's pauses add up to {pauses:?}");
     assert_eq!(actions::pause(rules.max_receives), rules.visibility, "the longest pause");
     // Sync sends a message again before SQS would give it away, with one delivery in reserve.
-    assert!(Rules::of("SyncQueue")?.max_receives > sync::LAST_RECEIVE);
+    assert!(Rules::from_template("SyncQueue")?.max_receives > sync::LAST_RECEIVE);
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 
 use harness::{
     bootstrap::{Bootstrap, Function},
-    service::BOUND,
+    service::INVOCATION_LIMIT,
     world::{HUB, World, message_event},
 };
 
@@ -85,7 +85,7 @@ async fn silent_collector_does_not_delay_invocation() -> Result<()> {
     for _ in 0..2 {
         let (invoked, took) = sync.invoke(&message_event(&[world.tick().to_string()])).await?;
         assert!(invoked.is_success(), "{invoked:?}");
-        assert!(took.saturating_sub(sync.waited) < BOUND, "{took:?}");
+        assert!(took.saturating_sub(sync.waited) < INVOCATION_LIMIT, "{took:?}");
     }
     world.drain().await?;
     assert_eq!(world.proof().await?.actions, 5);

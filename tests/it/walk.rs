@@ -189,7 +189,7 @@ impl Walk {
             if arguments.contains(&"hubspot-app") {
                 arguments.extend(["--folder", self.folder.to_str().context("a path in UTF-8")?]);
             }
-            self.said.push_str(&self.program.run(&arguments, "yes\n").await?.done()?);
+            self.said.push_str(&self.program.run(&arguments, "yes\n").await?.expect_success()?);
         }
         Ok(())
     }
@@ -252,7 +252,7 @@ async fn setup_page_leads_new_user_to_connected_customer() -> Result<()> {
     // The documented variants, one after the other.
     let in_vpc = [("VPC_SUBNET_IDS", Some("subnet-1,subnet-2")), ("VPC_SECURITY_GROUP_IDS", Some("sg-1"))];
     walk.world.hubspot.world().seed(HUB + 1, 2, 3, 1);
-    let domain = CustomDomain::before(&Url::parse(&walk.outputs().await?["ConnectUrl"])?).await?;
+    let domain = CustomDomain::in_front_of(&Url::parse(&walk.outputs().await?["ConnectUrl"])?).await?;
     let below = format!("{}crm", domain.url);
     walk.deployed_with(&[&in_vpc[..], &[("CONNECT_URL", Some(&below))]].concat()).await?;
     assert_eq!(walk.outputs().await?["ConnectUrl"], below);

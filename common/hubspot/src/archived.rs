@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use super::{
     API_VERSION, HubSpotError, Session,
-    answer::Paging,
     record::{self, Row},
+    response::Paging,
 };
 
 /// A page of the recycle bin.
@@ -19,14 +19,14 @@ use super::{
 pub struct ArchivedPage {
     /// The rows, in HubSpot's order.
     pub rows: Vec<Row>,
-    /// What to ask for the next page with, if there is one.
+    /// The cursor of the next page. `None` if this page is the last one.
     pub next: Option<String>,
-    /// How long the answer took.
+    /// How long the response took.
     pub took: Duration,
 }
 
 impl ArchivedPage {
-    /// The most rows that the list answers with (HubSpot's maximum).
+    /// The most rows in one page (HubSpot's maximum).
     pub const MAX: u32 = 100;
 }
 
@@ -37,13 +37,14 @@ struct RawPage {
 }
 
 impl Session {
-    /// Reads a page of the recycle bin, from `after` on, with an object type's default properties. A `limit` of 0 is one record
-    /// without its properties. Returns `None` if the rate limit does not allow a request before `latest`.
+    /// Reads a page of the recycle bin, starting at the cursor `after`, with the object type's default properties. A
+    /// `limit` of 0 reads one record without its properties. Returns `None` if the rate limit does not allow a request
+    /// before `latest`.
     ///
     /// # Errors
-    /// See [`HubSpotError`]; failures that pass within a moment were tried again.
+    /// See [`HubSpotError`]. Failures that pass within a moment were already retried.
     #[tracing::instrument(level = "debug", skip_all, name = "archived page")]
-    pub async fn archived(
+    pub async fn list_archived(
         &self,
         object: ObjectType,
         after: Option<&str>,
@@ -55,14 +56,14 @@ impl Session {
         let names = [properties, &record::own_properties(object)].concat().join(",");
         let mut query = vec![("archived", "true"), ("limit", &limit), ("properties", &names)];
         query.extend(after.map(|after| ("after", after)));
-        let Some(answer) = self.list(&format!("/crm/objects/{API_VERSION}/{object}"), &query, latest).await? else {
+        let Some(response) = self.list(&format!("/crm/objects/{API_VERSION}/{object}"), &query, latest).await? else {
             return Ok(None);
         };
-        let raw: RawPage = answer.read("a list's answer is not of its form")?;
+        let raw: RawPage = response.parse("a list's answer is not of its form")?;
         Ok(Some(ArchivedPage {
-            rows: record::rows(object, &raw.results)?,
+            rows: record::parse_rows(object, &raw.results)?,
             next: raw.paging.and_then(|paging| paging.next).map(|next| next.after),
-            took: answer.took,
+            took: response.took,
         }))
     }
 }

@@ -13,24 +13,24 @@ use tokio::time::Instant;
 
 use super::{
     API_VERSION, HubSpotError, Session,
-    answer::{Paging, id, id_text},
+    response::{Paging, id, id_text},
     session::Kind,
 };
 
 /// The type of the association to a contact's primary company, of category `HUBSPOT_DEFINED`.
-const PRIMARY: i64 = 1;
+const PRIMARY_COMPANY_TYPE_ID: i64 = 1;
 
-/// The most inputs that HubSpot takes in one call.
+/// The most inputs that HubSpot accepts in one call.
 const MAX_INPUTS: usize = 1000;
 
-/// Of a contact with more companies than this, no further ones are read.
-const MOST: usize = 10_000;
+/// The most companies that are read of one contact.
+const MAX_COMPANIES_PER_CONTACT: usize = 10_000;
 
-/// If no contact gets an answer, not even so many of them one by one, the cause is not a single contact.
-const SINGLES: usize = 5;
+/// The most contacts that may fail one by one while none succeeds. If more fail, the cause is not a single contact.
+const MAX_SINGLE_FAILURES: usize = 5;
 
-/// The time that handing on what was read may take.
-const HANDING_ON: Duration = Duration::from_millis(500);
+/// The time reserved for publishing the rows that were read.
+const PUBLISHING_RESERVE: Duration = Duration::from_millis(500);
 
 #[derive(Serialize)]
 struct Request<'a> {
@@ -52,27 +52,27 @@ struct Associations {
     errors: Vec<Failure>,
 }
 
-/// Why some of the inputs have no result.
+/// HubSpot's reason why some of the inputs have no result.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Failure {
     #[serde(default)]
     category: String,
-    /// Text in the answers seen, an object in HubSpot's own types.
+    /// Text in all responses seen, an object in HubSpot's own type definitions.
     #[serde(default)]
     sub_category: Value,
-    /// Which inputs are concerned, by names that differ from error to error.
+    /// The inputs concerned, under names that differ from error to error.
     #[serde(default)]
     context: HashMap<String, Value>,
 }
 
 impl Failure {
-    /// Whether it says that a record is not there.
+    /// Returns true if the record does not exist.
     pub(super) fn is_not_found(&self) -> bool {
         self.category == "OBJECT_NOT_FOUND"
     }
 
-    /// The ids that it names.
+    /// Returns the ids that the failure names.
     pub(super) fn names(&self) -> Vec<String> {
         let is_ids = |name: &str| matches!(name, "id" | "ids" | "fromObjectId");
         let values = self.context.iter().filter(|(name, _)| is_ids(name)).map(|(_, value)| value);
@@ -80,8 +80,8 @@ impl Failure {
         ids.filter_map(id_text).collect()
     }
 
-    /// Whether it only says that there are no companies, or no such contact any more.
-    fn means_none(&self) -> bool {
+    /// Returns true if the contact has no companies, or does not exist any more.
+    fn means_no_companies(&self) -> bool {
         self.is_not_found() || self.sub_category.as_str().is_some_and(|name| name.ends_with("NO_ASSOCIATIONS_FOUND"))
     }
 }
@@ -116,22 +116,23 @@ struct AssociationType {
     type_id: i64,
 }
 
-/// The companies of contacts, as HubSpot answers.
+/// The companies of contacts.
 #[derive(Debug, Default)]
 pub struct Companies {
-    /// The companies of each contact, the primary one first. A contact without companies is left out.
+    /// The companies of each contact, the primary one first. A contact without companies has no entry.
     pub found: HashMap<String, Vec<RecordId>>,
-    /// The contacts whose companies HubSpot does not tell, with what it says instead.
+    /// The contacts whose companies HubSpot does not return, with its error.
     pub unread: HashMap<String, String>,
 }
 
 impl Session {
-    /// The companies of each contact. Of a contact that has more of them than can be read until `latest`, only those that
-    /// could. If HubSpot tells nobody's companies, that is an error, unless it may be `each_for_itself`: then a failure that should
-    /// have passed is a contact's own, too, if it is alone. Returns `None` if there is no time to read even the first ones of each.
+    /// Returns the companies of each contact. If a contact has more companies than can be read before `latest`, returns
+    /// those that were read. It is an error if HubSpot returns nobody's companies. With `each_for_itself`, a transient
+    /// failure of a single contact counts as that contact's own failure. Returns `None` if there is no time to read the
+    /// first page of every contact.
     ///
     /// # Errors
-    /// See [`HubSpotError`]; failures that pass within a moment were tried again.
+    /// See [`HubSpotError`]. Failures that pass within a moment were already retried.
     #[tracing::instrument(level = "debug", skip_all, name = "associations", fields(contacts = contacts.len()))]
     pub async fn companies_of(
         &self,
@@ -142,25 +143,25 @@ impl Session {
         let path = format!("/crm/associations/{API_VERSION}/contacts/companies/batch/read");
         let first = |contact: &RecordId| Input { id: contact.as_str().to_owned(), after: None };
         let pending = contacts.chunks(MAX_INPUTS).map(|contacts| contacts.iter().map(first).collect()).collect();
-        let mut lookup = Lookup { pending, has_told: each_for_itself, ..Lookup::default() };
+        let mut lookup = Lookup { pending, has_read_any: each_for_itself, ..Lookup::default() };
         let is_alone = each_for_itself && contacts.len() == 1;
         while let Some(inputs) = lookup.next(latest) {
-            let answered = match self.post(Kind::Association, &path, &Request { inputs: &inputs }, Some(latest)).await {
-                Ok(Some(answer)) => {
-                    lookup.longest = lookup.longest.max(answer.took);
-                    answer.read::<Associations>("associations are not of their form")
+            let result = match self.post(Kind::Association, &path, &Request { inputs: &inputs }, Some(latest)).await {
+                Ok(Some(response)) => {
+                    lookup.longest = lookup.longest.max(response.took);
+                    response.parse::<Associations>("associations are not of their form")
                 }
                 Ok(None) if inputs.iter().all(|input| input.after.is_some()) => break,
                 Ok(None) => return Ok(None),
                 Err(error) => Err(error),
             };
-            match answered {
-                Ok(answer) => {
-                    self.has_told_companies.store(true, Ordering::Relaxed);
-                    lookup.leave_out(&answer, &inputs)?;
-                    lookup.take(answer.results, inputs);
+            match result {
+                Ok(response) => {
+                    self.has_read_companies.store(true, Ordering::Relaxed);
+                    lookup.leave_out(&response, &inputs)?;
+                    lookup.take(response.results, inputs);
                 }
-                Err(error) if error.is_about_contents() || (is_alone && self.is_a_contacts(&error)) => {
+                Err(error) if error.is_about_contents() || (is_alone && self.may_concern_one_contact(&error)) => {
                     split(inputs, &error, &mut lookup.pending, &mut lookup.unread);
                     if lookup.is_hopeless() {
                         return Err(error);
@@ -174,29 +175,30 @@ impl Session {
     }
 }
 
-/// The contacts whose companies are being read, and what was found.
+/// The contacts whose companies are being read, and the companies found so far.
 #[derive(Default)]
 struct Lookup {
     pending: Vec<Vec<Input>>,
-    /// Pages behind the first one.
+    /// The inputs of second and later pages.
     further: Vec<Input>,
     found: HashMap<String, Vec<Association>>,
-    /// Those that are left out, and why.
+    /// The contacts that are left out, and why.
     unread: HashMap<String, String>,
-    /// Those that HubSpot has named once are asked for once more.
+    /// The contacts that HubSpot has named in a failure. Each is requested once more.
     named_before: HashSet<String>,
-    /// How long the slowest answer took.
+    /// How long the slowest response took.
     longest: Duration,
-    /// Whether HubSpot has told the companies of any contact.
-    has_told: bool,
+    /// True once HubSpot has returned the companies of any contact.
+    has_read_any: bool,
 }
 
 impl Lookup {
-    /// Returns what is asked for next. Returns `None` if nothing is left, or no time to read further pages.
+    /// Returns the inputs to request next. Returns `None` if nothing is left, or if there is no time to read further
+    /// pages.
     fn next(&mut self, latest: Instant) -> Option<Vec<Input>> {
         if self.pending.is_empty() && !self.further.is_empty() {
-            // Time is needed to queue what was read.
-            if Instant::now() + 2 * self.longest + HANDING_ON > latest {
+            // Queueing the rows that were read takes time, too.
+            if Instant::now() + 2 * self.longest + PUBLISHING_RESERVE > latest {
                 tracing::warn!(
                     contacts = self.further.len(),
                     "contacts have more companies than can be read within a slice"
@@ -208,17 +210,18 @@ impl Lookup {
         self.pending.pop()
     }
 
-    /// Returns true if HubSpot tells the companies of nobody: then it is not these contacts' fault.
+    /// Returns true if HubSpot returns nobody's companies. The cause is then not these contacts.
     fn is_hopeless(&self) -> bool {
-        self.unread.len() > SINGLES && !self.has_told
+        self.unread.len() > MAX_SINGLE_FAILURES && !self.has_read_any
     }
 
-    /// Asks once more for those that the answer says nothing of, and leaves out those that it said nothing of before.
-    fn leave_out(&mut self, answer: &Associations, inputs: &[Input]) -> Result<(), HubSpotError> {
-        self.has_told |= !answer.results.is_empty() || answer.errors.iter().any(Failure::means_none);
-        let Some(failure) = answer.errors.iter().find(|failure| !failure.means_none()) else { return Ok(()) };
+    /// Requests the contacts that the response does not cover once more. Leaves out those that an earlier response did
+    /// not cover either.
+    fn leave_out(&mut self, response: &Associations, inputs: &[Input]) -> Result<(), HubSpotError> {
+        self.has_read_any |= !response.results.is_empty() || response.errors.iter().any(Failure::means_no_companies);
+        let Some(failure) = response.errors.iter().find(|failure| !failure.means_no_companies()) else { return Ok(()) };
         let error = HubSpotError::Malformed(format!("its companies are left out ({})", shown(&failure.category)));
-        let (named, others) = answer.concerned(inputs);
+        let (named, others) = response.concerned(inputs);
         let (again, once): (Vec<Input>, Vec<Input>) =
             named.into_iter().partition(|input| !self.named_before.insert(input.id.clone()));
         self.unread.extend(again.into_iter().map(|input| (input.id, error.to_string())));
@@ -231,21 +234,22 @@ impl Lookup {
         Ok(())
     }
 
-    /// Takes what was read, and asks for further pages.
+    /// Stores the companies of a response, and queues its further pages.
     fn take(&mut self, results: Vec<Associated>, mut inputs: Vec<Input>) {
         for Associated { from, to, paging } in results {
             let next = paging.and_then(|paging| paging.next).map(|next| next.after);
             let asked = inputs.iter_mut().find(|input| input.id == from.id).and_then(|input| input.after.take());
             let companies = self.found.entry(from.id.clone()).or_default();
             companies.extend(to);
-            // A cursor that does not move would be followed for ever.
-            let goes_on = next.filter(|next| Some(next) != asked.as_ref() && companies.len() < MOST);
+            // A cursor that does not move would be followed forever.
+            let goes_on =
+                next.filter(|next| Some(next) != asked.as_ref() && companies.len() < MAX_COMPANIES_PER_CONTACT);
             self.further.extend(goes_on.map(|after| Input { id: from.id, after: Some(after) }));
         }
     }
 }
 
-/// Asks for two halves of the inputs, or leaves a single one out.
+/// Requests the inputs again in two halves. A single input is left out.
 fn split(
     mut inputs: Vec<Input>,
     error: &HubSpotError,
@@ -253,7 +257,7 @@ fn split(
     unread: &mut HashMap<String, String>,
 ) {
     if inputs.is_empty() {
-        // Those that are meant are not among the inputs.
+        // The failing contacts are not among the inputs.
     } else if inputs.len() > 1 {
         let rest = inputs.split_off(inputs.len() / 2);
         pending.extend([inputs, rest]);
@@ -263,22 +267,24 @@ fn split(
 }
 
 impl Associations {
-    /// The inputs whose companies could not be read: they must not be taken for contacts without any. First those that HubSpot
-    /// names, then those that may be meant by a failure that names nobody.
+    /// Returns the inputs whose companies could not be read, which must not be taken for contacts without companies:
+    /// first those that HubSpot names, then those that a failure without names may concern.
     fn concerned(&self, inputs: &[Input]) -> (Vec<Input>, Vec<Input>) {
-        let failures = || self.errors.iter().filter(|failure| !failure.means_none());
+        let failures = || self.errors.iter().filter(|failure| !failure.means_no_companies());
         let named: Vec<String> = failures().flat_map(Failure::names).collect();
         let is_unnamed = failures().any(|failure| failure.names().is_empty());
-        let has_answer = |id: &str| self.results.iter().any(|result| result.from.id == id) || self.has_none(id);
-        // A failure that names nobody may be that of any input without an answer.
+        let has_answer = |id: &str| self.results.iter().any(|result| result.from.id == id) || self.has_no_companies(id);
+        // A failure without names may concern any input that has no result.
         let is_meant = |input: &&Input| is_unnamed && !has_answer(&input.id);
         let (named, others): (Vec<&Input>, Vec<&Input>) = inputs.iter().partition(|input| named.contains(&input.id));
         (named.into_iter().cloned().collect(), others.into_iter().filter(is_meant).cloned().collect())
     }
 
-    /// Whether HubSpot says that the contact has no companies.
-    fn has_none(&self, contact: &str) -> bool {
-        self.errors.iter().any(|failure| failure.means_none() && failure.names().iter().any(|name| name == contact))
+    /// Returns true if HubSpot reports that the contact has no companies.
+    fn has_no_companies(&self, contact: &str) -> bool {
+        self.errors
+            .iter()
+            .any(|failure| failure.means_no_companies() && failure.names().iter().any(|name| name == contact))
     }
 }
 
@@ -288,7 +294,10 @@ fn shown(category: &str) -> String {
 
 fn primary_first(mut companies: Vec<Association>) -> Vec<RecordId> {
     let is_primary = |company: &Association| {
-        company.association_types.iter().any(|kind| kind.category == "HUBSPOT_DEFINED" && kind.type_id == PRIMARY)
+        company
+            .association_types
+            .iter()
+            .any(|kind| kind.category == "HUBSPOT_DEFINED" && kind.type_id == PRIMARY_COMPANY_TYPE_ID)
     };
     companies.sort_by_key(|company| !is_primary(company));
     let (mut ids, mut met) = (Vec::with_capacity(companies.len()), HashSet::new());

@@ -1,5 +1,5 @@
-//! Connecting an account: HubSpot's consent page, the exchange of its code for tokens, which portal they are of, and
-//! giving a grant back (developers.hubspot.com, "Manage OAuth access tokens").
+//! Connecting an account: HubSpot's consent page, exchanging its code for tokens, identifying their portal, and
+//! revoking a grant (developers.hubspot.com, "Manage OAuth access tokens").
 
 use model::{ids::HubId, time::DateTime};
 use oauth2::{
@@ -10,12 +10,12 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     API_VERSION, HubSpot, HubSpotError, OAuthApp, TokenError, Tokens,
-    refusal::{Introspected, Refusal, introspected},
+    refusal::{Introspected, Refusal, parse_introspection},
     session::read_body,
-    token::{expiry, named_hub, read, refused, unreached},
+    token::{access_token_expiry, classify_token_error, named_hub, read_success, unreachable_endpoint},
 };
 
-/// What the service asks a customer for.
+/// The scopes that the service requests from a customer.
 pub const SCOPES: [&str; 3] = ["oauth", READ_CONTACTS, READ_COMPANIES];
 
 const READ_CONTACTS: &str = "crm.objects.contacts.read";
@@ -24,16 +24,16 @@ const READ_COMPANIES: &str = "crm.objects.companies.read";
 /// A HubSpot account that was just connected.
 #[derive(Clone, Debug)]
 pub struct Portal {
-    /// Which account.
+    /// The account's id.
     pub hub_id: HubId,
-    /// The domain that HubSpot knows it by, to show to people.
+    /// The account's domain in HubSpot, to show to people.
     pub domain: Option<String>,
-    /// What was granted, if HubSpot says so.
+    /// The granted scopes, if HubSpot returns them.
     scopes: Option<Vec<String>>,
 }
 
 impl Portal {
-    /// The scopes without which a part of the account cannot be read, and that were not granted.
+    /// Returns the scopes that were not granted and without which a part of the account cannot be read.
     pub fn missing_scopes(&self) -> Vec<&'static str> {
         let is_granted =
             |scope: &str| self.scopes.as_ref().is_none_or(|granted| granted.iter().any(|name| name == scope));
@@ -41,8 +41,8 @@ impl Portal {
     }
 }
 
-/// Where the browser is sent for consent: to `authorize`, with the state and the PKCE challenge, to come back to
-/// `redirect`.
+/// Returns the URL of the consent page at `authorize`, with the state and the PKCE challenge. HubSpot sends the browser
+/// back to `redirect`.
 pub fn consent_url(app: &OAuthApp, authorize: &Url, redirect: &Url, state: &str, challenge: PkceCodeChallenge) -> Url {
     let client = app
         .client()
@@ -54,10 +54,11 @@ pub fn consent_url(app: &OAuthApp, authorize: &Url, redirect: &Url, state: &str,
 }
 
 impl HubSpot {
-    /// Exchanges the code of HubSpot's consent page for tokens, and gives the hub that they name, if any.
+    /// Exchanges the code of HubSpot's consent page for tokens. Also returns the hub that HubSpot names for them, if it
+    /// names one.
     ///
     /// # Errors
-    /// See [`TokenError`]; [`TokenError::Rejected`] means that the code is of no use (any more).
+    /// See [`TokenError`]. [`TokenError::Rejected`] means that the code is not valid, or not any more.
     pub async fn exchange(
         &self,
         app: &OAuthApp,
@@ -74,20 +75,20 @@ impl HubSpot {
         let asked = client
             .exchange_code(AuthorizationCode::new(code.expose_secret().to_owned()))
             .set_pkce_verifier(PkceCodeVerifier::new(verifier.expose_secret().to_owned()));
-        let answer = self.spent.during(asked.request_async(&send)).await.map_err(refused)?;
-        let grant = answer.refresh_token().ok_or_else(|| TokenError::transient("it gave no refresh token"))?;
+        let response = self.spent.during(asked.request_async(&send)).await.map_err(classify_token_error)?;
+        let grant = response.refresh_token().ok_or_else(|| TokenError::transient("it gave no refresh token"))?;
         let tokens = Tokens {
-            access_token: answer.access_token().secret().as_str().into(),
+            access_token: response.access_token().secret().as_str().into(),
             refresh_token: grant.secret().as_str().into(),
-            expires_at: expiry(&answer, asked_at),
+            expires_at: access_token_expiry(&response, asked_at),
         };
-        Ok((tokens, named_hub(&answer)))
+        Ok((tokens, named_hub(&response)))
     }
 
-    /// Which account an access token is of.
+    /// Returns the account of an access token.
     ///
     /// # Errors
-    /// HubSpot does not say.
+    /// HubSpot does not identify the account.
     pub async fn portal(&self, app: &OAuthApp, token: &SecretString) -> Result<Portal, TokenError> {
         match self.introspect(app, token, "access_token").await? {
             Introspected::Active { hub_id, hub_domain, scopes } => {
@@ -98,50 +99,50 @@ impl HubSpot {
         }
     }
 
-    /// What HubSpot says of a token of this kind (`POST /oauth/{version}/token/introspect`).
+    /// Introspects a token of this kind (`POST /oauth/{version}/token/introspect`).
     pub(super) async fn introspect(
         &self,
         app: &OAuthApp,
         token: &SecretString,
         kind: &str,
     ) -> Result<Introspected, TokenError> {
-        // HubSpot's pages name the field as the kind, its specification `token`.
+        // HubSpot's pages name the field after the kind, its specification names it `token`.
         let named = [("token", token.expose_secret()), (kind, token.expose_secret())];
-        let body = self.ask_of_token(app, "introspect", &named, kind).await.map_err(TokenError::from)?;
-        introspected(&body).ok_or_else(|| TokenError::transient("its answer cannot be read"))
+        let body = self.post_token_form(app, "introspect", &named, kind).await.map_err(TokenError::from)?;
+        parse_introspection(&body).ok_or_else(|| TokenError::transient("its answer cannot be read"))
     }
 
-    /// Gives a grant back, so that its refresh token is of no use any more (`POST /oauth/{version}/token/revoke`). One that
-    /// was of no use before is given back as well.
+    /// Revokes a grant, so that its refresh token is not valid any more (`POST /oauth/{version}/token/revoke`).
+    /// Succeeds if the grant was not valid before.
     ///
     /// # Errors
-    /// HubSpot does not answer, or refuses.
+    /// HubSpot does not respond, or refuses.
     pub async fn revoke(&self, app: &OAuthApp, refresh_token: &SecretString) -> Result<(), TokenError> {
         let named = [("token", refresh_token.expose_secret())];
-        let Err(refusal) = self.ask_of_token(app, "revoke", &named, "refresh_token").await else { return Ok(()) };
-        match self.settled(app, refresh_token, refusal).await {
+        let Err(refusal) = self.post_token_form(app, "revoke", &named, "refresh_token").await else { return Ok(()) };
+        match self.classify_with_introspection(app, refresh_token, refusal).await {
             TokenError::Rejected(_) | TokenError::PortalGone(_) => Ok(()),
             error => Err(error),
         }
     }
 
-    /// Uninstalls the app in the account of an access token, of which HubSpot tells the account's administrators by e-mail
-    /// (`DELETE /appinstalls/{version}/external-install`, "Uninstall app").
+    /// Uninstalls the app in the account of an access token (`DELETE /appinstalls/{version}/external-install`,
+    /// "Uninstall app"). HubSpot notifies the account's administrators by e-mail.
     ///
     /// # Errors
-    /// HubSpot does not answer, or refuses.
+    /// HubSpot does not respond, or refuses.
     pub async fn uninstall(&self, access_token: &SecretString) -> Result<(), HubSpotError> {
         let path = format!("/appinstalls/{API_VERSION}/external-install");
         let request = self.http.delete(self.url(&path)).bearer_auth(access_token.expose_secret());
-        let answer = self.spent.during(request.send()).await.map_err(HubSpotError::from_transport)?;
-        let (status, headers) = (answer.status(), answer.headers().clone());
+        let response = self.spent.during(request.send()).await.map_err(HubSpotError::from_transport)?;
+        let (status, headers) = (response.status(), response.headers().clone());
         if status.is_success() {
             return Ok(());
         }
-        Err(HubSpotError::from_answer(status, &headers, &read_body(answer).await?))
+        Err(HubSpotError::from_response(status, &headers, &read_body(response).await?))
     }
 
-    async fn ask_of_token(
+    async fn post_token_form(
         &self,
         app: &OAuthApp,
         what: &str,
@@ -156,7 +157,7 @@ impl HubSpot {
         let form = [named, &app].concat();
         let asked = async {
             let request = self.http.post(self.url(&format!("/oauth/{API_VERSION}/token/{what}"))).form(&form);
-            read(request.send().await.map_err(unreached)?).await
+            read_success(request.send().await.map_err(unreachable_endpoint)?).await
         };
         let (_, body) = self.spent.during(asked).await?;
         Ok(body)

@@ -1,4 +1,4 @@
-//! What HubSpot's refusals mean: each answer is one of a few things that a caller does next.
+//! Classifies HubSpot's error responses by what a caller does next.
 
 use std::time::Duration;
 
@@ -9,41 +9,41 @@ use thiserror::Error;
 
 use super::retry_after::{Reason, retry_after};
 
-/// Why HubSpot did not give what it was asked for.
+/// Why a request to HubSpot failed.
 #[derive(Clone, Debug, Error)]
 pub enum HubSpotError {
-    /// A rate limit was met (429).
+    /// A rate limit was exceeded (429).
     #[error("HubSpot's {policy} rate limit was met")]
     RateLimited {
         /// Which limit.
         policy: RateLimit,
-        /// How long HubSpot asks to wait, within reason; undocumented for 429, used if it is there.
+        /// The requested wait, cut to a plausible length. Undocumented for 429, used if present.
         retry_after: Option<Duration>,
     },
-    /// The account is out of reach for a long time: its daily limit is used up, or HubSpot moves it to another
-    /// data centre (477, "typically up to 24 hours").
-    #[error("HubSpot keeps the account away: {reason}")]
+    /// The account is unavailable for a long time: its daily limit is used up, or HubSpot moves it to another data
+    /// centre (477, "typically up to 24 hours").
+    #[error("the HubSpot account is unavailable: {reason}")]
     AccountUnavailable {
-        /// In words.
+        /// The reason, for people.
         reason: String,
-        /// How long to leave the account alone.
+        /// How long to send no requests for the account.
         retry_after: Duration,
     },
-    /// The access token is not accepted (401): expired, or revoked.
+    /// The access token is not accepted (401): it expired, or was revoked.
     #[error("HubSpot does not accept the access token")]
     Unauthorized,
     /// The grant lacks a scope (403).
     #[error("HubSpot refuses access: {0}")]
     Forbidden(String),
-    /// HubSpot or the network is in trouble; the same request may succeed later.
-    #[error("HubSpot is in trouble: {reason}")]
+    /// HubSpot or the network fails. The same request may succeed later.
+    #[error("the request to HubSpot failed: {reason}")]
     Transient {
-        /// In words.
+        /// The reason, for people.
         reason: String,
-        /// How long HubSpot asks to wait, within reason.
+        /// The requested wait, cut to a plausible length.
         retry_after: Option<Duration>,
     },
-    /// HubSpot does not understand the request; the same request will fail again.
+    /// HubSpot does not understand the request. The same request will fail again.
     #[error("HubSpot rejects the request with status {status}: {message}")]
     Rejected {
         /// The HTTP status.
@@ -51,19 +51,19 @@ pub enum HubSpotError {
         /// HubSpot's message.
         message: String,
     },
-    /// The answer is not of the documented form.
-    #[error("HubSpot's answer cannot be read: {0}")]
+    /// The response does not have the documented form.
+    #[error("HubSpot's response cannot be read: {0}")]
     Malformed(String),
 }
 
-/// Which of HubSpot's rate limits (`policyName`, or what the message says: search answers carry no policy).
+/// One of HubSpot's rate limits (from `policyName`, or from the message, because search responses have no policy).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RateLimit {
     /// The search limit: a few requests a second.
     Secondly,
-    /// The general limit: some hundred requests in ten seconds.
+    /// The general limit: some hundreds of requests in ten seconds.
     TenSecondly,
-    /// HubSpot did not say.
+    /// HubSpot does not name the limit.
     Unknown,
 }
 
@@ -77,7 +77,7 @@ impl std::fmt::Display for RateLimit {
     }
 }
 
-/// HubSpot's error envelope; every part of it is optional, and may be null or of another form.
+/// HubSpot's error envelope. Every part is optional, and may be null or have another form.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Envelope {
@@ -87,30 +87,30 @@ struct Envelope {
     errors: Value,
 }
 
-/// How many of the scopes that would do are named.
-const NAMED_SCOPES: usize = 3;
+/// The most missing scopes that a message names.
+const MAX_NAMED_SCOPES: usize = 3;
 
-/// How long an account is left alone where HubSpot does not say: a daily limit ends at midnight in the account's
-/// time zone, which nobody tells us.
-const PARKED: Duration = Duration::from_secs(900);
+/// How long an account counts as unavailable if HubSpot names no wait. A daily limit ends at midnight in the account's
+/// time zone, which is unknown here.
+const DEFAULT_UNAVAILABLE_PAUSE: Duration = Duration::from_secs(900);
 
 impl HubSpotError {
-    /// What an answer that is no success means.
-    pub(super) fn from_answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
+    /// Classifies a response that is not a success.
+    pub(super) fn from_response(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let envelope: Envelope = serde_json::from_slice(body).unwrap_or_default();
         let message = shortened(text(&envelope.message));
         let wait = |reason| retry_after(headers, reason);
-        let parked = |reason: &str| Self::AccountUnavailable {
+        let unavailable = |reason: &str| Self::AccountUnavailable {
             reason: reason.to_owned(),
-            retry_after: wait(Reason::Day).unwrap_or(PARKED),
+            retry_after: wait(Reason::Day).unwrap_or(DEFAULT_UNAVAILABLE_PAUSE),
         };
         let trouble = |retry_after| Self::Transient { reason: format!("status {}", status.as_u16()), retry_after };
         match status.as_u16() {
-            429 if is_daily(&envelope) => parked("its daily limit is used up"),
+            429 if is_daily(&envelope) => unavailable("its daily limit is used up"),
             429 => Self::RateLimited { policy: policy(&envelope), retry_after: wait(Reason::RateLimit) },
             401 => Self::Unauthorized,
             403 => Self::Forbidden(envelope.missing_scopes().unwrap_or(message)),
-            477 => parked("it is being moved to another data centre"),
+            477 => unavailable("it is being moved to another data centre"),
             // Locked: wait at least two seconds.
             423 => trouble(Some(wait(Reason::Trouble).unwrap_or_default().max(Duration::from_secs(2)))),
             408 | 500..=599 => trouble(wait(Reason::Trouble)),
@@ -118,7 +118,7 @@ impl HubSpotError {
         }
     }
 
-    /// What it means that no answer, or only a part of one, came.
+    /// Classifies a transport error (no response, or only a part of one).
     pub(super) fn from_transport(error: reqwest::Error) -> Self {
         let kind = if error.is_timeout() {
             "no answer in time"
@@ -132,25 +132,26 @@ impl HubSpotError {
         Self::Transient { reason: kind.to_owned(), retry_after: None }
     }
 
-    /// Whether it should pass by itself.
+    /// Returns true if the failure is expected to pass without any action.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Transient { .. })
     }
 
-    /// Returns true if the same request may be answered later. Limits and trouble pass; a refusal does not.
+    /// Returns true if the same request may succeed later. Limits and outages pass, a refusal does not.
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::Transient { .. } | Self::RateLimited { .. } | Self::AccountUnavailable { .. })
     }
 
-    /// Whether it may be the contents of a single record that HubSpot cannot answer with, or that cannot be read.
+    /// Returns true if the cause may be the contents of a single record that HubSpot cannot return, or that cannot be
+    /// parsed.
     pub fn is_about_contents(&self) -> bool {
         matches!(self, Self::Rejected { .. } | Self::Malformed(_))
     }
 
-    /// How long to pause before the same request is tried again within a slice, where that is worthwhile:
-    /// `None` ends the slice. `pause` is what the backoff proposes.
+    /// Returns the pause before the same request is retried within a slice. Returns `None` if that is not worthwhile,
+    /// which ends the slice. `pause` is the backoff's proposal.
     pub fn retry_soon(&self, pause: Duration) -> Option<Duration> {
-        const MOMENT: Duration = Duration::from_secs(2);
+        const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(2);
         let wait = match self {
             Self::RateLimited { policy: RateLimit::TenSecondly, retry_after } => {
                 (*retry_after).unwrap_or(Duration::from_secs(10))
@@ -163,10 +164,10 @@ impl HubSpotError {
             | Self::Rejected { .. }
             | Self::Malformed(_) => return None,
         };
-        (wait <= MOMENT).then_some(wait)
+        (wait <= LONGEST_RETRY_PAUSE).then_some(wait)
     }
 
-    /// How long HubSpot wants to be left alone before the next slice; zero where it does not say.
+    /// Returns how long HubSpot asks to wait before the next slice. Returns zero if it names no wait.
     pub fn retry_later(&self) -> Duration {
         match self {
             Self::AccountUnavailable { retry_after, .. } => *retry_after,
@@ -186,19 +187,20 @@ impl Envelope {
         format!("{} {}", text(&self.policy_name), text(&self.message)).to_lowercase()
     }
 
-    /// Which scope is missing, in words, if HubSpot names any: one of those that it names would do.
+    /// Returns a sentence with the missing scopes, any one of which would be enough. Returns `None` if HubSpot names
+    /// none.
     fn missing_scopes(&self) -> Option<String> {
         let errors = self.errors.as_array().map_or(&[][..], Vec::as_slice);
         let contexts = errors.iter().map(|error| &error["context"]).chain([&self.context]);
         let named = contexts.filter_map(|context| {
-            // The former are of the kind that apps ask for.
+            // The granular scopes come first: apps request scopes of that kind.
             let lists = ["requiredGranularScopes", "missingScopes", "requiredScopes"].map(|name| &context[name]);
             lists.into_iter().find_map(Value::as_array)
         });
         let mut scopes: Vec<&str> = named.flatten().filter_map(Value::as_str).filter(|scope| is_scope(scope)).collect();
         scopes.dedup();
-        let more = scopes.len().saturating_sub(NAMED_SCOPES);
-        scopes.truncate(NAMED_SCOPES);
+        let more = scopes.len().saturating_sub(MAX_NAMED_SCOPES);
+        scopes.truncate(MAX_NAMED_SCOPES);
         match scopes.as_slice() {
             [] => None,
             [scope] => Some(format!("the scope {scope} is not granted")),
@@ -227,7 +229,7 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-/// Whether it can be the name of a scope, such as `crm.objects.contacts.read`.
+/// Returns true if the text can be the name of a scope, such as `crm.objects.contacts.read`.
 fn is_scope(name: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     (1..=80).contains(&name.len()) && name.bytes().all(is_part)
@@ -243,10 +245,10 @@ mod tests {
 
     use super::*;
 
-    fn answer(status: u16, retry_after: Option<u64>, body: &str) -> HubSpotError {
+    fn response(status: u16, retry_after: Option<u64>, body: &str) -> HubSpotError {
         let status = StatusCode::from_u16(status).unwrap();
         let headers = retry_after.map(|seconds| (RETRY_AFTER, HeaderValue::from(seconds))).into_iter().collect();
-        HubSpotError::from_answer(status, &headers, body.as_bytes())
+        HubSpotError::from_response(status, &headers, body.as_bytes())
     }
 
     #[test]
@@ -282,14 +284,14 @@ mod tests {
             (r#"{"message":"no","errors":{"a":1},"context":null}"#.to_owned(), "no"),
         ];
         for (body, said) in table {
-            assert_eq!(answer(403, None, &body).to_string(), format!("HubSpot refuses access: {said}"), "{body}");
+            assert_eq!(response(403, None, &body).to_string(), format!("HubSpot refuses access: {said}"), "{body}");
         }
     }
 
     #[test]
     fn a_part_of_another_form_hides_no_other() {
         let error =
-            answer(429, None, r#"{"message":null,"errors":"none","context":[],"policyName":"TEN_SECONDLY_ROLLING"}"#);
+            response(429, None, r#"{"message":null,"errors":"none","context":[],"policyName":"TEN_SECONDLY_ROLLING"}"#);
         assert_eq!(error.retry_later(), Duration::from_secs(10), "{error}");
     }
 
@@ -316,7 +318,7 @@ mod tests {
             (414, None, "", None, 0),
         ];
         for (status, retry_after, body, soon, later) in table {
-            let error = answer(status, retry_after, body);
+            let error = response(status, retry_after, body);
             assert_eq!(error.retry_soon(pause), soon, "{status} {body}");
             assert_eq!(error.retry_later(), Duration::from_secs(later), "{status} {body}");
         }

@@ -1,29 +1,29 @@
-//! Reading JSON that is not quite JSON: what one value's text is must not make a whole page unreadable.
+//! Parses JSON that is not quite JSON, so that the text of one value does not make a whole page unreadable.
 //!
-//! Texts that were cut between the two halves of a UTF-16 pair are written as `"\ud83d"`, and `serde_json` refuses the
-//! document. The same goes for control characters, bytes that are no UTF-8, and escapes that JSON does not have.
+//! A text that was cut between the two halves of a UTF-16 pair is written as `"\ud83d"`, and `serde_json` rejects the
+//! document. It also rejects control characters, bytes that are not UTF-8, and escapes that JSON does not have.
 
 use std::iter::Peekable;
 
 use serde::de::DeserializeOwned;
 
-/// The character in the place of one that cannot be read.
+/// Replaces a character that cannot be read.
 const REPLACEMENT: &str = "\\ufffd";
 
-/// Reads a document. If it is not JSON because of characters in its texts, they are replaced; the flag says so.
-pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<(T, bool), serde_json::Error> {
+/// Parses a document. If it is not JSON because of characters in its texts, replaces them and returns true with it.
+pub(super) fn parse_leniently<T: DeserializeOwned>(body: &[u8]) -> Result<(T, bool), serde_json::Error> {
     match serde_json::from_slice(body) {
         Ok(value) => Ok((value, false)),
         Err(error) if error.is_syntax() || error.is_eof() => match serde_json::from_str(&mended(body)) {
             Ok(value) => Ok((value, true)),
-            // The first error tells more of what HubSpot sent.
+            // The first error describes what HubSpot sent.
             Err(_) => Err(error),
         },
         Err(error) => Err(error),
     }
 }
 
-/// Replaces everything in the texts of a document that JSON does not allow there. The rest is unchanged.
+/// Replaces everything in the texts of a document that JSON does not allow there. Leaves the rest unchanged.
 fn mended(body: &[u8]) -> String {
     let body = String::from_utf8_lossy(body);
     let mut mended = String::with_capacity(body.len());
@@ -69,12 +69,12 @@ fn escape(chars: &mut Peekable<impl Iterator<Item = char> + Clone>, mended: &mut
             mended.push('\\');
             mended.extend(chars.next());
         }
-        // It is a backslash of the text, and no escape.
+        // The backslash belongs to the text. It begins no escape.
         _ => mended.push_str("\\\\"),
     }
 }
 
-/// The four hexadecimal digits of an escape. Takes none of them if there are not four.
+/// Reads the four hexadecimal digits of an escape. Consumes nothing if there are not four.
 fn unit(chars: &mut Peekable<impl Iterator<Item = char> + Clone>) -> Option<u16> {
     let mut ahead = chars.clone();
     let digits: String = ahead.by_ref().take(4).collect();
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     fn text(body: &[u8]) -> (Value, bool) {
-        read(body).unwrap()
+        parse_leniently(body).unwrap()
     }
 
     #[test]
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn what_is_no_document_stays_unreadable() {
         for body in ["", "{", r#"{"a": "b"#, "<html>\u{1}</html>"] {
-            assert!(read::<Value>(body.as_bytes()).is_err(), "{body}");
+            assert!(parse_leniently::<Value>(body.as_bytes()).is_err(), "{body}");
         }
     }
 }

@@ -1,6 +1,5 @@
 #![doc = include_str!("../README.md")]
 
-mod answer;
 mod archived;
 mod associations;
 mod consent;
@@ -10,6 +9,7 @@ mod limiter;
 mod read;
 mod record;
 mod refusal;
+mod response;
 mod retry_after;
 mod search;
 mod session;
@@ -22,31 +22,31 @@ pub use archived::ArchivedPage;
 pub use associations::Companies;
 pub use consent::{Portal, SCOPES, consent_url};
 pub use error::{HubSpotError, RateLimit};
-pub use read::{MAX_READ, ReadRecords};
+pub use read::{MAX_READ_IDS, ReadRecords};
 pub use record::{Record, Row};
 pub use refusal::TokenError;
 pub use search::{Filter, Page, Search};
 pub use session::{Limits, Session, Tally};
 pub use token::{OAuthApp, Tokens};
 
-/// The date version of HubSpot's API that is used throughout: generally available since 2026-09-08 and
-/// supported for 18 months (developers.hubspot.com, "Versioning"). The numbered versions end in 2027.
+/// The date version of HubSpot's API that all requests use: generally available since 2026-09-08 and supported for 18
+/// months (developers.hubspot.com, "Versioning"). The numbered versions end in 2027.
 pub const API_VERSION: &str = "2026-09";
 
-/// What is shared by all accounts: connections, and the address.
+/// The HubSpot client that all accounts share: connections, and the address.
 #[derive(Clone, Debug)]
 pub struct HubSpot {
     http: Client,
     base: Url,
-    /// The time spent with it.
+    /// The time spent waiting for HubSpot.
     pub spent: TimeSpent,
 }
 
 impl HubSpot {
-    /// A client for the API at `base`.
+    /// Creates a client for the API at `base`.
     ///
     /// # Errors
-    /// `base` is no URL that paths can be added to, or TLS cannot be set up.
+    /// `base` is not a URL that paths can be added to, or TLS cannot be set up.
     pub fn new(base: &str) -> Result<Self, HubSpotError> {
         let invalid = |why: String| HubSpotError::Rejected { status: 0, message: why };
         let base = Url::parse(base).map_err(|error| invalid(format!("the base URL cannot be used: {error}")))?;

@@ -1,7 +1,7 @@
-//! One of an account's rate limits: at most so many requests within a rolling period, as HubSpot counts them.
+//! One of an account's rate limits: a maximum number of requests within a rolling period, as HubSpot counts them.
 //!
-//! It is exact where a token bucket is not (a bucket that allows 5 a second on average allows bursts of 5 beside
-//! them), it makes room for other apps of the same account, and what it knows outlives a slice
+//! The limiter is exact, unlike a token bucket: a bucket that allows 5 requests a second on average also allows bursts
+//! of 5. It leaves room for other apps of the same account, and its state outlives a slice
 //! (`docs/decisions/0005-a-rolling-window-limiter.md`).
 
 use std::{
@@ -19,53 +19,59 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::retry_after::Reason;
 
-/// How much longer than HubSpot's own the period is: room for requests that overtake each other on the way.
-const MARGIN: f64 = 1.02;
+/// The length of our period as a multiple of HubSpot's, because requests overtake each other on the way.
+const PERIOD_STRETCH: f64 = 1.02;
 
-/// What a refusal leaves of our share of the limit, and what each request that is taken adds to it again. Where other
-/// apps use a constant part of the limit, about one request in fifty is refused.
-const KEPT: f64 = 1.0 / MAX_SHARE;
-const REGAINED: f64 = 0.004;
+/// Multiplicative decrease of our share after a refusal, additive increase after a success (AIMD). If other apps use a
+/// constant part of the limit, about one request in fifty is refused.
+const SHARE_FACTOR_ON_REFUSAL: f64 = 1.0 / MAX_SHARE;
+const SHARE_GAIN_ON_SUCCESS: f64 = 0.004;
 
-/// The least that is left of our share: then a request is made every so many periods.
+/// The smallest share of the limit. If it allows less than one request per period, requests are several periods apart.
 const MIN_SHARE: f64 = 0.01;
 
-/// A rate limit. Requests that wait are let through in the order in which they asked.
+/// A rate limit. Waiting requests are admitted in the order in which they asked.
 #[derive(Debug)]
 pub(super) struct Limiter {
     limit: usize,
     period: Duration,
-    /// Held by the request that is the next to be made, for as long as it waits.
+    /// Held by the next request to be made, for as long as it waits.
     queue: tokio::sync::Mutex<()>,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// The latest requests, the oldest first; never more than the limit.
+    /// The times of the latest requests, oldest first, never more than the limit.
     times: VecDeque<Instant>,
     share: f64,
-    /// HubSpot refused a request; none is made before this.
+    /// No request is made before this time, because HubSpot refused one.
     closed_until: Instant,
 }
 
 impl Limiter {
-    /// At most `limit` requests in a rolling `period`, some of which may have been made before.
-    pub(super) fn new(limit: NonZeroU32, period: Duration, remembered: &LimiterSnapshot) -> Self {
+    /// Creates a limiter of at most `limit` requests in a rolling `period`. Requests in the `snapshot` of an earlier slice
+    /// count.
+    pub(super) fn new(limit: NonZeroU32, period: Duration, snapshot: &LimiterSnapshot) -> Self {
         let (now, now_by_clock) = (Instant::now(), DateTime::now());
         let limit = usize::try_from(limit.get()).unwrap_or(usize::MAX);
-        let ago = |at: &DateTime| now.checked_sub(time::since(*at, now_by_clock)).unwrap_or(now);
-        let skipped = remembered.requests.len().saturating_sub(limit);
+        let ago = |at: &DateTime| now.checked_sub(time::between(*at, now_by_clock)).unwrap_or(now);
+        let skipped = snapshot.requests.len().saturating_sub(limit);
         let state = State {
-            times: remembered.requests.iter().skip(skipped).map(ago).collect(),
-            share: remembered.share.clamp(MIN_SHARE, MAX_SHARE),
+            times: snapshot.requests.iter().skip(skipped).map(ago).collect(),
+            share: snapshot.share.clamp(MIN_SHARE, MAX_SHARE),
             closed_until: now,
         };
-        Self { limit, period: period.mul_f64(MARGIN), queue: tokio::sync::Mutex::default(), state: Mutex::new(state) }
+        Self {
+            limit,
+            period: period.mul_f64(PERIOD_STRETCH),
+            queue: tokio::sync::Mutex::default(),
+            state: Mutex::new(state),
+        }
     }
 
-    /// Waits for the moment of the next request, which counts from then on; `false`, as soon as that is clear, where it
-    /// would be after `latest`. A request that is given up while it waits does not count.
+    /// Waits for a permit, which counts as a request from then on. Returns `false` immediately if none is available
+    /// before `latest`. A cancelled wait consumes no permit.
     pub(super) async fn admit(&self, latest: Option<Instant>) -> bool {
         let turn = self.queue.lock();
         let _turn = match latest {
@@ -81,7 +87,7 @@ impl Limiter {
                 return false;
             }
             sleep_until(moment).await;
-            // What was refused meanwhile has moved the moment.
+            // A refusal in the meantime has moved the time.
             if self.next() <= Instant::now() {
                 break;
             }
@@ -90,43 +96,42 @@ impl Limiter {
         true
     }
 
-    /// The earliest moment of the next request.
+    /// Returns the earliest time of the next request.
     fn next(&self) -> Instant {
         let state = self.state();
         let ours = state.share.min(1.0) * self.limit as f64;
-        // Of less than one request a period, each takes some periods.
-        let (count, period) = match ours >= 1.0 {
-            true => (ours as usize, self.period),
-            false => (1, self.period.div_f64(ours)),
-        };
+        // If less than one request per period is allowed, each takes several periods.
+        let (count, period) = if ours >= 1.0 { (ours as usize, self.period) } else { (1, self.period.div_f64(ours)) };
         let before = state.times.len().checked_sub(count).and_then(|index| state.times.get(index));
         before.map_or(state.closed_until, |before| state.closed_until.max(*before + period))
     }
 
-    /// When the next request is allowed, by the clock.
+    /// Returns the clock time at which the next request is allowed.
     pub(super) fn next_at(&self) -> DateTime {
         time::after(DateTime::now(), self.next().saturating_duration_since(Instant::now()))
     }
 
-    /// HubSpot refused a request by this limit: other apps use it, too. None is made for as long as HubSpot asks, within
-    /// reason, or else for a period. The requests that were under way together count as one refusal.
-    pub(super) fn refused(&self, retry_after: Option<Duration>) {
+    /// Records that HubSpot refused a request by this limit, which other apps use, too. No request is made for as long
+    /// as HubSpot asks (cut to a plausible length), or for one period. Requests that were under way together count as
+    /// one refusal.
+    pub(super) fn record_refusal(&self, retry_after: Option<Duration>) {
         let now = Instant::now();
         let mut state = self.state();
         if state.closed_until <= now {
-            state.share = (state.share * KEPT).max(MIN_SHARE);
+            state.share = (state.share * SHARE_FACTOR_ON_REFUSAL).max(MIN_SHARE);
             state.closed_until = now + retry_after.map_or(self.period, |asked| asked.min(Reason::RateLimit.longest()));
         }
     }
 
-    /// HubSpot took a request.
-    pub(super) fn taken(&self) {
+    /// Records that HubSpot accepted a request.
+    pub(super) fn record_success(&self) {
         let mut state = self.state();
-        state.share = (state.share + REGAINED).min(MAX_SHARE);
+        state.share = (state.share + SHARE_GAIN_ON_SUCCESS).min(MAX_SHARE);
     }
 
-    /// HubSpot says how many requests are left in the current period. Those that others have made count as ours.
-    pub(super) fn left(&self, left: usize) {
+    /// Adopts HubSpot's count of the requests that are left in the current period. Requests of other apps count as
+    /// ours.
+    pub(super) fn sync_remaining(&self, left: usize) {
         let now = Instant::now();
         let mut state = self.state();
         let counted = state.times.iter().filter(|time| **time + self.period > now).count();
@@ -135,8 +140,8 @@ impl Limiter {
         }
     }
 
-    /// What the next slice should know.
-    pub(super) fn remember(&self) -> LimiterSnapshot {
+    /// Returns the state for the next slice.
+    pub(super) fn snapshot(&self) -> LimiterSnapshot {
         let (now, now_by_clock) = (Instant::now(), DateTime::now());
         let state = self.state();
         let longest = self.period.div_f64((state.share * self.limit as f64).min(1.0));
@@ -146,7 +151,7 @@ impl Limiter {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A panic elsewhere leaves the counts as they are.
+        // A panic elsewhere leaves the counts consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -166,8 +171,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn limiter(limit: u32, remembered: &LimiterSnapshot) -> Limiter {
-        Limiter::new(NonZeroU32::new(limit).unwrap(), SECOND, remembered)
+    fn limiter(limit: u32, snapshot: &LimiterSnapshot) -> Limiter {
+        Limiter::new(NonZeroU32::new(limit).unwrap(), SECOND, snapshot)
     }
 
     #[tokio::test(start_paused = true)]
@@ -210,14 +215,14 @@ mod tests {
         let first = limiter(2, &LimiterSnapshot::default());
         first.admit(None).await;
         first.admit(None).await;
-        first.refused(None);
+        first.record_refusal(None);
         first.state().closed_until = Instant::now();
-        first.refused(None);
-        let remembered = first.remember();
-        assert_eq!(remembered.requests.len(), 2);
-        assert!(remembered.share < 1.0);
+        first.record_refusal(None);
+        let snapshot = first.snapshot();
+        assert_eq!(snapshot.requests.len(), 2);
+        assert!(snapshot.share < 1.0);
         let began = Instant::now();
-        let second = limiter(2, &remembered);
+        let second = limiter(2, &snapshot);
         second.admit(None).await;
         assert!(began.elapsed() > Duration::from_millis(900));
     }
@@ -226,8 +231,8 @@ mod tests {
     async fn a_refusal_closes_the_limit_and_leaves_less_of_it_until_requests_are_taken_again() {
         let limiter = limiter(5, &LimiterSnapshot::default());
         limiter.admit(None).await;
-        limiter.refused(None);
-        limiter.refused(None);
+        limiter.record_refusal(None);
+        limiter.record_refusal(None);
         let ten_requests = async || {
             let began = Instant::now();
             for _ in 0..10 {
@@ -235,16 +240,16 @@ mod tests {
             }
             began.elapsed()
         };
-        // The first time costs a period for the refusal, and no more.
+        // The first refusal costs one period and no share.
         assert_eq!(ten_requests().await, limiter.period * 2);
-        limiter.refused(None);
-        // Then four of five requests in each of the periods behind the first.
+        limiter.record_refusal(None);
+        // Later, each period admits four of five requests.
         assert_eq!(ten_requests().await, limiter.period * 3);
-        assert!((limiter.remember().share - KEPT).abs() < 0.001);
+        assert!((limiter.snapshot().share - SHARE_FACTOR_ON_REFUSAL).abs() < 0.001);
         for _ in 0..200 {
-            limiter.taken();
+            limiter.record_success();
         }
-        assert!((limiter.remember().share - MAX_SHARE).abs() < 0.001);
+        assert!((limiter.snapshot().share - MAX_SHARE).abs() < 0.001);
     }
 
     #[tokio::test(start_paused = true)]
@@ -252,7 +257,7 @@ mod tests {
         let limiter = limiter(2, &LimiterSnapshot::default());
         for _ in 0..10 {
             limiter.admit(None).await;
-            limiter.refused(None);
+            limiter.record_refusal(None);
         }
         limiter.admit(None).await;
         let began = Instant::now();
@@ -269,13 +274,13 @@ mod tests {
         for _ in 0..3 {
             assert!(tokio::time::timeout(SECOND / 10, limiter.admit(None)).await.is_err());
         }
-        assert_eq!(limiter.remember().requests.len(), 2, "the two that were made still count");
+        assert_eq!(limiter.snapshot().requests.len(), 2, "the two that were made still count");
     }
 
     #[tokio::test(start_paused = true)]
     async fn hubspot_may_say_for_how_long() {
         let limiter = limiter(5, &LimiterSnapshot::default());
-        limiter.refused(Some(Duration::from_millis(300)));
+        limiter.record_refusal(Some(Duration::from_millis(300)));
         let began = Instant::now();
         limiter.admit(None).await;
         assert_eq!(began.elapsed(), Duration::from_millis(300));
@@ -284,7 +289,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn hubspot_may_not_say_for_years() {
         let limiter = limiter(5, &LimiterSnapshot::default());
-        limiter.refused(Some(Duration::MAX));
+        limiter.record_refusal(Some(Duration::MAX));
         let began = Instant::now();
         limiter.admit(None).await;
         assert_eq!(began.elapsed(), Duration::from_secs(120));
@@ -294,7 +299,7 @@ mod tests {
     async fn requests_of_other_apps_count() {
         let limiter = limiter(10, &LimiterSnapshot::default());
         limiter.admit(None).await;
-        limiter.left(2);
+        limiter.sync_remaining(2);
         let began = Instant::now();
         for _ in 0..2 {
             limiter.admit(None).await;

@@ -13,11 +13,11 @@ use super::{
 };
 
 /// The most records that one call reads (HubSpot's maximum).
-pub const MAX_READ: usize = 100;
+pub const MAX_READ_IDS: usize = 100;
 
-/// A 200, or a 207 whose `errors` name the records that are not there.
+/// A 200, or a 207 whose `errors` name the records that do not exist.
 #[derive(Deserialize)]
-struct Answered {
+struct BatchResponse {
     results: Vec<Value>,
     #[serde(default)]
     errors: Vec<Failure>,
@@ -26,19 +26,20 @@ struct Answered {
 /// Records that were read by their ids.
 #[derive(Debug)]
 pub struct ReadRecords {
-    /// Those that are there.
+    /// The records that exist.
     pub rows: Vec<Row>,
-    /// The ids of those of which HubSpot says that they are not there.
+    /// The ids of the records that do not exist, according to HubSpot.
     pub missing: Vec<String>,
 }
 
 impl Session {
-    /// Reads up to [`MAX_READ`] records. Those in the recycle bin are not there. Returns `None` if the rate limit does not allow a request before `latest`.
+    /// Reads up to [`MAX_READ_IDS`] records. Records in the recycle bin count as missing. Returns `None` if the rate limit
+    /// does not allow a request before `latest`.
     ///
     /// # Errors
-    /// See [`HubSpotError`]. Nothing is tried again at once.
+    /// See [`HubSpotError`]. Failures are not retried here.
     #[tracing::instrument(level = "debug", skip_all, name = "read", fields(records = ids.len()))]
-    pub async fn read(
+    pub async fn read_by_ids(
         &self,
         object: ObjectType,
         ids: &[String],
@@ -50,10 +51,9 @@ impl Session {
         let inputs: Vec<Value> = ids.iter().map(|id| json!({ "id": id })).collect();
         let body = json!({ "properties": names, "inputs": inputs });
         let path = format!("/crm/objects/{API_VERSION}/{object}/batch/read");
-        let Some(answer) = self.post(Kind::Read, &path, &body, latest).await? else { return Ok(None) };
-        let answered: Answered = answer.read("records are not of their form")?;
-        let missing =
-            answered.errors.iter().filter(|failure| failure.is_not_found()).flat_map(Failure::names).collect();
-        Ok(Some(ReadRecords { rows: record::rows(object, &answered.results)?, missing }))
+        let Some(response) = self.post(Kind::Read, &path, &body, latest).await? else { return Ok(None) };
+        let batch: BatchResponse = response.parse("records are not of their form")?;
+        let missing = batch.errors.iter().filter(|failure| failure.is_not_found()).flat_map(Failure::names).collect();
+        Ok(Some(ReadRecords { rows: record::parse_rows(object, &batch.results)?, missing }))
     }
 }

@@ -1,4 +1,4 @@
-//! Records as searches and lists answer with them.
+//! Records in the responses of searches and lists.
 
 use model::{
     ids::RecordId,
@@ -7,22 +7,22 @@ use model::{
 };
 use serde_json::{Map, Value};
 
-use super::{HubSpotError, answer::id_text};
+use super::{HubSpotError, response::id_text};
 
-/// The property of a merge's survivor that names the records it took up, separated by semicolons. Those that they had
-/// taken up themselves are among them, which `hs_calculated_merged_vids` lacks (fivetran/dbt_hubspot#168).
+/// The property of a merge's survivor that names the records merged into it, separated by semicolons. It includes the
+/// records that those had absorbed before, which `hs_calculated_merged_vids` lacks (fivetran/dbt_hubspot#168).
 const MERGED_IDS: &str = "hs_merged_object_ids";
 
-/// One row: its raw id, and the record if it can be read.
+/// One row: its raw id, and the record if it can be parsed.
 #[derive(Debug)]
 pub struct Row {
-    /// HubSpot's `id`, as it came.
+    /// HubSpot's `id`, unchanged.
     pub id: String,
-    /// The record, or why it cannot be read.
+    /// The record, or why it cannot be parsed.
     pub record: Result<Record, String>,
 }
 
-/// A record as HubSpot holds it.
+/// A record of HubSpot's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     /// Its id.
@@ -38,20 +38,20 @@ pub struct Record {
 }
 
 impl Record {
-    /// The records that were merged into this one.
+    /// Returns the records that were merged into this one.
     pub fn merged_ids(&self) -> impl Iterator<Item = RecordId> {
         let ids = self.properties.get(MERGED_IDS).and_then(Value::as_str).unwrap_or_default().split(';');
         ids.filter_map(|id| RecordId::try_from(id.trim().to_owned()).ok()).filter(|id| *id != self.id)
     }
 }
 
-/// The properties that are always asked for, because the record is read from them.
+/// Returns the properties that every request names, because the record is parsed from them.
 pub(super) const fn own_properties(object: ObjectType) -> [&'static str; 3] {
     ["createdate", object.modified_property(), MERGED_IDS]
 }
 
-/// The rows of a page. One without an id makes the page useless: there is no telling where the next one starts.
-pub(super) fn rows(object: ObjectType, results: &[Value]) -> Result<Vec<Row>, HubSpotError> {
+/// Parses the rows of a page. A row without an id fails the page, because the start of the next page is then unknown.
+pub(super) fn parse_rows(object: ObjectType, results: &[Value]) -> Result<Vec<Row>, HubSpotError> {
     let rows: Option<Vec<Row>> = results.iter().map(|result| row(object, result)).collect();
     rows.ok_or_else(|| HubSpotError::Malformed("a row without an id".to_owned()))
 }
@@ -67,7 +67,7 @@ fn record(object: ObjectType, id: &str, row: &Value) -> Result<Record, String> {
     let empty = Map::new();
     let raw = row.get("properties").and_then(Value::as_object).unwrap_or(&empty);
     let top_level = |name: &str| row.get(name).and_then(Value::as_str);
-    // What the property does not say as it should, the row may.
+    // If the property cannot be parsed, the row's own field is used.
     let time = |name: &str, property: &str| {
         let property = raw.get(property).and_then(id_text);
         property.as_deref().and_then(time::parse).or_else(|| top_level(name).and_then(time::parse))
@@ -79,9 +79,10 @@ fn record(object: ObjectType, id: &str, row: &Value) -> Result<Record, String> {
         id,
         created_at: time("createdAt", "createdate").unwrap_or(modified_at),
         modified_at,
-        archived_at: match is_archived {
-            true => Some(archived_at.ok_or("it is archived, but does not say since when")?),
-            false => None,
+        archived_at: if is_archived {
+            Some(archived_at.ok_or("it is archived, but does not say since when")?)
+        } else {
+            None
         },
         properties: raw.iter().filter(|(name, _)| !is_bookkeeping(name)).filter_map(property).collect(),
     })
@@ -91,7 +92,7 @@ fn is_bookkeeping(name: &str) -> bool {
     matches!(name, "createdate" | "lastmodifieddate" | "hs_lastmodifieddate" | "hs_object_id")
 }
 
-/// HubSpot writes every value as text; null and empty mean that there is none.
+/// Returns a property that has a value. HubSpot writes every value as text. Null and empty mean that there is none.
 fn property((name, value): (&String, &Value)) -> Option<(String, Value)> {
     let text = match value {
         Value::String(text) if !text.is_empty() => text.clone(),
@@ -109,7 +110,7 @@ mod tests {
     use super::*;
 
     fn read(row: Value) -> Result<Record, String> {
-        rows(ObjectType::Contacts, &[row]).unwrap().remove(0).record
+        parse_rows(ObjectType::Contacts, &[row]).unwrap().remove(0).record
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! What HubSpot's token endpoint and introspection say of a grant, read in all forms that were seen.
+//! Classifies error responses of HubSpot's token endpoint and of introspection, in all forms that were seen.
 //!
-//! Since January 2026 refusals carry `error` as RFC 6749 has it, beside HubSpot's own `status` ("New OAuth v3 API
-//! endpoints and standardized error responses"). Older forms have `status` alone, or `category` and a message. What is
-//! kept of an answer are its codes: a message might quote a token.
+//! Since January 2026 error responses carry `error` in the form of RFC 6749, beside HubSpot's own `status` ("New OAuth
+//! v3 API endpoints and standardized error responses"). Older forms have `status` alone, or `category` and a message.
+//! Only the codes of a response are kept, because a message might quote a token.
 
 use std::time::Duration;
 
@@ -16,30 +16,31 @@ use super::HubSpotError;
 /// Why there are no new tokens.
 #[derive(Debug, Error)]
 pub enum TokenError {
-    /// The grant is dead: the customer must connect the account again.
+    /// The grant is not valid any more. The customer must connect the account again.
     #[error("HubSpot rejects the refresh token: {0}")]
     Rejected(String),
-    /// The account was deleted in HubSpot, or does not know the app any more.
+    /// The account was deleted in HubSpot, or has disconnected the app.
     #[error("the HubSpot account is gone: {0}")]
     PortalGone(String),
-    /// The tokens are another account's. They must not be used: they would read one customer's data as another's.
+    /// The tokens belong to another account. They must not be used, because one customer's data would be stored as
+    /// another's.
     #[error("the refresh token belongs to HubSpot account {0}")]
     OtherAccount(String),
-    /// The app itself is refused (wrong client id or secret): no account can be refreshed.
+    /// HubSpot rejects the app itself (wrong client id or secret). No account can be refreshed.
     #[error("HubSpot rejects the OAuth app: {0}")]
     AppRejected(String),
-    /// The token endpoint is in trouble; the grant may be as good as ever.
-    #[error("HubSpot's token endpoint is in trouble: {reason}")]
+    /// The token endpoint fails. The grant may still be valid.
+    #[error("HubSpot's token endpoint failed: {reason}")]
     Transient {
-        /// In words.
+        /// The reason, for people.
         reason: String,
-        /// How long HubSpot asks to wait; zero if it does not say.
+        /// How long HubSpot asks to wait. Zero if it names no wait.
         retry_after: Duration,
     },
 }
 
 impl TokenError {
-    /// Trouble of which HubSpot does not say how long it lasts.
+    /// Returns a transient error without a wait from HubSpot.
     pub fn transient(reason: impl ToString) -> Self {
         Self::Transient { reason: reason.to_string(), retry_after: Duration::ZERO }
     }
@@ -49,7 +50,7 @@ impl TokenError {
         matches!(self, Self::Rejected(_) | Self::PortalGone(_) | Self::OtherAccount(_))
     }
 
-    /// How long HubSpot wants to be left alone; zero if it does not say.
+    /// Returns how long HubSpot asks to wait. Returns zero if it names no wait.
     pub fn retry_later(&self) -> Duration {
         match self {
             Self::Transient { retry_after, .. } => *retry_after,
@@ -58,13 +59,13 @@ impl TokenError {
     }
 }
 
-/// What a refusal means.
+/// An error response of the token endpoint, classified.
 #[derive(Debug, Error)]
 pub(super) enum Refusal {
-    /// It says what is wrong.
+    /// The cause is known.
     #[error(transparent)]
     Clear(TokenError),
-    /// It names codes, but none that is known: introspection may tell more.
+    /// The response has codes, but no known one. Introspection may name the cause.
     #[error(transparent)]
     Unclear(TokenError),
 }
@@ -76,7 +77,7 @@ impl From<Refusal> for TokenError {
     }
 }
 
-/// The parts of a refusal that name something. Every one of them may be missing.
+/// The parts of an error response that carry codes. Each may be missing.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Body {
@@ -87,20 +88,21 @@ struct Body {
     message: Value,
 }
 
-/// The app's credentials are wrong.
-const APP: [&str; 5] = ["INVALID_CLIENT", "UNAUTHORIZED_CLIENT", "BAD_CLIENT_ID", "BAD_CLIENT_SECRET", "BAD_CLIENT"];
+/// Codes for wrong credentials of the app.
+const APP_CODES: [&str; 5] =
+    ["INVALID_CLIENT", "UNAUTHORIZED_CLIENT", "BAD_CLIENT_ID", "BAD_CLIENT_SECRET", "BAD_CLIENT"];
 
-/// The portal was deleted, or has disconnected the app.
-const PORTAL: [&str; 2] = ["BAD_HUB", "ACCESS_DENIED"];
+/// Codes for a portal that was deleted, or has disconnected the app.
+const PORTAL_CODES: [&str; 2] = ["BAD_HUB", "ACCESS_DENIED"];
 
-/// The refresh token, or the code of the consent page, is of no use (any more).
-const GRANT: [&str; 3] = ["INVALID_GRANT", "BAD_REFRESH_TOKEN", "BAD_AUTH_CODE"];
+/// Codes for a refresh token, or a code of the consent page, that is not valid (any more).
+const GRANT_CODES: [&str; 3] = ["INVALID_GRANT", "BAD_REFRESH_TOKEN", "BAD_AUTH_CODE"];
 
-/// Tells what an answer that is no success means.
-pub(super) fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Refusal {
-    // Limits and servers in trouble say nothing of the grant, whatever their bodies are.
+/// Classifies a response that is not a success.
+pub(super) fn classify_refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Refusal {
+    // Rate limits and server errors prove nothing about the grant, whatever their bodies contain.
     if matches!(status.as_u16(), 408 | 423 | 429 | 477..) {
-        let retry_after = HubSpotError::from_answer(status, headers, body).retry_later();
+        let retry_after = HubSpotError::from_response(status, headers, body).retry_later();
         return Refusal::Clear(TokenError::Transient { reason: format!("status {}", status.as_u16()), retry_after });
     }
     let body: Body = serde_json::from_slice(body).unwrap_or_default();
@@ -108,11 +110,11 @@ pub(super) fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> R
         [&body.error, &body.status, &body.category, &body.sub_category].into_iter().filter_map(code).collect();
     let names = |known: &[&str]| codes.iter().any(|code| known.contains(&code.to_uppercase().as_str()));
     let said = if codes.is_empty() { format!("status {}", status.as_u16()) } else { codes.join(", ") };
-    if names(&APP) {
+    if names(&APP_CODES) {
         Refusal::Clear(TokenError::AppRejected(said))
-    } else if names(&PORTAL) {
+    } else if names(&PORTAL_CODES) {
         Refusal::Clear(TokenError::PortalGone(said))
-    } else if names(&GRANT) || is_of_refresh_token(&body.message) {
+    } else if names(&GRANT_CODES) || is_of_refresh_token(&body.message) {
         Refusal::Clear(TokenError::Rejected(said))
     } else if codes.is_empty() {
         // "Migration in progress" has a message only.
@@ -122,40 +124,41 @@ pub(super) fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> R
     }
 }
 
-/// A code: a word of letters and underscores. Anything else might be a token.
+/// Returns a code: a word of letters and underscores. Returns `None` for anything else, because it might be a token.
 fn code(value: &Value) -> Option<String> {
     let text = value.as_str()?;
     let is_word = text.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
     ((1..=60).contains(&text.len()) && is_word).then(|| text.to_owned())
 }
 
-/// HubSpot's words for a dead refresh token, where it names no code for it.
+/// Returns true if the message is HubSpot's text for an invalid refresh token, which some responses have instead of a
+/// code.
 fn is_of_refresh_token(message: &Value) -> bool {
     let message = message.as_str().unwrap_or_default().to_lowercase();
     let faults = ["invalid", "expired", "revoked", "not issued"];
     message.contains("refresh token") && faults.iter().any(|fault| message.contains(fault))
 }
 
-/// What introspection says of a token.
+/// The result of introspecting a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Introspected {
-    /// It is of use, and opens this account.
+    /// The token is valid for this account.
     Active {
-        /// The portal's id, as HubSpot writes it.
+        /// The portal's id, in HubSpot's form.
         hub_id: Value,
-        /// Its domain.
+        /// The portal's domain.
         hub_domain: Option<String>,
-        /// What was granted, if HubSpot says so.
+        /// The granted scopes, if HubSpot returns them.
         scopes: Option<Vec<String>>,
     },
-    /// It is dead. That is all that HubSpot says of it.
+    /// The token is not valid. HubSpot returns no more than that.
     Inactive,
 }
 
-/// Reads introspection's answer; `None` if it is of another form.
-pub(super) fn introspected(body: &[u8]) -> Option<Introspected> {
+/// Parses an introspection response. Returns `None` if it has another form.
+pub(super) fn parse_introspection(body: &[u8]) -> Option<Introspected> {
     #[derive(Deserialize)]
-    struct Answer {
+    struct Introspection {
         active: bool,
         #[serde(default)]
         hub_id: Value,
@@ -163,7 +166,7 @@ pub(super) fn introspected(body: &[u8]) -> Option<Introspected> {
         #[serde(default)]
         scopes: Value,
     }
-    let Answer { active, hub_id, hub_domain, scopes } = serde_json::from_slice(body).ok()?;
+    let Introspection { active, hub_id, hub_domain, scopes } = serde_json::from_slice(body).ok()?;
     let names = |scopes: &Vec<Value>| scopes.iter().filter_map(|scope| scope.as_str().map(str::to_owned)).collect();
     let scopes: Option<Vec<String>> = scopes.as_array().map(names);
     Some(if active { Introspected::Active { hub_id, hub_domain, scopes } } else { Introspected::Inactive })
@@ -174,7 +177,7 @@ mod tests {
     use super::*;
 
     fn said(status: u16, body: &str) -> String {
-        match refusal(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes()) {
+        match classify_refusal(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes()) {
             Refusal::Clear(error) => error.to_string(),
             Refusal::Unclear(error) => format!("unclear: {error}"),
         }
@@ -185,7 +188,7 @@ mod tests {
         let rejected = |codes| format!("HubSpot rejects the refresh token: {codes}");
         let gone = |codes| format!("the HubSpot account is gone: {codes}");
         let app = |codes| format!("HubSpot rejects the OAuth app: {codes}");
-        let trouble = |reason| format!("HubSpot's token endpoint is in trouble: {reason}");
+        let trouble = |reason| format!("HubSpot's token endpoint failed: {reason}");
         let table = [
             (
                 400,
@@ -208,7 +211,7 @@ mod tests {
             (400, r#"{"error":"access_denied","status":"BAD_HUB"}"#, gone("access_denied, BAD_HUB")),
             (403, r#"{"status":"BAD_HUB","message":"missing or unknown hub id"}"#, gone("BAD_HUB")),
             (401, r#"{"error":"invalid_client","status":"BAD_CLIENT_ID"}"#, app("invalid_client, BAD_CLIENT_ID")),
-            // The app's fault comes first, whatever is said beside it.
+            // The app's error wins over every other code.
             (400, r#"{"error":"invalid_grant","status":"BAD_CLIENT_SECRET"}"#, app("invalid_grant, BAD_CLIENT_SECRET")),
             (400, r#"{"message":"Migration in progress"}"#, trouble("status 400")),
             (400, r#"{"error":7,"status":["x"],"subCategory":{"a":1}}"#, trouble("status 400")),
@@ -242,13 +245,13 @@ mod tests {
             hub_domain: Some("a.example".to_owned()),
             scopes: scopes.map(|scopes| scopes.iter().map(|scope| (*scope).to_owned()).collect()),
         };
-        assert_eq!(introspected(br#"{"active":true,"hub_id":7,"hub_domain":"a.example"}"#), Some(active(None)));
+        assert_eq!(parse_introspection(br#"{"active":true,"hub_id":7,"hub_domain":"a.example"}"#), Some(active(None)));
         let granted = br#"{"active":true,"hub_id":7,"hub_domain":"a.example","scopes":["oauth",7]}"#;
-        assert_eq!(introspected(granted), Some(active(Some(&["oauth"]))));
+        assert_eq!(parse_introspection(granted), Some(active(Some(&["oauth"]))));
         let odd = br#"{"active":true,"hub_id":7,"hub_domain":"a.example","scopes":"oauth"}"#;
-        assert_eq!(introspected(odd), Some(active(None)));
-        assert_eq!(introspected(br#"{"active":false}"#), Some(Introspected::Inactive));
-        assert_eq!(introspected(br#"{"active":false,"hub_id":7}"#), Some(Introspected::Inactive));
-        assert_eq!(introspected(b"<html>"), None);
+        assert_eq!(parse_introspection(odd), Some(active(None)));
+        assert_eq!(parse_introspection(br#"{"active":false}"#), Some(Introspected::Inactive));
+        assert_eq!(parse_introspection(br#"{"active":false,"hub_id":7}"#), Some(Introspected::Inactive));
+        assert_eq!(parse_introspection(b"<html>"), None);
     }
 }

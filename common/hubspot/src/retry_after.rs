@@ -1,27 +1,27 @@
-//! How long HubSpot asks to be left alone (`Retry-After`): read in every form that was seen, and believed within reason.
+//! HubSpot's requested wait (`Retry-After`), parsed in every form that was seen and cut to a plausible length.
 //!
 //! HubSpot documents the header for 477, in seconds, and for its own workflows, in milliseconds ("Usage guidelines",
-//! "Custom code actions"). RFC 9110, section 10.2.3, allows a date, too. A value that is far too large is a mistake of
-//! whoever made it: an account must not stand still because of it.
+//! "Custom code actions"). RFC 9110, section 10.2.3, also allows a date. A value that is far too large is a mistake of
+//! the sender, and must not stop an account.
 
 use std::time::Duration;
 
 use model::time::{self, DateTime};
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
-/// How long HubSpot may reasonably ask to wait.
+/// The reasons for a wait, each with its plausible length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
-    /// A limit that counts seconds was met.
+    /// A limit that counts seconds was exceeded.
     RateLimit,
-    /// Something is locked, or a server is in trouble.
+    /// Something is locked, or a server fails.
     Trouble,
-    /// The limit of a day was met, or the account is moved to another data centre.
+    /// The daily limit was exceeded, or the account is moved to another data centre.
     Day,
 }
 
 impl Reason {
-    /// The longest wait that is believed.
+    /// Returns the longest plausible wait.
     pub(super) const fn longest(self) -> Duration {
         Duration::from_secs(match self {
             Self::RateLimit => 120,
@@ -30,7 +30,7 @@ impl Reason {
         })
     }
 
-    /// From which number on the header evidently counts milliseconds: as seconds it would be senseless.
+    /// Returns the smallest number that counts as milliseconds. As seconds it would be implausible.
     const fn millis_from(self) -> u64 {
         match self {
             Self::RateLimit => 1_000,
@@ -40,11 +40,12 @@ impl Reason {
     }
 }
 
-/// How long an answer with these headers asks to wait, cut to what its reason allows. `None` if it does not say.
+/// Returns the wait that a response with these headers asks for, cut to the longest that `reason` allows. Returns
+/// `None` if it asks for none.
 pub(super) fn retry_after(headers: &HeaderMap, reason: Reason) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok();
     let now = text(DATE).and_then(http_date).unwrap_or_else(DateTime::now);
-    let asked = asked(text(RETRY_AFTER)?, reason, now)?;
+    let asked = parse_wait(text(RETRY_AFTER)?, reason, now)?;
     let believed = asked.min(reason.longest());
     if believed < asked {
         tracing::warn!(
@@ -56,18 +57,18 @@ pub(super) fn retry_after(headers: &HeaderMap, reason: Reason) -> Option<Duratio
     Some(believed)
 }
 
-/// What the header says: seconds, milliseconds or a date. `now` is HubSpot's time.
-fn asked(text: &str, reason: Reason, now: DateTime) -> Option<Duration> {
+/// Parses the header: seconds, milliseconds or a date. `now` is HubSpot's time.
+fn parse_wait(text: &str, reason: Reason, now: DateTime) -> Option<Duration> {
     let text = text.trim();
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return http_date(text).map(|date| time::since(now, date));
+        return http_date(text).map(|date| time::between(now, date));
     }
-    // A number of too many digits is too large a number.
+    // A number with too many digits is too large anyway.
     let number: u64 = text.parse().unwrap_or(u64::MAX);
     Some(if number < reason.millis_from() { Duration::from_secs(number) } else { Duration::from_millis(number) })
 }
 
-/// Reads a date of HTTP (RFC 9110, section 5.6.7).
+/// Parses an HTTP date (RFC 9110, section 5.6.7).
 pub(super) fn http_date(text: &str) -> Option<DateTime> {
     httpdate::parse_http_date(text).ok().map(DateTime::from_system_time)
 }

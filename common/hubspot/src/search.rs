@@ -9,65 +9,65 @@ use tokio::time::Instant;
 
 use super::{
     API_VERSION, HubSpotError, Session,
-    answer::{Answer, id_text},
     record::{self, Row},
+    response::{ApiResponse, id_text},
     session::Kind,
 };
 
-/// What to search for.
+/// The parameters of a search.
 #[derive(Clone, Debug)]
 pub struct Search<'a> {
     /// The object type.
     pub object: ObjectType,
-    /// Which rows.
+    /// Selects the rows.
     pub filter: Filter<'a>,
-    /// The properties to answer with, besides the ids and times that always come.
+    /// The properties to return, besides the ids and times, which are always returned.
     pub properties: &'a [String],
-    /// How many rows at most; [`Search::MAX_PAGE`] is HubSpot's maximum.
+    /// The most rows to return. [`Search::MAX_PAGE`] is HubSpot's maximum.
     pub limit: u32,
 }
 
 impl Search<'_> {
-    /// The most rows that a search answers with (HubSpot's maximum since September 2024).
+    /// The most rows in one page (HubSpot's maximum since September 2024).
     pub const MAX_PAGE: u32 = 200;
 }
 
-/// Which rows: a window of modification times, from the row behind `after_id` on.
+/// Selects rows: a window of modification times, starting after the row `after_id`.
 #[derive(Clone, Copy, Debug)]
 pub struct Filter<'a> {
     /// Modified at or after this.
     pub from: DateTime,
     /// Modified before this.
     pub to: Option<DateTime>,
-    /// Without a modification time instead: no condition on one holds for such a record.
+    /// Selects the records without a modification time instead. No condition on a time matches them.
     pub undated: bool,
     /// `hs_object_id` greater than this.
     pub after_id: Option<&'a str>,
     /// `hs_object_id` at most this.
     pub up_to_id: Option<&'a str>,
-    /// HubSpot's own cursor of a page. It counts rows, so that a row may be skipped if another one leaves the window: it
-    /// serves only to get past a page that gives no id to go on from.
+    /// HubSpot's own cursor of a page. It counts rows, so a row may be skipped if another one leaves the window. It is
+    /// used only to get past a page that has no id to continue from.
     pub after: Option<&'a str>,
 }
 
 /// One page of a search.
 #[derive(Debug)]
 pub struct Page {
-    /// HubSpot's time when it answered, to the second (the `Date` header).
+    /// HubSpot's time of the response, to the second (the `Date` header).
     pub date: DateTime,
-    /// How many rows match in all, this page's included.
+    /// How many rows match in total, including this page.
     pub total: i64,
     /// The rows, in HubSpot's order.
     pub rows: Vec<Row>,
-    /// How long the answer took.
+    /// How long the response took.
     pub took: Duration,
-    /// HubSpot's cursor of the next page, if there is one. Pages shorter than the limit, even empty ones, may be followed by
-    /// others.
+    /// HubSpot's cursor of the next page. `None` if this page is the last one. A page shorter than the limit, even an
+    /// empty one, may be followed by others.
     pub next: Option<String>,
 }
 
 impl Page {
-    /// Whether HubSpot has more.
+    /// Returns true if HubSpot has more pages.
     pub fn has_more(&self) -> bool {
         self.next.is_some()
     }
@@ -85,21 +85,21 @@ struct RawPaging {
     next: Option<Value>,
 }
 
-/// The cursor in `paging.next`. One that cannot be read still says that there is a next page.
+/// Returns the cursor in `paging.next`. A cursor that cannot be parsed still means that there is a next page.
 fn cursor(next: &Value) -> String {
     next.get("after").and_then(id_text).unwrap_or_default()
 }
 
 impl Session {
-    /// Searches for one page; `None` if the rate limit does not allow a request before `latest`.
+    /// Returns one page of a search. Returns `None` if the rate limit does not allow a request before `latest`.
     ///
     /// # Errors
-    /// See [`HubSpotError`]; failures that pass within a moment were tried again.
+    /// See [`HubSpotError`]. Failures that pass within a moment were already retried.
     #[tracing::instrument(level = "debug", skip_all, name = "page")]
     pub async fn search(&self, search: &Search<'_>, latest: Option<Instant>) -> Result<Option<Page>, HubSpotError> {
         let path = format!("/crm/objects/{API_VERSION}/{}/search", search.object);
-        let answer = self.post(Kind::Search, &path, &request(search), latest).await?;
-        answer.map(|answer| page(search.object, &answer)).transpose()
+        let response = self.post(Kind::Search, &path, &request(search), latest).await?;
+        response.map(|response| page(search.object, &response)).transpose()
     }
 }
 
@@ -108,9 +108,10 @@ fn request(search: &Search<'_>) -> Value {
     let condition = |property: &str, operator: &str, value: String| json!({"propertyName": property, "operator": operator, "value": value});
     let modified = search.object.modified_property();
     let millis = |time: DateTime| time.timestamp_millis().to_string();
-    let mut filters = match undated {
-        true => vec![json!({"propertyName": modified, "operator": "NOT_HAS_PROPERTY"})],
-        false => vec![condition(modified, "GTE", millis(from))],
+    let mut filters = if undated {
+        vec![json!({"propertyName": modified, "operator": "NOT_HAS_PROPERTY"})]
+    } else {
+        vec![condition(modified, "GTE", millis(from))]
     };
     filters.extend(to.filter(|_| !undated).map(|to| condition(modified, "LT", millis(to))));
     filters.extend(after_id.map(|id| condition("hs_object_id", "GT", id.to_owned())));
@@ -129,13 +130,13 @@ fn request(search: &Search<'_>) -> Value {
     request
 }
 
-fn page(object: ObjectType, answer: &Answer) -> Result<Page, HubSpotError> {
-    let raw: RawPage = answer.read("a search's answer is not of its form")?;
+fn page(object: ObjectType, response: &ApiResponse) -> Result<Page, HubSpotError> {
+    let raw: RawPage = response.parse("a search's answer is not of its form")?;
     Ok(Page {
-        date: answer.date,
-        took: answer.took,
+        date: response.date,
+        took: response.took,
         total: raw.total,
-        rows: record::rows(object, &raw.results)?,
+        rows: record::parse_rows(object, &raw.results)?,
         next: raw.paging.and_then(|paging| paging.next).as_ref().map(cursor),
     })
 }
@@ -148,8 +149,8 @@ mod tests {
 
     fn read(body: Value) -> Result<Page, HubSpotError> {
         let (date, body) = (DateTime::from_millis(0), body.to_string().into_bytes());
-        let answer = Answer { date, took: Duration::ZERO, body, tally: Arc::default() };
-        page(ObjectType::Contacts, &answer)
+        let response = ApiResponse { date, took: Duration::ZERO, body, tally: Arc::default() };
+        page(ObjectType::Contacts, &response)
     }
 
     #[test]

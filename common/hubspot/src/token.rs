@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::{
     API_VERSION, HubSpot, TokenError,
-    refusal::{Introspected, Refusal, refusal},
+    refusal::{Introspected, Refusal, classify_refusal},
     session::read_body,
 };
 
@@ -31,12 +31,12 @@ pub struct OAuthApp {
     pub client_secret: SecretString,
 }
 
-/// What a refresh gave.
+/// The result of a refresh.
 #[derive(Clone, Debug)]
 pub struct Tokens {
-    /// For the requests to come.
+    /// Authorizes the requests.
     pub access_token: SecretString,
-    /// For the next refresh; HubSpot usually repeats the old one.
+    /// For the next refresh. HubSpot usually repeats the old one.
     pub refresh_token: SecretString,
     /// When the access token expires.
     pub expires_at: DateTime,
@@ -49,18 +49,18 @@ pub(super) struct HubSpotFields {
 
 impl ExtraTokenFields for HubSpotFields {}
 
-type Answer = StandardTokenResponse<HubSpotFields, BasicTokenType>;
+type HubSpotTokenResponse = StandardTokenResponse<HubSpotFields, BasicTokenType>;
 
 type Client = oauth2::Client<
     StandardErrorResponse<BasicErrorResponseType>,
-    Answer,
+    HubSpotTokenResponse,
     BasicTokenIntrospectionResponse,
     StandardRevocableToken,
     BasicRevocationErrorResponse,
 >;
 
 impl OAuthApp {
-    /// HubSpot takes the app's secret in the body.
+    /// Returns an OAuth client that sends the app's secret in the body, as HubSpot expects.
     pub(super) fn client(&self) -> Client {
         Client::new(ClientId::new(self.client_id.clone()))
             .set_client_secret(ClientSecret::new(self.client_secret.expose_secret().to_owned()))
@@ -68,21 +68,21 @@ impl OAuthApp {
     }
 }
 
-/// The account that an answer says its tokens are of.
-pub(super) fn named_hub(answer: &Answer) -> Option<String> {
-    answer.extra_fields().hub_id.as_ref().map(json_text)
+/// Returns the account that a response names for its tokens.
+pub(super) fn named_hub(response: &HubSpotTokenResponse) -> Option<String> {
+    response.extra_fields().hub_id.as_ref().map(json_text)
 }
 
-/// When the access token expires that was asked for at `asked_at`.
-pub(super) fn expiry(answer: &Answer, asked_at: DateTime) -> DateTime {
-    time::after(asked_at, answer.expires_in().unwrap_or(Duration::from_secs(1800)))
+/// Returns when an access token expires that was requested at `asked_at`.
+pub(super) fn access_token_expiry(response: &HubSpotTokenResponse, asked_at: DateTime) -> DateTime {
+    time::after(asked_at, response.expires_in().unwrap_or(Duration::from_secs(1800)))
 }
 
 impl HubSpot {
-    /// Exchanges a refresh token for new tokens, and checks that they are `hub`'s.
+    /// Exchanges a refresh token for new tokens, and checks that they belong to `hub`.
     ///
     /// # Errors
-    /// See [`TokenError`]; [`TokenError::is_proof`] tells whether the customer must connect again.
+    /// See [`TokenError`]. [`TokenError::is_proof`] returns true if the customer must connect again.
     pub async fn refresh(
         &self,
         app: &OAuthApp,
@@ -96,31 +96,38 @@ impl HubSpot {
             async move { hubspot.token_request(request).await }
         };
         let grant = RefreshToken::new(refresh_token.expose_secret().to_owned());
-        let answer = match self.spent.during(client.exchange_refresh_token(&grant).request_async(&send)).await {
-            Ok(answer) => answer,
-            Err(error) => return Err(self.settled(app, refresh_token, refused(error)).await),
+        let response = match self.spent.during(client.exchange_refresh_token(&grant).request_async(&send)).await {
+            Ok(response) => response,
+            Err(error) => {
+                return Err(self.classify_with_introspection(app, refresh_token, classify_token_error(error)).await);
+            }
         };
-        let access_token = SecretString::from(answer.access_token().secret().as_str());
-        let answered = match named_hub(&answer) {
+        let access_token = SecretString::from(response.access_token().secret().as_str());
+        let named = match named_hub(&response) {
             Some(hub) => hub,
-            // HubSpot's specification does not promise it.
+            // HubSpot's specification does not promise that the response names the hub.
             None => self.portal(app, &access_token).await?.hub_id.into(),
         };
-        if answered != hub.as_str() {
-            return Err(TokenError::OtherAccount(answered));
+        if named != hub.as_str() {
+            return Err(TokenError::OtherAccount(named));
         }
         Ok(Tokens {
             access_token,
-            refresh_token: match answer.refresh_token() {
+            refresh_token: match response.refresh_token() {
                 Some(token) => token.secret().as_str().into(),
                 None => refresh_token.clone(),
             },
-            expires_at: expiry(&answer, asked_at),
+            expires_at: access_token_expiry(&response, asked_at),
         })
     }
 
-    /// What a refusal to refresh or to revoke means. If it leaves that open, introspection is asked whether the grant is alive.
-    pub(super) async fn settled(&self, app: &OAuthApp, refresh_token: &SecretString, refusal: Refusal) -> TokenError {
+    /// Classifies a refused refresh or revocation. If the refusal is unclear, introspects the grant.
+    pub(super) async fn classify_with_introspection(
+        &self,
+        app: &OAuthApp,
+        refresh_token: &SecretString,
+        refusal: Refusal,
+    ) -> TokenError {
         let error = match refusal {
             Refusal::Clear(error) => return error,
             Refusal::Unclear(error) => error,
@@ -137,33 +144,35 @@ impl HubSpot {
         TokenUrl::from_url(self.url(&format!("/oauth/{API_VERSION}/token")))
     }
 
-    /// Sends a request to the token endpoint. An answer that is no success is read here, because the `oauth2` crate
-    /// knows only those with `error`.
+    /// Sends a request to the token endpoint. An error response is parsed here, because the `oauth2` crate knows only
+    /// those with `error`.
     pub(super) async fn token_request(&self, request: oauth2::HttpRequest) -> Result<oauth2::HttpResponse, Refusal> {
-        let request = reqwest::Request::try_from(request).map_err(unreached)?;
-        let (status, body) = read(self.http.execute(request).await.map_err(unreached)?).await?;
+        let request = reqwest::Request::try_from(request).map_err(unreachable_endpoint)?;
+        let (status, body) = read_success(self.http.execute(request).await.map_err(unreachable_endpoint)?).await?;
         let mut response = oauth2::HttpResponse::new(body);
         *response.status_mut() = status;
         Ok(response)
     }
 }
 
-/// The status and body of an answer that is a success.
-pub(super) async fn read(answer: reqwest::Response) -> Result<(StatusCode, Vec<u8>), Refusal> {
-    let (status, headers) = (answer.status(), answer.headers().clone());
-    let body = read_body(answer).await.map_err(|error| Refusal::Clear(TokenError::transient(error)))?;
-    if status.is_success() { Ok((status, body)) } else { Err(refusal(status, &headers, &body)) }
+/// Returns the status and body of a successful response.
+pub(super) async fn read_success(response: reqwest::Response) -> Result<(StatusCode, Vec<u8>), Refusal> {
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = read_body(response).await.map_err(|error| Refusal::Clear(TokenError::transient(error)))?;
+    if status.is_success() { Ok((status, body)) } else { Err(classify_refusal(status, &headers, &body)) }
 }
 
-pub(super) fn unreached(error: reqwest::Error) -> Refusal {
+pub(super) fn unreachable_endpoint(error: reqwest::Error) -> Refusal {
     Refusal::Clear(TokenError::transient(error.without_url()))
 }
 
-/// Why the token endpoint gave no tokens.
-pub(super) fn refused(error: RequestTokenError<Refusal, StandardErrorResponse<BasicErrorResponseType>>) -> Refusal {
+/// Classifies a failed request to the token endpoint.
+pub(super) fn classify_token_error(
+    error: RequestTokenError<Refusal, StandardErrorResponse<BasicErrorResponseType>>,
+) -> Refusal {
     match error {
         RequestTokenError::Request(refusal) => refusal,
-        // The parts of an answer that cannot be read may hold a token.
+        // A response that cannot be parsed may contain a token.
         RequestTokenError::Parse(..) | RequestTokenError::ServerResponse(_) | RequestTokenError::Other(_) => {
             Refusal::Clear(TokenError::transient("its answer cannot be read"))
         }

@@ -1,5 +1,5 @@
-//! HubSpot accounts as they stand in the product's Domain documents, read leniently: one entry that
-//! cannot be used never hides the others.
+//! HubSpot accounts in the product's Domain documents. They are parsed leniently: one unusable entry never hides the
+//! others.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,13 +19,13 @@ use crate::{
     time::{self, DateTime},
 };
 
-/// The value of an account's `state` once it is proved that the customer must connect it again.
+/// The value of an account's `state` after HubSpot has proved that the customer must connect it again.
 pub const REAUTHORIZE: &str = "reauthorize";
 
-/// The value of an account's `state` once it was disconnected.
+/// The value of an account's `state` after it was disconnected.
 pub const DISCONNECTED: &str = "disconnected";
 
-/// Which HubSpot account of which customer: the unit that is scheduled, leased and synced.
+/// Identifies a HubSpot account of a customer: the unit that is scheduled, leased and synced.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AccountKey {
@@ -36,10 +36,10 @@ pub struct AccountKey {
 }
 
 impl AccountKey {
-    /// Returns the key of these two ids.
+    /// Returns the key of an account.
     ///
     /// # Errors
-    /// One of them is no id.
+    /// One of the ids is invalid.
     pub fn new(domain_id: &str, hub_id: impl ToString) -> Result<Self, InvalidId> {
         Ok(Self { domain_id: domain_id.to_owned().try_into()?, hub_id: hub_id.to_string().try_into()? })
     }
@@ -51,38 +51,38 @@ impl fmt::Display for AccountKey {
     }
 }
 
-/// A HubSpot account with what is needed to read it.
+/// A HubSpot account, with everything needed to read it.
 #[derive(Clone, Debug)]
 pub struct Account {
-    /// Which account.
+    /// The account's key.
     pub key: AccountKey,
     /// How to authenticate.
     pub credentials: Credentials,
-    /// `lastPulledDates.companies`: where the former worker got to.
+    /// `lastPulledDates.companies`: until when the former worker has read companies.
     pub companies_pulled: Option<DateTime>,
-    /// `lastPulledDates.contacts`.
+    /// `lastPulledDates.contacts`: the same for contacts.
     pub contacts_pulled: Option<DateTime>,
-    /// `connectedWith`: the client id of the OAuth app that the grant was given to, if that is known.
+    /// `connectedWith`: the client id of the OAuth app that the grant belongs to, if known.
     pub connected_with: Option<String>,
 }
 
-/// An account that is marked as one to be connected again. Its token is tried again now and then: a mark may have been a
+/// An account that must be connected again. Its token is retried now and then, because the state may have been a
 /// mistake of HubSpot's.
 #[derive(Clone, Debug)]
 pub struct Marked {
     /// The account.
     pub account: Account,
-    /// When its token is tried again.
+    /// When its token is retried.
     pub retry_at: DateTime,
 }
 
-/// How long after the mark, or the last try, a marked account is tried again, and over what longer time such accounts
-/// are spread.
-const TRIED_AFTER: Duration = Duration::from_secs(5 * 3600);
-const SPREAD: Duration = Duration::from_secs(2 * 3600);
+/// How long after the mark, or after the last try, a marked account is retried, and the longer period over which such
+/// accounts are spread.
+const MARK_RETRY_DELAY: Duration = Duration::from_secs(5 * 3600);
+const MARK_RETRY_SPREAD: Duration = Duration::from_secs(2 * 3600);
 
 impl Account {
-    /// Where the first pull of a lane starts, if the account was pulled by others before.
+    /// Returns where the first pass of a lane starts, if the former worker has read the account.
     pub fn last_pulled(&self, object: ObjectType) -> Option<DateTime> {
         match object {
             ObjectType::Companies => self.companies_pulled,
@@ -91,14 +91,14 @@ impl Account {
     }
 }
 
-/// How an account authenticates with HubSpot. The tokens are as they are stored; the token vault opens them.
+/// How an account authenticates with HubSpot. The tokens are in stored form. The token vault opens them.
 #[derive(Clone, Debug)]
 pub enum Credentials {
-    /// A private app's token: used as it is, for as long as HubSpot takes it.
+    /// A private app's token, used until HubSpot rejects it.
     PrivateApp(SecretString),
-    /// An OAuth grant: a refresh token, with the last access token and its expiry if they are known.
+    /// An OAuth grant: a refresh token, with the last access token and its expiry if known.
     OAuth {
-        /// The grant itself.
+        /// The refresh token.
         refresh_token: SecretString,
         /// The last access token.
         access_token: Option<SecretString>,
@@ -108,7 +108,7 @@ pub enum Credentials {
 }
 
 impl Credentials {
-    /// Forgets the last access token, so that the grant has to be refreshed.
+    /// Drops the last access token, so that the grant has to be refreshed.
     pub fn forget_access_token(&mut self) {
         if let Self::OAuth { access_token, .. } = self {
             *access_token = None;
@@ -119,28 +119,28 @@ impl Credentials {
 /// Why an entry of a Domain's accounts is not synced.
 #[derive(Debug, Error)]
 pub enum Unusable {
-    /// HubSpot does not accept its token; the customer must connect again. `None` if there is nothing to try.
+    /// HubSpot does not accept the token. The customer must connect again. `None` if there is no token to retry.
     #[error("it must be connected again")]
     Reauthorize(Option<Box<Marked>>),
-    /// It was disconnected.
+    /// The account was disconnected.
     #[error("it is disconnected")]
     Disconnected,
-    /// An operator has paused it (`pausedAt`).
+    /// An operator has paused the account (`pausedAt`).
     #[error("it is paused")]
     Paused,
-    /// The Domain has another entry of the same portal, which is used.
+    /// The Domain has another entry of the same portal, which is used instead.
     #[error("another entry of HubSpot account {0} in the same Domain is used")]
     Duplicate(HubId),
-    /// Neither an access token nor a refresh token.
+    /// The entry has neither an access token nor a refresh token.
     #[error("it has no credentials")]
     NoCredentials,
-    /// The entry is not of the agreed form.
+    /// The entry does not have the agreed form.
     #[error("it is malformed: {0}")]
     Malformed(String),
 }
 
 impl Unusable {
-    /// Whether somebody has asked for it, and nothing is wrong.
+    /// Returns true if the account is skipped on purpose (disconnected or paused).
     pub fn is_intentional(&self) -> bool {
         matches!(self, Self::Disconnected | Self::Paused)
     }
@@ -152,17 +152,17 @@ impl From<InvalidId> for Unusable {
     }
 }
 
-/// Returns which of several entries of one portal in one Domain is used: the greatest, and of those that are alike the
-/// last. One that was not stopped comes before one that was, and one with a token before one without.
+/// Ranks an entry among the entries of one portal in one Domain. The greatest rank is used, the last entry among
+/// equals. An active entry ranks above a stopped one, and one with a token above one without.
 ///
-/// The service itself keeps one entry a portal; others may add one for each time that it is connected.
+/// The service itself keeps one entry per portal. Others may add an entry each time the portal is connected.
 pub fn preference(state: Option<&str>, has_token: bool) -> (bool, bool) {
     (!matches!(state, Some(REAUTHORIZE | DISCONNECTED)), has_token)
 }
 
-/// Returns the places of the entries that are used: of the entries of one portal the preferred one, and every entry that
-/// names no portal. `of` tells an entry's portal and its [`preference`].
-pub fn used<T>(entries: &[T], of: impl Fn(&T) -> Option<(HubId, (bool, bool))>) -> BTreeSet<usize> {
+/// Returns the indexes of the entries that are used: the preferred one of each portal, and every entry that names no
+/// portal. `of` returns an entry's portal and its [`preference`].
+pub fn used_indexes<T>(entries: &[T], of: impl Fn(&T) -> Option<(HubId, (bool, bool))>) -> BTreeSet<usize> {
     let (mut used, mut best) = (BTreeSet::new(), BTreeMap::new());
     for (index, entry) in entries.iter().enumerate() {
         let Some((hub, preference)) = of(entry) else {
@@ -184,15 +184,15 @@ fn portal_and_preference(entry: &Bson) -> Option<(HubId, (bool, bool))> {
     Some((hub, preference(entry.get_str("state").ok(), has_token)))
 }
 
-/// Returns the one of these entries that is used, which are all of one portal.
+/// Returns the entry that is used, of entries that all name one portal.
 pub fn used_entry(entries: &[Bson]) -> Option<&Document> {
-    let index = *used(entries, portal_and_preference).first()?;
+    let index = *used_indexes(entries, portal_and_preference).first()?;
     entries.get(index)?.as_document()
 }
 
-/// The accounts of a Domain document, each for itself, in the order in which they stand there. Of the entries of one portal
-/// one is used ([`preference`]), and the others are [`Unusable::Duplicate`].
-/// A Domain whose integration is switched off (`integrations.hubspot.status`) has none.
+/// Returns the accounts of a Domain document, in stored order, each parsed by itself. One entry per portal is used
+/// ([`preference`]). The others are [`Unusable::Duplicate`]. Returns none if the Domain's integration is switched off
+/// (`integrations.hubspot.status`).
 pub fn accounts(domain: &Document) -> Vec<Result<Account, Unusable>> {
     let Some(hubspot) =
         domain.get_document("integrations").ok().and_then(|integrations| integrations.get_document("hubspot").ok())
@@ -204,7 +204,7 @@ pub fn accounts(domain: &Document) -> Vec<Result<Account, Unusable>> {
     }
     match hubspot.get("accounts") {
         Some(Bson::Array(entries)) => {
-            let used = used(entries, portal_and_preference);
+            let used = used_indexes(entries, portal_and_preference);
             let read = |(index, entry)| match portal_and_preference(entry) {
                 Some((hub, _)) if !used.contains(&index) => Err(Unusable::Duplicate(hub)),
                 _ => account(domain, entry),
@@ -246,14 +246,14 @@ fn account(domain: &Document, entry: &Bson) -> Result<Account, Unusable> {
     }
 }
 
-/// When a marked account is tried again: at once if nobody knows since when it is marked.
+/// Returns when a marked account is retried: at once if the time of the mark is unknown.
 fn retry_at(key: &AccountKey, entry: &Document) -> DateTime {
     let at = |name: &str| entry.get(name).and_then(date);
     let Some(last) = at("stateAt").max(at("stateTriedAt")) else { return DateTime::MIN };
     let mut hasher = DefaultHasher::new();
     key.hash(&mut hasher);
-    let spread = Duration::from_secs(hasher.finish() % SPREAD.as_secs());
-    time::after(last, TRIED_AFTER + spread)
+    let spread = Duration::from_secs(hasher.finish() % MARK_RETRY_SPREAD.as_secs());
+    time::after(last, MARK_RETRY_DELAY + spread)
 }
 
 fn credentials(entry: &Document) -> Result<Credentials, Unusable> {
@@ -353,7 +353,7 @@ mod tests {
         let entry = |hub: i64| doc! { "hubId": hub, "refreshToken": "r", "state": "reauthorize", "stateAt": at };
         let after = |entry: Document| match &accounts(&domain(Bson::Array(vec![entry.into()])))[..] {
             [Err(Unusable::Reauthorize(marked))] => {
-                marked.as_ref().map(|marked| time::since(at, marked.retry_at).as_secs() / 60)
+                marked.as_ref().map(|marked| time::between(at, marked.retry_at).as_secs() / 60)
             }
             other => panic!("{other:?}"),
         };
@@ -364,7 +364,7 @@ mod tests {
         let mut tried = entry(1);
         tried.insert("stateTriedAt", time::after(at, Duration::from_secs(36_000)));
         assert!(after(tried) > Some(600 + 300 - 1));
-        // What is paused, and what has no token, is not tried.
+        // A paused account and one without a token are not retried.
         let mut paused = entry(1);
         paused.insert("pausedAt", at);
         let mut empty = entry(1);

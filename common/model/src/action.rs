@@ -1,4 +1,4 @@
-//! An action: one change of one record, as the product's analytics read it.
+//! An action: one change of one record, in the form that the product's analytics read.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::{
     time::{DateTime, rfc3339},
 };
 
-/// What an action says of its record. The names are the ones stored in `actionName`.
+/// The kind of change. The names are the ones stored in `actionName`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ActionName {
     /// A company's first action.
@@ -36,7 +36,7 @@ pub enum ActionName {
 }
 
 impl ActionName {
-    /// The name for a record's first action.
+    /// Returns the name of a record's first action.
     pub const fn created(object: ObjectType) -> Self {
         match object {
             ObjectType::Companies => Self::CompanyCreated,
@@ -44,7 +44,7 @@ impl ActionName {
         }
     }
 
-    /// The name for a record's later actions.
+    /// Returns the name of a record's later actions.
     pub const fn updated(object: ObjectType) -> Self {
         match object {
             ObjectType::Companies => Self::CompanyUpdated,
@@ -52,7 +52,7 @@ impl ActionName {
         }
     }
 
-    /// The name for the action of a record that is gone.
+    /// Returns the name of the action of a deleted or merged record.
     pub const fn deleted(object: ObjectType) -> Self {
         match object {
             ObjectType::Companies => Self::CompanyDeleted,
@@ -60,17 +60,17 @@ impl ActionName {
         }
     }
 
-    /// Whether the record is gone.
+    /// Returns true if the record was deleted or merged.
     pub const fn is_deleted(self) -> bool {
         matches!(self, Self::CompanyDeleted | Self::ContactDeleted)
     }
 
-    /// Whether this is a record's first action.
+    /// Returns true if this is a record's first action.
     pub const fn is_created(self) -> bool {
         matches!(self, Self::CompanyCreated | Self::ContactCreated)
     }
 
-    /// The name as it is stored.
+    /// Returns the name in stored form.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::CompanyCreated => "Company Created",
@@ -89,26 +89,26 @@ impl fmt::Display for ActionName {
     }
 }
 
-/// One change of one record, as it travels on the actions queue.
+/// One change of one record, in the form of the actions queue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Action {
     /// The record's object type.
     pub object: ObjectType,
-    /// The record.
+    /// The record's id.
     pub record_id: RecordId,
-    /// What happened to it.
+    /// The kind of change.
     pub action_name: ActionName,
-    /// When: the creation time for Created, otherwise the same as `record_updated_at`.
+    /// When the change happened: the creation time for Created, otherwise the same as `record_updated_at`.
     #[serde(with = "rfc3339")]
     pub action_date: DateTime,
-    /// The record's modification time; for Deleted when it was deleted, or when its merge was first seen. With the
-    /// record it names the change.
+    /// The record's modification time. For Deleted, when the record was deleted, or when its merge was first seen.
+    /// Together with the record it identifies the change.
     #[serde(with = "rfc3339")]
     pub record_updated_at: DateTime,
-    /// Whether analytics count it: 0, as in the product's existing documents.
+    /// Whether analytics count the action: 0, as in the product's existing documents.
     pub include_in_analytics: i32,
-    /// A contact's e-mail address; absent if it has none, and for companies.
+    /// A contact's e-mail address. Absent if it has none, and for companies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
     /// A contact's properties under the product's names.
@@ -117,11 +117,11 @@ pub struct Action {
     /// A company's properties under the product's names.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub company_properties: Map<String, Value>,
-    /// The record that a deleted one was merged into.
+    /// The record that a merged one was merged into.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merged_into: Option<RecordId>,
-    /// The record as HubSpot holds it, for the current state; a deleted one has none. Without it an action of another
-    /// name is stored alone.
+    /// The record's current state in HubSpot. Absent for deleted records. An action without a state updates no state
+    /// document, unless it is a deletion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<RecordState>,
 }
@@ -133,20 +133,19 @@ pub struct RecordState {
     /// When the record was created in HubSpot.
     #[serde(with = "rfc3339")]
     pub created_at: DateTime,
-    /// HubSpot's properties that have a value, by their internal names.
+    /// HubSpot's properties that have a value, under their internal names.
     pub properties: Map<String, Value>,
-    /// The associated companies of a contact, the primary one first.
+    /// The companies associated with a contact, the primary one first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub company_ids: Vec<RecordId>,
-    /// Whether HubSpot does not tell the companies: those that are known stay.
+    /// True if HubSpot does not return the companies. The stored ones are then kept.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub companies_unknown: bool,
 }
 
 impl Action {
-    /// The `_id` under which this change is stored. It is derived from the change alone, so that an action
-    /// that is delivered again is the same document. Readable, and unambiguous because only the first part
-    /// may contain a colon.
+    /// Returns the `_id` under which this change is stored. It derives from the change alone, so a redelivered action
+    /// is the same document. It is readable, and unambiguous because only the first part may contain a colon.
     pub fn id(&self, account: &AccountKey) -> String {
         let at = self.record_updated_at.timestamp_millis();
         let suffix = if self.action_name.is_deleted() { ":deleted" } else { "" };
@@ -154,7 +153,7 @@ impl Action {
     }
 }
 
-/// The key of a record across all accounts.
+/// Returns the key of a record across all accounts.
 pub fn record_key(account: &AccountKey, object: ObjectType, record: &RecordId) -> String {
     format!("{account}:{object}:{record}")
 }

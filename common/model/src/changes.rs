@@ -1,23 +1,24 @@
-//! What changed from one state of a record to the next.
+//! Compares two states of a record.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-/// The name under which a contact's companies are among its changes. HubSpot's own names have no capitals.
+/// The name of a contact's companies in a change. HubSpot's own names have no capitals.
 pub const COMPANY_IDS: &str = "companyIds";
 
-/// A record's properties, and a contact's companies, the primary one first.
+/// A record's properties, with a contact's companies, the primary one first.
 #[derive(Clone, Copy, Debug)]
-pub struct Side<'a> {
+pub struct RecordView<'a> {
     /// HubSpot's properties that have a value.
     pub properties: &'a Map<String, Value>,
-    /// The associated companies.
+    /// The ids of the associated companies.
     pub company_ids: &'a [String],
 }
 
-/// The properties whose values differ, each as `{from, to}`; a side without a value is left out.
-pub fn between(from: Side<'_>, to: Side<'_>) -> Map<String, Value> {
+/// Returns the properties whose values differ, each as `{from, to}`. `from` or `to` is absent if that state has no
+/// value.
+pub fn diff(from: RecordView<'_>, to: RecordView<'_>) -> Map<String, Value> {
     let names: BTreeSet<&String> = from.properties.keys().chain(to.properties.keys()).collect();
     let mut changes = Map::new();
     for name in names {
@@ -47,13 +48,13 @@ mod tests {
         let (before, after) = (map(json!({"a": "1", "b": "2", "c": "3"})), map(json!({"a": "1", "b": "4", "d": "5"})));
         let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
         let (few, turned) = (ids(&["51", "52"]), ids(&["52", "51"]));
-        let from = Side { properties: &before, company_ids: &few };
-        let to = Side { properties: &after, company_ids: &turned };
+        let from = RecordView { properties: &before, company_ids: &few };
+        let to = RecordView { properties: &after, company_ids: &turned };
         let expected = json!({
             "b": {"from": "2", "to": "4"}, "c": {"from": "3"}, "d": {"to": "5"},
             "companyIds": {"from": ["51", "52"], "to": ["52", "51"]},
         });
-        assert_eq!(Value::Object(between(from, to)), expected);
-        assert!(between(from, from).is_empty());
+        assert_eq!(Value::Object(diff(from, to)), expected);
+        assert!(diff(from, from).is_empty());
     }
 }

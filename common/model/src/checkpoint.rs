@@ -1,5 +1,5 @@
-//! Where the sync of an account stands: its lease, its run, and how far each lane has been read.
-//! One document an account; sync's position lives here alone.
+//! The sync position of an account: its lease, its run, and how far each lane has been read. There is one document per
+//! account, and no other store of the position.
 
 mod lane;
 mod limits;
@@ -19,47 +19,47 @@ use crate::{object::ObjectType, time::DateTime};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Checkpoint {
-    /// Grows by one with every lease taken. A write that names an older number does nothing.
+    /// Increases with every lease taken. A write with an older number does nothing.
     pub fence: i64,
-    /// Who may write, and until when; absent while nobody works for the account.
+    /// The lease's holder and its expiry. Absent while nobody works on the account.
     pub lease: Option<Document>,
-    /// The live chain of slices; absent while the account is caught up.
+    /// The live chain of slices. Absent while the account is caught up.
     pub run: Option<Run>,
     /// How far each lane has been read.
     pub lanes: Lanes,
-    /// What each lane leaves behind; see [`Lane::kept`].
+    /// State of each lane that is stored beside it. See [`Lane::kept`].
     pub kept: BTreeMap<ObjectType, Kept>,
-    /// What is left of the account's rate limits.
+    /// The use of the account's rate limits so far.
     pub limits: RateLimitState,
-    /// Since when HubSpot refuses the account's token; absent once it accepts it.
+    /// Since when HubSpot has rejected the account's token. Absent once HubSpot accepts it.
     pub refused: Option<Refused>,
     /// When the account was last caught up.
     pub last_success_at: Option<DateTime>,
-    /// HubSpot told of changes at this time, while a run was live, which therefore looks for changes once more.
+    /// When a webhook arrived during a live run. The run then makes one more pass over recent changes.
     pub notified_at: Option<DateTime>,
     /// When HubSpot last reported deletions by webhook. The next run reads the recycle bin.
     pub deletions_notified_at: Option<DateTime>,
-    /// The latest run, as far as it has got.
+    /// The latest run, also while it is live.
     pub last_run: Option<LastRun>,
-    /// What was handed on in the last day, by hour (see [`hour`]).
+    /// The actions published in the last day, by hour (see [`hour`]).
     pub activity: BTreeMap<String, ActionCounts>,
-    /// When a change of each object type was last handed on.
+    /// When a change of each object type was last published.
     pub changed_at: BTreeMap<ObjectType, DateTime>,
 }
 
-/// A row of slices in which HubSpot refused the account's token.
+/// Consecutive slices in which HubSpot rejected the account's token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
-    /// When it did so for the first time.
+    /// When the first of these slices was rejected.
     pub since: DateTime,
-    /// In how many slices.
+    /// The number of these slices.
     #[serde(default)]
     pub times: i64,
 }
 
 impl Checkpoint {
-    /// Gives each lane what is stored beside it.
-    pub fn joined(mut self) -> Self {
+    /// Moves the state stored beside each lane into the lane.
+    pub fn with_kept_state(mut self) -> Self {
         for (object, lane) in self.lanes.iter_mut() {
             lane.kept = self.kept.remove(&object).unwrap_or_default();
         }
@@ -67,11 +67,11 @@ impl Checkpoint {
     }
 }
 
-/// What runs did, for those who look at the account.
+/// What runs have done, for the status pages.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RunStats {
-    /// Slices that had an end.
+    /// Slices that ended in order.
     pub slices: i64,
     /// Rows that were read.
     pub records: i64,
@@ -79,11 +79,11 @@ pub struct RunStats {
     pub actions: i64,
     /// Requests to HubSpot.
     pub requests: i64,
-    /// Requests that HubSpot refused for its limits (429).
+    /// Requests that HubSpot rejected because of its limits (429).
     pub rate_limited: i64,
 }
 
-/// A run, told to those who look at the account.
+/// A run, for the status pages.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LastRun {
@@ -93,9 +93,9 @@ pub struct LastRun {
     pub started_at: DateTime,
     /// When its latest slice ended.
     pub ended_at: DateTime,
-    /// Whether that was the last one.
+    /// True if that slice was the last one.
     pub is_over: bool,
-    /// What it did.
+    /// What the run has done.
     pub figures: RunStats,
 }
 
@@ -112,13 +112,14 @@ pub struct ActionCounts {
 }
 
 impl ActionCounts {
-    /// All of them.
+    /// Returns the sum of all kinds.
     pub fn total(self) -> i64 {
         self.created + self.updated + self.deleted
     }
 }
 
-/// The hour of `time`, as the keys of [`Checkpoint::activity`] name it: `2026-11-24T08`. Their order is that of time.
+/// Returns the hour of `time` in the form of the keys of [`Checkpoint::activity`]: `2026-11-24T08`. The keys sort by
+/// time.
 pub fn hour(time: DateTime) -> String {
     let text = time.try_to_rfc3339_string().unwrap_or_default();
     text.chars().take("2026-11-24T08".len()).collect()
@@ -130,18 +131,18 @@ pub fn hour(time: DateTime) -> String {
 pub struct Run {
     /// The run's id.
     pub id: String,
-    /// The slice that is due next, from 0.
+    /// The number of the next slice, from 0.
     pub slice: i64,
-    /// Whether the message for that slice is known to have been sent.
+    /// True if the message for that slice is known to have been sent.
     pub sent: bool,
     /// When the run began.
     pub started_at: DateTime,
-    /// When the slice that is due should be taken up.
+    /// When the next slice is due.
     pub due_at: DateTime,
-    /// How many slices in a row have got nowhere.
+    /// The number of consecutive slices without progress.
     #[serde(default)]
     pub idle: i32,
-    /// What its slices did.
+    /// What the run's slices have done.
     #[serde(default)]
     pub figures: RunStats,
 }
@@ -157,7 +158,7 @@ pub struct Lanes {
 }
 
 impl Lanes {
-    /// The lane of an object type.
+    /// Returns the lane of an object type.
     pub fn get(&self, object: ObjectType) -> &Lane {
         match object {
             ObjectType::Companies => &self.companies,
@@ -165,12 +166,12 @@ impl Lanes {
         }
     }
 
-    /// The lanes with their object types.
+    /// Returns the lanes with their object types.
     pub fn iter_mut(&mut self) -> [(ObjectType, &mut Lane); 2] {
         [(ObjectType::Companies, &mut self.companies), (ObjectType::Contacts, &mut self.contacts)]
     }
 
-    /// The lanes.
+    /// Returns the lanes.
     pub fn all(&self) -> [&Lane; 2] {
         [&self.companies, &self.contacts]
     }

@@ -1,4 +1,4 @@
-//! The ids that travel through the service, each validated once, where it enters.
+//! The ids that the service uses, each validated once, where it enters.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
-/// A text that cannot be the id it was taken for.
+/// A text that is not a valid id.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("invalid {kind}: {}", quoted(.text))]
 pub struct InvalidId {
@@ -15,13 +15,14 @@ pub struct InvalidId {
     text: String,
 }
 
-/// The beginning of a text that is no id, if it looks like one: it may be anything, a token in the wrong field for example.
+/// Returns the beginning of an invalid id for an error message, if it looks like an id. It may be anything, for example
+/// a token in the wrong field.
 fn quoted(text: &str) -> String {
-    const LONGEST: usize = 20;
+    const MAX_QUOTED_LENGTH: usize = 20;
     let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte));
     match text.len() {
         0 => "an empty text".to_owned(),
-        1..=LONGEST if is_plain => format!("{text:?}"),
+        1..=MAX_QUOTED_LENGTH if is_plain => format!("{text:?}"),
         length => format!("a text of {length} bytes"),
     }
 }
@@ -34,7 +35,7 @@ macro_rules! id {
         pub struct $name(String);
 
         impl $name {
-            /// The id as text.
+            /// Returns the id as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -64,10 +65,10 @@ macro_rules! id {
 }
 
 id!(
-    /// The `_id` of a Domain (a customer): an ObjectId's hexadecimal form, or a string of the product's own.
-    /// At most 100 printable ASCII characters, so that an account fits into an SQS `MessageGroupId` (128).
+    /// The `_id` of a Domain (a customer): an ObjectId's hexadecimal form, or a string of the product's own. At most
+    /// 100 printable ASCII characters, so that an account fits into an SQS `MessageGroupId` (128).
     DomainId, "domain id",
-    // Browsers fold `.` and `..` in addresses, also if they are encoded.
+    // Browsers resolve `.` and `..` in URLs, even if they are encoded.
     |text| (1..=100).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) && ![".", ".."].contains(&text)
 );
 id!(
@@ -75,7 +76,7 @@ id!(
     HubId, "hub id", is_decimal
 );
 id!(
-    /// A HubSpot record's `hs_object_id`: a decimal number, kept as text because it may pass 2^53.
+    /// A HubSpot record's `hs_object_id`: a decimal number, kept as text because it may exceed 2^53.
     RecordId, "record id", is_decimal
 );
 
@@ -84,10 +85,10 @@ fn is_decimal(text: &str) -> bool {
 }
 
 impl DomainId {
-    /// Reads the `_id` of a Domain document.
+    /// Parses the `_id` of a Domain document.
     ///
     /// # Errors
-    /// An `_id` that is neither an ObjectId nor a string that can be a domain id.
+    /// The `_id` is neither an ObjectId nor a string that is a valid domain id.
     pub fn from_bson(id: &Bson) -> Result<Self, InvalidId> {
         match id {
             Bson::ObjectId(id) => Ok(Self(id.to_hex())),
@@ -96,7 +97,7 @@ impl DomainId {
         }
     }
 
-    /// The forms in which the `_id` may be stored.
+    /// Returns the forms in which the `_id` may be stored.
     pub fn bson_forms(&self) -> Vec<Bson> {
         let text = Bson::String(self.0.clone());
         match ObjectId::parse_str(&self.0) {
@@ -107,10 +108,10 @@ impl DomainId {
 }
 
 impl HubId {
-    /// Reads the `hubId` of an account entry: text, or a number in documents written by others.
+    /// Parses the `hubId` of an account entry: text, or a number in documents written by others.
     ///
     /// # Errors
-    /// Anything that is no decimal number.
+    /// The value is not a decimal number.
     pub fn from_bson(id: &Bson) -> Result<Self, InvalidId> {
         match id {
             Bson::String(text) => text.clone(),
@@ -122,18 +123,18 @@ impl HubId {
         .try_into()
     }
 
-    /// Reads the id as HubSpot writes it: a number, or text.
+    /// Parses the id in HubSpot's form: a number, or text.
     ///
     /// # Errors
-    /// Anything that is no decimal number.
+    /// The value is not a decimal number.
     pub fn from_json(id: &Value) -> Result<Self, InvalidId> {
         json_text(id).try_into()
     }
 
-    /// The forms in which the id may be stored.
+    /// Returns the forms in which the id may be stored.
     pub fn bson_forms(&self) -> Vec<Bson> {
         let text = Bson::String(self.0.clone());
-        // MongoDB compares numbers of every type by value, so one of them stands for all.
+        // MongoDB compares numbers of all types by value, so one number is enough.
         match self.0.parse::<i64>() {
             Ok(number) => vec![text, Bson::Int64(number)],
             Err(_) => vec![text],
@@ -141,7 +142,7 @@ impl HubId {
     }
 }
 
-/// An id of JSON, a number or text, as text.
+/// Returns an id of a JSON document, a number or text, as text.
 pub fn json_text(id: &Value) -> String {
     id.as_str().map_or_else(|| id.to_string(), str::to_owned)
 }

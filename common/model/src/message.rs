@@ -1,4 +1,4 @@
-//! The messages on the two queues: small, and versioned in their tag.
+//! The messages on the two queues: small, with a version in the tag.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,17 +9,17 @@ use crate::{
     time::DateTime,
 };
 
-/// Writes a message as JSON that SQS takes.
+/// Encodes a message as JSON that SQS accepts.
 ///
-/// SQS takes the characters of XML 1.0 alone ("SendMessage", docs.aws.amazon.com). JSON escapes all of the others but two, which
-/// can only stand in texts, and are escaped here.
+/// SQS accepts only the characters of XML 1.0 ("SendMessage", docs.aws.amazon.com). JSON escapes all of the others but
+/// two. Those two can only be inside texts, and are escaped here.
 ///
 /// # Errors
 /// The message cannot be written as JSON.
 pub fn encode(message: &impl Serialize) -> serde_json::Result<String> {
-    const OTHERS: [(char, &str); 2] = [('\u{fffe}', "\\ufffe"), ('\u{ffff}', "\\uffff")];
+    const FORBIDDEN_CHARACTERS: [(char, &str); 2] = [('\u{fffe}', "\\ufffe"), ('\u{ffff}', "\\uffff")];
     let mut text = serde_json::to_string(message)?;
-    for (char, escape) in OTHERS {
+    for (char, escape) in FORBIDDEN_CHARACTERS {
         if text.contains(char) {
             text = text.replace(char, escape);
         }
@@ -31,61 +31,61 @@ pub fn encode(message: &impl Serialize) -> serde_json::Result<String> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 pub enum SyncMessage {
-    /// Work for one slice of one account.
+    /// Requests one slice of one account.
     #[serde(rename = "sync.v1")]
     V1(SyncRequest),
 }
 
-/// A request to sync one account: a tick of the schedule, what HubSpot has told of it, or a continuation of a run.
+/// A request to sync one account: a tick of the schedule, a webhook, or a continuation of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SyncRequest {
     /// Which account.
     #[serde(flatten)]
     pub account: AccountKey,
-    /// The tick of the schedule that this goes back to.
+    /// The tick of the schedule that caused this request.
     #[serde(with = "crate::time::rfc3339")]
     pub tick: DateTime,
-    /// The run that this continues; absent on a tick.
+    /// The run to continue. Absent on a tick.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<Continuation>,
-    /// How many slices before this one made no progress; the delay grows with it.
+    /// The number of consecutive slices without progress before this one. The delay grows with it.
     #[serde(default)]
     pub attempt: u32,
-    /// What HubSpot has told of the account; absent on a tick.
+    /// The webhook's content. Absent on a tick.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notified: Option<Notified>,
 }
 
 impl SyncRequest {
-    /// The request of a tick.
+    /// Returns the request of a tick.
     pub fn tick(account: AccountKey, tick: DateTime) -> Self {
         Self { account, tick, run: None, attempt: 0, notified: None }
     }
 
-    /// The request of whoever knows of a reason to look at the account now.
-    pub fn notified(account: AccountKey, told: Notified) -> Self {
-        Self { notified: Some(told), ..Self::tick(account, DateTime::now()) }
+    /// Returns the request of a sender that has a reason to sync the account now.
+    pub fn notified(account: AccountKey, webhook: Notified) -> Self {
+        Self { notified: Some(webhook), ..Self::tick(account, DateTime::now()) }
     }
 }
 
-/// What HubSpot has told of an account (a webhook): a reason to look at it at once.
+/// HubSpot's webhook about an account, which is then synced at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Notified {
     /// Records were created or modified.
     Changes,
-    /// Records were also deleted, so that the recycle bin is to be read.
+    /// Records were also deleted. The next run reads the recycle bin.
     Deletions,
 }
 
-/// Which slice of which run is due. In a message it is written `"run": "<id>/<slice>"`.
+/// The next slice of a run. In a message it is written `"run": "<id>/<slice>"`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Continuation {
     /// The run's id.
     pub run: String,
-    /// The number of the slice that is due, from 1; a second delivery of a slice that is done ends at once.
+    /// The number of the next slice, from 1. A second delivery of a finished slice ends at once.
     pub slice: i64,
 }
 
@@ -120,15 +120,15 @@ pub enum ActionsMessage {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ActionBatch {
-    /// Whose actions they are.
+    /// The account of the actions.
     #[serde(flatten)]
     pub account: AccountKey,
-    /// The actions, in the order of the records they stem from.
+    /// The actions, in the order of their records.
     pub actions: Vec<Action>,
 }
 
 impl ActionBatch {
-    /// The message of actions that were written before, each by [`encode`].
+    /// Returns the message of actions that are already encoded by [`encode`].
     ///
     /// # Errors
     /// The message cannot be written as JSON.
@@ -140,8 +140,8 @@ impl ActionBatch {
     }
 }
 
-/// The same, as serde reads it straight into place. It would first collect every value of a tagged or flattened type,
-/// which took a tenth of the drain's time.
+/// An [`ActionBatch`] that serde reads directly. For a tagged or flattened type serde first collects every value, which
+/// took a tenth of the drain's time.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct FlatActions {
@@ -164,7 +164,7 @@ impl From<FlatActions> for ActionsMessage {
     }
 }
 
-/// The most actions that one message carries: a batch of records.
+/// The most actions in one message.
 pub const MAX_ACTIONS: usize = 100;
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! The object types that are synced, and what HubSpot calls things in each.
+//! The object types that are synced, with HubSpot's names for each.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// One of HubSpot's CRM object types; in the sync, a lane of an account.
+/// One of HubSpot's CRM object types. In the sync, a lane of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ObjectType {
@@ -18,7 +18,7 @@ impl ObjectType {
     /// Every object type that is synced.
     pub const ALL: [Self; 2] = [Self::Companies, Self::Contacts];
 
-    /// The name in HubSpot's paths, in messages, and of the current-state collection.
+    /// Returns the name in HubSpot's paths and in messages, which is also the name of the current-state collection.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Companies => "companies",
@@ -26,8 +26,8 @@ impl ObjectType {
         }
     }
 
-    /// The property that holds the modification time. The other type's name is accepted by HubSpot's
-    /// search too, and answers with zero rows and no error (airbytehq/airbyte#85019).
+    /// Returns the property that holds the modification time. HubSpot's search also accepts the other type's name, but
+    /// returns zero rows and no error (airbytehq/airbyte#85019).
     pub const fn modified_property(self) -> &'static str {
         match self {
             Self::Companies => "hs_lastmodifieddate",
@@ -35,7 +35,7 @@ impl ObjectType {
         }
     }
 
-    /// The properties asked for unless more are configured.
+    /// Returns the properties that are requested if no more are configured.
     pub const fn default_properties(self) -> &'static [&'static str] {
         match self {
             Self::Companies => &[
@@ -61,7 +61,7 @@ impl ObjectType {
         }
     }
 
-    /// Returns the default properties, followed by `more`. No property stands twice.
+    /// Returns the default properties, followed by `more`, without duplicates.
     pub fn properties(self, more: Vec<String>) -> Vec<String> {
         let mut names: Vec<String> = self.default_properties().iter().map(|name| (*name).to_owned()).collect();
         for name in more {

@@ -1,16 +1,16 @@
-//! Points in time, at the one resolution that HubSpot, MongoDB and the messages share: a millisecond.
+//! Points in time, with the one resolution that HubSpot, MongoDB and the messages share: a millisecond.
 
 use std::time::Duration;
 
 pub use bson::DateTime;
 
-/// The first and the last time that RFC 3339 can write: the years 0 to 9999.
-const FIRST: i64 = -62_167_219_200_000;
-const LAST: i64 = 253_402_300_799_999;
+/// The first and the last time that RFC 3339 can express, in milliseconds since the epoch: the years 0 to 9999.
+const FIRST_MILLIS: i64 = -62_167_219_200_000;
+const LAST_MILLIS: i64 = 253_402_300_799_999;
 
-/// Parses what HubSpot writes for a time: RFC 3339 (`2024-01-17T19:55:04.281Z`), epoch milliseconds, or a date alone
-/// (`2024-01-17`), which is its first moment in UTC. Returns `None` for any other text, and for a time that RFC 3339 cannot
-/// write: it could not be sent on.
+/// Parses a time of HubSpot's: RFC 3339 (`2024-01-17T19:55:04.281Z`), epoch milliseconds, or a date alone
+/// (`2024-01-17`), which is its first moment in UTC. Returns `None` for any other text, and for a time that RFC 3339
+/// cannot express, because it could not be published.
 pub fn parse(text: &str) -> Option<DateTime> {
     let text = text.trim();
     let time = match text.parse::<i64>() {
@@ -18,36 +18,36 @@ pub fn parse(text: &str) -> Option<DateTime> {
         Err(_) if text.len() == "2024-01-17".len() => DateTime::parse_rfc3339_str(format!("{text}T00:00:00Z")).ok()?,
         Err(_) => DateTime::parse_rfc3339_str(text).ok()?,
     };
-    (FIRST..=LAST).contains(&time.timestamp_millis()).then_some(time)
+    (FIRST_MILLIS..=LAST_MILLIS).contains(&time.timestamp_millis()).then_some(time)
 }
 
-/// The instant `duration` before `time`.
+/// Returns the time `duration` before `time`.
 pub fn before(time: DateTime, duration: Duration) -> DateTime {
     DateTime::from_millis(time.timestamp_millis().saturating_sub(millis(duration)))
 }
 
-/// The instant `duration` after `time`.
+/// Returns the time `duration` after `time`.
 pub fn after(time: DateTime, duration: Duration) -> DateTime {
     DateTime::from_millis(time.timestamp_millis().saturating_add(millis(duration)))
 }
 
-/// How long after `earlier` `later` is; zero if it is not.
-pub fn since(earlier: DateTime, later: DateTime) -> Duration {
+/// Returns the duration from `earlier` to `later`. Returns zero if `later` is the earlier one.
+pub fn between(earlier: DateTime, later: DateTime) -> Duration {
     let gap = later.timestamp_millis().saturating_sub(earlier.timestamp_millis());
     Duration::from_millis(u64::try_from(gap).unwrap_or(0))
 }
 
-/// The pause after something failed `times` times before: `first`, doubled each time, `longest` at most.
+/// Returns the pause after `times` failures: `first`, doubled each time, at most `longest`.
 pub fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
     first.saturating_mul(1 << times.min(16)).min(longest)
 }
 
-/// A duration in whole milliseconds, as MongoDB and HubSpot count them.
+/// Returns a duration in whole milliseconds, the unit of MongoDB and HubSpot.
 pub fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Serde for a time in a message: RFC 3339 text, where BSON's own form would be `{"$date": ...}`.
+/// Serde for a time in a message: RFC 3339 text. BSON's own form would be `{"$date": ...}`.
 pub mod rfc3339 {
     use serde::{Deserialize, Deserializer, Serializer, de::Error as _, ser::Error as _};
 
@@ -56,7 +56,7 @@ pub mod rfc3339 {
     /// Writes RFC 3339 in UTC.
     ///
     /// # Errors
-    /// A year that RFC 3339 cannot write.
+    /// The year is not one that RFC 3339 can express.
     pub fn serialize<S: Serializer>(time: &DateTime, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&time.try_to_rfc3339_string().map_err(S::Error::custom)?)
     }
@@ -64,7 +64,7 @@ pub mod rfc3339 {
     /// Reads RFC 3339.
     ///
     /// # Errors
-    /// Text that is no RFC 3339 time.
+    /// The text is not an RFC 3339 time.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DateTime, D::Error> {
         let text = String::deserialize(deserializer)?;
         DateTime::parse_rfc3339_str(&text).map_err(D::Error::custom)
@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn time_does_not_run_backwards() {
         let noon = DateTime::from_millis(1_000_000);
-        assert_eq!(since(noon, before(noon, Duration::from_secs(1))), Duration::ZERO);
-        assert_eq!(since(noon, after(noon, Duration::from_secs(1))), Duration::from_secs(1));
+        assert_eq!(between(noon, before(noon, Duration::from_secs(1))), Duration::ZERO);
+        assert_eq!(between(noon, after(noon, Duration::from_secs(1))), Duration::from_secs(1));
     }
 }

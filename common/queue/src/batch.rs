@@ -1,42 +1,42 @@
-//! The records of an SQS event, each read for itself: one body that cannot be read fails that message alone.
+//! Decodes the records of an SQS event one by one: a body that cannot be decoded fails its own message only.
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::Diagnostic;
 use model::time::DateTime;
 use serde::de::DeserializeOwned;
 
-/// A message with what SQS says of its delivery.
+/// A message, with its delivery.
 #[derive(Debug)]
 pub struct Received<T> {
-    /// SQS's `messageId`, to name it in a failure.
+    /// SQS's `messageId`, used to report the message as failed.
     pub message_id: String,
-    /// SQS's handle of this delivery.
+    /// SQS's receipt handle of this delivery.
     pub receipt: String,
-    /// How often it was delivered, this time included.
+    /// The number of deliveries, including this one.
     pub receives: u32,
     /// When it was sent.
     pub sent_at: Option<DateTime>,
     /// Its message group.
     pub group: Option<String>,
-    /// Its body as it was sent.
+    /// Its body as text.
     pub text: String,
-    /// What the message says, or why that cannot be read.
+    /// The decoded body, or why it cannot be decoded.
     pub body: Result<T, Malformed>,
 }
 
-/// Why a message's body cannot be read.
+/// Why a message's body cannot be decoded.
 #[derive(Debug, thiserror::Error)]
 #[error("the message cannot be read: {0}")]
 pub struct Malformed(String);
 
-/// Reads every record of the event for itself.
+/// Decodes each record of the event by itself.
 pub fn decode<T: DeserializeOwned>(event: SqsEvent) -> Vec<Received<T>> {
     event.records.into_iter().map(decode_one).collect()
 }
 
 fn decode_one<T: DeserializeOwned>(mut record: SqsMessage) -> Received<T> {
     let text = record.body.unwrap_or_default();
-    // serde's message may quote the value it stumbled over; its place is enough to find it.
+    // serde's message may quote the value that it failed on. The place is enough to find it.
     let body = serde_json::from_str(&text).map_err(|error| {
         let category = error.classify();
         Malformed(format!("{category:?} error at line {} column {}", error.line(), error.column()))
@@ -53,8 +53,8 @@ fn decode_one<T: DeserializeOwned>(mut record: SqsMessage) -> Received<T> {
     }
 }
 
-/// Returns the messages of the batch that failed. Fails if all of them did, so that
-/// the function's error metric moves.
+/// Returns the batch response with the failed messages. Fails if all messages failed, so that the function's error
+/// metric moves.
 ///
 /// # Errors
 /// Every message failed.

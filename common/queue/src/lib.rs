@@ -15,25 +15,25 @@ use thiserror::Error;
 
 pub mod batch;
 
-/// The largest message that is sent, in bytes. SQS takes 1 MiB, attributes included.
+/// The largest message that is sent, in bytes. SQS accepts 1 MiB, attributes included.
 pub const MAX_MESSAGE_BYTES: usize = 1_000_000;
 
-/// The most entries SQS takes in one `SendMessageBatch`.
+/// The most entries that SQS accepts in one `SendMessageBatch`.
 pub const MAX_BATCH_ENTRIES: usize = 10;
 
-/// The longest `DelaySeconds` that SQS takes.
+/// The longest `DelaySeconds` that SQS accepts.
 pub const MAX_DELAY: Duration = Duration::from_secs(900);
 
-/// A message could not be sent.
+/// Why a message could not be sent.
 #[derive(Debug, Error)]
 pub enum QueueError {
     /// SQS refused the call or could not be reached, after the SDK's own retries.
-    #[error("SQS did not take the message: {0}")]
+    #[error("SQS did not accept the message: {0}")]
     Send(String),
-    /// SQS takes no message with these contents.
-    #[error("SQS takes no message with these contents: {0}")]
+    /// SQS rejects a message with these contents.
+    #[error("SQS accepts no message with these contents: {0}")]
     Contents(String),
-    /// SQS took the call but refused some entries, also when they were sent again.
+    /// SQS accepted the call but refused some entries, also when they were sent again.
     #[error("SQS refused {0} of a batch's entries")]
     Entries(usize),
     /// The message could not be written as JSON.
@@ -44,10 +44,10 @@ pub enum QueueError {
 impl<E: ProvideErrorMetadata, R> From<SdkError<E, R>> for QueueError {
     fn from(error: SdkError<E, R>) -> Self {
         match error.code() {
-            // A character that SQS does not take; a message that is too long.
+            // A character that SQS does not accept, or a message that is too long.
             Some(code @ ("InvalidMessageContents" | "InvalidParameterValue")) => Self::Contents(code.to_owned()),
             Some(code) => Self::Send(code.to_owned()),
-            // The kind of failure says it all (no connection, timeout).
+            // The kind of failure is enough (no connection, timeout).
             None => Self::Send(error.to_string()),
         }
     }
@@ -59,10 +59,10 @@ impl From<BuildError> for QueueError {
     }
 }
 
-/// The attribute of a letter that says why its message failed.
+/// The attribute of a letter with the reason why its message failed.
 pub const REASON: &str = "Reason";
 
-/// The attribute of a letter that names its message, as logs do.
+/// The attribute of a letter with the id of its message, as logs name it.
 pub const MESSAGE_ID: &str = "MessageId";
 
 /// A message for a dead-letter queue.
@@ -72,37 +72,37 @@ pub struct Letter<'a> {
     pub body: &'a str,
     /// The message's group.
     pub group: &'a str,
-    /// The message's id. In the dead-letter queue it gets another one.
+    /// The message's id. In the dead-letter queue the message has another one.
     pub message_id: &'a str,
     /// Why it failed, without secrets.
     pub reason: &'a str,
 }
 
-/// One SQS queue to send to.
+/// An SQS queue to send to.
 #[derive(Clone, Debug)]
 pub struct Queue {
     client: Client,
     url: String,
-    /// The time spent with it.
+    /// The time spent waiting for SQS.
     pub spent: TimeSpent,
 }
 
 impl Queue {
-    /// The queue at `url`.
+    /// Returns the queue at `url`.
     pub fn new(client: Client, url: String) -> Self {
         Self { client, url, spent: TimeSpent::default() }
     }
 
-    /// An SQS client from the environment, which the AWS SDK's own variables direct.
+    /// Creates an SQS client from the AWS SDK's own environment variables.
     pub async fn client() -> Client {
         Client::new(&aws_config::load_from_env().await)
     }
 
-    /// Sends one message after `delay` (at most [`MAX_DELAY`]; SQS counts whole seconds, so up to one more). Messages of one `group` share
-    /// their turn fairly with other groups; it is neither order nor exclusion.
+    /// Sends one message after `delay` (at most [`MAX_DELAY`]; SQS counts whole seconds, so it may be up to one second
+    /// longer). SQS serves message groups fairly. A group guarantees neither order nor exclusion.
     ///
     /// # Errors
-    /// The message cannot be encoded, or SQS did not take it.
+    /// The message cannot be encoded, or SQS did not accept it.
     pub async fn send(&self, message: &impl Serialize, group: &str, delay: Duration) -> Result<(), QueueError> {
         self.send_text(message::encode(message)?, group, delay).await
     }
@@ -110,7 +110,7 @@ impl Queue {
     /// Sends one message that is already encoded.
     ///
     /// # Errors
-    /// SQS did not take it.
+    /// SQS did not accept it.
     #[tracing::instrument(level = "debug", skip_all, name = "send")]
     pub async fn send_text(&self, body: String, group: &str, delay: Duration) -> Result<(), QueueError> {
         let message = self.client.send_message().queue_url(&self.url).message_body(body);
@@ -121,7 +121,7 @@ impl Queue {
     /// Sends a message to this dead-letter queue, with [`REASON`] and [`MESSAGE_ID`] as its attributes.
     ///
     /// # Errors
-    /// SQS did not take it.
+    /// SQS did not accept it.
     #[tracing::instrument(level = "debug", skip_all, name = "send")]
     pub async fn send_letter(&self, letter: &Letter<'_>) -> Result<(), QueueError> {
         let text = |value: &str| MessageAttributeValue::builder().data_type("String").string_value(value).build();
@@ -134,10 +134,11 @@ impl Queue {
         Ok(())
     }
 
-    /// Hides up to [`MAX_BATCH_ENTRIES`] messages, by the receipts of their deliveries, from the next delivery for so long.
+    /// Delays the next delivery of up to [`MAX_BATCH_ENTRIES`] messages, each named by its receipt handle, by its
+    /// duration.
     ///
     /// # Errors
-    /// SQS cannot be reached, or does not do it for some of them.
+    /// SQS cannot be reached, or refuses some of the messages.
     #[tracing::instrument(level = "debug", skip_all, name = "hide", fields(messages = messages.len()))]
     pub async fn hide(&self, messages: &[(String, Duration)]) -> Result<(), QueueError> {
         let entry = |(index, (receipt, pause)): (usize, &(String, Duration))| {
@@ -155,20 +156,20 @@ impl Queue {
         }
     }
 
-    /// Sends up to [`MAX_BATCH_ENTRIES`] messages, each with its group, by one call; entries that SQS refuses
-    /// are sent again, a few times, with growing pauses.
+    /// Sends up to [`MAX_BATCH_ENTRIES`] messages, each with its group, in one call. Refused entries are sent again a
+    /// few times, with growing pauses.
     ///
     /// # Errors
-    /// SQS cannot be reached, or goes on refusing some of the entries.
+    /// SQS cannot be reached, or still refuses some of the entries.
     pub async fn send_batch(&self, messages: &[(String, String)]) -> Result<(), QueueError> {
         let at_once = |(group, body): &(String, String)| (group.clone(), body.clone(), Duration::ZERO);
         self.send_batch_later(&messages.iter().map(at_once).collect::<Vec<_>>()).await
     }
 
-    /// The same, each message after a delay of its own (see [`Self::send`]).
+    /// Sends messages as [`Self::send_batch`] does, each after its own delay (see [`Self::send`]).
     ///
     /// # Errors
-    /// As [`Self::send_batch`].
+    /// See [`Self::send_batch`].
     #[tracing::instrument(level = "debug", skip_all, name = "send", fields(messages = messages.len()))]
     pub async fn send_batch_later(&self, messages: &[(String, String, Duration)]) -> Result<(), QueueError> {
         let entries = messages.iter().enumerate().map(|(index, (group, body, delay))| {
@@ -199,7 +200,7 @@ impl Queue {
     }
 }
 
-/// A delay as SQS takes it.
+/// Returns a delay in SQS's unit.
 fn seconds(delay: Duration) -> i32 {
     i32::try_from(delay.min(MAX_DELAY).as_millis().div_ceil(1000)).unwrap_or(0)
 }

@@ -1,7 +1,7 @@
 //! Checkpoints and their leases (collection `checkpoints`).
 //!
-//! A lease carries a fencing number. Every write names the number it was made under, so that a holder whose
-//! lease ran out, and was taken by another, cannot write any more. Times are the server's (`$$NOW`).
+//! A lease carries a fencing number. Every write names the number of its lease, so a holder whose lease expired and was
+//! taken by another cannot write any more. Times are the server's (`$$NOW`).
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub enum StoreError {
     /// Another holder has taken the lease.
     #[error("the lease was lost to another holder")]
     LeaseLost,
-    /// MongoDB refused a write, for the reason of this code.
+    /// MongoDB refused a write, with this error code.
     #[error("MongoDB refused a write with code {0}")]
     Refused(i32),
     /// MongoDB cannot be reached, or failed.
@@ -37,7 +37,7 @@ pub enum StoreError {
     Mongo(#[from] Error),
 }
 
-/// A lease on an account, and the checkpoint as it stood when the lease was taken.
+/// A lease on an account, with the checkpoint at the time when the lease was taken.
 #[derive(Debug)]
 pub struct Leased {
     /// The account's checkpoint.
@@ -45,35 +45,35 @@ pub struct Leased {
     key: String,
 }
 
-/// How a run goes on when the lease is given back.
+/// What becomes of the run when the lease is released.
 #[derive(Clone, Copy, Debug)]
-pub enum Next<'a> {
-    /// As it was.
+pub enum RunDisposition<'a> {
+    /// The run stays unchanged.
     Unchanged,
-    /// With this slice.
+    /// The run continues with this slice.
     Slice(&'a Run),
-    /// Not at all, for now.
+    /// The run stops for now.
     Stopped,
-    /// It is done: the account is caught up.
+    /// The run is over: the account is caught up.
     CaughtUp,
 }
 
-/// What a slice tells of itself when it gives the lease back.
+/// What a slice reports when it releases the lease.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Told<'a> {
-    /// What is left of the account's rate limits, if HubSpot was asked anything.
+pub struct SliceReport<'a> {
+    /// The use of the account's rate limits, if any request was made.
     pub limits: Option<&'a RateLimitState>,
-    /// The run, with what it did so far.
+    /// The run, with its statistics so far.
     pub run: Option<&'a Run>,
-    /// What the slice handed on.
+    /// The actions that the slice published.
     pub announced: ActionCounts,
-    /// The object types of which it handed something on.
+    /// The object types of which it published something.
     pub changed: &'a [ObjectType],
-    /// What HubSpot reported by webhook, and when. The live run looks for it.
+    /// The kind and time of a webhook. The live run looks for its changes.
     pub notified: Option<(Notified, DateTime)>,
 }
 
-/// For how long it is kept what was handed on in which hour.
+/// How long hourly action counts are kept.
 const ACTIVITY_KEPT: Duration = Duration::from_secs(24 * 3600);
 
 impl Leased {
@@ -83,10 +83,10 @@ impl Leased {
 }
 
 impl Store {
-    /// Takes the account's lease for `duration`, unless somebody holds it: then there is none to be had.
+    /// Acquires the account's lease for `duration`. Returns `None` if another holder has it.
     ///
     /// # Errors
-    /// MongoDB cannot be reached, or the checkpoint cannot be read.
+    /// MongoDB cannot be reached, or the checkpoint cannot be parsed.
     pub async fn lease(&self, account: &AccountKey, duration: Duration) -> Result<Option<Leased>, Error> {
         let key = account.to_string();
         let owner = ObjectId::new();
@@ -109,15 +109,15 @@ impl Store {
         match taken {
             Ok(checkpoint) => {
                 let owned = checkpoint.filter(|found| is_owned(found, owner));
-                Ok(owned.map(|checkpoint| Leased { checkpoint: checkpoint.joined(), key }))
+                Ok(owned.map(|checkpoint| Leased { checkpoint: checkpoint.with_kept_state(), key }))
             }
-            // Two first leases of an account met, and the other one made the document.
+            // Two first leases of an account raced, and the other one inserted the document.
             Err(error) if is_duplicate_key(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Sees that nobody else has taken the lease.
+    /// Checks that nobody else has taken the lease.
     ///
     /// # Errors
     /// The lease was lost, or MongoDB cannot be reached.
@@ -127,7 +127,7 @@ impl Store {
         held.map(drop).ok_or(StoreError::LeaseLost)
     }
 
-    /// Writes one lane's position.
+    /// Saves one lane's position.
     ///
     /// # Errors
     /// The lease was lost, or MongoDB cannot be reached.
@@ -136,7 +136,7 @@ impl Store {
         self.write(leased, doc! { "$set": set }).await
     }
 
-    /// Writes why a lane's slice got nowhere, and how large its next page is; nothing else of the lane.
+    /// Saves why a lane's slice made no progress, and the size of its next page. Leaves the rest of the lane unchanged.
     ///
     /// # Errors
     /// The lease was lost, or MongoDB cannot be reached.
@@ -155,63 +155,68 @@ impl Store {
         self.write(leased, doc! { "$set": set }).await
     }
 
-    /// Gives the lease back, and says how the run goes on and what the slice did.
+    /// Releases the lease, and saves what becomes of the run and what the slice did.
     ///
     /// # Errors
     /// The lease was lost, or MongoDB cannot be reached.
-    pub async fn release(&self, leased: &Leased, next: Next<'_>, told: Told<'_>) -> Result<(), StoreError> {
+    pub async fn release(
+        &self,
+        leased: &Leased,
+        disposition: RunDisposition<'_>,
+        report: SliceReport<'_>,
+    ) -> Result<(), StoreError> {
         let now = DateTime::now();
         let mut set = doc! { "lease": Bson::Null };
-        if let Some(limits) = told.limits {
+        if let Some(limits) = report.limits {
             set.insert("limits", to_bson(limits)?);
         }
-        if let Some(Run { id, started_at, figures, .. }) = told.run {
-            let is_over = !matches!(next, Next::Slice(_) | Next::Unchanged);
+        if let Some(Run { id, started_at, figures, .. }) = report.run {
+            let is_over = !matches!(disposition, RunDisposition::Slice(_) | RunDisposition::Unchanged);
             let (id, figures) = (id.clone(), figures.clone());
             let run = LastRun { id, started_at: *started_at, ended_at: now, is_over, figures };
             set.insert("lastRun", to_bson(&run)?);
         }
-        for object in told.changed {
+        for object in report.changed {
             set.insert(format!("changedAt.{object}"), now);
         }
-        if let Some((notified, at)) = told.notified {
+        if let Some((notified, at)) = report.notified {
             set.insert("notifiedAt", at);
             if notified == Notified::Deletions {
                 set.insert("deletionsNotifiedAt", at);
             }
         }
-        match next {
-            Next::Unchanged => {}
-            Next::Slice(run) => {
+        match disposition {
+            RunDisposition::Unchanged => {}
+            RunDisposition::Slice(run) => {
                 set.insert("run", to_bson(run)?);
             }
-            Next::Stopped => {
+            RunDisposition::Stopped => {
                 set.insert("run", Bson::Null);
             }
-            Next::CaughtUp => {
+            RunDisposition::CaughtUp => {
                 set.insert("run", Bson::Null);
                 set.insert("lastSuccessAt", now);
             }
         }
         let mut update = doc! { "$set": set };
-        update.extend(activity(&leased.checkpoint, told.announced, now));
+        update.extend(activity(&leased.checkpoint, report.announced, now));
         self.write(leased, update).await
     }
 
-    /// Notes that the message for the run's next slice has been sent. Needs no lease: it may be the next
-    /// slice's by now, and then this does nothing.
+    /// Records that the message for the run's next slice has been sent. Needs no lease, because the next slice may hold
+    /// it already. In that case this does nothing.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn continuation_sent(&self, account: &AccountKey, run: &Run) -> Result<(), Error> {
+    pub async fn record_continuation_sent(&self, account: &AccountKey, run: &Run) -> Result<(), Error> {
         let due = doc! { "_id": account.to_string(), "run.id": &run.id, "run.slice": run.slice };
         let checkpoints = self.database.collection::<Document>(collection::CHECKPOINTS);
         checkpoints.update_one(due, doc! { "$set": { "run.sent": true } }).await?;
         Ok(())
     }
 
-    /// Up to when the accounts were looked at for changes, in no order: of each the lane that is further behind. Those
-    /// of which a lane never was are left out.
+    /// Returns each account's oldest incremental watermark, unordered. Accounts with a lane that was never read are
+    /// omitted.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -221,7 +226,7 @@ impl Store {
             mark: Option<DateTime>,
         }
         let marks = ObjectType::ALL.map(|object| format!("$lanes.{object}.fresh.mark"));
-        // Unlike `$min`, a sorted array does not leave out what is missing.
+        // Unlike `$min`, a sorted array includes missing values.
         let lowest = doc! { "$arrayElemAt": [{ "$sortArray": { "input": marks.to_vec(), "sortBy": 1 } }, 0] };
         let keys: Vec<String> = accounts.iter().map(AccountKey::to_string).collect();
         let pipeline =
@@ -238,7 +243,7 @@ impl Store {
     }
 }
 
-/// Adds what was handed on to that of its hour, and forgets what is older than a day.
+/// Returns the update that adds the published actions to their hour, and removes hours older than a day.
 fn activity(checkpoint: &Checkpoint, announced: ActionCounts, now: DateTime) -> Document {
     let oldest = hour(time::before(now, ACTIVITY_KEPT));
     let old = checkpoint.activity.keys().filter(|hour| **hour < oldest);

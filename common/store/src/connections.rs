@@ -1,5 +1,5 @@
-//! Connecting accounts: who is on HubSpot's consent page (collection `connects`), which Domain a portal was connected
-//! to (collection `portals`), and the account's entry in its Domain.
+//! Connecting accounts: the customers on HubSpot's consent page (collection `connects`), the Domain that a portal was
+//! connected to (collection `portals`), and the account's entry in its Domain.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -23,55 +23,55 @@ use super::{
     marks::mark_fields,
 };
 
-/// How long a claim holds that no account stands behind yet: longer than it takes to connect one.
-const CLAIM: Duration = Duration::from_secs(60);
+/// How long a claim without an account is honoured. Longer than connecting takes.
+const CLAIM_TTL: Duration = Duration::from_secs(60);
 
 /// A customer who is on HubSpot's consent page.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PendingConnect {
-    /// The Domain for which the account is to be connected.
+    /// The Domain to which the account will be connected.
     pub domain_id: DomainId,
-    /// The PKCE challenge; its verifier is with the browser alone, which proves by it that it is the same one.
+    /// The PKCE challenge. Only the browser has the verifier, which proves that the same browser comes back.
     pub challenge: String,
-    /// Until when the customer may come back.
+    /// When the attempt expires.
     pub expires_at: DateTime,
-    /// The portal that the link is for; any if there is none.
+    /// The portal that the link is for. `None` if the link is for any portal.
     #[serde(default)]
     pub hub_id: Option<HubId>,
-    /// The hash of the link, and when it ends: it may be revoked meanwhile.
+    /// The hash of the link and its expiry. The link may be revoked in the meantime.
     #[serde(default)]
     pub link: Option<(String, DateTime)>,
 }
 
-/// How many customers of a Domain may be on the consent page. Whoever has a link may begin as often as they like.
-const PENDING: u64 = 20;
+/// The most customers of a Domain on the consent page at a time. Whoever has a link may begin any number of attempts.
+const MAX_PENDING_CONNECTS: u64 = 20;
 
-/// Whether a Domain may have a portal.
+/// The result of claiming a portal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// It may.
+    /// The Domain may have the portal.
     Granted,
-    /// It is another Domain's.
+    /// Another Domain has the portal.
     Taken,
 }
 
-/// What became of an account that was to be connected.
+/// The result of connecting an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Connected {
-    /// It is stored.
+    /// The account is stored.
     Stored,
     /// There is no such Domain.
     NoDomain,
-    /// The Domain's integration is switched off, and would be switched on for its other accounts too.
+    /// The Domain's integration is switched off. Connecting would switch it on for its other accounts, too.
     SwitchedOff,
 }
 
-const STATUS: &str = "integrations.hubspot.status";
+const INTEGRATION_STATUS: &str = "integrations.hubspot.status";
 
 impl Store {
-    /// Remembers a customer who was sent to HubSpot's consent page, by a hash of the state that comes back, and forgets the
-    /// oldest of a Domain's if there are many.
+    /// Stores a customer who was sent to HubSpot's consent page, under a hash of the state that comes back. If the
+    /// Domain has many, deletes the oldest.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -87,7 +87,8 @@ impl Store {
         };
         let connects = self.collection(collection::CONNECTS);
         connects.insert_one(pending).await?;
-        let older = connects.find(doc! { "domainId": domain }).sort(doc! { "expiresAt": -1 }).skip(PENDING);
+        let older =
+            connects.find(doc! { "domainId": domain }).sort(doc! { "expiresAt": -1 }).skip(MAX_PENDING_CONNECTS);
         let older: Vec<Document> = older.projection(doc! { "_id": 1 }).await?.try_collect().await?;
         let older: Vec<Bson> = older.into_iter().filter_map(|mut pending| pending.remove("_id")).collect();
         if !older.is_empty() {
@@ -96,7 +97,7 @@ impl Store {
         Ok(())
     }
 
-    /// The customer with that state, once: whoever asks again finds none.
+    /// Returns the customer with that state, and deletes the entry, so that a second call returns `None`.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -106,7 +107,7 @@ impl Store {
         Ok(found.filter(|pending| pending.expires_at > DateTime::now()))
     }
 
-    /// The name of a Domain's company, or its id; `None` if there is no such Domain.
+    /// Returns the name of a Domain's company, or its id if it has no name. Returns `None` if there is no such Domain.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -117,8 +118,8 @@ impl Store {
         Ok(found.map(|found| company_name(&found).unwrap_or_else(|| domain.to_string())))
     }
 
-    /// Whether somebody has switched a Domain's integration off to which accounts are connected. Whoever has a link must not
-    /// switch all of them on again.
+    /// Returns true if the integration of a Domain with connected accounts was switched off. Whoever has a link must
+    /// not switch all of its accounts on again.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -129,8 +130,8 @@ impl Store {
         Ok(found.is_some())
     }
 
-    /// Claims a portal for a Domain, so that no two Domains ever read one. A claim behind which no account stands, any
-    /// more or yet, can be taken over.
+    /// Claims a portal for a Domain, so that no two Domains ever read one portal. A claim without a connected account
+    /// can be taken over.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -142,17 +143,17 @@ impl Store {
         let portals = self.collection(collection::PORTALS);
         let (now, set) = (DateTime::now(), doc! { "domainId": domain_id.as_str(), "at": DateTime::now() });
         let ours = doc! { "domainId": domain_id.as_str() };
-        let old = doc! { "at": { "$lt": time::before(now, CLAIM) } };
+        let old = doc! { "at": { "$lt": time::before(now, CLAIM_TTL) } };
         let free = doc! { "_id": hub_id.as_str(), "$or": [ours, old] };
         match portals.update_one(free, doc! { "$set": set }).upsert(true).await {
             Ok(_) => Ok(Claim::Granted),
-            // There is a claim, and it is neither ours nor old.
+            // There is a claim of another Domain, and it is recent.
             Err(error) if is_duplicate_key(&error) => Ok(Claim::Taken),
             Err(error) => Err(error),
         }
     }
 
-    /// Gives a claim back.
+    /// Releases a claim.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -169,8 +170,8 @@ impl Store {
         Ok(found.is_some())
     }
 
-    /// Stores a connected account in its Domain, and switches the Domain's integration on. The same portal is renewed,
-    /// another one is added. `client_id` is the OAuth app's that the grant was given to.
+    /// Stores a connected account in its Domain, and switches the Domain's integration on. An entry of the same portal
+    /// is renewed, otherwise an entry is added. `client_id` is that of the grant's OAuth app.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -192,10 +193,10 @@ impl Store {
         };
         entry.extend(hub_domain.map(|domain| ("hubDomain".to_owned(), Bson::from(domain))));
         let set: Document = entry.iter().map(|(name, value)| (field(name), value.clone())).collect();
-        // Before the account stands there, which would be one that was switched off with the others.
+        // This comes before the account is stored, which would otherwise count as one that was switched off.
         let mut may_be_on = of_domain.clone();
         may_be_on.insert("$nor", [switched_off()]);
-        if domains.update_one(may_be_on, doc! { "$set": { STATUS: true } }).await?.matched_count == 0 {
+        if domains.update_one(may_be_on, doc! { "$set": { INTEGRATION_STATUS: true } }).await?.matched_count == 0 {
             let is_off = self.is_switched_off(&account.domain_id).await?;
             return Ok(if is_off { Connected::SwitchedOff } else { Connected::NoDomain });
         }
@@ -216,21 +217,21 @@ impl Store {
         Ok(if added.matched_count > 0 { Connected::Stored } else { Connected::NoDomain })
     }
 
-    /// Lets lanes that wait because of what went wrong with the former tokens, or before a mark was taken away, go on at
-    /// once. Nothing happens while a slice is under way.
+    /// Makes lanes ready that wait because of a failure with the former tokens, or from before the account's mark was
+    /// removed. Does nothing while a slice is under way.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
     pub async fn clear_lane_errors(&self, account: &AccountKey) -> Result<(), Error> {
         let lanes = doc! { "lanes.companies.lastError": null, "lanes.contacts.lastError": null, "refused": null };
-        // The lease of a slice that was killed is there until the next one takes it.
+        // The lease of a slice that was killed stays until the next slice takes it.
         let is_free = doc! { "$lt": [{ "$ifNull": ["$lease.until", DateTime::from_millis(0)] }, "$$NOW"] };
         let idle = doc! { "_id": account.to_string(), "$expr": is_free };
         self.collection(collection::CHECKPOINTS).update_one(idle, doc! { "$set": lanes }).await?;
         Ok(())
     }
 
-    /// The live accounts of a portal. There is one, but for Domains that others have written.
+    /// Returns the live accounts of a portal. There is one, except in Domains that others have written.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -238,7 +239,7 @@ impl Store {
         self.accounts_of_portals(&BTreeSet::from([portal])).await
     }
 
-    /// The live accounts of these portals, by one query.
+    /// Returns the live accounts of these portals, with one query.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -253,12 +254,12 @@ impl Store {
     }
 }
 
-/// The Domains whose integration was switched off, and that have accounts which would be read again.
+/// Returns a filter for Domains whose integration was switched off, with accounts that would be read again.
 fn switched_off() -> Document {
-    doc! { STATUS: false, ACCOUNTS: { "$elemMatch": { "state": { "$ne": DISCONNECTED } } } }
+    doc! { INTEGRATION_STATUS: false, ACCOUNTS: { "$elemMatch": { "state": { "$ne": DISCONNECTED } } } }
 }
 
-/// The name of a Domain's company.
+/// Returns the name of a Domain's company.
 fn company_name(domain: &Document) -> Option<String> {
     let name = domain.get_document("company").ok()?.get_str("name").ok()?;
     (!name.is_empty()).then(|| name.to_owned())

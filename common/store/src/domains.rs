@@ -1,5 +1,5 @@
-//! The product's Domains (collection `domains`), of which the service reads the HubSpot accounts and writes
-//! a few fields of one account entry at a time. Everything else in the document is left as others keep it.
+//! The product's Domains (collection `domains`). The service reads their HubSpot accounts, and writes a few fields of
+//! one account entry at a time. It changes nothing else in the document.
 
 use model::{
     account::{self, Account, AccountKey, Unusable},
@@ -16,11 +16,11 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{SealedTokens, Store, collection};
 
-/// The part of a Domain in which the accounts stand.
+/// The field of a Domain that holds its accounts.
 pub(super) const ACCOUNTS: &str = "integrations.hubspot.accounts";
 
 impl Store {
-    /// The Domains whose HubSpot integration is on, by `_id` from the one behind `after`.
+    /// Returns the Domains whose HubSpot integration is on, ordered by `_id`, starting after `after`.
     ///
     /// # Errors
     /// MongoDB cannot be reached, at once or while the stream is read.
@@ -35,8 +35,8 @@ impl Store {
         domains.find(filter).sort(doc! { "_id": 1 }).projection(fields).batch_size(1000).await
     }
 
-    /// One account, as its Domain holds it now; nothing if there is no such Domain, it is switched off, or it
-    /// has no such account.
+    /// Returns one account from its Domain. Returns `None` if there is no such Domain, if its integration is switched
+    /// off, or if it has no such account.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -49,13 +49,13 @@ impl Store {
         Ok(accounts.into_iter().find(|account| !matches!(account, Err(Unusable::Duplicate(_)))))
     }
 
-    /// Puts `sealed` in the place of `stored`, unless something else stands there by now.
+    /// Replaces `stored` with `sealed`, unless the field has changed in the meantime.
     pub async fn replace_token(&self, key: &AccountKey, name: &str, stored: &str, sealed: &str) -> Result<bool, Error> {
         self.update_account(key, doc! { format!("a.{name}"): stored }, doc! { "$set": { field(name): sealed } }).await
     }
 
-    /// Stores refreshed tokens, unless the account was connected anew in the meantime: then `false`, and they
-    /// must not be used.
+    /// Stores refreshed tokens. Returns `false` if the account was connected again in the meantime. The tokens must
+    /// then not be used.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -68,8 +68,8 @@ impl Store {
         self.update_account(key, doc! { "a.refreshToken": used.expose_secret() }, doc! { "$set": set }).await
     }
 
-    /// Notes that an access token is of no use any more, so that the next slice refreshes it. `used` is what is stored
-    /// of it.
+    /// Records that an access token is not valid any more, so that the next slice refreshes it. `used` is the token in
+    /// stored form.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -78,20 +78,21 @@ impl Store {
         self.update_account(key, doc! { "a.accessToken": used.expose_secret() }, expired).await
     }
 
-    /// Pauses an account, or lets it go on: while it is paused, nothing is asked of HubSpot for it. `false` if there
-    /// is no such account, or it was so already.
+    /// Pauses or resumes an account. A paused account makes no requests to HubSpot. Returns `false` if there is no such
+    /// account, or if nothing changed.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
     pub async fn pause(&self, key: &AccountKey, paused: bool) -> Result<bool, Error> {
-        let (entry, update) = match paused {
-            true => (doc! { "a.pausedAt": null }, doc! { "$set": { field("pausedAt"): DateTime::now() } }),
-            false => (doc! { "a.pausedAt": { "$ne": null } }, doc! { "$unset": { field("pausedAt"): "" } }),
+        let (entry, update) = if paused {
+            (doc! { "a.pausedAt": null }, doc! { "$set": { field("pausedAt"): DateTime::now() } })
+        } else {
+            (doc! { "a.pausedAt": { "$ne": null } }, doc! { "$unset": { field("pausedAt"): "" } })
         };
         self.update_account(key, entry, update).await
     }
 
-    /// Writes back how far lanes have been pulled, for those who read it in the Domain. Dates never move back.
+    /// Writes how far lanes have been read into the Domain, for others who read it there. Dates never move back.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -107,8 +108,8 @@ impl Store {
         Ok(())
     }
 
-    /// Updates the account's entry, if it meets the conditions of `entry`. Of several entries of one portal this is each that
-    /// meets them: a token is that of the entry that is used, and a pause is for all of them.
+    /// Updates the account's entry if it matches the conditions of `entry`. If a portal has several entries, each
+    /// matching one is updated: a token belongs to the entry that is used, and a pause applies to all of them.
     pub(super) async fn update_account(
         &self,
         key: &AccountKey,
@@ -125,31 +126,31 @@ impl Store {
     }
 }
 
-/// Of a Domain's accounts, this one's entry alone: the others may be malformed, and their tokens are none of our business.
+/// Projects only this account's entry. The others may be malformed, and their tokens are not needed.
 pub(super) fn own_entry(hub: &HubId) -> Document {
     let own = doc! { "$in": ["$$entry.hubId", hub.bson_forms()] };
     doc! { "$filter": { "input": entries(), "as": "entry", "cond": own } }
 }
 
-/// A Domain's accounts, if they are a list.
+/// Projects a Domain's accounts, if they are an array.
 pub(super) fn entries() -> Document {
     let path = format!("${ACCOUNTS}");
     doc! { "$cond": [{ "$isArray": &path }, &path, []] }
 }
 
-/// Returns the entries of a Domain's accounts that are documents, as they are stored.
+/// Returns the entries of a Domain's accounts that are documents, in stored form.
 pub(super) fn entries_of(domain: &Document) -> impl Iterator<Item = &Document> {
     let hubspot = domain.get_document("integrations").and_then(|all| all.get_document("hubspot"));
     let entries = hubspot.and_then(|hubspot| hubspot.get_array("accounts")).map(Vec::as_slice);
     entries.unwrap_or_default().iter().filter_map(Bson::as_document)
 }
 
-/// That a field is this portal's id.
+/// Returns the condition that a field is this portal's id.
 pub(super) fn hub(name: &str, hub: &HubId) -> Document {
     doc! { name: { "$in": hub.bson_forms() } }
 }
 
-/// A field of the account entry that the array filter `a` selects.
+/// Returns a field of the account entry that the array filter `a` selects.
 pub(super) fn field(name: &str) -> String {
     format!("{ACCOUNTS}.$[a].{name}")
 }

@@ -1,5 +1,5 @@
-//! Why messages were left to the dead-letter queues (collection `failures`), for whoever repairs them. SQS keeps a
-//! message's id when it moves it there.
+//! Why messages were sent to the dead-letter queues (collection `failures`), for whoever repairs them. SQS keeps a
+//! message's id when it moves the message there.
 
 use std::collections::HashMap;
 
@@ -13,8 +13,8 @@ use mongodb::{
 use super::{Store, bulk, collection};
 
 impl Store {
-    /// Notes why messages failed, by SQS's `messageId`; the latest reason counts. Reasons hold no secrets. Returns how often
-    /// each of them has failed by now.
+    /// Records why messages failed, by SQS's `messageId`. The latest reason replaces earlier ones. Reasons contain no
+    /// secrets. Returns how many times each message has failed so far.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -39,7 +39,7 @@ impl Store {
         Ok(noted.try_collect::<Vec<_>>().await?.into_iter().filter_map(times).collect())
     }
 
-    /// Why messages failed, as far as that is known.
+    /// Returns why messages failed. Messages without a recorded reason are omitted.
     ///
     /// # Errors
     /// MongoDB cannot be reached.

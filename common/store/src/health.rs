@@ -1,5 +1,5 @@
-//! How all accounts did, by hour, for two days (the one document of collection `health`). The scheduler notes it with each tick,
-//! so that nobody who looks at it has to read all accounts.
+//! The health of all accounts by hour, for two days (the single document of collection `health`). The scheduler records it with
+//! each tick, so that showing it does not require reading all accounts.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -16,11 +16,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Store, collection};
 
-/// The key of the one document.
-const KEY: &str = "hours";
+/// The key of the single document.
+const HEALTH_KEY: &str = "hours";
 
-/// For how long an hour is kept.
-const KEPT: Duration = Duration::from_secs(48 * 3600);
+/// How long an hour is kept.
+const HOURS_KEPT: Duration = Duration::from_secs(48 * 3600);
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -28,50 +28,50 @@ const HOUR: Duration = Duration::from_secs(3600);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Freshness {
-    /// Of the account that is furthest behind.
+    /// The largest value of all accounts.
     pub oldest: i64,
-    /// Of 95 of 100 accounts it is not longer ago than this.
+    /// The 95th percentile: 95 of 100 accounts have at most this value.
     pub most: i64,
 }
 
-/// How all accounts did in an hour.
+/// The health of all accounts in an hour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HourOfHealth {
-    /// The worst that a tick found. `None` if no tick found an account that had been looked at.
+    /// The worst value of the hour's ticks. `None` if no tick found an account that had been read.
     pub freshness: Option<Freshness>,
-    /// What was handed on. It is complete as soon as the next hour has had a tick.
+    /// The actions published. Complete after the first tick of the next hour.
     pub actions: ActionCounts,
 }
 
-/// How all accounts did lately.
+/// The recent health of all accounts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Health {
-    /// When that was last noted.
+    /// When it was last recorded.
     pub at: Option<DateTime>,
-    /// By hour (see [`hour`]). An hour without a tick is not there.
+    /// By hour (see [`hour`]). An hour without a tick is missing.
     pub hours: BTreeMap<String, HourOfHealth>,
 }
 
 impl Store {
-    /// How all accounts did in the last two days.
+    /// Returns the health of all accounts in the last two days.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
     pub async fn health(&self) -> Result<Health, Error> {
-        let found = self.database.collection::<Health>(collection::HEALTH).find_one(doc! { "_id": KEY }).await?;
+        let found = self.database.collection::<Health>(collection::HEALTH).find_one(doc! { "_id": HEALTH_KEY }).await?;
         Ok(found.unwrap_or_default())
     }
 
-    /// Notes what a tick at `now` found, and forgets what is older than two days. Twice has the same effect.
+    /// Records the result of a tick at `now`, and deletes hours older than two days. Running twice has the same effect.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
     pub async fn note_health(&self, freshness: Option<Freshness>, now: DateTime) -> Result<(), Error> {
         let (this, last) = (hour(now), hour(time::before(now, HOUR)));
         let [actions, before] = self.actions_of([&this, &last]).await?;
-        let kept = doc! { "$gte": ["$$this.k", hour(time::before(now, KEPT))] };
+        let kept = doc! { "$gte": ["$$this.k", hour(time::before(now, HOURS_KEPT))] };
         let hours = doc! { "$objectToArray": { "$ifNull": ["$hours", {}] } };
         let kept = doc! { "$arrayToObject": { "$filter": { "input": hours, "cond": kept } } };
         let mut noted = doc! { "at": now, format!("hours.{this}.actions"): document(actions) };
@@ -85,11 +85,11 @@ impl Store {
             noted.insert(format!("hours.{last}.actions"), document(before));
         }
         let update = vec![doc! { "$set": { "hours": kept } }, doc! { "$set": noted }];
-        self.collection(collection::HEALTH).update_one(doc! { "_id": KEY }, update).upsert(true).await?;
+        self.collection(collection::HEALTH).update_one(doc! { "_id": HEALTH_KEY }, update).upsert(true).await?;
         Ok(())
     }
 
-    /// What was handed on of all accounts in each of two hours.
+    /// Returns the actions published for all accounts in each of two hours.
     async fn actions_of(&self, hours: [&str; 2]) -> Result<[ActionCounts; 2], Error> {
         let mut sums = doc! { "_id": null };
         for (index, hour) in hours.into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! The indexes the service needs. They are made by an explicit step (`make migrate`), never by a cold start.
+//! The indexes that the service needs. They are created by an explicit step (`make migrate`), never by a cold start.
 
 use std::time::Duration;
 
@@ -12,23 +12,23 @@ use mongodb::{
 
 use super::{Store, collection};
 
-/// The unique indexes that allow each record one Created action, by object type.
+/// The unique indexes that allow one Created action per record, by object type.
 pub(super) const CREATED_ONCE: [&str; 2] = ["company_created_once", "contact_created_once"];
 
-/// How long reasons of failures are kept: as long as the dead-letter queues keep the messages.
+/// How long reasons of failures are kept: as long as the dead-letter queues keep messages.
 const FAILURES_KEPT: Duration = Duration::from_secs(14 * 24 * 3600);
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// The index by which MongoDB deletes old actions.
-const RETENTION: &str = "retention";
+const RETENTION_INDEX: &str = "retention";
 
 impl Store {
-    /// Makes the indexes that are missing; `docs/reference/data.md` names the queries that they are for. Actions are deleted
-    /// when they have been stored for `retention`; without it that stays as it is. Safe to run at any time and twice.
+    /// Creates the missing indexes. `docs/reference/data.md` names their queries. Actions are deleted when they have
+    /// been stored for `retention`. Without it their present retention stays. Safe to run at any time, and twice.
     ///
     /// # Errors
-    /// MongoDB cannot be reached, or what is stored violates an index.
+    /// MongoDB cannot be reached, or the stored documents violate an index.
     pub async fn migrate(&self, retention: Option<Duration>) -> Result<(), Error> {
         let once = ObjectType::ALL.into_iter().zip(CREATED_ONCE).map(|(object, name)| created_once(object, name));
         let by_company =
@@ -69,26 +69,25 @@ impl Store {
         Ok(())
     }
 
-    /// Lets MongoDB keep actions for ever, from now on. Safe to run twice.
+    /// Makes MongoDB keep actions forever from now on. Safe to run twice.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
     pub async fn keep_actions(&self) -> Result<(), Error> {
         if self.has_retention(collection::ACTIONS).await? {
-            self.database.collection::<Document>(collection::ACTIONS).drop_index(RETENTION).await?;
+            self.database.collection::<Document>(collection::ACTIONS).drop_index(RETENTION_INDEX).await?;
         }
         Ok(())
     }
 
-    /// Lets MongoDB delete a collection's documents so long after the time in `field`.
+    /// Makes MongoDB delete a collection's documents `kept` after the time in `field`.
     async fn retain(&self, collection: &str, field: &str, kept: Duration) -> Result<(), Error> {
         if self.has_retention(collection).await? {
-            let index =
-                doc! { "name": RETENTION, "expireAfterSeconds": i64::try_from(kept.as_secs()).unwrap_or(i64::MAX) };
+            let index = doc! { "name": RETENTION_INDEX, "expireAfterSeconds": i64::try_from(kept.as_secs()).unwrap_or(i64::MAX) };
             self.database.run_command(doc! { "collMod": collection, "index": index }).await?;
             return Ok(());
         }
-        let options = IndexOptions::builder().name(RETENTION.to_owned()).expire_after(kept).build();
+        let options = IndexOptions::builder().name(RETENTION_INDEX.to_owned()).expire_after(kept).build();
         let index = IndexModel::builder().keys(doc! { field: 1 }).options(options).build();
         self.database.collection::<Document>(collection).create_index(index).await?;
         Ok(())
@@ -96,15 +95,15 @@ impl Store {
 
     async fn has_retention(&self, collection: &str) -> Result<bool, Error> {
         match self.database.collection::<Document>(collection).list_index_names().await {
-            Ok(names) => Ok(names.iter().any(|name| name == RETENTION)),
-            // A collection that is not there has no indexes either.
+            Ok(names) => Ok(names.iter().any(|name| name == RETENTION_INDEX)),
+            // A missing collection has no indexes either.
             Err(error) if is_missing(&error) => Ok(false),
             Err(error) => Err(error),
         }
     }
 }
 
-/// Whether MongoDB says that there is no such collection (`NamespaceNotFound`).
+/// Returns true if MongoDB reports that there is no such collection (`NamespaceNotFound`).
 fn is_missing(error: &Error) -> bool {
     matches!(&*error.kind, ErrorKind::Command(command) if command.code == 26)
 }
@@ -120,7 +119,7 @@ fn index(name: &str, keys: Document) -> IndexModel {
     IndexModel::builder().keys(keys).options(IndexOptions::builder().name(name.to_owned()).build()).build()
 }
 
-/// An index of the documents that have the field.
+/// Returns an index of the documents that have the field.
 fn partial(name: &str, keys: Document, field: &str) -> IndexModel {
     let has = doc! { field: { "$exists": true } };
     let options = IndexOptions::builder().name(name.to_owned()).partial_filter_expression(has).build();

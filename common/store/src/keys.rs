@@ -19,14 +19,14 @@ use super::{
 };
 
 /// The fields of an account's entry that hold tokens.
-const TOKENS: [&str; 2] = ["accessToken", "refreshToken"];
+const TOKEN_FIELDS: [&str; 2] = ["accessToken", "refreshToken"];
 
-/// Tokens as they are stored.
+/// Tokens in stored form.
 #[derive(Clone, Debug)]
 pub struct SealedTokens {
     /// See `hubspot::Tokens`.
     pub access_token: String,
-    /// The grant.
+    /// The refresh token.
     pub refresh_token: String,
     /// When the access token expires.
     pub expires_at: DateTime,
@@ -49,7 +49,7 @@ impl Store {
         self.keys().find_one(doc! { "_id": version }).await
     }
 
-    /// Stores a data key, unless there is one of its version.
+    /// Stores a data key, unless its version exists already.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -60,7 +60,7 @@ impl Store {
         }
     }
 
-    /// All tokens of all Domains, as they are stored: of which account, in which field, and what stands there.
+    /// Returns all tokens of all Domains: the account, the field, and its stored text.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -77,12 +77,12 @@ impl Store {
     }
 }
 
-/// The tokens of a Domain's entries. Those of entries that are no accounts are left out.
+/// Returns the tokens of a Domain's entries. Entries that are not accounts are left out.
 fn tokens(domain: &Document) -> Vec<(AccountKey, &'static str, String)> {
     let of = |entry: &Document| {
         let domain_id = DomainId::from_bson(domain.get("_id")?).ok()?;
         let account = AccountKey { domain_id, hub_id: HubId::from_bson(entry.get("hubId")?).ok()? };
-        let stored = TOKENS.into_iter().filter_map(|field| Some((field, entry.get_str(field).ok()?)));
+        let stored = TOKEN_FIELDS.into_iter().filter_map(|field| Some((field, entry.get_str(field).ok()?)));
         let stored = stored.filter(|(_, stored)| !stored.is_empty());
         Some(stored.map(|(field, stored)| (account.clone(), field, stored.to_owned())).collect::<Vec<_>>())
     };

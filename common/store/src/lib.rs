@@ -47,7 +47,7 @@ use telemetry::TimeSpent;
 use thiserror::Error;
 
 pub use actions::{ActionFailure, Stored};
-pub use checkpoints::{Leased, Next, StoreError, Told};
+pub use checkpoints::{Leased, RunDisposition, SliceReport, StoreError};
 pub use config::MongoConfig;
 pub use connections::{Claim, Connected, PendingConnect};
 pub use health::{Freshness, Health, HourOfHealth};

@@ -1,4 +1,4 @@
-//! Install links that were revoked (collection `links`), each for as long as it would be good otherwise.
+//! Revoked install links (collection `links`). Each is kept until its link would have expired.
 
 use model::{ids::DomainId, time::DateTime};
 use mongodb::{bson::doc, error::Error};
@@ -21,7 +21,7 @@ fn of_link(hash: &str) -> String {
 }
 
 impl Store {
-    /// Revokes the links of a Domain that end until then, and those that were made since it was last done.
+    /// Revokes the links of a Domain that expire by `until`, and those created since the previous call.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -33,7 +33,7 @@ impl Store {
         Ok(())
     }
 
-    /// Revokes one link, which ends then, by a hash of its signature.
+    /// Revokes one link, which expires at `ends`, by a hash of its signature.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -43,7 +43,7 @@ impl Store {
         Ok(())
     }
 
-    /// Until when a link of a Domain ends if it was revoked with all others.
+    /// Returns the latest expiry of the links of a Domain that were revoked together.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -53,7 +53,7 @@ impl Store {
         Ok(revoked.map(|revoked| revoked.expires_at))
     }
 
-    /// Whether a link was revoked, by itself or with the others of its Domain.
+    /// Returns true if a link was revoked, alone or with the others of its Domain.
     ///
     /// # Errors
     /// MongoDB cannot be reached.

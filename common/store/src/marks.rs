@@ -1,7 +1,8 @@
-//! Marks: which accounts the customer must connect again (`state: "reauthorize"` in the entry), for how long HubSpot has
-//! refused an account's token (the checkpoint's `refused`), and whom it rejected lately (collection `rejections`).
+//! Marks: the accounts that the customer must connect again (`state: "reauthorize"` in the entry), for how long HubSpot
+//! has refused an account's token (the checkpoint's `refused`), and the accounts that HubSpot rejected recently
+//! (collection `rejections`).
 //!
-//! `docs/decisions/0011-marks-need-proof.md` says why a mark needs more than a refusal.
+//! `docs/decisions/0011-marks-need-proof.md` explains why a mark needs more than a refusal.
 
 use std::time::Duration;
 
@@ -20,20 +21,20 @@ use serde::Deserialize;
 
 use super::{Leased, Store, StoreError, checkpoints::is_duplicate_key, collection, domains::field};
 
-/// How long a rejection counts: an account that waits because many are rejected is tried again within a quarter of an
-/// hour, so that all of them are counted for as long as that lasts.
-const LATELY: Duration = Duration::from_secs(1800);
+/// How long a rejection counts. An account that waits because many are rejected is retried within a quarter of an hour,
+/// so all of them are counted while that lasts.
+const REJECTION_WINDOW: Duration = Duration::from_secs(1800);
 
-/// How many rejections are remembered at most.
-const REMEMBERED: i32 = 100;
+/// The most rejections that are stored.
+const MAX_REJECTIONS: i32 = 100;
 
-/// The key of the one document that remembers them.
-const RECENT: &str = "recent";
+/// The key of the single document with the rejections.
+const REJECTIONS_KEY: &str = "recent";
 
-/// The fields that a mark consists of.
-const MARK: [&str; 4] = ["state", "stateReason", "stateAt", "stateTriedAt"];
+/// The fields that make up a mark.
+const MARK_FIELDS: [&str; 4] = ["state", "stateReason", "stateAt", "stateTriedAt"];
 
-/// The document that remembers rejections.
+/// The document with the rejections.
 #[derive(Deserialize)]
 struct Recent {
     accounts: Vec<Rejected>,
@@ -48,7 +49,7 @@ struct Rejected {
 
 impl Store {
     /// Marks an account as one that the customer must connect again, unless that has happened in the meantime, or the
-    /// account was disconnected. `credential` is the field that holds the rejected token, and what is stored there.
+    /// account was disconnected. `credential` is the field of the rejected token, and its stored text.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -65,12 +66,12 @@ impl Store {
             field("stateAt"): DateTime::now(),
         };
         let update = doc! { "$set": set, "$unset": { field("stateTriedAt"): "" } };
-        // A disconnected account's token is refused because it was given back.
+        // A disconnected account's token is refused because it was revoked.
         let of = doc! { format!("a.{name}"): token.expose_secret(), "a.state": { "$ne": DISCONNECTED } };
         self.update_account(account, of, update).await
     }
 
-    /// Takes an account's mark away, so that the next tick goes on with it. `false` if it has none.
+    /// Removes an account's mark, so that the next tick syncs it. Returns `false` if it has none.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -79,64 +80,66 @@ impl Store {
         self.update_account(account, doc! { "a.state": REAUTHORIZE }, update).await
     }
 
-    /// The same, if the mark was made lately.
+    /// Removes an account's mark if it was made recently. Returns `false` if there is no such mark.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn unmark_lately(&self, account: &AccountKey) -> Result<bool, Error> {
-        let lately = doc! { "a.state": REAUTHORIZE, "a.stateAt": { "$gte": time::before(DateTime::now(), LATELY) } };
+    pub async fn unmark_if_recent(&self, account: &AccountKey) -> Result<bool, Error> {
+        let lately =
+            doc! { "a.state": REAUTHORIZE, "a.stateAt": { "$gte": time::before(DateTime::now(), REJECTION_WINDOW) } };
         self.update_account(account, lately, doc! { "$unset": mark_fields() }).await
     }
 
-    /// Notes that a marked account was tried, and that HubSpot still does not accept its token.
+    /// Records that a marked account was retried, and that HubSpot still does not accept its token.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn tried(&self, account: &AccountKey) -> Result<(), Error> {
+    pub async fn record_mark_retry(&self, account: &AccountKey) -> Result<(), Error> {
         let tried = doc! { "$set": { field("stateTriedAt"): DateTime::now() } };
         self.update_account(account, doc! { "a.state": REAUTHORIZE }, tried).await?;
         Ok(())
     }
 
-    /// Notes that HubSpot refused the account's token in one more slice, and gives the row of such slices.
+    /// Records that HubSpot refused the account's token in one more slice. Returns the count of such consecutive
+    /// slices.
     ///
     /// # Errors
     /// The lease was lost, or MongoDB cannot be reached.
-    pub async fn refused(&self, leased: &Leased) -> Result<Refused, StoreError> {
+    pub async fn record_token_refusal(&self, leased: &Leased) -> Result<Refused, StoreError> {
         let before = leased.checkpoint.refused.unwrap_or(Refused { since: DateTime::now(), times: 0 });
         let Refused { since, times } = Refused { times: before.times.saturating_add(1), ..before };
         self.write(leased, doc! { "$set": { "refused": { "since": since, "times": times } } }).await?;
         Ok(Refused { since, times })
     }
 
-    /// Ends the row of slices in which HubSpot refused the account's token.
+    /// Resets the count of consecutive slices in which HubSpot refused the account's token.
     ///
     /// # Errors
     /// The lease was lost, or MongoDB cannot be reached.
-    pub async fn refusals_ended(&self, leased: &Leased) -> Result<(), StoreError> {
+    pub async fn clear_token_refusals(&self, leased: &Leased) -> Result<(), StoreError> {
         self.write(leased, doc! { "$unset": { "refused": "" } }).await
     }
 
-    /// Notes that HubSpot rejected an account, and gives all accounts of which it did so lately, this one included.
+    /// Records that HubSpot rejected an account. Returns all accounts rejected recently, including this one.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn rejected(&self, account: &AccountKey) -> Result<Vec<AccountKey>, Error> {
+    pub async fn record_rejection(&self, account: &AccountKey) -> Result<Vec<AccountKey>, Error> {
         match self.note_rejection(account).await {
-            // Two first rejections met, and the other one made the document.
+            // Two first rejections raced, and the other one inserted the document.
             Err(error) if is_duplicate_key(&error) => self.note_rejection(account).await,
             noted => noted,
         }
     }
 
-    /// All accounts that HubSpot rejected lately.
+    /// Returns all accounts that HubSpot rejected recently.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn rejected_lately(&self) -> Result<Vec<AccountKey>, Error> {
+    pub async fn recent_rejections(&self) -> Result<Vec<AccountKey>, Error> {
         let rejections = self.database().collection::<Recent>(collection::REJECTIONS);
-        let recent = rejections.find_one(doc! { "_id": RECENT }).await?.map(|recent| recent.accounts);
-        let since = time::before(DateTime::now(), LATELY);
+        let recent = rejections.find_one(doc! { "_id": REJECTIONS_KEY }).await?.map(|recent| recent.accounts);
+        let since = time::before(DateTime::now(), REJECTION_WINDOW);
         let lately = recent.into_iter().flatten().filter(|rejected| rejected.at > since);
         Ok(lately.map(|rejected| rejected.account).collect())
     }
@@ -144,15 +147,15 @@ impl Store {
     async fn note_rejection(&self, account: &AccountKey) -> Result<Vec<AccountKey>, Error> {
         let (domain, hub) = (doc! { "$literal": account.domain_id.as_str() }, account.hub_id.as_str());
         let is_other = doc! { "$or": [{ "$ne": ["$$one.domainId", &domain] }, { "$ne": ["$$one.hubId", hub] }] };
-        let is_recent = doc! { "$gt": ["$$one.at", { "$subtract": ["$$NOW", time::millis(LATELY)] }] };
+        let is_recent = doc! { "$gt": ["$$one.at", { "$subtract": ["$$NOW", time::millis(REJECTION_WINDOW)] }] };
         let others = doc! { "$filter": {
             "input": { "$ifNull": ["$accounts", []] }, "as": "one", "cond": { "$and": [is_recent, is_other] },
         } };
         let this = doc! { "domainId": domain, "hubId": hub, "at": "$$NOW" };
-        let all = doc! { "$slice": [{ "$concatArrays": [others, [this]] }, -REMEMBERED] };
+        let all = doc! { "$slice": [{ "$concatArrays": [others, [this]] }, -MAX_REJECTIONS] };
         let rejections = self.database().collection::<Recent>(collection::REJECTIONS);
         let noted = rejections
-            .find_one_and_update(doc! { "_id": RECENT }, vec![doc! { "$set": { "accounts": all } }])
+            .find_one_and_update(doc! { "_id": REJECTIONS_KEY }, vec![doc! { "$set": { "accounts": all } }])
             .upsert(true)
             .return_document(ReturnDocument::After)
             .await?;
@@ -160,7 +163,7 @@ impl Store {
     }
 }
 
-/// What is to be unset so that a mark is gone.
+/// Returns the fields to unset to remove a mark.
 pub(super) fn mark_fields() -> Document {
-    MARK.into_iter().map(|name| (field(name), Bson::from(""))).collect()
+    MARK_FIELDS.into_iter().map(|name| (field(name), Bson::from(""))).collect()
 }

@@ -1,10 +1,10 @@
-//! Whether the connection to MongoDB is protected.
+//! Checks that the connection to MongoDB is protected.
 
 use environment::production::is_local_host;
 use mongodb::options::{ConnectionString, HostInfo, ServerAddress, Tls};
 
-/// Returns whether nobody on the way to MongoDB can read or change anything: each server is reached by TLS and has a valid
-/// certificate, or is on this machine.
+/// Returns true if nobody between here and MongoDB can read or change the traffic: each server is reached by TLS with a
+/// valid certificate, or is on this machine.
 pub(crate) fn is_protected(mongodb: &ConnectionString) -> bool {
     let is_here = |server: &ServerAddress| match server {
         ServerAddress::Tcp { host, .. } => is_local_host(host),

@@ -1,4 +1,4 @@
-//! Reading a lane again, when an operator asks for it.
+//! Reading a lane again, on an operator's request.
 
 use std::time::Duration;
 
@@ -10,38 +10,39 @@ use model::{
 };
 use mongodb::bson::{Document, doc};
 
-use super::{Next, Store, StoreError, Told, collection, seen::records_of};
+use super::{RunDisposition, SliceReport, Store, StoreError, collection, seen::records_of};
 
-/// How long the lease holds while the checkpoint is changed.
-const LEASE: Duration = Duration::from_secs(30);
+/// How long the lease is held while the checkpoint is changed.
+const RESYNC_LEASE: Duration = Duration::from_secs(30);
 
-/// What became of a wish to read a lane again.
+/// The result of a request to read a lane again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resync {
     /// The account's next slice begins with it.
     Due,
-    /// A slice is under way; ask again.
+    /// A slice is under way. Try again.
     Busy,
-    /// The lane has not been read yet, and will be from its beginning.
+    /// The lane has not been read yet, and will be read from its beginning.
     New,
 }
 
 impl Store {
-    /// Lets a lane's records that were modified or deleted at or after `from` be read and handed on again. What is
-    /// stored of them is not stored twice, what is missing is stored as Updated. What is left of the lane's history is still
-    /// read. May be asked for again at any time.
+    /// Makes a lane's records that were modified or deleted at or after `from` be read and published again. Stored
+    /// actions are not stored twice, missing ones are stored as Updated. The rest of the lane's history is still read.
+    /// May be requested again at any time.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
     pub async fn resync(&self, account: &AccountKey, object: ObjectType, from: DateTime) -> Result<Resync, StoreError> {
-        let Some(leased) = self.lease(account, LEASE).await? else { return Ok(Resync::Busy) };
+        let Some(leased) = self.lease(account, RESYNC_LEASE).await? else { return Ok(Resync::Busy) };
         let mut lane = leased.checkpoint.lanes.get(object).clone();
         let result = if lane.first_seen.is_some() {
             let from = from.max(Window::BEGINNING);
             let keys = records_of(account, object);
             let seen = self.database.collection::<Document>(collection::SEEN);
             let since = |field: &str| doc! { "_id": &keys, field: { "$gte": from } };
-            // When a merge was first seen names its action, and is kept; HubSpot itself says when a record was deleted.
+            // The time at which a merge was first seen is part of its action's id, so it is kept. HubSpot reports when
+            // a record was deleted.
             let (mut deleted, mut merged) = (since("goneAt"), since("goneAt"));
             deleted.insert("into", doc! { "$exists": false });
             merged.insert("into", doc! { "$exists": true });
@@ -52,7 +53,7 @@ impl Store {
             if !lane.has_history_to_read() {
                 lane.backfilled = Backfilled::default();
             }
-            // Rows that are read twice count twice: the history is not to be counted as a whole.
+            // Rows that are read again count twice, so the history cannot be counted as a whole.
             lane.backfilled.from = None;
             lane.backfill = Pass { windows: from_then_on(&lane.backfill.windows, from), ..Pass::default() };
             lane.sweep = Sweep::default();
@@ -62,14 +63,14 @@ impl Store {
         } else {
             Resync::New
         };
-        self.release(&leased, Next::Unchanged, Told::default()).await?;
+        self.release(&leased, RunDisposition::Unchanged, SliceReport::default()).await?;
         Ok(result)
     }
 }
 
-/// The windows that read everything from `from` on, and before it what `left` has still to read. Windows are told apart by
-/// their beginnings, so one that reaches beyond `from` ends there. It is read anew: what was counted of it so far includes
-/// rows of its other part.
+/// Returns the windows that read everything from `from` on, and the rest of `left` before it. Windows are identified by
+/// their beginnings, so one that reaches beyond `from` ends there. It is read from its start, because its counts
+/// include rows of the other part.
 fn from_then_on(left: &[Window], from: DateTime) -> Vec<Window> {
     let before = left.iter().filter(|window| window.from < from).map(|window| match window.to {
         Some(to) if to <= from => window.clone(),
@@ -94,7 +95,7 @@ mod tests {
         let left = [old.clone(), cut, Window::new(at(40), Some(at(50)))];
         let anew = Window { start_id: Some("5".to_owned()), ..Window::new(at(20), Some(at(30))) };
         assert_eq!(from_then_on(&left, at(30)), [old.clone(), anew.clone(), Window::new(at(30), None)]);
-        // Again, and with dates at the ends of windows.
+        // Repeats the split, with dates at the ends of windows.
         let again = from_then_on(&from_then_on(&left, at(30)), at(30));
         assert_eq!(again, [old.clone(), anew, Window::new(at(30), None)]);
         assert_eq!(from_then_on(&left, at(20)), [old, Window::new(at(20), None)]);

@@ -1,5 +1,5 @@
-//! Grants that are to be given back: the entry of a disconnected account keeps its tokens for that (`revocation` says when it
-//! is tried next), and loses them afterwards.
+//! Grants that are to be revoked: the entry of a disconnected account keeps its tokens for that, and loses them
+//! afterwards. `revocation` holds the time of the next try.
 
 use std::collections::BTreeSet;
 
@@ -20,31 +20,32 @@ use super::{
     domains::{ACCOUNTS, entries_of, field, hub, own_entry},
 };
 
-/// What is forgotten of an account that is disconnected and owes HubSpot nothing any more.
-const FORGOTTEN: [&str; 5] = ["accessToken", "refreshToken", "expiresAt", "connectedWith", "revocation"];
+/// The fields that are deleted of a disconnected account with nothing left to revoke.
+const GRANT_FIELDS: [&str; 5] = ["accessToken", "refreshToken", "expiresAt", "connectedWith", "revocation"];
 
-/// A grant that is to be given back. Its tokens are as they are stored.
+/// A grant that is to be revoked. Its tokens are in stored form.
 #[derive(Clone, Debug)]
 pub struct Revocation {
-    /// The grant itself.
+    /// The refresh token.
     pub refresh_token: SecretString,
     /// The last access token.
     pub access_token: Option<SecretString>,
-    /// The client id of the app that it was given to, if that is known.
+    /// The client id of the grant's OAuth app, if known.
     pub connected_with: Option<String>,
     /// When the access token expires.
     pub expires_at: Option<DateTime>,
     /// When the account was disconnected.
     pub since: DateTime,
-    /// How often it was tried.
+    /// The number of tries so far.
     pub tries: i32,
     /// When it is tried next.
     pub retry_at: DateTime,
 }
 
 impl Store {
-    /// Marks an account as disconnected. Every entry of the portal that has a grant keeps its tokens, to give it back from
-    /// `retry_at` at the latest; all others lose them. Returns false if there is no such account, or it was disconnected before.
+    /// Marks an account as disconnected. Every entry of the portal that has a grant keeps its tokens, so that the grant
+    /// can be revoked, from `retry_at` at the latest. All other entries lose them. Returns false if there is no such
+    /// account, or if it was disconnected before.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -58,17 +59,17 @@ impl Store {
         let mut pending = set.clone();
         pending.insert(field("revocation"), doc! { "tries": 0, "retryAt": retry_at });
         let owes = self.update_account(account, granted, doc! { "$set": pending, "$unset": unset(&mark) }).await?;
-        let all = unset(&[&mark[..], &FORGOTTEN].concat());
+        let all = unset(&[&mark[..], &GRANT_FIELDS].concat());
         let done = self.update_account(account, live, doc! { "$set": set, "$unset": all }).await? || owes;
         if done {
             self.release_claim(account).await?;
-            // What is owed is tried by the sync function, which does nothing while all lanes wait.
+            // The sync function revokes the grants, and it does nothing while all lanes wait.
             self.clear_lane_errors(account).await?;
         }
         Ok(done)
     }
 
-    /// The grants of an account that are to be given back, due or not.
+    /// Returns the grants of an account that are to be revoked, due or not.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -79,8 +80,8 @@ impl Store {
         Ok(found.iter().flat_map(entries_of).filter_map(revocation).collect())
     }
 
-    /// The accounts with a grant that is to be given back by `now`, whether their Domain's integration is on or off. Those
-    /// whose Domain has another entry of the portal by now, which is not disconnected, are left out.
+    /// Returns the accounts with a grant that is to be revoked by `now`, no matter if their Domain's integration is on.
+    /// Leaves out accounts whose Domain has another entry of the portal that is not disconnected.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -114,11 +115,11 @@ impl Store {
         Ok(self.collection(collection::DOMAINS).find_one(of).projection(doc! { "_id": 1 }).await?.is_some())
     }
 
-    /// Notes that a grant is about to be tried, and when it is tried next if that comes to nothing.
+    /// Records that a grant is about to be tried, and when it is tried next if that fails.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn put_revocation_off(
+    pub async fn postpone_revocation(
         &self,
         account: &AccountKey,
         revocation: &Revocation,
@@ -128,7 +129,7 @@ impl Store {
         self.update_account(account, pending(&revocation.refresh_token), doc! { "$set": set }).await
     }
 
-    /// Keeps the tokens that HubSpot gave for a grant that is to be given back, so that it is these that are given back.
+    /// Stores HubSpot's new tokens for a grant that is to be revoked, so that the new ones are revoked.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -146,17 +147,17 @@ impl Store {
         self.update_account(account, pending(used), doc! { "$set": set }).await
     }
 
-    /// Forgets the tokens of a grant that was given back, or never will be.
+    /// Deletes the tokens of a grant that was revoked, or never will be.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
     pub async fn forget_grant(&self, account: &AccountKey, refresh_token: &SecretString) -> Result<bool, Error> {
-        let unset: Document = FORGOTTEN.iter().map(|name| (field(name), Bson::from(""))).collect();
+        let unset: Document = GRANT_FIELDS.iter().map(|name| (field(name), Bson::from(""))).collect();
         self.update_account(account, pending(refresh_token), doc! { "$unset": unset }).await
     }
 
-    /// Forgets what other Domains would give back of this portal: HubSpot gives the same grant again, and it is this
-    /// account's now.
+    /// Deletes the pending revocations that other Domains have for this portal: HubSpot returns the same grant again,
+    /// and it now belongs to this account.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -166,7 +167,7 @@ impl Store {
         let others = doc! { "_id": { "$nin": account.domain_id.bson_forms() }, ACCOUNTS: { "$elemMatch": owed } };
         let mut entry = hub("a.hubId", &account.hub_id);
         entry.insert("a.revocation", doc! { "$exists": true });
-        let unset: Document = FORGOTTEN.iter().map(|name| (field(name), Bson::from(""))).collect();
+        let unset: Document = GRANT_FIELDS.iter().map(|name| (field(name), Bson::from(""))).collect();
         self.collection(collection::DOMAINS)
             .update_many(others, doc! { "$unset": unset })
             .array_filters([entry])
@@ -175,7 +176,7 @@ impl Store {
     }
 }
 
-/// The condition of the entry that this grant is to be given back of.
+/// Returns the condition for the entry with this pending grant.
 fn pending(refresh_token: &SecretString) -> Document {
     doc! { "a.state": DISCONNECTED, "a.revocation": { "$exists": true }, "a.refreshToken": refresh_token.expose_secret() }
 }

@@ -1,4 +1,4 @@
-//! Who is signed in to the status page (collection `sessions`), by a hash of what the browser has.
+//! The sessions of the status page (collection `sessions`), by a hash of the browser's secret.
 
 use model::time::DateTime;
 use mongodb::{bson::doc, error::Error};
@@ -6,22 +6,22 @@ use serde::{Deserialize, Serialize};
 
 use super::{Store, collection};
 
-/// A browser that is signed in.
+/// A browser's session.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StoredSession {
-    /// The name of the token that it began with.
+    /// The name of the token that was used to sign in.
     pub by: String,
-    /// What only connect can have written: a signature of the session and its token.
+    /// A signature of the session and its token, which only connect can create.
     pub proof: String,
-    /// When it ends, whatever is done in it.
+    /// When it ends, regardless of activity.
     pub ends_at: DateTime,
-    /// When it ends if nothing more is done in it. MongoDB deletes it then.
+    /// When it ends without further activity. MongoDB then deletes it.
     pub expires_at: DateTime,
 }
 
 impl Store {
-    /// Remembers a session.
+    /// Stores a session.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -32,7 +32,7 @@ impl Store {
         Ok(())
     }
 
-    /// A session that has not ended.
+    /// Returns a session that has not ended.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -41,7 +41,7 @@ impl Store {
         sessions.find_one(doc! { "_id": id_hash, "expiresAt": { "$gt": DateTime::now() } }).await
     }
 
-    /// Lets a session go on until then. One that was ended meanwhile stays so.
+    /// Extends a session until `until`. A session that was ended in the meantime stays ended.
     ///
     /// # Errors
     /// MongoDB cannot be reached.

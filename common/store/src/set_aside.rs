@@ -1,5 +1,5 @@
-//! Records that could not be handed on, each alone, so that those beside it are (collection `setaside`). They are read again
-//! by their ids, after growing pauses.
+//! Records that could not be published, set aside so that the records beside them can be (collection `setaside`). They
+//! are read again by their ids, after growing pauses.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Store, StoreError, bulk, collection};
 
-/// The pause after the first failure; each further one doubles it, up to the longest.
+/// The pause after the first failure. Each further failure doubles it, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(600);
 const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
 
@@ -25,20 +25,20 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SetAside {
-    /// HubSpot's id of the record, as it came.
+    /// HubSpot's id of the record, unchanged.
     pub record_id: String,
-    /// Why, without anything that the record holds.
+    /// The reason, without any of the record's contents.
     pub reason: String,
-    /// How often it was tried.
+    /// The number of attempts so far.
     pub attempts: u32,
-    /// When it was set aside first.
+    /// When it was first set aside.
     pub since: DateTime,
-    /// When it is tried again.
+    /// When it is retried.
     pub retry_at: DateTime,
 }
 
 impl SetAside {
-    /// The entry after one more attempt that failed for `reason`.
+    /// Returns the entry after one more attempt that failed for `reason`.
     fn again(before: Option<&Self>, record_id: &str, reason: &str, now: DateTime) -> Self {
         let attempts = before.map_or(0, |before| before.attempts);
         let pause = time::doubled(FIRST_PAUSE, attempts, LONGEST_PAUSE);
@@ -53,8 +53,9 @@ impl SetAside {
 }
 
 impl Store {
-    /// Sets records aside, each for its reason. Returns when the first of them is tried again. Only if they were `tried` because
-    /// of that do those that are set aside already wait longer: a pass may meet them at any time.
+    /// Sets records aside, each with its reason. Returns when the first of them is retried. If they were set aside
+    /// already, their pause grows only if they were `tried` for that reason, because any pass may come across them at
+    /// any time.
     ///
     /// # Errors
     /// MongoDB cannot be reached, or refuses.
@@ -91,22 +92,22 @@ impl Store {
         }
     }
 
-    /// Takes one attempt back that records had nothing to do with. They wait no less for the next one.
+    /// Takes one attempt back that failed for reasons unrelated to the records. Their next retry does not come earlier.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn not_tried(&self, account: &AccountKey, object: ObjectType, ids: &[String]) -> Result<(), Error> {
+    pub async fn take_back_try(&self, account: &AccountKey, object: ObjectType, ids: &[String]) -> Result<(), Error> {
         let keys: Vec<String> = ids.iter().map(|id| key(account, object, id)).collect();
         let tried = doc! { "_id": { "$in": keys }, "attempts": { "$gt": 1 } };
         self.collection(collection::SET_ASIDE).update_many(tried, doc! { "$inc": { "attempts": -1 } }).await?;
         Ok(())
     }
 
-    /// The records of a lane that are to be tried again by `now`, those that wait longest first, at most `count`.
+    /// Returns at most `count` records of a lane that are due for a retry by `now`, the longest waiting first.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn set_aside_until(
+    pub async fn due_set_aside(
         &self,
         account: &AccountKey,
         object: ObjectType,
@@ -118,7 +119,7 @@ impl Store {
         self.found(due, count).await
     }
 
-    /// When the next of a lane's records that were set aside is tried again. Returns `None` if there are none.
+    /// Returns when the next of a lane's set-aside records is retried. Returns `None` if there are none.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -126,23 +127,18 @@ impl Store {
         Ok(self.found(of(account, object), 1).await?.pop().map(|entry| entry.retry_at))
     }
 
-    /// Forgets records that were handed on, or are gone.
+    /// Deletes the entries of records that were published, or do not exist any more.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn no_longer_set_aside(
-        &self,
-        account: &AccountKey,
-        object: ObjectType,
-        ids: &[String],
-    ) -> Result<(), Error> {
+    pub async fn clear_set_aside(&self, account: &AccountKey, object: ObjectType, ids: &[String]) -> Result<(), Error> {
         let keys: Vec<String> = ids.iter().map(|id| key(account, object, id)).collect();
         self.collection(collection::SET_ASIDE).delete_many(doc! { "_id": { "$in": keys } }).await?;
         Ok(())
     }
 
-    /// All records that are set aside, with their accounts' keys and object types, those that wait longest first, at most
-    /// `count`.
+    /// Returns at most `count` set-aside records of all accounts, with their accounts' keys and object types, the
+    /// longest waiting first.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -153,7 +149,7 @@ impl Store {
         Ok(found.into_iter().filter_map(read).collect())
     }
 
-    /// Lets all records that are set aside be tried again at once, in the next slices of their accounts. Returns how many.
+    /// Makes all set-aside records due at once, in the next slices of their accounts. Returns their number.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -169,7 +165,7 @@ impl Store {
         Ok(changed)
     }
 
-    /// How many of an account's records are set aside, by object type. Returns nothing of a type that has none.
+    /// Returns how many of an account's records are set aside, by object type. Types without such records are omitted.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -204,7 +200,7 @@ fn of(account: &AccountKey, object: ObjectType) -> Document {
     doc! { "domainId": account.domain_id.as_str(), "hubId": account.hub_id.as_str(), "object": object.as_str() }
 }
 
-/// The raw id is part of the key: it may be none that HubSpot should give.
+/// The raw id is part of the key, because it may not be a valid id.
 fn key(account: &AccountKey, object: ObjectType, id: &str) -> String {
     format!("{account}:{object}:{id}")
 }
@@ -219,7 +215,7 @@ mod tests {
         let hours: Vec<u64> = (0..10)
             .map(|_| {
                 let next = SetAside::again(entry.as_ref(), "1", "why", now);
-                let pause = time::since(now, next.retry_at).as_secs() / 600;
+                let pause = time::between(now, next.retry_at).as_secs() / 600;
                 entry = Some(next);
                 pause
             })

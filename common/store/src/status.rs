@@ -1,4 +1,4 @@
-//! How accounts stand, for those who look at them: their entries in the Domains, without any token, and their checkpoints.
+//! The status of accounts, for display: their entries in the Domains, without any token, and their checkpoints.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,7 +8,7 @@ use futures::{
     stream::{self, TryChunksError},
 };
 use model::{
-    account::{AccountKey, preference, used},
+    account::{AccountKey, preference, used_indexes},
     checkpoint::Checkpoint,
     ids::{DomainId, HubId},
     object::ObjectType,
@@ -21,55 +21,55 @@ use mongodb::{
 
 use super::{Store, collection, domains::entries};
 
-/// How many accounts are read at once.
-const AT_ONCE: u32 = 1000;
+/// The number of accounts per query.
+const ACCOUNTS_PER_QUERY: u32 = 1000;
 
-/// How many queries are under way at a time: while checkpoints are read, so are the entries behind them.
-const AT_A_TIME: usize = 2;
+/// The most queries at a time: while checkpoints are read, the next entries are read, too.
+const QUERIES_IN_FLIGHT: usize = 2;
 
-/// How an account stands.
+/// The status of an account.
 #[derive(Clone, Debug)]
 pub struct AccountStatus {
-    /// Which account.
+    /// The account's key.
     pub key: AccountKey,
     /// The name of the Domain's company.
     pub company: Option<String>,
-    /// The account's address in HubSpot.
+    /// The account's domain in HubSpot.
     pub hub_domain: Option<String>,
-    /// Whether the Domain's integration is switched on.
+    /// True if the Domain's integration is switched on.
     pub is_on: bool,
-    /// The entry's `state`, where it has one.
+    /// The entry's `state`, if it has one.
     pub state: Option<String>,
-    /// Why it is in that state, and since when.
+    /// Why the account is in that state, and since when.
     pub state_reason: Option<String>,
     /// See [`Self::state_reason`].
     pub state_at: Option<DateTime>,
-    /// When it is next tried to give its grant back, if that is owed.
+    /// When revoking its grant is next tried, if that is pending.
     pub revocation_at: Option<DateTime>,
-    /// Since when it is paused.
+    /// When it was paused.
     pub paused_at: Option<DateTime>,
-    /// Whether it has any token.
+    /// True if it has any token.
     pub has_token: bool,
-    /// How many of its records are set aside, by object type; nothing unless one account alone was asked for.
+    /// How many of its records are set aside, by object type. Empty unless a single account was requested.
     pub set_aside: BTreeMap<ObjectType, u64>,
-    /// Where its sync stands; nothing where it never began.
+    /// The checkpoint, or `None` before the first sync.
     pub checkpoint: Option<Box<Checkpoint>>,
 }
 
 impl Store {
-    /// How all accounts stand, in no order, as they are read. Of the checkpoints only what tells an account's state. Entries that
-    /// are no accounts are left out.
+    /// Returns the status of all accounts, unordered, as they are read. The checkpoints hold only what determines an
+    /// account's state. Entries that are not accounts are left out.
     ///
     /// # Errors
     /// MongoDB cannot be reached, at once or while the stream is read.
     pub async fn statuses(&self) -> Result<impl Stream<Item = Result<AccountStatus, Error>>, Error> {
-        let accounts = self.entries(doc! {}).await?.try_chunks(AT_ONCE as usize);
+        let accounts = self.entries(doc! {}).await?.try_chunks(ACCOUNTS_PER_QUERY as usize);
         let accounts = accounts.map_err(|TryChunksError(_, error)| error);
-        let joined = accounts.map_ok(|some| self.with_checkpoints(some, of_state())).try_buffered(AT_A_TIME);
+        let joined = accounts.map_ok(|some| self.with_checkpoints(some, of_state())).try_buffered(QUERIES_IN_FLIGHT);
         Ok(joined.map_ok(|some| stream::iter(some).map(Ok)).try_flatten())
     }
 
-    /// How these accounts stand, in their order. Those that are not there are left out.
+    /// Returns the status of these accounts, in their order. Accounts that do not exist are left out.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -83,7 +83,7 @@ impl Store {
         self.with_checkpoints(accounts, doc! {}).await
     }
 
-    /// How one account stands; nothing where there is none.
+    /// Returns the status of one account. Returns `None` if it does not exist.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -93,9 +93,9 @@ impl Store {
         Ok(Some(account))
     }
 
-    /// The accounts of these Domains, without their checkpoints.
+    /// Returns the accounts of these Domains, without their checkpoints.
     async fn entries(&self, of: Document) -> Result<impl Stream<Item = Result<AccountStatus, Error>>, Error> {
-        // Tokens do not leave the database: of them only whether there are any.
+        // Tokens do not leave the database. Only their presence is read.
         let has = |name: &str| doc! { "$gt": [{ "$ifNull": [format!("$$entry.{name}"), ""] }, ""] };
         let shown = doc! {
             "hubId": "$$entry.hubId", "hubDomain": "$$entry.hubDomain",
@@ -108,7 +108,8 @@ impl Store {
             "isOn": "$integrations.hubspot.status",
             "entries": { "$map": { "input": entries(), "as": "entry", "in": shown } },
         };
-        let found = self.collection(collection::DOMAINS).find(of).projection(fields).batch_size(AT_ONCE).await?;
+        let found =
+            self.collection(collection::DOMAINS).find(of).projection(fields).batch_size(ACCOUNTS_PER_QUERY).await?;
         let domains = stream::try_unfold(found, async |mut found| {
             let accounts = found.advance().await?.then(|| stream::iter(accounts(found.current())).map(Ok));
             Ok::<_, Error>(accounts.map(|accounts| (accounts, found)))
@@ -116,7 +117,7 @@ impl Store {
         Ok(domains.try_flatten())
     }
 
-    /// Gives accounts their checkpoints, of which `fields` are read; all of them if none is named.
+    /// Adds the checkpoints of accounts, with the fields in `fields`, or with all fields if none is named.
     async fn with_checkpoints(
         &self,
         mut accounts: Vec<AccountStatus>,
@@ -124,13 +125,14 @@ impl Store {
     ) -> Result<Vec<AccountStatus>, Error> {
         let keys: Vec<String> = accounts.iter().map(|account| account.key.to_string()).collect();
         let checkpoints = self.collection(collection::CHECKPOINTS);
-        // With one more than there can be, MongoDB says with them that these are all.
-        let found = checkpoints.find(doc! { "_id": { "$in": &keys } }).projection(fields).batch_size(AT_ONCE + 1);
+        // With a limit one above the possible number, MongoDB reports in the first response that there are no more.
+        let found =
+            checkpoints.find(doc! { "_id": { "$in": &keys } }).projection(fields).batch_size(ACCOUNTS_PER_QUERY + 1);
         let (mut found, mut by_key) = (found.await?, HashMap::new());
         while found.advance().await? {
             let checkpoint: Checkpoint = deserialize_from_slice(found.current().as_bytes()).map_err(Error::from)?;
             let key = value(found.current(), "_id").and_then(RawBsonRef::as_str).map(str::to_owned);
-            by_key.extend(key.map(|key| (key, Box::new(checkpoint.joined()))));
+            by_key.extend(key.map(|key| (key, Box::new(checkpoint.with_kept_state()))));
         }
         for (account, key) in accounts.iter_mut().zip(&keys) {
             account.checkpoint = by_key.remove(key);
@@ -139,8 +141,8 @@ impl Store {
     }
 }
 
-/// What of a checkpoint tells an account's state. (One window in place of all, which are few, would take MongoDB three times as
-/// long.)
+/// Returns the fields of a checkpoint that determine an account's state. (Reading one window instead of all of them,
+/// which are few, would take MongoDB three times as long.)
 fn of_state() -> Document {
     let of_lane = ["firstSeen", "fresh.mark", "backfill.windows", "lastError"];
     let names =
@@ -152,7 +154,7 @@ fn value<'a>(document: &'a RawDocument, name: &str) -> Option<RawBsonRef<'a>> {
     document.get(name).ok()?
 }
 
-/// The accounts of a Domain, those that cannot be used included. Others write Domains, so nothing in it need be as agreed.
+/// Returns the accounts of a Domain, including unusable ones. Others write Domains, so nothing in them is guaranteed.
 fn accounts(domain: &RawDocument) -> Vec<AccountStatus> {
     let id = |document: &RawDocument, name: &str| Bson::try_from(value(document, name)?).ok();
     let Some(domain_id) = id(domain, "_id").and_then(|id| DomainId::from_bson(&id).ok()) else { return Vec::new() };
@@ -180,6 +182,6 @@ fn accounts(domain: &RawDocument) -> Vec<AccountStatus> {
     let of = |account: &AccountStatus| {
         Some((account.key.hub_id.clone(), preference(account.state.as_deref(), account.has_token)))
     };
-    let used = used(&accounts, of);
+    let used = used_indexes(&accounts, of);
     accounts.into_iter().enumerate().filter(|(index, _)| used.contains(index)).map(|(_, account)| account).collect()
 }

@@ -1,4 +1,4 @@
-//! What happened to an account, for people (collection `timeline`). Kept for thirty days.
+//! The events of an account, for people (collection `timeline`). Kept for thirty days.
 
 use futures::TryStreamExt;
 use model::{account::AccountKey, time::DateTime};
@@ -10,64 +10,69 @@ use serde::{Deserialize, Serialize};
 
 use super::{Store, collection};
 
-/// What happened.
+/// The kinds of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum TimelineEvent {
-    /// The customer connected it, for the first time or again.
+    /// The customer connected the account, for the first time or again.
     Connected,
-    /// It was disconnected.
+    /// The account was disconnected.
     Disconnected,
-    /// HubSpot took the grant of the disconnected account back, after it had not done so at first.
+    /// The grant of the disconnected account was revoked, after the first try had failed.
     GrantGivenBack,
-    /// The grant of the disconnected account was forgotten, though HubSpot had not taken it back.
+    /// The grant of the disconnected account was deleted, although HubSpot had not accepted its revocation.
     GrantForgotten,
-    /// HubSpot rejects its grant: it must be connected again.
+    /// HubSpot rejects the account's grant. The account must be connected again.
     Rejected,
-    /// An operator asked for a sync.
+    /// An operator requested a sync.
     SyncAsked,
-    /// An operator asked for everything to be read again.
+    /// An operator requested that everything be read again.
     ResyncAsked,
-    /// An operator paused it.
+    /// An operator paused the account.
     Paused,
-    /// An operator let it go on, or its mark was taken away.
+    /// An operator resumed the account, or its mark was removed.
     Resumed,
-    /// A lane does not get on.
+    /// A lane was given up.
     Failed,
-    /// All of its history was read. Never stored: the checkpoint says when.
+    /// All of the history was read. Never stored, because the checkpoint holds the time.
     BackfillDone,
 }
 
-/// Something that happened to an account.
+/// An event of an account.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
-    /// When.
+    /// When it happened.
     pub at: DateTime,
-    /// What.
+    /// The kind of event.
     pub what: TimelineEvent,
-    /// More about it in words, without secrets.
+    /// A detail for people, without secrets.
     #[serde(default)]
     pub detail: Option<String>,
-    /// The name of the token whose holder did it, if it was done on the status page or by its API.
+    /// The name of the token whose holder caused the event, if it was caused on the status page or by its API.
     #[serde(default)]
     pub by: Option<String>,
 }
 
 impl Store {
-    /// Notes what happened to an account.
+    /// Records an event of an account.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn happened(&self, account: &AccountKey, what: TimelineEvent, detail: Option<&str>) -> Result<(), Error> {
+    pub async fn record_event(
+        &self,
+        account: &AccountKey,
+        what: TimelineEvent,
+        detail: Option<&str>,
+    ) -> Result<(), Error> {
         self.note(account, what, detail, None).await
     }
 
-    /// Notes what the holder of the token `by` has done to an account.
+    /// Records an event that the holder of the token `by` has caused.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn done_by(&self, account: &AccountKey, what: TimelineEvent, by: &str) -> Result<(), Error> {
+    pub async fn record_event_by(&self, account: &AccountKey, what: TimelineEvent, by: &str) -> Result<(), Error> {
         self.note(account, what, None, Some(by)).await
     }
 
@@ -85,17 +90,17 @@ impl Store {
         Ok(())
     }
 
-    /// Whether somebody has done something to any account, on the status page or by its API, at that time or later.
+    /// Returns true if anybody has changed any account on the status page or by its API at or after `time`.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn has_anybody_acted_since(&self, time: DateTime) -> Result<bool, Error> {
+    pub async fn has_operator_acted_since(&self, time: DateTime) -> Result<bool, Error> {
         let events = self.collection(collection::TIMELINE);
         let done = doc! { "at": { "$gte": time }, "by": { "$type": "string" } };
         Ok(events.find_one(done).projection(doc! { "_id": 1 }).await?.is_some())
     }
 
-    /// The latest that happened to an account, the newest first.
+    /// Returns the latest events of an account, newest first.
     ///
     /// # Errors
     /// MongoDB cannot be reached.

@@ -1,8 +1,8 @@
-//! Whether MongoDB is to blame for what went wrong, or what it was given.
+//! Decides if MongoDB or the data sent to it caused an error.
 
 use mongodb::error::{Error, ErrorKind, WriteFailure};
 
-/// What went wrong, without addresses or documents.
+/// Describes an error without addresses or documents.
 pub fn describe(error: &Error) -> String {
     match error.kind.as_ref() {
         ErrorKind::Command(command) => format!("command error {} ({})", command.code, command.code_name),
@@ -15,11 +15,12 @@ pub fn describe(error: &Error) -> String {
     }
 }
 
-/// Whether MongoDB is away, or takes no writes whatever they hold. Otherwise it answered, and refuses what it was given.
+/// Returns true if MongoDB cannot be reached, or refuses every write whatever its contents are. Otherwise it refuses
+/// this write because of its contents.
 pub fn is_away(error: &Error) -> bool {
     match error.kind.as_ref() {
         ErrorKind::Command(_) | ErrorKind::Write(WriteFailure::WriteError(_)) => {
-            code::is_of_the_server(code::of(error))
+            code::is_of_the_server(code::of_error(error))
         }
         ErrorKind::Bson(_) | ErrorKind::InvalidArgument { .. } => false,
         _ => true,
@@ -30,8 +31,8 @@ pub fn is_away(error: &Error) -> bool {
 pub mod code {
     use super::{Error, ErrorKind, WriteFailure};
 
-    /// Returns the code of an error; 0 if it has none.
-    pub fn of(error: &Error) -> i32 {
+    /// Returns the code of an error. Returns 0 if it has none.
+    pub fn of_error(error: &Error) -> i32 {
         match error.kind.as_ref() {
             ErrorKind::Command(command) => command.code,
             ErrorKind::Write(WriteFailure::WriteError(error)) => error.code,
@@ -39,20 +40,20 @@ pub mod code {
         }
     }
 
-    /// Whether a code tells of the server's own trouble, and not of what it was given. A code that is not known here is taken
-    /// for the latter: somebody is told of a message in the dead-letter queue, and of one that waits for good nobody is.
+    /// Returns true if a code means a failure of the server, and not of the data sent to it. An unknown code counts as
+    /// the latter: a message in the dead-letter queue causes an alarm, but a message that waits forever does not.
     pub fn is_of_the_server(code: i32) -> bool {
         matches!(
             code,
             // Nobody may write, or not as this user: Unauthorized, AuthenticationFailed, UserNotFound, AtlasError (a
             // cluster that is over its quota, or paused).
             13 | 18 | 11 | 8000
-            // No room: OutOfDiskSpace, and what servers before 4.4 said of it.
+            // No room: OutOfDiskSpace, and the codes of servers before 4.4 for it.
             | 14031 | 12501 | 10003
             // No time, or no turn: ExceededTimeLimit, MaxTimeMSExpired, LockTimeout, WriteConflict, LockBusy,
             // ExceededMemoryLimit, TemporarilyUnavailable, WriteConcernFailed, UnsatisfiableWriteConcern.
             | 262 | 50 | 24 | 112 | 46 | 146 | 365 | 64 | 100
-            // Not there, or not the primary: HostUnreachable, HostNotFound, NetworkTimeout, SocketException,
+            // Unavailable, or not the primary: HostUnreachable, HostNotFound, NetworkTimeout, SocketException,
             // ShutdownInProgress, InterruptedAtShutdown, Interrupted, InterruptedDueToReplStateChange,
             // PrimarySteppedDown, NotWritablePrimary, NotPrimaryNoSecondaryOk, NotPrimaryOrSecondary,
             // ReadConcernMajorityNotAvailableYet, FailedToSatisfyReadPreference, LegacyNotPrimary, StaleConfig.

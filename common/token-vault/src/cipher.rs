@@ -1,14 +1,15 @@
-//! AES-256-GCM, with what a text is sealed for as its associated data.
+//! AES-256-GCM. The associated data is the purpose for which a text is sealed.
 
 use aws_lc_rs::aead::{Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use model::account::AccountKey;
 
-/// What a data key is wrapped for.
+/// Returns the associated data of a wrapped data key.
 pub(super) fn wrapping(version: i32) -> String {
     format!("data key {version}")
 }
 
-/// What a token is sealed for. Ids hold no line breaks, so that no two accounts have the same.
+/// Returns the associated data of a sealed token. Ids contain no line breaks, so it differs for every account and
+/// field.
 pub(super) fn associated(account: &AccountKey, field: &str) -> String {
     format!("{}\n{}\n{field}", account.domain_id, account.hub_id)
 }

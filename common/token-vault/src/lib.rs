@@ -33,34 +33,34 @@ use self::{
     master::{LOCAL_NAME, local, place},
 };
 
-/// What a sealed token begins with.
-const SEALED: &str = "enc:v1:";
+/// The prefix of a sealed token.
+const SEALED_PREFIX: &str = "enc:v1:";
 
-/// Who is waited for.
-const KMS: &str = "KMS";
+/// The name of KMS in the time spent waiting.
+const KMS_NAME: &str = "KMS";
 
-/// How long the newest data key is taken for the newest.
-const NEWEST_KEPT: Duration = Duration::from_secs(300);
+/// How long the version of the newest data key is cached.
+const NEWEST_KEY_TTL: Duration = Duration::from_secs(300);
 
-/// Why a token cannot be sealed or opened. No variant holds any of it.
+/// Why a token cannot be sealed or opened. No variant contains any part of the token.
 #[derive(Debug, Error)]
 pub enum VaultError {
-    /// KMS refused or could not be reached, for the reason of this code.
+    /// KMS refused, with this error code, or could not be reached.
     #[error("KMS does not unwrap the data key: {0}")]
     Kms(String),
-    /// The token is sealed, and no key is configured.
+    /// The token is sealed, but no key is configured.
     #[error("the token is sealed, and neither TOKEN_KMS_KEY_ID nor TOKEN_LOCAL_KEY is set")]
     NoKey,
-    /// The newest data key is wrapped by a master key of another place.
+    /// The newest data key is wrapped by a master key of another AWS account or region.
     #[error("the newest data key is wrapped by {0}, which is of another AWS account or region than {1}")]
     OtherMaster(String, String),
-    /// The data key is not in the collection `keys`, or is not of the agreed form.
+    /// The data key is not in the collection `keys`, or does not have the agreed form.
     #[error("data key {0} is missing or damaged")]
     NoDataKey(i32),
-    /// It was sealed for another account or field, with another key, or was changed since.
+    /// The token was sealed for another account or field, with another key, or was changed afterwards.
     #[error("the token cannot be opened: it was not sealed for this account")]
     Unreadable,
-    /// It is not sealed, and only sealed ones are opened.
+    /// The token is not sealed, and only sealed ones are accepted.
     #[error("the token is not sealed, and TOKENS_SEALED_ONLY is set")]
     Plain,
     /// MongoDB cannot be reached.
@@ -68,12 +68,12 @@ pub enum VaultError {
     Mongo(#[from] mongodb::error::Error),
 }
 
-/// Whether the master key is meant to be of another AWS account or region than before.
+/// Whether the master key has moved to another AWS account or region on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moved {
-    /// It is not: such a key is somebody's mistake.
+    /// It has not. A key of another place is a mistake.
     No,
-    /// It is.
+    /// It has.
     Yes,
 }
 
@@ -87,7 +87,7 @@ pub struct Vault {
     keys: Mutex<Keys>,
 }
 
-/// The data keys that were unwrapped.
+/// The unwrapped data keys.
 #[derive(Debug, Default)]
 struct Keys {
     by_version: HashMap<i32, Arc<RandomizedNonceKey>>,
@@ -95,7 +95,7 @@ struct Keys {
 }
 
 impl Vault {
-    /// A vault whose data keys stand in `store`, wrapped by `master`. KMS is asked when it is first needed.
+    /// Creates a vault whose data keys are in `store`, wrapped by `master`. KMS is first called when a key is needed.
     pub async fn new(store: Store, master: Option<MasterKey>) -> Self {
         let kms = match &master {
             Some(MasterKey::Kms(_)) => Some(aws_sdk_kms::Client::new(&aws_config::load_from_env().await)),
@@ -104,28 +104,28 @@ impl Vault {
         Self { store, master, kms, sealed_only: false, keys: Mutex::default() }
     }
 
-    /// Returns the vault, which opens no plain token if `sealed_only` holds: whoever can write to the database cannot put a
-    /// token of another account there.
+    /// Returns the vault. If `sealed_only` is true, it opens no plain token, so that whoever can write to the database
+    /// cannot plant a token of another account.
     pub fn sealed_only(self, sealed_only: bool) -> Self {
         Self { sealed_only, ..self }
     }
 
-    /// The same, with a key of this KMS.
+    /// Creates a vault with a key of this KMS.
     pub fn with_kms(store: Store, kms: aws_sdk_kms::Client, key_id: String) -> Self {
         Self { store, master: Some(MasterKey::Kms(key_id)), kms: Some(kms), sealed_only: false, keys: Mutex::default() }
     }
 
-    /// The token that stands in `field` of the account's entry as `stored`.
+    /// Opens the token that is stored in `field` of the account's entry.
     ///
     /// # Errors
-    /// It is sealed and cannot be opened, or is not sealed if that is not allowed.
+    /// The token is sealed and cannot be opened, or is not sealed although it must be.
     pub async fn open(
         &self,
         account: &AccountKey,
         field: &str,
         stored: &SecretString,
     ) -> Result<SecretString, VaultError> {
-        let Some(sealed) = stored.expose_secret().strip_prefix(SEALED) else {
+        let Some(sealed) = stored.expose_secret().strip_prefix(SEALED_PREFIX) else {
             return if self.sealed_only { Err(VaultError::Plain) } else { Ok(stored.clone()) };
         };
         let (version, sealed) = sealed.split_once(':').ok_or(VaultError::Unreadable)?;
@@ -136,20 +136,23 @@ impl Vault {
         String::from_utf8(token).map(SecretString::from).map_err(|_| VaultError::Unreadable)
     }
 
-    /// What is to be stored of a token in `field` of the account's entry: the token itself if no key is configured.
+    /// Returns the stored form of a token in `field` of the account's entry: the token itself if no key is configured.
     ///
     /// # Errors
-    /// The newest data key cannot be had.
+    /// The newest data key cannot be read or unwrapped.
     pub async fn seal(&self, account: &AccountKey, field: &str, token: &SecretString) -> Result<String, VaultError> {
         if self.master.is_none() {
             return Ok(token.expose_secret().to_owned());
         }
         let (version, key) = self.newest().await?;
         let sealed = encrypt(&key, &associated(account, field), token.expose_secret().as_bytes());
-        Ok(format!("{SEALED}{version}:{}", URL_SAFE_NO_PAD.encode(sealed.ok_or(VaultError::NoDataKey(version))?)))
+        Ok(format!(
+            "{SEALED_PREFIX}{version}:{}",
+            URL_SAFE_NO_PAD.encode(sealed.ok_or(VaultError::NoDataKey(version))?)
+        ))
     }
 
-    /// New tokens of an account as they are to be stored.
+    /// Returns the stored form of an account's new tokens.
     ///
     /// # Errors
     /// See [`Self::seal`].
@@ -161,12 +164,12 @@ impl Vault {
         })
     }
 
-    /// Makes a new data key, under which tokens are sealed from now on, and gives its version. Functions that are
-    /// running notice within five minutes. They cannot unwrap a data key of a master key that is not theirs.
+    /// Creates a new data key, under which tokens are sealed from now on, and returns its version. Running functions
+    /// use it within five minutes. They cannot unwrap a data key of a master key that is not theirs.
     ///
     /// # Errors
-    /// No key is configured, or it is of another AWS account or region than the newest data key's and `moved` does not say
-    /// that it is meant to be, or KMS or MongoDB does not answer.
+    /// No key is configured; or the master key is in another AWS account or region than the newest data key's and
+    /// `moved` does not allow that; or KMS or MongoDB does not respond.
     pub async fn rotate(&self, moved: Moved) -> Result<i32, VaultError> {
         let master = self.master.as_ref().ok_or(VaultError::NoKey)?;
         let newest = self.store.newest_data_key().await?;
@@ -179,16 +182,16 @@ impl Vault {
         Ok(made)
     }
 
-    /// Whether what is stored is sealed under this version of the data key.
+    /// Returns true if the stored token is sealed under this version of the data key.
     pub fn is_sealed_under(stored: &str, version: i32) -> bool {
         stored
-            .strip_prefix(SEALED)
+            .strip_prefix(SEALED_PREFIX)
             .and_then(|sealed| sealed.split_once(':'))
             .is_some_and(|(of, _)| of == version.to_string())
     }
 
     async fn newest(&self) -> Result<(i32, Arc<RandomizedNonceKey>), VaultError> {
-        let kept = self.keys.lock().await.newest.filter(|(_, since)| since.elapsed() < NEWEST_KEPT);
+        let kept = self.keys.lock().await.newest.filter(|(_, since)| since.elapsed() < NEWEST_KEY_TTL);
         let version = match kept {
             Some((version, _)) => version,
             None => {
@@ -203,14 +206,14 @@ impl Vault {
         Ok((version, self.key(version).await?))
     }
 
-    /// Makes a data key and stores it, wrapped. Where another process was faster, its key is the one.
+    /// Creates a data key and stores it, wrapped. If another process was faster, uses its key.
     async fn make(&self, version: i32) -> Result<i32, VaultError> {
         let (name, wrapped) = match (self.master.as_ref().ok_or(VaultError::NoKey)?, &self.kms) {
             (MasterKey::Kms(id), Some(kms)) => {
                 let (purpose, version) = context(version);
                 let asked = kms.generate_data_key().key_id(id).key_spec(DataKeySpec::Aes256);
                 let made = asked.encryption_context(purpose.0, purpose.1).encryption_context(version.0, version.1);
-                let made = wait_for(KMS, made.send()).await.map_err(silent)?;
+                let made = wait_for(KMS_NAME, made.send()).await.map_err(silent)?;
                 let made = made.map_err(|error| kms_error(error.code()))?;
                 (id.as_str(), made.ciphertext_blob.map(Blob::into_inner))
             }
@@ -244,12 +247,12 @@ impl Vault {
         let wrapped = found.get_binary_generic("wrapped").map_err(|_| damaged())?;
         match (self.master.as_ref().ok_or(VaultError::NoKey)?, &self.kms) {
             (MasterKey::Kms(_), Some(kms)) => {
-                // The key that wrapped it, which may be an older one than that of the environment.
+                // The key that wrapped it may be an older one than the environment's.
                 let id = found.get_str("masterKey").map_err(|_| damaged())?;
                 let (purpose, version) = context(version);
                 let asked = kms.decrypt().key_id(id).ciphertext_blob(Blob::new(wrapped.as_slice()));
                 let opened = asked.encryption_context(purpose.0, purpose.1).encryption_context(version.0, version.1);
-                let opened = wait_for(KMS, opened.send()).await.map_err(silent)?;
+                let opened = wait_for(KMS_NAME, opened.send()).await.map_err(silent)?;
                 let opened = opened.map_err(|error| kms_error(error.code()))?;
                 opened.plaintext.map(Blob::into_inner).ok_or_else(damaged)
             }
@@ -265,7 +268,7 @@ fn version_of(key: Document) -> i32 {
 
 type Pair = (&'static str, String);
 
-/// KMS's encryption context: who may use the key sees, in CloudTrail too, what it is used for.
+/// Returns KMS's encryption context: it shows what the key is used for, to its users and in CloudTrail.
 fn context(version: i32) -> (Pair, Pair) {
     (("purpose", "hubspot-tokens".to_owned()), ("version", version.to_string()))
 }

@@ -1,4 +1,4 @@
-//! Sealing all tokens anew, under a new data key.
+//! Seals all tokens again, under a new data key.
 
 use futures::{TryStreamExt, pin_mut};
 use model::account::AccountKey;
@@ -6,23 +6,23 @@ use secrecy::SecretString;
 
 use super::{Vault, VaultError};
 
-/// What sealing all tokens anew came to.
+/// The result of sealing all tokens again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resealed {
-    /// Tokens that are sealed under the new key now.
+    /// Tokens that were sealed under the new key.
     pub sealed: usize,
-    /// Those that were already, or were written by the service in the meantime.
+    /// Tokens that were sealed under it already, or that the service wrote in the meantime.
     pub left: usize,
-    /// Accounts with a token that cannot be opened, and why. They have to be connected again.
+    /// Accounts with a token that cannot be opened, with the reason. They have to be connected again.
     pub unreadable: Vec<(AccountKey, String)>,
 }
 
 impl Vault {
-    /// Seals all tokens of all Domains that are not sealed under `version` of the data key, plain ones too. Safe to run
-    /// at any time and twice.
+    /// Seals the tokens of all Domains that are not sealed under `version` of the data key, including plain ones. Safe
+    /// to run at any time, and twice.
     ///
     /// # Errors
-    /// MongoDB or KMS does not answer.
+    /// MongoDB or KMS does not respond.
     pub async fn reseal(&self, version: i32) -> Result<Resealed, VaultError> {
         let mut resealed = Resealed::default();
         let tokens = self.store.stored_tokens().await?;
@@ -44,7 +44,7 @@ impl Vault {
         Ok(resealed)
     }
 
-    /// Returns false if the token was replaced meanwhile.
+    /// Seals one token again. Returns false if the token was replaced in the meantime.
     async fn reseal_token(&self, account: &AccountKey, field: &str, stored: &str) -> Result<bool, VaultError> {
         let token = self.open(account, field, &SecretString::from(stored)).await?;
         let sealed = self.seal(account, field, &token).await?;

@@ -1,5 +1,5 @@
-//! Storing the actions of several messages at once, so that what goes wrong with one is that one's own trouble, and what goes
-//! wrong with MongoDB is nobody's fault.
+//! Stores the actions of several messages at once. A faulty message fails alone, and an outage of MongoDB is blamed on
+//! no message.
 
 use model::{account::AccountKey, action::Action, message::ActionsMessage};
 use mongodb::error::Error;
@@ -7,33 +7,33 @@ use queue::batch::Received;
 use store::{ActionFailure, Store, Stored, code, describe, is_away};
 use tokio::time::{Instant, timeout_at};
 
-/// What became of a message.
+/// The result of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// All of its actions are stored.
     Stored,
-    /// It cannot be read, for this reason.
+    /// It cannot be decoded, for this reason.
     Unreadable(String),
-    /// MongoDB refuses something that it holds, for this reason.
+    /// MongoDB refuses one of its actions, for this reason.
     Refused(String),
-    /// MongoDB is away, for this reason. Some of its actions may be stored.
+    /// MongoDB is unavailable, for this reason. Some of the message's actions may be stored.
     Waits(String),
 }
 
-/// What became of the messages of an event.
+/// The results of the messages of an event.
 #[derive(Debug, Default)]
 pub(crate) struct Drained {
-    /// By the messages' places.
+    /// The result of each message, by its index.
     pub(crate) outcomes: Vec<Outcome>,
-    /// How many actions they hold.
+    /// The number of actions in the messages.
     pub(crate) actions: usize,
-    /// How many of these were not stored before.
+    /// How many of the actions were new.
     pub(crate) added: usize,
-    /// How many of these MongoDB refuses.
+    /// How many of the actions MongoDB refuses.
     pub(crate) refused: usize,
 }
 
-/// Stores the actions of all messages that can be read, as far as that can be done until `ends`.
+/// Stores the actions of all messages that can be decoded, until the time `ends`.
 pub(crate) async fn drain(store: &Store, messages: &[Received<ActionsMessage>], ends: Instant) -> Drained {
     let mut drained = Drained { outcomes: messages.iter().map(read).collect(), ..Drained::default() };
     let all: Vec<(usize, &AccountKey, &Action)> = (messages.iter().enumerate())
@@ -78,7 +78,7 @@ fn read(message: &Received<ActionsMessage>) -> Outcome {
     }
 }
 
-/// No message that can be read is surely stored.
+/// Returns the result if no message is certainly stored: all that can be decoded wait.
 fn waits(mut drained: Drained, reason: &str) -> Drained {
     tracing::error!(reason, messages = drained.outcomes.len(), "MongoDB is away; the messages wait in their queue");
     let readable = drained.outcomes.iter_mut().filter(|outcome| **outcome == Outcome::Stored);
@@ -86,18 +86,18 @@ fn waits(mut drained: Drained, reason: &str) -> Drained {
     Drained { actions: 0, ..drained }
 }
 
-/// Stores the actions. If MongoDB refuses them as a whole, each half is stored by itself, down to the single actions that are
-/// to blame.
+/// Stores the actions. If MongoDB refuses them as a whole, stores each half by itself, down to the single actions that
+/// cause the refusal.
 ///
 /// # Errors
-/// MongoDB is away.
+/// MongoDB is unavailable.
 async fn isolate(store: &Store, given: &[(&AccountKey, &Action)]) -> Result<Stored, Error> {
     let error = match store.store_actions(given).await {
         Err(error) if !is_away(&error) => error,
         result => return result,
     };
     if given.len() < 2 {
-        return Ok(Stored { failed: vec![ActionFailure { index: 0, code: code::of(&error) }], added: 0 });
+        return Ok(Stored { failed: vec![ActionFailure { index: 0, code: code::of_error(&error) }], added: 0 });
     }
     let (first, second) = given.split_at(given.len() / 2);
     let mut stored = Box::pin(isolate(store, first)).await?;

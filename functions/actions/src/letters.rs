@@ -1,4 +1,4 @@
-//! Messages that will never be stored, for what they hold: sent to the dead-letter queue, with the reason.
+//! Messages that will never be stored because of their contents: sent to the dead-letter queue, with the reason.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -12,26 +12,27 @@ use tokio::time::timeout;
 
 use crate::{Actions, drain::Outcome};
 
-/// After how many tries a message is sent to the dead-letter queue. With the pauses in between, that is after some eight
-/// minutes: a release that can read it may be on its way.
-const TRIES: u32 = 5;
+/// The number of tries after which a message is sent to the dead-letter queue. With the pauses in between, that takes
+/// about eight minutes: a release that can decode the message may be on its way.
+const MAX_TRIES: u32 = 5;
 
-/// What noting the reasons may take.
-const NOTING: Duration = Duration::from_secs(1);
+/// The time limit for recording the reasons.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What sending may take.
-const SENDING: Duration = Duration::from_secs(2);
+/// The time limit for sending.
+const SEND_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What was done about the messages that failed for what they hold, by their places.
+/// The result for the messages that failed because of their contents, by index.
 #[derive(Debug, Default)]
 pub(crate) struct SetAside {
-    /// Those that are surely in the dead-letter queue.
+    /// The messages that are certainly in the dead-letter queue.
     pub(crate) sent: BTreeSet<usize>,
-    /// How often the others were tried, as far as that is known.
+    /// The number of tries of the others, if known.
     pub(crate) tries: BTreeMap<usize, u32>,
 }
 
-/// Notes why messages failed for what they hold, and sends those that did so often enough to the dead-letter queue.
+/// Records why messages failed because of their contents, and sends those that were tried often enough to the
+/// dead-letter queue.
 pub(crate) async fn set_aside(
     actions: &Actions,
     messages: &[Received<ActionsMessage>],
@@ -49,7 +50,7 @@ pub(crate) async fn set_aside(
         return SetAside::default();
     }
     let reasons = failed.iter().map(|(index, reason)| (messages[*index].message_id.clone(), (*reason).to_owned()));
-    let refusals = match timeout(NOTING, actions.store.note_failures(reasons)).await {
+    let refusals = match timeout(RECORD_TIMEOUT, actions.store.note_failures(reasons)).await {
         Ok(Ok(refusals)) => refusals,
         _ => {
             tracing::warn!(messages = failed.len(), "the reasons of failures could not be noted");
@@ -62,15 +63,15 @@ pub(crate) async fn set_aside(
         (tries > 0).then_some((*index, tries))
     };
     let tries: BTreeMap<usize, u32> = failed.iter().filter_map(tries).collect();
-    let send = failed.iter().filter(|(index, _)| tries.get(index).is_some_and(|tries| *tries >= TRIES));
+    let send = failed.iter().filter(|(index, _)| tries.get(index).is_some_and(|tries| *tries >= MAX_TRIES));
     let sent = join_all(send.map(async |(index, reason)| (*index, letter(actions, &messages[*index], reason).await)));
     let sent = sent.await.into_iter().filter_map(|(index, sent)| sent.then_some(index)).collect();
     SetAside { sent, tries }
 }
 
-/// Returns how often a message was tried. A message that cannot be read was tried at each delivery. For one that MongoDB refuses,
-/// deliveries say nothing, for MongoDB may have been away at most of them: it counts its refusals itself, and if it
-/// cannot do that, it is not the message that is to blame.
+/// Returns the number of tries of a message. For a message that cannot be decoded, each delivery is a try. For a
+/// message that MongoDB refuses, MongoDB counts its refusals itself, because it may have been unavailable at most
+/// deliveries. If it cannot count them, the message is not the cause.
 fn tries(outcome: &Outcome, receives: u32, refusals: Option<u32>) -> u32 {
     match outcome {
         Outcome::Unreadable(_) => receives,
@@ -86,7 +87,7 @@ async fn letter(actions: &Actions, message: &Received<ActionsMessage>, reason: &
         message_id: &message.message_id,
         reason,
     };
-    let sent = timeout(SENDING, actions.dead_letters.send_letter(&letter)).await;
+    let sent = timeout(SEND_TIMEOUT, actions.dead_letters.send_letter(&letter)).await;
     let error = match sent {
         Ok(Ok(())) => {
             tracing::error!(message.id = message.message_id, reason, "a message was sent to the dead-letter queue");

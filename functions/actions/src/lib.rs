@@ -1,8 +1,9 @@
-//! The actions function: drains the actions queue into MongoDB, all messages of an SQS batch by a few bulk
-//! writes. Whatever is delivered again, in whatever order, has its effect once.
+//! The actions function: drains the actions queue into MongoDB, with a few bulk writes for all messages of an SQS
+//! batch. Messages may be delivered repeatedly and in any order: each has its effect once.
 //!
-//! A message waits in its queue for as long as MongoDB is away. One that will never be stored, for what it holds, is sent to
-//! the dead-letter queue by the function itself: SQS, which counts deliveries, cannot tell the two apart.
+//! A message waits in its queue while MongoDB is unavailable. A message that will never be stored because of its
+//! contents is sent to the dead-letter queue by the function itself, because SQS only counts deliveries and cannot
+//! distinguish the two.
 
 mod drain;
 mod letters;
@@ -32,14 +33,14 @@ use tokio::time::{Instant, timeout};
 pub use crate::pause::pause;
 use crate::{drain::Outcome, metrics::Drain};
 
-/// What the actions function is told by its environment.
+/// The configuration of the actions function.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `MONGODB_URI` or `MONGODB_SECRET_ARN`, `MONGODB_DATABASE`.
     pub mongo: MongoConfig,
     /// `ACTIONS_QUEUE_URL`: the queue that is drained.
     pub queue_url: String,
-    /// `ACTIONS_DEAD_LETTER_QUEUE_URL`: where messages go that will never be stored.
+    /// `ACTIONS_DEAD_LETTER_QUEUE_URL`: the queue for messages that will never be stored.
     pub dead_letter_queue_url: String,
 }
 
@@ -47,7 +48,7 @@ impl Config {
     /// Reads the environment.
     ///
     /// # Errors
-    /// A variable is missing; the error names it.
+    /// A variable is missing. The error names it.
     pub fn from_env(secrets: &Secrets) -> Result<Self, ConfigError> {
         Ok(Self {
             mongo: MongoConfig::from_env(secrets.mongodb_uri()?)?,
@@ -57,7 +58,7 @@ impl Config {
     }
 }
 
-/// What the function holds on to between invocations.
+/// The state that the function keeps between invocations.
 #[derive(Debug)]
 pub struct Actions {
     store: Store,
@@ -66,7 +67,7 @@ pub struct Actions {
 }
 
 impl Actions {
-    /// Sets up clients. Connections are made when they are first needed.
+    /// Creates the clients. They connect when they are first used.
     ///
     /// # Errors
     /// The connection string cannot be used.
@@ -80,21 +81,22 @@ impl Actions {
     }
 }
 
-/// What is left of an invocation's time for the messages that were not stored.
-const MARGIN: Duration = Duration::from_secs(4);
+/// The time of an invocation that is reserved for the messages that were not stored.
+const FINISH_RESERVE: Duration = Duration::from_secs(4);
 
-/// What hiding messages from the next delivery may take.
-const HIDING: Duration = Duration::from_secs(1);
+/// The time limit for hiding messages from the next delivery.
+const HIDE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Handles an SQS event. A message that cannot be read, or one of whose actions MongoDB refuses, fails alone, and is sent to
-/// the dead-letter queue after a few tries; the rest are stored.
+/// Handles an SQS event. A message that cannot be decoded, or whose actions MongoDB refuses, fails alone, and is sent
+/// to the dead-letter queue after a few tries. The others are stored.
 ///
 /// # Errors
-/// Every message is left in the queue: MongoDB is away, or they failed for themselves. SQS delivers them again, after a
+/// Every message stays in the queue: MongoDB is unavailable, or each of them failed. SQS delivers them again, after a
 /// pause that grows with each delivery.
 #[tracing::instrument(level = "debug", skip_all, name = "drain")]
 pub async fn handler(actions: &Actions, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Diagnostic> {
-    let (began, ends) = (Instant::now(), Instant::now() + remaining(event.context.deadline).saturating_sub(MARGIN));
+    let (began, ends) =
+        (Instant::now(), Instant::now() + remaining(event.context.deadline).saturating_sub(FINISH_RESERVE));
     let messages = decode::<ActionsMessage>(event.payload);
     let drained = drain::drain(&actions.store, &messages, ends).await;
     let set_aside = letters::set_aside(actions, &messages, &drained.outcomes).await;
@@ -102,7 +104,7 @@ pub async fn handler(actions: &Actions, event: LambdaEvent<SqsEvent>) -> Result<
         .filter(|index| drained.outcomes[*index] != Outcome::Stored && !set_aside.sent.contains(index))
         .collect();
     let pauses = left.iter().map(|index| {
-        // A message that has waited for long for MongoDB, and is then refused, is not to wait for long for its end.
+        // A message may have waited long for MongoDB before it is refused. Its pause must not grow because of that.
         let tries = set_aside.tries.get(index).copied().unwrap_or(messages[*index].receives);
         (messages[*index].receipt.clone(), pause(tries))
     });
@@ -114,7 +116,7 @@ pub async fn handler(actions: &Actions, event: LambdaEvent<SqsEvent>) -> Result<
         actions_refused: drained.refused,
         messages_failed: left.len() + set_aside.sent.len(),
         messages_set_aside: set_aside.sent.len(),
-        oldest_waiting: left.iter().filter_map(|index| messages[*index].sent_at).min().map(|at| time::since(at, now)),
+        oldest_waiting: left.iter().filter_map(|index| messages[*index].sent_at).min().map(|at| time::between(at, now)),
         drain_duration: began.elapsed(),
         mongodb_time: actions.store.spent.take(),
         sqs_time: actions.queue.spent.take() + actions.dead_letters.spent.take(),
@@ -141,20 +143,20 @@ pub async fn handler(actions: &Actions, event: LambdaEvent<SqsEvent>) -> Result<
     }
 }
 
-/// Lets SQS deliver messages again after their pauses. Where that cannot be said, they come after the queue's visibility
+/// Makes SQS deliver messages again after their pauses. If that fails, they are delivered after the queue's visibility
 /// timeout, which is the longest pause.
 async fn hide(actions: &Actions, pauses: Vec<(String, Duration)>) {
     if pauses.is_empty() {
         return;
     }
-    match timeout(HIDING, actions.queue.hide(&pauses)).await {
+    match timeout(HIDE_TIMEOUT, actions.queue.hide(&pauses)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(error = %error, "messages come again after the queue's visibility timeout"),
         Err(_) => tracing::warn!("messages come again after the queue's visibility timeout: SQS does not answer"),
     }
 }
 
-/// How long Lambda still lets this invocation run. `deadline` is in milliseconds since the epoch.
+/// Returns the time until Lambda stops this invocation. `deadline` is in milliseconds since the epoch.
 fn remaining(deadline: u64) -> Duration {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Duration::from_millis(deadline).saturating_sub(now)

@@ -1,4 +1,4 @@
-//! The metrics of a drain, one line an invocation (`docs/reference/metrics.md`).
+//! The metrics of a drain, one line per invocation (`docs/reference/metrics.md`).
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use metrique::{
     unit_of_work::metrics,
 };
 
-/// What one invocation did.
+/// The metrics of one invocation.
 #[metrics(rename_all = "PascalCase")]
 #[derive(Default)]
 pub(crate) struct Drain {
-    /// Actions that were not stored before.
+    /// Actions that were new.
     #[metrics(unit = Count)]
     pub(crate) actions_stored: usize,
     /// Actions that were stored already.
@@ -21,13 +21,13 @@ pub(crate) struct Drain {
     /// Actions that MongoDB refuses.
     #[metrics(unit = Count)]
     pub(crate) actions_refused: usize,
-    /// Messages that were not stored, or not wholly.
+    /// Messages that were not stored, or only partly.
     #[metrics(unit = Count)]
     pub(crate) messages_failed: usize,
-    /// Those of them that were sent to the dead-letter queue.
+    /// Failed messages that were sent to the dead-letter queue.
     #[metrics(unit = Count)]
     pub(crate) messages_set_aside: usize,
-    /// How long ago the oldest message was sent that is left in the queue.
+    /// The age of the oldest message that stays in the queue.
     #[metrics(unit = Second)]
     pub(crate) oldest_waiting: Option<Duration>,
     /// How long the invocation took.

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 /// The pause after the first delivery. It doubles with each.
-const FIRST: Duration = Duration::from_secs(30);
+const FIRST_PAUSE: Duration = Duration::from_secs(30);
 
-/// The longest pause: the queue's visibility timeout, which holds if the function cannot say anything. A thousand of them,
-/// as many as SQS counts, are longer than the 14 days for which SQS keeps a message (`template.yaml`).
-const LONGEST: Duration = Duration::from_secs(1260);
+/// The longest pause: the queue's visibility timeout, which applies if the function cannot set a pause. A thousand of
+/// them, the largest number that SQS counts, are longer than the 14 days for which SQS keeps a message
+/// (`template.yaml`).
+const LONGEST_PAUSE: Duration = Duration::from_secs(1260);
 
 /// Returns the pause after a message was received for the `receives`-th time.
 pub fn pause(receives: u32) -> Duration {
     let doublings = receives.clamp(1, 16) - 1;
-    LONGEST.min(FIRST * 2_u32.pow(doublings))
+    LONGEST_PAUSE.min(FIRST_PAUSE * 2_u32.pow(doublings))
 }
 
 #[cfg(test)]

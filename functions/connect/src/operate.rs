@@ -159,7 +159,7 @@ impl AppState {
         self.note(account, TimelineEvent::Disconnected, Some(actor)).await;
         let app = self.config.app.as_ref();
         let giving_back = GivingBack { store: &self.store, vault: &self.vault, hubspot: &self.hubspot, app };
-        match giving_back.of(account, retry_at, Instant::now() + GIVING_BACK).await {
+        match giving_back.revoke_due_grants(account, retry_at, Instant::now() + GIVING_BACK).await {
             Ok(true) => Ok(Disconnected::GivenBack),
             Ok(false) => Ok(Disconnected::Owed),
             Err(error) => {
@@ -172,8 +172,8 @@ impl AppState {
     /// Notes for people what happened, and who did it. It has happened even if that fails.
     pub(crate) async fn note(&self, account: &AccountKey, what: TimelineEvent, actor: Option<&Actor>) {
         let noted = match actor {
-            Some(actor) => self.store.done_by(account, what, &actor.name).await,
-            None => self.store.happened(account, what, None).await,
+            Some(actor) => self.store.record_event_by(account, what, &actor.name).await,
+            None => self.store.record_event(account, what, None).await,
         };
         if let Err(error) = noted {
             tracing::error!(error = %store::describe(&error), "what happened to an account could not be noted");

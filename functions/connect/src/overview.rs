@@ -99,8 +99,8 @@ impl Kept {
     pub(crate) async fn overview(&self, store: &Store, behind_after: Duration) -> Result<Arc<Overview>, Error> {
         let mut kept = self.0.lock().await;
         if let Some(overview) = &*kept
-            && time::since(overview.ended_at, DateTime::now()) < KEPT
-            && !store.has_anybody_acted_since(time::before(overview.began_at, CLOCKS_DIFFER)).await?
+            && time::between(overview.ended_at, DateTime::now()) < KEPT
+            && !store.has_operator_acted_since(time::before(overview.began_at, CLOCKS_DIFFER)).await?
         {
             return Ok(overview.clone());
         }

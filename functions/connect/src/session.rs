@@ -60,7 +60,7 @@ impl FromRequestParts<Connect> for Session {
         }
         let now = DateTime::now();
         let until = time::after(now, IDLE).min(stored.ends_at);
-        if !parts.headers.contains_key(BY_ITSELF) && time::since(stored.expires_at, until) >= MINUTE {
+        if !parts.headers.contains_key(BY_ITSELF) && time::between(stored.expires_at, until) >= MINUTE {
             connect.store.keep_session(&id_hash, until).await.map_err(internal_error_page)?;
         }
         Ok(Self { id, actor: Actor::new(known, Source::of(&parts.extensions)) })

@@ -105,7 +105,7 @@ impl Standing {
             _ if lanes.iter().any(is_failing) => State::Failing,
             _ => match fresh_to {
                 None => State::New,
-                Some(fresh_to) if time::since(fresh_to, now) >= behind_after => State::Behind,
+                Some(fresh_to) if time::between(fresh_to, now) >= behind_after => State::Behind,
                 Some(_) if is_backfilling(lanes) => State::Backfilling,
                 Some(_) => State::Fresh,
             },
@@ -184,7 +184,7 @@ impl Status {
             },
             since: if state == State::Paused { account.paused_at } else { account.state_at },
             fresh_to,
-            behind: fresh_to.map(|fresh_to| time::since(fresh_to, now)),
+            behind: fresh_to.map(|fresh_to| time::between(fresh_to, now)),
             last_success_at: checkpoint.last_success_at,
             last_run: checkpoint.last_run,
             backfill: backfill(lanes),
@@ -313,8 +313,8 @@ pub(crate) mod tests {
         assert_eq!(state(AccountStatus { paused_at: Some(NOW), ..fresh() }), State::Paused);
         let mut failing = looked_at(Duration::ZERO);
         let table = [
-            (ProblemKind::Passing, 1, State::Fresh),
-            (ProblemKind::Passing, 2, State::Failing),
+            (ProblemKind::Transient, 1, State::Fresh),
+            (ProblemKind::Transient, 2, State::Failing),
             (ProblemKind::Forbidden, 1, State::Failing),
         ];
         for (kind, attempts, expected) in table {

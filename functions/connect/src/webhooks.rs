@@ -64,7 +64,7 @@ pub(crate) async fn take(
     let accounts = connect.store.accounts_of_portals(&told.keys().collect()).await.map_err(internal_error)?;
     let of = |account: AccountKey| told.get(&account.hub_id).map(|told| (account.clone(), *told));
     let told: Vec<(AccountKey, Notified)> = accounts.into_iter().filter_map(of).collect();
-    let delays = connect.store.notified_of_all(&told).await.map_err(internal_error)?;
+    let delays = connect.store.record_notifications(&told).await.map_err(internal_error)?;
     let (mut messages, mut failed) = (Vec::new(), 0);
     for ((account, told), delays) in told.into_iter().zip(delays) {
         let Some(delays) = delays else {
@@ -137,7 +137,7 @@ fn verify(
 ) -> Result<(), &'static str> {
     let at: i64 = sent_at.parse().map_err(|_| "the request names no time")?;
     let at = DateTime::from_millis(at);
-    if time::since(at, now) > MAX_AGE || time::since(now, at) > MAX_AGE {
+    if time::between(at, now) > MAX_AGE || time::between(now, at) > MAX_AGE {
         return Err("the request is too old");
     }
     let signature = STANDARD.decode(signature).map_err(|_| "the signature cannot be read")?;

@@ -1,4 +1,4 @@
-//! One fan-out: read Domains, group their accounts into batches, and send several batches at a time.
+//! One fan-out: reads Domains, groups their accounts into batches, and sends several batches at a time.
 
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ use store::{StoreError, collection};
 
 use crate::{FanOut, Scheduler, metrics::TickMetrics};
 
-/// How many `SendMessageBatch` calls are in flight.
-const IN_FLIGHT: usize = 20;
+/// The most `SendMessageBatch` calls in flight.
+const MAX_SENDS_IN_FLIGHT: usize = 20;
 
-/// What is left for the calls in flight, and for remembering where the fan-out stopped.
-const MARGIN: Duration = Duration::from_secs(5);
+/// The time reserved for the calls in flight, and for storing the position.
+const FINISH_RESERVE: Duration = Duration::from_secs(5);
 
-/// The key of the one document that remembers where the last fan-out stopped.
-const POSITION: &str = "position";
+/// The key of the single document with the position of the last fan-out.
+const POSITION_KEY: &str = "position";
 
 /// Why a fan-out failed.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +30,7 @@ pub(crate) enum FanOutError {
     /// The Domains cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// SQS takes no messages.
+    /// SQS accepts no messages.
     #[error(transparent)]
     Queue(#[from] QueueError),
 }
@@ -41,17 +41,18 @@ impl From<mongodb::error::Error> for FanOutError {
     }
 }
 
-/// Sends one message for each live account, from where the last fan-out stopped, as far as `deadline` allows, and gives
-/// the accounts with what was done.
+/// Sends one message for each live account, starting after the last fan-out's position, until `deadline`. Returns the
+/// accounts, and the counts.
 pub(crate) async fn run(
     scheduler: &Scheduler,
     tick: DateTime,
     deadline: DateTime,
     metrics: &mut TickMetrics,
 ) -> Result<(FanOut, Vec<AccountKey>), FanOutError> {
-    let stop_at = time::before(deadline, MARGIN);
+    let stop_at = time::before(deadline, FINISH_RESERVE);
     let positions = scheduler.store.database().collection::<Document>(collection::FAN_OUT);
-    let position = positions.find_one(doc! { "_id": POSITION }).await?.and_then(|found| found.get("after").cloned());
+    let position =
+        positions.find_one(doc! { "_id": POSITION_KEY }).await?.and_then(|found| found.get("after").cloned());
     let mut fan_out = FanOut { complete: true, ..FanOut::default() };
     let mut domains = scheduler.store.domains_after(position.as_ref()).await?;
     let mut batch = Vec::with_capacity(MAX_BATCH_ENTRIES);
@@ -64,7 +65,7 @@ pub(crate) async fn run(
                     batch.push(message(&account.key, tick)?);
                     accounts.push(account.key);
                 }
-                // Its token is tried, and the mark taken away if HubSpot accepts it.
+                // Its token is retried, and the mark is removed if HubSpot accepts it.
                 Err(ref reason @ Unusable::Reauthorize(Some(ref marked))) if marked.retry_at <= DateTime::now() => {
                     metrics.skipped(reason);
                     batch.push(message(&marked.account.key, tick)?);
@@ -78,7 +79,7 @@ pub(crate) async fn run(
             if batch.len() == MAX_BATCH_ENTRIES {
                 in_flight.push(send(scheduler, std::mem::take(&mut batch)));
             }
-            if in_flight.len() >= IN_FLIGHT {
+            if in_flight.len() >= MAX_SENDS_IN_FLIGHT {
                 fan_out.sent += in_flight.next().await.transpose()?.unwrap_or_default();
             }
         }
@@ -94,13 +95,13 @@ pub(crate) async fn run(
     }
     if after != position {
         let set = doc! { "$set": { "after": after.unwrap_or(Bson::Null) } };
-        positions.update_one(doc! { "_id": POSITION }, set).upsert(true).await?;
+        positions.update_one(doc! { "_id": POSITION_KEY }, set).upsert(true).await?;
     }
     Ok((fan_out, accounts))
 }
 
 fn log_skipped(domain: &Document, reason: &Unusable) {
-    // What is no id may be anything.
+    // An invalid id may be anything, so it is not logged.
     let domain_id = domain.get("_id").and_then(|id| DomainId::from_bson(id).ok());
     let domain_id = domain_id.map_or_else(|| "?".to_owned(), String::from);
     if reason.is_intentional() {

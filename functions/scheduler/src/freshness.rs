@@ -30,7 +30,7 @@ pub(crate) async fn note(
     let mut marks = marks.buffer_unordered(UNDER_WAY);
     let mut ages: Vec<Duration> = Vec::new();
     while let Some(marks) = marks.try_next().await? {
-        ages.extend(marks.iter().map(|mark| time::since(*mark, now)));
+        ages.extend(marks.iter().map(|mark| time::between(*mark, now)));
         metrics.oldest_freshness = ages.iter().copied().max();
     }
     metrics.accounts_never_synced = accounts.len() - ages.len();

@@ -1,7 +1,7 @@
-//! The scheduler function: from one tick of the schedule to one sync message for each live HubSpot account.
+//! The scheduler function: on each tick of the schedule, it sends one sync message for each live HubSpot account.
 //!
-//! It is bounded in time itself. A fan-out that does not reach the end remembers the last Domain it sent, and
-//! the next tick goes on behind it.
+//! It limits its own time. A fan-out that does not reach the end stores the last Domain it sent, and the next tick
+//! continues after it.
 
 mod fan_out;
 mod freshness;
@@ -21,39 +21,39 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::metrics::TickMetrics;
 
-/// What EventBridge Scheduler sends: the template asks for the scheduled time. Other fields are of no interest.
+/// The event from EventBridge Scheduler. The template requests the scheduled time. Other fields are ignored.
 #[derive(Debug, Default, Deserialize)]
 pub struct Tick {
-    /// The time for which the tick was scheduled, in RFC 3339; now, if it cannot be read.
+    /// The time for which the tick was scheduled, in RFC 3339. If it cannot be parsed, the current time is used.
     #[serde(default)]
     pub time: Option<String>,
 }
 
-/// What a tick did, as the function's answer.
+/// What a tick did. The function's response.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FanOut {
     /// Accounts for which a message was sent.
     pub sent: usize,
-    /// Accounts that were left out: no credentials, malformed, or to be connected again.
+    /// Accounts that were left out: without credentials, malformed, or to be connected again.
     pub skipped: usize,
-    /// Whether every Domain was reached.
+    /// True if every Domain was reached.
     pub complete: bool,
 }
 
-/// What the function holds on to between invocations.
+/// The state that the function keeps between invocations.
 #[derive(Debug)]
 pub struct Scheduler {
     store: Store,
     queue: Queue,
 }
 
-/// What the scheduler function is told by its environment.
+/// The configuration of the scheduler function.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `MONGODB_URI` or `MONGODB_SECRET_ARN`, `MONGODB_DATABASE`.
     pub mongo: MongoConfig,
-    /// `SYNC_QUEUE_URL`: where the messages go.
+    /// `SYNC_QUEUE_URL`: the queue for the messages.
     pub sync_queue_url: String,
 }
 
@@ -61,31 +61,31 @@ impl Config {
     /// Reads the environment.
     ///
     /// # Errors
-    /// A variable is missing; the error names it.
+    /// A variable is missing. The error names it.
     pub fn from_env(secrets: &Secrets) -> Result<Self, ConfigError> {
         Ok(Self { mongo: MongoConfig::from_env(secrets.mongodb_uri()?)?, sync_queue_url: SYNC_QUEUE_URL.required()? })
     }
 }
 
 impl Scheduler {
-    /// Sets up clients. Connections are made when they are first needed.
+    /// Creates the clients. They connect when they are first used.
     ///
     /// # Errors
-    /// The configuration names something that cannot be used.
+    /// A value of the configuration cannot be used.
     pub async fn new(config: Config) -> anyhow::Result<Self> {
         let queue = Queue::new(Queue::client().await, config.sync_queue_url);
         Ok(Self { store: Store::connect(&config.mongo).await?, queue })
     }
 }
 
-/// What looking at the accounts may take. A fan-out leaves more.
-const LOOKING: Duration = Duration::from_secs(3);
+/// The time limit for reading the accounts' checkpoints. A fan-out leaves more.
+const FOLLOW_UP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Handles one tick of the schedule.
 ///
 /// # Errors
-/// The Domains cannot be read, or SQS takes no messages. Lambda invokes again; accounts that were sent before
-/// are sent twice, which has no effect.
+/// The Domains cannot be read, or SQS accepts no messages. Lambda invokes again. Accounts whose messages were sent
+/// before then get a second message, which has no effect.
 #[tracing::instrument(level = "debug", skip_all, name = "tick")]
 pub async fn handler(scheduler: &Scheduler, event: LambdaEvent<Tick>) -> Result<FanOut, Diagnostic> {
     let tick = event.payload.time.as_deref().and_then(|time| DateTime::parse_rfc3339_str(time).ok());
@@ -99,14 +99,15 @@ pub async fn handler(scheduler: &Scheduler, event: LambdaEvent<Tick>) -> Result<
     })?;
     metrics.accounts_sent = fan_out.sent;
     metrics.fan_outs_cut_short = usize::from(!fan_out.complete);
-    // The messages are sent: what cannot be told of the accounts now is told by the next tick.
-    let told = timeout_at(Instant::now() + LOOKING, freshness::note(scheduler, &accounts, &mut metrics)).await;
-    if !matches!(told, Ok(Ok(()))) {
+    // The messages are sent. If the metric cannot be computed now, the next tick computes it.
+    let measured =
+        timeout_at(Instant::now() + FOLLOW_UP_TIMEOUT, freshness::note(scheduler, &accounts, &mut metrics)).await;
+    if !matches!(measured, Ok(Ok(()))) {
         tracing::warn!("how far behind the accounts are cannot be told");
     }
-    // So does a grant that is given back by none of these messages.
-    let asked = timeout_at(Instant::now() + LOOKING, revocations::ask(scheduler)).await;
-    if !matches!(asked, Ok(Ok(()))) {
+    // The same applies to grants to be revoked.
+    let requested = timeout_at(Instant::now() + FOLLOW_UP_TIMEOUT, revocations::request_revocations(scheduler)).await;
+    if !matches!(requested, Ok(Ok(()))) {
         tracing::warn!("grants that are to be given back are left to the next tick");
     }
     metrics.sqs_time = scheduler.queue.spent.take();

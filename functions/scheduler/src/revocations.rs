@@ -1,4 +1,4 @@
-//! Grants of disconnected accounts that HubSpot has not taken back: the sync function is asked to try again.
+//! Grants of disconnected accounts that HubSpot has not revoked yet: the sync function is asked to try again.
 
 use model::time::DateTime;
 use queue::MAX_BATCH_ENTRIES;
@@ -8,8 +8,8 @@ use crate::{
     fan_out::{FanOutError, message},
 };
 
-/// Sends one message for each account with a grant that is to be given back now.
-pub(crate) async fn ask(scheduler: &Scheduler) -> Result<(), FanOutError> {
+/// Sends one message for each account with a grant that is to be revoked now.
+pub(crate) async fn request_revocations(scheduler: &Scheduler) -> Result<(), FanOutError> {
     let now = DateTime::now();
     for accounts in scheduler.store.accounts_with_revocations(now).await?.chunks(MAX_BATCH_ENTRIES) {
         let messages: Result<Vec<_>, _> = accounts.iter().map(|account| message(account, now)).collect();

@@ -90,7 +90,7 @@ impl Work<'_> {
         let Self { sync, request, budget, .. } = self;
         let app = sync.config.app.as_ref();
         let giving_back = GivingBack { store: &sync.store, vault: &sync.vault, hubspot: &sync.hubspot, app };
-        giving_back.of(&request.account, DateTime::now(), budget.work_ends() - NOTING).await?;
+        giving_back.revoke_due_grants(&request.account, DateTime::now(), budget.work_ends() - NOTING).await?;
         Ok(())
     }
 
@@ -103,12 +103,12 @@ impl Work<'_> {
         }
         if is_marked {
             if is_proof || matches!(error, SliceError::Vault(_)) {
-                self.sync.store.tried(&account.key).await?;
+                self.sync.store.record_mark_retry(&account.key).await?;
             }
             return Ok(Access::Stopped(format!("it stays marked: {error}")));
         }
         if is_proof {
-            let row = self.sync.store.refused(&self.leased).await?;
+            let row = self.sync.store.record_token_refusal(&self.leased).await?;
             let reason = self.reason(account, &error);
             return Ok(match self.reject(account, &reason, row).await? {
                 true => Access::Stopped(must_reconnect(&reason)),
@@ -138,7 +138,7 @@ impl Work<'_> {
                 self.unmark(account).await?;
             }
             if self.leased.checkpoint.refused.is_some() {
-                store.refusals_ended(&self.leased).await?;
+                store.clear_token_refusals(&self.leased).await?;
             }
             return Ok(None);
         }
@@ -153,13 +153,13 @@ impl Work<'_> {
         const REASON: &str = "HubSpot does not accept the access token";
         let store = &self.sync.store;
         if is_marked {
-            store.tried(&account.key).await?;
+            store.record_mark_retry(&account.key).await?;
             return Ok(Some(format!("it stays marked: {REASON}")));
         }
-        let row = store.refused(&self.leased).await?;
+        let row = store.record_token_refusal(&self.leased).await?;
         let is_proof = matches!(account.credentials, Credentials::PrivateApp(_))
             && row.times >= REFUSED_TIMES
-            && time::since(row.since, DateTime::now()) >= REFUSED_FOR;
+            && time::between(row.since, DateTime::now()) >= REFUSED_FOR;
         let rejected = is_proof && self.reject(account, REASON, row).await?;
         Ok(rejected.then(|| must_reconnect(REASON)))
     }
@@ -168,13 +168,13 @@ impl Work<'_> {
     /// before that was known are taken away. Returns true if it is marked.
     async fn reject(&self, account: &Account, reason: &str, row: Refused) -> Result<bool, SliceError> {
         let store = &self.sync.store;
-        let rejected = store.rejected(&account.key).await?;
-        let is_held = |count| count > FEW && time::since(row.since, DateTime::now()) < HELD_AT_MOST;
+        let rejected = store.record_rejection(&account.key).await?;
+        let is_held = |count| count > FEW && time::between(row.since, DateTime::now()) < HELD_AT_MOST;
         if !is_held(rejected.len()) {
             token::mark(store, account, reason).await?;
             // Either this sees those that were rejected meanwhile, or the one that became too many sees this mark.
-            if !is_held(store.rejected_lately().await?.len()) {
-                store.refusals_ended(&self.leased).await?;
+            if !is_held(store.recent_rejections().await?.len()) {
+                store.clear_token_refusals(&self.leased).await?;
                 self.note(TimelineEvent::Rejected, Some(reason)).await;
                 return Ok(true);
             }
@@ -185,10 +185,12 @@ impl Work<'_> {
             reason, "HubSpot rejects so many accounts at once that none is marked");
         if rejected.len() == FEW + 1 {
             for other in rejected.iter().filter(|other| **other != account.key) {
-                if store.unmark_lately(other).await? {
+                if store.unmark_if_recent(other).await? {
                     tracing::info!(account.domain_id = %other.domain_id, account.hub_id = %other.hub_id,
                         "a mark was taken away, because many accounts are rejected");
-                    store.happened(other, TimelineEvent::Resumed, Some("many accounts are rejected at once")).await?;
+                    store
+                        .record_event(other, TimelineEvent::Resumed, Some("many accounts are rejected at once"))
+                        .await?;
                 }
             }
         }

@@ -44,7 +44,7 @@ pub(crate) struct Preparation {
     pub(crate) is_suspect: bool,
     /// As for [`hubspot::Session::companies_of`].
     pub(crate) each_for_itself: bool,
-    pub(crate) taken_over_from: Option<DateTime>,
+    pub(crate) legacy_watermark: Option<DateTime>,
 }
 
 /// Rows of which is known what was published before.
@@ -72,11 +72,11 @@ pub(crate) async fn prepare(
     object: ObjectType,
     preparation: Preparation,
 ) -> Result<Prepared, SliceError> {
-    let Preparation { mut rows, mut size, is_suspect, each_for_itself, taken_over_from } = preparation;
+    let Preparation { mut rows, mut size, is_suspect, each_for_itself, legacy_watermark } = preparation;
     loop {
         size = size.min(rows.len());
         let each_for_itself = each_for_itself || (size == 1 && is_suspect);
-        match load_ledger(slice, object, taken_over_from, &rows[..size], each_for_itself).await {
+        match load_ledger(slice, object, legacy_watermark, &rows[..size], each_for_itself).await {
             Err(SliceError::HubSpot(error)) if size > 1 && is_suspect && error.is_transient() => size /= 2,
             ledger => {
                 let rest = rows.split_off(size);
@@ -91,11 +91,11 @@ pub(crate) async fn prepare(
 pub(crate) async fn load_ledger(
     slice: &Slice<'_>,
     object: ObjectType,
-    taken_over_from: Option<DateTime>,
+    legacy_watermark: Option<DateTime>,
     rows: &[Row],
     each_for_itself: bool,
 ) -> Result<PublishLedger, SliceError> {
-    let mut ledger = PublishLedger::new(object, taken_over_from, seen(slice, object, rows).await?);
+    let mut ledger = PublishLedger::new(object, legacy_watermark, seen(slice, object, rows).await?);
     if object == ObjectType::Contacts {
         let changed = records(rows).filter(|record| ledger.is_changed(record));
         let changed: Vec<RecordId> = changed.map(|record| record.id.clone()).collect();

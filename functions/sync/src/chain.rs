@@ -118,7 +118,7 @@ mod tests {
 
     fn waits(mut checkpoint: Checkpoint, companies: bool, contacts: bool) -> Checkpoint {
         let problem = LaneProblem {
-            kind: ProblemKind::Passing,
+            kind: ProblemKind::Transient,
             pass: None,
             reason: String::new(),
             at: NOW,

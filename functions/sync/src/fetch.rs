@@ -49,7 +49,7 @@ impl Fetcher<'_> {
         let after_id = last_id.or(window.last_id.as_deref()).or(window.start_id.as_deref());
         let filter = filter(window, after_id);
         if self.is_suspect {
-            self.slice.session.lose_patience();
+            self.slice.session.stop_retrying();
         }
         let Some(mut page) = self.page(filter, concurrent).await? else { return Ok(None) };
         // A page without rows that others follow gives no id to go on from.

@@ -27,7 +27,7 @@ const CLOCKS: Duration = Duration::from_secs(10);
 pub(crate) struct PublishLedger {
     object: ObjectType,
     /// From when on an account that others had pulled before is read.
-    taken_over_from: Option<DateTime>,
+    legacy_watermark: Option<DateTime>,
     seen: HashMap<RecordId, LedgerEntry>,
     /// Of the contacts.
     companies: Companies,
@@ -49,10 +49,10 @@ pub(crate) struct Batch {
 impl PublishLedger {
     pub(crate) fn new(
         object: ObjectType,
-        taken_over_from: Option<DateTime>,
+        legacy_watermark: Option<DateTime>,
         seen: HashMap<RecordId, LedgerEntry>,
     ) -> Self {
-        Self { object, taken_over_from, seen, companies: Companies::default(), does_without: HashSet::new() }
+        Self { object, legacy_watermark, seen, companies: Companies::default(), does_without: HashSet::new() }
     }
 
     /// Takes into account what this slice has marked of the records, which may be since they were looked up.
@@ -147,7 +147,7 @@ impl PublishLedger {
 
     /// What existed before the account was taken over was announced by whoever pulled it then.
     fn was_announced_before(&self, record: &Record) -> bool {
-        self.taken_over_from.is_some_and(|start| record.created_at < start)
+        self.legacy_watermark.is_some_and(|start| record.created_at < start)
     }
 
     fn is_first(&self, record: &Record) -> bool {
@@ -158,10 +158,10 @@ impl PublishLedger {
     /// Since when a record of the recycle bin is gone, if that was not told of yet. What was never announced is gone without a
     /// word.
     fn newly_gone_at(&self, record: &Record, archived_at: DateTime) -> Option<DateTime> {
-        let began_before = self.taken_over_from.is_none_or(|start| start <= archived_at);
+        let began_before = self.legacy_watermark.is_none_or(|start| start <= archived_at);
         let seen = self.seen.get(&record.id);
         // An edit that was told of has the later stamp if two of HubSpot's clocks differ, or if the deletion was an edit, too.
-        let last_edit = seen.and_then(|seen| seen.at).filter(|at| time::since(archived_at, *at) <= CLOCKS);
+        let last_edit = seen.and_then(|seen| seen.at).filter(|at| time::between(archived_at, *at) <= CLOCKS);
         let at = last_edit.map_or(archived_at, |edited_at| edited_at.max(archived_at));
         let is_newly_gone = match seen {
             Some(seen) if seen.into.is_some() => false,
@@ -202,8 +202,8 @@ mod tests {
         Record { archived_at: Some(time(at)), ..live(record, at, "") }
     }
 
-    fn known(taken_over_from: Option<i64>) -> PublishLedger {
-        PublishLedger::new(ObjectType::Contacts, taken_over_from.map(time), HashMap::new())
+    fn known(legacy_watermark: Option<i64>) -> PublishLedger {
+        PublishLedger::new(ObjectType::Contacts, legacy_watermark.map(time), HashMap::new())
     }
 
     /// What a record adds, as (record, name, time).

@@ -92,7 +92,7 @@ impl Outcome {
     pub(crate) fn of(lanes: &[LaneOutcome], now: DateTime) -> Self {
         let next = lanes.iter().filter_map(|lane| Some((lane.retry_at?, lane))).min_by_key(|(at, _)| *at);
         Self {
-            wait: next.map_or(Wait::CaughtUp, |(at, _)| Wait::For(time::since(now, at))),
+            wait: next.map_or(Wait::CaughtUp, |(at, _)| Wait::For(time::between(now, at))),
             given_up: lanes
                 .iter()
                 .filter_map(|lane| lane.problem.as_ref())
@@ -126,19 +126,19 @@ mod tests {
         let caught_up = || LaneOutcome::caught_up(ObjectType::Companies, Some(NOW));
         let more = || LaneOutcome::more(ObjectType::Companies);
         let wait = |seconds| Wait::For(Duration::from_secs(seconds));
-        let passing = |seconds| failed(ProblemKind::Passing, 3, seconds);
+        let passing = |seconds| failed(ProblemKind::Transient, 3, seconds);
         assert_eq!(of(caught_up(), caught_up()), (Wait::CaughtUp, 0, false));
         assert_eq!(of(caught_up(), more()), (wait(0), 0, false));
         assert_eq!(of(more(), passing(60)), (wait(0), 0, false));
         assert_eq!(of(caught_up(), passing(60)), (wait(60), 3, false));
         assert_eq!(of(passing(90), passing(60)), (wait(60), 3, false));
-        assert_eq!(of(caught_up(), failed(ProblemKind::Lasting, 8, 3600)), (wait(3600), 8, true));
-        assert_eq!(of(caught_up(), failed(ProblemKind::Lasting, 7, 128)), (wait(128), 7, false));
+        assert_eq!(of(caught_up(), failed(ProblemKind::Permanent, 8, 3600)), (wait(3600), 8, true));
+        assert_eq!(of(caught_up(), failed(ProblemKind::Permanent, 7, 128)), (wait(128), 7, false));
     }
 
     #[test]
     fn a_lane_that_waits_is_waited_for() {
-        let lane = Lane { last_error: failed(ProblemKind::Passing, 3, 60).problem, ..Lane::default() };
+        let lane = Lane { last_error: failed(ProblemKind::Transient, 3, 60).problem, ..Lane::default() };
         let waiting = LaneOutcome::waiting(ObjectType::Contacts, &lane);
         let caught_up = LaneOutcome::caught_up(ObjectType::Companies, None);
         assert_eq!(of(caught_up, waiting), (Wait::For(Duration::from_secs(60)), 0, false));

@@ -105,7 +105,7 @@ fn open(lane: &mut Lane, settings: Settings, now: DateTime, look_since: DateTime
     {
         // The fresh pass's mark is HubSpot's time, at most a little ago.
         let to = time::before(seen, settings.settle);
-        if mark < to && time::since(mark, to) >= settings.settle / 6 {
+        if mark < to && time::between(mark, to) >= settings.settle / 6 {
             lane.settled.windows = vec![Window::new(mark, Some(to))];
         }
     }
@@ -123,16 +123,16 @@ fn is_stale(lane: &Lane, settings: Settings, now: DateTime, look_since: DateTime
         .into_iter()
         .any(|kind| !lane.pass(kind).windows.is_empty());
     let rest = match (began < look_since, others_wait) {
-        (true, true) => time::since(began, ended).min(settings.fresh_every),
+        (true, true) => time::between(began, ended).min(settings.fresh_every),
         (true, false) => Duration::ZERO,
         (false, _) => settings.fresh_every,
     };
-    time::since(ended, now) >= rest
+    time::between(ended, now) >= rest
 }
 
 /// Where a lane's history begins.
 fn start(lane: &Lane) -> DateTime {
-    lane.taken_over_from.unwrap_or(Window::BEGINNING).max(Window::BEGINNING)
+    lane.legacy_watermark.unwrap_or(Window::BEGINNING).max(Window::BEGINNING)
 }
 
 /// Takes note of HubSpot's time `date` when a lane was read for the first time: what the backfill does not have from
@@ -246,11 +246,11 @@ pub(crate) fn split_point(pass: &Pass, window: &Window, page: &Page, readers: us
         page.rows.iter().filter_map(|row| Some(row.record.as_ref().ok()?.modified_at)).collect();
     times.sort_unstable();
     let (first, last, median) = (*times.first()?, *times.last()?, times[times.len() / 2]);
-    let spread = time::since(first, last);
-    let middle = if spread * 2 < time::since(first, to) {
+    let spread = time::between(first, last);
+    let middle = if spread * 2 < time::between(first, to) {
         // Ids grow with time, as they do if records were not modified since: what is left is behind the page.
-        time::after(last, time::since(last, to) / 2)
-    } else if time::since(first, median) * 4 < spread {
+        time::after(last, time::between(last, to) / 2)
+    } else if time::between(first, median) * 4 < spread {
         // Only some were modified since: what is left is behind the page, too, but those are among it.
         time::after(first, spread / 2)
     } else {
@@ -304,7 +304,7 @@ pub(crate) fn complete(pass: &mut Pass, window: &Window, now: DateTime) {
 
 /// A window of the pass did not add up: it is read again, in two halves. Returns `false` if that is no use any more.
 pub(crate) fn bisect_for_reread(pass: &mut Pass, window: &Window) -> bool {
-    let half = time::since(window.from, window.to.unwrap_or(window.from)) / 2;
+    let half = time::between(window.from, window.to.unwrap_or(window.from)) / 2;
     if half.as_millis() == 0 || window.repairs >= MAX_REPAIRS {
         return false;
     }

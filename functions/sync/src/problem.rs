@@ -28,7 +28,7 @@ pub(crate) struct Failure {
 impl Failure {
     /// A failure that is expected to pass.
     pub(crate) fn passing(reason: impl ToString) -> Self {
-        Self { kind: ProblemKind::Passing, reason: reason.to_string(), hint: Duration::ZERO }
+        Self { kind: ProblemKind::Transient, reason: reason.to_string(), hint: Duration::ZERO }
     }
 
     /// There is no token for now.
@@ -50,17 +50,17 @@ impl Failure {
         let error = match error {
             SliceError::HubSpot(error) => error,
             SliceError::Unshowable { reason, .. } => {
-                return Ok(Self { kind: ProblemKind::Lasting, ..Self::passing(reason) });
+                return Ok(Self { kind: ProblemKind::Permanent, ..Self::passing(reason) });
             }
             error => return Err(error),
         };
         let kind = match &error {
             HubSpotError::RateLimited { .. }
             | HubSpotError::AccountUnavailable { .. }
-            | HubSpotError::Transient { .. } => ProblemKind::Passing,
+            | HubSpotError::Transient { .. } => ProblemKind::Transient,
             HubSpotError::Unauthorized => ProblemKind::Unauthorized,
             HubSpotError::Forbidden(_) => ProblemKind::Forbidden,
-            HubSpotError::Rejected { .. } | HubSpotError::Malformed(_) => ProblemKind::Lasting,
+            HubSpotError::Rejected { .. } | HubSpotError::Malformed(_) => ProblemKind::Permanent,
         };
         Ok(Self { kind, reason: error.to_string(), hint: error.retry_later() })
     }
@@ -80,8 +80,8 @@ impl Failure {
             // The token is refreshed first; only if that did not help there is something to wait for.
             ProblemKind::Unauthorized if attempts == 1 => Duration::ZERO,
             ProblemKind::Forbidden => LEFT_ALONE,
-            ProblemKind::Lasting if attempts >= GIVE_UP_AFTER => LEFT_ALONE,
-            ProblemKind::Passing | ProblemKind::Unauthorized | ProblemKind::Lasting => {
+            ProblemKind::Permanent if attempts >= GIVE_UP_AFTER => LEFT_ALONE,
+            ProblemKind::Transient | ProblemKind::Unauthorized | ProblemKind::Permanent => {
                 backoff::pause(attempts, self.hint, chance)
             }
         };
@@ -98,7 +98,7 @@ impl Failure {
 
 /// Whether a lane has just been given up.
 pub(crate) fn is_given_up(problem: &LaneProblem) -> bool {
-    problem.kind == ProblemKind::Lasting && problem.attempts >= GIVE_UP_AFTER
+    problem.kind == ProblemKind::Permanent && problem.attempts >= GIVE_UP_AFTER
 }
 
 /// Whether a failure may be a single record's: smaller pages then find which. What should pass is a record's only if
@@ -134,7 +134,7 @@ mod tests {
         let mut before = None;
         let pauses = (0..times).map(|_| {
             let problem = Failure::of(failure()).unwrap().after(before.as_ref(), None, NOW, 1.0);
-            let pause = time::since(NOW, problem.retry_at).as_secs();
+            let pause = time::between(NOW, problem.retry_at).as_secs();
             before = Some(problem);
             pause
         });
@@ -160,8 +160,8 @@ mod tests {
         let rejected = TokenError::AppRejected("invalid_client".to_owned());
         let pause = |error: TokenError| {
             let problem = Failure::without_token(&error.into()).after(None, None, NOW, 1.0);
-            assert_eq!(problem.kind, ProblemKind::Passing);
-            time::since(NOW, problem.retry_at).as_secs()
+            assert_eq!(problem.kind, ProblemKind::Transient);
+            time::between(NOW, problem.retry_at).as_secs()
         };
         assert_eq!([pause(busy), pause(rejected)], [60, 2]);
     }
@@ -182,7 +182,7 @@ mod tests {
         assert!(!is_given_up(&problem));
         problem.attempts = GIVE_UP_AFTER;
         assert!(is_given_up(&problem));
-        problem.kind = ProblemKind::Passing;
+        problem.kind = ProblemKind::Transient;
         assert!(!is_given_up(&problem));
     }
 

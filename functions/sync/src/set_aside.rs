@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use hubspot::{HubSpotError, MAX_READ, ReadRecords};
+use hubspot::{HubSpotError, MAX_READ_IDS, ReadRecords};
 use model::{ids::RecordId, object::ObjectType, time::DateTime};
 use store::SetAside;
 use tokio::time::Instant;
@@ -55,8 +55,8 @@ impl LaneReader<'_> {
     /// Their attempt is noted before it is made, so that one that takes longer than a slice waits longer, too.
     pub(crate) async fn read_set_aside(&mut self) -> Result<WindowOutcome, SliceError> {
         let (slice, object) = (self.slice, self.object);
-        let count = i64::try_from(MAX_READ).unwrap_or(i64::MAX);
-        let due = slice.store().set_aside_until(slice.account(), object, DateTime::now(), count).await?;
+        let count = i64::try_from(MAX_READ_IDS).unwrap_or(i64::MAX);
+        let due = slice.store().due_set_aside(slice.account(), object, DateTime::now(), count).await?;
         let (first, again): (Vec<_>, Vec<_>) = due.into_iter().partition(|entry| entry.attempts <= 1);
         let alone = again.into_iter().map(|entry| vec![entry]);
         let mut outcome = WindowOutcome::Closed;
@@ -78,7 +78,7 @@ impl LaneReader<'_> {
                 }
                 Err(error) => {
                     let ids: Vec<String> = tried.into_iter().map(|(id, _)| id).collect();
-                    slice.store().not_tried(slice.account(), object, &ids).await?;
+                    slice.store().take_back_try(slice.account(), object, &ids).await?;
                     return Err(error);
                 }
                 Ok(()) => {}
@@ -96,7 +96,7 @@ impl LaneReader<'_> {
             return Ok(());
         }
         let (slice, object) = (self.slice, self.object);
-        match slice.session.read(object, &ids, slice.properties(object), Some(latest)).await? {
+        match slice.session.read_by_ids(object, &ids, slice.properties(object), Some(latest)).await? {
             Some(read) => self.take_up(ids, read, entries).await,
             None => Err(SliceError::NoTime),
         }
@@ -108,15 +108,15 @@ impl LaneReader<'_> {
         let were_tried =
             |id: &String, times| entries.iter().any(|entry| entry.record_id == *id && entry.attempts >= times);
         let shown: HashSet<String> = read.rows.iter().map(|row| row.id.clone()).collect();
-        let taken_over_from = self.state.lane.taken_over_from;
-        let mut ledger = batch::load_ledger(slice, object, taken_over_from, &read.rows, entries.len() == 1).await?;
+        let legacy_watermark = self.state.lane.legacy_watermark;
+        let mut ledger = batch::load_ledger(slice, object, legacy_watermark, &read.rows, entries.len() == 1).await?;
         ledger.do_without_companies(ids.iter().filter(|id| were_tried(id, WITHOUT_COMPANIES)).cloned());
         let mut failed = self.publish(read.rows, ledger).await?;
         let is_gone = |id: &String| read.missing.contains(id) || were_tried(id, LEFT_OUT);
         let left_out = ids.iter().filter(|id| !shown.contains(*id) && !is_gone(id));
         failed.extend(left_out.map(|id| (id.clone(), "HubSpot's answer leaves it out".to_owned())));
         let done: Vec<String> = ids.into_iter().filter(|id| !failed.iter().any(|(other, _)| other == id)).collect();
-        slice.store().no_longer_set_aside(slice.account(), object, &done).await?;
+        slice.store().clear_set_aside(slice.account(), object, &done).await?;
         self.set_aside(&failed).await
     }
 }

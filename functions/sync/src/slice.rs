@@ -11,7 +11,7 @@ use model::{
     time::{self, DateTime},
 };
 use queue::MAX_DELAY;
-use store::{Next, StoreError, TimelineEvent, Told, describe};
+use store::{RunDisposition, SliceReport, StoreError, TimelineEvent, describe};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
@@ -77,17 +77,17 @@ async fn within_budget(
             Work { sync, request, receives, leased, run, budget, tally }.within_lease().await
         }
         Step::Note => {
-            let told = Told { notified: request.notified.map(|of| (of, now)), ..Told::default() };
-            Ok(sync.store.release(&leased, Next::Unchanged, told).await?)
+            let told = SliceReport { notified: request.notified.map(|of| (of, now)), ..SliceReport::default() };
+            Ok(sync.store.release(&leased, RunDisposition::Unchanged, told).await?)
         }
         Step::Resend(run) => {
-            sync.store.release(&leased, Next::Unchanged, Told::default()).await?;
-            send(sync, request, &run, request.attempt, time::since(now, run.due_at)).await
+            sync.store.release(&leased, RunDisposition::Unchanged, SliceReport::default()).await?;
+            send(sync, request, &run, request.attempt, time::between(now, run.due_at)).await
         }
         Step::Drop(reason) => {
             tracing::info!(account.domain_id = %request.account.domain_id, account.hub_id = %request.account.hub_id,
                 reason, "a message has nothing to do");
-            Ok(sync.store.release(&leased, Next::Unchanged, Told::default()).await?)
+            Ok(sync.store.release(&leased, RunDisposition::Unchanged, SliceReport::default()).await?)
         }
     }
 }
@@ -96,7 +96,7 @@ async fn within_budget(
 async fn send(sync: &Sync, request: &SyncRequest, run: &Run, attempt: u32, delay: Duration) -> Result<(), SliceError> {
     let message = SyncMessage::V1(chain::message(request, run, attempt));
     sync.sync_queue.send(&message, &request.account.to_string(), delay).await?;
-    sync.store.continuation_sent(&request.account, run).await?;
+    sync.store.record_continuation_sent(&request.account, run).await?;
     Ok(())
 }
 
@@ -128,7 +128,7 @@ impl Work<'_> {
             }
             Err(error) => {
                 // The message is delivered again; it should not have to wait for the lease to run out.
-                self.sync.store.release(&self.leased, Next::Unchanged, Told::default()).await.ok();
+                self.sync.store.release(&self.leased, RunDisposition::Unchanged, SliceReport::default()).await.ok();
                 Err(error)
             }
         }
@@ -183,7 +183,7 @@ impl Work<'_> {
     }
 
     async fn leave_alone(&self, reason: &str, limits: Option<&RateLimitState>) -> Result<String, SliceError> {
-        self.release(Next::Stopped, limits).await?;
+        self.release(RunDisposition::Stopped, limits).await?;
         Ok(format!("the account is left alone: {reason}"))
     }
 
@@ -198,7 +198,7 @@ impl Work<'_> {
             return Ok(LaneOutcome::waiting(object, &lane));
         }
         if lane.first_seen.is_none() {
-            lane.taken_over_from = account.last_pulled(object);
+            lane.legacy_watermark = account.last_pulled(object);
         }
         if self.receives > 1 {
             // The slice before did not end. It may have run out of memory.
@@ -257,12 +257,12 @@ impl Work<'_> {
         self.leased.checkpoint.notified_at.map_or(self.run.started_at, |at| at.max(self.run.started_at))
     }
 
-    async fn release(&self, next: Next<'_>, limits: Option<&RateLimitState>) -> Result<(), StoreError> {
+    async fn release(&self, next: RunDisposition<'_>, limits: Option<&RateLimitState>) -> Result<(), StoreError> {
         let run = Run { figures: self.tally.added_to(&self.run.figures), ..self.run.clone() };
         // A run that takes over from this one is to know of it.
         let notified = self.request.notified.filter(|_| self.request.run.is_none()).map(|of| (of, self.run.started_at));
         let (announced, changed) = (self.tally.announced(), self.tally.changed());
-        let told = Told { limits, run: Some(&run), announced, changed: &changed, notified };
+        let told = SliceReport { limits, run: Some(&run), announced, changed: &changed, notified };
         self.sync.store.release(&self.leased, next, told).await
     }
 
@@ -273,7 +273,7 @@ impl Work<'_> {
 
     /// Notes for people what happened. It has happened even if that fails.
     pub(crate) async fn note(&self, what: TimelineEvent, detail: Option<&str>) {
-        if let Err(error) = self.sync.store.happened(&self.request.account, what, detail).await {
+        if let Err(error) = self.sync.store.record_event(&self.request.account, what, detail).await {
             tracing::warn!(error = %describe(&error), "what happened to an account could not be noted");
         }
     }
@@ -302,13 +302,13 @@ impl Work<'_> {
         self.tally.given_up(given_up);
         let delay = match wait {
             Wait::CaughtUp => {
-                self.release(Next::CaughtUp, limits).await?;
-                self.tally.is_caught_up_after(time::since(run.started_at, now));
+                self.release(RunDisposition::CaughtUp, limits).await?;
+                self.tally.is_caught_up_after(time::between(run.started_at, now));
                 return Ok("the account is caught up".to_owned());
             }
             // The first tick after that goes on.
             Wait::For(wait) if wait > MAX_DELAY => {
-                self.release(Next::Stopped, limits).await?;
+                self.release(RunDisposition::Stopped, limits).await?;
                 return Ok(format!("there is more, but not for {} s", wait.as_secs()));
             }
             Wait::For(wait) => wait,
@@ -319,7 +319,7 @@ impl Work<'_> {
             tracing::warn!(account.domain_id = %request.account.domain_id, account.hub_id = %request.account.hub_id,
                 run.id = run.id, run.idle_slices = next.idle, "a run makes no progress");
         }
-        self.release(Next::Slice(&next), limits).await?;
+        self.release(RunDisposition::Slice(&next), limits).await?;
         send(sync, request, &next, attempts, delay).await?;
         self.tally.goes_on_after(delay);
         Ok(format!("there is more, after {} s", delay.as_secs()))

@@ -91,7 +91,7 @@ impl LaneState {
     /// Returns true if a failure should have passed by now, were it not a record's.
     pub(crate) fn is_stubborn(&self) -> bool {
         let problem = self.lane.last_error.as_ref();
-        problem.is_some_and(|problem| problem.kind == ProblemKind::Passing && problem.attempts >= STUBBORN)
+        problem.is_some_and(|problem| problem.kind == ProblemKind::Transient && problem.attempts >= STUBBORN)
     }
 
     /// Forgets what was wrong before, if what failed then has got on.

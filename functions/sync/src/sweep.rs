@@ -46,8 +46,8 @@ impl LaneReader<'_> {
             return Err(HubSpotError::Malformed("the list's cursor does not move".to_owned()).into());
         }
         let began = Instant::now();
-        let taken_over_from = self.state.lane.taken_over_from;
-        let ledger = batch::load_ledger(self.slice, self.object, taken_over_from, &rows, false).await?;
+        let legacy_watermark = self.state.lane.legacy_watermark;
+        let ledger = batch::load_ledger(self.slice, self.object, legacy_watermark, &rows, false).await?;
         let odd = self.publish(rows, ledger).await?;
         self.set_aside(&odd).await?;
         plan::archived_page_done(&mut self.state.lane.sweep, next, DateTime::now());
@@ -70,7 +70,7 @@ impl LaneReader<'_> {
         };
         loop {
             let Some(latest) = self.tuning.pace.latest_start(Concurrent::Nothing) else { return Ok(None) };
-            match self.slice.session.archived(self.object, after, rows, Some(latest)).await {
+            match self.slice.session.list_archived(self.object, after, rows, Some(latest)).await {
                 Err(error) if is_a_records(&error) && rows > 0 => rows /= 2,
                 answered => return answered,
             }

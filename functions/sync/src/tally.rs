@@ -196,7 +196,7 @@ impl Tally {
             sqs_time: times.1,
             mongodb_time: times.2,
             continuation_delay: self.delay.get().copied(),
-            freshness: self.fresh_to.get().map(|fresh_to| time::since(*fresh_to, DateTime::now())),
+            freshness: self.fresh_to.get().map(|fresh_to| time::between(*fresh_to, DateTime::now())),
             catch_up_time: self.caught_up_after.get().copied(),
         }
         .emit();

@@ -1,4 +1,4 @@
-//! What happens to records: each change is a new version, a line of the ledger, and what webhooks tell of.
+//! Changes of records. Each change adds a version, a line of the ledger, and events for webhooks.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl World {
-    /// Creates a record at `at` (milliseconds since the epoch), and gives its id.
+    /// Creates a record at `at` (milliseconds since the epoch), and returns its id.
     pub fn create(&mut self, hub_id: u64, object: Object, at: i64, properties: BTreeMap<String, String>) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
@@ -19,24 +19,25 @@ impl World {
         let record = Record { id, created_at: at, versions: vec![version], companies: Vec::new() };
         self.portal(hub_id).records.entry(object).or_default().insert(id, record);
         self.ledger.push(Change { hub_id, object, id, kind: ChangeKind::Created, at });
-        self.tell((hub_id, object, id), at, What::Created);
+        self.queue_webhook((hub_id, object, id), at, What::Created);
         id
     }
 
-    /// Sets properties of a record at `at`; an empty value clears one. Nothing happens to a record that is not
-    /// there, or that was modified later.
+    /// Sets properties of a record at `at`. An empty value clears a property. Does nothing if the record does not
+    /// exist, or if it was modified later.
     pub fn update(&mut self, hub_id: u64, object: Object, id: u64, at: i64, properties: &[(&str, &str)]) -> bool {
         let is_changed = self.change(hub_id, object, id, at, ChangeKind::Updated, |version| {
             for (name, value) in properties {
-                match value.is_empty() {
-                    true => version.properties.remove(*name),
-                    false => version.properties.insert((*name).to_owned(), (*value).to_owned()),
+                if value.is_empty() {
+                    version.properties.remove(*name)
+                } else {
+                    version.properties.insert((*name).to_owned(), (*value).to_owned())
                 };
             }
         });
         if is_changed {
             for (name, value) in properties {
-                self.tell((hub_id, object, id), at, What::Changed(name, value));
+                self.queue_webhook((hub_id, object, id), at, What::Changed(name, value));
             }
         }
         is_changed
@@ -47,17 +48,18 @@ impl World {
         let archive = |version: &mut Version| version.archived = true;
         let is_archived = self.change(hub_id, object, id, at, ChangeKind::Archived, archive);
         if is_archived {
-            self.tell((hub_id, object, id), at, What::Deleted);
+            self.queue_webhook((hub_id, object, id), at, What::Deleted);
         }
         is_archived
     }
 
-    /// Deletes a contact because of privacy law. HubSpot does not say what the recycle bin shows of it; here it is in there.
+    /// Deletes a contact because of privacy law. HubSpot does not document what the recycle bin shows of it. Here the
+    /// contact is in it.
     pub fn forget(&mut self, hub_id: u64, contact: u64, at: i64) -> bool {
         let is_there = self.record(hub_id, Object::Contacts, contact).is_some_and(|(version, _)| !version.archived);
         let is_archived = is_there && self.archive(hub_id, Object::Contacts, contact, at);
         if is_archived {
-            self.tell((hub_id, Object::Contacts, contact), at, What::Forgotten);
+            self.queue_webhook((hub_id, Object::Contacts, contact), at, What::Forgotten);
         }
         is_archived
     }
@@ -69,14 +71,14 @@ impl World {
         let restore = |version: &mut Version| version.archived = false;
         let is_restored = restorable && self.change(hub_id, object, id, at, ChangeKind::Restored, restore);
         if is_restored {
-            self.tell((hub_id, object, id), at, What::Restored);
+            self.queue_webhook((hub_id, object, id), at, What::Restored);
         }
         is_restored
     }
 
-    /// Merges `loser` into `winner`, which names it in `hs_merged_object_ids` from then on. HubSpot has been seen
-    /// to give the survivor a new id; `mint` does so. Gives the survivor's id, or nothing where one of the two is
-    /// not there.
+    /// Merges `loser` into `winner`, which names it in `hs_merged_object_ids` from then on. With `mint` the survivor
+    /// gets a new id, as HubSpot has been seen to do. Returns the survivor's id. Returns `None` if one of the two does
+    /// not exist.
     pub fn merge(&mut self, hub_id: u64, object: Object, ids: (u64, u64), at: i64, mint: bool) -> Option<u64> {
         let (winner, loser) = ids;
         let live =
@@ -99,21 +101,21 @@ impl World {
             properties.insert("hs_merged_object_ids".to_owned(), merged);
             let survivor = self.create(hub_id, object, at, properties);
             self.associate(hub_id, survivor, companies);
-            self.tell((hub_id, object, winner), at, What::Deleted);
+            self.queue_webhook((hub_id, object, winner), at, What::Deleted);
             survivor
         } else {
-            // No webhook tells of this change; the one of the merge does.
+            // This change has no webhook of its own, only the merge has one.
             self.change(hub_id, object, winner, at, ChangeKind::Updated, |version| {
                 version.properties.insert("hs_merged_object_ids".to_owned(), merged);
             });
             winner
         };
-        self.tell((hub_id, object, loser), at, What::Deleted);
-        self.tell((hub_id, object, winner), at, What::Merged { loser, survivor });
+        self.queue_webhook((hub_id, object, loser), at, What::Deleted);
+        self.queue_webhook((hub_id, object, winner), at, What::Merged { loser, survivor });
         Some(survivor)
     }
 
-    /// Sets a contact's companies, the primary one first. Does not move its modification time.
+    /// Sets a contact's companies, the primary one first. Does not change its modification time.
     pub fn associate(&mut self, hub_id: u64, contact: u64, companies: Vec<u64>) {
         let contacts = self.portal(hub_id).records.entry(Object::Contacts).or_default();
         let Some(record) = contacts.get_mut(&contact) else { return };
@@ -125,7 +127,7 @@ impl World {
                 for (object, from, to) in
                     [(Object::Contacts, contact, *company), (Object::Companies, *company, contact)]
                 {
-                    self.tell((hub_id, object, from), at, What::Associated { to, removed, is_primary });
+                    self.queue_webhook((hub_id, object, from), at, What::Associated { to, removed, is_primary });
                 }
             }
         }

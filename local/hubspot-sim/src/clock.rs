@@ -1,23 +1,23 @@
-//! The simulator's clock, in milliseconds since the epoch, and how HubSpot writes times.
+//! The simulator's clock, in milliseconds since the epoch, and HubSpot's formats of times.
 
 use jiff::{Timestamp, fmt::rfc2822::DateTimePrinter};
 
-/// This machine's time.
+/// Returns this machine's time.
 pub(crate) fn now() -> i64 {
     Timestamp::now().as_millisecond()
 }
 
-/// A time as HubSpot writes it in JSON: `2024-01-17T19:55:04.281Z`.
+/// Returns a time in the format of HubSpot's JSON: `2024-01-17T19:55:04.281Z`.
 pub(crate) fn iso(millis: i64) -> String {
     format!("{:.3}", timestamp(millis))
 }
 
-/// The value of a `Date` header.
+/// Returns the value of a `Date` header.
 pub(crate) fn http_date(millis: i64) -> String {
     DateTimePrinter::new().timestamp_to_rfc9110_string(&timestamp(millis)).unwrap_or_default()
 }
 
-/// Returns the time that is so many milliseconds after the epoch. Returns the epoch if that is beyond the calendar.
+/// Returns the time `millis` milliseconds after the epoch. Returns the epoch if that is beyond the calendar.
 fn timestamp(millis: i64) -> Timestamp {
     Timestamp::from_millisecond(millis).unwrap_or_default()
 }

@@ -2,19 +2,19 @@
 
 use serde_json::{Value, json};
 
-/// An event that is still to be told.
+/// An event that is still to be sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Event {
     pub(crate) hub_id: u64,
-    /// What HubSpot sends of it, but for the number of the attempt.
-    pub(crate) told: Value,
+    /// The event's JSON, except for the number of the attempt.
+    pub(crate) json: Value,
 }
 
 impl Event {
-    /// The event as the attempt of that number tells it, from 0 on.
-    pub(crate) fn told(&self, attempt: u32) -> Value {
-        let mut told = self.told.clone();
-        told["attemptNumber"] = json!(attempt);
-        told
+    /// Returns the event's JSON for the attempt of that number, from 0.
+    pub(crate) fn to_json(&self, attempt: u32) -> Value {
+        let mut event = self.json.clone();
+        event["attemptNumber"] = json!(attempt);
+        event
     }
 }

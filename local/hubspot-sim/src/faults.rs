@@ -1,4 +1,4 @@
-//! Faults on demand: what happens to the next requests of some kind.
+//! Faults on demand, for the next requests of some kind.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,54 +6,54 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Fault {
-    /// Which requests: those whose path and query contain this.
+    /// The requests concerned: those whose path and query contain this text.
     pub path: String,
-    /// How many of them pass unharmed first.
+    /// How many of these requests pass unharmed first.
     #[serde(default)]
     pub skip: u32,
-    /// How many of them are hit.
+    /// How many requests the fault affects.
     #[serde(default = "once")]
     pub times: u32,
-    /// What happens to them.
+    /// The kind of fault.
     #[serde(flatten)]
     pub kind: FaultKind,
 }
 
-/// What a fault does.
+/// The kinds of faults.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum FaultKind {
-    /// Another answer. The request has no effect.
+    /// Another response. The request has no effect.
     Answer {
         /// The status.
         status: u16,
-        /// The body; HubSpot's error envelope for the status if absent.
+        /// The body. HubSpot's error envelope for the status if absent.
         body: Option<String>,
         /// A `Retry-After` header, in seconds.
         retry_after: Option<u64>,
     },
-    /// A refusal in HubSpot's envelope with any `Retry-After`: a date, or nonsense. The request has no effect.
+    /// An error in HubSpot's envelope with any `Retry-After`: a date, or nonsense. The request has no effect.
     Later {
         /// The status.
         status: u16,
         /// The header.
         retry_after: String,
     },
-    /// The right answer, late.
+    /// The right response, late.
     Delay {
-        /// By how many milliseconds.
+        /// The delay in milliseconds.
         millis: u64,
     },
-    /// The connection is closed without an answer. The request has no effect.
+    /// The connection is closed without a response. The request has no effect.
     Reset,
-    /// The right answer breaks off in the middle.
+    /// The right response, cut off in the middle.
     Cut,
-    /// The right answer, 64 bytes at a time.
+    /// The right response, 64 bytes at a time.
     Drip {
-        /// How many milliseconds pass before each of these parts.
+        /// The milliseconds before each of these parts.
         millis: u64,
     },
-    /// White space without an end, in place of an answer.
+    /// Endless white space instead of a response.
     Endless,
 }
 
@@ -61,8 +61,8 @@ fn once() -> u32 {
     1
 }
 
-/// Takes the fault that hits a request to `path_and_query`, if there is one, off the list.
-pub(crate) fn take(faults: &mut Vec<Fault>, path_and_query: &str) -> Option<FaultKind> {
+/// Returns the fault for a request to `path_and_query`, and counts it as used. Returns `None` if there is none.
+pub(crate) fn take_fault(faults: &mut Vec<Fault>, path_and_query: &str) -> Option<FaultKind> {
     let fault = faults.iter_mut().find(|fault| path_and_query.contains(&fault.path))?;
     if fault.skip > 0 {
         fault.skip -= 1;
@@ -84,8 +84,8 @@ mod tests {
             serde_json::from_str(r#"{"path": "/search", "skip": 1, "times": 2, "kind": "answer", "status": 500}"#)
                 .unwrap();
         let mut faults = vec![fault];
-        assert!(take(&mut faults, "/oauth").is_none());
-        let hits: Vec<bool> = (0..4).map(|_| take(&mut faults, "/contacts/search").is_some()).collect();
+        assert!(take_fault(&mut faults, "/oauth").is_none());
+        let hits: Vec<bool> = (0..4).map(|_| take_fault(&mut faults, "/contacts/search").is_some()).collect();
         assert_eq!(hits, [false, true, true, false]);
         assert!(faults.is_empty());
     }

@@ -1,7 +1,7 @@
-//! HubSpot's CRM API, simulated over HTTP: OAuth, search, list, batch read and associations, with their limits,
-//! their documented errors, and the habits that have hurt other connectors (see `docs/reference/simulator.md`).
+//! HubSpot's CRM API, simulated over HTTP: OAuth, search, list, batch read and associations, with their limits, their
+//! documented errors, and the habits that have hurt other connectors (see `docs/reference/simulator.md`).
 //!
-//! Every change is written into a ledger, so that a test can tell what should have arrived.
+//! Every change is written to a ledger, so that a test can check what should have arrived.
 
 mod apps;
 mod changes;
@@ -42,7 +42,7 @@ pub type Shared = Arc<Mutex<World>>;
 /// A simulator that listens until it is dropped.
 #[derive(Debug)]
 pub struct Simulator {
-    /// Where it listens.
+    /// The address on which it listens.
     pub address: SocketAddr,
     world: Shared,
     server: JoinHandle<std::io::Result<()>>,
@@ -51,7 +51,7 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Starts to listen on 127.0.0.1; port 0 takes a free one.
+    /// Starts to listen on 127.0.0.1. Port 0 uses any free port.
     ///
     /// # Errors
     /// The port is taken.
@@ -61,11 +61,11 @@ impl Simulator {
         let world = Arc::new(Mutex::new(World::new(settings)));
         let app = routes::app(world.clone());
         let server = tokio::spawn(server::serve(listener, app, None));
-        let webhooks = tokio::spawn(webhooks::tell(world.clone()));
+        let webhooks = tokio::spawn(webhooks::deliver_pending(world.clone()));
         Ok(Self { address, world, server, webhooks, tls: JoinSet::new() })
     }
 
-    /// Listens on another port of 127.0.0.1 as well, by TLS with a certificate and its key (PEM files).
+    /// Listens on another port of 127.0.0.1 as well, with TLS, with a certificate and its key (PEM files).
     ///
     /// # Errors
     /// The port is taken, or the files cannot be used.
@@ -76,22 +76,22 @@ impl Simulator {
         Ok(())
     }
 
-    /// The address to give to HubSpot's clients.
+    /// Returns the base URL for HubSpot's clients.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The simulated HubSpot itself, to look at and to change. Requests wait while it is held.
+    /// Locks the simulated HubSpot for reading and changing. Requests wait while the guard exists.
     pub fn world(&self) -> MutexGuard<'_, World> {
         lock(&self.world)
     }
 
-    /// The same, for those who outlive this value.
+    /// Returns the simulated HubSpot, for use after this value is dropped.
     pub fn shared(&self) -> Shared {
         self.world.clone()
     }
 
-    /// Waits until the server ends, which it does not by itself.
+    /// Waits until the server ends, which it does only if it fails.
     ///
     /// # Errors
     /// The server failed.
@@ -107,7 +107,7 @@ impl Drop for Simulator {
     }
 }
 
-/// Locks the state. Its invariants hold between any two statements, so a panic elsewhere does not spoil it.
+/// Locks the state. Its invariants hold between any two statements, so a panic elsewhere does not corrupt it.
 pub fn lock(world: &Mutex<World>) -> MutexGuard<'_, World> {
     world.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -1,74 +1,74 @@
-//! HubSpot's rate limits, as its guides list them ("Usage guidelines", and "Limits" of the guide to associations): in rolling
-//! windows and by the day, by the kind of the token and the tier of the account.
+//! HubSpot's rate limits, as its guides list them ("Usage guidelines", and "Limits" of the guide to associations): in
+//! rolling windows and per day, by the kind of the token and the tier of the account.
 
 use std::collections::VecDeque;
 
 use crate::settings::{AssociationLimits, Distribution, Settings, Tier};
 
-const DAY: i64 = 86_400_000;
+const DAY_MILLIS: i64 = 86_400_000;
 
-/// The period of the general limit, and of the associations' own one, in milliseconds.
+/// The period of the general limit, and of the associations' own limit, in milliseconds.
 const TEN_SECONDS: i64 = 10_000;
 
-/// Whose token a request comes with.
+/// The app whose token a request has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum App {
-    /// The OAuth app's.
+    /// The OAuth app.
     OAuth,
-    /// A private app's, or a service key.
+    /// A private app, or a service key.
     Private,
 }
 
-/// What a request asks for.
+/// The kind of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum RequestKind {
     /// A contact's companies, or a company's contacts.
     Associations,
-    /// Anything else but a search.
+    /// Anything else except a search.
     Other,
 }
 
-/// A limit: how many requests are allowed; 0 is no limit.
+/// A limit: the number of requests allowed. 0 is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limit {
     counter: Counter,
-    /// In rolling ten seconds.
+    /// Per rolling ten seconds.
     pub(crate) ten_secondly: usize,
-    /// In a day.
+    /// Per day.
     pub(crate) daily: usize,
 }
 
-/// Which requests a limit counts together.
+/// The requests that a limit counts together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Counter {
-    /// An app's.
+    /// The requests of one app.
     General(App),
     /// All apps' reads of associations.
     Associations,
 }
 
-/// Which limit was met.
+/// The limit that a request has exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Met {
-    /// The one of ten seconds.
+pub(crate) enum ExceededLimit {
+    /// The limit of ten seconds.
     TenSecondly,
-    /// The one of the day.
+    /// The limit of the day.
     Daily,
 }
 
-/// What an answer's headers tell of a limit.
+/// The remaining requests, for a response's headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Left {
+pub(crate) struct Remaining {
     /// In the current ten seconds.
     pub(crate) ten_secondly: usize,
-    /// Today. An OAuth app is not told.
+    /// Today. Absent for an OAuth app.
     pub(crate) daily: Option<usize>,
 }
 
 impl Settings {
-    /// The limit for a request of an app.
-    pub(crate) fn limit(&self, app: App, asked: Asked) -> Limit {
-        if asked == Asked::Associations && self.association_limits == AssociationLimits::Own {
+    /// Returns the limit for a request of an app.
+    pub(crate) fn limit(&self, app: App, asked: RequestKind) -> Limit {
+        if asked == RequestKind::Associations && self.association_limits == AssociationLimits::Own {
             let (ten_secondly, daily) = match self.tier {
                 Tier::Starter => (100, 0),
                 Tier::Professional => (150, 500_000),
@@ -94,8 +94,8 @@ impl Settings {
     }
 }
 
-/// What was asked of one account. Each app has its own ten seconds; a day's limit is the account's, and so is the one of
-/// associations.
+/// The requests to one account. Each app has a ten-second limit of its own. The daily limit and the limit of
+/// associations are the account's.
 #[derive(Debug, Default)]
 pub(crate) struct Usage {
     oauth: Rolling,
@@ -106,14 +106,14 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    /// Counts a request at `now`, or tells which limit it meets. A refused request does not count.
-    pub(crate) fn take(&mut self, now: i64, limit: Limit) -> Result<(), Met> {
+    /// Counts a request at `now`. Fails with the limit that it exceeds. A refused request does not count.
+    pub(crate) fn count_request(&mut self, now: i64, limit: Limit) -> Result<(), ExceededLimit> {
         let (recent, today) = self.counted(limit);
         if limit.daily > 0 && today.count(now) >= limit.daily {
-            return Err(Met::Daily);
+            return Err(ExceededLimit::Daily);
         }
         if !recent.allow(now, TEN_SECONDS, limit.ten_secondly) {
-            return Err(Met::TenSecondly);
+            return Err(ExceededLimit::TenSecondly);
         }
         if limit.daily > 0 {
             today.count += 1;
@@ -121,12 +121,12 @@ impl Usage {
         Ok(())
     }
 
-    /// What an answer's headers tell of a limit; `None` if they do not tell of it.
-    pub(crate) fn left(&mut self, now: i64, limit: Limit) -> Option<Left> {
+    /// Returns the remaining requests for a response's headers. Returns `None` if the response has no such headers.
+    pub(crate) fn remaining(&mut self, now: i64, limit: Limit) -> Option<Remaining> {
         let Counter::General(app) = limit.counter else { return None };
         let (recent, today) = self.counted(limit);
         let daily = (app == App::Private && limit.daily > 0).then(|| limit.daily.saturating_sub(today.count(now)));
-        (limit.ten_secondly > 0).then(|| Left { ten_secondly: recent.left(limit.ten_secondly), daily })
+        (limit.ten_secondly > 0).then(|| Remaining { ten_secondly: recent.remaining(limit.ten_secondly), daily })
     }
 
     fn counted(&mut self, limit: Limit) -> (&mut Rolling, &mut Today) {
@@ -147,8 +147,8 @@ struct Today {
 
 impl Today {
     fn count(&mut self, now: i64) -> usize {
-        if self.day != now.div_euclid(DAY) {
-            *self = Self { day: now.div_euclid(DAY), count: 0 };
+        if self.day != now.div_euclid(DAY_MILLIS) {
+            *self = Self { day: now.div_euclid(DAY_MILLIS), count: 0 };
         }
         self.count
     }
@@ -161,7 +161,8 @@ pub(crate) struct Rolling {
 }
 
 impl Rolling {
-    /// Whether a request at `now` is allowed, where `limit` are in `window` milliseconds; 0 is no limit.
+    /// Returns true if a request at `now` is allowed by a limit of `limit` requests per `window` milliseconds. 0 is no
+    /// limit.
     pub(crate) fn allow(&mut self, now: i64, window: i64, limit: usize) -> bool {
         while self.times.front().is_some_and(|time| *time <= now - window) {
             self.times.pop_front();
@@ -173,8 +174,8 @@ impl Rolling {
         allowed
     }
 
-    /// How many more requests are allowed now.
-    pub(crate) fn left(&self, limit: usize) -> usize {
+    /// Returns how many more requests are allowed now.
+    pub(crate) fn remaining(&self, limit: usize) -> usize {
         limit.saturating_sub(self.times.len())
     }
 }
@@ -188,12 +189,12 @@ mod tests {
         let mut rolling = Rolling::default();
         let allowed: Vec<bool> = [0, 900, 950, 1000, 1001].iter().map(|now| rolling.allow(*now, 1000, 2)).collect();
         assert_eq!(allowed, [true, true, false, true, false]);
-        assert_eq!(rolling.left(2), 0);
+        assert_eq!(rolling.remaining(2), 0);
     }
 
-    /// How many requests are taken at one moment.
+    /// Returns how many requests are accepted at one moment.
     fn taken(usage: &mut Usage, limit: Limit) -> usize {
-        (0..1000).take_while(|_| usage.take(0, limit).is_ok()).count()
+        (0..1000).take_while(|_| usage.count_request(0, limit).is_ok()).count()
     }
 
     #[test]
@@ -211,11 +212,11 @@ mod tests {
             let settings = Settings { tier, distribution, ..Settings::default() };
             let mut usage = Usage::default();
             let mut taken = |app, asked| taken(&mut usage, settings.limit(app, asked));
-            // None of the three takes from another.
-            assert_eq!(taken(App::OAuth, Asked::Other), oauth, "{tier:?} {distribution:?}");
-            assert_eq!(taken(App::Private, Asked::Other), private, "{tier:?} {distribution:?}");
-            assert_eq!(taken(App::OAuth, Asked::Associations), associations, "{tier:?} {distribution:?}");
-            assert_eq!(taken(App::Private, Asked::Associations), 0, "the account's own is used up");
+            // The three limits are independent.
+            assert_eq!(taken(App::OAuth, RequestKind::Other), oauth, "{tier:?} {distribution:?}");
+            assert_eq!(taken(App::Private, RequestKind::Other), private, "{tier:?} {distribution:?}");
+            assert_eq!(taken(App::OAuth, RequestKind::Associations), associations, "{tier:?} {distribution:?}");
+            assert_eq!(taken(App::Private, RequestKind::Associations), 0, "the account's own is used up");
         }
     }
 
@@ -223,24 +224,27 @@ mod tests {
     fn associations_may_count_against_the_general_limit() {
         let settings = Settings { association_limits: AssociationLimits::General, ..Settings::default() };
         let mut usage = Usage::default();
-        let limit = settings.limit(App::OAuth, Asked::Associations);
+        let limit = settings.limit(App::OAuth, RequestKind::Associations);
         assert_eq!(taken(&mut usage, limit), 110);
-        assert_eq!(usage.take(0, settings.limit(App::OAuth, Asked::Other)), Err(Met::TenSecondly));
-        assert_eq!(usage.left(0, limit), Some(Left { ten_secondly: 0, daily: None }));
+        assert_eq!(
+            usage.count_request(0, settings.limit(App::OAuth, RequestKind::Other)),
+            Err(ExceededLimit::TenSecondly)
+        );
+        assert_eq!(usage.remaining(0, limit), Some(Remaining { ten_secondly: 0, daily: None }));
     }
 
     #[test]
     fn headers_tell_of_the_general_limit_alone_and_an_oauth_app_nothing_of_the_day() {
         let (settings, mut usage) = (Settings::default(), Usage::default());
         let table = [
-            (App::OAuth, Asked::Other, Some(Left { ten_secondly: 109, daily: None })),
-            (App::Private, Asked::Other, Some(Left { ten_secondly: 99, daily: Some(249_999) })),
-            (App::OAuth, Asked::Associations, None),
+            (App::OAuth, RequestKind::Other, Some(Remaining { ten_secondly: 109, daily: None })),
+            (App::Private, RequestKind::Other, Some(Remaining { ten_secondly: 99, daily: Some(249_999) })),
+            (App::OAuth, RequestKind::Associations, None),
         ];
         for (app, asked, left) in table {
             let limit = settings.limit(app, asked);
-            assert_eq!(usage.take(0, limit), Ok(()));
-            assert_eq!(usage.left(0, limit), left, "{app:?} {asked:?}");
+            assert_eq!(usage.count_request(0, limit), Ok(()));
+            assert_eq!(usage.remaining(0, limit), left, "{app:?} {asked:?}");
         }
     }
 
@@ -248,11 +252,11 @@ mod tests {
     fn a_day_is_over_at_midnight() {
         let settings = Settings { per_day: Some(2), associations_per_day: Some(1), ..Settings::default() };
         let mut usage = Usage::default();
-        let mut take = |now, asked| usage.take(now, settings.limit(App::Private, asked));
-        assert_eq!([take(0, Asked::Other), take(DAY - 1, Asked::Other)], [Ok(()); 2]);
-        assert_eq!(take(DAY - 1, Asked::Other), Err(Met::Daily));
-        assert_eq!(take(DAY - 1, Asked::Associations), Ok(()));
-        assert_eq!(take(DAY - 1, Asked::Associations), Err(Met::Daily));
-        assert_eq!([take(DAY, Asked::Other), take(DAY, Asked::Associations)], [Ok(()); 2]);
+        let mut take = |now, asked| usage.count_request(now, settings.limit(App::Private, asked));
+        assert_eq!([take(0, RequestKind::Other), take(DAY_MILLIS - 1, RequestKind::Other)], [Ok(()); 2]);
+        assert_eq!(take(DAY_MILLIS - 1, RequestKind::Other), Err(ExceededLimit::Daily));
+        assert_eq!(take(DAY_MILLIS - 1, RequestKind::Associations), Ok(()));
+        assert_eq!(take(DAY_MILLIS - 1, RequestKind::Associations), Err(ExceededLimit::Daily));
+        assert_eq!([take(DAY_MILLIS, RequestKind::Other), take(DAY_MILLIS, RequestKind::Associations)], [Ok(()); 2]);
     }
 }

@@ -1,7 +1,7 @@
-//! Answers that are not quite JSON. HubSpot may never give them; other writers of JSON do.
+//! Responses that are not quite JSON. HubSpot may never send them, but other writers of JSON do.
 //!
-//! A property's text may hold these characters of the private use area; each stands in the answer for something that JSON
-//! does not allow.
+//! A property's text may contain these characters of the private use area. The response has something in their place
+//! that JSON does not allow.
 
 use axum::{
     body::Body,
@@ -16,10 +16,10 @@ pub const HALF: char = '\u{e000}';
 pub const CONTROL: char = '\u{e001}';
 /// A byte that is not UTF-8.
 pub const BYTE: char = '\u{e002}';
-/// A quotation mark that is not escaped: nobody can read the answer.
+/// A quotation mark that is not escaped: nobody can parse the response.
 pub const QUOTE: char = '\u{e003}';
 
-/// An answer with the value, written as its texts ask for.
+/// Returns a response with the value, in which the special characters are replaced.
 pub(crate) fn json(value: &Value) -> Response {
     let text = value.to_string();
     let mut body = Vec::with_capacity(text.len());

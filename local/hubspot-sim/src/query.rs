@@ -1,4 +1,4 @@
-//! The search's own language: filter groups, one sort rule, and pages by offset.
+//! The query language of searches: filter groups, one sort rule, and pages by offset.
 
 use std::cmp::Ordering;
 
@@ -61,7 +61,7 @@ enum Operator {
     NotContainsToken,
 }
 
-/// A sort rule: an object, or the property's name alone.
+/// A sort rule: an object, or only the property's name.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Sort {
@@ -100,13 +100,13 @@ fn offset<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error>
     }
 }
 
-/// What a search compares a row by.
+/// The parts of a row that a search compares.
 pub(crate) struct Row<'a> {
     pub(crate) object: Object,
     pub(crate) record: &'a Record,
     pub(crate) version: &'a Version,
     pub(crate) order: IdOrder,
-    /// Whether it has a modification time.
+    /// True if it has a modification time.
     pub(crate) is_dated: bool,
 }
 
@@ -116,7 +116,7 @@ enum Value<'a> {
     Id(u64),
     /// A time, in milliseconds since the epoch.
     Time(i64),
-    /// Anything else; compared as a number where both sides are one.
+    /// Anything else. Compared as a number if both sides are numbers.
     Text(&'a str),
 }
 
@@ -165,14 +165,14 @@ impl<'a> Row<'a> {
         value.passes(filter, self.order)
     }
 
-    /// Whether the row is in any of the groups.
+    /// Returns true if the row matches any of the groups.
     pub(crate) fn matches(&self, groups: &[Group]) -> bool {
         groups.is_empty() || groups.iter().any(|group| group.filters.iter().all(|filter| self.passes(filter)))
     }
 }
 
 impl Value<'_> {
-    /// Whether the value is as the filter asks.
+    /// Returns true if the value passes the filter.
     fn passes(&self, filter: &Filter, order: IdOrder) -> bool {
         let against = |other: &str| self.compare(order, other);
         let contains = || self.text().to_lowercase().contains(&filter.value.trim_matches('*').to_lowercase());
@@ -195,7 +195,7 @@ impl Value<'_> {
 }
 
 impl Query {
-    /// The id from which on rows can match at all, where ids are compared as numbers.
+    /// Returns the lowest id that can match, if ids are compared as numbers.
     pub(crate) fn first_id(&self) -> u64 {
         let [group] = &self.filter_groups[..] else { return 0 };
         let behind = |filter: &Filter| {
@@ -205,7 +205,7 @@ impl Query {
         group.filters.iter().filter_map(behind).max().unwrap_or(0)
     }
 
-    /// Whether a record that was modified then, and about which nothing else is known, is counted.
+    /// Returns true if a record is counted of which only the modification time is known.
     pub(crate) fn counts(&self, object: Object, modified_at: i64) -> bool {
         let passes = |filter: &Filter| {
             let is_time = filter.property_name == object.modified_property();
@@ -216,7 +216,8 @@ impl Query {
         !self.filter_groups.is_empty() && self.filter_groups.iter().any(is_window)
     }
 
-    /// What is wrong with the query, in HubSpot's words where they are known.
+    /// Returns the status and message for an invalid query, in HubSpot's words if they are known. Returns `None` if the
+    /// query is valid.
     pub(crate) fn problem(&self, length: usize) -> Option<(u16, String)> {
         let filters: usize = self.filter_groups.iter().map(|group| group.filters.len()).sum();
         let most = self.filter_groups.iter().map(|group| group.filters.len()).max().unwrap_or(0);
@@ -242,8 +243,8 @@ impl Query {
         }
     }
 
-    /// Sorts the rows as the query asks. `noise` moves rows of equal value, and, by up to `disorder`
-    /// milliseconds, rows sorted by their modification time.
+    /// Sorts the rows as the query asks. `noise` reorders rows of equal value, and, by up to `disorder` milliseconds,
+    /// rows sorted by their modification time.
     pub(crate) fn sort(&self, rows: &mut [Row<'_>], disorder: i64, mut noise: impl FnMut() -> i64) {
         let (property, direction) = match self.sorts.first() {
             Some(Sort::Name(name)) => (name.as_str(), Direction::Ascending),
@@ -251,7 +252,7 @@ impl Query {
             None => ("createdate", Direction::Ascending),
         };
         match (property, rows.first().map(|row| row.order)) {
-            // That is how the records are kept.
+            // The records are stored in that order.
             ("hs_object_id", Some(IdOrder::Numeric)) => {}
             ("hs_object_id", _) => rows.sort_by_cached_key(|row| row.record.id.to_string()),
             _ => {

@@ -1,4 +1,4 @@
-//! Believable data, the same for the same seed: all domains end in `.example`, and nobody in it exists.
+//! Plausible data, the same for the same seed. All domains end in `.example`, and no person in it exists.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::world::{Object, World};
 
-const DAY: i64 = 86_400_000;
+const DAY_MILLIS: i64 = 86_400_000;
 const STEMS: [&str; 16] = [
     "Aurora",
     "Bluewater",
@@ -36,7 +36,7 @@ const INDUSTRIES: [&str; 6] = [
     "DESIGN",
 ];
 const COUNTRIES: [&str; 8] = ["Germany", "United States", "Japan", "Brasil", "Norway", "Ελλάδα", "France", "India"];
-const FIRST: [&str; 16] = [
+const FIRST_NAMES: [&str; 16] = [
     "Ana",
     "Björn",
     "Chloé",
@@ -54,7 +54,7 @@ const FIRST: [&str; 16] = [
     "Oluwaseun",
     "石田",
 ];
-const LAST: [&str; 16] = [
+const LAST_NAMES: [&str; 16] = [
     "Quintero",
     "Lindqvist",
     "O'Neill",
@@ -76,7 +76,7 @@ const TITLES: [&str; 6] = ["CTO", "Head of Sales", "Buyer", "Geschäftsführerin
 const STATUSES: [&str; 4] = ["NEW", "OPEN", "IN_PROGRESS", "CONNECTED"];
 const SOURCES: [&str; 5] = ["OFFLINE", "ORGANIC_SEARCH", "DIRECT_TRAFFIC", "EMAIL_MARKETING", "PAID_SOCIAL"];
 
-/// How many records of each kind a call created and changed.
+/// The numbers of records that a call created and changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Changed {
     /// Records created.
@@ -89,15 +89,15 @@ impl World {
     /// Fills an account with records created within the last two years, the latest an hour ago.
     pub fn seed(&mut self, hub_id: u64, companies: usize, contacts: usize, seed: u64) {
         let mut random = StdRng::seed_from_u64(seed ^ hub_id);
-        let latest = self.now() - DAY / 24;
+        let latest = self.now() - DAY_MILLIS / 24;
         for _ in 0..companies {
-            let at = latest - random.random_range(0..730 * DAY);
+            let at = latest - random.random_range(0..730 * DAY_MILLIS);
             let properties = company(&mut random, self.ledger.len());
             let id = self.create(hub_id, Object::Companies, at, properties);
             self.age(hub_id, Object::Companies, id, at, latest, &mut random);
         }
         for _ in 0..contacts {
-            let at = latest - random.random_range(0..730 * DAY);
+            let at = latest - random.random_range(0..730 * DAY_MILLIS);
             let id = self.add_contact(hub_id, at, &mut random);
             self.age(hub_id, Object::Contacts, id, at, latest, &mut random);
         }
@@ -114,14 +114,11 @@ impl World {
         for index in 0..count {
             let at = self.now();
             if index % 5 == 4 || existing.is_empty() {
-                match random.random_bool(0.2) {
-                    true => {
-                        let properties = company(&mut random, self.ledger.len());
-                        self.create(hub_id, Object::Companies, at, properties);
-                    }
-                    false => {
-                        self.add_contact(hub_id, at, &mut random);
-                    }
+                if random.random_bool(0.2) {
+                    let properties = company(&mut random, self.ledger.len());
+                    self.create(hub_id, Object::Companies, at, properties);
+                } else {
+                    self.add_contact(hub_id, at, &mut random);
                 }
                 changed.created += 1;
             } else {
@@ -150,7 +147,7 @@ impl World {
         id
     }
 
-    /// Half of the records have been modified since.
+    /// Modifies the record in half of the calls, at a random time after `created`.
     fn age(&mut self, hub_id: u64, object: Object, id: u64, created: i64, latest: i64, random: &mut StdRng) {
         if random.random_bool(0.5) && created < latest {
             let at = random.random_range(created + 1..=latest);
@@ -199,8 +196,8 @@ fn company(random: &mut StdRng, number: usize) -> BTreeMap<String, String> {
 fn contact(random: &mut StdRng, number: usize) -> BTreeMap<String, String> {
     let email = if random.random_bool(0.93) { format!("contact-{number}@company.example") } else { String::new() };
     filled([
-        ("firstname", pick(random, &FIRST).to_owned()),
-        ("lastname", if random.random_bool(0.95) { pick(random, &LAST).to_owned() } else { String::new() }),
+        ("firstname", pick(random, &FIRST_NAMES).to_owned()),
+        ("lastname", if random.random_bool(0.95) { pick(random, &LAST_NAMES).to_owned() } else { String::new() }),
         ("jobtitle", if random.random_bool(0.7) { pick(random, &TITLES).to_owned() } else { String::new() }),
         ("email", email),
         ("hubspotscore", if random.random_bool(0.5) { random.random_range(0..100).to_string() } else { String::new() }),

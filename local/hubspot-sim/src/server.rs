@@ -1,4 +1,4 @@
-//! The server's connections: ordinary HTTP/1.1, but an answer can also be that the connection is closed.
+//! The server's connections: ordinary HTTP/1.1, except that a response may close the connection instead.
 
 use std::{io, path::Path, sync::Arc};
 
@@ -15,12 +15,13 @@ use tokio_rustls::{
 };
 use tower::ServiceExt;
 
-/// In the extensions of an answer: it is not sent, and the connection is closed.
+/// An extension of a response: it is not sent, and the connection is closed.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the connection is to be closed")]
 pub(crate) struct HangUp;
 
-/// Serves connections until it is dropped; they end with it. With `tls` they are encrypted, as HubSpot's are.
+/// Serves connections until the future is dropped, which also ends the connections. With `tls` they are encrypted, as
+/// HubSpot's are.
 pub(crate) async fn serve(listener: TcpListener, app: Router, tls: Option<TlsAcceptor>) -> io::Result<()> {
     let mut connections = JoinSet::new();
     loop {
@@ -32,7 +33,7 @@ pub(crate) async fn serve(listener: TcpListener, app: Router, tls: Option<TlsAcc
                 connections.spawn(async move {
                     match tls {
                         None => connection(stream, app).await,
-                        // Whoever does not trust the certificate goes away by itself.
+                        // A client that does not trust the certificate closes the connection.
                         Some(tls) => if let Ok(stream) = tls.accept(stream).await { connection(stream, app).await },
                     }
                 });
@@ -42,7 +43,7 @@ pub(crate) async fn serve(listener: TcpListener, app: Router, tls: Option<TlsAcc
     }
 }
 
-/// What encrypts connections with a certificate and its key, both PEM files.
+/// Returns a TLS acceptor with a certificate and its key, both PEM files.
 pub(crate) fn tls(certificate: &Path, key: &Path) -> io::Result<TlsAcceptor> {
     let certificates: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
         .map_err(io::Error::other)?
@@ -67,6 +68,6 @@ async fn connection(stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + 
             }
         }
     });
-    // The client may close the connection at any time, which is its own business.
+    // The client may close the connection at any time, which is not an error.
     http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await.ok();
 }

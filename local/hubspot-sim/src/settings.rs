@@ -1,93 +1,93 @@
-//! How the simulated HubSpot behaves. Everything can be changed while it runs.
+//! The behaviour of the simulated HubSpot. All settings can be changed while it runs.
 
 use serde::{Deserialize, Serialize};
 
-/// The simulator's switches; the defaults are HubSpot's documented behaviour.
+/// The simulator's settings. The defaults are HubSpot's documented behaviour.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Settings {
-    /// How long every answer takes, in milliseconds.
+    /// The latency of every response, in milliseconds.
     pub latency_ms: u64,
-    /// Search requests that an account may make in a rolling second; 0 is no limit.
+    /// Search requests allowed per account and rolling second. 0 is no limit.
     pub search_rps: usize,
-    /// What the accounts have bought of HubSpot.
+    /// The HubSpot subscription of the accounts.
     pub tier: Tier,
     /// How the OAuth app is distributed.
     pub distribution: Distribution,
-    /// Other requests that an app may make in an account in rolling ten seconds, whatever the tier and the distribution; 0 is no
-    /// limit.
+    /// Other requests allowed per app and account in rolling ten seconds, for any tier and distribution. 0 is no limit.
     pub per_10s: Option<usize>,
-    /// The same in a day.
+    /// Other requests allowed per day, in the same way.
     pub per_day: Option<usize>,
-    /// Which limit reads of associations count against.
+    /// The limit that counts reads of associations.
     pub association_limits: AssociationLimits,
-    /// Reads of associations that an account allows in rolling ten seconds, whatever the tier, if they have a limit of their own.
+    /// Reads of associations allowed per account in rolling ten seconds, for any tier, if they have a limit of their
+    /// own.
     pub associations_per_10s: Option<usize>,
-    /// The same in a day.
+    /// Reads of associations allowed per day, in the same way.
     pub associations_per_day: Option<usize>,
-    /// How long an access token lives, in seconds.
+    /// The lifetime of an access token, in seconds.
     pub token_seconds: i64,
-    /// Whether new access tokens come with `hub_id`, which HubSpot's specification does not promise.
+    /// True if new access tokens come with `hub_id`, which HubSpot's specification does not promise.
     pub names_hub: bool,
-    /// Scopes that the consent page does not grant, though the app asks for them.
+    /// Scopes that the consent page does not grant, although the app requests them.
     pub withheld_scopes: Vec<String>,
-    /// Whether what the token endpoint refuses carries `error`, or HubSpot's own `status` alone.
+    /// True if errors of the token endpoint carry `error`, false if they carry only HubSpot's own `status`.
     pub oauth_errors: bool,
-    /// How long a change takes to reach the search index, in milliseconds: at least this...
+    /// The time until a change is in the search index, in milliseconds: at least this...
     pub index_lag_min_ms: i64,
-    /// ...and at most this, another time for each change.
+    /// ...and at most this, a different time for each change.
     pub index_lag_max_ms: i64,
-    /// Whether search answers with a record's newest state where its index holds an older one.
+    /// True if a search returns a record's newest state although its index has an older one.
     pub newer_rows: bool,
-    /// Whether pages are sometimes shorter than the limit, or empty, though more follow.
+    /// True if pages are sometimes shorter than the limit, or empty, although more follow.
     pub short_pages: bool,
-    /// In which order ids are sorted and compared.
+    /// The order in which ids are sorted and compared.
     pub id_order: IdOrder,
     /// How far rows sorted by modification time may be out of order, in milliseconds.
     pub disorder_ms: i64,
     /// How far HubSpot's clock is ahead of this machine's, in milliseconds.
     pub clock_offset_ms: i64,
-    /// By how much a search's `total` is wrong.
+    /// The error of a search's `total`.
     pub total_off_by: i64,
-    /// Records for whose properties HubSpot has no answer but a 500: searches and reads that would show them fail.
+    /// Records whose properties HubSpot cannot return: searches and reads that would return them fail with a 500.
     pub unanswerable: Vec<u64>,
-    /// Records for which it has no answer but a 500 whatever is asked of them.
+    /// Records that HubSpot cannot return at all: every request that would return them fails with a 500.
     pub unshowable: Vec<u64>,
-    /// Contacts whose companies HubSpot does not tell: `INVALID_IDENTIFIER` in a 207.
+    /// Contacts whose companies HubSpot does not return: `INVALID_IDENTIFIER` in a 207.
     pub without_companies: Vec<u64>,
-    /// Contacts for whose companies HubSpot has no answer but a 500, whoever else is asked for.
+    /// Contacts whose companies cause a 500, for the whole request.
     pub companies_fail: Vec<u64>,
-    /// Modification times of rows that a search counts and never shows.
+    /// Modification times of rows that a search counts but never returns.
     pub ghosts: Vec<i64>,
-    /// Records without a modification time: it is null, and no condition on it holds.
+    /// Records without a modification time: it is null, and no condition matches it.
     pub undated: Vec<u64>,
-    /// How much earlier than it happened a deletion is stamped (`archivedAt`), in milliseconds.
+    /// How much too early the time of a deletion is (`archivedAt`), in milliseconds.
     pub archived_early_ms: i64,
     /// How far the `Date` header alone is ahead of HubSpot's clock, in milliseconds.
     pub date_skew_ms: i64,
-    /// How many companies of a contact an association page holds.
+    /// The number of a contact's companies in an association page.
     pub association_page: usize,
-    /// Whether the recycle bin lists records that were merged into others; HubSpot does not say.
+    /// True if the recycle bin lists records that were merged into others. HubSpot does not document it.
     pub lists_merged: bool,
-    /// Where changes are told by webhook; nowhere if absent.
+    /// The address for webhooks. Absent if none are sent.
     pub webhook_url: Option<String>,
-    /// How webhooks name the events.
+    /// The form in which webhooks name the events.
     pub webhook_form: WebhookForm,
-    /// Within how many milliseconds what was not taken is told ten times more; HubSpot takes 24 hours (86,400,000).
+    /// The period for ten retries of an undelivered webhook, in milliseconds. HubSpot takes 24 hours (86,400,000).
     pub webhook_retries_ms: u64,
 }
 
-/// How a subscription names the events of a record.
+/// The form in which a subscription names the events of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum WebhookForm {
     /// `object.creation` with an `objectTypeId`, as apps of the developer platform subscribe.
     Generic,
-    /// `contact.creation`, as legacy apps do.
+    /// `contact.creation`, as legacy apps subscribe.
     ByType,
 }
 
-/// The order of `hs_object_id`; both have been reported of HubSpot.
+/// The order of `hs_object_id`. Both have been reported of HubSpot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum IdOrder {
@@ -139,7 +139,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The defaults without any limit.
+    /// Returns the defaults without any limit.
     pub fn unlimited() -> Self {
         Self {
             search_rps: 0,
@@ -152,35 +152,35 @@ impl Settings {
     }
 }
 
-/// What the account has bought of HubSpot, as far as limits go.
+/// The HubSpot subscription of an account, as far as limits are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Tier {
     /// Free and Starter.
     Starter,
-    /// Professional and Enterprise. They differ in the daily limit, of which this is Professional's.
+    /// Professional and Enterprise. They differ in the daily limit. This one has Professional's.
     Professional,
     /// The add-on for higher limits.
     AddOn,
 }
 
-/// How the OAuth app is distributed.
+/// The distribution of the OAuth app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Distribution {
-    /// By the marketplace: its limit is the same for accounts of every tier.
+    /// On the marketplace: its limit is the same for accounts of every tier.
     Marketplace,
-    /// Privately: it has the limits of a private app.
+    /// Private: it has the limits of a private app.
     Private,
 }
 
-/// Which limit reads of associations count against. HubSpot's specification and its guide exempt them from the general one; no
-/// live answer shows it.
+/// The limit that counts reads of associations. HubSpot's specification and its guide exempt them from the general
+/// limit, but no live response shows that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum AssociationLimits {
-    /// One of their own, of which answers tell nothing, as with the search.
+    /// A limit of their own, which is not in the responses' headers, as with the search.
     Own,
-    /// The general one.
+    /// The general limit.
     General,
 }

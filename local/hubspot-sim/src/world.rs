@@ -1,4 +1,4 @@
-//! The simulated HubSpot: portals, their records with every version of them, and the ledger of changes.
+//! The simulated HubSpot: portals, all versions of their records, and the ledger of changes.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -25,7 +25,7 @@ pub enum Object {
 }
 
 impl Object {
-    /// Reads the name or the type id in a path.
+    /// Parses the name or the type id in a path.
     pub(crate) fn parse(name: &str) -> Option<Self> {
         match name {
             "companies" | "company" | "0-2" => Some(Self::Companies),
@@ -34,7 +34,7 @@ impl Object {
         }
     }
 
-    /// Its type id.
+    /// Returns the type id.
     pub(crate) fn type_id(self) -> &'static str {
         match self {
             Self::Companies => "0-2",
@@ -42,7 +42,7 @@ impl Object {
         }
     }
 
-    /// Its name where there is one of it.
+    /// Returns the singular name.
     pub(crate) fn singular(self) -> &'static str {
         match self {
             Self::Companies => "company",
@@ -50,7 +50,7 @@ impl Object {
         }
     }
 
-    /// The scope that reading it takes.
+    /// Returns the scope that reading the type requires.
     pub(crate) fn scope(self) -> &'static str {
         match self {
             Self::Companies => "crm.objects.companies.read",
@@ -58,7 +58,7 @@ impl Object {
         }
     }
 
-    /// The property that holds the modification time. A search by the other type's name finds nothing.
+    /// Returns the property that holds the modification time. A search by the other type's name finds nothing.
     pub(crate) fn modified_property(self) -> &'static str {
         match self {
             Self::Companies => "hs_lastmodifieddate",
@@ -67,7 +67,7 @@ impl Object {
     }
 }
 
-/// What happened to a record.
+/// The kinds of changes of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ChangeKind {
@@ -79,12 +79,12 @@ pub enum ChangeKind {
     Archived,
     /// It was taken out of the recycle bin again.
     Restored,
-    /// It was merged into another record, and is gone.
+    /// It was merged into another record, and does not exist any more.
     Merged,
 }
 
 impl ChangeKind {
-    /// Whether the record is not to be found any more.
+    /// Returns true if the record cannot be found any more.
     pub fn is_gone(self) -> bool {
         matches!(self, Self::Archived | Self::Merged)
     }
@@ -100,22 +100,22 @@ pub struct Change {
     pub object: Object,
     /// The record.
     pub id: u64,
-    /// What happened.
+    /// The kind of change.
     pub kind: ChangeKind,
-    /// When, in milliseconds since the epoch: the record's modification time from then on.
+    /// When it happened, in milliseconds since the epoch: the record's modification time from then on.
     pub at: i64,
 }
 
-/// A record as it was from one change to the next.
+/// A record's state from one change to the next.
 #[derive(Clone, Debug)]
 pub struct Version {
     /// The modification time, in milliseconds since the epoch.
     pub modified_at: i64,
-    /// When this version is in the search index.
+    /// When this version enters the search index.
     pub indexed_at: i64,
-    /// Whether it is gone: in the recycle bin, or merged into another record.
+    /// True if it is in the recycle bin, or was merged into another record.
     pub archived: bool,
-    /// Whether it was merged into another record.
+    /// True if it was merged into another record.
     pub merged: bool,
     /// The properties that have a value.
     pub properties: BTreeMap<String, String>,
@@ -136,18 +136,18 @@ impl Record {
         &self.versions[self.versions.len() - 1]
     }
 
-    /// The version that the search index holds at `now`.
+    /// Returns the version in the search index at `now`.
     pub(crate) fn indexed(&self, now: i64) -> Option<&Version> {
         self.versions.iter().rev().find(|version| version.indexed_at <= now)
     }
 }
 
-/// What somebody has allowed on the consent page.
+/// What a customer has allowed on the consent page.
 #[derive(Clone, Debug)]
 pub(crate) struct Consent {
     pub(crate) hub_id: u64,
     pub(crate) redirect_uri: String,
-    /// PKCE's, by SHA-256; absent where none was given.
+    /// PKCE's challenge (SHA-256). Absent if the request had none.
     pub(crate) challenge: Option<String>,
     pub(crate) scopes: Vec<String>,
 }
@@ -159,39 +159,39 @@ pub struct Portal {
     pub hub_id: u64,
     /// A private app's token, which does not expire.
     pub private_token: String,
-    /// The OAuth grant; none once it was revoked.
+    /// The OAuth grant. `None` after it was revoked.
     pub refresh_token: Option<String>,
-    /// What the OAuth grant allows.
+    /// The scopes of the OAuth grant.
     pub scopes: Vec<String>,
-    /// What the private app's token allows.
+    /// The scopes of the private app's token.
     pub private_scopes: Vec<String>,
-    /// How often the app was uninstalled by the API.
+    /// How many times the app was uninstalled by the API.
     pub uninstalls: u32,
-    /// Whether the whole account was deleted in HubSpot.
+    /// True if the whole account was deleted in HubSpot.
     pub(crate) is_deleted: bool,
     pub(crate) records: BTreeMap<Object, BTreeMap<u64, Record>>,
     pub(crate) searches: Rolling,
     pub(crate) usage: Usage,
 }
 
-/// All of it.
+/// The whole simulated HubSpot.
 #[derive(Debug)]
 pub struct World {
-    /// How it behaves.
+    /// Its behaviour.
     pub settings: Settings,
-    /// What goes wrong next.
+    /// The faults for the next requests.
     pub faults: Vec<Fault>,
-    /// Every change there was.
+    /// All changes so far.
     pub ledger: Vec<Change>,
-    /// The requests so far, by what was asked and the answer's status.
+    /// The requests so far, by kind and the response's status.
     pub requests: BTreeMap<String, u64>,
     pub(crate) portals: BTreeMap<u64, Portal>,
     pub(crate) access_tokens: HashMap<String, (u64, i64)>,
-    /// What the consent page has allowed, by its code.
+    /// What customers have allowed on the consent page, by code.
     pub(crate) codes: HashMap<String, Consent>,
-    /// What is still to be told by webhook.
-    pub(crate) untold: Vec<Event>,
-    /// How many events there were.
+    /// The events that are still to be sent by webhook.
+    pub(crate) pending_events: Vec<Event>,
+    /// The number of events so far.
     pub(crate) events: u64,
     pub(crate) random: StdRng,
     pub(crate) next_id: u64,
@@ -207,20 +207,20 @@ impl World {
             portals: BTreeMap::new(),
             access_tokens: HashMap::new(),
             codes: HashMap::new(),
-            untold: Vec::new(),
+            pending_events: Vec::new(),
             events: 0,
             random: StdRng::seed_from_u64(1),
-            // The first ids cross from two digits to three, four and five, where the orders of ids differ.
+            // The first ids grow from two digits to three, four and five, where the orders of ids differ.
             next_id: 95,
         }
     }
 
-    /// HubSpot's time, in milliseconds since the epoch.
+    /// Returns HubSpot's time, in milliseconds since the epoch.
     pub fn now(&self) -> i64 {
         clock::now() + self.settings.clock_offset_ms
     }
 
-    /// Adds an account without records, or gives the one that is there.
+    /// Returns the account. Adds it without records if it does not exist.
     pub fn portal(&mut self, hub_id: u64) -> &mut Portal {
         self.portals.entry(hub_id).or_insert_with(|| Portal {
             hub_id,
@@ -236,31 +236,31 @@ impl World {
         })
     }
 
-    /// Lets the next records have ids from this one on.
+    /// Sets the id of the next record.
     pub fn continue_ids_at(&mut self, id: u64) {
         self.next_id = self.next_id.max(id);
     }
 
-    /// The ids of an account's records, those in the recycle bin left out.
+    /// Returns the ids of an account's records, without those in the recycle bin.
     pub fn ids(&mut self, hub_id: u64, object: Object) -> Vec<u64> {
         let records = &self.portal(hub_id).records[&object];
         records.values().filter(|record| !record.newest().archived).map(|record| record.id).collect()
     }
 
-    /// The ids of the records in the recycle bin, those that were merged left out.
+    /// Returns the ids of the records in the recycle bin, without merged ones.
     pub fn archived(&self, hub_id: u64, object: Object) -> Vec<u64> {
         let records = self.portals.get(&hub_id).and_then(|portal| portal.records.get(&object));
         let archived = |(_, record): &(&u64, &Record)| record.newest().archived && !record.newest().merged;
         records.into_iter().flatten().filter(archived).map(|(id, _)| *id).collect()
     }
 
-    /// The newest version of a record, and a contact's companies.
+    /// Returns the newest version of a record, and a contact's companies.
     pub fn record(&self, hub_id: u64, object: Object, id: u64) -> Option<(&Version, &[u64])> {
         let record = self.portals.get(&hub_id)?.records.get(&object)?.get(&id)?;
         Some((record.newest(), &record.companies))
     }
 
-    /// Lets all access tokens of an account expire.
+    /// Makes all access tokens of an account expire.
     pub fn expire_tokens(&mut self, hub_id: u64) {
         for (hub, expires_at) in self.access_tokens.values_mut() {
             if *hub == hub_id {
@@ -269,14 +269,14 @@ impl World {
         }
     }
 
-    /// The account's refresh token; HubSpot gives the same one each time, and a new one after it was revoked.
+    /// Returns the account's refresh token. HubSpot returns the same one each time, and a new one after it was revoked.
     pub(crate) fn grant(&mut self, hub_id: u64) -> String {
         let next = self.access_tokens.len();
         let portal = self.portal(hub_id);
         portal.refresh_token.get_or_insert_with(|| format!("na1-simulated-refresh-{hub_id}-{next}")).clone()
     }
 
-    /// Takes the account's grant away, as its owner does by uninstalling the app.
+    /// Revokes the account's grant, as its owner does by uninstalling the app.
     pub fn revoke(&mut self, hub_id: u64) {
         self.expire_tokens(hub_id);
         self.portal(hub_id).refresh_token = None;

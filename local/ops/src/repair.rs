@@ -160,7 +160,7 @@ async fn resync(store: &Store, account: &AccountArguments, lane: Option<&str>, f
             Resync::Busy => bail!("a sync of {key} is running; try again, or pause it first"),
         }
     }
-    store.done_by(&key, TimelineEvent::ResyncAsked, &operator()).await?;
+    store.record_event_by(&key, TimelineEvent::ResyncAsked, &operator()).await?;
     Ok(())
 }
 
@@ -185,7 +185,9 @@ async fn pause(store: &Store, account: &AccountArguments, paused: bool) -> Resul
         bail!("there is no account {key} that is switched on");
     }
     if changed {
-        store.done_by(&key, if paused { TimelineEvent::Paused } else { TimelineEvent::Resumed }, &operator()).await?;
+        store
+            .record_event_by(&key, if paused { TimelineEvent::Paused } else { TimelineEvent::Resumed }, &operator())
+            .await?;
     }
     let already = if changed { "" } else { " already" };
     println!("{key} {}{already}", if paused { "is paused" } else { "goes on" });
@@ -219,6 +221,6 @@ pub async fn unmark(store: &Store, account: &AccountKey) -> Result<bool> {
         return Ok(false);
     }
     store.clear_lane_errors(account).await?;
-    store.happened(account, TimelineEvent::Resumed, Some("an operator took its mark away")).await?;
+    store.record_event(account, TimelineEvent::Resumed, Some("an operator took its mark away")).await?;
     Ok(true)
 }

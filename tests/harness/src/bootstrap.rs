@@ -1,4 +1,4 @@
-//! A function's real bootstrap as `sam build` made it, behind the Lambda Runtime API, with a gate between it and
+//! A function's real bootstrap, as `sam build` made it, run by the Lambda Runtime API, with a gate between it and
 //! MongoDB, SQS and HubSpot.
 
 use std::{
@@ -42,7 +42,7 @@ use crate::{
     world::World,
 };
 
-/// Which function.
+/// The functions of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Function {
     /// `functions/sync`.
@@ -56,7 +56,7 @@ pub enum Function {
 }
 
 impl Function {
-    /// Its file, as `sam build` made it: the local build, or the one in the folder that `TEST_FUNCTIONS` names.
+    /// Returns its file, as `sam build` made it: the local build, or the one in the folder that `TEST_FUNCTIONS` names.
     pub fn bootstrap(self) -> PathBuf {
         let name = match self {
             Self::Sync => "SyncFunction",
@@ -68,7 +68,7 @@ impl Function {
         folder.join(name).join("bootstrap")
     }
 
-    /// Its timeout, as in the template.
+    /// Returns its timeout in the template.
     fn timeout(self) -> Duration {
         match self {
             Self::Sync => Duration::from_secs(10),
@@ -79,25 +79,25 @@ impl Function {
     }
 }
 
-/// How an invocation ended.
+/// The result of an invocation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Invoked {
-    /// With an answer.
+    /// The response.
     Answered(Value),
-    /// With an error.
+    /// The error.
     Failed(Value),
-    /// With the death of the process.
+    /// The process died.
     Died,
 }
 
 impl Invoked {
-    /// Whether SQS would take the messages for processed.
+    /// Returns true if SQS would count the messages as processed.
     pub fn is_success(&self) -> bool {
         matches!(self, Self::Answered(answer)
             if answer["batchItemFailures"].as_array().is_none_or(|failures| failures.is_empty()))
     }
 
-    /// The answer's failed messages, by id.
+    /// Returns the failed messages of the response, by id.
     pub fn failures(&self) -> Vec<String> {
         let Self::Answered(answer) = self else { return Vec::new() };
         let failures = answer["batchItemFailures"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -111,19 +111,19 @@ struct Invocation {
     ended: oneshot::Sender<Invoked>,
 }
 
-/// The Runtime API's side of things.
+/// The state of the Runtime API's server.
 #[derive(Clone)]
 struct Runtime {
     waiting: Arc<AsyncMutex<mpsc::Receiver<Invocation>>>,
     under_way: Arc<Mutex<HashMap<String, oneshot::Sender<Invoked>>>>,
-    /// When the bootstrap first asked for an invocation.
+    /// When the bootstrap first requested an invocation.
     polled: Arc<OnceLock<Instant>>,
 }
 
 /// A running bootstrap.
 #[derive(Debug)]
 pub struct Bootstrap {
-    /// What it does outside.
+    /// The gate for its requests to the outside.
     pub gate: Gate,
     /// For how long its last invocation waited for a processor.
     pub waited: Duration,
@@ -137,7 +137,7 @@ pub struct Bootstrap {
 }
 
 impl Bootstrap {
-    /// Starts a function for a test's world, behind a gate.
+    /// Starts a function for a test's world, with a gate.
     ///
     /// # Errors
     /// It was not built, or cannot be started.
@@ -145,7 +145,8 @@ impl Bootstrap {
         Self::start_behind_gate(function, world, None).await
     }
 
-    /// Starts a function for a test's world, behind a gate, while MongoDB is away. It does not wait for it for long.
+    /// Starts a function for a test's world, with a gate, while MongoDB is unavailable. The function waits for MongoDB
+    /// only briefly.
     ///
     /// # Errors
     /// It was not built, or cannot be started.
@@ -169,7 +170,7 @@ impl Bootstrap {
         Ok(bootstrap)
     }
 
-    /// Starts a function for a test's world, with no gate between it and the servers.
+    /// Starts a function for a test's world, without a gate between it and the servers.
     ///
     /// # Errors
     /// It was not built, or cannot be started.
@@ -177,7 +178,7 @@ impl Bootstrap {
         Self::spawn(function, world, &[], Gate::default()).await
     }
 
-    /// The same with these variables.
+    /// Starts a function for a test's world, with these variables.
     ///
     /// # Errors
     /// It was not built, or cannot be started.
@@ -228,18 +229,18 @@ impl Bootstrap {
         })
     }
 
-    /// Invokes the function with an event. Returns how it ended, and how long that took.
+    /// Invokes the function with an event. Returns the result, and the time it took.
     ///
     /// # Errors
-    /// It answers neither within its timeout nor some seconds later, when Lambda would have ended it.
+    /// There is no response within its timeout and some seconds more, after which Lambda would have ended it.
     pub async fn invoke(&mut self, event: &Value) -> Result<(Invoked, Duration)> {
         self.invoke_with(event.to_string()).await
     }
 
-    /// The same, with an event that is text already.
+    /// Invokes the function with an event that is already text.
     ///
     /// # Errors
-    /// As [`Self::invoke`].
+    /// See [`Self::invoke`].
     pub async fn invoke_with(&mut self, event: String) -> Result<(Invoked, Duration)> {
         self.started().await?;
         let stopwatch = Stopwatch::start_with(self.child.id());
@@ -256,50 +257,50 @@ impl Bootstrap {
         Ok((invoked, stopwatch.elapsed()))
     }
 
-    /// Waits until the function has started, which is no part of an invocation: Lambda does not count it either.
+    /// Waits until the function has started. That is not part of an invocation, and Lambda does not count it either.
     async fn started(&mut self) -> Result<()> {
-        const PATIENCE: Duration = Duration::from_secs(60);
+        const START_TIMEOUT: Duration = Duration::from_secs(60);
         while self.polled.get().is_none() && self.is_alive() {
-            anyhow::ensure!(self.spawned.elapsed() < PATIENCE, "the function does not start");
+            anyhow::ensure!(self.spawned.elapsed() < START_TIMEOUT, "the function does not start");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(())
     }
 
-    /// How long it took from starting the process to its first poll of the Runtime API; nothing before that.
+    /// Returns the time from starting the process to its first poll of the Runtime API. Returns `None` before that.
     pub fn cold_start(&self) -> Option<Duration> {
         Some(self.polled.get()?.duration_since(self.spawned))
     }
 
-    /// Whether the process still runs.
+    /// Returns true if the process still runs.
     pub fn is_alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// The processor time that the process has taken, in seconds, and the most memory it has held, in bytes.
+    /// Returns the processor time that the process has used, in seconds, and its peak memory, in bytes.
     ///
     /// # Errors
-    /// It does not run any more.
+    /// The process does not run any more.
     pub fn usage(&self) -> Result<(f64, u64)> {
         usage(self.child.id().context("the process has ended")?)
     }
 }
 
-/// The processor time of a process, in seconds, and the most memory it has held, in bytes (`VmHWM`).
+/// Returns the processor time of a process, in seconds, and its peak memory, in bytes (`VmHWM`).
 ///
 /// # Errors
-/// It does not run any more.
+/// The process does not run any more.
 pub fn usage(process: u32) -> Result<(f64, u64)> {
     /// Linux's `USER_HZ`.
-    const TICKS: f64 = 100.0;
+    const TICKS_PER_SECOND: f64 = 100.0;
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
-    // The name, in brackets, may hold anything; `utime` and `stime` are the 12th and 13th fields behind it.
+    // The name, in brackets, may contain anything. `utime` and `stime` are the 12th and 13th fields after it.
     let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ').skip(11).take(2);
     let ticks: f64 = fields.filter_map(|field| field.parse::<f64>().ok()).sum();
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no peak is told")?;
     let kilobytes: u64 = peak.split_whitespace().next().context("an empty line")?.parse()?;
-    Ok((ticks / TICKS, kilobytes * 1024))
+    Ok((ticks / TICKS_PER_SECOND, kilobytes * 1024))
 }
 
 fn log(world: &World) -> Result<Stdio> {
@@ -380,7 +381,7 @@ async fn error(State(runtime): State<Runtime>, Path(id): Path<String>, body: Byt
 
 fn end(runtime: &Runtime, id: &str, invoked: Invoked) -> StatusCode {
     let ended = runtime.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
-    // Whoever invoked may have lost patience.
+    // The caller may have given up.
     if let Some(ended) = ended {
         ended.send(invoked).ok();
     }

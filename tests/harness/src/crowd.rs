@@ -12,10 +12,10 @@ use store::collection;
 
 use crate::world::World;
 
-const HOUR: i64 = 3_600_000;
+const HOUR_MILLIS: i64 = 3_600_000;
 
-/// How many documents are inserted at once.
-const AT_ONCE: usize = 1000;
+/// The number of documents per insert.
+const DOCUMENTS_PER_INSERT: usize = 1000;
 
 /// An account of a crowd.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,9 +26,9 @@ pub struct Member {
     pub company: String,
     /// Its HubSpot account's id.
     pub hub: String,
-    /// Its state, as the API names it.
+    /// Its state, under the API's name.
     pub state: &'static str,
-    /// Up to when it was looked at for changes, in milliseconds.
+    /// Its incremental watermark, in milliseconds.
     pub fresh_to: Option<i64>,
 }
 
@@ -46,8 +46,8 @@ impl Member {
         };
         let fresh_to = match state {
             "new" => None,
-            "behind" => Some(now - HOUR - number * 1000),
-            // Less than half an hour, for as long as a test takes.
+            "behind" => Some(now - HOUR_MILLIS - number * 1000),
+            // Less than half an hour, for the duration of a test.
             _ => Some(now - number * 10),
         };
         Self {
@@ -59,7 +59,7 @@ impl Member {
         }
     }
 
-    /// Which of two accounts a list shows first.
+    /// Compares two accounts by their order in a list.
     pub fn order(&self, other: &Self) -> Ordering {
         let kind = |member: &Self| match member.state {
             "behind" | "failing" | "reauthorize" => 0,
@@ -86,7 +86,7 @@ impl Member {
         }
     }
 
-    /// Its checkpoint, made of that of an account to which nothing special has happened.
+    /// Returns its checkpoint, derived from that of an ordinary account.
     fn checkpoint(&self, usual: &Checkpoint) -> Result<Option<Document>> {
         let Some(fresh_to) = self.fresh_to.map(DateTime::from_millis) else { return Ok(None) };
         let mut checkpoint = Checkpoint { last_success_at: Some(fresh_to), ..usual.clone() };
@@ -106,12 +106,12 @@ impl Member {
 
 fn problem(at: DateTime) -> LaneProblem {
     let reason = "HubSpot answered 503 (Service Unavailable)".to_owned();
-    LaneProblem { kind: ProblemKind::Passing, pass: None, reason, at, attempts: 3, retry_at: at }
+    LaneProblem { kind: ProblemKind::Transient, pass: None, reason, at, attempts: 3, retry_at: at }
 }
 
-/// The checkpoint of an account that has been synced for long.
+/// Returns the checkpoint of an account that has been synced for long.
 fn usual(now: i64) -> Checkpoint {
-    let (now_at, then) = (DateTime::from_millis(now), DateTime::from_millis(now - 1000 * HOUR));
+    let (now_at, then) = (DateTime::from_millis(now), DateTime::from_millis(now - 1000 * HOUR_MILLIS));
     let mut checkpoint = Checkpoint { fence: 1000, ..Checkpoint::default() };
     for (_, lane) in checkpoint.lanes.iter_mut() {
         (lane.first_seen, lane.checked_at) = (Some(then), Some(now_at));
@@ -129,20 +129,20 @@ fn usual(now: i64) -> Checkpoint {
         figures: RunStats { slices: 1, records: 20, actions: 20, requests: 9, rate_limited: 0 },
     });
     let announced = |ago: i64| ActionCounts { created: ago, updated: 7, deleted: 0 };
-    let of_hour = |ago: i64| (hour(DateTime::from_millis(now - ago * HOUR)), announced(ago));
+    let of_hour = |ago: i64| (hour(DateTime::from_millis(now - ago * HOUR_MILLIS)), announced(ago));
     checkpoint.activity = (0..24).map(of_hour).collect();
     checkpoint
 }
 
-/// Adds so many Domains with an account each to a world, and gives them in the order in which a list shows them.
+/// Adds `accounts` Domains with one account each to a world. Returns the accounts in the order of a list.
 ///
 /// # Errors
-/// MongoDB does not answer.
+/// MongoDB does not respond.
 pub async fn crowd(world: &World, accounts: i64) -> Result<Vec<Member>> {
     let now = DateTime::now().timestamp_millis();
     let (mut members, usual) = ((0..accounts).map(|number| Member::new(number, now)).collect::<Vec<_>>(), usual(now));
     let (domains, checkpoints) = (collection::DOMAINS, collection::CHECKPOINTS);
-    for some in members.chunks(AT_ONCE) {
+    for some in members.chunks(DOCUMENTS_PER_INSERT) {
         insert(world, domains, some.iter().map(|member| Ok(Some(member.domain())))).await?;
         insert(world, checkpoints, some.iter().map(|member| member.checkpoint(&usual))).await?;
     }
@@ -150,17 +150,17 @@ pub async fn crowd(world: &World, accounts: i64) -> Result<Vec<Member>> {
     Ok(members)
 }
 
-/// Notes a day of a world's health, as the scheduler would have: busy by day, and with an hour in which accounts were behind.
+/// Stores a day of a world's health, as the scheduler would: busy during the day, with one hour in which accounts were behind.
 ///
 /// # Errors
-/// MongoDB does not answer.
+/// MongoDB does not respond.
 pub async fn day(world: &World) -> Result<()> {
     let now = DateTime::now().timestamp_millis();
     let mut hours = Document::new();
     for ago in 0..24_i64 {
-        let at = now - ago * HOUR;
+        let at = now - ago * HOUR_MILLIS;
         // Changes are many at noon, and few at midnight.
-        let busy = 12 - (at / HOUR % 24 - 12).abs();
+        let busy = 12 - (at / HOUR_MILLIS % 24 - 12).abs();
         let (created, updated, deleted) = (40 + 90 * busy, 300 + 610 * busy + 37 * (ago % 5), 10 + 7 * busy);
         let (most, oldest) = if ago == 9 { (1500, 5400) } else { (280 + ago % 3 * 9, 340 + busy * 45) };
         let of_hour = doc! {

@@ -1,5 +1,5 @@
-//! A custom domain before API Gateway: another address, which passes requests on as they are. With the key of an API mapping
-//! in their path, as API Gateway leaves it there.
+//! A custom domain in front of API Gateway: another address, which forwards requests unchanged. Their path keeps the
+//! key of an API mapping, as with API Gateway.
 
 use anyhow::Result;
 use axum::{
@@ -12,10 +12,10 @@ use axum::{
 use reqwest::{Client, Url, redirect::Policy};
 use tokio::{net::TcpListener, task::JoinSet};
 
-/// Headers that are of a connection, not of a request or an answer.
-const OF_A_CONNECTION: [&str; 4] = ["host", "content-length", "transfer-encoding", "connection"];
+/// Headers of a connection, not of a request or a response.
+const CONNECTION_HEADERS: [&str; 4] = ["host", "content-length", "transfer-encoding", "connection"];
 
-/// The domain, for as long as this value is there.
+/// The domain, which works until this value is dropped.
 #[derive(Debug)]
 pub struct CustomDomain {
     /// Its address, without a path.
@@ -24,11 +24,11 @@ pub struct CustomDomain {
 }
 
 impl CustomDomain {
-    /// One that leads to `api`.
+    /// Starts a domain that forwards to `api`.
     ///
     /// # Errors
     /// No port is free.
-    pub async fn before(api: &Url) -> Result<Self> {
+    pub async fn in_front_of(api: &Url) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let url = Url::parse(&format!("http://{}", listener.local_addr()?))?;
         let client = Client::builder().redirect(Policy::none()).dns_resolver(hubspot_sim::Localhost).build()?;
@@ -62,5 +62,5 @@ async fn pass_on(State((client, api)): State<(Client, Url)>, request: Request) -
 }
 
 fn is_kept(name: &HeaderName) -> bool {
-    !OF_A_CONNECTION.contains(&name.as_str())
+    !CONNECTION_HEADERS.contains(&name.as_str())
 }

@@ -1,5 +1,5 @@
-//! The service as SAM deploys it: the template, the built bootstraps, event source mappings and all. What its functions
-//! may do is enforced.
+//! The service deployed by SAM: with the template, the built bootstraps, and event source mappings. The permissions of
+//! its functions are enforced.
 
 use std::{
     collections::BTreeMap,
@@ -31,24 +31,25 @@ use crate::{
     world::{DOMAIN, HUB, World, secret},
 };
 
-/// The local AWS works on one message of all stacks after another, and delivers one that failed again after a minute.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// The local AWS processes the messages of all stacks one after another, and delivers a failed one again after a
+/// minute.
+const LOCAL_AWS_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// The deployed service, at work on a test's world.
+/// The deployed service, working on a test's world.
 #[derive(Debug)]
 pub struct Deployed {
-    /// What it works on.
+    /// The world it works on.
     pub world: World,
-    /// Where it is deployed.
+    /// The AWS it is deployed to.
     pub aws: Aws,
     /// The stack's name.
     pub name: String,
     outputs: BTreeMap<String, String>,
-    /// Held as long as the test uses the stack.
+    /// The lock, held as long as the test uses the stack.
     _alone: File,
 }
 
-/// A stack that a test has left as it found it.
+/// A stack that a test has left in order.
 #[derive(Debug, Deserialize, Serialize)]
 struct Left {
     name: String,
@@ -58,12 +59,12 @@ struct Left {
 }
 
 impl Deployed {
-    /// The stack of those tests that name it so, with a world of the test's own: deployed by the first one, used by one
-    /// after the other, and passed on by [`Self::end`]. A test that fails does not pass it on; the next one deploys it
-    /// again.
+    /// Returns the stack that the tests with this name share, with a world of the test's own. The first test deploys
+    /// it, and [`Self::end`] passes it on to the next one. A test that fails does not pass it on, and the next one
+    /// deploys it again.
     ///
     /// # Errors
-    /// It cannot be deployed.
+    /// The stack cannot be deployed.
     pub async fn shared(stack: &str) -> Result<Self> {
         let state = state()?;
         let alone = lock(state.join(format!("{stack}.lock"))).await?;
@@ -79,7 +80,7 @@ impl Deployed {
 
     /// Deploys the service, with its secrets in Secrets Manager.
     async fn deploy(stack: &str, state: &Path, alone: File) -> Result<Self> {
-        // One that a failed test has left may be there.
+        // A failed test may have left a stack of that name.
         let name = format!("{stack}-{}", unique().replace('_', "-"));
         let uri = std::env::var("TEST_MONGODB_URI")?;
         let world = World::with(stack, &uri, format!("test_{}", name.replace('-', "_")), free_port()?).await?;
@@ -97,7 +98,7 @@ impl Deployed {
             ("ScheduleState", "DISABLED".to_owned()),
             ("AlarmTopicArn", format!("arn:aws:sns:us-east-1:000000000000:{}", topic(&name))),
         ]);
-        // Two deployments at a time would both make the bucket that `sam deploy --resolve-s3` looks for.
+        // Two deployments at a time would both create the bucket that `sam deploy --resolve-s3` looks for.
         let _deploying = lock(state.join("deploying.lock")).await?;
         let logs = state.join(&name);
         sam::deploy(&logs, Build::Local, &name, &parameters, &environment).await?;
@@ -105,7 +106,8 @@ impl Deployed {
         Ok(Self { world, aws: Aws::local(port).await, name, outputs, _alone: alone })
     }
 
-    /// A stack that was left, with nothing in its database and its queues but the key that its functions know.
+    /// Returns a stack that was left, after emptying its database (except for the key that its functions know) and its
+    /// queues.
     async fn again(left: Left, alone: File) -> Result<Self> {
         let uri = std::env::var("TEST_MONGODB_URI")?;
         let mongo = MongoConfig { uri: uri.as_str().into(), database: left.database.clone() };
@@ -113,8 +115,8 @@ impl Deployed {
         for queue in ["SyncQueueUrl", "ActionsQueueUrl", "SyncDeadLetterQueueUrl", "ActionsDeadLetterQueueUrl"] {
             let url = left.outputs.get(queue).with_context(|| format!("the template has no output {queue}"))?;
             aws.sqs().purge_queue().queue_url(url).send().await?;
-            // What is under way with a message still writes.
-            wait_until(queue, PATIENCE, async || aws.depth(url).await.is_ok_and(|depth| depth == 0)).await?;
+            // A message that is still being processed causes writes.
+            wait_until(queue, LOCAL_AWS_TIMEOUT, async || aws.depth(url).await.is_ok_and(|depth| depth == 0)).await?;
         }
         let store = Store::connect(&mongo).await?;
         for name in store.database().list_collection_names().await? {
@@ -123,7 +125,7 @@ impl Deployed {
             }
         }
         let is_free = async || TcpListener::bind(("127.0.0.1", left.hubspot)).is_ok();
-        wait_until("the port of the test before", PATIENCE, is_free).await?;
+        wait_until("the port of the test before", LOCAL_AWS_TIMEOUT, is_free).await?;
         let world = World::with(&left.name, &uri, left.database, left.hubspot).await?;
         Ok(Self { world, aws, name: left.name, outputs: left.outputs, _alone: alone })
     }
@@ -131,7 +133,7 @@ impl Deployed {
     /// Passes the stack on to the next test that shares it.
     ///
     /// # Errors
-    /// It cannot be noted.
+    /// The stack cannot be recorded as left.
     pub fn end(self) -> Result<()> {
         let state = state()?;
         let stack = self.name.split_once('-').map_or(self.name.as_str(), |(stack, _)| stack);
@@ -144,7 +146,7 @@ impl Deployed {
         Ok(std::fs::write(state.join(format!("{stack}.json")), serde_json::to_vec(&left)?)?)
     }
 
-    /// An output of the template.
+    /// Returns an output of the template.
     ///
     /// # Errors
     /// There is no such output.
@@ -152,12 +154,12 @@ impl Deployed {
         self.outputs.get(name).map(String::as_str).with_context(|| format!("the template has no output {name}"))
     }
 
-    /// All outputs of the template.
+    /// Returns all outputs of the template.
     pub fn outputs(&self) -> &BTreeMap<String, String> {
         &self.outputs
     }
 
-    /// The status page.
+    /// Returns the status page.
     ///
     /// # Errors
     /// Its secret cannot be read.
@@ -165,10 +167,10 @@ impl Deployed {
         Page::at(self.output("ConnectUrl")?, &self.aws, self.output("ConnectSecretArn")?).await
     }
 
-    /// One tick of the schedule, until all accounts are caught up and the actions are stored.
+    /// Runs one tick of the schedule, until all accounts are caught up and the actions are stored.
     ///
     /// # Errors
-    /// It does not come to that.
+    /// The accounts are not caught up in time.
     pub async fn tick(&self, accounts: u64) -> Result<()> {
         let began = mongodb::bson::DateTime::now();
         let tick = json!({"time": began.try_to_rfc3339_string()?});
@@ -176,7 +178,7 @@ impl Deployed {
         ensure!(answer == json!({"sent": accounts, "skipped": 0, "complete": true}), "the scheduler answered {answer}");
         let checkpoints = self.world.store.database().collection::<Document>(collection::CHECKPOINTS);
         let queue = self.output("ActionsQueueUrl")?;
-        wait_until("the accounts to be caught up", PATIENCE, async || {
+        wait_until("the accounts to be caught up", LOCAL_AWS_TIMEOUT, async || {
             let caught_up = doc! { "run": null, "lastSuccessAt": { "$gte": began } };
             checkpoints.count_documents(caught_up).await.is_ok_and(|count| count == accounts)
                 && self.aws.depth(queue).await.is_ok_and(|depth| depth == 0)
@@ -184,7 +186,7 @@ impl Deployed {
         .await
     }
 
-    /// Compares both accounts with the ledger, and gives the number of actions.
+    /// Compares both accounts with the ledger, and returns the number of actions.
     ///
     /// # Errors
     /// They differ.
@@ -201,12 +203,12 @@ impl Deployed {
     }
 }
 
-/// The name of the SNS topic that the alarms of a stack are told to.
+/// Returns the name of the SNS topic for a stack's alarms.
 pub fn topic(stack: &str) -> String {
     format!("{stack}-alarms")
 }
 
-/// The folder of the servers that these tests share.
+/// Returns the folder of the servers that these tests share.
 fn state() -> Result<PathBuf> {
     Ok(PathBuf::from(std::env::var_os("TEST_STATE").context("this test is run by `make test`")?))
 }
@@ -215,7 +217,7 @@ fn aws_port() -> Result<u16> {
     Ok(std::env::var("TEST_AWS_PORT").context("this test is run by `make test`")?.parse()?)
 }
 
-/// Waits until no other test holds the lock, which ends with the file.
+/// Waits until no other test holds the lock. The lock is held until the file is dropped.
 async fn lock(path: PathBuf) -> Result<File> {
     let file = File::create(&path)?;
     tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await?.with_context(|| path.display().to_string())

@@ -1,4 +1,4 @@
-//! Events as Lambda gives them to a function, and what its answer means.
+//! Lambda's events for a function, and the meaning of its response.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,7 +7,7 @@ use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use serde_json::{Value, json};
 
-/// A Lambda event with the payload, and a deadline ten seconds ahead.
+/// Returns a Lambda event with the payload, and a deadline ten seconds ahead.
 pub fn lambda<T>(payload: T) -> LambdaEvent<T> {
     let mut context = Context::default();
     let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + Duration::from_secs(10);
@@ -15,12 +15,12 @@ pub fn lambda<T>(payload: T) -> LambdaEvent<T> {
     LambdaEvent::new(payload, context)
 }
 
-/// An SQS event with these bodies; the messages are named `m0`, `m1` and so on.
+/// Returns an SQS event with these bodies. The messages are named `m0`, `m1` and so on.
 pub fn event(bodies: &[String]) -> SqsEvent {
     serde_json::from_value(message_event(bodies)).unwrap_or_default()
 }
 
-/// The same as JSON.
+/// Returns the same event as JSON.
 pub fn message_event(bodies: &[impl AsRef<str>]) -> Value {
     let record = |(index, body): (usize, &_)| {
         let body: &str = AsRef::as_ref(body);
@@ -30,7 +30,7 @@ pub fn message_event(bodies: &[impl AsRef<str>]) -> Value {
     json!({ "Records": records })
 }
 
-/// An SQS event with one message, which was received so many times.
+/// Returns an SQS event with one message, received `received` times.
 pub fn received_event(body: &str, received: u32) -> SqsEvent {
     let attributes = json!({"ApproximateReceiveCount": received.to_string()});
     let record = json!({"messageId": "m0", "body": body, "attributes": attributes});
@@ -40,7 +40,7 @@ pub fn received_event(body: &str, received: u32) -> SqsEvent {
 /// Fails if the handler refused any message.
 ///
 /// # Errors
-/// It refused any.
+/// The handler refused a message.
 pub fn assert_accepted(response: Result<SqsBatchResponse, Diagnostic>) -> Result<()> {
     match response {
         Ok(response) if response.batch_item_failures.is_empty() => Ok(()),

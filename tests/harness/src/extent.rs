@@ -1,9 +1,9 @@
-//! How much of what takes long is tried: all of it by `make test-full`, a sample by `make test`.
+//! How much of the longest tests is run: all of it by `make test-full`, a sample by `make test`.
 
 use rand::{SeedableRng, rngs::StdRng, seq::IteratorRandom};
 
-/// Returns how many worlds a test tries at a time: enough to keep the processors busy, and few enough that those of other
-/// tests are not kept waiting for long.
+/// Returns how many worlds a test runs in parallel: enough to use the processors, and few enough that other tests do
+/// not wait for long.
 ///
 /// # Errors
 /// The number of processors cannot be read.
@@ -11,21 +11,21 @@ pub fn side_by_side() -> std::io::Result<usize> {
     Ok(std::thread::available_parallelism()?.get() + 1)
 }
 
-/// How much is tried.
+/// How much is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// A part, which the number chooses. It differs from run to run.
+    /// A part, selected by the number, which differs from run to run.
     Sample(u64),
-    /// All.
+    /// All of it.
     Full,
 }
 
 impl Extent {
-    /// Reads `TEST_EXTENT` (`full`, or a sample) and `TEST_SAMPLE` (the number that chooses).
+    /// Reads `TEST_EXTENT` (`full`, or a sample) and `TEST_SAMPLE` (the number that selects the sample).
     pub fn of_this_run() -> Self {
         match std::env::var("TEST_EXTENT").as_deref() {
             Ok("full") => Self::Full,
-            // Outside of `make test` it is always the same one.
+            // Outside of `make test` the sample is always the same.
             _ => Self::Sample(std::env::var("TEST_SAMPLE").ok().and_then(|number| number.parse().ok()).unwrap_or(1)),
         }
     }

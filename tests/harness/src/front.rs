@@ -1,5 +1,5 @@
-//! The connect function before browsers and programs: its handler behind a port of this machine, as API Gateway stands
-//! before it, and visitors who keep cookies and come by HubSpot's consent page.
+//! The connect function for browsers and programs: its handler listens on a port of this machine, behind a simulation
+//! of API Gateway. Visitors keep cookies and use HubSpot's consent page.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -31,20 +31,20 @@ use crate::world::World;
 /// The token of the page and its API.
 pub const TOKEN: &str = "a-token-of-a-test-with-more-than-32-characters";
 
-/// One that may only look.
+/// A token that may only read.
 pub const READ_TOKEN: &str = "the monitoring's own token, of 40 letters";
 
-/// One that may only make links.
+/// A token that may only create links.
 pub const LINK_TOKEN: &str = "the shop's own token for making install links";
 
-/// The secret with these tokens.
+/// Returns the secret with these tokens.
 pub fn tokens() -> Value {
     let monitoring = json!({"name": "monitoring", "may": "read", "token": READ_TOKEN});
     let shop = json!({"name": "shop", "may": "link", "token": LINK_TOKEN});
     json!({"token": TOKEN, "tokens": [monitoring, shop]})
 }
 
-/// The key under which a test's tokens are sealed.
+/// Returns the key under which a test's tokens are sealed.
 pub fn token_key() -> MasterKey {
     MasterKey::Local(STANDARD.encode([7; 32]).into())
 }
@@ -60,7 +60,7 @@ pub struct Front {
 }
 
 impl Front {
-    /// The function for a test's world. Tokens are sealed from now on, by the world's sync function too.
+    /// Starts the function for a test's world. From now on tokens are sealed, also by the world's sync function.
     ///
     /// # Errors
     /// The configuration cannot be used.
@@ -68,7 +68,7 @@ impl Front {
         Self::start_with(world, &tokens()).await
     }
 
-    /// The same with the tokens of this secret.
+    /// Starts the function with the tokens of this secret.
     ///
     /// # Errors
     /// The configuration cannot be used.
@@ -76,7 +76,7 @@ impl Front {
         Self::start_below(world, secret, "/").await
     }
 
-    /// The same below a path of its host, as behind a custom domain with an API mapping's key.
+    /// Starts the function below a path of its host, as with a custom domain and an API mapping's key.
     ///
     /// # Errors
     /// The configuration cannot be used.
@@ -103,25 +103,25 @@ impl Front {
         Ok(Self { url, http, token: TOKEN.into(), _server: server })
     }
 
-    /// The one that is deployed.
+    /// Returns the deployed function.
     pub fn deployed(page: &Page) -> Self {
         let Page { url, http, .. } = page.clone();
         Self { url, http, token: page.token().into(), _server: JoinSet::new() }
     }
 
-    /// A link by which an account is connected to `domain`, good for so long.
+    /// Returns a link that connects an account to `domain`, valid for `holds`.
     ///
     /// # Errors
-    /// That is no domain.
+    /// `domain` is not a valid domain id.
     pub fn link(&self, domain: &str, holds: Duration) -> Result<Url> {
         let domain = DomainId::try_from(domain.to_owned())?;
         Ok(connect::install_link(&self.url, &self.token, &domain, time::after(DateTime::now(), holds)))
     }
 
-    /// An address of the function.
+    /// Returns the URL of a path of the function.
     ///
     /// # Errors
-    /// That is no path.
+    /// `path` is not a valid path.
     pub fn at(&self, path: &str) -> Result<Url> {
         Ok(Url::parse(&self.address(path))?)
     }
@@ -130,17 +130,17 @@ impl Front {
         format!("{}{}", self.url, path.trim_start_matches('/'))
     }
 
-    /// A request that gets the answer as it is: no redirect is followed.
+    /// Returns a GET request. Redirects are not followed.
     pub fn get(&self, path: &str) -> RequestBuilder {
         self.http.get(self.address(path))
     }
 
-    /// The same by POST.
+    /// Returns a POST request. Redirects are not followed.
     pub fn post(&self, path: &str) -> RequestBuilder {
         self.http.post(self.address(path))
     }
 
-    /// A webhook with this body, signed as HubSpot signs it.
+    /// Returns a webhook with this body, with HubSpot's signature.
     pub fn webhook(&self, body: &str) -> RequestBuilder {
         let sent_at = DateTime::now().timestamp_millis().to_string();
         let signature = hubspot_sim::signature(CLIENT_SECRET, &format!("{}hubspot/webhooks", self.url), body, &sent_at);
@@ -148,18 +148,18 @@ impl Front {
         request.header("x-hubspot-signature-v3", signature).header("x-hubspot-request-timestamp", sent_at)
     }
 
-    /// A browser that is signed in.
+    /// Returns a browser that is signed in.
     ///
     /// # Errors
-    /// The token is not taken.
+    /// The token is not accepted.
     pub async fn sign_in(&self) -> Result<Visitor<'_>> {
         self.sign_in_with(TOKEN).await
     }
 
-    /// The same with this token.
+    /// Returns a browser that is signed in with this token.
     ///
     /// # Errors
-    /// It is not taken.
+    /// The token is not accepted.
     pub async fn sign_in_with(&self, token: &str) -> Result<Visitor<'_>> {
         let mut visitor = Visitor::new(self);
         let answer = self.post("/sign-in").form(&[("token", token)]).send().await?;
@@ -171,13 +171,13 @@ impl Front {
 
 async fn answer(State(connect): State<Connect>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    // API Gateway takes bodies of up to 10 MB.
+    // API Gateway accepts bodies of up to 10 MB.
     let body = to_bytes(body, 10 << 20).await.unwrap_or_default();
     let request = lambda_http::Request::from_parts(parts, lambda_http::Body::from(body.to_vec()));
     connect::respond(Some(&connect), request).await.map(Body::new)
 }
 
-/// A request as API Gateway hands it on (payload format 2.0), with more headers than its own.
+/// Returns a request in API Gateway's form (payload format 2.0), with `more` headers beside its own.
 pub fn request_event(method: &str, address: &str, more: &[(&str, &str)], body: &str) -> Value {
     let (path, query) = address.split_once('?').unwrap_or((address, ""));
     let mut headers = json!({"host": "localhost", "content-type": "application/x-www-form-urlencoded"});
@@ -203,7 +203,7 @@ pub struct Visitor<'a> {
 }
 
 impl<'a> Visitor<'a> {
-    /// A browser without any cookie.
+    /// Returns a browser without any cookie.
     pub fn new(front: &'a Front) -> Self {
         Self { front, cookies: BTreeMap::new() }
     }
@@ -226,52 +226,53 @@ impl<'a> Visitor<'a> {
         }
     }
 
-    /// Opens an address, and keeps what cookies it sets.
+    /// Opens an address, and keeps the cookies that it sets.
     ///
     /// # Errors
-    /// There is no answer.
+    /// There is no response.
     pub async fn open(&mut self, url: &Url) -> Result<reqwest::Response> {
         let answer = self.with_cookies(self.front.http.get(url.clone())).send().await?;
         self.keep(answer.headers());
         Ok(answer)
     }
 
-    /// Opens a page of the function, and gives its text.
+    /// Opens a page of the function, and returns its text.
     ///
     /// # Errors
-    /// There is no answer.
+    /// There is no response.
     pub async fn page(&mut self, path: &str) -> Result<String> {
         let url = self.front.at(path)?;
         Ok(self.open(&url).await?.text().await?)
     }
 
-    /// Presses the button of a form that the page at `shown` shows for `operation`.
+    /// Submits the form for `operation` on the page at `shown`.
     ///
     /// # Errors
-    /// There is no answer.
-    pub async fn press(&mut self, shown: &str, operation: &str) -> Result<reqwest::Response> {
+    /// There is no response.
+    pub async fn submit_operation(&mut self, shown: &str, operation: &str) -> Result<reqwest::Response> {
         let page = self.page(shown).await?;
         let token = page.split("name=\"token\" value=\"").nth(1).and_then(|rest| rest.split('"').next());
         let form = [("token", token.context("the page has no form")?)];
         Ok(self.with_cookies(self.front.post(operation)).form(&form).send().await?)
     }
 
-    /// Opens a link, and goes on from the page that says who will see the data. Gives the address of HubSpot's consent page.
+    /// Opens a link, and continues from the page that says who will see the data. Returns the URL of HubSpot's consent
+    /// page.
     ///
     /// # Errors
-    /// It does not get there.
-    pub async fn way_to_consent(&mut self, link: &Url) -> Result<Url> {
+    /// A step fails.
+    pub async fn open_link(&mut self, link: &Url) -> Result<Url> {
         let asks = self.open(link).await?.error_for_status()?.text().await?;
-        location(&self.open(&way_on(&asks)?).await?)
+        location(&self.open(&next_url(&asks)?).await?)
     }
 
-    /// Opens a link, and allows `hub` on HubSpot's consent page (or nothing, for an account that is not there). Gives the
-    /// address to which HubSpot sends the browser back.
+    /// Opens a link, and allows `hub` on HubSpot's consent page (or nothing, if there is no such account). Returns the
+    /// URL to which HubSpot redirects the browser.
     ///
     /// # Errors
-    /// It does not get there.
+    /// A step fails.
     pub async fn consent(&mut self, link: &Url, hub: u64) -> Result<Url> {
-        let consent = self.way_to_consent(link).await?;
+        let consent = self.open_link(link).await?;
         let shown = self.front.http.get(consent.clone()).send().await?.error_for_status()?.text().await?;
         anyhow::ensure!(shown.contains("read the contacts and companies"), "the consent page says {shown}");
         let mut form: Vec<(String, String)> = consent.query_pairs().into_owned().collect();
@@ -283,7 +284,7 @@ impl<'a> Visitor<'a> {
     /// Connects an account to a Domain, as a customer does.
     ///
     /// # Errors
-    /// It does not get there.
+    /// A step fails.
     pub async fn connect(&mut self, domain: &str, hub: u64) -> Result<reqwest::Response> {
         let link = self.front.link(domain, Duration::from_secs(60))?;
         let back = self.consent(&link, hub).await?;
@@ -291,30 +292,30 @@ impl<'a> Visitor<'a> {
     }
 }
 
-/// Where the page behind a link leads on to.
+/// Returns the URL to which the page of a link leads.
 ///
 /// # Errors
-/// Nowhere.
-pub fn way_on(page: &str) -> Result<Url> {
+/// The page has no such URL.
+pub fn next_url(page: &str) -> Result<Url> {
     let mut links = page.split("href=\"").filter_map(|part| part.split('"').next());
     let on = links.find(|link| link.contains("/hubspot/begin?"));
     Ok(Url::parse(&on.with_context(|| format!("nothing leads on: {page}"))?.replace("&amp;", "&"))?)
 }
 
-/// Where an answer sends the browser.
+/// Returns the URL to which a response redirects.
 ///
 /// # Errors
-/// Nowhere.
+/// The response does not redirect.
 pub fn location(answer: &reqwest::Response) -> Result<Url> {
     let location = answer.headers().get(header::LOCATION).with_context(|| format!("it leads nowhere: {answer:?}"))?;
     Ok(answer.url().join(location.to_str()?)?)
 }
 
-/// What a token that is stored of an account says, opened.
+/// Returns an account's stored token, opened.
 ///
 /// # Errors
-/// It cannot be opened.
-pub async fn opened(world: &World, account: &AccountKey, field: &str, stored: &str) -> Result<String> {
+/// The token cannot be opened.
+pub async fn stored_token(world: &World, account: &AccountKey, field: &str, stored: &str) -> Result<String> {
     let vault = Vault::new(world.store.clone(), Some(token_key())).await;
     let stored = SecretString::from(stored);
     Ok(vault.open(account, field, &stored).await?.expose_secret().to_owned())

@@ -1,5 +1,5 @@
-//! A gate on the way from a function to the outside: it counts the function's effects there, and can kill the
-//! function, or break the way, before or after any of them.
+//! A gate between a function and the outside: it counts the function's effects there, and can kill the function or
+//! break the connection before or after any of them.
 
 use std::{
     fmt,
@@ -13,60 +13,60 @@ use nix::{
 };
 use tokio::sync::{Notify, watch};
 
-/// Before or after a request reaches the server that it is for.
+/// The direction of a message at the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
     /// The request has not reached the server.
     Before,
-    /// The server has answered, but the function does not know yet.
+    /// The server has responded, but the function does not know it yet.
     After,
 }
 
-/// A request of the function, on its way there or back.
+/// A request of the function at the gate, or the response to it.
 #[derive(Clone, Debug)]
 pub struct Effect {
-    /// Its number, from 0, since the gate was set.
+    /// Its number, from 0, since the rule was set.
     pub number: usize,
     /// What it is, such as `mongodb update seen`, `sqs SendMessage actions` or `hubspot search contacts`.
     pub name: String,
-    /// On which way it is.
+    /// Its direction.
     pub when: When,
 }
 
-/// What happens to a request at the gate.
+/// What the gate does with a request.
 #[derive(Clone, Debug)]
 pub enum Verdict {
-    /// Nothing.
+    /// Lets it pass.
     Pass,
-    /// The function is killed (SIGKILL).
+    /// Kills the function (SIGKILL).
     Kill,
-    /// The connection is closed.
+    /// Closes the connection.
     Lose,
-    /// The request gets no further.
+    /// Holds the request forever.
     Hang,
-    /// The server is said to have answered with this status (HTTP only).
+    /// Returns a response with this status (HTTP only).
     Refuse(u16),
-    /// Of a batch, the last entry is refused (`SendMessageBatch` only).
+    /// Refuses the last entry of a batch (`SendMessageBatch` only).
     RefuseLast,
-    /// It is late.
+    /// Delays it.
     Late(Duration),
-    /// It goes on when this is notified.
+    /// Holds it until this is notified.
     Until(Arc<Notify>),
-    /// The function is stopped (SIGSTOP) until it is [`Gate::thaw`]ed; then the request goes on.
+    /// Stops the function (SIGSTOP) until [`Gate::thaw`], and then lets the request pass.
     Freeze,
 }
 
-/// The connection is to be closed.
+/// The error that closes the connection.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the connection is to be closed")]
 pub struct Closed;
 
-/// How a request goes on that passes the gate.
+/// What a request that passes the gate becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pass {
-    /// As it is.
+    /// Unchanged.
     Whole,
-    /// To be answered with this status.
+    /// Answered with this status.
     Refused(u16),
     /// Without its last entry.
     WithoutLast,
@@ -79,7 +79,7 @@ type Rule = Box<dyn FnMut(&Effect) -> Verdict + Send>;
 pub struct Gate {
     state: Arc<Mutex<State>>,
     thawed: Arc<Notify>,
-    /// Grows whenever all connections are to be cut.
+    /// Increases when all connections are to be closed.
     cut: watch::Sender<u32>,
 }
 
@@ -88,7 +88,7 @@ struct State {
     rule: Rule,
     effects: Vec<String>,
     frozen: bool,
-    /// Whether it was stopped since the gate was set.
+    /// True if the process was stopped since the rule was set.
     was_frozen: bool,
 }
 
@@ -112,12 +112,12 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// Which process it kills and stops.
+    /// Sets the process that the gate kills and stops.
     pub fn guard(&self, process: Pid) {
         self.state().process = Some(process);
     }
 
-    /// From now on `rule` decides; effects are counted anew.
+    /// Sets the rule that decides from now on, and counts effects from 0.
     pub fn set(&self, rule: impl FnMut(&Effect) -> Verdict + Send + 'static) {
         let mut state = self.state();
         state.effects.clear();
@@ -130,25 +130,24 @@ impl Gate {
         self.set(|_| Verdict::Pass);
     }
 
-    /// Kills the process at one effect.
+    /// Sets a rule that kills the process at one effect.
     pub fn kill_at(&self, number: usize, when: When) {
-        self.set(move |effect| match effect.number == number && effect.when == when {
-            true => Verdict::Kill,
-            false => Verdict::Pass,
-        });
+        self.set(
+            move |effect| if effect.number == number && effect.when == when { Verdict::Kill } else { Verdict::Pass },
+        );
     }
 
-    /// The names of the effects so far.
+    /// Returns the names of the effects so far.
     pub fn effects(&self) -> Vec<String> {
         self.state().effects.clone()
     }
 
-    /// Whether the process is stopped.
+    /// Returns true if the process is stopped.
     pub fn is_frozen(&self) -> bool {
         self.state().frozen
     }
 
-    /// Whether it was stopped at any time since the gate was set.
+    /// Returns true if the process was stopped since the rule was set.
     pub fn was_frozen(&self) -> bool {
         self.state().was_frozen
     }
@@ -160,7 +159,7 @@ impl Gate {
         (state.frozen, state.was_frozen) = (true, true);
     }
 
-    /// Lets a stopped process, and the request that it was stopped at, go on.
+    /// Continues a stopped process, and the request at which it was stopped.
     pub fn thaw(&self) {
         self.state().frozen = false;
         self.signal(Signal::SIGCONT);
@@ -179,7 +178,7 @@ impl Gate {
         cuts.changed().await.ok();
     }
 
-    /// Counts an effect before it reaches the server, and gives its number for [`Gate::after`].
+    /// Counts an effect before it reaches the server. Returns its number for [`Gate::after`].
     pub(crate) async fn before(&self, name: &str) -> Result<(usize, Pass), Closed> {
         let number = {
             let mut state = self.state();
@@ -190,7 +189,7 @@ impl Gate {
         Ok((number, pass))
     }
 
-    /// What happens to the answer on the way back.
+    /// Applies the rule to the response of an effect.
     pub(crate) async fn after(&self, number: usize, name: &str) -> Result<Pass, Closed> {
         self.pass(Effect { number, name: name.to_owned(), when: When::After }).await
     }
@@ -226,7 +225,7 @@ impl Gate {
 
     fn signal(&self, signal: Signal) {
         if let Some(process) = self.state().process {
-            // It may have ended by itself.
+            // The process may have ended before.
             kill(process, signal).ok();
         }
     }

@@ -19,14 +19,14 @@ pub mod world;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The connection string of a test's own client, and of functions whose MongoDB is there. On a busy machine they may not hear of
-/// it for longer than a function on AWS waits.
+/// Returns a connection string for a test's own client, and for functions that have a MongoDB. On a busy machine
+/// MongoDB may respond later than a function on AWS waits.
 pub(crate) fn patient(uri: &str) -> String {
     let joined = if uri.contains('?') { '&' } else { '?' };
     format!("{uri}{joined}connectTimeoutMS=60000&serverSelectionTimeoutMS=30000")
 }
 
-/// Returns a name that no other test's database or queue has, in this run.
+/// Returns a name that no other test's database or queue has in this run.
 pub(crate) fn unique() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))

@@ -1,4 +1,4 @@
-//! A real queue whose time passes when a test says so.
+//! A real queue with a simulated clock.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -14,34 +14,34 @@ use crate::{
     queues::Rules,
 };
 
-/// A real queue in front of a worker. SQS itself counts deliveries, and gives messages to the dead-letter queue; only the
-/// time for which they are hidden passes when the test says so.
+/// A real queue with a worker. SQS itself counts deliveries, and moves messages to the dead-letter queue. Only the time
+/// for which messages are hidden is simulated.
 #[derive(Debug)]
 pub struct LiveQueue {
     sqs: Client,
     url: String,
     rules: Rules,
-    /// What is hidden: the receipts of the last deliveries, and until when.
+    /// The hidden messages: the receipts of the last deliveries, and when they become visible.
     hidden: HashMap<String, Duration>,
-    /// How much time has passed.
+    /// The time passed so far.
     pub now: Duration,
 }
 
 impl LiveQueue {
-    /// The queue at `url`, which was made by the template's rules for the queue `of`.
+    /// Returns the queue at `url`, which was created by the template's rules for the queue `of`.
     ///
     /// # Errors
     /// The template has no such queue.
     pub fn new(sqs: &Client, url: &str, of: &str) -> Result<Self> {
-        let rules = Rules::of(of)?;
+        let rules = Rules::from_template(of)?;
         Ok(Self { sqs: sqs.clone(), url: url.to_owned(), rules, hidden: HashMap::new(), now: Duration::ZERO })
     }
 
-    /// Delivers up to ten messages that are visible, as Lambda does. Those that the worker is done with are deleted, the
-    /// others are hidden for as long as it asked for. Gives nothing if no message is visible.
+    /// Delivers up to ten visible messages, as Lambda does. Messages that the worker has processed are deleted, the
+    /// others are hidden for as long as it asked. Returns `None` if no message is visible.
     ///
     /// # Errors
-    /// SQS or the worker does not answer.
+    /// SQS or the worker does not respond.
     pub async fn deliver(&mut self, worker: &mut Bootstrap) -> Result<Option<Invoked>> {
         let receive = self.sqs.receive_message().queue_url(&self.url).max_number_of_messages(10);
         let received = receive.message_system_attribute_names(MessageSystemAttributeName::All).send().await?;
@@ -69,11 +69,11 @@ impl LiveQueue {
         Ok(Some(invoked))
     }
 
-    /// Lets time pass until some of the hidden messages are visible again. Gives how much that was; nothing if none is
-    /// hidden.
+    /// Advances the clock until a hidden message is visible again. Returns the time passed. Returns `None` if no
+    /// message is hidden.
     ///
     /// # Errors
-    /// SQS does not answer.
+    /// SQS does not respond.
     pub async fn time_passes(&mut self) -> Result<Option<Duration>> {
         let Some(next) = self.hidden.values().min().copied() else { return Ok(None) };
         ensure!(next < self.rules.retention, "SQS keeps no message for that long");
@@ -89,13 +89,13 @@ impl LiveQueue {
         Ok(Some(passed))
     }
 
-    /// How many messages are hidden.
+    /// Returns how many messages are hidden.
     pub fn hidden(&self) -> usize {
         self.hidden.len()
     }
 }
 
-/// A message as Lambda hands it on.
+/// Returns a message in the form of Lambda's event.
 fn record(message: &Message) -> Result<Value> {
     let attributes = message.attributes.iter().flatten().map(|(name, value)| (name.as_str().to_owned(), value.clone()));
     Ok(json!({

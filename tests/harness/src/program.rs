@@ -1,4 +1,4 @@
-//! The programs behind the make targets, run as they run them, with a `.env` of a test's own and no other variables.
+//! The programs of the make targets, run in the same way, with a `.env` of the test's own and no other variables.
 
 use std::{ffi::OsString, path::PathBuf, process::Stdio};
 
@@ -18,37 +18,37 @@ pub struct Program {
     variables: Vec<(String, OsString)>,
 }
 
-/// What the program said.
+/// The result of a program.
 #[derive(Clone, Debug)]
-pub struct Said {
-    /// Whether it did what it was asked for.
+pub struct ProgramOutput {
+    /// True if it succeeded.
     pub is_done: bool,
-    /// On both of its outputs.
+    /// The text of both of its outputs.
     pub text: String,
 }
 
-impl Said {
-    /// What it said when it did what it was asked for.
+impl ProgramOutput {
+    /// Returns its text if it succeeded.
     ///
     /// # Errors
-    /// It did not.
-    pub fn done(self) -> Result<String> {
+    /// It failed.
+    pub fn expect_success(self) -> Result<String> {
         ensure!(self.is_done, "{}", self.text);
         Ok(self.text)
     }
 
-    /// What it said when it did not.
+    /// Returns its text if it failed.
     ///
     /// # Errors
-    /// It did.
-    pub fn refused(self) -> Result<String> {
+    /// It succeeded.
+    pub fn expect_failure(self) -> Result<String> {
         ensure!(!self.is_done, "it was not refused: {}", self.text);
         Ok(self.text)
     }
 }
 
 impl Program {
-    /// With what a shell has, and an empty `.env`.
+    /// Returns the programs with a shell's variables and an empty `.env`.
     ///
     /// # Errors
     /// The test is not run by `make test`.
@@ -66,14 +66,14 @@ impl Program {
         Ok(program)
     }
 
-    /// With variables in the environment.
+    /// Adds variables to the environment.
     #[must_use]
     pub fn with(mut self, variables: impl IntoIterator<Item = (&'static str, String)>) -> Self {
         self.variables.extend(variables.into_iter().map(|(name, value)| (name.to_owned(), value.into())));
         self
     }
 
-    /// With the AWS at a port in place of AWS itself.
+    /// Uses the local AWS at a port instead of AWS.
     #[must_use]
     pub fn with_aws(self, port: u16) -> Self {
         self.with(local::aws_environment(port))
@@ -82,16 +82,16 @@ impl Program {
     /// Writes its `.env`.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The file cannot be written.
     pub fn write_env(&self, text: &str) -> Result<()> {
         Ok(std::fs::write(&self.env_file, text)?)
     }
 
-    /// Runs the program that has this command, as the Makefile does, and answers what it asks.
+    /// Runs the program with this command, as the Makefile does, and writes `answer` to its input.
     ///
     /// # Errors
-    /// It cannot be started.
-    pub async fn run(&self, arguments: &[&str], answer: &str) -> Result<Said> {
+    /// The program cannot be started.
+    pub async fn run(&self, arguments: &[&str], answer: &str) -> Result<ProgramOutput> {
         let is_local = arguments.iter().any(|argument| LOCAL.contains(argument)) && !arguments.contains(&"--aws");
         let mut command = Command::new(if is_local { self.stack.clone() } else { self.stack.with_file_name("ops") });
         command.env_clear().envs(self.variables.iter().cloned()).current_dir(layout::root());
@@ -99,11 +99,11 @@ impl Program {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut running = command.spawn()?;
         let mut stdin = running.stdin.take().context("its input")?;
-        // Who asks nothing may have ended before.
+        // A program that reads no input may have ended before.
         stdin.write_all(answer.as_bytes()).await.ok();
         drop(stdin);
         let ended = running.wait_with_output().await?;
         let text = [ended.stdout, ended.stderr].map(|output| String::from_utf8_lossy(&output).into_owned()).concat();
-        Ok(Said { is_done: ended.status.success(), text })
+        Ok(ProgramOutput { is_done: ended.status.success(), text })
     }
 }

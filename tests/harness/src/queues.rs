@@ -1,4 +1,4 @@
-//! Queues as the template makes them, and their numbers.
+//! Queues with the template's settings, and those settings.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde_yaml_ng::Value as Yaml;
 
 use crate::unique;
 
-/// What `template.yaml` says of a queue.
+/// The settings of a queue in `template.yaml`.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     /// `VisibilityTimeout`.
@@ -22,11 +22,11 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Those of a queue by its name in the template.
+    /// Reads the settings of a queue by its name in the template.
     ///
     /// # Errors
     /// There is no such queue.
-    pub fn of(name: &str) -> Result<Self> {
+    pub fn from_template(name: &str) -> Result<Self> {
         let template: Yaml = serde_yaml_ng::from_str(&std::fs::read_to_string(layout::root().join("template.yaml"))?)?;
         let queue = &template["Resources"][name]["Properties"];
         let max_receives = queue["RedrivePolicy"]["maxReceiveCount"].as_u64();
@@ -41,21 +41,21 @@ impl Rules {
     }
 }
 
-/// Makes a queue of its own for a test, and gives its address.
+/// Creates a queue for a test, and returns its URL.
 ///
 /// # Errors
-/// SQS does not answer.
+/// SQS does not respond.
 pub async fn queue(sqs: &Client, name: &str) -> Result<String> {
     let created = sqs.create_queue().queue_name(format!("{name}-{}", unique())).send().await?;
     created.queue_url.context("a queue has an address")
 }
 
-/// Makes a queue by the template's rules for the queue `of`, with a dead-letter queue. Gives the addresses of both.
+/// Creates a queue with the template's settings for the queue `of`, and a dead-letter queue. Returns both URLs.
 ///
 /// # Errors
-/// SQS does not answer.
+/// SQS does not respond.
 pub async fn queue_with_dead_letters(sqs: &Client, name: &str, of: &str) -> Result<(String, String)> {
-    let (rules, dead) = (Rules::of(of)?, queue(sqs, &format!("{name}-dead")).await?);
+    let (rules, dead) = (Rules::from_template(of)?, queue(sqs, &format!("{name}-dead")).await?);
     let asked =
         sqs.get_queue_attributes().queue_url(&dead).attribute_names(QueueAttributeName::QueueArn).send().await?;
     let attributes = asked.attributes.unwrap_or_default();

@@ -1,5 +1,5 @@
-//! The service in the hands of a test: real bootstraps and real queues, but messages are delivered when, how often
-//! and in which order the test likes, and time passes when it says so.
+//! The service under a test's control: real bootstraps and real queues, but the test decides when, how often and in
+//! which order messages are delivered, and when time passes.
 
 use std::time::Duration;
 
@@ -12,58 +12,58 @@ use crate::{
     world::{HUB, World},
 };
 
-/// How many rounds of ticks and deliveries it may take until all is caught up.
+/// The most rounds of ticks and deliveries until everything is caught up.
 const MAX_ROUNDS: usize = 60;
 
-/// The longest that an invocation of sync may take.
-pub const BOUND: Duration = Duration::from_secs(5);
+/// The time limit of an invocation of sync.
+pub const INVOCATION_LIMIT: Duration = Duration::from_secs(5);
 
-/// A message that was taken off its queue, and is not yet processed.
+/// A message that was received from its queue, and is not processed yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// Its body.
     pub body: String,
-    /// How often it was delivered.
+    /// The number of its deliveries.
     pub received: u32,
 }
 
-/// What is given to a worker.
+/// One event for a worker.
 #[derive(Debug)]
 pub struct Delivery {
-    /// Which of the function's workers.
+    /// The index of the function's worker.
     pub worker: usize,
     /// The messages of the event.
     pub messages: Vec<Message>,
-    /// Whether SQS goes on to deliver them though they were processed.
+    /// True if SQS delivers the messages again although they were processed.
     pub again: bool,
 }
 
 /// The service.
 #[derive(Debug)]
 pub struct Service {
-    /// What it works on.
+    /// The world it works on.
     pub world: World,
     /// Its sync workers.
     pub sync: Vec<Bootstrap>,
     /// Its actions workers.
     pub actions: Vec<Bootstrap>,
-    /// What waits for sync.
+    /// The messages that wait for sync.
     pub sync_messages: Vec<Message>,
-    /// What waits for actions.
+    /// The messages that wait for actions.
     pub actions_messages: Vec<Message>,
-    /// What SQS gave to the dead-letter queues.
+    /// The messages that SQS has moved to the dead-letter queues.
     pub dead_letters: Vec<Message>,
-    /// How often a worker was killed.
+    /// How many times a worker was killed.
     pub killed: usize,
-    /// How many invocations there were.
+    /// The number of invocations so far.
     pub invocations: usize,
 }
 
 impl Service {
-    /// The service with so many workers of each function.
+    /// Starts the service with these numbers of workers.
     ///
     /// # Errors
-    /// They cannot be started.
+    /// The workers cannot be started.
     pub async fn new(world: World, sync: usize, actions: usize) -> Result<Self> {
         let mut service = Self {
             world,
@@ -84,33 +84,33 @@ impl Service {
         Ok(service)
     }
 
-    /// One worker of each function, for an account that has so many records and is new.
+    /// Starts one worker of each function, for a new account with these numbers of records.
     ///
     /// # Errors
-    /// The servers do not answer, or the workers cannot be started.
+    /// The servers do not respond, or the workers cannot be started.
     pub async fn seeded(name: &str, companies: usize, contacts: usize) -> Result<Self> {
         let world = World::new(name).await?;
         world.hubspot.world().seed(HUB, companies, contacts, 1);
         Self::new(world, 1, 1).await
     }
 
-    /// A tick of the schedule.
+    /// Adds the message of a tick.
     pub fn tick(&mut self) {
         self.sync_messages.push(Message { body: self.world.tick().to_string(), received: 0 });
     }
 
-    /// Delivers to sync, to several workers at the same time.
+    /// Delivers to sync, to several workers in parallel.
     ///
     /// # Errors
-    /// A worker does not answer, or took longer than an invocation may take.
+    /// A worker does not respond, or exceeds the time limit of an invocation.
     pub async fn deliver_sync(&mut self, deliveries: Vec<Delivery>) -> Result<Vec<Invoked>> {
         let mut left = Vec::new();
         let mut workers: Vec<Option<&mut Bootstrap>> = self.sync.iter_mut().map(Some).collect();
         let invoked = invoke(&mut workers, &deliveries).await?;
         for (delivery, (invoked, took)) in deliveries.into_iter().zip(&invoked) {
             let worker = &self.sync[delivery.worker];
-            // A process that is stopped, or waits for a processor, keeps no time.
-            let in_time = took.saturating_sub(worker.waited) < BOUND || worker.gate.was_frozen();
+            // The limit does not apply to a process that is stopped, or waits for a processor.
+            let in_time = took.saturating_sub(worker.waited) < INVOCATION_LIMIT || worker.gate.was_frozen();
             ensure!(in_time, "an invocation of sync took {took:?}: {:?}", worker.gate.effects());
             left.extend(unprocessed(delivery, invoked));
         }
@@ -120,10 +120,10 @@ impl Service {
         Ok(invoked.into_iter().map(|(invoked, _)| invoked).collect())
     }
 
-    /// Delivers to actions, to several workers at the same time.
+    /// Delivers to actions, to several workers in parallel.
     ///
     /// # Errors
-    /// A worker does not answer.
+    /// A worker does not respond.
     pub async fn deliver_actions(&mut self, deliveries: Vec<Delivery>) -> Result<Vec<Invoked>> {
         let mut workers: Vec<Option<&mut Bootstrap>> = self.actions.iter_mut().map(Some).collect();
         let (mut left, invoked) = (Vec::new(), invoke(&mut workers, &deliveries).await?);
@@ -136,16 +136,16 @@ impl Service {
         Ok(invoked.into_iter().map(|(invoked, _)| invoked).collect())
     }
 
-    /// Gives messages that were delivered as often as the queue's rules allow to its dead-letter queue, and returns the
+    /// Moves messages that were delivered as often as the queue's settings allow to its dead-letter queue. Returns the
     /// others.
     fn redrive(&mut self, messages: Vec<Message>, queue: &str) -> Result<Vec<Message>> {
-        let max_receives = Rules::of(queue)?.max_receives;
+        let max_receives = Rules::from_template(queue)?.max_receives;
         let (left, dead) = messages.into_iter().partition(|message| message.received < max_receives);
         self.dead_letters.extend::<Vec<_>>(dead);
         Ok(left)
     }
 
-    /// Starts what was killed again, and takes what was sent.
+    /// Restarts killed workers, and receives the messages sent.
     async fn after(&mut self, invocations: usize) -> Result<()> {
         self.invocations += invocations;
         let workers = [(Function::Sync, &mut self.sync), (Function::Actions, &mut self.actions)]
@@ -162,10 +162,10 @@ impl Service {
         self.collect().await
     }
 
-    /// Takes what was sent off the queues.
+    /// Receives the messages on the queues.
     ///
     /// # Errors
-    /// SQS cannot be asked.
+    /// SQS does not respond.
     pub async fn collect(&mut self) -> Result<()> {
         let message = |body| Message { body, received: 0 };
         let sent = self.world.take(&self.world.sync_queue).await?;
@@ -175,10 +175,10 @@ impl Service {
         Ok(())
     }
 
-    /// Delivers one message to the first sync worker, and removes it if it was processed.
+    /// Delivers one message to the first sync worker, and removes the message if it was processed.
     ///
     /// # Errors
-    /// There is no message, or the worker does not answer.
+    /// There is no message, or the worker does not respond.
     pub async fn deliver_next(&mut self) -> Result<Invoked> {
         ensure!(!self.sync_messages.is_empty(), "there is no message for sync");
         let messages = vec![self.sync_messages.remove(0)];
@@ -186,23 +186,23 @@ impl Service {
         self.deliver_sync(vec![delivery]).await?.pop().context("one delivery has one end")
     }
 
-    /// Delivers one message to the first sync worker until it is processed. A slice that MongoDB, SQS or the machine kept
-    /// waiting at its end fails in time, and its message is delivered again, as SQS does.
+    /// Delivers one message to the first sync worker until it is processed. A slice that MongoDB, SQS or the machine
+    /// delays at its end fails in time, and its message is delivered again, as SQS does.
     ///
     /// # Errors
-    /// The message fails as often as SQS delivers it.
+    /// The message fails until SQS stops delivering it.
     pub async fn process_next(&mut self) -> Result<()> {
         while !self.deliver_next().await?.is_success() {
-            self.world.lease_runs_out().await?;
+            self.world.expire_lease().await?;
         }
         Ok(())
     }
 
-    /// Lets everything pass, and works until the account is caught up and every action is stored; then once more
-    /// when HubSpot's index has settled. Compares MongoDB with the ledger.
+    /// Opens the gates, and runs until the account is caught up and every action is stored. Then runs once more when
+    /// HubSpot's index has settled. Compares MongoDB with the ledger.
     ///
     /// # Errors
-    /// It does not get there, or something was lost, stored twice, or is stale.
+    /// The account is not caught up, or an action was lost, stored twice, or is stale.
     pub async fn finish(&mut self) -> Result<stack::proof::Proof> {
         for worker in self.sync.iter().chain(&self.actions) {
             worker.gate.open();
@@ -243,12 +243,12 @@ impl Service {
                 ensure!(invoked.iter().all(Invoked::is_success), "an action cannot be stored: {invoked:?}");
             }
             if self.sync_messages.is_empty() {
-                // A message that is lost is what the next tick is for.
+                // A lost message is replaced by the next tick.
                 let checkpoint = self.world.checkpoint().await?;
                 if checkpoint.get_document("run").is_err() {
                     return Ok(round);
                 }
-                self.world.run_is_dead().await?;
+                self.world.expire_run().await?;
                 self.tick();
             }
             self.world.time_passes().await?;
@@ -269,7 +269,7 @@ async fn invoke(workers: &mut [Option<&mut Bootstrap>], deliveries: &[Delivery])
     futures::future::try_join_all(under_way).await
 }
 
-/// The messages as Lambda hands them on; they are named `m0`, `m1` and so on.
+/// Returns the messages in the form of Lambda's event. They are named `m0`, `m1` and so on.
 fn event(messages: &[Message]) -> Value {
     let record = |(index, message): (usize, &Message)| {
         let receives = (message.received + 1).to_string();

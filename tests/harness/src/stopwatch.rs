@@ -1,5 +1,5 @@
-//! How long something takes, less the time for which a busy machine kept it waiting: like a process that is stopped, one that
-//! waits for a processor keeps no time.
+//! Measures how long something takes, without the time for which a busy machine kept it waiting. A process that waits
+//! for a processor counts as stopped.
 
 use std::{
     collections::HashMap,
@@ -12,13 +12,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Ending a slice takes up to 250 ms. If it waited longer than that for a processor, it may not have ended properly.
-pub const KEPT_WAITING: Duration = Duration::from_millis(250);
+/// Ending a slice takes up to 250 ms. A slice that waited longer than that for a processor may not have ended in order.
+pub const MAX_PROCESSOR_WAIT: Duration = Duration::from_millis(250);
 
-/// For how long each thread of a process has waited for a processor, by its id.
+/// How long each thread of a process has waited for a processor, by thread id.
 type Waits = HashMap<String, Duration>;
 
-/// A stopwatch for what this process, or it and a function's, do.
+/// A stopwatch for the work of this process, or of this one and a function's.
 #[derive(Debug)]
 pub struct Stopwatch {
     began: Instant,
@@ -27,50 +27,50 @@ pub struct Stopwatch {
 }
 
 impl Stopwatch {
-    /// Starts, for what this process does.
+    /// Starts a stopwatch for this process.
     pub fn start() -> Self {
         Self::start_with(None)
     }
 
-    /// Starts, for what this process and another one do.
+    /// Starts a stopwatch for this process and another one.
     pub fn start_with(other: Option<u32>) -> Self {
         let processes = [Some(std::process::id()), other].into_iter().flatten();
         let processes = processes.map(|process| (process, waits(process))).collect();
         Self { began: Instant::now(), processes, late: late() }
     }
 
-    /// Returns how long it took until now, the waiting included.
+    /// Returns the time until now, including the waiting.
     pub fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }
 
-    /// Returns how long it took until now, less the waiting.
+    /// Returns the time until now, without the waiting.
     pub fn took(&self) -> Duration {
         self.elapsed().saturating_sub(self.waited())
     }
 
-    /// Returns for how long the machine kept it waiting: of each process, the thread that waited longest for a processor; or, if
-    /// that is more, for how long the machine as a whole stood still.
+    /// Returns the time for which the machine kept the work waiting: per process, that of the thread that waited
+    /// longest for a processor; or, if that is more, the time for which the whole machine stood still.
     pub fn waited(&self) -> Duration {
         let for_processors = self.processes.iter().map(|(process, before)| longest(before, &waits(*process))).sum();
         late().saturating_sub(self.late).max(for_processors)
     }
 }
 
-/// How late a thread of this process was, all in all, which does nothing but sleep for ten milliseconds at a time. Linux's
-/// counters say nothing of a virtual machine that its host keeps waiting.
+/// Returns the total delay of a thread of this process that only sleeps, ten milliseconds at a time. Linux's counters
+/// do not show that a host keeps its virtual machine waiting.
 fn late() -> Duration {
-    const SLEEP: Duration = Duration::from_millis(10);
-    /// As late as a sleeper is on a machine that is idle.
-    const USUAL: Duration = Duration::from_millis(5);
+    const SLEEP_TIME: Duration = Duration::from_millis(10);
+    /// The delay of a sleeping thread on an idle machine.
+    const USUAL_DELAY: Duration = Duration::from_millis(5);
     static LATE: OnceLock<()> = OnceLock::new();
     static NANOSECONDS: AtomicU64 = AtomicU64::new(0);
     LATE.get_or_init(|| {
         thread::spawn(|| {
             loop {
                 let began = Instant::now();
-                thread::sleep(SLEEP);
-                let late = began.elapsed().saturating_sub(SLEEP + USUAL).as_nanos();
+                thread::sleep(SLEEP_TIME);
+                let late = began.elapsed().saturating_sub(SLEEP_TIME + USUAL_DELAY).as_nanos();
                 NANOSECONDS.fetch_add(u64::try_from(late).unwrap_or(u64::MAX), Ordering::Relaxed);
             }
         });
@@ -84,9 +84,9 @@ fn longest(before: &Waits, now: &Waits) -> Duration {
     now.iter().map(since).max().unwrap_or_default()
 }
 
-/// Reads for how long the threads of a process were ready to run, and waited for a processor: the second number of each
-/// one's `schedstat`, in nanoseconds (<https://docs.kernel.org/scheduler/sched-stats.html>). A process that has ended has
-/// no threads.
+/// Returns how long the threads of a process were ready to run, but waited for a processor: the second number of each
+/// one's `schedstat`, in nanoseconds (<https://docs.kernel.org/scheduler/sched-stats.html>). A process that has ended
+/// has no threads.
 fn waits(process: u32) -> Waits {
     let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
     let waited = threads.filter_map(|thread| {
@@ -106,7 +106,7 @@ mod tests {
         let sleeping = Stopwatch::start();
         std::thread::sleep(Duration::from_millis(50));
         assert!(sleeping.took() > Duration::from_millis(25), "{:?}", sleeping.took());
-        // More threads than processors, each of which has half a second's work to do.
+        // More threads than processors, each of which has work for half a second.
         let threads = 4 * std::thread::available_parallelism().map_or(1, usize::from);
         let busy = Stopwatch::start();
         let work = || {

@@ -1,4 +1,4 @@
-//! Time, as far as the service waits for it: passed by changing what the checkpoint waits for.
+//! Simulates the passing of time by changing the times in the checkpoint.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use store::collection;
 use crate::{
     events::{assert_accepted, lambda, received_event},
     queues::Rules,
-    service::BOUND,
+    service::INVOCATION_LIMIT,
     stopwatch::Stopwatch,
     world::World,
 };
@@ -21,13 +21,13 @@ use crate::{
 const LONG_AGO: DateTime = DateTime::from_millis(0);
 
 impl World {
-    /// Time passes: leases run out, and what waits is due.
+    /// Lets time pass: leases expire, and waiting lanes become due.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
     pub async fn time_passes(&self) -> Result<()> {
         let now = DateTime::now();
-        self.lease_runs_out().await?;
+        self.expire_lease().await?;
         for lane in ["companies", "contacts"] {
             self.change_if_there(&format!("lanes.{lane}.lastError"), doc! { "retryAt": now }).await?;
             self.replace_if_there(&format!("lanes.{lane}.sweep.retryAt"), now).await?;
@@ -36,23 +36,24 @@ impl World {
         Ok(())
     }
 
-    /// The lease of a slice that was not ended runs out.
+    /// Makes the lease of a slice that was not ended expire.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn lease_runs_out(&self) -> Result<()> {
+    pub async fn expire_lease(&self) -> Result<()> {
         self.change_if_there("lease", doc! { "until": LONG_AGO }).await
     }
 
-    /// So much time passes that a run whose message was lost counts as dead.
+    /// Lets enough time pass that a run whose message was lost counts as dead.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn run_is_dead(&self) -> Result<()> {
+    pub async fn expire_run(&self) -> Result<()> {
         self.change_if_there("run", doc! { "dueAt": LONG_AGO }).await
     }
 
-    /// How long the account waits, if it waits for anything: the first of its lanes from its failure on.
+    /// Returns how long the account waits: the pause of the first of its lanes, counted from the lane's failure.
+    /// Returns `None` if it does not wait.
     ///
     /// # Errors
     /// MongoDB cannot be read.
@@ -61,12 +62,12 @@ impl World {
         let pause = |lane: &str| {
             let problem =
                 checkpoint.get_document("lanes").ok()?.get_document(lane).ok()?.get_document("lastError").ok()?;
-            Some(time::since(*problem.get_datetime("at").ok()?, *problem.get_datetime("retryAt").ok()?))
+            Some(time::between(*problem.get_datetime("at").ok()?, *problem.get_datetime("retryAt").ok()?))
         };
         Ok(["companies", "contacts"].into_iter().filter_map(pause).min())
     }
 
-    /// The message of the slice that is due, as its run sent it.
+    /// Returns the message of the next slice, as its run sent it.
     ///
     /// # Errors
     /// No run is live.
@@ -78,37 +79,37 @@ impl World {
         Ok(message)
     }
 
-    /// Delivers a message to the sync handler until it is processed. A slice that MongoDB, SQS or the machine kept waiting at
-    /// its end fails in time, and its message is delivered again when its lease has run out, as SQS does.
+    /// Delivers a message to the sync handler until it is processed. A slice that MongoDB, SQS or the machine delays at
+    /// its end fails in time, and its message is delivered again when its lease has expired, as SQS does.
     ///
     /// # Errors
-    /// A slice takes too long, or the message fails as often as SQS delivers it.
+    /// A slice takes too long, or the message fails until SQS stops delivering it.
     pub async fn deliver(&self, sync: &sync::Sync, body: &Value) -> Result<()> {
-        let max_receives = Rules::of("SyncQueue")?.max_receives;
+        let max_receives = Rules::from_template("SyncQueue")?.max_receives;
         for received in 1.. {
             let stopwatch = Stopwatch::start();
             let slice = assert_accepted(sync::handler(sync, lambda(received_event(&body.to_string(), received))).await);
-            ensure!(stopwatch.took() < BOUND, "the slice took {:?}", stopwatch.took());
+            ensure!(stopwatch.took() < INVOCATION_LIMIT, "the slice took {:?}", stopwatch.took());
             if slice.is_ok() || received == max_receives {
                 return slice;
             }
-            self.lease_runs_out().await?;
+            self.expire_lease().await?;
         }
         Ok(())
     }
 
-    /// Goes on with the live run, or with a tick where there is none, until the account is caught up; the waits
-    /// pass at once. Stores the actions.
+    /// Continues the live run, or starts one with a tick, until the account is caught up, without any waiting. Stores
+    /// the actions.
     ///
     /// # Errors
-    /// A message fails as often as SQS delivers it, or the account is not caught up after 100 slices.
+    /// A message fails until SQS stops delivering it, or the account is not caught up after 100 slices.
     pub async fn run_on(&self) -> Result<()> {
         let sync = self.sync().await?;
         for _ in 0..100 {
             self.time_passes().await?;
             let message = self.due_message().await.unwrap_or_else(|_| self.tick());
             self.deliver(&sync, &message).await?;
-            // A slice that could not be ended on a slow machine leaves no run, and lanes that wait for a moment.
+            // A slice that a slow machine kept from ending leaves no run, and lanes that wait briefly.
             let waits = self.pause().await?.is_some_and(|pause| pause <= MAX_DELAY);
             if !waits && self.checkpoint().await?.get_document("run").is_err() {
                 return self.drain().await;
@@ -117,13 +118,13 @@ impl World {
         bail!("the account is not caught up after 100 slices")
     }
 
-    /// Runs on until MongoDB and the simulator's ledger say the same: what a slow machine let nobody end is done by a later run.
+    /// Runs until MongoDB matches the simulator's ledger. A later run completes what a slow machine kept from ending.
     ///
     /// # Errors
-    /// They differ after many runs.
+    /// They still differ after many runs.
     pub async fn run_until_proved(&self) -> Result<Proof> {
-        const RUNS: usize = 20;
-        for _ in 1..RUNS {
+        const MAX_RUNS: usize = 20;
+        for _ in 1..MAX_RUNS {
             self.run_on().await?;
             if let Ok(proof) = self.proof().await {
                 return Ok(proof);
@@ -132,7 +133,7 @@ impl World {
         self.proof().await
     }
 
-    /// Replaces a time, of each element if it stands in a list's.
+    /// Replaces a time if it exists, in each element of an array.
     async fn replace_if_there(&self, field: &str, time: DateTime) -> Result<()> {
         let checkpoints = self.store.database().collection::<Document>(collection::CHECKPOINTS);
         let set = doc! { "$set": { field.replace(".held.", ".held.$[]."): time } };

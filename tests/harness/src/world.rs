@@ -1,4 +1,4 @@
-//! What a test works with: a database, queues and a HubSpot of its own, and the functions' handlers.
+//! The environment of a test: a database, queues and a HubSpot of its own, and the functions' handlers.
 
 use std::{env, num::NonZeroU32, path::PathBuf, sync::Once, time::Duration};
 
@@ -22,28 +22,28 @@ pub use crate::{
 };
 use crate::{patient, queues::queue_with_dead_letters, unique};
 
-/// The HubSpot account that a test's world has.
+/// The HubSpot account of a test's world.
 pub const HUB: u64 = 7_000_001;
-/// The Domain it belongs to.
+/// The Domain of the account.
 pub const DOMAIN: &str = "acme";
 
-/// One test's surroundings.
+/// One test's environment.
 pub struct World {
     /// Its HubSpot.
     pub hubspot: Simulator,
     /// Its database.
     pub store: Store,
-    /// Its sync queue's address.
+    /// The URL of its sync queue.
     pub sync_queue: String,
-    /// Its actions queue's address.
+    /// The URL of its actions queue.
     pub actions_queue: String,
-    /// The address of its actions queue's dead-letter queue.
+    /// The URL of its actions queue's dead-letter queue.
     pub actions_dead_letters: String,
-    /// What its sync function is told.
+    /// The configuration of its sync function.
     pub config: sync::Config,
     /// Its SQS.
     pub sqs: aws_sdk_sqs::Client,
-    /// Where its bootstraps' logs go; nowhere if absent.
+    /// The file for its bootstraps' logs. Absent if they are not kept.
     pub log: Option<PathBuf>,
 }
 
@@ -54,30 +54,30 @@ impl std::fmt::Debug for World {
 }
 
 impl World {
-    /// A world with one Domain, whose one account is connected by OAuth and has no records yet. Time is
-    /// compressed: the search index settles within six seconds, and every run reads the recycle bin. HubSpot's limits are
-    /// off.
+    /// Creates a world with one Domain, whose one account is connected by OAuth and has no records yet. Times are
+    /// shortened: the search index settles within six seconds, and every run reads the recycle bin. HubSpot's limits
+    /// are off.
     ///
     /// # Errors
-    /// The servers do not answer.
+    /// The servers do not respond.
     pub async fn new(name: &str) -> Result<Self> {
         Self::with_mongodb(name, &env::var("TEST_MONGODB_URI").context("these tests are run by `make test`")?).await
     }
 
-    /// The same with a MongoDB of its own.
+    /// Creates such a world with a MongoDB of its own.
     ///
     /// # Errors
-    /// The servers do not answer.
+    /// The servers do not respond.
     pub async fn with_mongodb(name: &str, uri: &str) -> Result<Self> {
         Self::with(name, uri, format!("test_{name}_{}", unique()), 0).await
     }
 
-    /// The same in this database, with a HubSpot at this port of 127.0.0.1 (0 for any).
+    /// Creates such a world in this database, with a HubSpot at this port of 127.0.0.1 (0 for any).
     ///
     /// # Errors
-    /// The servers do not answer.
+    /// The servers do not respond.
     pub(crate) async fn with(name: &str, uri: &str, database: String, port: u16) -> Result<Self> {
-        // With LOG_LEVEL set, tests show what the functions say.
+        // With LOG_LEVEL set, tests show the functions' logs.
         static LOGS: Once = Once::new();
         LOGS.call_once(|| env::var_os("LOG_LEVEL").iter().for_each(|_| drop(telemetry::init())));
         let hubspot = Simulator::start(port, Settings::unlimited()).await?;
@@ -116,26 +116,26 @@ impl World {
         Ok(Self { hubspot, store, sync_queue, actions_queue, actions_dead_letters, config, sqs, log })
     }
 
-    /// The key of its account.
+    /// Returns the key of its account.
     ///
     /// # Errors
-    /// None: its ids are ids.
+    /// Never, because its ids are valid.
     pub fn account(&self) -> Result<AccountKey> {
         Ok(AccountKey::new(DOMAIN, HUB)?)
     }
 
-    /// Says in the Domain that others have pulled the account until `date`.
+    /// Records in the Domain that the former worker has read the account until `date`.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn pulled_until(&self, date: DateTime) -> Result<()> {
+    pub async fn set_pulled_until(&self, date: DateTime) -> Result<()> {
         let dates = doc! { "integrations.hubspot.accounts.0.lastPulledDates": { "companies": date, "contacts": date } };
         let domains = self.store.database().collection::<Document>(collection::DOMAINS);
         domains.update_one(doc! {}, doc! { "$set": dates }).await?;
         Ok(())
     }
 
-    /// What the sync function holds on to.
+    /// Returns the sync function's state.
     ///
     /// # Errors
     /// The configuration cannot be used.
@@ -143,7 +143,7 @@ impl World {
         sync::Sync::new(self.config.clone()).await
     }
 
-    /// What the actions function holds on to.
+    /// Returns the actions function's state.
     ///
     /// # Errors
     /// The configuration cannot be used.
@@ -156,7 +156,7 @@ impl World {
         actions::Actions::new(config).await
     }
 
-    /// What the scheduler function holds on to.
+    /// Returns the scheduler function's state.
     ///
     /// # Errors
     /// The configuration cannot be used.
@@ -165,24 +165,24 @@ impl World {
         scheduler::Scheduler::new(config).await
     }
 
-    /// The message of a tick for the world's account, now.
+    /// Returns the message of a tick for the world's account, at the current time.
     pub fn tick(&self) -> Value {
         let tick = DateTime::now().try_to_rfc3339_string().unwrap_or_default();
         json!({"type": "sync.v1", "domainId": DOMAIN, "hubId": HUB.to_string(), "tick": tick, "attempt": 0})
     }
 
-    /// Gives a message to the sync handler, as SQS would.
+    /// Passes a message to the sync handler, as SQS would.
     ///
     /// # Errors
-    /// What the handler says.
+    /// The handler's error.
     pub async fn slice(&self, sync: &sync::Sync, body: &Value) -> Result<SqsBatchResponse, Diagnostic> {
         sync::handler(sync, lambda(event(&[body.to_string()]))).await
     }
 
-    /// Gives messages to the actions handler, as SQS would.
+    /// Passes messages to the actions handler, as SQS would.
     ///
     /// # Errors
-    /// What the handler says.
+    /// The handler's error.
     pub async fn store(&self, bodies: &[String]) -> Result<SqsBatchResponse, Diagnostic> {
         let none = |error: anyhow::Error| Diagnostic { error_type: String::new(), error_message: error.to_string() };
         let mut event = lambda(event(bodies));
@@ -190,11 +190,11 @@ impl World {
         actions::handler(&self.actions().await.map_err(none)?, event).await
     }
 
-    /// Runs one tick until the account is caught up: slice after slice, without the waits in between, and
-    /// stores the actions after each. Gives the number of slices.
+    /// Runs one tick until the account is caught up: slice after slice without waiting, and stores the actions after
+    /// each. Returns the number of slices.
     ///
     /// # Errors
-    /// A message fails as often as SQS delivers it, or the account is not caught up after 200 slices.
+    /// A message fails until SQS stops delivering it, or the account is not caught up after 200 slices.
     pub async fn run(&self) -> Result<usize> {
         let sync = self.sync().await?;
         let mut message = self.tick();
@@ -209,12 +209,13 @@ impl World {
         bail!("the account is not caught up after 200 slices")
     }
 
-    /// Takes all messages off the actions queue and stores what they carry. An event that fails is delivered again, as SQS does.
+    /// Receives all messages of the actions queue, and stores their actions. An event that fails is delivered again, as
+    /// SQS does.
     ///
     /// # Errors
-    /// A message fails again and again.
+    /// A message fails repeatedly.
     pub async fn drain(&self) -> Result<()> {
-        const TRIES: usize = 5;
+        const MAX_DELIVERIES: usize = 5;
         loop {
             let bodies = self.receive(&self.actions_queue).await?;
             if bodies.is_empty() {
@@ -223,23 +224,23 @@ impl World {
             let mut received = 1;
             while let Err(error) = assert_accepted(self.store(&bodies).await) {
                 received += 1;
-                ensure!(received <= TRIES, "{error}");
+                ensure!(received <= MAX_DELIVERIES, "{error}");
             }
         }
     }
 
-    /// Takes up to ten messages off a queue, those included that are delayed by some seconds.
+    /// Receives up to ten messages of a queue, including those that are delayed by some seconds.
     ///
     /// # Errors
-    /// SQS cannot be asked.
+    /// SQS does not respond.
     pub async fn receive(&self, queue: &str) -> Result<Vec<String>> {
         self.receive_within(queue, Duration::from_secs(20)).await
     }
 
-    /// The same with those that are delayed for so long.
+    /// Receives up to ten messages of a queue, including those that are delayed by up to `delay`.
     ///
     /// # Errors
-    /// SQS cannot be asked.
+    /// SQS does not respond.
     pub async fn receive_within(&self, queue: &str, delay: Duration) -> Result<Vec<String>> {
         let held =
             [QueueAttributeName::ApproximateNumberOfMessages, QueueAttributeName::ApproximateNumberOfMessagesDelayed];
@@ -269,7 +270,7 @@ impl World {
         Ok(proof)
     }
 
-    /// All documents of a collection.
+    /// Returns all documents of a collection.
     ///
     /// # Errors
     /// MongoDB cannot be read.
@@ -278,7 +279,7 @@ impl World {
         Ok(found.try_collect().await?)
     }
 
-    /// The account's checkpoint.
+    /// Returns the account's checkpoint.
     ///
     /// # Errors
     /// There is none.
@@ -286,7 +287,7 @@ impl World {
         self.all(collection::CHECKPOINTS).await?.pop().context("there is no checkpoint")
     }
 
-    /// The account's entry in its Domain.
+    /// Returns the account's entry in its Domain.
     ///
     /// # Errors
     /// There is none.
@@ -296,15 +297,15 @@ impl World {
         Ok(accounts[0].as_document().context("an account is a document")?.clone())
     }
 
-    /// Makes something go wrong with the next requests to HubSpot whose path contains `path`.
+    /// Causes a fault in the next requests to HubSpot whose path contains `path`.
     pub fn fault(&self, path: &str, times: u32, kind: FaultKind) {
         self.hubspot.world().faults.push(Fault { path: path.to_owned(), skip: 0, times, kind });
     }
 
-    /// Takes what is on a queue and due.
+    /// Receives the messages of a queue that are due.
     ///
     /// # Errors
-    /// SQS cannot be asked.
+    /// SQS does not respond.
     pub async fn take(&self, queue: &str) -> Result<Vec<String>> {
         let mut bodies = Vec::new();
         loop {
@@ -327,7 +328,7 @@ impl World {
         Ok(bodies)
     }
 
-    /// Where the MongoDB listens.
+    /// Returns the address of MongoDB.
     ///
     /// # Errors
     /// Its connection string names no port.
@@ -345,16 +346,16 @@ impl World {
         Ok(self.store.database().drop().await?)
     }
 
-    /// Requests to HubSpot of some kind with some status.
+    /// Returns the number of requests to HubSpot of this kind and status.
     pub fn requests(&self, kind_and_status: &str) -> u64 {
         self.hubspot.world().requests.get(kind_and_status).copied().unwrap_or_default()
     }
 }
 
-/// Makes a secret of its own for a test in Secrets Manager, and gives its ARN.
+/// Creates a secret for a test in Secrets Manager, and returns its ARN.
 ///
 /// # Errors
-/// Secrets Manager does not answer.
+/// Secrets Manager does not respond.
 pub async fn secret(client: &aws_sdk_secretsmanager::Client, name: &str, text: &str) -> Result<String> {
     let made = client.create_secret().name(format!("{name}-{}", unique())).secret_string(text).send().await?;
     made.arn.context("a secret has an ARN")

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use store::collection;
 
 use harness::{
-    front::{Front, TOKEN, Visitor, opened},
+    front::{Front, TOKEN, Visitor, stored_token},
     world::{DOMAIN, HUB, World},
 };
 
@@ -41,7 +41,7 @@ async fn connecting_account_stores_its_grant_and_queues_first_sync() -> Result<(
     assert_eq!(entries.len(), 1);
     let account = AccountKey::new("globex", HUB + 1)?;
     assert_eq!(entries[0].get_str("hubId")?, account.hub_id.as_str());
-    let grant = opened(&world, &account, "refreshToken", entries[0].get_str("refreshToken")?).await?;
+    let grant = stored_token(&world, &account, "refreshToken", entries[0].get_str("refreshToken")?).await?;
     assert_eq!(entries[0].get_str("connectedWith")?, hubspot_sim::CLIENT_ID);
     assert_eq!(Some(grant), world.hubspot.world().portal(HUB + 1).refresh_token.clone());
     let domains = world.store.database().collection::<Document>(collection::DOMAINS);

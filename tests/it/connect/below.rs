@@ -44,13 +44,13 @@ async fn connect_function_works_under_path_of_custom_domain() -> Result<()> {
     for path in ["/style.css", "/live.js"] {
         ensure!(front.get(path).send().await?.status() == StatusCode::OK, "{path}");
     }
-    let pressed = visitor.press(&account, &format!("{account}/pause")).await?;
+    let pressed = visitor.submit_operation(&account, &format!("{account}/pause")).await?;
     ensure!(location(&pressed)?.path() == format!("/crm{account}"), "{pressed:?}");
-    let answer = visitor.press(&account, &format!("{account}/link")).await?.text().await?;
+    let answer = visitor.submit_operation(&account, &format!("{account}/link")).await?.text().await?;
     let link = answer.split("value=\"").find_map(|rest| rest.split('"').next().filter(|value| value.contains("://")));
     let link = Url::parse(&link.context("a link")?.replace("&amp;", "&"))?;
     ensure!(link.path() == "/crm/hubspot/install", "{link}");
-    ensure!(Visitor::new(&front).way_to_consent(&link).await?.path() == "/oauth/authorize");
+    ensure!(Visitor::new(&front).open_link(&link).await?.path() == "/oauth/authorize");
 
     // HubSpot signs the address that it was given.
     let event = format!(r#"[{{"portalId":{HUB},"subscriptionType":"contact.creation"}}]"#);

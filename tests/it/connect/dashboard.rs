@@ -190,7 +190,7 @@ async fn a_link_is_copied_by_a_script_of_the_function() -> Result<()> {
     let mut world = World::new("dashboard_copy").await?;
     let front = Front::start(&mut world).await?;
     let path = format!("/accounts/{DOMAIN}/{HUB}");
-    let answer = front.sign_in().await?.press(&path, &format!("{path}/link")).await?;
+    let answer = front.sign_in().await?.submit_operation(&path, &format!("{path}/link")).await?;
     let policy = answer.headers()["content-security-policy"].to_str()?.to_owned();
     ensure!(policy.contains("script-src 'self'") && !policy.contains("unsafe"), "{policy}");
     let page = answer.text().await?;

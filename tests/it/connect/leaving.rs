@@ -102,7 +102,7 @@ async fn failed_revocation_is_shown_on_page_and_retried() -> Result<()> {
     answers(&world, "/revoke", 2, 500);
     let mut visitor = front.sign_in().await?;
     let account = format!("/accounts/{DOMAIN}/{HUB}");
-    let answer = visitor.press(&format!("{account}/disconnect"), &format!("{account}/disconnect")).await?;
+    let answer = visitor.submit_operation(&format!("{account}/disconnect"), &format!("{account}/disconnect")).await?;
     let page =
         visitor.page(&format!("{account}?{}", harness::front::location(&answer)?.query().unwrap_or_default())).await?;
     ensure!(page.contains("could not be given back to HubSpot yet"), "{page}");
@@ -131,7 +131,7 @@ async fn failing_uninstall_is_retried_with_growing_pauses_and_then_grant_is_revo
     while !is_forgotten(&world).await? {
         ensure!(pauses.len() < 10, "it is never given back");
         let retry_at = *world.entry().await?.get_document("revocation")?.get_datetime("retryAt")?;
-        pauses.push(time::since(DateTime::now(), retry_at));
+        pauses.push(time::between(DateTime::now(), retry_at));
         ensure!(world.hubspot.world().portal(HUB).refresh_token.is_some());
         try_again(&world).await?;
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use store::collection;
 
 use harness::{
-    front::{Front, LINK_TOKEN, Visitor, way_on},
+    front::{Front, LINK_TOKEN, Visitor, next_url},
     world::{DOMAIN, HUB, World},
 };
 
@@ -67,7 +67,7 @@ async fn revoked_link_is_refused_and_new_link_works() -> Result<()> {
     let front = Front::start(&mut world).await?;
     let (one, other) = (made(&front, json!({"domain": DOMAIN})).await?, front.link(DOMAIN, Duration::from_secs(60))?);
     let mut begun = Visitor::new(&front);
-    let on = way_on(&begun.open(&one).await?.text().await?)?;
+    let on = next_url(&begun.open(&one).await?.text().await?)?;
 
     let no_link = json!({"domain": DOMAIN, "url": front.at("/hubspot/install?domain=acme&expires=1&signature=AAAA")?});
     assert_eq!(revoke(&front, no_link).await?, StatusCode::NOT_FOUND, "one that was not made here");
@@ -120,7 +120,7 @@ async fn link_begun_100_times_leaves_at_most_20_pending_connects() -> Result<()>
     world.hubspot.world().portal(HUB + 1);
     let link = front.link(DOMAIN, Duration::from_secs(60))?;
     let mut somebody = Visitor::new(&front);
-    let on = way_on(&somebody.open(&link).await?.text().await?)?;
+    let on = next_url(&somebody.open(&link).await?.text().await?)?;
     for _ in 0..100 {
         assert_eq!(somebody.open(&on).await?.status(), StatusCode::SEE_OTHER);
     }
@@ -137,7 +137,7 @@ async fn account_page_makes_link_only_when_button_is_pressed() -> Result<()> {
     let mut visitor = front.sign_in().await?;
     let account = format!("/accounts/{DOMAIN}/{HUB}");
     assert!(!visitor.page(&account).await?.contains("signature="), "a link is made by looking");
-    let page = visitor.press(&account, &format!("{account}/link")).await?.error_for_status()?.text().await?;
+    let page = visitor.submit_operation(&account, &format!("{account}/link")).await?.error_for_status()?.text().await?;
     let link =
         page.split("value=\"").find_map(|part| part.split('"').next().filter(|value| value.contains("signature=")));
     let link = Url::parse(&link.with_context(|| format!("a link: {page}"))?.replace("&amp;", "&"))?;

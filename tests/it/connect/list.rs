@@ -155,7 +155,7 @@ async fn operation_shows_in_next_answer_of_every_instance() -> Result<()> {
         if operation == "disconnect" {
             shown = format!("{account}/disconnect");
         }
-        let answer = operator.press(&shown, &format!("{account}/{operation}")).await?;
+        let answer = operator.submit_operation(&shown, &format!("{account}/{operation}")).await?;
         assert_eq!(answer.status(), StatusCode::SEE_OTHER, "{operation}");
         for front in [&one, &other] {
             assert_eq!(counts(front).await?, json!({ state: 1 }), "{operation}");
@@ -198,7 +198,7 @@ async fn unchanged_page_is_answered_with_304() -> Result<()> {
         assert_eq!(status, StatusCode::OK, "{path}");
     }
     let (_, before, _) = live(&front, &visitor, "/", "").await?;
-    visitor.press(&account, &format!("{account}/pause")).await?;
+    visitor.submit_operation(&account, &format!("{account}/pause")).await?;
     let (status, after, part) = live(&front, &visitor, "/", &before).await?;
     assert!(
         status == StatusCode::OK && after != before && part.contains("<strong>1</strong> <span>Paused</span>"),

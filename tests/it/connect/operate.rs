@@ -20,7 +20,7 @@ async fn every_button_takes_effect_and_appears_in_timeline() -> Result<()> {
     let account = format!("/accounts/{DOMAIN}/{HUB}");
     let mut visitor = front.sign_in().await?;
     let mut press = async |operation: &str, shown: &str| -> Result<String> {
-        let answer = visitor.press(shown, &format!("{account}/{operation}")).await?;
+        let answer = visitor.submit_operation(shown, &format!("{account}/{operation}")).await?;
         assert_eq!(answer.status(), StatusCode::SEE_OTHER, "{operation}");
         visitor.page(&location(&answer)?.as_str()[front.url.as_str().len() - 1..]).await
     };

@@ -14,7 +14,7 @@ use serde_json::json;
 use store::collection;
 
 use harness::{
-    front::{Front, TOKEN, Visitor, location, way_on},
+    front::{Front, TOKEN, Visitor, location, next_url},
     world::{DOMAIN, HUB, World},
 };
 
@@ -90,7 +90,7 @@ async fn link_names_company_and_begins_consent_only_in_browser_that_saw_it() -> 
     assert!(page.contains("Acme &lt;Ltd&gt;") && page.contains("will see them"), "{page}");
     assert!(world.all(collection::CONNECTS).await?.is_empty(), "opening a link begins nothing");
 
-    let on = way_on(&page)?;
+    let on = next_url(&page)?;
     for (what, visitor, on) in [
         ("another browser", &mut Visitor::new(&front), on.clone()),
         ("no token", &mut customer.clone(), with(&on, "token", "")),
@@ -303,7 +303,7 @@ async fn markup_in_names_is_shown_as_text() -> Result<()> {
     let set = doc! { "company.name": NAME, "integrations.hubspot.accounts.0.hubDomain": NAME };
     let domains = world.store.database().collection::<Document>(collection::DOMAINS);
     domains.update_one(doc! {}, doc! { "$set": set }).await?;
-    world.store.happened(&AccountKey::new(DOMAIN, HUB)?, store::TimelineEvent::Failed, Some(NAME)).await?;
+    world.store.record_event(&AccountKey::new(DOMAIN, HUB)?, store::TimelineEvent::Failed, Some(NAME)).await?;
     let mut visitor = front.sign_in().await?;
     let account = format!("/accounts/{DOMAIN}/{HUB}");
     for path in [

@@ -57,7 +57,7 @@ async fn read_token_sees_no_button_and_can_press_none() -> Result<()> {
     assert!(page.contains("<h2>Timeline</h2>") && !page.contains("What you can do"), "{page}");
     for operation in ["sync", "pause", "resync", "disconnect", "link"] {
         // The form's token of this session is on the page, for signing out.
-        let answer = reader.press(&account, &format!("{account}/{operation}")).await?;
+        let answer = reader.submit_operation(&account, &format!("{account}/{operation}")).await?;
         assert_eq!(answer.status(), FORBIDDEN, "{operation}");
     }
     assert!(reader.page(&format!("{account}/disconnect")).await?.contains("Not allowed"));

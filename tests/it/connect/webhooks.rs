@@ -57,15 +57,19 @@ async fn webhook_burst_queues_only_a_few_sync_messages() -> Result<()> {
 async fn notification_after_quiet_time_is_queued_at_once_and_later_ones_are_coalesced() -> Result<()> {
     let world = World::new("webhooks_delays").await?;
     let (account, told) = (world.account()?, Notified::Changes);
-    assert_eq!(world.store.notified(&account, told).await?, [Duration::ZERO, Duration::from_secs(20)]);
-    assert_eq!(world.store.notified(&account, told).await?, [Duration::from_secs(2)], "not so soon again");
-    assert!(world.store.notified(&account, told).await?.is_empty(), "those that come will do");
-    assert_eq!(world.store.notified(&account, Notified::Deletions).await?.len(), 2, "that is something else");
+    assert_eq!(world.store.record_notification(&account, told).await?, [Duration::ZERO, Duration::from_secs(20)]);
+    assert_eq!(world.store.record_notification(&account, told).await?, [Duration::from_secs(2)], "not so soon again");
+    assert!(world.store.record_notification(&account, told).await?.is_empty(), "those that come will do");
+    assert_eq!(
+        world.store.record_notification(&account, Notified::Deletions).await?.len(),
+        2,
+        "that is something else"
+    );
     let notifications = world.store.database().collection::<mongodb::bson::Document>(collection::NOTIFICATIONS);
     let past = mongodb::bson::DateTime::from_millis(mongodb::bson::DateTime::now().timestamp_millis() - 15_000);
     let old = mongodb::bson::doc! { "$set": { "soon": past, "again": past } };
     notifications.update_many(mongodb::bson::doc! {}, old).await?;
-    assert_eq!(world.store.notified(&account, told).await?, [Duration::ZERO, Duration::from_secs(20)]);
+    assert_eq!(world.store.record_notification(&account, told).await?, [Duration::ZERO, Duration::from_secs(20)]);
     world.end().await
 }
 
@@ -203,8 +207,8 @@ async fn webhook_during_slice_triggers_another_pass() -> Result<()> {
     let leased = world.store.lease(&world.account()?, Duration::from_secs(20)).await?.context("a lease")?;
     let sync = world.sync().await?;
     world.deliver(&sync, &message).await?;
-    let told = store::Told::default();
-    world.store.release(&leased, store::Next::Unchanged, told).await?;
+    let told = store::SliceReport::default();
+    world.store.release(&leased, store::RunDisposition::Unchanged, told).await?;
     let again: Value = serde_json::from_str(world.receive(&world.sync_queue).await?.first().context("it waits")?)?;
     assert_eq!((&again["notified"], &again["attempt"]), (&json!("changes"), &json!(1)));
     world.hubspot.world().make_changes(HUB, 1, 2);

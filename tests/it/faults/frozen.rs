@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     bootstrap::Invoked,
     gate::{Effect, Verdict, When},
-    service::{BOUND, Service},
-    stopwatch::KEPT_WAITING,
+    service::{INVOCATION_LIMIT, Service},
+    stopwatch::MAX_PROCESSOR_WAIT,
     world::{DOMAIN, HUB, World, message_event},
 };
 use hubspot_sim::Object;
@@ -44,9 +44,9 @@ async fn overtaken(
         process::wait_until("the worker to stop", Duration::from_secs(60), async || gate.is_frozen()).await?;
         meanwhile(world);
         world.time_passes().await?;
-        world.run_is_dead().await?;
+        world.expire_run().await?;
         let (invoked, _) = other.invoke(&tick).await?;
-        world.lease_runs_out().await?;
+        world.expire_lease().await?;
         let third = world.store.lease(&world.account()?, LEASE).await?;
         ensure!(third.is_some(), "the second worker holds the lease");
         let checkpoint = world.checkpoint().await?;
@@ -55,7 +55,7 @@ async fn overtaken(
     };
     let ((stopped, took), (invoked, checkpoint)) = tokio::try_join!(frozen.invoke(&tick), overtakes)?;
     // Its budget went on meanwhile: if nothing is left of it, it ends as one that is to be delivered again.
-    ensure!(stopped.is_success() || took > BOUND - KEPT_WAITING * 2, "{name}: {stopped:?}");
+    ensure!(stopped.is_success() || took > INVOCATION_LIMIT - MAX_PROCESSOR_WAIT * 2, "{name}: {stopped:?}");
     ensure!(service.world.checkpoint().await? == checkpoint, "{name}: the stale holder has written");
     service.collect().await?;
     Ok((invoked, checkpoint))

@@ -9,8 +9,8 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use futures::future::try_join_all;
 use harness::{
-    service::BOUND,
-    stopwatch::{KEPT_WAITING, Stopwatch},
+    service::INVOCATION_LIMIT,
+    stopwatch::{MAX_PROCESSOR_WAIT, Stopwatch},
     world::{HUB, World, assert_accepted},
 };
 use hubspot_sim::FaultKind;
@@ -72,11 +72,11 @@ async fn is_met(what: &str, path: &str, times: u32, kind: FaultKind, then: &Then
     let sync = world.sync().await?;
     let stopwatch = Stopwatch::start();
     let slice = assert_accepted(world.slice(&sync, &world.tick()).await);
-    ensure!(stopwatch.took() < BOUND, "{what}: the slice took {:?}", stopwatch.took());
-    let mut judged = slice.is_ok() && stopwatch.waited() < 4 * KEPT_WAITING;
+    ensure!(stopwatch.took() < INVOCATION_LIMIT, "{what}: the slice took {:?}", stopwatch.took());
+    let mut judged = slice.is_ok() && stopwatch.waited() < 4 * MAX_PROCESSOR_WAIT;
     match then {
         // Its outcome is unknown; only that nothing is lost is checked.
-        _ if !judged => world.lease_runs_out().await?,
+        _ if !judged => world.expire_lease().await?,
         GoesOn => {
             ensure!(world.pause().await?.is_none(), "{what}: it waits for {:?}", world.pause().await?);
             judged = world.checkpoint().await?.get_datetime("lastSuccessAt").is_ok();
@@ -306,7 +306,7 @@ async fn permanently_failing_lane_is_tried_eight_times_and_then_once_an_hour() -
         let checkpoint = world.checkpoint().await?;
         let problem = checkpoint.get_document("lanes")?.get_document("contacts")?.get_document("lastError")?;
         ensure!(problem.get_i64("attempts")? == attempts, "{problem}");
-        let hours = time::since(*problem.get_datetime("at")?, *problem.get_datetime("retryAt")?).as_secs() / 3600;
+        let hours = time::between(*problem.get_datetime("at")?, *problem.get_datetime("retryAt")?).as_secs() / 3600;
         ensure!(hours == u64::from(attempts == 8), "{problem}");
         if attempts < 8 {
             world.time_passes().await?;

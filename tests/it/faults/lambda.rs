@@ -60,7 +60,7 @@ async fn deadline_nearer_than_budget_ends_slice() -> Result<()> {
     ensure!(stopwatch.took() < Duration::from_millis(1_500), "it took {:?}", stopwatch.took());
     if slice.is_err() {
         // MongoDB, SQS or the machine kept it waiting at its end: it is delivered again.
-        world.lease_runs_out().await?;
+        world.expire_lease().await?;
         world.deliver(&sync, &world.tick()).await?;
     }
     ensure!(world.checkpoint().await?.get_document("run").is_ok(), "the run goes on");

@@ -7,7 +7,7 @@ use futures::future::try_join_all;
 use harness::world::{DOMAIN, HUB, World, lambda};
 use hubspot::OAuthApp;
 use hubspot_sim::{FaultKind, OTHER_CLIENT_ID, OTHER_CLIENT_SECRET};
-use model::time::{before, since};
+use model::time::{before, between};
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use serde_json::Value;
 use stack::accounts::{oauth, private_app, write_domain};
@@ -176,7 +176,7 @@ async fn credentials_of_another_app_mark_no_account() -> Result<()> {
     let wrong = world.sync().await?;
     for round in 0..4 {
         world.time_passes().await?;
-        world.run_is_dead().await?;
+        world.expire_run().await?;
         let messages = fan_out(&world).await?;
         if round == 0 {
             // The first ones are marked before it is known that there are many.
@@ -192,7 +192,7 @@ async fn credentials_of_another_app_mark_no_account() -> Result<()> {
     world.config.app = right;
     let sync = world.sync().await?;
     world.time_passes().await?;
-    world.run_is_dead().await?;
+    world.expire_run().await?;
     let sent = fan_out(&world).await?;
     ensure!(sent.len() == hubs.len());
     for message in sent {
@@ -217,7 +217,7 @@ async fn many_simultaneous_rejections_mark_no_account() -> Result<()> {
     // After a day that is no reason any more not to mark an account: an operator has been told.
     set(&world, collection::CHECKPOINTS, "refused.since", before(DateTime::now(), 25 * HOUR)).await?;
     world.time_passes().await?;
-    world.run_is_dead().await?;
+    world.expire_run().await?;
     let messages = fan_out(&world).await?;
     ensure!(messages.len() == 8, "all go on");
     for message in messages {
@@ -261,7 +261,7 @@ async fn marked_account_is_tried_every_few_hours_and_recovers_by_itself() -> Res
     tried(false).await?;
     ensure!(is_marked(&world).await? && fan_out(&world).await?.is_empty());
     let at = *world.entry().await?.get_datetime("stateTriedAt")?;
-    ensure!(since(at, DateTime::now()) < HOUR);
+    ensure!(between(at, DateTime::now()) < HOUR);
     let asked = world.requests("oauth 400");
     world.deliver(&sync, &world.tick()).await?;
     ensure!(world.requests("oauth 400") == asked, "it was tried twice");

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     bootstrap::{Bootstrap, Function, Invoked},
     gate::{Effect, Verdict, When},
-    service::{BOUND, Service},
+    service::{INVOCATION_LIMIT, Service},
     world::{HUB, World, message_event},
 };
 use mongodb::{
@@ -28,14 +28,14 @@ async fn mongodb_unreachable_at_start_fails_message_in_time_and_process_recovers
     let mut sync = Bootstrap::start_ungated(Function::Sync, &world).await?;
     let (invoked, took) = sync.invoke(&tick).await?;
     let took = took.saturating_sub(sync.waited);
-    ensure!(matches!(invoked, Invoked::Failed(_)) && took < BOUND, "{invoked:?} after {took:?}");
+    ensure!(matches!(invoked, Invoked::Failed(_)) && took < INVOCATION_LIMIT, "{invoked:?} after {took:?}");
     world.config.mongo.uri = there;
     let mut service = Service::new(world, 1, 1).await?;
     // The same process goes on when MongoDB is back.
     service.sync[0].gate.set(|effect| if effect.name.starts_with("mongodb") { Verdict::Lose } else { Verdict::Pass });
     let (invoked, took) = service.sync[0].invoke(&tick).await?;
     let took = took.saturating_sub(service.sync[0].waited);
-    ensure!(matches!(invoked, Invoked::Failed(_)) && took < BOUND, "{invoked:?} after {took:?}");
+    ensure!(matches!(invoked, Invoked::Failed(_)) && took < INVOCATION_LIMIT, "{invoked:?} after {took:?}");
     ensure!(service.finish().await?.actions == 25);
     Ok(())
 }

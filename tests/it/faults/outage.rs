@@ -207,7 +207,7 @@ async fn messages_of_killed_drain_are_redelivered_after_visibility_timeout() -> 
     worker.gate.kill_at(0, When::Before);
     ensure!(live.deliver(&mut worker).await? == Some(Invoked::Died));
     let mut worker = Bootstrap::start(Function::Actions, &world).await?;
-    ensure!(live.time_passes().await? == Some(Rules::of("ActionsQueue")?.visibility));
+    ensure!(live.time_passes().await? == Some(Rules::from_template("ActionsQueue")?.visibility));
     let again: Option<Invoked> = live.deliver(&mut worker).await?;
     ensure!(again == Some(Invoked::Answered(json!({"batchItemFailures": Value::Array(vec![])}))), "{again:?}");
     Ok(())

@@ -4,120 +4,124 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::{self, DateTime};
 
-/// How far one object type of an account has been read. All times but `checked_at` are HubSpot's.
+/// How far one object type of an account has been read. All times but `checked_at` are by HubSpot's clock.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Lane {
-    /// Where the backfill begins, if others had pulled the account before (`lastPulledDates`); records
-    /// created before it are not announced as Created.
-    pub taken_over_from: Option<DateTime>,
-    /// The moment the account was first read: the backfill ends here.
+    /// Where the backfill begins, if the former worker has read the account (`lastPulledDates`). Records created before
+    /// it are not published as Created.
+    #[serde(rename = "takenOverFrom")]
+    pub legacy_watermark: Option<DateTime>,
+    /// When the account was first read. The backfill ends here.
     pub first_seen: Option<DateTime>,
     /// When the last fresh pass began, by Lambda's clock.
     pub checked_at: Option<DateTime>,
-    /// Low latency: what changed since the last look.
+    /// Reads the latest changes, for low latency.
     pub fresh: Pass,
-    /// Everything once more, when the search index has surely caught up.
+    /// Reads the same changes once more, when the search index has surely caught up.
     pub settled: Pass,
-    /// The history, once.
+    /// Reads the history, once.
     pub backfill: Pass,
-    /// How much of the history was read.
+    /// How much of the history has been read.
     pub backfilled: Backfilled,
-    /// What was deleted, in its own time.
+    /// Reads the deleted records, at intervals of its own.
     pub sweep: Sweep,
-    /// How many rows are asked for at once, if that is less than HubSpot's maximum because larger pages could not be read, or
-    /// not within a slice.
+    /// The number of rows per page, if it is less than HubSpot's maximum because larger pages could not be read, or not
+    /// within a slice.
     pub page_size: Option<u32>,
-    /// What is stored beside it.
+    /// State that is stored beside the lane.
     #[serde(skip)]
     pub kept: Kept,
-    /// Why the last slice of the lane failed. `None` if it did not.
+    /// Why the lane's last slice failed. `None` if it succeeded.
     pub last_error: Option<LaneProblem>,
 }
 
-/// What a lane leaves behind while its passes go on. It is stored beside the lane, in a field of its own: a release that does
-/// not know this field keeps it when it writes the lane.
+/// State of a lane that outlives its passes. It is stored in a field of its own, so that a release that does not know a
+/// part of it keeps it when it writes the lane.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Kept {
-    /// Windows that did not add up, each by itself: the passes that they were part of went on. They are read again after
-    /// growing pauses.
+    /// Windows whose rows did not add up. Their passes went on without them. They are read again after growing pauses.
     pub held: Vec<Window>,
-    /// What is read again. It has no mark of its own.
+    /// Reads windows again. This pass has no mark of its own.
     pub again: Pass,
-    /// Whether the records without a modification time were read, or are being read, which no window of times holds.
+    /// True if the records without a modification time have been read or are being read. No window of times contains
+    /// them.
     pub undated: bool,
-    /// When the first of the records that were set aside is tried again; absent if there are none.
+    /// When the first of the records set aside is retried. Absent if there are none.
     pub set_aside_until: Option<DateTime>,
-    /// Whether the next page is a single row without its properties, which is then set aside: not even one row could be read
-    /// within a slice.
+    /// True if not even one row could be read within a slice. The next page is then a single row without its
+    /// properties, which is set aside.
     pub bare: bool,
 }
 
-/// How much of a lane's history was read. Some rows may be counted twice, if windows are read again.
+/// How much of a lane's history has been read. Rows of windows that are read again count twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Backfilled {
-    /// Rows that were read.
+    /// The number of rows read.
     pub read: i64,
-    /// How many rows HubSpot said there are, when the reading began.
+    /// HubSpot's count of the rows when the reading began.
     pub total: Option<i64>,
-    /// The beginning of the history, if all of it is to be counted once more after it was read.
+    /// The beginning of the history, if the history is counted once more after it was read.
     pub from: Option<DateTime>,
 }
 
-/// How far the recycle bin was read for what was deleted. It cannot be filtered by time, so each sweep reads all of it.
+/// How far the recycle bin has been read for deleted records. It cannot be filtered by time, so each sweep reads all of
+/// it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Sweep {
-    /// HubSpot's cursor of the next page, while one is under way.
+    /// HubSpot's cursor of the next page, during a sweep.
     pub after: Option<String>,
-    /// When the last one ended, by Lambda's clock.
+    /// When the last sweep ended, by Lambda's clock.
     pub ended_at: Option<DateTime>,
-    /// When the one that is under way began, or else the last one.
+    /// When the current or latest sweep began.
     pub began_at: Option<DateTime>,
-    /// Why the last page could not be read; absent once it could.
+    /// Why the last page could not be read. Absent if it was read.
     pub last_error: Option<String>,
-    /// How often in a row that failed.
+    /// The number of consecutive failures.
     pub attempts: u32,
-    /// When it is tried again after that.
+    /// When the sweep is retried after a failure.
     pub retry_at: Option<DateTime>,
 }
 
-/// Why a lane's slice got nowhere, and when it is tried again.
+/// Why a lane's slice made no progress, and when it is retried.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LaneProblem {
-    /// What is to be done about it.
+    /// What to do about it.
     pub kind: ProblemKind,
-    /// The pass that failed; absent if the account cannot be read at all.
+    /// The pass that failed. Absent if the account cannot be read at all.
     #[serde(default)]
     pub pass: Option<PassKind>,
-    /// In words, without secrets.
+    /// The reason, for people, without secrets.
     pub reason: String,
     /// When the last attempt failed.
     pub at: DateTime,
-    /// How many attempts in a row have failed in this way, without the pass getting on in between.
+    /// The number of consecutive attempts that failed in this way without any progress of the pass in between.
     pub attempts: u32,
     /// The next attempt is not made before this.
     pub retry_at: DateTime,
 }
 
-/// What is to be done about a lane's problem.
+/// What to do about a lane's problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ProblemKind {
-    /// It is expected to pass: try again, with growing pauses.
-    Passing,
-    /// HubSpot does not accept the access token: refresh it.
+    /// Expected to pass. Retry with growing pauses.
+    #[serde(rename = "passing")]
+    Transient,
+    /// HubSpot does not accept the access token. Refresh it.
     Unauthorized,
-    /// The customer has to grant the app access (a missing scope): look again now and then.
+    /// The customer has to grant a missing scope. Retry now and then.
     Forbidden,
-    /// It will happen again unless somebody does something: try a few times, then leave the lane alone.
-    Lasting,
+    /// Happens again unless somebody acts. Retry a few times, then give the lane up.
+    #[serde(rename = "lasting")]
+    Permanent,
 }
 
-/// Which of a lane's passes, in their order of right of way.
+/// The passes of a lane, in order of priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PassKind {
@@ -132,10 +136,10 @@ pub enum PassKind {
 }
 
 impl PassKind {
-    /// All of them.
+    /// All passes.
     pub const ALL: [Self; 4] = [Self::Fresh, Self::Settled, Self::Again, Self::Backfill];
 
-    /// The pass's name in logs.
+    /// Returns the pass's name in logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Fresh => "fresh",
@@ -147,19 +151,19 @@ impl PassKind {
 }
 
 impl Lane {
-    /// Whether the lane may be worked on: it has no problem, or the time to try again has come.
+    /// Returns true if the lane has no problem, or if its retry is due.
     pub fn is_ready(&self, now: DateTime) -> bool {
         // Queues and clocks are not exact to the millisecond.
-        const EARLY: std::time::Duration = std::time::Duration::from_secs(1);
-        self.last_error.as_ref().is_none_or(|problem| problem.retry_at <= time::after(now, EARLY))
+        const CLOCK_TOLERANCE: std::time::Duration = std::time::Duration::from_secs(1);
+        self.last_error.as_ref().is_none_or(|problem| problem.retry_at <= time::after(now, CLOCK_TOLERANCE))
     }
 
-    /// Whether its history was not read to its end yet.
+    /// Returns true if the history has not been read to its end.
     pub fn has_history_to_read(&self) -> bool {
         self.first_seen.is_none() || !self.backfill.windows.is_empty()
     }
 
-    /// One of the lane's passes.
+    /// Returns one of the lane's passes.
     pub fn pass(&self, kind: PassKind) -> &Pass {
         match kind {
             PassKind::Fresh => &self.fresh,
@@ -169,7 +173,7 @@ impl Lane {
         }
     }
 
-    /// One of the lane's passes, to change it.
+    /// Returns one of the lane's passes for writing.
     pub fn pass_mut(&mut self, kind: PassKind) -> &mut Pass {
         match kind {
             PassKind::Fresh => &mut self.fresh,
@@ -180,15 +184,15 @@ impl Lane {
     }
 }
 
-/// How far a pass has got.
+/// How far a pass has read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Pass {
-    /// Everything before this moment has been read, and proved to be complete.
+    /// Everything before this time has been read, and proved to be complete.
     pub mark: Option<DateTime>,
-    /// What is still to be read; the mark moves when all of it is done.
+    /// The windows that are still to be read. The mark moves when all of them are done.
     pub windows: Vec<Window>,
-    /// The latest end of the windows that were done since the mark moved.
+    /// The latest end of the windows that were done since the mark last moved.
     pub reached: Option<DateTime>,
     /// When the mark last moved, by Lambda's clock.
     pub completed_at: Option<DateTime>,
@@ -200,65 +204,66 @@ pub struct Pass {
 pub struct Window {
     /// Its beginning, inclusive.
     pub from: DateTime,
-    /// Its end, exclusive. Absent only until the first answer of a fresh pass tells HubSpot's time.
+    /// Its end, exclusive. Absent only until the first response of a fresh pass contains HubSpot's time.
     pub to: Option<DateTime>,
-    /// The raw id of the row behind which the window begins, if a larger window was divided.
+    /// The raw id of the row after which the window begins, if a larger window was split.
     #[serde(default)]
     pub start_id: Option<String>,
     /// The raw id of the last row that was read.
     pub last_id: Option<String>,
-    /// How many rows of the window were read; their ids are distinct because they are monotone.
+    /// The number of rows read. Their ids are distinct because they are monotone.
     pub read: i64,
-    /// How many rows HubSpot said there are, when the reading began; absent if it began without an end.
+    /// HubSpot's count of the rows when the reading began. Absent if the window had no end then.
     pub expected: Option<i64>,
-    /// The order of ids that holds for all the rows read so far; absent while both do.
+    /// The order of ids that all rows so far have. Absent while they fit both orders.
     pub order: Option<IdOrder>,
-    /// Whether it holds the records without a modification time instead.
+    /// True if this is the window of the records without a modification time.
     #[serde(default)]
     pub undated: bool,
-    /// How often the window was halved, or read again whole, because its rows did not add up.
+    /// How many times the window was halved or read again as a whole, because its rows did not add up.
     pub repairs: i32,
-    /// How often the window was divided, so that its parts could be read side by side.
+    /// How many times the window was split so that its parts could be read in parallel.
     #[serde(default)]
     pub divisions: i32,
-    /// Since when its rows do not add up; absent while they may.
+    /// Set if its rows do not add up.
     #[serde(default)]
     pub hold: Option<Hold>,
 }
 
-/// That the rows of a window do not add up.
+/// A window whose rows do not add up to HubSpot's count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Hold {
-    /// When that was found first.
+    /// When that was first found.
     pub since: DateTime,
-    /// How often it was found.
+    /// How many times it was found.
     pub tries: u32,
     /// When the window is read or counted again.
     pub retry_at: DateTime,
-    /// Whether its rows were read, and only a count of them is to come.
+    /// True if the rows have been read and only the count is still to be checked.
     #[serde(default)]
     pub unproved: bool,
 }
 
 impl Hold {
-    /// Whether its rows were read, and only a count of them is to come. Older releases said so by `tries` alone.
+    /// Returns true if the rows have been read and only the count is still to be checked. Older releases expressed that
+    /// by `tries` alone.
     pub fn is_unproved(&self) -> bool {
         self.unproved || self.tries == 0
     }
 }
 
 impl Window {
-    /// The earliest beginning: HubSpot answers 500 to a search from the epoch itself.
+    /// The earliest beginning. HubSpot responds with 500 to a search from the epoch itself.
     pub const BEGINNING: DateTime = DateTime::from_millis(1000);
 
-    /// The window of the records without a modification time. It ends before all others begin.
+    /// Returns the window of the records without a modification time. It ends before all others begin.
     pub fn of_undated() -> Self {
         let epoch = DateTime::from_millis(0);
         Self { undated: true, ..Self::new(epoch, Some(epoch)) }
     }
 
-    /// A window that has not been read yet.
+    /// Returns a window that has not been read yet.
     pub fn new(from: DateTime, to: Option<DateTime>) -> Self {
         Self {
             from,

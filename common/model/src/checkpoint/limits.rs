@@ -1,20 +1,20 @@
-//! What the rate limits of an account were used for, from slice to slice.
+//! The use of an account's rate limits, carried from slice to slice.
 
 use serde::{Deserialize, Serialize};
 
 use crate::time::DateTime;
 
-/// The largest share. One above the whole limit is credit: the first refusal for a while, of a request that only overtook another
-/// one, costs no more than its pause.
+/// The largest share. The part above 1 is credit: the first refusal for a while, of a request that only overtook
+/// another one, costs only its pause.
 pub const MAX_SHARE: f64 = 1.25;
 
-/// What a limiter knows, as the checkpoint keeps it between slices.
+/// The state of a limiter, as the checkpoint stores it between slices.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LimiterSnapshot {
     /// When the latest requests were made.
     pub requests: Vec<DateTime>,
-    /// Which part of the limit is ours: less than 1 where HubSpot refused requests that our own count allowed.
+    /// Our part of the limit. Less than 1 if HubSpot refused requests that our own count allowed.
     pub share: f64,
 }
 
@@ -24,7 +24,7 @@ impl Default for LimiterSnapshot {
     }
 }
 
-/// What is left of an account's rate limits, across the slices of its runs.
+/// The use of an account's rate limits, across the slices of its runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RateLimitState {

@@ -3,7 +3,7 @@
 use model::{
     account::AccountKey,
     action::{Action, RecordState, record_key},
-    changes::{self, Side},
+    changes::{self, RecordView},
     ids::RecordId,
     object::ObjectType,
 };
@@ -89,8 +89,8 @@ impl State {
             false => record.company_ids.iter().map(|id| id.as_str().to_owned()).collect(),
         };
         if self.updated_at.is_some() {
-            let after = Side { properties: &record.properties, company_ids: &company_ids };
-            self.history.push(HistoryEntry { at, changes: changes::between(self.as_diff_side(), after) });
+            let after = RecordView { properties: &record.properties, company_ids: &company_ids };
+            self.history.push(HistoryEntry { at, changes: changes::diff(self.as_diff_side(), after) });
         }
         self.properties.clone_from(&record.properties);
         self.company_ids = self.company_ids.as_ref().map(|_| company_ids);
@@ -112,8 +112,8 @@ impl State {
         true
     }
 
-    fn as_diff_side(&self) -> Side<'_> {
-        Side { properties: &self.properties, company_ids: self.company_ids.as_deref().unwrap_or_default() }
+    fn as_diff_side(&self) -> RecordView<'_> {
+        RecordView { properties: &self.properties, company_ids: self.company_ids.as_deref().unwrap_or_default() }
     }
 }
 

@@ -68,7 +68,7 @@ fn details(account: &Status) -> Markup {
 }
 
 fn took(run: &LastRun) -> String {
-    let took = words::duration(time::since(run.started_at, run.ended_at));
+    let took = words::duration(time::between(run.started_at, run.ended_at));
     if run.is_over { took } else { format!("{took} so far") }
 }
 

@@ -49,8 +49,8 @@ fn advice_on(problem: Option<&Problem>) -> String {
             format!("Ask the customer to let the app read {part} again; a new link does that, too.")
         }
         Some(ProblemKind::Unauthorized) => "Wait a minute. If it goes on, send the customer a new link.".to_owned(),
-        Some(ProblemKind::Lasting) => "Look at its problems and the log: this does not pass by itself.".to_owned(),
-        Some(ProblemKind::Passing) | None => {
+        Some(ProblemKind::Permanent) => "Look at its problems and the log: this does not pass by itself.".to_owned(),
+        Some(ProblemKind::Transient) | None => {
             "Wait: it is tried again by itself. If it goes on for an hour, look at the log.".to_owned()
         }
     }

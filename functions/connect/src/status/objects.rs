@@ -69,7 +69,7 @@ fn missing(lane: &Lane) -> Option<i64> {
 
 /// How many records a second a run reads. Returns `None` if it is over, or too short to tell.
 fn rate(run: &LastRun) -> Option<f64> {
-    let seconds = time::since(run.started_at, run.ended_at).as_secs_f64();
+    let seconds = time::between(run.started_at, run.ended_at).as_secs_f64();
     (!run.is_over && run.figures.records >= 100 && seconds >= 1.0).then(|| run.figures.records as f64 / seconds)
 }
 

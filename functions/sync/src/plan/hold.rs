@@ -26,7 +26,7 @@ pub(super) fn due(lane: &Lane, now: DateTime) -> Option<Window> {
 
 /// Whether a window that does not add up was held for so long that it is to be given up.
 pub(crate) fn is_held_too_long(window: &Window, now: DateTime) -> bool {
-    window.hold.is_some_and(|hold| time::since(hold.since, now) >= LONGEST)
+    window.hold.is_some_and(|hold| time::between(hold.since, now) >= LONGEST)
 }
 
 /// Holds a window, and lets its pass go on. One of which rows are `missing` is read again as a whole; one that could not be
@@ -87,7 +87,7 @@ fn unproved(now: DateTime, retry_at: DateTime) -> Hold {
 fn join_neighbours(held: &mut Vec<Window>) {
     // What has no time has no neighbours: it lies before all others.
     let first = usize::from(held.first().is_some_and(|window| window.undated));
-    let gap = |index: &usize| time::since(held[*index].to.unwrap_or(held[*index].from), held[*index + 1].from);
+    let gap = |index: &usize| time::between(held[*index].to.unwrap_or(held[*index].from), held[*index + 1].from);
     let Some(index) = (first..held.len().saturating_sub(1)).min_by_key(gap) else { return };
     let second = held.remove(index + 1);
     let first = &mut held[index];

@@ -19,7 +19,7 @@ pub(crate) fn sweep_is_due(lane: &Lane, settings: Settings, now: DateTime, look_
     if let Some(retry_at) = sweep.retry_at {
         return retry_at <= now;
     }
-    let is_old = |at, every| at > now || (at < look_since && time::since(at, now) >= every);
+    let is_old = |at, every| at > now || (at < look_since && time::between(at, now) >= every);
     let is_due = |every| sweep.ended_at.is_none_or(|at| is_old(at, every));
     let is_asked = settings.sweep_since.is_some_and(|since| sweep.began_at.is_none_or(|began| began < since));
     sweep.after.is_some() || settings.sweep_every.is_some_and(is_due) || is_asked

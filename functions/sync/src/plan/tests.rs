@@ -58,12 +58,12 @@ fn a_new_account_is_backfilled_and_then_looked_at() {
 
 #[test]
 fn an_account_that_others_pulled_starts_where_they_stopped() {
-    let mut lane = Lane { taken_over_from: Some(at(9_000)), ..Lane::default() };
+    let mut lane = Lane { legacy_watermark: Some(at(9_000)), ..Lane::default() };
     due(&mut lane, SETTINGS, at(10_000), at(10_000));
     record_first_contact(&mut lane, at(10_000), SETTINGS);
     assert_eq!(lane.backfill.windows, [Window::new(at(9_000), None)]);
     assert_eq!(lane.settled.mark, Some(at(9_000)));
-    let mut ahead = Lane { taken_over_from: Some(at(99_000)), ..Lane::default() };
+    let mut ahead = Lane { legacy_watermark: Some(at(99_000)), ..Lane::default() };
     due(&mut ahead, SETTINGS, at(10_000), at(10_000));
     record_first_contact(&mut ahead, at(10_000), SETTINGS);
     assert_eq!(ahead.settled.mark, Some(at(10_000)));

@@ -28,7 +28,7 @@ impl PassReader<'_> {
             size: page.size,
             is_suspect: page.is_suspect,
             each_for_itself: page.each_for_itself,
-            taken_over_from: self.state.lane.taken_over_from,
+            legacy_watermark: self.state.lane.legacy_watermark,
         };
         self.start(Job::Prepare { id: reader.id, preparation });
         self.readers.insert(reader.id, reader);

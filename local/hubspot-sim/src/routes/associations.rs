@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Shared, clock,
-    limits::Asked,
+    limits::RequestKind,
     lock,
     world::{Object, World},
 };
@@ -41,9 +41,9 @@ pub(crate) async fn handle(
 }
 
 fn read(world: &mut World, objects: (&str, &str), headers: &HeaderMap, request: &BatchRead) -> Response {
-    // The scope of either object will do.
+    // The scope of either object is sufficient.
     let scopes = [Object::Contacts.scope(), Object::Companies.scope()];
-    let caller = match admit(world, headers, Asked::Associations, &scopes) {
+    let caller = match admit(world, headers, RequestKind::Associations, &scopes) {
         Ok(caller) => caller,
         Err(refusal) => return *refusal,
     };
@@ -91,11 +91,11 @@ fn read(world: &mut World, objects: (&str, &str), headers: &HeaderMap, request: 
         answer["errors"] = Value::Array(missing);
         status = StatusCode::MULTI_STATUS;
     }
-    with_limits(world, caller, Asked::Associations, (status, Json(answer)).into_response())
+    with_limits(world, caller, RequestKind::Associations, (status, Json(answer)).into_response())
 }
 
-/// One contact's page of companies. The ids of companies are numbers here, as in HubSpot's answers, and the
-/// primary one stands last, where nobody expects it.
+/// Returns one contact's page of companies. The ids of companies are numbers here, as in HubSpot's responses. The
+/// primary one comes last, where clients do not expect it.
 fn associated(input: &Input, companies: &[u64], page: usize) -> Value {
     let kind = |id: i64, label: Option<&str>| json!({"category": "HUBSPOT_DEFINED", "typeId": id, "label": label});
     let mut all: Vec<Value> = companies
@@ -117,7 +117,7 @@ fn associated(input: &Input, companies: &[u64], page: usize) -> Value {
     result
 }
 
-/// What HubSpot says of an input that it does not take, seen beside results in a 207.
+/// Returns HubSpot's error for an invalid input, seen beside results in a 207.
 fn invalid(contact: &str) -> Value {
     let message = format!("{contact} is no valid identifier.");
     errors::part("VALIDATION_ERROR", Some("crm.associations.INVALID_IDENTIFIER"), message, json!({"id": [contact]}))

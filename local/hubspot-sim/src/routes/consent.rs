@@ -1,4 +1,4 @@
-//! The consent page, on which a customer chooses an account and allows the app to read it, or does not.
+//! The consent page, on which a customer chooses an account and allows the app to read it, or refuses.
 
 use axum::{
     Form,
@@ -14,9 +14,9 @@ use serde::Deserialize;
 use crate::apps::{CLIENT_ID, SCOPES};
 use crate::{Shared, lock, world::Consent};
 
-/// What an app asks for.
+/// The parameters of the app's request.
 #[derive(Clone, Deserialize)]
-pub(crate) struct Asked {
+pub(crate) struct ConsentRequest {
     #[serde(default)]
     client_id: String,
     #[serde(default)]
@@ -27,8 +27,8 @@ pub(crate) struct Asked {
     code_challenge: Option<String>,
 }
 
-impl Asked {
-    /// Why it is not even shown.
+impl ConsentRequest {
+    /// Returns why the page is not shown. Returns `None` if the request is valid.
     fn problem(&self) -> Option<&'static str> {
         let is_known = |scope: &str| SCOPES.contains(&scope);
         if self.client_id != CLIENT_ID {
@@ -44,7 +44,7 @@ impl Asked {
 }
 
 /// `GET /oauth/authorize`
-pub(crate) async fn show(State(world): State<Shared>, Query(asked): Query<Asked>) -> Response {
+pub(crate) async fn show(State(world): State<Shared>, Query(asked): Query<ConsentRequest>) -> Response {
     if let Some(problem) = asked.problem() {
         return (StatusCode::BAD_REQUEST, page(html! { p { (problem) } })).into_response();
     }
@@ -71,10 +71,10 @@ pub(crate) async fn show(State(world): State<Shared>, Query(asked): Query<Asked>
 pub(crate) struct Decision {
     hub_id: u64,
     #[serde(flatten)]
-    asked: Asked,
+    asked: ConsentRequest,
 }
 
-/// `POST /oauth/authorize`: back to the app, with a code for the chosen account, or without.
+/// `POST /oauth/authorize`: redirects to the app, with a code for the chosen account, or with an error.
 pub(crate) async fn decide(State(world): State<Shared>, Form(decision): Form<Decision>) -> Response {
     let Decision { hub_id, asked } = decision;
     let Some(mut back) = Url::parse(&asked.redirect_uri).ok().filter(|_| asked.problem().is_none()) else {

@@ -1,4 +1,4 @@
-//! The control interface, below `/_sim`: fill an account, change it, make things go wrong, read the ledger.
+//! The control interface, below `/_sim`: fills an account, changes it, causes faults, returns the ledger.
 
 use axum::{
     Json, Router,
@@ -30,7 +30,7 @@ async fn settings(State(world): State<Shared>) -> Json<Settings> {
     Json(lock(&world).settings.clone())
 }
 
-/// Changes the settings that are named, and leaves the others.
+/// Changes the settings that are named, and keeps the others.
 async fn change_settings(State(world): State<Shared>, Json(changes): Json<serde_json::Map<String, Value>>) -> Response {
     let mut world = lock(&world);
     let merged = serde_json::to_value(&world.settings).and_then(|mut all| {
@@ -80,7 +80,7 @@ struct Seed {
     seed: u64,
 }
 
-/// Adds an account with that many records, and gives what a Domain needs to connect it.
+/// Adds an account with that many records, and returns what a Domain needs to connect it.
 async fn seed(State(world): State<Shared>, Path(hub_id): Path<u64>, Json(seed): Json<Seed>) -> Json<Value> {
     let mut world = lock(&world);
     world.seed(hub_id, seed.companies, seed.contacts, seed.seed);

@@ -1,5 +1,5 @@
-//! The HTTP interface: HubSpot's own paths, of every version that clients still use, and the simulator's
-//! control interface below `/_sim`.
+//! The HTTP interface: HubSpot's own paths, in every version that clients still use, and the simulator's control
+//! interface below `/_sim`.
 
 mod associations;
 mod broken;
@@ -25,7 +25,7 @@ use axum::{
 
 use crate::{Shared, clock, faults, faults::FaultKind, lock};
 
-/// The whole interface.
+/// Returns the whole interface.
 pub(crate) fn app(world: Shared) -> Router {
     let hubspot = Router::new()
         .route("/oauth/authorize", get(consent::show).post(consent::decide))
@@ -53,13 +53,13 @@ pub(crate) fn app(world: Shared) -> Router {
     Router::new().nest("/_sim", control::routes()).merge(hubspot).with_state(world)
 }
 
-/// What every request to HubSpot goes through: latency, faults, the clock, and the count.
+/// Wraps every request to HubSpot: latency, faults, the clock, and the count.
 async fn as_hubspot(State(world): State<Shared>, request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let (latency, fault) = {
         let mut world = lock(&world);
         let asked = request.uri().path_and_query().map_or(path.as_str(), |asked| asked.as_str());
-        (world.settings.latency_ms, faults::take(&mut world.faults, asked))
+        (world.settings.latency_ms, faults::take_fault(&mut world.faults, asked))
     };
     tokio::time::sleep(Duration::from_millis(latency)).await;
     let mut response = match fault {

@@ -1,4 +1,4 @@
-//! OAuth: tokens that expire, grants that are revoked, and whose account a token is.
+//! OAuth: tokens that expire, grants that are revoked, and the accounts of tokens.
 
 use aws_lc_rs::digest;
 use axum::{
@@ -38,7 +38,7 @@ pub(crate) struct TokenRequest {
     code_verifier: String,
 }
 
-/// Whether these are an app's client id and secret; `None` if HubSpot knows no such app.
+/// Returns true if the app has grants. Returns `None` if these are not the client id and secret of any app.
 fn has_grants(client_id: &str, client_secret: &str) -> Option<bool> {
     match (client_id, client_secret) {
         (CLIENT_ID, CLIENT_SECRET) => Some(true),
@@ -86,7 +86,7 @@ pub(crate) async fn token(State(world): State<Shared>, Form(request): Form<Token
     Json(answer).into_response()
 }
 
-/// A code is of use once, for the address and the verifier that it was asked for with.
+/// Exchanges a code, which is valid once, for the redirect URL and the verifier of its request.
 fn exchange(world: &mut World, request: &TokenRequest) -> Option<u64> {
     let consent = world.codes.remove(&request.code)?;
     let proved = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, request.code_verifier.as_bytes()));
@@ -100,7 +100,7 @@ fn exchange(world: &mut World, request: &TokenRequest) -> Option<u64> {
 
 #[derive(Deserialize)]
 pub(crate) struct TokenQuestion {
-    // The documentation and the specification name it differently.
+    // The documentation and the specification name the field differently.
     token: Option<String>,
     access_token: Option<String>,
     refresh_token: Option<String>,
@@ -116,7 +116,7 @@ impl TokenQuestion {
     }
 }
 
-/// Of an access token or a refresh token. All that is said of a dead one is that it is dead.
+/// Introspects an access token or a refresh token. The response for an invalid token says only that it is not active.
 pub(crate) async fn introspect(State(world): State<Shared>, Form(question): Form<TokenQuestion>) -> Response {
     let world = lock(&world);
     if has_grants(&question.client_id, &question.client_secret) != Some(true) {
@@ -150,7 +150,7 @@ pub(crate) async fn revoke(State(world): State<Shared>, Form(question): Form<Tok
     StatusCode::NO_CONTENT
 }
 
-/// Uninstalls the app in the account of an OAuth access token: all of its tokens are of no use any more.
+/// Uninstalls the app in the account of an OAuth access token: all of its tokens become invalid.
 pub(crate) async fn uninstall(State(world): State<Shared>, headers: HeaderMap) -> Response {
     let mut world = lock(&world);
     let hub_id = match authorize(&world, &headers, &["oauth"]) {
@@ -171,16 +171,16 @@ pub(crate) async fn details(State(world): State<Shared>, headers: HeaderMap) -> 
     }
 }
 
-/// Who makes a request.
+/// The sender of a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller {
-    /// The account that its token opens.
+    /// The account of its token.
     pub(crate) hub_id: u64,
-    /// Whose token it is.
+    /// The app of its token.
     pub(crate) app: App,
 }
 
-/// Whose account the request's token opens, if it was granted one of these scopes.
+/// Returns the caller of a request whose token has one of these scopes.
 pub(crate) fn authorize(world: &World, headers: &HeaderMap, scopes: &[&str]) -> Result<Caller, Box<Response>> {
     let caller = authenticate(world, headers)?;
     let granted = world.portals.get(&caller.hub_id).map(|portal| match caller.app {
@@ -188,10 +188,7 @@ pub(crate) fn authorize(world: &World, headers: &HeaderMap, scopes: &[&str]) -> 
         App::Private => &portal.private_scopes,
     });
     let is_granted = |scope: &&str| granted.is_some_and(|granted| granted.iter().any(|granted| granted == scope));
-    match scopes.iter().any(is_granted) {
-        true => Ok(caller),
-        false => Err(Box::new(errors::missing_scopes(scopes))),
-    }
+    if scopes.iter().any(is_granted) { Ok(caller) } else { Err(Box::new(errors::missing_scopes(scopes))) }
 }
 
 fn authenticate(world: &World, headers: &HeaderMap) -> Result<Caller, Box<Response>> {
@@ -206,7 +203,7 @@ fn authenticate(world: &World, headers: &HeaderMap) -> Result<Caller, Box<Respon
     match world.access_tokens.get(token) {
         Some((hub_id, expires_at)) if *expires_at > now => Ok(Caller { hub_id: *hub_id, app: App::OAuth }),
         Some((_, expires_at)) => Err(Box::new(errors::expired((now - expires_at) / 1000, clock::iso(*expires_at)))),
-        // HubSpot says of a token it never gave that it expired at the epoch.
+        // For a token that it never issued, HubSpot responds that it expired at the epoch.
         None => Err(Box::new(errors::expired(now / 1000, clock::iso(0)))),
     }
 }

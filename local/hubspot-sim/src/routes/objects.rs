@@ -16,12 +16,12 @@ use super::{
 };
 use crate::{
     Shared, clock,
-    limits::{Asked, Met},
+    limits::{ExceededLimit, RequestKind},
     lock, odd,
     world::{Object, Record, World},
 };
 
-/// What a list is asked for. A name may come several times.
+/// The parameters of a list. A name may occur several times.
 pub(crate) struct ListQuery {
     limit: usize,
     after: Option<u64>,
@@ -67,27 +67,27 @@ pub(crate) async fn handle_batch(
     batch(&mut lock(&world), &object, &headers, &body)
 }
 
-/// Looks at the token, which needs one of these scopes, and counts the request against its limit.
+/// Checks the token, which needs one of these scopes, and counts the request against its limit.
 pub(crate) fn admit(
     world: &mut World,
     headers: &HeaderMap,
-    asked: Asked,
+    asked: RequestKind,
     scopes: &[&str],
 ) -> Result<Caller, Box<Response>> {
     let caller = oauth::authorize(world, headers, scopes)?;
     let limit = world.settings.limit(caller.app, asked);
-    let refusal = match world.portal(caller.hub_id).usage.take(clock::now(), limit) {
+    let refusal = match world.portal(caller.hub_id).usage.count_request(clock::now(), limit) {
         Ok(()) => return Ok(caller),
-        Err(Met::TenSecondly) => errors::ten_secondly(),
-        Err(Met::Daily) => errors::daily(),
+        Err(ExceededLimit::TenSecondly) => errors::ten_secondly(),
+        Err(ExceededLimit::Daily) => errors::daily(),
     };
     Err(Box::new(with_limits(world, caller, asked, refusal)))
 }
 
-/// Adds the headers that tell of the general limit. What does not count against it does not have them.
-pub(crate) fn with_limits(world: &mut World, caller: Caller, asked: Asked, mut response: Response) -> Response {
+/// Adds the headers of the general limit. Responses of requests that it does not count do not have them.
+pub(crate) fn with_limits(world: &mut World, caller: Caller, asked: RequestKind, mut response: Response) -> Response {
     let limit = world.settings.limit(caller.app, asked);
-    let Some(left) = world.portal(caller.hub_id).usage.left(clock::now(), limit) else { return response };
+    let Some(left) = world.portal(caller.hub_id).usage.remaining(clock::now(), limit) else { return response };
     let headers = response.headers_mut();
     headers.insert("x-hubspot-ratelimit-max", HeaderValue::from(limit.ten_secondly));
     headers.insert("x-hubspot-ratelimit-remaining", HeaderValue::from(left.ten_secondly));
@@ -103,7 +103,7 @@ fn list(world: &mut World, object: &str, query: &ListQuery, headers: &HeaderMap)
     let Some(object) = Object::parse(object) else {
         return errors::invalid("Unable to infer object type");
     };
-    let caller = match admit(world, headers, Asked::Other, &[object.scope()]) {
+    let caller = match admit(world, headers, RequestKind::Other, &[object.scope()]) {
         Ok(caller) => caller,
         Err(refusal) => return *refusal,
     };
@@ -122,10 +122,10 @@ fn list(world: &mut World, object: &str, query: &ListQuery, headers: &HeaderMap)
     if let Some(next) = rows.next() {
         answer["paging"] = json!({"next": {"after": next.id.to_string()}});
     }
-    with_limits(world, caller, Asked::Other, odd::json(&answer))
+    with_limits(world, caller, RequestKind::Other, odd::json(&answer))
 }
 
-/// A row of the list, whose deletion is stamped so many milliseconds `early`.
+/// Returns a row of the list. Its deletion time is `early` milliseconds too early.
 fn listed(object: Object, row: &Record, query: &ListQuery, early: i64) -> Value {
     let mut shown = record(object, row, row.newest(), &query.properties);
     if row.newest().archived {
@@ -159,7 +159,7 @@ fn batch(world: &mut World, object: &str, headers: &HeaderMap, request: &BatchRe
     let Some(object) = Object::parse(object) else {
         return errors::invalid("Unable to infer object type");
     };
-    let caller = match admit(world, headers, Asked::Other, &[object.scope()]) {
+    let caller = match admit(world, headers, RequestKind::Other, &[object.scope()]) {
         Ok(caller) => caller,
         Err(refusal) => return *refusal,
     };
@@ -190,5 +190,5 @@ fn batch(world: &mut World, object: &str, headers: &HeaderMap, request: &BatchRe
     }
     let mut response = odd::json(&answer);
     *response.status_mut() = status;
-    with_limits(world, caller, Asked::Other, response)
+    with_limits(world, caller, RequestKind::Other, response)
 }

@@ -9,9 +9,9 @@ use axum::{
 use serde_json::{Value, json};
 
 use super::objects::admit;
-use crate::{Shared, limits::Asked, lock, world::Object};
+use crate::{Shared, limits::RequestKind, lock, world::Object};
 
-const COMPANY: [(&str, &str); 11] = [
+const COMPANY_PROPERTIES: [(&str, &str); 11] = [
     ("name", "string"),
     ("domain", "string"),
     ("country", "string"),
@@ -24,7 +24,7 @@ const COMPANY: [(&str, &str); 11] = [
     ("hs_lastmodifieddate", "datetime"),
     ("hs_object_id", "number"),
 ];
-const CONTACT: [(&str, &str); 11] = [
+const CONTACT_PROPERTIES: [(&str, &str); 11] = [
     ("firstname", "string"),
     ("lastname", "string"),
     ("jobtitle", "string"),
@@ -73,12 +73,12 @@ fn definitions(
     Path((_, object)): Path<(String, String)>,
     headers: &HeaderMap,
 ) -> Result<Value, Box<Response>> {
-    // Other connectors ask for those of all objects, also where they read none of them.
+    // Other connectors request those of all objects, even if they read no records of them.
     let object = Object::parse(&object).unwrap_or(Object::Contacts);
-    admit(&mut lock(&world), headers, Asked::Other, &[object.scope()])?;
+    admit(&mut lock(&world), headers, RequestKind::Other, &[object.scope()])?;
     let properties = match object {
-        Object::Companies => COMPANY,
-        Object::Contacts => CONTACT,
+        Object::Companies => COMPANY_PROPERTIES,
+        Object::Contacts => CONTACT_PROPERTIES,
     };
     let define = |(name, kind)| json!({"name": name, "label": name, "type": kind, "fieldType": "text", "groupName": "all", "calculated": false});
     Ok(properties.into_iter().map(define).collect())

@@ -23,7 +23,7 @@ pub(crate) async fn handle(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    // A request counts from when it arrives, however long the ones before it take.
+    // A request counts from its arrival, however long the ones before it take.
     let arrived = clock::now();
     search(&mut lock(&world), arrived, &object, &headers, &body)
 }
@@ -54,7 +54,7 @@ fn search(world: &mut World, arrived: i64, object: &str, headers: &HeaderMap, bo
     }
 }
 
-/// A page of results. Returns `None` if it shows a record for which there is no answer.
+/// Returns a page of results. Returns `None` if it contains a record that HubSpot cannot return.
 fn results(world: &mut World, hub_id: u64, object: Object, query: &Query) -> Option<Value> {
     let now = world.now();
     let settings = world.settings.clone();
@@ -100,12 +100,12 @@ fn results(world: &mut World, hub_id: u64, object: Object, query: &Query) -> Opt
     Some(answer)
 }
 
-/// Whether properties are asked for, beside those that say when a record was created and modified.
+/// Returns true if properties are requested beside the times of creation and modification.
 pub(crate) fn asks_for_more(properties: &[String]) -> bool {
     properties.iter().any(|name| !name.ends_with("date") && name != "hs_merged_object_ids")
 }
 
-/// A record as HubSpot shows it, with the properties asked for.
+/// Returns a record's JSON, with the requested properties.
 pub(crate) fn record(object: Object, record: &Record, version: &Version, asked: &[String]) -> Value {
     let modified = clock::iso(version.modified_at);
     let mut properties = Map::new();
@@ -113,7 +113,7 @@ pub(crate) fn record(object: Object, record: &Record, version: &Version, asked: 
         let value = version.properties.get(name).map(|value| Value::from(value.as_str()));
         properties.insert(name.clone(), value.unwrap_or(Value::Null));
     }
-    // A record may say what no date is.
+    // A record may have a text that is not a date.
     let created = version.properties.get("createdate").cloned().unwrap_or_else(|| clock::iso(record.created_at));
     properties.insert("createdate".to_owned(), Value::from(created));
     properties.insert(object.modified_property().to_owned(), Value::from(modified.as_str()));

@@ -1,4 +1,4 @@
-//! What webhooks tell of a change: an event for each property, deletion, merge and association, in the form in which the app has
+//! The events of a change: one for each property, deletion, merge and association, in the form to which the app has
 //! subscribed ("Webhooks", and "Create generic webhook subscriptions").
 
 use serde_json::{Value, json};
@@ -13,16 +13,16 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum What<'a> {
     Created,
-    /// A property has another value; an empty one if it was cleared.
+    /// A property changed to this value, which is empty if it was cleared.
     Changed(&'a str, &'a str),
     Deleted,
     Restored,
-    /// Another one was merged into it.
+    /// Another record was merged into it.
     Merged {
         loser: u64,
         survivor: u64,
     },
-    /// It was associated with another one, or is not any more.
+    /// It was associated with another record, or is not any more.
     Associated {
         to: u64,
         removed: bool,
@@ -47,16 +47,16 @@ impl What<'_> {
 }
 
 impl World {
-    /// Lets webhooks tell what happened to a record, if they are told at all.
-    pub(crate) fn tell(&mut self, (hub_id, object, id): (u64, Object, u64), at: i64, what: What<'_>) {
+    /// Queues the webhook events of a change, if webhooks are sent at all.
+    pub(crate) fn queue_webhook(&mut self, (hub_id, object, id): (u64, Object, u64), at: i64, what: What<'_>) {
         if self.settings.webhook_url.is_none() {
             return;
         }
-        // There is no generic form of this one.
+        // This event has no generic form.
         let is_generic = self.settings.webhook_form == WebhookForm::Generic && !matches!(what, What::Forgotten);
         let of = if is_generic { "object" } else { object.singular() };
         self.events += 1;
-        let mut told = json!({
+        let mut event = json!({
             "eventId": self.events, "subscriptionId": 1, "portalId": hub_id, "appId": 1, "occurredAt": at,
             "subscriptionType": format!("{of}.{}", what.name()), "changeSource": "CRM_UI", "sourceId": "userId:1",
         });
@@ -71,16 +71,16 @@ impl World {
             }),
             What::Associated { to, removed, is_primary } => association(object, (id, to), removed, is_primary),
         };
-        add(&mut told, more);
+        add(&mut event, more);
         if is_generic {
             let generic = match what {
                 What::Associated { is_primary, .. } => generic_association(object, is_primary),
                 What::Changed(..) => json!({"objectTypeId": object.type_id(), "isSensitive": false}),
                 _ => json!({"objectTypeId": object.type_id()}),
             };
-            add(&mut told, generic);
+            add(&mut event, generic);
         }
-        self.untold.push(Event { hub_id, told });
+        self.pending_events.push(Event { hub_id, json: event });
     }
 }
 
@@ -108,9 +108,9 @@ fn generic_association(object: Object, is_primary: bool) -> Value {
     })
 }
 
-fn add(told: &mut Value, more: Value) {
-    if let (Value::Object(told), Value::Object(more)) = (told, more) {
-        told.extend(more);
+fn add(event: &mut Value, more: Value) {
+    if let (Value::Object(event), Value::Object(more)) = (event, more) {
+        event.extend(more);
     }
 }
 
@@ -123,8 +123,8 @@ mod tests {
 
     const HUB: u64 = 7;
 
-    /// What is told of everything that can happen.
-    fn told(form: WebhookForm) -> Vec<Value> {
+    /// Returns the events of every kind of change.
+    fn events(form: WebhookForm) -> Vec<Value> {
         let webhook_url = Some("http://127.0.0.1:1".to_owned());
         let mut world = World::new(Settings { webhook_url, webhook_form: form, ..Settings::default() });
         let mut create = |object| world.create(HUB, object, 1, BTreeMap::new());
@@ -138,20 +138,20 @@ mod tests {
         let minted = world.merge(HUB, Object::Contacts, (ana, eve), 6, true);
         assert!(minted.is_some_and(|minted| world.forget(HUB, minted, 7)));
         assert!(!world.forget(HUB, ana, 8), "it is gone");
-        let told: Vec<Value> = world.untold.iter().map(|event| event.told(0)).collect();
-        let mut ids: Vec<u64> = told.iter().filter_map(|event| event["eventId"].as_u64()).collect();
+        let events: Vec<Value> = world.pending_events.iter().map(|event| event.to_json(0)).collect();
+        let mut ids: Vec<u64> = events.iter().filter_map(|event| event["eventId"].as_u64()).collect();
         ids.dedup();
-        assert_eq!(ids.len(), told.len(), "each has an id of its own");
-        told
+        assert_eq!(ids.len(), events.len(), "each has an id of its own");
+        events
     }
 
-    fn kinds(told: &[Value]) -> Vec<&str> {
-        told.iter().filter_map(|event| event["subscriptionType"].as_str()).collect()
+    fn kinds(events: &[Value]) -> Vec<&str> {
+        events.iter().filter_map(|event| event["subscriptionType"].as_str()).collect()
     }
 
     #[test]
     fn every_kind_of_event_is_told_as_the_app_has_subscribed() {
-        let (generic, by_type) = (told(WebhookForm::Generic), told(WebhookForm::ByType));
+        let (generic, by_type) = (events(WebhookForm::Generic), events(WebhookForm::ByType));
         let created = ["company.creation", "contact.creation", "contact.creation", "contact.creation"];
         let associated = ["contact.associationChange", "company.associationChange"].repeat(2);
         let changed = ["contact.propertyChange"; 2];
@@ -181,8 +181,8 @@ mod tests {
 
     #[test]
     fn events_say_what_has_changed() {
-        let told = told(WebhookForm::ByType);
-        let of = |kind: &'static str| told.iter().filter(move |event| event["subscriptionType"] == kind);
+        let events = events(WebhookForm::ByType);
+        let of = |kind: &'static str| events.iter().filter(move |event| event["subscriptionType"] == kind);
         let values: Vec<_> = of("contact.propertyChange").map(|event| &event["propertyValue"]).collect();
         assert_eq!(values, ["a@firm.example", ""]);
         let merges: Vec<_> = of("contact.merge").collect();
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!((ids(merges[0]), ids(merges[1])), ((Some(96), Some(97)), (Some(96), Some(98))));
         let removed: Vec<_> = of("contact.associationChange").map(|event| &event["associationRemoved"]).collect();
         assert_eq!(removed, [false, true]);
-        assert!(told.iter().all(|event| event["portalId"] == HUB && event["attemptNumber"] == 0));
-        assert!(told.iter().all(|event| event["changeSource"].is_string() && event["sourceId"].is_string()));
+        assert!(events.iter().all(|event| event["portalId"] == HUB && event["attemptNumber"] == 0));
+        assert!(events.iter().all(|event| event["changeSource"].is_string() && event["sourceId"].is_string()));
     }
 }

@@ -1,5 +1,5 @@
-//! Webhooks: changes are told to the address of the settings, up to 100 of an account at a time, with HubSpot's signature
-//! (version 3), up to ten requests an account side by side, and told again where they are not taken.
+//! Webhooks: changes are posted to the address of the settings, up to 100 of an account at a time, with HubSpot's
+//! signature (version 3), with up to ten requests per account in parallel, and retried if they are not accepted.
 
 mod events;
 
@@ -22,41 +22,42 @@ use tokio::{sync::Semaphore, task::JoinSet};
 pub(crate) use self::events::What;
 use crate::{Shared, apps::CLIENT_SECRET, clock, event::Event, lock};
 
-/// The most events of one request.
-const MOST: usize = 100;
+/// The most events in one request.
+const MAX_EVENTS_PER_REQUEST: usize = 100;
 
-/// The most requests of one account that wait for their answers at the same time.
-const AT_ONCE: usize = 10;
+/// The most parallel requests of one account.
+const MAX_PARALLEL_REQUESTS: usize = 10;
 
-/// How often it is looked whether there is anything to tell.
-const PAUSE: Duration = Duration::from_millis(50);
+/// The interval at which new events are looked for.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long an answer is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The timeout of a request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often what was not taken is told again: if the connection fails, if there is no answer in time, and after a 4xx or 5xx.
-const RETRIES: u32 = 10;
+/// How many times a request is retried: if the connection fails, if there is no response in time, and after a 4xx or
+/// 5xx.
+const MAX_RETRIES: u32 = 10;
 
-/// Tells changes for as long as it is polled.
-pub(crate) async fn tell(world: Shared) {
-    let client = Client::builder().dns_resolver(Localhost).timeout(PATIENCE).build().unwrap_or_default();
+/// Posts changes as long as the future is polled.
+pub(crate) async fn deliver_pending(world: Shared) {
+    let client = Client::builder().dns_resolver(Localhost).timeout(REQUEST_TIMEOUT).build().unwrap_or_default();
     let mut turns: HashMap<u64, Arc<Semaphore>> = HashMap::new();
     let mut deliveries = JoinSet::new();
     loop {
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
         while deliveries.try_join_next().is_some() {}
-        let (url, untold) = {
+        let (url, pending_events) = {
             let mut world = lock(&world);
-            (world.settings.webhook_url.clone(), std::mem::take(&mut world.untold))
+            (world.settings.webhook_url.clone(), std::mem::take(&mut world.pending_events))
         };
         let Some(url) = url else { continue };
         let mut of_hubs: BTreeMap<u64, Vec<Event>> = BTreeMap::new();
-        for event in untold {
+        for event in pending_events {
             of_hubs.entry(event.hub_id).or_default().push(event);
         }
         for (hub_id, events) in of_hubs {
-            let turns = turns.entry(hub_id).or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE)));
-            for events in events.chunks(MOST) {
+            let turns = turns.entry(hub_id).or_insert_with(|| Arc::new(Semaphore::new(MAX_PARALLEL_REQUESTS)));
+            for events in events.chunks(MAX_EVENTS_PER_REQUEST) {
                 let events = events.to_vec();
                 deliveries.spawn(deliver(world.clone(), client.clone(), url.clone(), turns.clone(), events));
             }
@@ -64,16 +65,16 @@ pub(crate) async fn tell(world: Shared) {
     }
 }
 
-/// Tells some events, again and again until they are taken or it is the last time.
+/// Posts some events until they are accepted, or until the last retry.
 async fn deliver(world: Shared, client: Client, url: String, turns: Arc<Semaphore>, events: Vec<Event>) {
-    for attempt in 0..=RETRIES {
+    for attempt in 0..=MAX_RETRIES {
         if attempt > 0 {
             let within = lock(&world).settings.webhook_retries_ms;
             tokio::time::sleep(pause(attempt, Duration::from_millis(within))).await;
         }
-        let body: Vec<Value> = events.iter().map(|event| event.told(attempt)).collect();
+        let body: Vec<Value> = events.iter().map(|event| event.to_json(attempt)).collect();
         let sent = {
-            // A delivery that waits to be tried again keeps nobody waiting.
+            // A delivery that waits for its retry does not occupy a place.
             let Ok(_turn) = turns.acquire().await else { return };
             send(&client, &url, &json!(body).to_string()).await
         };
@@ -85,10 +86,10 @@ async fn deliver(world: Shared, client: Client, url: String, turns: Arc<Semaphor
     }
 }
 
-/// The pause before a retry, from 1 on. HubSpot says that ten of them are spread over a day, with pauses that differ; here they
-/// grow.
+/// Returns the pause before a retry, which is numbered from 1. HubSpot documents that ten of them are spread over a
+/// day, with varying pauses. Here the pauses grow.
 fn pause(retry: u32, within: Duration) -> Duration {
-    within * retry / (RETRIES * (RETRIES + 1) / 2)
+    within * retry / (MAX_RETRIES * (MAX_RETRIES + 1) / 2)
 }
 
 async fn send(client: &Client, url: &str, body: &str) -> reqwest::Result<StatusCode> {
@@ -102,13 +103,13 @@ async fn send(client: &Client, url: &str, body: &str) -> reqwest::Result<StatusC
     Ok(request.send().await?.status())
 }
 
-/// Version 3 of HubSpot's request signature, of a POST.
+/// Returns version 3 of HubSpot's request signature, for a POST.
 pub fn signature(secret: &str, url: &str, body: &str, sent_at: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     STANDARD.encode(hmac::sign(&key, format!("POST{url}{body}{sent_at}").as_bytes()))
 }
 
-/// Every name below `localhost` is this machine (RFC 6761), which not every system's resolver knows.
+/// Resolves every name below `localhost` to this machine (RFC 6761), which not every system's resolver does.
 #[derive(Clone, Copy, Debug)]
 pub struct Localhost;
 
@@ -138,24 +139,24 @@ mod tests {
     #[test]
     fn retries_are_spread_over_a_day() {
         let day = Duration::from_secs(86_400);
-        let pauses: Vec<Duration> = (1..=RETRIES).map(|retry| pause(retry, day)).collect();
+        let pauses: Vec<Duration> = (1..=MAX_RETRIES).map(|retry| pause(retry, day)).collect();
         assert!(pauses.is_sorted() && pauses[0] > Duration::from_secs(1_500));
         assert!(day - pauses.iter().sum::<Duration>() < Duration::from_secs(1));
     }
 
-    /// An app that notes what it is told, and how many requests wait for it.
+    /// An app that records the events it receives, and how many requests wait for it.
     struct App {
         waiting: watch::Sender<(usize, usize)>,
         gate: Semaphore,
-        /// How many requests it does not take.
+        /// How many requests it still refuses.
         refuses: Mutex<usize>,
-        told: Mutex<Vec<Vec<Value>>>,
+        received: Mutex<Vec<Vec<Value>>>,
     }
 
     async fn take(State(app): State<Arc<App>>, Json(events): Json<Vec<Value>>) -> StatusCode {
         app.waiting.send_modify(|(now, most)| (*now, *most) = (*now + 1, (*most).max(*now + 1)));
         app.gate.acquire().await.unwrap().forget();
-        app.told.lock().unwrap_or_else(PoisonError::into_inner).push(events);
+        app.received.lock().unwrap_or_else(PoisonError::into_inner).push(events);
         app.waiting.send_modify(|(now, _)| *now -= 1);
         let mut refuses = app.refuses.lock().unwrap_or_else(PoisonError::into_inner);
         let is_refused = *refuses > 0;
@@ -163,7 +164,8 @@ mod tests {
         if is_refused { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::NO_CONTENT }
     }
 
-    /// An app that lets `open` requests through at first, and refuses some, and a simulator that tells it.
+    /// Starts an app that accepts `open` requests at first and refuses `refuses` of them, and a simulator that posts to
+    /// it.
     async fn app(open: usize, refuses: usize) -> (Arc<App>, Simulator, JoinSet<std::io::Result<()>>) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}/hubspot", listener.local_addr().unwrap());
@@ -171,7 +173,7 @@ mod tests {
             waiting: watch::Sender::new((0, 0)),
             gate: Semaphore::new(open),
             refuses: Mutex::new(refuses),
-            told: Mutex::default(),
+            received: Mutex::default(),
         });
         let router = Router::new().route("/hubspot", post(take)).with_state(app.clone());
         let mut server = JoinSet::new();
@@ -180,14 +182,14 @@ mod tests {
         (app, Simulator::start(0, settings).await.unwrap(), server)
     }
 
-    /// Waits until so many requests were answered.
+    /// Waits until that many requests were answered.
     async fn answered(app: &App, requests: usize) -> Vec<Vec<Value>> {
         let mut waiting = app.waiting.subscribe();
-        let told = || app.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        while told().len() < requests {
-            tokio::time::timeout(PATIENCE, waiting.changed()).await.expect("it is told").unwrap();
+        let received = || app.received.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        while received().len() < requests {
+            tokio::time::timeout(REQUEST_TIMEOUT, waiting.changed()).await.expect("a request arrives").unwrap();
         }
-        told()
+        received()
     }
 
     #[tokio::test]
@@ -195,29 +197,35 @@ mod tests {
         let (app, simulator, _server) = app(0, 0).await;
         simulator.world().seed(7, 0, 1_500, 1);
         let mut waiting = app.waiting.subscribe();
-        tokio::time::timeout(PATIENCE, waiting.wait_for(|(now, _)| *now == AT_ONCE)).await.unwrap().unwrap();
+        tokio::time::timeout(REQUEST_TIMEOUT, waiting.wait_for(|(now, _)| *now == MAX_PARALLEL_REQUESTS))
+            .await
+            .unwrap()
+            .unwrap();
         app.gate.add_permits(1_000);
-        let requests = simulator.world().events.div_ceil(MOST as u64);
-        let told = answered(&app, usize::try_from(requests).unwrap()).await;
-        assert!(told.len() > AT_ONCE && told.iter().all(|events| events.len() <= MOST));
-        assert_eq!(app.waiting.borrow().1, AT_ONCE);
+        let requests = simulator.world().events.div_ceil(MAX_EVENTS_PER_REQUEST as u64);
+        let received = answered(&app, usize::try_from(requests).unwrap()).await;
+        assert!(
+            received.len() > MAX_PARALLEL_REQUESTS
+                && received.iter().all(|events| events.len() <= MAX_EVENTS_PER_REQUEST)
+        );
+        assert_eq!(app.waiting.borrow().1, MAX_PARALLEL_REQUESTS);
     }
 
     #[tokio::test]
     async fn what_is_not_taken_is_told_again_until_it_is() {
         let (app, simulator, _server) = app(1_000, 2).await;
         simulator.world().create(7, Object::Companies, 1, BTreeMap::new());
-        let told = answered(&app, 3).await;
-        let attempts: Vec<_> = told.iter().map(|events| events[0]["attemptNumber"].as_u64()).collect();
+        let received = answered(&app, 3).await;
+        let attempts: Vec<_> = received.iter().map(|events| events[0]["attemptNumber"].as_u64()).collect();
         assert_eq!(attempts, [Some(0), Some(1), Some(2)]);
-        assert!(told.iter().all(|events| events.len() == 1 && events[0]["eventId"] == 1));
+        assert!(received.iter().all(|events| events.len() == 1 && events[0]["eventId"] == 1));
     }
 
     #[tokio::test]
     async fn what_is_never_taken_is_told_ten_times_more() {
         let (app, simulator, _server) = app(1_000, 100).await;
         simulator.world().create(7, Object::Companies, 1, BTreeMap::new());
-        let told = answered(&app, 11).await;
-        assert_eq!(told[10][0]["attemptNumber"], 10);
+        let received = answered(&app, 11).await;
+        assert_eq!(received[10][0]["attemptNumber"], 10);
     }
 }

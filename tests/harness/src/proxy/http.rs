@@ -19,23 +19,23 @@ use crate::gate::{Closed, Gate, Pass};
 /// A proxy that works until it is dropped.
 #[derive(Debug)]
 pub struct HttpProxy {
-    /// Where it listens.
+    /// The address on which it listens.
     pub url: String,
     _server: JoinSet<Result<Infallible>>,
 }
 
-/// Which API is behind the proxy.
+/// The API for which the proxy is used.
 #[derive(Clone, Copy, Debug)]
 pub enum Api {
-    /// HubSpot's: effects are named by path.
+    /// HubSpot. Effects are named by path.
     HubSpot,
-    /// SQS's: effects are named by action and queue. Delays are left out of the messages: in tests that kill and
-    /// deliver, messages wait in the hands of the test.
+    /// SQS. Effects are named by action and queue. Delays are removed from the messages, because in tests that kill and
+    /// deliver, the test holds the messages.
     Sqs,
 }
 
 impl HttpProxy {
-    /// A proxy for the server at `upstream`.
+    /// Starts a proxy for the server at `upstream`.
     ///
     /// # Errors
     /// There is no port to listen on.
@@ -57,7 +57,7 @@ impl HttpProxy {
                 let gate = gate.clone();
                 connections.spawn(async move {
                     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-                    // However the connection ends: its other side sees it.
+                    // However the connection ends, its other side sees it.
                     tokio::select! { _ = connection => {}, () = gate.is_cut() => {} }
                 });
             }
@@ -106,20 +106,20 @@ impl Way {
     }
 }
 
-/// Reads a body, or, of one that has no end, more than any client takes.
+/// Reads a body. Of an endless one, reads more than any client accepts.
 async fn read_body(answer: &mut reqwest::Response) -> Result<Bytes, Closed> {
-    const ENOUGH: usize = 40 * 1024 * 1024;
+    const MAX_BODY_BYTES: usize = 40 * 1024 * 1024;
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(|_| Closed)? {
         body.extend_from_slice(&chunk);
-        if body.len() > ENOUGH {
+        if body.len() > MAX_BODY_BYTES {
             break;
         }
     }
     Ok(body.into())
 }
 
-/// An error as SQS writes it.
+/// Returns an error in SQS's form.
 fn refusal(status: u16) -> Response {
     let error = json!({"__type": "com.amazonaws.sqs#ServiceUnavailable", "message": "simulated"});
     let mut response = Response::new(Body::from(error.to_string()));
@@ -128,14 +128,14 @@ fn refusal(status: u16) -> Response {
     response
 }
 
-/// A `SendMessageBatch` without its last entry, and that entry's id.
+/// Returns a `SendMessageBatch` without its last entry, and that entry's id.
 fn without_last(body: &Bytes) -> Option<(Bytes, Option<String>)> {
     let mut request: Value = serde_json::from_slice(body).ok()?;
     let last = request["Entries"].as_array_mut()?.pop()?;
     Some((Bytes::from(request.to_string()), Some(last["Id"].as_str()?.to_owned())))
 }
 
-/// The answer to it, which says that the entry failed.
+/// Returns the response of a batch, with the entry as failed.
 fn with_failed(body: &Bytes, entry: &str) -> Option<Bytes> {
     let mut answer: Value = serde_json::from_slice(body).ok()?;
     answer["Failed"] = json!([{"Id": entry, "SenderFault": false, "Code": "InternalError"}]);
@@ -176,7 +176,7 @@ fn sqs(headers: &HeaderMap, body: &Bytes) -> (String, Bytes) {
         _ if queue.contains("-actions-") => "actions",
         _ => "sync",
     };
-    // For how long messages are hidden is a part of the name: a test lets that time pass.
+    // The visibility timeout is part of the name, because a test simulates that time.
     let hidden = request["Entries"][0]["VisibilityTimeout"].as_u64().map(|seconds| format!(" {seconds}"));
     let name = format!("sqs {action} {queue}{}", hidden.unwrap_or_default());
     let entries = request["Entries"].as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut);

@@ -1,5 +1,5 @@
-//! Proxies on 127.0.0.1 between one function's process and the servers that it uses. Every request passes the
-//! process's gate, on its way there and on its way back.
+//! Proxies on 127.0.0.1 between one function's process and its servers. Every request and every response passes the
+//! process's gate.
 
 pub mod http;
 pub mod mongodb;

@@ -1,4 +1,4 @@
-//! The proxy for MongoDB's wire protocol. What the driver asks to watch the server passes ungated.
+//! The proxy for MongoDB's wire protocol. The driver's monitoring commands pass ungated.
 
 use std::{
     collections::HashMap,
@@ -14,16 +14,16 @@ use tokio::{
 
 use crate::gate::Gate;
 
-/// The largest message that MongoDB takes, and some more.
+/// More than the largest message that MongoDB accepts, in bytes.
 const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 
-/// What the driver itself asks.
+/// The commands that the driver sends by itself.
 const UNGATED: [&str; 6] = ["hello", "isMaster", "ismaster", "ping", "saslStart", "endSessions"];
 
 /// A proxy that works until it is dropped.
 #[derive(Debug)]
 pub struct MongoProxy {
-    /// Where it listens.
+    /// The port on which it listens.
     pub port: u16,
     _server: JoinSet<Result<()>>,
 }
@@ -32,7 +32,7 @@ pub struct MongoProxy {
 type Asked = Arc<Mutex<HashMap<i32, (usize, String)>>>;
 
 impl MongoProxy {
-    /// A proxy for the MongoDB at `upstream` (an address with a port).
+    /// Starts a proxy for the MongoDB at `upstream` (an address with a port).
     ///
     /// # Errors
     /// There is no port to listen on.
@@ -46,7 +46,7 @@ impl MongoProxy {
                 let (client, _) = listener.accept().await?;
                 let (upstream, gate) = (upstream.clone(), gate.clone());
                 connections.spawn(async move {
-                    // However the connection ends: both sides see it.
+                    // However the connection ends, both sides see it.
                     tokio::select! { _ = connection(client, &upstream, &gate) => {}, () = gate.is_cut() => {} }
                 });
             }
@@ -54,7 +54,7 @@ impl MongoProxy {
         Ok(Self { port, _server: server })
     }
 
-    /// The connection string by which to reach the database through the proxy.
+    /// Returns the connection string that leads through the proxy.
     pub fn uri(&self) -> String {
         format!("mongodb://127.0.0.1:{}/?directConnection=true", self.port)
     }
@@ -66,7 +66,7 @@ async fn connection(client: TcpStream, upstream: &str, gate: &Gate) -> Result<()
     server.set_nodelay(true)?;
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
     let asked = Asked::default();
-    // When one of them ends, both connections are closed.
+    // When one direction ends, both connections are closed.
     tokio::select! {
         result = requests(from_client, to_server, gate, &asked) => result,
         result = answers(from_server, to_client, gate, &asked) => result,
@@ -123,7 +123,7 @@ fn int(bytes: &[u8], at: usize) -> Result<i32> {
     Ok(i32::from_le_bytes(four.try_into()?))
 }
 
-/// The command and its collection, from an `OP_MSG`'s body: the first element of its document.
+/// Returns the command and its collection, from an `OP_MSG`'s body: the first element of its document.
 fn name(message: &[u8]) -> Option<String> {
     const OP_MSG: i32 = 2013;
     const TEXT: u8 = 2;

@@ -1,4 +1,4 @@
-//! HubSpot's answers, and what all of them have in common.
+//! HubSpot's responses, and what all of them have in common.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -14,22 +14,22 @@ use serde_json::Value;
 
 use super::{HubSpotError, Tally, json};
 
-/// An answer.
-pub(super) struct Answer {
-    /// HubSpot's time.
+/// A successful response.
+pub(super) struct ApiResponse {
+    /// HubSpot's time, from the `Date` header.
     pub(super) date: DateTime,
-    /// How long it took, from sending the request that was answered.
+    /// How long the response took, from sending the request that succeeded.
     pub(super) took: Duration,
     pub(super) body: Vec<u8>,
-    /// Counts the body if it is not quite JSON.
+    /// Counts the bodies that are not quite JSON.
     pub(super) tally: Arc<Tally>,
 }
 
-impl Answer {
-    /// Reads the body. Characters that no text can hold are replaced. If it cannot be read, the error says `malformed`, and
-    /// quotes nothing of it.
-    pub(super) fn read<T: DeserializeOwned>(&self, malformed: &str) -> Result<T, HubSpotError> {
-        let (value, mended) = json::read(&self.body)
+impl ApiResponse {
+    /// Parses the body. Characters that no text can hold are replaced. If the body cannot be parsed, the error is
+    /// `malformed` and quotes nothing of the body.
+    pub(super) fn parse<T: DeserializeOwned>(&self, malformed: &str) -> Result<T, HubSpotError> {
+        let (value, mended) = json::parse_leniently(&self.body)
             .map_err(|error| HubSpotError::Malformed(format!("{malformed} ({:?} error)", error.classify())))?;
         if mended {
             tracing::warn!("an answer of HubSpot's is not quite JSON; some characters are replaced");
@@ -39,7 +39,7 @@ impl Answer {
     }
 }
 
-/// What a list says of the pages behind it.
+/// How a list continues after this page.
 #[derive(Deserialize)]
 pub(super) struct Paging {
     /// The next page, if there is one.
@@ -48,12 +48,13 @@ pub(super) struct Paging {
 
 #[derive(Deserialize)]
 pub(super) struct Next {
-    /// The cursor to ask for it with.
+    /// The cursor to request the next page with.
     #[serde(deserialize_with = "id")]
     pub(super) after: String,
 }
 
-/// Ids and cursors are text in one place and numbers in another, and the documents disagree on which.
+/// Returns an id or cursor as text. HubSpot sends text in one place and a number in another, and its documents disagree
+/// on which. Returns `None` for any other type.
 pub(super) fn id_text(id: &Value) -> Option<String> {
     match id {
         Value::String(id) => Some(id.clone()),
@@ -62,7 +63,7 @@ pub(super) fn id_text(id: &Value) -> Option<String> {
     }
 }
 
-/// Serde for the same.
+/// Deserializes an id or cursor by [`id_text`].
 pub(super) fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     id_text(&Value::deserialize(deserializer)?).ok_or_else(|| D::Error::custom("an id is neither text nor a number"))
 }
