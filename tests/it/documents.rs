@@ -121,3 +121,22 @@ fn documented_cost_matches_the_cost_model() -> Result<()> {
     }
     Ok(())
 }
+
+/// A filter that names no test would let it run with the settings of the others.
+#[test]
+fn every_filter_of_nextest_names_a_test() -> Result<()> {
+    let root = layout::root();
+    let text = std::fs::read_to_string(root.join(".config/nextest.toml"))?;
+    let names: Vec<&str> = text.split("test(").skip(1).filter_map(|rest| rest.split(')').next()).collect();
+    ensure!(names.len() > 10, "only {} filters were found", names.len());
+    for name in names {
+        let (module, begins) = name.rsplit_once("::").context("a filter names a module")?;
+        let paths = ["tests/it", "tests/harness/src"].map(|folder| root.join(folder).join(module.replace("::", "/")));
+        let is_found = paths.iter().any(|path| match std::fs::read_to_string(path.with_extension("rs")) {
+            Ok(source) => source.contains(&format!("fn {begins}")),
+            Err(_) => begins.is_empty() && path.is_dir(),
+        });
+        ensure!(is_found, "{name} is no test");
+    }
+    Ok(())
+}
