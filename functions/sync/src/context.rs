@@ -13,11 +13,11 @@ use model::{
 use queue::Queue;
 use store::{Leased, Store};
 
-use crate::{Sync, budget::Budget, error::SliceError, plan::Settings, tally::Tally};
+use crate::{SyncFunction, budget::Budget, error::SliceError, plan::Settings, tally::Tally};
 
 /// What the lanes of a slice share.
 pub(crate) struct Slice<'a> {
-    pub(crate) sync: &'a Sync,
+    pub(crate) sync: &'a SyncFunction,
     pub(crate) key: &'a AccountKey,
     pub(crate) leased: &'a Leased,
     pub(crate) session: Session,
@@ -76,7 +76,7 @@ impl Slice<'_> {
 
 /// A slice under way: the message, the lease, and the run it is for.
 pub(crate) struct Work<'a> {
-    pub(crate) sync: &'a Sync,
+    pub(crate) sync: &'a SyncFunction,
     pub(crate) request: &'a SyncRequest,
     /// How often the message was received, this time included.
     pub(crate) receives: u32,

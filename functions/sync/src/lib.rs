@@ -45,7 +45,7 @@ pub use crate::{budget::Budget, config::Config};
 
 /// What the function holds on to between invocations.
 #[derive(Debug)]
-pub struct Sync {
+pub struct SyncFunction {
     config: Config,
     store: Store,
     vault: Vault,
@@ -54,7 +54,7 @@ pub struct Sync {
     actions_queue: Queue,
 }
 
-impl Sync {
+impl SyncFunction {
     /// Sets up clients. Connections are made when they are first needed.
     ///
     /// # Errors
@@ -73,7 +73,7 @@ impl Sync {
     }
 }
 
-impl Sync {
+impl SyncFunction {
     /// The time spent with SQS since this was last asked.
     fn sqs_time(&self) -> Duration {
         self.sync_queue.spent.take() + self.actions_queue.spent.take()
@@ -112,7 +112,7 @@ const NOTING: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// Every message failed; SQS delivers them again.
-pub async fn handler(sync: &Sync, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Diagnostic> {
+pub async fn handler(sync: &SyncFunction, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Diagnostic> {
     let budget = Budget::start(sync.config.budget, remaining(event.context.deadline));
     let messages = decode::<SyncMessage>(event.payload);
     let count = messages.len();

@@ -15,7 +15,7 @@ use store::{RunDisposition, SliceReport, StoreError, TimelineEvent, describe};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    Sync,
+    SyncFunction,
     access::Access,
     backoff,
     budget::Budget,
@@ -42,7 +42,12 @@ const IDLE: i32 = 5;
 
 /// Does what a message asks for.
 #[tracing::instrument(level = "debug", skip_all, name = "slice", fields(account = %request.account))]
-pub(crate) async fn run(sync: &Sync, request: &SyncRequest, receives: u32, budget: &Budget) -> Result<(), SliceError> {
+pub(crate) async fn run(
+    sync: &SyncFunction,
+    request: &SyncRequest,
+    receives: u32,
+    budget: &Budget,
+) -> Result<(), SliceError> {
     let (began, tally) = (Instant::now(), Tally::default());
     // Boxed: the future of a whole slice is deep, and large.
     let work = Box::pin(within_budget(sync, request, receives, budget, &tally));
@@ -55,7 +60,7 @@ pub(crate) async fn run(sync: &Sync, request: &SyncRequest, receives: u32, budge
 }
 
 async fn within_budget(
-    sync: &Sync,
+    sync: &SyncFunction,
     request: &SyncRequest,
     receives: u32,
     budget: &Budget,
@@ -93,7 +98,13 @@ async fn within_budget(
 }
 
 /// Sends the message for the slice that is due.
-async fn send(sync: &Sync, request: &SyncRequest, run: &Run, attempt: u32, delay: Duration) -> Result<(), SliceError> {
+async fn send(
+    sync: &SyncFunction,
+    request: &SyncRequest,
+    run: &Run,
+    attempt: u32,
+    delay: Duration,
+) -> Result<(), SliceError> {
     let message = SyncMessage::V1(chain::message(request, run, attempt));
     sync.sync_queue.send(&message, &request.account.to_string(), delay).await?;
     sync.store.record_continuation_sent(&request.account, run).await?;
@@ -101,7 +112,7 @@ async fn send(sync: &Sync, request: &SyncRequest, run: &Run, attempt: u32, delay
 }
 
 /// Comes back to what HubSpot has told of when the slice under way is over.
-async fn wait(sync: &Sync, request: &SyncRequest) -> Result<(), SliceError> {
+async fn wait(sync: &SyncFunction, request: &SyncRequest) -> Result<(), SliceError> {
     if request.attempt >= NOTIFIED_ATTEMPTS {
         tracing::warn!(account.domain_id = %request.account.domain_id, account.hub_id = %request.account.hub_id,
             "an account is always worked for; what HubSpot told of it is left to the next tick");

@@ -17,7 +17,7 @@ use model::{
     time::{self, DateTime},
 };
 
-use crate::{Sync, error::SliceError, metrics::SliceMetrics, outcome::LaneOutcome};
+use crate::{SyncFunction, error::SliceError, metrics::SliceMetrics, outcome::LaneOutcome};
 
 /// What a slice did.
 #[derive(Debug, Default)]
@@ -167,7 +167,13 @@ impl Tally {
     }
 
     /// Writes the slice's metrics, unless its message had nothing to do.
-    pub(crate) fn emit(&self, sync: &Sync, request: &SyncRequest, duration: Duration, result: &Result<(), SliceError>) {
+    pub(crate) fn emit(
+        &self,
+        sync: &SyncFunction,
+        request: &SyncRequest,
+        duration: Duration,
+        result: &Result<(), SliceError>,
+    ) {
         let times = (sync.hubspot.spent.take(), sync.sqs_time(), sync.store.spent.take());
         if self.run.get().is_none() && result.is_ok() {
             return;
