@@ -22,7 +22,7 @@ const LONG: Duration = Duration::from_secs(30);
 
 /// What a message is allowed to do.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Step {
+pub(crate) enum Decision {
     /// Work for one slice of this run.
     Work(Run),
     /// Send the message for the due slice again: it may have been lost.
@@ -34,12 +34,12 @@ pub(crate) enum Step {
 }
 
 /// Judges a message by the account's checkpoint.
-pub(crate) fn step(checkpoint: &Checkpoint, request: &SyncRequest, now: DateTime) -> Step {
+pub(crate) fn decide(checkpoint: &Checkpoint, request: &SyncRequest, now: DateTime) -> Decision {
     let is_ready = checkpoint.lanes.all().iter().any(|lane| lane.is_ready(now));
     let begin = || match is_ready {
-        _ if is_old(checkpoint, request) => Step::Drop("a run has begun since this tick"),
-        true => Step::Work(begin(now)),
-        false => Step::Drop("the account waits"),
+        _ if is_old(checkpoint, request) => Decision::Drop("a run has begun since this tick"),
+        true => Decision::Work(begin(now)),
+        false => Decision::Drop("the account waits"),
     };
     match (&request.run, &checkpoint.run) {
         (None, Some(run)) if now <= time::after(run.due_at, GRACE) => {
@@ -47,19 +47,19 @@ pub(crate) fn step(checkpoint: &Checkpoint, request: &SyncRequest, now: DateTime
                 begin()
             } else if request.notified.is_some() {
                 // What is lost of the run, the next tick finds.
-                Step::Note
+                Decision::Note
             } else if run.sent {
-                Step::Drop("a run is live")
+                Decision::Drop("a run is live")
             } else {
-                Step::Resend(run.clone())
+                Decision::Resend(run.clone())
             }
         }
         (None, _) => begin(),
-        (Some(_), None) => Step::Drop("the run is over"),
-        (Some(due), Some(run)) if due.run != run.id => Step::Drop("another run has taken over"),
-        (Some(due), Some(run)) if due.slice == run.slice => Step::Work(run.clone()),
-        (Some(due), Some(run)) if due.slice + 1 == run.slice && !run.sent => Step::Resend(run.clone()),
-        (Some(_), Some(_)) => Step::Drop("the slice is done"),
+        (Some(_), None) => Decision::Drop("the run is over"),
+        (Some(due), Some(run)) if due.run != run.id => Decision::Drop("another run has taken over"),
+        (Some(due), Some(run)) if due.slice == run.slice => Decision::Work(run.clone()),
+        (Some(due), Some(run)) if due.slice + 1 == run.slice && !run.sent => Decision::Resend(run.clone()),
+        (Some(_), Some(_)) => Decision::Drop("the slice is done"),
     }
 }
 
@@ -131,7 +131,7 @@ mod tests {
     }
 
     fn begins(checkpoint: &Checkpoint) -> bool {
-        matches!(step(checkpoint, &request(None), NOW), Step::Work(run) if run.slice == 0 && run.id != "r")
+        matches!(decide(checkpoint, &request(None), NOW), Decision::Work(run) if run.slice == 0 && run.id != "r")
     }
 
     #[test]
@@ -155,15 +155,15 @@ mod tests {
         assert!(begins(&after(time::before(NOW, HOUR))));
         assert!(begins(&after(NOW)));
         let newer = after(time::after(NOW, Duration::from_millis(1)));
-        assert!(matches!(step(&newer, &request(None), NOW), Step::Drop(_)));
+        assert!(matches!(decide(&newer, &request(None), NOW), Decision::Drop(_)));
         // A dead run is taken over by a tick that is newer than it.
         let dead = Checkpoint { run: run(3, true, time::before(NOW, HOUR)).run, ..newer.clone() };
-        assert!(matches!(step(&dead, &request(None), NOW), Step::Drop(_)));
+        assert!(matches!(decide(&dead, &request(None), NOW), Decision::Drop(_)));
         // What the run has not sent is still sent, and what HubSpot told of is looked at.
         let unsent = Checkpoint { run: run(3, false, NOW).run, ..newer.clone() };
-        assert!(matches!(step(&unsent, &request(None), NOW), Step::Resend(_)));
+        assert!(matches!(decide(&unsent, &request(None), NOW), Decision::Resend(_)));
         let told = SyncRequest { notified: Some(Notified::Changes), ..request(None) };
-        assert!(matches!(step(&newer, &told, NOW), Step::Work(_)));
+        assert!(matches!(decide(&newer, &told, NOW), Decision::Work(_)));
     }
 
     #[test]
@@ -178,32 +178,32 @@ mod tests {
     #[test]
     fn what_hubspot_tells_of_begins_a_run_or_is_noted_for_the_live_one() {
         let told = SyncRequest { notified: Some(Notified::Changes), ..request(None) };
-        assert!(matches!(step(&Checkpoint::default(), &told, NOW), Step::Work(run) if run.slice == 0));
-        assert_eq!(step(&run(3, true, NOW), &told, NOW), Step::Note);
-        assert_eq!(step(&run(3, false, NOW), &told, NOW), Step::Note);
+        assert!(matches!(decide(&Checkpoint::default(), &told, NOW), Decision::Work(run) if run.slice == 0));
+        assert_eq!(decide(&run(3, true, NOW), &told, NOW), Decision::Note);
+        assert_eq!(decide(&run(3, false, NOW), &told, NOW), Decision::Note);
         let waiting = waits(run(3, true, time::after(NOW, HOUR)), true, false);
-        assert!(matches!(step(&waiting, &told, NOW), Step::Work(run) if run.slice == 0));
+        assert!(matches!(decide(&waiting, &told, NOW), Decision::Work(run) if run.slice == 0));
     }
 
     #[test]
     fn a_continuation_works_once() {
         let live = run(3, true, NOW);
-        let on = |due| step(&live, &request(Some(due)), NOW);
-        assert_eq!(on(("r", 3)), Step::Work(live.run.clone().unwrap()));
+        let on = |due| decide(&live, &request(Some(due)), NOW);
+        assert_eq!(on(("r", 3)), Decision::Work(live.run.clone().unwrap()));
         for due in [("r", 2), ("r", 1), ("r", 4), ("other", 3)] {
-            assert!(matches!(on(due), Step::Drop(_)), "{due:?}");
+            assert!(matches!(on(due), Decision::Drop(_)), "{due:?}");
         }
-        assert!(matches!(step(&Checkpoint::default(), &request(Some(("r", 3))), NOW), Step::Drop(_)));
+        assert!(matches!(decide(&Checkpoint::default(), &request(Some(("r", 3))), NOW), Decision::Drop(_)));
     }
 
     #[test]
     fn a_message_that_may_be_lost_is_sent_again() {
         let unsent = run(3, false, NOW);
         let found = unsent.run.clone().unwrap();
-        assert_eq!(step(&unsent, &request(Some(("r", 2))), NOW), Step::Resend(found.clone()));
-        assert_eq!(step(&unsent, &request(None), NOW), Step::Resend(found.clone()));
-        assert_eq!(step(&unsent, &request(Some(("r", 3))), NOW), Step::Work(found));
-        assert!(matches!(step(&unsent, &request(Some(("r", 1))), NOW), Step::Drop(_)));
+        assert_eq!(decide(&unsent, &request(Some(("r", 2))), NOW), Decision::Resend(found.clone()));
+        assert_eq!(decide(&unsent, &request(None), NOW), Decision::Resend(found.clone()));
+        assert_eq!(decide(&unsent, &request(Some(("r", 3))), NOW), Decision::Work(found));
+        assert!(matches!(decide(&unsent, &request(Some(("r", 1))), NOW), Decision::Drop(_)));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::{
     fetch::Fetcher,
     ledger::PublishLedger,
     plan::{self, Due},
-    state::{LaneState, Step},
+    state::{LaneState, LaneStep},
     tuning::Tuning,
 };
 
@@ -55,10 +55,10 @@ impl<'a> LaneReader<'a> {
         while self.tuning.pace.latest_start(Concurrent::Nothing).is_some() {
             let due = plan::due(&mut self.state.lane, self.slice.settings(), DateTime::now(), look_since);
             self.state.step = due.as_ref().map(|due| match due {
-                Due::Pass(kind) => Step::Pass(*kind),
-                Due::Count(_) => Step::Pass(PassKind::Again),
-                Due::SetAside => Step::SetAside,
-                Due::Sweep => Step::Sweep,
+                Due::Pass(kind) => LaneStep::Pass(*kind),
+                Due::Count(_) => LaneStep::Pass(PassKind::Again),
+                Due::SetAside => LaneStep::SetAside,
+                Due::Sweep => LaneStep::Sweep,
             });
             let outcome = match due {
                 Some(Due::Pass(kind)) => self.read_pass(kind).await?,

@@ -13,7 +13,7 @@ use crate::{
     context::Slice,
     error::SliceError,
     lane::{LaneReader, WindowOutcome},
-    state::Step,
+    state::LaneStep,
 };
 
 /// After so many attempts a contact is published even if HubSpot does not tell its companies.
@@ -68,7 +68,7 @@ impl LaneReader<'_> {
             };
             let tried: Vec<_> = entries.iter().map(|entry| (entry.record_id.clone(), entry.reason.clone())).collect();
             slice.store().set_aside(slice.account(), object, &tried, true).await?;
-            self.state.progress(Step::SetAside);
+            self.state.progress(LaneStep::SetAside);
             let ids = entries.iter().map(|entry| entry.record_id.clone());
             let ids: Vec<String> = ids.filter(|id| RecordId::try_from(id.clone()).is_ok()).collect();
             match self.read_again(ids, latest, &entries).await {

@@ -19,13 +19,13 @@ use crate::{
     access::Access,
     backoff,
     budget::Budget,
-    chain::{self, Step},
+    chain::{self, Decision},
     context::{Slice, Work},
     error::SliceError,
     lane::{LaneEnd, LaneReader},
     outcome::{LaneOutcome, Outcome, Wait},
     problem::{Failure, smaller_page},
-    state::Step as Reading,
+    state::LaneStep,
     tally::Tally,
     tuning::Tuning,
 };
@@ -76,20 +76,20 @@ async fn within_budget(
         };
     };
     let now = DateTime::now();
-    match chain::step(&leased.checkpoint, request, now) {
-        Step::Work(run) => {
+    match chain::decide(&leased.checkpoint, request, now) {
+        Decision::Work(run) => {
             tally.works_for(&run);
             Work { sync, request, receives, leased, run, budget, tally }.within_lease().await
         }
-        Step::Note => {
+        Decision::Note => {
             let told = SliceReport { notified: request.notified.map(|of| (of, now)), ..SliceReport::default() };
             Ok(sync.store.release(&leased, RunDisposition::Unchanged, told).await?)
         }
-        Step::Resend(run) => {
+        Decision::Resend(run) => {
             sync.store.release(&leased, RunDisposition::Unchanged, SliceReport::default()).await?;
             send(sync, request, &run, request.attempt, time::between(now, run.due_at)).await
         }
-        Step::Drop(reason) => {
+        Decision::Drop(reason) => {
             tracing::info!(account.domain_id = %request.account.domain_id, account.hub_id = %request.account.hub_id,
                 reason, "a message has nothing to do");
             Ok(sync.store.release(&leased, RunDisposition::Unchanged, SliceReport::default()).await?)
@@ -223,7 +223,7 @@ impl Work<'_> {
         let state = &reader.state;
         let (progressed, fresh_to, pass) = (state.got_on, state.lane.fresh.mark, state.reading());
         // A failure behind progress of its pass is new.
-        let before = if state.progressed_in(pass.map(Reading::Pass)) { Lane::default() } else { lane };
+        let before = if state.progressed_in(pass.map(LaneStep::Pass)) { Lane::default() } else { lane };
         let page_size = Some(tuning.page_size()).filter(|rows| *rows < Search::MAX_PAGE);
         let failed = |failure| LaneOutcome { progressed, page_size, ..self.failed(object, &before, pass, &failure) };
         let outcome = match end {
@@ -237,11 +237,11 @@ impl Work<'_> {
             Ok(Err(error)) => failed(Failure::of(error)?),
             // What was under way was a part of something that got on.
             Err(_) if state.progressed_in(state.step) => LaneOutcome::more(object),
-            Err(_) if state.step == Some(Reading::Sweep) => {
+            Err(_) if state.step == Some(LaneStep::Sweep) => {
                 reader.postpone_archived_scan("it takes longer than a slice").await?;
                 LaneOutcome::more(object)
             }
-            Err(_) if state.step == Some(Reading::SetAside) => LaneOutcome::waits_until(object, self.next_try()),
+            Err(_) if state.step == Some(LaneStep::SetAside) => LaneOutcome::waits_until(object, self.next_try()),
             Err(_) => {
                 let page_size = Some(smaller_page(tuning.page_size()));
                 LaneOutcome { page_size, ..failed(Failure::too_slow(tuning.page_size())) }

@@ -13,7 +13,7 @@ const STUBBORN: u32 = 5;
 
 /// What of the lane is being read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum LaneStep {
     /// Windows of a pass, or the count of one that was held.
     Pass(PassKind),
     /// Records that were set aside. Each of their attempts is noted before it is made.
@@ -29,10 +29,10 @@ pub(crate) struct LaneState {
     /// What the slice has marked as published.
     pub(crate) marks: OwnMarks,
     /// What is being read.
-    pub(crate) step: Option<Step>,
+    pub(crate) step: Option<LaneStep>,
     /// What got on: the mark of a pass moved, or a window was read further than ever before; a page of the recycle bin was read;
     /// an attempt at a record that is set aside was noted.
-    progressed: Vec<Step>,
+    progressed: Vec<LaneStep>,
     /// Whether anything was read, or is known to be read later: the run need not pause.
     pub(crate) got_on: bool,
 }
@@ -43,12 +43,12 @@ impl LaneState {
     }
 
     /// Returns true if this got on.
-    pub(crate) fn progressed_in(&self, step: Option<Step>) -> bool {
+    pub(crate) fn progressed_in(&self, step: Option<LaneStep>) -> bool {
         step.is_some_and(|step| self.progressed.contains(&step))
     }
 
     /// Notes that this got on.
-    pub(crate) fn progress(&mut self, step: Step) {
+    pub(crate) fn progress(&mut self, step: LaneStep) {
         self.got_on = true;
         if !self.progressed.contains(&step) {
             self.progressed.push(step);
@@ -58,7 +58,7 @@ impl LaneState {
     /// Returns the pass that was read last.
     pub(crate) fn reading(&self) -> Option<PassKind> {
         match self.step {
-            Some(Step::Pass(kind)) => Some(kind),
+            Some(LaneStep::Pass(kind)) => Some(kind),
             _ => None,
         }
     }
@@ -97,7 +97,7 @@ impl LaneState {
     /// Forgets what was wrong before, if what failed then has got on.
     pub(crate) fn forget_passed_error(&mut self) {
         let failed_in = self.lane.last_error.as_ref().and_then(|problem| problem.pass);
-        if failed_in.is_none() || self.progressed_in(failed_in.map(Step::Pass)) {
+        if failed_in.is_none() || self.progressed_in(failed_in.map(LaneStep::Pass)) {
             self.lane.last_error = None;
         }
     }

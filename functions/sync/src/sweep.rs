@@ -11,7 +11,7 @@ use crate::{
     error::SliceError,
     lane::{LaneReader, WindowOutcome},
     plan,
-    state::Step,
+    state::LaneStep,
 };
 
 impl LaneReader<'_> {
@@ -52,7 +52,7 @@ impl LaneReader<'_> {
         self.set_aside(&odd).await?;
         plan::archived_page_done(&mut self.state.lane.sweep, next, DateTime::now());
         self.checkpoint_progress().await?;
-        self.state.progress(Step::Sweep);
+        self.state.progress(LaneStep::Sweep);
         self.tuning.pace.publishing_took(began.elapsed());
         Ok(WindowOutcome::Closed)
     }

@@ -6,7 +6,7 @@ use model::{
 };
 
 use super::{job::Job, mismatch::MISSING, pass::PassReader, window::WindowReader};
-use crate::{error::SliceError, plan, state::Step};
+use crate::{error::SliceError, plan, state::LaneStep};
 
 impl PassReader<'_> {
     /// Closes a window that HubSpot says has no more rows, once they are counted. A fresh one is not proved: what it left
@@ -52,7 +52,7 @@ impl PassReader<'_> {
         if self.kind == PassKind::Backfill && lane.backfill.windows.is_empty() {
             plan::recount_later(lane, self.settings, now);
         }
-        self.state.progress(Step::Pass(self.kind));
+        self.state.progress(LaneStep::Pass(self.kind));
         self.state.forget_passed_error();
         self.is_unsaved = true;
     }

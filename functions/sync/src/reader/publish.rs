@@ -14,7 +14,7 @@ use crate::{
     batch::{self, Preparation, Prepared},
     error::SliceError,
     fetch,
-    state::Step,
+    state::LaneStep,
 };
 
 impl PassReader<'_> {
@@ -95,7 +95,7 @@ impl PassReader<'_> {
             self.state.got_on = true;
             // Passing by records that cannot be read is not getting on.
             if self.kind != PassKind::Again && window.repairs == 0 && batch.is_read {
-                self.state.progress(Step::Pass(self.kind));
+                self.state.progress(LaneStep::Pass(self.kind));
             }
         }
         if self.kind == PassKind::Backfill {
