@@ -15,7 +15,7 @@ use model::{
 use store::TimelineEvent;
 use token_vault::giving_back::GivingBack;
 
-use crate::{context::Work, error::SliceError, problem::Failure, token};
+use crate::{context::ActiveSlice, error::SliceError, problem::Failure, token};
 
 /// More accounts than this are not rejected at once for their own sake.
 const FEW: usize = 3;
@@ -42,7 +42,7 @@ pub(crate) enum Access {
     Reconnected,
 }
 
-impl Work<'_> {
+impl ActiveSlice<'_> {
     /// Reads the account, and gets a token. A marked account that is due is tried.
     pub(crate) async fn access(&self) -> Result<Access, SliceError> {
         let Self { sync, request, .. } = self;

@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use store::LedgerEntry;
 
 use crate::{
-    context::Slice,
+    context::SliceContext,
     error::SliceError,
     ledger::{Batch, PublishLedger},
     own_marks::{Mark, OwnMarks},
@@ -68,7 +68,7 @@ pub(crate) struct Published {
 /// Looks up what was published of rows before, and the companies of the contacts that changed. If HubSpot does not tell
 /// these, and a record is suspected, a part of the rows finds it.
 pub(crate) async fn prepare(
-    slice: &Slice<'_>,
+    slice: &SliceContext<'_>,
     object: ObjectType,
     preparation: Preparation,
 ) -> Result<Prepared, SliceError> {
@@ -89,7 +89,7 @@ pub(crate) async fn prepare(
 /// Looks up what was published of rows before, and the companies of the contacts that changed. `each_for_itself` as for
 /// [`hubspot::Session::companies_of`].
 pub(crate) async fn load_ledger(
-    slice: &Slice<'_>,
+    slice: &SliceContext<'_>,
     object: ObjectType,
     legacy_watermark: Option<DateTime>,
     rows: &[Row],
@@ -111,7 +111,7 @@ fn records(rows: &[Row]) -> impl Iterator<Item = &Record> {
 }
 
 async fn seen(
-    slice: &Slice<'_>,
+    slice: &SliceContext<'_>,
     object: ObjectType,
     rows: &[Row],
 ) -> Result<HashMap<RecordId, LedgerEntry>, SliceError> {
@@ -140,7 +140,7 @@ pub(crate) fn add_own_marks(rows: &[Row], ledger: &mut PublishLedger, own: &OwnM
 /// Publishes one batch of rows, except for those that cannot be published. Those of which nothing was published are marked as
 /// pending.
 pub(crate) async fn publish_rows(
-    slice: &Slice<'_>,
+    slice: &SliceContext<'_>,
     object: ObjectType,
     rows: Vec<Row>,
     ledger: &mut PublishLedger,
@@ -168,7 +168,7 @@ pub(crate) async fn publish_rows(
 /// Sends actions, in as few messages as they fit into. Returns the records whose action SQS takes in no message, with the
 /// reasons.
 async fn send(
-    slice: &Slice<'_>,
+    slice: &SliceContext<'_>,
     object: ObjectType,
     actions: Vec<Action>,
 ) -> Result<Vec<(String, String)>, SliceError> {
@@ -241,7 +241,11 @@ fn announced<'a>(actions: impl Iterator<Item = &'a Action>) -> ActionCounts {
 /// Marks what is about to be published, while the lease is held. Whoever takes the lease next looks up the marks only then,
 /// and so knows of it; a slice that was stopped until its lease was gone, and found out nothing of what the next one
 /// published in the meantime, ends here.
-pub(crate) async fn mark_pending(slice: &Slice<'_>, object: ObjectType, marks: &[Mark]) -> Result<(), SliceError> {
+pub(crate) async fn mark_pending(
+    slice: &SliceContext<'_>,
+    object: ObjectType,
+    marks: &[Mark],
+) -> Result<(), SliceError> {
     if !marks.is_empty() {
         mark(slice, object, marks).await?;
         slice.store().ensure_held(slice.leased).await?;
@@ -249,7 +253,7 @@ pub(crate) async fn mark_pending(slice: &Slice<'_>, object: ObjectType, marks: &
     Ok(())
 }
 
-async fn mark(slice: &Slice<'_>, object: ObjectType, marks: &[Mark]) -> Result<(), SliceError> {
+async fn mark(slice: &SliceContext<'_>, object: ObjectType, marks: &[Mark]) -> Result<(), SliceError> {
     if !marks.is_empty() {
         slice.store().mark_seen(slice.account(), object, marks).await?;
     }

@@ -16,7 +16,7 @@ use store::{Leased, Store};
 use crate::{SyncFunction, budget::Budget, error::SliceError, plan::Settings, tally::Tally};
 
 /// What the lanes of a slice share.
-pub(crate) struct Slice<'a> {
+pub(crate) struct SliceContext<'a> {
     pub(crate) sync: &'a SyncFunction,
     pub(crate) key: &'a AccountKey,
     pub(crate) leased: &'a Leased,
@@ -29,7 +29,7 @@ pub(crate) struct Slice<'a> {
     pub(crate) lanes: Cell<u32>,
 }
 
-impl Slice<'_> {
+impl SliceContext<'_> {
     pub(crate) fn store(&self) -> &Store {
         &self.sync.store
     }
@@ -75,7 +75,7 @@ impl Slice<'_> {
 }
 
 /// A slice under way: the message, the lease, and the run it is for.
-pub(crate) struct Work<'a> {
+pub(crate) struct ActiveSlice<'a> {
     pub(crate) sync: &'a SyncFunction,
     pub(crate) request: &'a SyncRequest,
     /// How often the message was received, this time included.

@@ -9,7 +9,7 @@ use model::{
     time::{self, DateTime},
 };
 
-use crate::{budget::Concurrent, context::Slice, error::SliceError, problem, tuning::Tuning};
+use crate::{budget::Concurrent, context::SliceContext, error::SliceError, problem, tuning::Tuning};
 
 /// A page that took less than this, and was published in less, leaves room for a larger one.
 pub(crate) const QUICK: Duration = Duration::from_secs(1);
@@ -26,7 +26,7 @@ const PROBES: [Option<&str>; 4] = [None, Some("1"), Some("10"), Some("100")];
 /// Asks for what a lane's windows hold.
 #[derive(Clone, Copy)]
 pub(crate) struct Fetcher<'a> {
-    pub(crate) slice: &'a Slice<'a>,
+    pub(crate) slice: &'a SliceContext<'a>,
     pub(crate) object: ObjectType,
     pub(crate) tuning: &'a Tuning<'a>,
     /// Whether a record is suspected of failures that should pass.

@@ -10,7 +10,7 @@ use model::{
 use crate::{
     batch,
     budget::Concurrent,
-    context::Slice,
+    context::SliceContext,
     error::SliceError,
     fetch::Fetcher,
     ledger::PublishLedger,
@@ -39,14 +39,14 @@ pub(crate) enum WindowOutcome {
 
 /// The pulling of one lane within a slice. It owns how the lane stands: requests are made with copies of what they need.
 pub(crate) struct LaneReader<'a> {
-    pub(crate) slice: &'a Slice<'a>,
+    pub(crate) slice: &'a SliceContext<'a>,
     pub(crate) object: ObjectType,
     pub(crate) tuning: &'a Tuning<'a>,
     pub(crate) state: LaneState,
 }
 
 impl<'a> LaneReader<'a> {
-    pub(crate) fn new(slice: &'a Slice<'a>, object: ObjectType, lane: Lane, tuning: &'a Tuning<'a>) -> Self {
+    pub(crate) fn new(slice: &'a SliceContext<'a>, object: ObjectType, lane: Lane, tuning: &'a Tuning<'a>) -> Self {
         Self { slice, object, tuning, state: LaneState::new(lane) }
     }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::{
     batch,
     budget::Concurrent,
-    context::Slice,
+    context::SliceContext,
     error::SliceError,
     lane::{LaneReader, WindowOutcome},
     state::LaneStep,
@@ -29,7 +29,7 @@ fn is_a_records(error: &HubSpotError) -> bool {
 
 /// Sets records aside, each for its reason. Returns when the first of them is to be read again.
 pub(crate) async fn set_aside(
-    slice: &Slice<'_>,
+    slice: &SliceContext<'_>,
     object: ObjectType,
     records: &[(String, String)],
 ) -> Result<Option<DateTime>, SliceError> {

@@ -20,7 +20,7 @@ use crate::{
     backoff,
     budget::Budget,
     chain::{self, Decision},
-    context::{Slice, Work},
+    context::{ActiveSlice, SliceContext},
     error::SliceError,
     lane::{LaneEnd, LaneReader},
     outcome::{LaneOutcome, Outcome, Wait},
@@ -79,7 +79,7 @@ async fn within_budget(
     match chain::decide(&leased.checkpoint, request, now) {
         Decision::Work(run) => {
             tally.works_for(&run);
-            Work { sync, request, receives, leased, run, budget, tally }.within_lease().await
+            ActiveSlice { sync, request, receives, leased, run, budget, tally }.within_lease().await
         }
         Decision::Note => {
             let told = SliceReport { notified: request.notified.map(|of| (of, now)), ..SliceReport::default() };
@@ -123,7 +123,7 @@ async fn wait(sync: &SyncFunction, request: &SyncRequest) -> Result<(), SliceErr
     Ok(())
 }
 
-impl Work<'_> {
+impl ActiveSlice<'_> {
     async fn within_lease(&self) -> Result<(), SliceError> {
         let began = Instant::now();
         match self.pull_and_end().await {
@@ -169,7 +169,7 @@ impl Work<'_> {
 
     /// Pulls both lanes side by side, as far as they have nothing to wait for.
     async fn pull(&self, account: &Account, session: Session, is_marked: bool) -> Result<String, SliceError> {
-        let slice = Slice {
+        let slice = SliceContext {
             sync: self.sync,
             key: &self.request.account,
             leased: &self.leased,
@@ -200,7 +200,7 @@ impl Work<'_> {
 
     async fn pull_lane(
         &self,
-        slice: &Slice<'_>,
+        slice: &SliceContext<'_>,
         account: &Account,
         object: ObjectType,
         mut lane: Lane,
