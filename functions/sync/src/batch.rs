@@ -124,7 +124,7 @@ async fn seen(
 }
 
 /// Returns what is to be marked as pending before the first of these rows is published.
-pub(crate) fn begin(rows: &[Row], ledger: &mut PublishLedger, own: &mut OwnMarks) -> Vec<Mark> {
+pub(crate) fn pending_marks(rows: &[Row], ledger: &mut PublishLedger, own: &mut OwnMarks) -> Vec<Mark> {
     add_own_marks(rows, ledger, own);
     let pending = ledger.unpublished(records(rows));
     own.add_pending(&pending);

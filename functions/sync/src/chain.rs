@@ -36,15 +36,15 @@ pub(crate) enum Decision {
 /// Judges a message by the account's checkpoint.
 pub(crate) fn decide(checkpoint: &Checkpoint, request: &SyncRequest, now: DateTime) -> Decision {
     let is_ready = checkpoint.lanes.all().iter().any(|lane| lane.is_ready(now));
-    let begin = || match is_ready {
+    let begin_if_ready = || match is_ready {
         _ if is_old(checkpoint, request) => Decision::Drop("a run has begun since this tick"),
-        true => Decision::Work(begin(now)),
+        true => Decision::Work(new_run(now)),
         false => Decision::Drop("the account waits"),
     };
     match (&request.run, &checkpoint.run) {
         (None, Some(run)) if now <= time::after(run.due_at, GRACE) => {
             if run.due_at > time::after(now, LONG) && is_ready {
-                begin()
+                begin_if_ready()
             } else if request.notified.is_some() {
                 // What is lost of the run, the next tick finds.
                 Decision::Note
@@ -54,7 +54,7 @@ pub(crate) fn decide(checkpoint: &Checkpoint, request: &SyncRequest, now: DateTi
                 Decision::Resend(run.clone())
             }
         }
-        (None, _) => begin(),
+        (None, _) => begin_if_ready(),
         (Some(_), None) => Decision::Drop("the run is over"),
         (Some(due), Some(run)) if due.run != run.id => Decision::Drop("another run has taken over"),
         (Some(due), Some(run)) if due.slice == run.slice => Decision::Work(run.clone()),
@@ -70,7 +70,7 @@ fn is_old(checkpoint: &Checkpoint, request: &SyncRequest) -> bool {
     is_tick && checkpoint.last_run.as_ref().is_some_and(|last| request.tick < last.started_at)
 }
 
-fn begin(now: DateTime) -> Run {
+fn new_run(now: DateTime) -> Run {
     let id = mongodb::bson::oid::ObjectId::new().to_hex();
     Run { id, slice: 0, sent: true, started_at: now, due_at: now, idle: 0, figures: RunStats::default() }
 }

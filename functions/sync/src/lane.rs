@@ -53,7 +53,7 @@ impl<'a> LaneReader<'a> {
     /// Pulls what is due, with changes looked for since `look_since`.
     pub(crate) async fn run(&mut self, look_since: DateTime) -> Result<LaneEnd, SliceError> {
         while self.tuning.pace.latest_start(Concurrent::Nothing).is_some() {
-            let due = plan::due(&mut self.state.lane, self.slice.settings(), DateTime::now(), look_since);
+            let due = plan::next_due(&mut self.state.lane, self.slice.settings(), DateTime::now(), look_since);
             self.state.step = due.as_ref().map(|due| match due {
                 Due::Pass(kind) => LaneStep::Pass(*kind),
                 Due::Count(_) => LaneStep::Pass(PassKind::Again),
@@ -91,7 +91,7 @@ impl<'a> LaneReader<'a> {
         rows: Vec<Row>,
         mut ledger: PublishLedger,
     ) -> Result<Vec<(String, String)>, SliceError> {
-        let pending = batch::begin(&rows, &mut ledger, &mut self.state.marks);
+        let pending = batch::pending_marks(&rows, &mut ledger, &mut self.state.marks);
         batch::mark_pending(self.slice, self.object, &pending).await?;
         let published = batch::publish_rows(self.slice, self.object, rows, &mut ledger).await?;
         self.state.marks.add(published.marks);

@@ -67,7 +67,7 @@ pub(crate) enum Due {
 
 /// What is due in a lane. Returns `None` if the lane is caught up. Changes are to have been looked for since `look_since`:
 /// since the run began, or since HubSpot told of some.
-pub(crate) fn due(lane: &mut Lane, settings: Settings, now: DateTime, look_since: DateTime) -> Option<Due> {
+pub(crate) fn next_due(lane: &mut Lane, settings: Settings, now: DateTime, look_since: DateTime) -> Option<Due> {
     open(lane, settings, now, look_since);
     let is_open = |kind: &PassKind| !lane.pass(*kind).windows.is_empty();
     let first = [PassKind::Fresh, PassKind::Settled].into_iter().find(is_open).map(Due::Pass);
@@ -225,13 +225,13 @@ fn by_number(left: &str, right: &str) -> Ordering {
 }
 
 /// Whether as many rows were read as there were at first. Returns `false` also if that is not known. Rows may have left the
-/// window while it was read; then what it holds now decides ([`is_complete`]).
+/// window while it was read; then what it holds now decides ([`covers`]).
 pub(crate) fn count_matches(window: &Window) -> bool {
     window.expected == Some(window.read)
 }
 
 /// Whether everything that the window holds now can be among the rows that were read.
-pub(crate) fn is_complete(window: &Window, holds_now: i64) -> bool {
+pub(crate) fn covers(window: &Window, holds_now: i64) -> bool {
     window.read >= holds_now
 }
 

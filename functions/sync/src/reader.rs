@@ -53,7 +53,7 @@ impl LaneReader<'_> {
             Ok(None) => return Ok(WindowOutcome::OutOfTime),
             Ok(Some(holds_now)) => {
                 plan::release(lane, &window);
-                if !plan::is_complete(&window, holds_now) {
+                if !plan::covers(&window, holds_now) {
                     let unread = Window { last_id: None, read: 0, expected: None, order: None, ..window.clone() };
                     plan::read_again(lane, if is_read { unread } else { window });
                 }

@@ -71,7 +71,7 @@ async fn within_budget(
         // may have happened behind that slice's look for changes.
         return match (&request.run, request.notified) {
             (Some(_), _) => Err(SliceError::Busy),
-            (None, Some(_)) => wait(sync, request).await,
+            (None, Some(_)) => requeue_notification(sync, request).await,
             (None, None) => Ok(()),
         };
     };
@@ -112,7 +112,7 @@ async fn send(
 }
 
 /// Comes back to what HubSpot has told of when the slice under way is over.
-async fn wait(sync: &SyncFunction, request: &SyncRequest) -> Result<(), SliceError> {
+async fn requeue_notification(sync: &SyncFunction, request: &SyncRequest) -> Result<(), SliceError> {
     if request.attempt >= NOTIFIED_ATTEMPTS {
         tracing::warn!(account.domain_id = %request.account.domain_id, account.hub_id = %request.account.hub_id,
             "an account is always worked for; what HubSpot told of it is left to the next tick");

@@ -50,7 +50,7 @@ pub(crate) fn hold_back(lane: &mut Lane, window: &Window, missing: bool, now: Da
     if missing {
         (held.last_id, held.read, held.expected, held.order) = (None, 0, None, None);
     }
-    lane.kept.held.retain(|other| match covers(&held, other) {
+    lane.kept.held.retain(|other| match contains(&held, other) {
         true => {
             held.hold = joined(held.hold, other.hold);
             false
@@ -73,7 +73,7 @@ pub(crate) fn is_worth_halving(lane: &Lane) -> bool {
 }
 
 /// Whether all of the other window's rows are read if the window is.
-fn covers(window: &Window, other: &Window) -> bool {
+fn contains(window: &Window, other: &Window) -> bool {
     let is_whole = window.start_id.is_none() && window.last_id.is_none() && window.undated == other.undated;
     is_whole && window.from <= other.from && window.to.is_none_or(|to| other.to.is_some_and(|end| end <= to))
 }

@@ -31,7 +31,7 @@ impl PassReader<'_> {
     /// next slice.
     pub(super) fn counted(&mut self, reader: WindowReader, count: Option<i64>) -> Result<(), SliceError> {
         match count {
-            Some(holds_now) if !plan::is_complete(&reader.window, holds_now) => {
+            Some(holds_now) if !plan::covers(&reader.window, holds_now) => {
                 self.does_not_add_up(&reader.window, MISSING);
             }
             _ if reader.split.is_none() => self.close(&reader.window, count.is_some()),

@@ -42,7 +42,7 @@ impl PassReader<'_> {
         (page.size, page.rest) = (rows.len(), rest);
         let publication = Publication {
             id: reader.id,
-            pending: batch::begin(&rows, &mut ledger, &mut self.state.marks),
+            pending: batch::pending_marks(&rows, &mut ledger, &mut self.state.marks),
             rows,
             ledger,
             counting: page.counting,

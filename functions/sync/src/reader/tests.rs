@@ -60,7 +60,7 @@ impl World {
     fn new(records: usize, seed: u64) -> Self {
         let modified_at = (0..records).map(|id| 1_000_000 + (id as i64 * 7_919) % 1_000_000).collect();
         let (mut saved, searches) = (Lane::default(), usize::MAX);
-        plan::due(&mut saved, SETTINGS, NOW, NOW);
+        plan::next_due(&mut saved, SETTINGS, NOW, NOW);
         Self { modified_at, published: vec![], saved, effects: String::new(), searches, seed, has_parts: seed > 0 }
     }
 
