@@ -18,17 +18,17 @@ use token_vault::giving_back::GivingBack;
 use crate::{context::ActiveSlice, error::SliceError, problem::Failure, token};
 
 /// More accounts than this are not rejected at once for their own sake.
-const FEW: usize = 3;
+const MAX_REJECTED_ACCOUNTS: usize = 3;
 
 /// For how long an account is not marked because many are rejected.
-const HELD_AT_MOST: Duration = Duration::from_secs(24 * 3600);
+const MAX_REJECTION_HOLD: Duration = Duration::from_secs(24 * 3600);
 
 /// For how long, and how often, a private app's token must have been refused. There is nobody to ask about it.
-const REFUSED_FOR: Duration = Duration::from_secs(6 * 3600);
-const REFUSED_TIMES: i64 = 10;
+const MIN_REFUSED_DURATION: Duration = Duration::from_secs(6 * 3600);
+const MIN_REFUSED_TIMES: i64 = 10;
 
 /// What noting in MongoDB whether a grant was given back may take.
-const NOTING: Duration = Duration::from_millis(500);
+const GRANT_NOTE_TIME: Duration = Duration::from_millis(500);
 
 /// What is needed to read an account.
 pub(crate) enum Access {
@@ -90,7 +90,7 @@ impl ActiveSlice<'_> {
         let Self { sync, request, budget, .. } = self;
         let app = sync.config.app.as_ref();
         let giving_back = GivingBack { store: &sync.store, vault: &sync.vault, hubspot: &sync.hubspot, app };
-        giving_back.revoke_due_grants(&request.account, DateTime::now(), budget.work_ends() - NOTING).await?;
+        giving_back.revoke_due_grants(&request.account, DateTime::now(), budget.work_ends() - GRANT_NOTE_TIME).await?;
         Ok(())
     }
 
@@ -158,8 +158,8 @@ impl ActiveSlice<'_> {
         }
         let row = store.record_token_refusal(&self.leased).await?;
         let is_proof = matches!(account.credentials, Credentials::PrivateApp(_))
-            && row.times >= REFUSED_TIMES
-            && time::between(row.since, DateTime::now()) >= REFUSED_FOR;
+            && row.times >= MIN_REFUSED_TIMES
+            && time::between(row.since, DateTime::now()) >= MIN_REFUSED_DURATION;
         let rejected = is_proof && self.reject(account, REASON, row).await?;
         Ok(rejected.then(|| must_reconnect(REASON)))
     }
@@ -169,7 +169,8 @@ impl ActiveSlice<'_> {
     async fn reject(&self, account: &Account, reason: &str, row: Refused) -> Result<bool, SliceError> {
         let store = &self.sync.store;
         let rejected = store.record_rejection(&account.key).await?;
-        let is_held = |count| count > FEW && time::between(row.since, DateTime::now()) < HELD_AT_MOST;
+        let is_held =
+            |count| count > MAX_REJECTED_ACCOUNTS && time::between(row.since, DateTime::now()) < MAX_REJECTION_HOLD;
         if !is_held(rejected.len()) {
             token::mark(store, account, reason).await?;
             // Either this sees those that were rejected meanwhile, or the one that became too many sees this mark.
@@ -183,7 +184,7 @@ impl ActiveSlice<'_> {
         self.tally.rejection_held();
         tracing::warn!(account.domain_id = %account.key.domain_id, account.hub_id = %account.key.hub_id,
             reason, "HubSpot rejects so many accounts at once that none is marked");
-        if rejected.len() == FEW + 1 {
+        if rejected.len() == MAX_REJECTED_ACCOUNTS + 1 {
             for other in rejected.iter().filter(|other| **other != account.key) {
                 if store.unmark_if_recent(other).await? {
                     tracing::info!(account.domain_id = %other.domain_id, account.hub_id = %other.hub_id,

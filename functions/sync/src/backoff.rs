@@ -5,13 +5,13 @@ use std::time::Duration;
 use queue::MAX_DELAY;
 
 /// The longest pause between two attempts, if HubSpot does not ask for more.
-const LONGEST: Duration = MAX_DELAY;
+const LONGEST_PAUSE: Duration = MAX_DELAY;
 
 /// How long a lane waits before attempt `attempts + 1`. `hint` is what HubSpot asked for, `chance` a number from
 /// 0 to 1 that spreads accounts which failed together.
 pub(crate) fn pause(attempts: u32, hint: Duration, chance: f64) -> Duration {
     let doublings = attempts.clamp(1, 20) - 1;
-    let full = Duration::from_secs(2).saturating_mul(1 << doublings).min(LONGEST);
+    let full = Duration::from_secs(2).saturating_mul(1 << doublings).min(LONGEST_PAUSE);
     full.mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0).max(hint)
 }
 

@@ -25,14 +25,14 @@ use crate::{
 };
 
 /// How many rows are published, and checkpointed, at once.
-pub(crate) const BATCH: usize = MAX_ACTIONS;
+pub(crate) const BATCH_ROWS: usize = MAX_ACTIONS;
 
 /// How many bytes the actions of a message take at most: what is around them is smaller than the rest.
 const MAX_ACTIONS_BYTES: usize = MAX_MESSAGE_BYTES - 1_000;
 
 /// The longest text that is kept, in bytes, if a single action would not fit into a message. If it still does not, its texts
 /// are shortened further.
-const LONGEST_TEXT: usize = 16_384;
+const LONGEST_TEXT_BYTES: usize = 16_384;
 
 /// Rows to be prepared for being published.
 #[derive(Debug)]
@@ -214,7 +214,7 @@ fn packed(actions: Vec<Action>) -> Result<Vec<Vec<(Action, String)>>, QueueError
 
 /// An action's text. The texts of one that is too large for a message are shortened until it fits.
 fn encoded(mut action: Action) -> Result<(Action, String), QueueError> {
-    let mut longest = LONGEST_TEXT;
+    let mut longest = LONGEST_TEXT_BYTES;
     loop {
         let text = message::encode(&action)?;
         if text.len() <= MAX_ACTIONS_BYTES || longest == 0 {

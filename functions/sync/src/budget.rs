@@ -4,10 +4,10 @@ use std::{cell::Cell, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::plan::READERS;
+use crate::plan::MAX_READERS;
 
 /// What ending a slice is given: the lease back, the continuation sent, the answer to Lambda.
-const ENDING: Duration = Duration::from_millis(250);
+const SLICE_ENDING_TIME: Duration = Duration::from_millis(250);
 
 /// What is left for Lambda itself before its own deadline.
 const LAMBDA_MARGIN: Duration = Duration::from_millis(200);
@@ -25,7 +25,7 @@ impl Budget {
         // The answer still has to travel, from a machine that may be busy; a twelfth of the budget is left for that.
         let total = (allowed - allowed / 12).min(remaining.saturating_sub(LAMBDA_MARGIN));
         let ends = Instant::now() + total;
-        Self { work_ends: ends - ENDING.min(total / 2), ends }
+        Self { work_ends: ends - SLICE_ENDING_TIME.min(total / 2), ends }
     }
 
     /// When work that is not done is abandoned.
@@ -89,7 +89,7 @@ impl<'a> PaceEstimator<'a> {
     pub(crate) fn readers(&self, rate: f64) -> usize {
         let longer = self.longest_page.get().max(self.longest_publishing.get());
         let readers = (longer.as_secs_f64() * rate * 1.2).ceil();
-        (1..=READERS).rev().find(|count| *count as f64 <= readers).unwrap_or(1)
+        (1..=MAX_READERS).rev().find(|count| *count as f64 <= readers).unwrap_or(1)
     }
 }
 

@@ -14,11 +14,11 @@ use model::{
 };
 
 /// How much later than planned a slice may be taken up before its run counts as dead.
-const GRACE: Duration = Duration::from_secs(300);
+const SLICE_GRACE: Duration = Duration::from_secs(300);
 
 /// A tick does not wait for a slice that is due later than this: it begins a run of its own, for the lanes that
 /// have nothing to wait for, and the other one's continuation ends at once.
-const LONG: Duration = Duration::from_secs(30);
+const LONG_SLICE_WAIT: Duration = Duration::from_secs(30);
 
 /// What a message is allowed to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,8 +42,8 @@ pub(crate) fn decide(checkpoint: &Checkpoint, request: &SyncRequest, now: DateTi
         false => Decision::Drop("the account waits"),
     };
     match (&request.run, &checkpoint.run) {
-        (None, Some(run)) if now <= time::after(run.due_at, GRACE) => {
-            if run.due_at > time::after(now, LONG) && is_ready {
+        (None, Some(run)) if now <= time::after(run.due_at, SLICE_GRACE) => {
+            if run.due_at > time::after(now, LONG_SLICE_WAIT) && is_ready {
                 begin_if_ready()
             } else if request.notified.is_some() {
                 // What is lost of the run, the next tick finds.
@@ -139,7 +139,7 @@ mod tests {
         assert!(begins(&Checkpoint::default()));
         assert!(begins(&run(3, true, time::before(NOW, HOUR))));
         assert!(!begins(&run(3, true, NOW)));
-        assert!(!begins(&run(3, true, time::before(NOW, GRACE))));
+        assert!(!begins(&run(3, true, time::before(NOW, SLICE_GRACE))));
     }
 
     #[test]

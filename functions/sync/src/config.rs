@@ -18,7 +18,7 @@ use store::MongoConfig;
 use token_vault::MasterKey;
 
 /// Often enough for people who look at their screen, and few enough of the requests that HubSpot allows.
-const FRESH_EVERY: Duration = Duration::from_secs(30);
+const FRESH_PASS_EVERY: Duration = Duration::from_secs(30);
 
 /// What the sync function is told by its environment.
 #[derive(Clone, Debug)]
@@ -78,7 +78,7 @@ impl Config {
             actions_queue_url: ACTIONS_QUEUE_URL.required()?,
             overlap: SYNC_OVERLAP_SECONDS.seconds()?,
             settle: SYNC_SETTLE_SECONDS.seconds()?,
-            fresh_every: FRESH_EVERY,
+            fresh_every: FRESH_PASS_EVERY,
             sweep_every: Some(SYNC_SWEEP_SECONDS.seconds()?).filter(|every| !every.is_zero()),
             clock_tolerance: SYNC_CLOCK_TOLERANCE_SECONDS.seconds()?,
             budget: SYNC_BUDGET_MS.milliseconds()?,

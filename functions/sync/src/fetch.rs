@@ -12,16 +12,16 @@ use model::{
 use crate::{budget::Concurrent, context::SliceContext, error::SliceError, problem, tuning::Tuning};
 
 /// A page that took less than this, and was published in less, leaves room for a larger one.
-pub(crate) const QUICK: Duration = Duration::from_secs(1);
+pub(crate) const QUICK_PAGE: Duration = Duration::from_secs(1);
 
 /// How many pages without rows are passed, though more follow.
-const EMPTY_IN_A_ROW: u32 = 5;
+const MAX_EMPTY_PAGES: u32 = 5;
 
 /// How many records are set aside in a slice if there is no other one that can show that it is not all of them.
-const IN_A_ROW: u32 = 2;
+const MAX_ISOLATED_RECORDS: u32 = 2;
 
 /// How many records are skipped to find one that HubSpot shows.
-const PROBES: [Option<&str>; 4] = [None, Some("1"), Some("10"), Some("100")];
+const PROBE_POSITIONS: [Option<&str>; 4] = [None, Some("1"), Some("10"), Some("100")];
 
 /// Asks for what a lane's windows hold.
 #[derive(Clone, Copy)]
@@ -53,7 +53,7 @@ impl Fetcher<'_> {
         }
         let Some(mut page) = self.page(filter, concurrent).await? else { return Ok(None) };
         // A page without rows that others follow gives no id to go on from.
-        for _ in 0..EMPTY_IN_A_ROW {
+        for _ in 0..MAX_EMPTY_PAGES {
             let (true, Some(next)) = (page.rows.is_empty(), page.next.clone()) else { break };
             let further = Filter { after: Some(&next), ..filter };
             let Some(found) = self.page(further, concurrent).await? else { break };
@@ -102,7 +102,7 @@ impl Fetcher<'_> {
     /// What it means that HubSpot does not show a record even without its properties: if it shows another one, it is that record's
     /// trouble. The record may itself be among the first ones of all.
     async fn unshowable(&self, search: Search<'_>, reason: HubSpotError) -> Result<SliceError, SliceError> {
-        for after in PROBES {
+        for after in PROBE_POSITIONS {
             let other = Search { filter: Filter { after, ..all() }, ..search };
             let Some(latest) = self.tuning.pace.latest_start(Concurrent::Nothing) else { break };
             match self.slice.session.search(&other, Some(latest)).await {
@@ -169,7 +169,7 @@ impl Fetcher<'_> {
         let mut others: Vec<usize> = places.filter(is_other).collect();
         others.dedup();
         if others.is_empty() {
-            return Ok(Some(self.tuning.isolated() < IN_A_ROW));
+            return Ok(Some(self.tuning.isolated() < MAX_ISOLATED_RECORDS));
         }
         for index in others {
             let after_id = index.checked_sub(1).map(|before| ids[before]);

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How far the stamps of two of HubSpot's servers may differ.
-const CLOCKS: Duration = Duration::from_secs(10);
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(10);
 
 /// What is known of records before they are published.
 #[derive(Debug)]
@@ -161,7 +161,7 @@ impl PublishLedger {
         let began_before = self.legacy_watermark.is_none_or(|start| start <= archived_at);
         let seen = self.seen.get(&record.id);
         // An edit that was told of has the later stamp if two of HubSpot's clocks differ, or if the deletion was an edit, too.
-        let last_edit = seen.and_then(|seen| seen.at).filter(|at| time::between(archived_at, *at) <= CLOCKS);
+        let last_edit = seen.and_then(|seen| seen.at).filter(|at| time::between(archived_at, *at) <= MAX_CLOCK_SKEW);
         let at = last_edit.map_or(archived_at, |edited_at| edited_at.max(archived_at));
         let is_newly_gone = match seen {
             Some(seen) if seen.into.is_some() => false,

@@ -83,8 +83,11 @@ impl SyncFunction {
     /// comes back in a quarter of an hour; nothing is wrong with it.
     async fn wait_out(&self, message: String, account: &AccountKey, left: Duration) -> Result<(), QueueError> {
         let group = account.to_string();
-        let sent =
-            timeout(left.clamp(SENDING_AT_LEAST, SENDING), self.sync_queue.send_text(message, &group, MAX_DELAY)).await;
+        let sent = timeout(
+            left.clamp(MIN_RESEND_TIMEOUT, RESEND_TIMEOUT),
+            self.sync_queue.send_text(message, &group, MAX_DELAY),
+        )
+        .await;
         let sent = sent.unwrap_or_else(|_| Err(QueueError::Send("it does not answer in time".to_owned())));
         match &sent {
             Ok(()) => tracing::warn!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id,
@@ -99,13 +102,13 @@ impl SyncFunction {
 pub const LAST_RECEIVE: u32 = 4;
 
 /// What sending a message again may take...
-const SENDING: Duration = Duration::from_secs(1);
+const RESEND_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// ...and what it gets if nothing of the budget is left: the budget leaves a twelfth of the five seconds for the answer.
-const SENDING_AT_LEAST: Duration = Duration::from_millis(300);
+const MIN_RESEND_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// What noting a failure may take, if the budget leaves it any time.
-const NOTING: Duration = Duration::from_secs(1);
+const NOTE_FAILURES_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Handles an SQS event: each of its messages is a slice of its own. They share one budget, so a batch size
 /// of 1 is what the template asks for.
@@ -141,7 +144,7 @@ pub async fn handler(sync: &SyncFunction, event: LambdaEvent<SqsEvent>) -> Resul
         }
     }
     let left = budget.ends().saturating_duration_since(Instant::now());
-    note_failures(&sync.store, &failed, left.min(NOTING)).await;
+    note_failures(&sync.store, &failed, left.min(NOTE_FAILURES_TIMEOUT)).await;
     respond(count, failed.into_keys().collect())
 }
 

@@ -21,10 +21,10 @@ pub(crate) use hold::{
 pub(crate) use sweep::{archived_page_done, postpone_archived_scan, sweep_is_due};
 
 /// How many windows of a pass are read side by side at most.
-pub(crate) const READERS: usize = 4;
+pub(crate) const MAX_READERS: usize = 4;
 
 /// A window is not divided if no more rows than this are left of it: behind the page at hand, another one.
-const WORTH_DIVIDING: i64 = 2 * Search::MAX_PAGE as i64;
+const MAX_UNDIVIDED_ROWS: i64 = 2 * Search::MAX_PAGE as i64;
 
 /// How often a window is divided into parts that are read side by side: where they turn out to be of very different
 /// size it is done again, but each time costs a request.
@@ -238,7 +238,7 @@ pub(crate) fn covers(window: &Window, holds_now: i64) -> bool {
 /// Where a window had better be divided, so that its rest can be read side by side, once this page is published.
 /// Returns `None` if `readers` have enough to do, or if there are not enough rows for that.
 pub(crate) fn split_point(pass: &Pass, window: &Window, page: &Page, readers: usize) -> Option<DateTime> {
-    if pass.windows.len() >= readers || page.total <= WORTH_DIVIDING || window.divisions >= MAX_DIVISIONS {
+    if pass.windows.len() >= readers || page.total <= MAX_UNDIVIDED_ROWS || window.divisions >= MAX_DIVISIONS {
         return None;
     }
     let to = window.to?;

@@ -11,10 +11,10 @@ use model::{
 use crate::{backoff, error::SliceError};
 
 /// After how many attempts a lane with a lasting problem is given up: somebody has to do something.
-const GIVE_UP_AFTER: u32 = 8;
+const GIVE_UP_ATTEMPTS: u32 = 8;
 
 /// How long a lane is left alone that was given up, or that HubSpot refuses access to.
-const LEFT_ALONE: Duration = Duration::from_secs(3600);
+const LEFT_ALONE_PAUSE: Duration = Duration::from_secs(3600);
 
 /// What went wrong in a lane, or in the whole account.
 #[derive(Debug)]
@@ -79,8 +79,8 @@ impl Failure {
         let pause = match self.kind {
             // The token is refreshed first; only if that did not help there is something to wait for.
             ProblemKind::Unauthorized if attempts == 1 => Duration::ZERO,
-            ProblemKind::Forbidden => LEFT_ALONE,
-            ProblemKind::Permanent if attempts >= GIVE_UP_AFTER => LEFT_ALONE,
+            ProblemKind::Forbidden => LEFT_ALONE_PAUSE,
+            ProblemKind::Permanent if attempts >= GIVE_UP_ATTEMPTS => LEFT_ALONE_PAUSE,
             ProblemKind::Transient | ProblemKind::Unauthorized | ProblemKind::Permanent => {
                 backoff::pause(attempts, self.hint, chance)
             }
@@ -98,7 +98,7 @@ impl Failure {
 
 /// Whether a lane has just been given up.
 pub(crate) fn is_given_up(problem: &LaneProblem) -> bool {
-    problem.kind == ProblemKind::Permanent && problem.attempts >= GIVE_UP_AFTER
+    problem.kind == ProblemKind::Permanent && problem.attempts >= GIVE_UP_ATTEMPTS
 }
 
 /// Whether a failure may be a single record's: smaller pages then find which. What should pass is a record's only if
@@ -180,7 +180,7 @@ mod tests {
     fn only_a_lasting_problem_is_given_up() {
         let mut problem = Failure::of(rejected()).unwrap().after(None, None, NOW, 1.0);
         assert!(!is_given_up(&problem));
-        problem.attempts = GIVE_UP_AFTER;
+        problem.attempts = GIVE_UP_ATTEMPTS;
         assert!(is_given_up(&problem));
         problem.kind = ProblemKind::Transient;
         assert!(!is_given_up(&problem));

@@ -17,10 +17,10 @@ use crate::{
 };
 
 /// After so many attempts a contact is published even if HubSpot does not tell its companies.
-const WITHOUT_COMPANIES: u32 = 5;
+const WITHOUT_COMPANIES_ATTEMPTS: u32 = 5;
 
 /// After so many attempts a record that HubSpot's answers leave out is taken for gone, though they do not say so.
-const LEFT_OUT: u32 = 10;
+const LEFT_OUT_ATTEMPTS: u32 = 10;
 
 /// Whether the failure may be a single record's. That HubSpot is in trouble just now makes no difference: it is tried again.
 fn is_a_records(error: &HubSpotError) -> bool {
@@ -110,9 +110,9 @@ impl LaneReader<'_> {
         let shown: HashSet<String> = read.rows.iter().map(|row| row.id.clone()).collect();
         let legacy_watermark = self.state.lane.legacy_watermark;
         let mut ledger = batch::load_ledger(slice, object, legacy_watermark, &read.rows, entries.len() == 1).await?;
-        ledger.do_without_companies(ids.iter().filter(|id| were_tried(id, WITHOUT_COMPANIES)).cloned());
+        ledger.do_without_companies(ids.iter().filter(|id| were_tried(id, WITHOUT_COMPANIES_ATTEMPTS)).cloned());
         let mut failed = self.publish(read.rows, ledger).await?;
-        let is_gone = |id: &String| read.missing.contains(id) || were_tried(id, LEFT_OUT);
+        let is_gone = |id: &String| read.missing.contains(id) || were_tried(id, LEFT_OUT_ATTEMPTS);
         let left_out = ids.iter().filter(|id| !shown.contains(*id) && !is_gone(id));
         failed.extend(left_out.map(|id| (id.clone(), "HubSpot's answer leaves it out".to_owned())));
         let done: Vec<String> = ids.into_iter().filter(|id| !failed.iter().any(|(other, _)| other == id)).collect();

@@ -32,13 +32,13 @@ use crate::{
 
 /// How long a lease holds: longer than any invocation, and short enough that a killed slice's message finds
 /// it gone when it is delivered again.
-const LEASE: Duration = Duration::from_secs(20);
+const LEASE_DURATION: Duration = Duration::from_secs(20);
 
 /// How often a message with what HubSpot has told waits for the slice under way. A lease holds for less than that.
-const NOTIFIED_ATTEMPTS: u32 = 30;
+const MAX_NOTIFICATION_ATTEMPTS: u32 = 30;
 
 /// A run says so when it has got nowhere for this many slices.
-const IDLE: i32 = 5;
+const IDLE_SLICES_TO_WARN: i32 = 5;
 
 /// Does what a message asks for.
 #[tracing::instrument(level = "debug", skip_all, name = "slice", fields(account = %request.account))]
@@ -66,7 +66,7 @@ async fn within_budget(
     budget: &Budget,
     tally: &Tally,
 ) -> Result<(), SliceError> {
-    let Some(leased) = sync.store.lease(&request.account, LEASE).await? else {
+    let Some(leased) = sync.store.lease(&request.account, LEASE_DURATION).await? else {
         // A tick has nothing to add to the slice under way; a continuation must not get lost, and what HubSpot tells of
         // may have happened behind that slice's look for changes.
         return match (&request.run, request.notified) {
@@ -113,7 +113,7 @@ async fn send(
 
 /// Comes back to what HubSpot has told of when the slice under way is over.
 async fn requeue_notification(sync: &SyncFunction, request: &SyncRequest) -> Result<(), SliceError> {
-    if request.attempt >= NOTIFIED_ATTEMPTS {
+    if request.attempt >= MAX_NOTIFICATION_ATTEMPTS {
         tracing::warn!(account.domain_id = %request.account.domain_id, account.hub_id = %request.account.hub_id,
             "an account is always worked for; what HubSpot told of it is left to the next tick");
         return Ok(());
@@ -326,7 +326,7 @@ impl ActiveSlice<'_> {
         };
         let run = Run { figures: self.tally.added_to(&run.figures), ..run.clone() };
         let next = chain::next(&run, now, delay, progressed);
-        if next.idle >= IDLE {
+        if next.idle >= IDLE_SLICES_TO_WARN {
             tracing::warn!(account.domain_id = %request.account.domain_id, account.hub_id = %request.account.hub_id,
                 run.id = run.id, run.idle_slices = next.idle, "a run makes no progress");
         }

@@ -9,7 +9,7 @@ use model::{
 use crate::{own_marks::OwnMarks, problem};
 
 /// After so many attempts a failure that should pass is taken for one that a single record causes.
-const STUBBORN: u32 = 5;
+const STUBBORN_ATTEMPTS: u32 = 5;
 
 /// What of the lane is being read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,7 @@ impl LaneState {
     /// Returns true if a failure should have passed by now, were it not a record's.
     pub(crate) fn is_stubborn(&self) -> bool {
         let problem = self.lane.last_error.as_ref();
-        problem.is_some_and(|problem| problem.kind == ProblemKind::Transient && problem.attempts >= STUBBORN)
+        problem.is_some_and(|problem| problem.kind == ProblemKind::Transient && problem.attempts >= STUBBORN_ATTEMPTS)
     }
 
     /// Forgets what was wrong before, if what failed then has got on.

@@ -15,7 +15,7 @@ use token_vault::Vault;
 use crate::error::SliceError;
 
 /// How much longer than now a token must be good for: more than a slice takes, with clocks that differ.
-const MARGIN: Duration = Duration::from_secs(120);
+const TOKEN_EXPIRY_MARGIN: Duration = Duration::from_secs(120);
 
 /// The token to use. The account's credentials are then as they are stored, refreshed or not.
 pub(crate) async fn access_token(
@@ -31,7 +31,7 @@ pub(crate) async fn access_token(
         Credentials::OAuth { refresh_token, access_token, expires_at } => (refresh_token, access_token, expires_at),
     };
     if let (Some(token), Some(expires_at)) = (access_token, expires_at)
-        && time::after(DateTime::now(), MARGIN) < *expires_at
+        && time::after(DateTime::now(), TOKEN_EXPIRY_MARGIN) < *expires_at
     {
         return Ok(vault.open(key, "accessToken", token).await?);
     }

@@ -6,17 +6,17 @@ use super::{Hold, Lane, PassKind, Settings, Window, complete, time};
 use crate::plan::DateTime;
 
 /// The pause after a window did not add up; each further time doubles it, up to the longest.
-const FIRST_PAUSE: Duration = Duration::from_secs(60);
-const LONGEST_PAUSE: Duration = Duration::from_secs(3 * 3600);
+const FIRST_HOLD_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_HOLD_PAUSE: Duration = Duration::from_secs(3 * 3600);
 
 /// For how long a window is held at most. After that, HubSpot counts something that it never shows.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
+const LONGEST_HOLD: Duration = Duration::from_secs(24 * 3600);
 
 /// How many windows of a lane are held at most: beyond that, neighbours become one.
-const MOST: usize = 32;
+const MAX_HELD_WINDOWS: usize = 32;
 
 /// From so many on, windows that do not add up are not halved any more: it seems that nothing adds up.
-const MANY: usize = 12;
+const TOO_MANY_TO_HALVE: usize = 12;
 
 /// The window that is to be counted again, if there is one.
 pub(super) fn due(lane: &Lane, now: DateTime) -> Option<Window> {
@@ -26,7 +26,7 @@ pub(super) fn due(lane: &Lane, now: DateTime) -> Option<Window> {
 
 /// Whether a window that does not add up was held for so long that it is to be given up.
 pub(crate) fn is_held_too_long(window: &Window, now: DateTime) -> bool {
-    window.hold.is_some_and(|hold| time::between(hold.since, now) >= LONGEST)
+    window.hold.is_some_and(|hold| time::between(hold.since, now) >= LONGEST_HOLD)
 }
 
 /// Holds a window, and lets its pass go on. One of which rows are `missing` is read again as a whole; one that could not be
@@ -43,7 +43,7 @@ pub(crate) fn hold(lane: &mut Lane, kind: PassKind, window: &Window, missing: bo
 /// Holds a window that is part of no pass.
 pub(crate) fn hold_back(lane: &mut Lane, window: &Window, missing: bool, now: DateTime) {
     let before = window.hold.unwrap_or(unproved(now, now));
-    let pause = time::doubled(FIRST_PAUSE, before.tries, LONGEST_PAUSE);
+    let pause = time::doubled(FIRST_HOLD_PAUSE, before.tries, LONGEST_HOLD_PAUSE);
     let (tries, retry_at) = (before.tries.saturating_add(1), time::after(now, pause));
     let hold = Hold { tries, retry_at, unproved: false, ..before };
     let mut held = Window { hold: Some(hold), ..window.clone() };
@@ -59,7 +59,7 @@ pub(crate) fn hold_back(lane: &mut Lane, window: &Window, missing: bool, now: Da
     });
     lane.kept.held.push(held);
     lane.kept.held.sort_by_key(|window| window.from);
-    while lane.kept.held.len() > MOST {
+    while lane.kept.held.len() > MAX_HELD_WINDOWS {
         join_neighbours(&mut lane.kept.held);
     }
 }
@@ -69,7 +69,7 @@ pub(crate) fn hold_back(lane: &mut Lane, window: &Window, missing: bool, now: Da
 pub(crate) fn is_worth_halving(lane: &Lane) -> bool {
     let held = &lane.kept.held;
     let is_apart = |pair: &&[Window]| pair[0].to.is_some_and(|to| to <= pair[1].from);
-    held.windows(2).filter(is_apart).count() + usize::from(!held.is_empty()) < MANY
+    held.windows(2).filter(is_apart).count() + usize::from(!held.is_empty()) < TOO_MANY_TO_HALVE
 }
 
 /// Whether all of the other window's rows are read if the window is.

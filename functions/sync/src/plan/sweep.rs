@@ -7,11 +7,11 @@ use model::checkpoint::Sweep;
 use super::{DateTime, Lane, Settings, time};
 
 /// The pause after a page of the recycle bin could not be read; each further time doubles it, up to the longest.
-const FIRST_PAUSE: Duration = Duration::from_secs(60);
-const LONGEST_PAUSE: Duration = Duration::from_secs(6 * 3600);
+const FIRST_SWEEP_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_SWEEP_PAUSE: Duration = Duration::from_secs(6 * 3600);
 
 /// After so many failures the sweep begins anew: it may be the cursor that HubSpot does not like.
-const BEGIN_ANEW_AFTER: u32 = 3;
+const RESTART_SWEEP_ATTEMPTS: u32 = 3;
 
 /// Whether the recycle bin is to be read, or read on, in a lane that has nothing else to read.
 pub(crate) fn sweep_is_due(lane: &Lane, settings: Settings, now: DateTime, look_since: DateTime) -> bool {
@@ -35,11 +35,11 @@ pub(crate) fn archived_page_done(sweep: &mut Sweep, next: Option<String>, now: D
 
 /// Leaves the recycle bin alone for a while, because a page of it cannot be read.
 pub(crate) fn postpone_archived_scan(sweep: &mut Sweep, reason: String, now: DateTime) {
-    let pause = time::doubled(FIRST_PAUSE, sweep.attempts, LONGEST_PAUSE);
+    let pause = time::doubled(FIRST_SWEEP_PAUSE, sweep.attempts, LONGEST_SWEEP_PAUSE);
     sweep.attempts = sweep.attempts.saturating_add(1);
     sweep.retry_at = Some(time::after(now, pause));
     sweep.last_error = Some(reason);
-    if sweep.attempts >= BEGIN_ANEW_AFTER {
+    if sweep.attempts >= RESTART_SWEEP_ATTEMPTS {
         sweep.after = None;
     }
 }

@@ -5,7 +5,7 @@ use model::{
     time::DateTime,
 };
 
-use super::{job::Job, mismatch::MISSING, pass::PassReader, window::WindowReader};
+use super::{job::Job, mismatch::ROWS_MISSING, pass::PassReader, window::WindowReader};
 use crate::{error::SliceError, plan, state::LaneStep};
 
 impl PassReader<'_> {
@@ -32,7 +32,7 @@ impl PassReader<'_> {
     pub(super) fn counted(&mut self, reader: WindowReader, count: Option<i64>) -> Result<(), SliceError> {
         match count {
             Some(holds_now) if !plan::covers(&reader.window, holds_now) => {
-                self.does_not_add_up(&reader.window, MISSING);
+                self.does_not_add_up(&reader.window, ROWS_MISSING);
             }
             _ if reader.split.is_none() => self.close(&reader.window, count.is_some()),
             Some(_) => return self.divide(reader),

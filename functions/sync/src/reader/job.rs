@@ -8,7 +8,7 @@ use model::{
 
 use super::window::{Publication, WindowId};
 use crate::{
-    batch::{self, BATCH, Preparation, Prepared},
+    batch::{self, BATCH_ROWS, Preparation, Prepared},
     budget::Concurrent,
     error::SliceError,
     fetch::Fetcher,
@@ -101,7 +101,7 @@ pub(super) async fn perform(fetcher: Fetcher<'_>, job: Job) -> Done {
 /// Publishes the next batch.
 async fn publish(fetcher: Fetcher<'_>, publication: &mut Publication) -> Result<PublishedBatch, SliceError> {
     let (slice, object) = (fetcher.slice, fetcher.object);
-    let rest = publication.rows.split_off(publication.rows.len().min(BATCH));
+    let rest = publication.rows.split_off(publication.rows.len().min(BATCH_ROWS));
     let rows = std::mem::replace(&mut publication.rows, rest);
     let (count, last_id) = (rows.len(), rows.last().map(|row| row.id.clone()));
     let read = rows.iter().filter(|row| publication.counting.counts(row)).count();

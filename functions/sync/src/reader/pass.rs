@@ -146,7 +146,7 @@ impl<'a> PassReader<'a> {
         let is_read = |window: &&Window| self.readers.values().any(|reader| reader.window.from == window.from);
         let unread: Vec<Window> =
             self.state.lane.pass(self.kind).windows.iter().filter(|window| !is_read(window)).cloned().collect();
-        for window in unread.into_iter().take(plan::READERS.saturating_sub(self.readers.len())) {
+        for window in unread.into_iter().take(plan::MAX_READERS.saturating_sub(self.readers.len())) {
             let mut reader = self.open(window);
             self.search(&mut reader, None, Concurrent::Nothing);
             self.readers.insert(reader.id, reader);
@@ -221,7 +221,7 @@ impl<'a> PassReader<'a> {
             size: page.rows.len(),
             counting,
             is_last: !page.has_more(),
-            is_quick: page.took < fetch::QUICK,
+            is_quick: page.took < fetch::QUICK_PAGE,
             is_suspect: self.state.is_suspect(&reader.window),
             each_for_itself: self.state.is_stubborn(),
             began: Instant::now(),

@@ -113,7 +113,7 @@ impl PassReader<'_> {
         let Some(page) = reader.page.take() else { return self.go_on(reader) };
         let took = page.began.elapsed();
         self.tuning.pace.publishing_took(took);
-        if page.is_quick && took < fetch::QUICK && !self.state.has_failed_elsewhere() {
+        if page.is_quick && took < fetch::QUICK_PAGE && !self.state.has_failed_elsewhere() {
             self.tuning.ask_for(self.tuning.page_size() * 2);
         }
         if page.is_last { self.end_window(reader) } else { self.go_on(reader) }

@@ -15,7 +15,7 @@ use super::{
     pass::PassReader,
 };
 use crate::{
-    batch::{BATCH, Prepared},
+    batch::{BATCH_ROWS, Prepared},
     budget::Budget,
     error::SliceError,
     lane::WindowOutcome,
@@ -136,7 +136,7 @@ impl World {
             }
             Job::Publish(mut publication) => {
                 self.effects.push('p');
-                let rest = publication.rows.split_off(publication.rows.len().min(BATCH));
+                let rest = publication.rows.split_off(publication.rows.len().min(BATCH_ROWS));
                 let rows = std::mem::replace(&mut publication.rows, rest);
                 let read = rows.iter().filter(|row| publication.counting.counts(row)).count() as i64;
                 self.published.extend(rows.iter().map(|row| row.id.parse::<usize>().unwrap()));
