@@ -1,9 +1,9 @@
-//! One chain of slices per account: what a message is allowed to do, judged by the run in the checkpoint.
+//! One chain of slices per account: what a message is allowed to do, according to the run in the checkpoint.
 //!
-//! At the end of a slice the checkpoint first says which slice is due, then its message is sent, then the
-//! checkpoint says that it was sent. A crash between any two of them loses nothing: the message that ended
-//! the slice is delivered again and sends the due one again. A copy of a message whose slice is done ends at
-//! once, so that copies never become a second chain.
+//! At the end of a slice, the checkpoint first says which slice is due. Then that slice's message is sent, and then the
+//! checkpoint says that it was sent. A crash between any two of these loses nothing: the message of the ended slice is
+//! delivered again, and causes the due message to be sent again. A copy of a message whose slice is done ends at once,
+//! so copies never become a second chain.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use model::{
     time::{self, DateTime},
 };
 
-/// How much later than planned a slice may be taken up before its run counts as dead.
+/// How much later than planned a slice may begin before its run counts as dead.
 const SLICE_GRACE: Duration = Duration::from_secs(300);
 
-/// A tick does not wait for a slice that is due later than this: it begins a run of its own, for the lanes that
-/// have nothing to wait for, and the other one's continuation ends at once.
+/// If the next slice is due later than this, a tick begins a new run for the lanes that are ready. The continuation of
+/// the old run then ends at once.
 const LONG_SLICE_WAIT: Duration = Duration::from_secs(30);
 
 /// What a message is allowed to do.
@@ -25,15 +25,15 @@ const LONG_SLICE_WAIT: Duration = Duration::from_secs(30);
 pub(crate) enum Decision {
     /// Work for one slice of this run.
     Work(Run),
-    /// Send the message for the due slice again: it may have been lost.
+    /// Send the message for the due slice again, because it may have been lost.
     Resend(Run),
-    /// Nothing.
+    /// Do nothing, for this reason.
     Drop(&'static str),
-    /// Note that HubSpot has told of changes: the live run looks for them.
+    /// Record that HubSpot has reported changes. The live run looks for them.
     Note,
 }
 
-/// Judges a message by the account's checkpoint.
+/// Returns what a message is allowed to do, according to the account's checkpoint.
 pub(crate) fn decide(checkpoint: &Checkpoint, request: &SyncRequest, now: DateTime) -> Decision {
     let is_ready = checkpoint.lanes.all().iter().any(|lane| lane.is_ready(now));
     let begin_if_ready = || match is_ready {
@@ -46,7 +46,7 @@ pub(crate) fn decide(checkpoint: &Checkpoint, request: &SyncRequest, now: DateTi
             if run.due_at > time::after(now, LONG_SLICE_WAIT) && is_ready {
                 begin_if_ready()
             } else if request.notified.is_some() {
-                // What is lost of the run, the next tick finds.
+                // If the run's message was lost, the next tick sends it again.
                 Decision::Note
             } else if run.sent {
                 Decision::Drop("a run is live")
@@ -63,25 +63,26 @@ pub(crate) fn decide(checkpoint: &Checkpoint, request: &SyncRequest, now: DateTi
     }
 }
 
-/// Whether a run has begun since the tick, and has looked for everything that this one would look for. Ticks that had to
-/// wait for long then end at once, so that a backlog of them shrinks whatever it costs to work one off.
+/// Returns true if a run has begun since the tick. That run looks for everything that this tick would look for. Delayed
+/// ticks therefore end at once, and a backlog of them shrinks however expensive a run is.
 fn is_old(checkpoint: &Checkpoint, request: &SyncRequest) -> bool {
     let is_tick = request.run.is_none() && request.notified.is_none();
     is_tick && checkpoint.last_run.as_ref().is_some_and(|last| request.tick < last.started_at)
 }
 
+/// Returns a new run, whose first slice is due now.
 fn new_run(now: DateTime) -> Run {
     let id = mongodb::bson::oid::ObjectId::new().to_hex();
     Run { id, slice: 0, sent: true, started_at: now, due_at: now, idle: 0, figures: RunStats::default() }
 }
 
-/// The run as it stands when its current slice is done and the next one waits for `delay`.
+/// Returns the run after its current slice is done and the next slice waits for `delay`.
 pub(crate) fn next(run: &Run, now: DateTime, delay: Duration, progressed: bool) -> Run {
     let idle = if progressed { 0 } else { run.idle + 1 };
     Run { slice: run.slice + 1, sent: false, due_at: time::after(now, delay), idle, ..run.clone() }
 }
 
-/// The message for the slice that is due.
+/// Returns the message for the slice that is due. `attempt` is the number of consecutive failed attempts.
 pub(crate) fn message(request: &SyncRequest, run: &Run, attempt: u32) -> SyncRequest {
     let due = Continuation { run: run.id.clone(), slice: run.slice };
     SyncRequest { run: Some(due), attempt, ..request.clone() }
@@ -159,7 +160,7 @@ mod tests {
         // A dead run is taken over by a tick that is newer than it.
         let dead = Checkpoint { run: run(3, true, time::before(NOW, HOUR)).run, ..newer.clone() };
         assert!(matches!(decide(&dead, &request(None), NOW), Decision::Drop(_)));
-        // What the run has not sent is still sent, and what HubSpot told of is looked at.
+        // A message that the run has not sent is still sent, and a notification is still handled.
         let unsent = Checkpoint { run: run(3, false, NOW).run, ..newer.clone() };
         assert!(matches!(decide(&unsent, &request(None), NOW), Decision::Resend(_)));
         let told = SyncRequest { notified: Some(Notified::Changes), ..request(None) };
