@@ -31,7 +31,7 @@ fn page(ids: &[&str], total: i64, has_more: bool, date: i64) -> Page {
     Page { date: at(date), total, rows: ids.iter().map(row).collect(), took: Duration::ZERO, next }
 }
 
-/// A lane that was met at 10,000 s and has its backfill behind it.
+/// A lane that was first read at 10,000 s, and whose backfill is complete.
 fn met() -> Lane {
     let mut lane = Lane::default();
     next_due(&mut lane, SETTINGS, at(10_000), at(10_000));
@@ -202,7 +202,7 @@ fn other_passes_get_as_much_time_as_a_look_for_changes_took() {
     assert_eq!(next_due(&mut lane, SETTINGS, at(10_132), at(10_100)), Some(Due::Pass(PassKind::Backfill)));
     assert_eq!(next_due(&mut lane, SETTINGS, at(10_160), at(10_140)), Some(Due::Pass(PassKind::Backfill)));
     assert_eq!(next_due(&mut lane, SETTINGS, at(10_161), at(10_140)), Some(Due::Pass(PassKind::Fresh)));
-    // If nothing else waits, what HubSpot tells of is looked for at once.
+    // If nothing else waits, reported changes are looked for at once.
     let mut lane = met();
     lane.fresh.completed_at = Some(at(10_020));
     assert_eq!(next_due(&mut lane, SETTINGS, at(10_021), at(10_021)), Some(Due::Pass(PassKind::Fresh)));
