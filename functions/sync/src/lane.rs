@@ -1,4 +1,4 @@
-//! Pulling one lane of an account: whatever is due in it, for as long as time allows.
+//! Reads one lane of an account: whatever is due in it, for as long as time allows.
 
 use hubspot::Row;
 use model::{
@@ -22,22 +22,23 @@ use crate::{
 /// How a lane's slice ended, if nothing failed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum LaneEnd {
-    /// There is nothing left to read; the date is how far the fresh pass got.
+    /// Nothing is left to read. The date is up to when everything was read.
     CaughtUp(Option<DateTime>),
-    /// There is more, but no time for it.
+    /// There is more to read, but no time.
     OutOfTime,
 }
 
-/// How the reading of a part of the lane ended.
+/// How reading a part of the lane ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WindowOutcome {
-    /// It was read, divided or put off: there may be others to read.
+    /// It was read, split or postponed. There may be other parts to read.
     Closed,
-    /// There is no time to read on.
+    /// There is no time to read further.
     OutOfTime,
 }
 
-/// The pulling of one lane within a slice. It owns how the lane stands: requests are made with copies of what they need.
+/// The reader of one lane within a slice. It owns the state of the lane. Requests are made with copies of what they
+/// need.
 pub(crate) struct LaneReader<'a> {
     pub(crate) slice: &'a SliceContext<'a>,
     pub(crate) object: ObjectType,
@@ -50,7 +51,10 @@ impl<'a> LaneReader<'a> {
         Self { slice, object, tuning, state: LaneState::new(lane) }
     }
 
-    /// Pulls what is due, with changes looked for since `look_since`.
+    /// Reads what is due, until nothing is or time is up. Changes must have been looked for since `look_since`.
+    ///
+    /// # Errors
+    /// The failure is not one that a single window or record explains.
     pub(crate) async fn run(&mut self, look_since: DateTime) -> Result<LaneEnd, SliceError> {
         while self.tuning.pace.latest_start(Concurrent::Nothing).is_some() {
             let due = plan::next_due(&mut self.state.lane, self.slice.settings(), DateTime::now(), look_since);
@@ -79,13 +83,13 @@ impl<'a> LaneReader<'a> {
         Ok(LaneEnd::OutOfTime)
     }
 
-    /// Returns what asks HubSpot for the lane.
+    /// Returns the fetcher for the lane's windows.
     pub(crate) fn fetcher(&self) -> Fetcher<'a> {
         Fetcher { slice: self.slice, object: self.object, tuning: self.tuning, is_suspect: false }
     }
 
-    /// Publishes rows of which `ledger` says what was published before. Returns those that cannot be published, with the
-    /// reasons.
+    /// Publishes rows. `ledger` has what was published of them before. Returns the records that cannot be published,
+    /// with the reasons.
     pub(crate) async fn publish(
         &mut self,
         rows: Vec<Row>,
@@ -98,12 +102,13 @@ impl<'a> LaneReader<'a> {
         Ok(published.odd)
     }
 
-    /// Saves the lane, without what was wrong before if that has got on.
+    /// Saves the lane. Forgets its last error if what failed has progressed.
     pub(crate) async fn checkpoint_progress(&mut self) -> Result<(), SliceError> {
         self.state.forget_passed_error();
         self.save_lane().await
     }
 
+    /// Saves the lane, with the size of its next page.
     pub(crate) async fn save_lane(&mut self) -> Result<(), SliceError> {
         let lane = self.state.to_save(self.tuning.page_size());
         self.slice.save_lane(self.object, &lane).await
