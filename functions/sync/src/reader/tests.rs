@@ -46,13 +46,13 @@ struct World {
     modified_at: Vec<i64>,
     published: Vec<usize>,
     saved: Lane,
-    /// What was done, in order: `m` if rows were marked as pending, `p` for a batch, `s` for a checkpoint.
+    /// The effects, in order: `m` if rows were marked as pending, `p` for a batch, `s` for a checkpoint.
     effects: String,
-    /// How many searches are answered, before there is no time any more.
+    /// How many searches are answered before there is no time left.
     searches: usize,
     /// Chooses the job that ends next.
     seed: u64,
-    /// Whether pages are prepared in parts now and then.
+    /// True if pages are sometimes prepared in parts.
     has_parts: bool,
 }
 
