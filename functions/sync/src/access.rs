@@ -1,8 +1,8 @@
-//! Whether an account can be read, and what it means when HubSpot does not accept its token.
+//! Decides whether an account can be read, and what it means if HubSpot rejects its token.
 //!
-//! An account is marked as one to be connected again only on proof: the token endpoint or introspection says so, or a
-//! token that nobody can ask about was refused for hours. If many accounts are rejected at once, none of them is to
-//! blame, and none is marked (`docs/decisions/0011-marks-need-proof.md`).
+//! An account is marked for reconnecting only on proof: the token endpoint or introspection says so, or a token that no
+//! endpoint can be asked about was rejected for hours. If many accounts are rejected at once, none of them is the
+//! cause, and none is marked (`docs/decisions/0011-marks-need-proof.md`).
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -15,35 +15,40 @@ use model::{
 use store::TimelineEvent;
 use token_vault::giving_back::GivingBack;
 
-use crate::{context::Work, error::SliceError, problem::Failure, token};
+use crate::{context::ActiveSlice, error::SliceError, problem::Failure, token};
 
-/// More accounts than this are not rejected at once for their own sake.
-const FEW: usize = 3;
+/// If more accounts than this are rejected at once, the cause is not the accounts.
+const MAX_REJECTED_ACCOUNTS: usize = 3;
 
-/// For how long an account is not marked because many are rejected.
-const HELD_AT_MOST: Duration = Duration::from_secs(24 * 3600);
+/// How long an account stays unmarked because many are rejected.
+const MAX_REJECTION_HOLD: Duration = Duration::from_secs(24 * 3600);
 
-/// For how long, and how often, a private app's token must have been refused. There is nobody to ask about it.
-const REFUSED_FOR: Duration = Duration::from_secs(6 * 3600);
-const REFUSED_TIMES: i64 = 10;
+/// How long a private app's token must have been rejected before its account is marked. No endpoint tells whether such
+/// a token is valid.
+const MIN_REFUSED_DURATION: Duration = Duration::from_secs(6 * 3600);
+/// How many times it must have been rejected before that.
+const MIN_REFUSED_TIMES: i64 = 10;
 
-/// What noting in MongoDB whether a grant was given back may take.
-const NOTING: Duration = Duration::from_millis(500);
+/// How long it may take to record in MongoDB whether a grant was revoked.
+const GRANT_NOTE_TIME: Duration = Duration::from_millis(500);
 
-/// What is needed to read an account.
+/// Whether an account can be read.
 pub(crate) enum Access {
-    /// The account, its session, and whether it is marked still: its token is being tried.
+    /// The account, its session, and true if the account is still marked, because its token is being tried.
     Granted(Box<(Account, Session, bool)>),
-    /// The account cannot be read until somebody does something about it.
+    /// The account cannot be read until somebody acts, for this reason.
     Stopped(String),
-    /// The account cannot be read now.
+    /// The account cannot be read now, because of this failure.
     Failed(Failure),
-    /// It was connected anew while its tokens were refreshed.
+    /// The account was reconnected while its tokens were refreshed.
     Reconnected,
 }
 
-impl Work<'_> {
-    /// Reads the account, and gets a token. A marked account that is due is tried.
+impl ActiveSlice<'_> {
+    /// Reads the account and gets a token. If the account is marked and its retry is due, tries its token.
+    ///
+    /// # Errors
+    /// MongoDB failed, or the lease was lost.
     pub(crate) async fn access(&self) -> Result<Access, SliceError> {
         let Self { sync, request, .. } = self;
         let (mut account, is_marked) = match sync.store.account(&request.account).await? {
@@ -64,7 +69,7 @@ impl Work<'_> {
             }
         };
         if is_marked {
-            // Only a refresh proves that the grant is alive.
+            // Only a refresh proves that the grant is valid.
             account.credentials.forget_access_token();
         }
         let app = sync.config.app.as_ref();
@@ -85,16 +90,17 @@ impl Work<'_> {
         Ok(Access::Granted(Box::new((account, session, is_marked && !is_proved))))
     }
 
-    /// Gives the grants of a disconnected account back, those that are due.
+    /// Revokes those grants of a disconnected account that are due.
     async fn give_back(&self) -> Result<(), SliceError> {
         let Self { sync, request, budget, .. } = self;
         let app = sync.config.app.as_ref();
         let giving_back = GivingBack { store: &sync.store, vault: &sync.vault, hubspot: &sync.hubspot, app };
-        giving_back.revoke_due_grants(&request.account, DateTime::now(), budget.work_ends() - NOTING).await?;
+        giving_back.revoke_due_grants(&request.account, DateTime::now(), budget.work_ends() - GRANT_NOTE_TIME).await?;
         Ok(())
     }
 
-    /// What it means that there is no token.
+    /// Returns what it means that no token could be obtained. Marks the account if the error proves that it must be
+    /// reconnected.
     async fn without_token(&self, account: &Account, is_marked: bool, error: SliceError) -> Result<Access, SliceError> {
         let is_proof = matches!(&error, SliceError::Token(error) if error.is_proof());
         let is_apps = matches!(error, SliceError::Token(TokenError::AppRejected(_)) | SliceError::NoApp);
@@ -120,8 +126,8 @@ impl Work<'_> {
         Ok(Access::Failed(Failure::without_token(&error)))
     }
 
-    /// What it means for the account how the API took its token; `is_refused` if it was refused in any lane. Returns the
-    /// reason why the account is left alone, if it is.
+    /// Updates the account's marks after HubSpot's API has accepted or rejected its token. `is_refused` is true if a
+    /// lane was rejected. Returns the reason if the account must be left alone, otherwise `None`.
     pub(crate) async fn judge(
         &self,
         account: &Account,
@@ -130,7 +136,8 @@ impl Work<'_> {
     ) -> Result<Option<String>, SliceError> {
         let store = &self.sync.store;
         if is_refused {
-            // The refresh tells whether the grant is alive. If it is, what the API says is trouble that passes.
+            // The next refresh shows whether the grant is valid. If it is, the rejection is a transient fault of the
+            // API.
             token::expire(store, account).await?;
         }
         if self.tally.hubspot.answered.load(Ordering::Relaxed) > 0 {
@@ -148,7 +155,8 @@ impl Work<'_> {
         Ok(is_marked.then(|| "it stays marked: HubSpot did not say whether it accepts the token".to_owned()))
     }
 
-    /// The API refused the token, and nothing else was learned of it.
+    /// Handles an API that rejected the token and accepted it for no request. Returns the reason if the account must be
+    /// left alone, otherwise `None`.
     async fn refused(&self, account: &Account, is_marked: bool) -> Result<Option<String>, SliceError> {
         const REASON: &str = "HubSpot does not accept the access token";
         let store = &self.sync.store;
@@ -158,21 +166,23 @@ impl Work<'_> {
         }
         let row = store.record_token_refusal(&self.leased).await?;
         let is_proof = matches!(account.credentials, Credentials::PrivateApp(_))
-            && row.times >= REFUSED_TIMES
-            && time::between(row.since, DateTime::now()) >= REFUSED_FOR;
+            && row.times >= MIN_REFUSED_TIMES
+            && time::between(row.since, DateTime::now()) >= MIN_REFUSED_DURATION;
         let rejected = is_proof && self.reject(account, REASON, row).await?;
         Ok(rejected.then(|| must_reconnect(REASON)))
     }
 
-    /// Marks an account that HubSpot rejects, unless it rejects many at once: then it waits, and marks that were made
-    /// before that was known are taken away. Returns true if it is marked.
+    /// Marks an account that HubSpot rejects. If HubSpot rejects many accounts at once, the account waits instead, and
+    /// marks that were made before this was known are removed. Returns true if the account is marked.
     async fn reject(&self, account: &Account, reason: &str, row: Refused) -> Result<bool, SliceError> {
         let store = &self.sync.store;
         let rejected = store.record_rejection(&account.key).await?;
-        let is_held = |count| count > FEW && time::between(row.since, DateTime::now()) < HELD_AT_MOST;
+        let is_held =
+            |count| count > MAX_REJECTED_ACCOUNTS && time::between(row.since, DateTime::now()) < MAX_REJECTION_HOLD;
         if !is_held(rejected.len()) {
             token::mark(store, account, reason).await?;
-            // Either this sees those that were rejected meanwhile, or the one that became too many sees this mark.
+            // Either this slice sees the accounts rejected in the meantime, or the slice that exceeds the limit sees
+            // this mark.
             if !is_held(store.recent_rejections().await?.len()) {
                 store.clear_token_refusals(&self.leased).await?;
                 self.note(TimelineEvent::Rejected, Some(reason)).await;
@@ -183,7 +193,7 @@ impl Work<'_> {
         self.tally.rejection_held();
         tracing::warn!(account.domain_id = %account.key.domain_id, account.hub_id = %account.key.hub_id,
             reason, "HubSpot rejects so many accounts at once that none is marked");
-        if rejected.len() == FEW + 1 {
+        if rejected.len() == MAX_REJECTED_ACCOUNTS + 1 {
             for other in rejected.iter().filter(|other| **other != account.key) {
                 if store.unmark_if_recent(other).await? {
                     tracing::info!(account.domain_id = %other.domain_id, account.hub_id = %other.hub_id,
@@ -197,6 +207,7 @@ impl Work<'_> {
         Ok(false)
     }
 
+    /// Removes the account's mark, and records that if there was one.
     async fn unmark(&self, account: &Account) -> Result<(), SliceError> {
         if self.sync.store.unmark(&account.key).await? {
             tracing::info!(account.domain_id = %account.key.domain_id, account.hub_id = %account.key.hub_id,
@@ -206,7 +217,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Why HubSpot rejects the account, in words. A grant to another OAuth app is named: client ids are no secrets.
+    /// Returns why HubSpot rejects the account, as text. If the grant belongs to another OAuth app, the text has its
+    /// client id, which is not secret.
     fn reason(&self, account: &Account, error: &SliceError) -> String {
         match (&account.connected_with, &self.sync.config.app) {
             (Some(id), Some(app)) if *id != app.client_id => {

@@ -1,4 +1,4 @@
-//! From a HubSpot record to the action that the product reads: pure, and it takes any record there is.
+//! Builds the action that the product reads from a HubSpot record. Pure. It accepts any record.
 
 use hubspot::Record;
 use model::{
@@ -9,7 +9,7 @@ use model::{
 };
 use serde_json::{Map, Number, Value};
 
-/// The action for a change of a record. `created` says that it is the record's first; `companies` are a
+/// Returns the action for a change of a record. `created` is true for the record's first action. `companies` are a
 /// contact's companies, the primary one first.
 pub(crate) fn action(object: ObjectType, record: Record, companies: Vec<RecordId>, created: bool) -> Action {
     let (action_name, action_date) = match created {
@@ -40,7 +40,7 @@ pub(crate) fn action(object: ObjectType, record: Record, companies: Vec<RecordId
     }
 }
 
-/// The action for a record that was deleted at `at`, with what the recycle bin still tells of it.
+/// Returns the action for a record that was deleted at `at`, with what the recycle bin still has of it.
 pub(crate) fn deleted(object: ObjectType, record: Record, at: DateTime) -> Action {
     let deleted = gone(object, record.id.clone(), at);
     let created = action(object, record, Vec::new(), true);
@@ -48,11 +48,12 @@ pub(crate) fn deleted(object: ObjectType, record: Record, at: DateTime) -> Actio
     Action { identity, user_properties, company_properties, ..deleted }
 }
 
-/// The action for a record that was merged into another, which was first seen `at`.
+/// Returns the action for a record that was merged into another. The merge was first seen `at`.
 pub(crate) fn merged(object: ObjectType, record_id: RecordId, into: RecordId, at: DateTime) -> Action {
     Action { merged_into: Some(into), ..gone(object, record_id, at) }
 }
 
+/// Returns the action for a record that was deleted at `at`, with its id alone.
 fn gone(object: ObjectType, record_id: RecordId, at: DateTime) -> Action {
     Action {
         object,
@@ -111,11 +112,13 @@ fn present<const N: usize>(properties: [(&str, Option<Value>); N]) -> Map<String
     properties.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
 
+/// Returns a property's text, trimmed. Returns `None` if it is absent or empty.
 fn text<'a>(record: &'a Record, name: &str) -> Option<&'a str> {
     record.properties.get(name).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty())
 }
 
-/// A number, if the property is one: HubSpot has been seen to hold `id;id` in a number's place.
+/// Returns a property's number. Returns `None` if it is not a number: HubSpot has been seen to hold `id;id` in a
+/// number's place.
 fn number(record: &Record, name: &str) -> Option<Number> {
     let text = text(record, name)?;
     text.parse::<i64>().map(Number::from).ok().or_else(|| Number::from_f64(text.parse().ok()?))

@@ -1,17 +1,17 @@
-//! How long a lane waits after a failure: pure, so that it can be read off a table.
+//! How long a lane waits after a failure. Pure, so that a table can show it.
 
 use std::time::Duration;
 
 use queue::MAX_DELAY;
 
-/// The longest pause between two attempts, if HubSpot does not ask for more.
-const LONGEST: Duration = MAX_DELAY;
+/// The longest pause between two attempts, unless HubSpot asks for a longer one.
+const LONGEST_PAUSE: Duration = MAX_DELAY;
 
-/// How long a lane waits before attempt `attempts + 1`. `hint` is what HubSpot asked for, `chance` a number from
-/// 0 to 1 that spreads accounts which failed together.
+/// Returns how long a lane waits before attempt `attempts + 1`. `hint` is the pause that HubSpot asked for. `chance` is
+/// a number from 0 to 1 that spreads out accounts that failed together.
 pub(crate) fn pause(attempts: u32, hint: Duration, chance: f64) -> Duration {
     let doublings = attempts.clamp(1, 20) - 1;
-    let full = Duration::from_secs(2).saturating_mul(1 << doublings).min(LONGEST);
+    let full = Duration::from_secs(2).saturating_mul(1 << doublings).min(LONGEST_PAUSE);
     full.mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0).max(hint)
 }
 

@@ -1,6 +1,7 @@
-//! Publishing the rows of a page: what is new is turned into actions, queued and marked, in batches of up to 100. The order of
-//! effects is mark as pending, see that the lease is still held, send, mark as published, and then (by the caller)
-//! checkpoint: a crash between any two repeats the batch, and changes nothing that is stored.
+//! Publishes the rows of a page. New changes are turned into actions, queued and marked, in batches of up to 100.
+//!
+//! Effects happen in this order: mark as pending, check the lease, send, mark as published, checkpoint (by the caller).
+//! A crash between any two of them repeats the batch, and changes nothing that is stored.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -18,57 +19,57 @@ use serde_json::{Map, Value};
 use store::LedgerEntry;
 
 use crate::{
-    context::Slice,
+    context::SliceContext,
     error::SliceError,
     ledger::{Batch, PublishLedger},
     own_marks::{Mark, OwnMarks},
 };
 
-/// How many rows are published, and checkpointed, at once.
-pub(crate) const BATCH: usize = MAX_ACTIONS;
+/// How many rows are published, and then checkpointed, at once.
+pub(crate) const BATCH_ROWS: usize = MAX_ACTIONS;
 
-/// How many bytes the actions of a message take at most: what is around them is smaller than the rest.
+/// How many bytes the actions of a message take at most. The rest of the message is smaller than the difference.
 const MAX_ACTIONS_BYTES: usize = MAX_MESSAGE_BYTES - 1_000;
 
-/// The longest text that is kept, in bytes, if a single action would not fit into a message. If it still does not, its texts
-/// are shortened further.
-const LONGEST_TEXT: usize = 16_384;
+/// The longest text that is kept, in bytes, if a single action does not fit into a message. If it still does not fit,
+/// its texts are shortened further.
+const LONGEST_TEXT_BYTES: usize = 16_384;
 
-/// Rows to be prepared for being published.
+/// Rows to be prepared for publishing.
 #[derive(Debug)]
 pub(crate) struct Preparation {
     pub(crate) rows: Vec<Row>,
-    /// How many of them at most.
+    /// How many of them to prepare at most.
     pub(crate) size: usize,
-    /// Whether a record is suspected of failures that should pass.
+    /// True if a record is suspected of causing transient failures.
     pub(crate) is_suspect: bool,
     /// As for [`hubspot::Session::companies_of`].
     pub(crate) each_for_itself: bool,
     pub(crate) legacy_watermark: Option<DateTime>,
 }
 
-/// Rows of which is known what was published before.
+/// Rows with what was published of them before.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) rows: Vec<Row>,
     pub(crate) ledger: PublishLedger,
-    /// Those behind them.
+    /// The rows after them, not prepared yet.
     pub(crate) rest: Vec<Row>,
 }
 
-/// What became of a batch.
+/// The result of publishing a batch.
 #[derive(Debug)]
 pub(crate) struct Published {
     /// The records that cannot be published, with the reasons.
     pub(crate) odd: Vec<(String, String)>,
-    /// What was marked, other than as pending.
+    /// The marks that were made, except those as pending.
     pub(crate) marks: Vec<Mark>,
 }
 
-/// Looks up what was published of rows before, and the companies of the contacts that changed. If HubSpot does not tell
-/// these, and a record is suspected, a part of the rows finds it.
+/// Looks up what was published of rows before, and the companies of the contacts that changed. If HubSpot does not
+/// return the companies and a record is suspected, prepares fewer rows, to find that record.
 pub(crate) async fn prepare(
-    slice: &Slice<'_>,
+    slice: &SliceContext<'_>,
     object: ObjectType,
     preparation: Preparation,
 ) -> Result<Prepared, SliceError> {
@@ -88,8 +89,11 @@ pub(crate) async fn prepare(
 
 /// Looks up what was published of rows before, and the companies of the contacts that changed. `each_for_itself` as for
 /// [`hubspot::Session::companies_of`].
+///
+/// # Errors
+/// MongoDB or HubSpot failed, or there is no time.
 pub(crate) async fn load_ledger(
-    slice: &Slice<'_>,
+    slice: &SliceContext<'_>,
     object: ObjectType,
     legacy_watermark: Option<DateTime>,
     rows: &[Row],
@@ -106,12 +110,14 @@ pub(crate) async fn load_ledger(
     Ok(ledger)
 }
 
+/// Returns the rows' records that can be read.
 fn records(rows: &[Row]) -> impl Iterator<Item = &Record> {
     rows.iter().filter_map(|row| row.record.as_ref().ok())
 }
 
+/// Returns the ledger entries of the rows' records, and of the records that were merged into them.
 async fn seen(
-    slice: &Slice<'_>,
+    slice: &SliceContext<'_>,
     object: ObjectType,
     rows: &[Row],
 ) -> Result<HashMap<RecordId, LedgerEntry>, SliceError> {
@@ -123,24 +129,28 @@ async fn seen(
     Ok(slice.store().seen(slice.account(), object, ids.iter()).await?)
 }
 
-/// Returns what is to be marked as pending before the first of these rows is published.
-pub(crate) fn begin(rows: &[Row], ledger: &mut PublishLedger, own: &mut OwnMarks) -> Vec<Mark> {
+/// Returns the marks as pending to make before the first of these rows is published. Adds them to the slice's own
+/// marks.
+pub(crate) fn pending_marks(rows: &[Row], ledger: &mut PublishLedger, own: &mut OwnMarks) -> Vec<Mark> {
     add_own_marks(rows, ledger, own);
     let pending = ledger.unpublished(records(rows));
     own.add_pending(&pending);
     pending
 }
 
-/// Takes into account what the slice has published since the rows were looked up. The caller is the only one that publishes
-/// until they are.
+/// Adds what the slice has published since the rows were looked up. Until these rows are published, only the caller
+/// publishes.
 pub(crate) fn add_own_marks(rows: &[Row], ledger: &mut PublishLedger, own: &OwnMarks) {
     ledger.add_own_marks(records(rows), own);
 }
 
-/// Publishes one batch of rows, except for those that cannot be published. Those of which nothing was published are marked as
-/// pending.
+/// Publishes one batch of rows, except those that cannot be published. The caller has marked as pending the records of
+/// which nothing was published.
+///
+/// # Errors
+/// MongoDB or SQS failed, or the lease was lost.
 pub(crate) async fn publish_rows(
-    slice: &Slice<'_>,
+    slice: &SliceContext<'_>,
     object: ObjectType,
     rows: Vec<Row>,
     ledger: &mut PublishLedger,
@@ -165,10 +175,10 @@ pub(crate) async fn publish_rows(
     Ok(Published { odd, marks: [merged_away, published].concat() })
 }
 
-/// Sends actions, in as few messages as they fit into. Returns the records whose action SQS takes in no message, with the
-/// reasons.
+/// Sends actions in as few messages as possible. Returns the records whose action SQS does not accept in any message,
+/// with the reasons.
 async fn send(
-    slice: &Slice<'_>,
+    slice: &SliceContext<'_>,
     object: ObjectType,
     actions: Vec<Action>,
 ) -> Result<Vec<(String, String)>, SliceError> {
@@ -192,7 +202,7 @@ async fn send(
     Ok(refused)
 }
 
-/// The actions, each with its text, by the messages that carry them: the last message comes first.
+/// Returns the actions with their texts, grouped into messages. The last message comes first.
 fn packed(actions: Vec<Action>) -> Result<Vec<Vec<(Action, String)>>, QueueError> {
     let (mut messages, mut size) = (Vec::<Vec<(Action, String)>>::new(), 0);
     for action in actions {
@@ -212,9 +222,9 @@ fn packed(actions: Vec<Action>) -> Result<Vec<Vec<(Action, String)>>, QueueError
     Ok(messages)
 }
 
-/// An action's text. The texts of one that is too large for a message are shortened until it fits.
+/// Returns an action and its text. If the action is too large for a message, its texts are shortened until it fits.
 fn encoded(mut action: Action) -> Result<(Action, String), QueueError> {
-    let mut longest = LONGEST_TEXT;
+    let mut longest = LONGEST_TEXT_BYTES;
     loop {
         let text = message::encode(&action)?;
         if text.len() <= MAX_ACTIONS_BYTES || longest == 0 {
@@ -225,6 +235,7 @@ fn encoded(mut action: Action) -> Result<(Action, String), QueueError> {
     }
 }
 
+/// Returns how many actions there are of each kind.
 fn announced<'a>(actions: impl Iterator<Item = &'a Action>) -> ActionCounts {
     let mut announced = ActionCounts::default();
     for action in actions {
@@ -238,10 +249,17 @@ fn announced<'a>(actions: impl Iterator<Item = &'a Action>) -> ActionCounts {
     announced
 }
 
-/// Marks what is about to be published, while the lease is held. Whoever takes the lease next looks up the marks only then,
-/// and so knows of it; a slice that was stopped until its lease was gone, and found out nothing of what the next one
-/// published in the meantime, ends here.
-pub(crate) async fn mark_pending(slice: &Slice<'_>, object: ObjectType, marks: &[Mark]) -> Result<(), SliceError> {
+/// Marks records as pending, and then checks that the lease is still held. The next holder of the lease reads the marks
+/// only after taking it, so it sees these. A slice that was frozen until its lease expired fails here, before it can
+/// publish without knowing what the next holder has published.
+///
+/// # Errors
+/// MongoDB failed, or the lease was lost.
+pub(crate) async fn mark_pending(
+    slice: &SliceContext<'_>,
+    object: ObjectType,
+    marks: &[Mark],
+) -> Result<(), SliceError> {
     if !marks.is_empty() {
         mark(slice, object, marks).await?;
         slice.store().ensure_held(slice.leased).await?;
@@ -249,14 +267,15 @@ pub(crate) async fn mark_pending(slice: &Slice<'_>, object: ObjectType, marks: &
     Ok(())
 }
 
-async fn mark(slice: &Slice<'_>, object: ObjectType, marks: &[Mark]) -> Result<(), SliceError> {
+/// Stores marks in the ledger.
+async fn mark(slice: &SliceContext<'_>, object: ObjectType, marks: &[Mark]) -> Result<(), SliceError> {
     if !marks.is_empty() {
         slice.store().mark_seen(slice.account(), object, marks).await?;
     }
     Ok(())
 }
 
-/// Shortens the texts of an action to `longest` bytes.
+/// Shortens the texts of an action to `longest` bytes each.
 fn shorten(action: &mut Action, longest: usize) {
     tracing::warn!(record.id = %action.record_id, bytes = longest, "a record is too large for a message; its texts are shortened");
     let shorten = |properties: &mut Map<String, Value>| {
@@ -294,7 +313,7 @@ mod tests {
         (0..count).map(|id| action_builder::action(ObjectType::Companies, record(id), vec![], true)).collect()
     }
 
-    /// How many actions each message carries.
+    /// Returns how many actions each message has.
     fn carried(actions: Vec<Action>) -> Vec<usize> {
         let account = AccountKey::new("d", 7).unwrap();
         let count = |actions: Vec<(Action, String)>| {

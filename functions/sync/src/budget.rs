@@ -1,15 +1,15 @@
-//! The time of one invocation. Work stops early enough that the slice can be ended properly within it.
+//! The time of one invocation. Work stops early enough that the slice can be ended properly in time.
 
 use std::{cell::Cell, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::plan::READERS;
+use crate::plan::MAX_READERS;
 
-/// What ending a slice is given: the lease back, the continuation sent, the answer to Lambda.
-const ENDING: Duration = Duration::from_millis(250);
+/// How long ending a slice may take: give the lease back, send the continuation, answer Lambda.
+const SLICE_ENDING_TIME: Duration = Duration::from_millis(250);
 
-/// What is left for Lambda itself before its own deadline.
+/// How much is left for Lambda itself before its own deadline.
 const LAMBDA_MARGIN: Duration = Duration::from_millis(200);
 
 /// The time of one invocation.
@@ -20,41 +20,41 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Starts now, for `allowed`, or less if Lambda's own deadline (`remaining`) is nearer.
+    /// Starts a budget of `allowed` from now, or less if Lambda's own deadline (in `remaining`) is nearer.
     pub fn start(allowed: Duration, remaining: Duration) -> Self {
-        // The answer still has to travel, from a machine that may be busy; a twelfth of the budget is left for that.
+        // The answer must still travel, from a machine that may be busy. A twelfth of the budget is left for that.
         let total = (allowed - allowed / 12).min(remaining.saturating_sub(LAMBDA_MARGIN));
         let ends = Instant::now() + total;
-        Self { work_ends: ends - ENDING.min(total / 2), ends }
+        Self { work_ends: ends - SLICE_ENDING_TIME.min(total / 2), ends }
     }
 
-    /// When work that is not done is abandoned.
+    /// Returns when unfinished work is abandoned.
     pub(crate) fn work_ends(&self) -> Instant {
         self.work_ends
     }
 
-    /// When the invocation must have ended.
+    /// Returns when the invocation must have ended.
     pub(crate) fn ends(&self) -> Instant {
         self.ends
     }
 }
 
-/// What is done with the page before while another is asked for.
+/// What runs concurrently with a page request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Concurrent {
-    /// There is none.
+    /// Nothing.
     Nothing,
-    /// It begins to be published; the other waits for that.
+    /// The publishing of the previous page, which begins now. The requested page is published after it.
     Publishing,
 }
 
-/// How fast a lane is read, and what of it still fits into the budget.
+/// The pace of a lane, and what still fits into the budget at that pace.
 #[derive(Debug)]
 pub(crate) struct PaceEstimator<'a> {
     budget: &'a Budget,
-    /// The longest that HubSpot took for a page so far.
+    /// The longest time that HubSpot took for a page so far.
     longest_page: Cell<Duration>,
-    /// The longest that publishing a page took so far.
+    /// The longest time that publishing a page took so far.
     longest_publishing: Cell<Duration>,
 }
 
@@ -63,19 +63,19 @@ impl<'a> PaceEstimator<'a> {
         Self { budget, longest_page: Cell::default(), longest_publishing: Cell::default() }
     }
 
-    /// Notes how long HubSpot took for a page.
+    /// Records how long HubSpot took for a page.
     pub(crate) fn page_took(&self, took: Duration) {
         self.longest_page.set(self.longest_page.get().max(took));
     }
 
-    /// Notes how long it took to publish a page.
+    /// Records how long publishing a page took.
     pub(crate) fn publishing_took(&self, took: Duration) {
         self.longest_publishing.set(self.longest_publishing.get().max(took));
     }
 
-    /// Returns the moment until which another page can be asked for, and published in time, if it takes as long as the
-    /// longest so far. Returns `None` if it is too late for that: what cannot be done in time is not begun, because it
-    /// would be abandoned, and its requests made twice.
+    /// Returns the latest time at which a page can still be requested and published within the budget, if both take as
+    /// long as the longest so far. Returns `None` if that time has passed. A later request would be abandoned, and made
+    /// again by the next slice.
     pub(crate) fn latest_start(&self, concurrent: Concurrent) -> Option<Instant> {
         let (now, publishing) = (Instant::now(), self.longest_publishing.get());
         if concurrent == Concurrent::Publishing && now + 2 * publishing >= self.budget.work_ends {
@@ -84,12 +84,13 @@ impl<'a> PaceEstimator<'a> {
         self.budget.work_ends.checked_sub(self.longest_page.get() + publishing).filter(|latest| *latest > now)
     }
 
-    /// Returns how many windows are read side by side to make `rate` requests a second, at the pace so far: of each of them
-    /// a page is asked for while the one before is published. Some more than that make up for the pause between two slices.
+    /// Returns how many windows to read concurrently, to make `rate` requests per second at the pace so far. A window's
+    /// next page is requested while the previous one is published. The result is a little higher than that, to make up
+    /// for the pause between two slices.
     pub(crate) fn readers(&self, rate: f64) -> usize {
         let longer = self.longest_page.get().max(self.longest_publishing.get());
         let readers = (longer.as_secs_f64() * rate * 1.2).ceil();
-        (1..=READERS).rev().find(|count| *count as f64 <= readers).unwrap_or(1)
+        (1..=MAX_READERS).rev().find(|count| *count as f64 <= readers).unwrap_or(1)
     }
 }
 

@@ -1,9 +1,9 @@
-//! One chain of slices per account: what a message is allowed to do, judged by the run in the checkpoint.
+//! One chain of slices per account: what a message is allowed to do, according to the run in the checkpoint.
 //!
-//! At the end of a slice the checkpoint first says which slice is due, then its message is sent, then the
-//! checkpoint says that it was sent. A crash between any two of them loses nothing: the message that ended
-//! the slice is delivered again and sends the due one again. A copy of a message whose slice is done ends at
-//! once, so that copies never become a second chain.
+//! At the end of a slice, the checkpoint first says which slice is due. Then that slice's message is sent, and then the
+//! checkpoint says that it was sent. A crash between any two of these loses nothing: the message of the ended slice is
+//! delivered again, and causes the due message to be sent again. A copy of a message whose slice is done ends at once,
+//! so copies never become a second chain.
 
 use std::time::Duration;
 
@@ -13,75 +13,76 @@ use model::{
     time::{self, DateTime},
 };
 
-/// How much later than planned a slice may be taken up before its run counts as dead.
-const GRACE: Duration = Duration::from_secs(300);
+/// How much later than planned a slice may begin before its run counts as dead.
+const SLICE_GRACE: Duration = Duration::from_secs(300);
 
-/// A tick does not wait for a slice that is due later than this: it begins a run of its own, for the lanes that
-/// have nothing to wait for, and the other one's continuation ends at once.
-const LONG: Duration = Duration::from_secs(30);
+/// If the next slice is due later than this, a tick begins a new run for the lanes that are ready. The continuation of
+/// the old run then ends at once.
+const LONG_SLICE_WAIT: Duration = Duration::from_secs(30);
 
 /// What a message is allowed to do.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Step {
+pub(crate) enum Decision {
     /// Work for one slice of this run.
     Work(Run),
-    /// Send the message for the due slice again: it may have been lost.
+    /// Send the message for the due slice again, because it may have been lost.
     Resend(Run),
-    /// Nothing.
+    /// Do nothing, for this reason.
     Drop(&'static str),
-    /// Note that HubSpot has told of changes: the live run looks for them.
+    /// Record that HubSpot has reported changes. The live run looks for them.
     Note,
 }
 
-/// Judges a message by the account's checkpoint.
-pub(crate) fn step(checkpoint: &Checkpoint, request: &SyncRequest, now: DateTime) -> Step {
+/// Returns what a message is allowed to do, according to the account's checkpoint.
+pub(crate) fn decide(checkpoint: &Checkpoint, request: &SyncRequest, now: DateTime) -> Decision {
     let is_ready = checkpoint.lanes.all().iter().any(|lane| lane.is_ready(now));
-    let begin = || match is_ready {
-        _ if is_old(checkpoint, request) => Step::Drop("a run has begun since this tick"),
-        true => Step::Work(begin(now)),
-        false => Step::Drop("the account waits"),
+    let begin_if_ready = || match is_ready {
+        _ if is_old(checkpoint, request) => Decision::Drop("a run has begun since this tick"),
+        true => Decision::Work(new_run(now)),
+        false => Decision::Drop("the account waits"),
     };
     match (&request.run, &checkpoint.run) {
-        (None, Some(run)) if now <= time::after(run.due_at, GRACE) => {
-            if run.due_at > time::after(now, LONG) && is_ready {
-                begin()
+        (None, Some(run)) if now <= time::after(run.due_at, SLICE_GRACE) => {
+            if run.due_at > time::after(now, LONG_SLICE_WAIT) && is_ready {
+                begin_if_ready()
             } else if request.notified.is_some() {
-                // What is lost of the run, the next tick finds.
-                Step::Note
+                // If the run's message was lost, the next tick sends it again.
+                Decision::Note
             } else if run.sent {
-                Step::Drop("a run is live")
+                Decision::Drop("a run is live")
             } else {
-                Step::Resend(run.clone())
+                Decision::Resend(run.clone())
             }
         }
-        (None, _) => begin(),
-        (Some(_), None) => Step::Drop("the run is over"),
-        (Some(due), Some(run)) if due.run != run.id => Step::Drop("another run has taken over"),
-        (Some(due), Some(run)) if due.slice == run.slice => Step::Work(run.clone()),
-        (Some(due), Some(run)) if due.slice + 1 == run.slice && !run.sent => Step::Resend(run.clone()),
-        (Some(_), Some(_)) => Step::Drop("the slice is done"),
+        (None, _) => begin_if_ready(),
+        (Some(_), None) => Decision::Drop("the run is over"),
+        (Some(due), Some(run)) if due.run != run.id => Decision::Drop("another run has taken over"),
+        (Some(due), Some(run)) if due.slice == run.slice => Decision::Work(run.clone()),
+        (Some(due), Some(run)) if due.slice + 1 == run.slice && !run.sent => Decision::Resend(run.clone()),
+        (Some(_), Some(_)) => Decision::Drop("the slice is done"),
     }
 }
 
-/// Whether a run has begun since the tick, and has looked for everything that this one would look for. Ticks that had to
-/// wait for long then end at once, so that a backlog of them shrinks whatever it costs to work one off.
+/// Returns true if a run has begun since the tick. That run looks for everything that this tick would look for. Delayed
+/// ticks therefore end at once, and a backlog of them shrinks however expensive a run is.
 fn is_old(checkpoint: &Checkpoint, request: &SyncRequest) -> bool {
     let is_tick = request.run.is_none() && request.notified.is_none();
     is_tick && checkpoint.last_run.as_ref().is_some_and(|last| request.tick < last.started_at)
 }
 
-fn begin(now: DateTime) -> Run {
+/// Returns a new run, whose first slice is due now.
+fn new_run(now: DateTime) -> Run {
     let id = mongodb::bson::oid::ObjectId::new().to_hex();
     Run { id, slice: 0, sent: true, started_at: now, due_at: now, idle: 0, figures: RunStats::default() }
 }
 
-/// The run as it stands when its current slice is done and the next one waits for `delay`.
+/// Returns the run after its current slice is done and the next slice waits for `delay`.
 pub(crate) fn next(run: &Run, now: DateTime, delay: Duration, progressed: bool) -> Run {
     let idle = if progressed { 0 } else { run.idle + 1 };
     Run { slice: run.slice + 1, sent: false, due_at: time::after(now, delay), idle, ..run.clone() }
 }
 
-/// The message for the slice that is due.
+/// Returns the message for the slice that is due. `attempt` is the number of consecutive failed attempts.
 pub(crate) fn message(request: &SyncRequest, run: &Run, attempt: u32) -> SyncRequest {
     let due = Continuation { run: run.id.clone(), slice: run.slice };
     SyncRequest { run: Some(due), attempt, ..request.clone() }
@@ -131,7 +132,7 @@ mod tests {
     }
 
     fn begins(checkpoint: &Checkpoint) -> bool {
-        matches!(step(checkpoint, &request(None), NOW), Step::Work(run) if run.slice == 0 && run.id != "r")
+        matches!(decide(checkpoint, &request(None), NOW), Decision::Work(run) if run.slice == 0 && run.id != "r")
     }
 
     #[test]
@@ -139,7 +140,7 @@ mod tests {
         assert!(begins(&Checkpoint::default()));
         assert!(begins(&run(3, true, time::before(NOW, HOUR))));
         assert!(!begins(&run(3, true, NOW)));
-        assert!(!begins(&run(3, true, time::before(NOW, GRACE))));
+        assert!(!begins(&run(3, true, time::before(NOW, SLICE_GRACE))));
     }
 
     #[test]
@@ -155,15 +156,15 @@ mod tests {
         assert!(begins(&after(time::before(NOW, HOUR))));
         assert!(begins(&after(NOW)));
         let newer = after(time::after(NOW, Duration::from_millis(1)));
-        assert!(matches!(step(&newer, &request(None), NOW), Step::Drop(_)));
+        assert!(matches!(decide(&newer, &request(None), NOW), Decision::Drop(_)));
         // A dead run is taken over by a tick that is newer than it.
         let dead = Checkpoint { run: run(3, true, time::before(NOW, HOUR)).run, ..newer.clone() };
-        assert!(matches!(step(&dead, &request(None), NOW), Step::Drop(_)));
-        // What the run has not sent is still sent, and what HubSpot told of is looked at.
+        assert!(matches!(decide(&dead, &request(None), NOW), Decision::Drop(_)));
+        // A message that the run has not sent is still sent, and a notification is still handled.
         let unsent = Checkpoint { run: run(3, false, NOW).run, ..newer.clone() };
-        assert!(matches!(step(&unsent, &request(None), NOW), Step::Resend(_)));
+        assert!(matches!(decide(&unsent, &request(None), NOW), Decision::Resend(_)));
         let told = SyncRequest { notified: Some(Notified::Changes), ..request(None) };
-        assert!(matches!(step(&newer, &told, NOW), Step::Work(_)));
+        assert!(matches!(decide(&newer, &told, NOW), Decision::Work(_)));
     }
 
     #[test]
@@ -178,32 +179,32 @@ mod tests {
     #[test]
     fn what_hubspot_tells_of_begins_a_run_or_is_noted_for_the_live_one() {
         let told = SyncRequest { notified: Some(Notified::Changes), ..request(None) };
-        assert!(matches!(step(&Checkpoint::default(), &told, NOW), Step::Work(run) if run.slice == 0));
-        assert_eq!(step(&run(3, true, NOW), &told, NOW), Step::Note);
-        assert_eq!(step(&run(3, false, NOW), &told, NOW), Step::Note);
+        assert!(matches!(decide(&Checkpoint::default(), &told, NOW), Decision::Work(run) if run.slice == 0));
+        assert_eq!(decide(&run(3, true, NOW), &told, NOW), Decision::Note);
+        assert_eq!(decide(&run(3, false, NOW), &told, NOW), Decision::Note);
         let waiting = waits(run(3, true, time::after(NOW, HOUR)), true, false);
-        assert!(matches!(step(&waiting, &told, NOW), Step::Work(run) if run.slice == 0));
+        assert!(matches!(decide(&waiting, &told, NOW), Decision::Work(run) if run.slice == 0));
     }
 
     #[test]
     fn a_continuation_works_once() {
         let live = run(3, true, NOW);
-        let on = |due| step(&live, &request(Some(due)), NOW);
-        assert_eq!(on(("r", 3)), Step::Work(live.run.clone().unwrap()));
+        let on = |due| decide(&live, &request(Some(due)), NOW);
+        assert_eq!(on(("r", 3)), Decision::Work(live.run.clone().unwrap()));
         for due in [("r", 2), ("r", 1), ("r", 4), ("other", 3)] {
-            assert!(matches!(on(due), Step::Drop(_)), "{due:?}");
+            assert!(matches!(on(due), Decision::Drop(_)), "{due:?}");
         }
-        assert!(matches!(step(&Checkpoint::default(), &request(Some(("r", 3))), NOW), Step::Drop(_)));
+        assert!(matches!(decide(&Checkpoint::default(), &request(Some(("r", 3))), NOW), Decision::Drop(_)));
     }
 
     #[test]
     fn a_message_that_may_be_lost_is_sent_again() {
         let unsent = run(3, false, NOW);
         let found = unsent.run.clone().unwrap();
-        assert_eq!(step(&unsent, &request(Some(("r", 2))), NOW), Step::Resend(found.clone()));
-        assert_eq!(step(&unsent, &request(None), NOW), Step::Resend(found.clone()));
-        assert_eq!(step(&unsent, &request(Some(("r", 3))), NOW), Step::Work(found));
-        assert!(matches!(step(&unsent, &request(Some(("r", 1))), NOW), Step::Drop(_)));
+        assert_eq!(decide(&unsent, &request(Some(("r", 2))), NOW), Decision::Resend(found.clone()));
+        assert_eq!(decide(&unsent, &request(None), NOW), Decision::Resend(found.clone()));
+        assert_eq!(decide(&unsent, &request(Some(("r", 3))), NOW), Decision::Work(found));
+        assert!(matches!(decide(&unsent, &request(Some(("r", 1))), NOW), Decision::Drop(_)));
     }
 
     #[test]

@@ -17,52 +17,56 @@ use runtime::secrets::Secrets;
 use store::MongoConfig;
 use token_vault::MasterKey;
 
-/// Often enough for people who look at their screen, and few enough of the requests that HubSpot allows.
-const FRESH_EVERY: Duration = Duration::from_secs(30);
+/// Often enough for people who watch their screen, and a small part of the requests that HubSpot allows.
+const FRESH_PASS_EVERY: Duration = Duration::from_secs(30);
 
-/// What the sync function is told by its environment.
+/// The configuration of the sync function.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `MONGODB_URI` or `MONGODB_SECRET_ARN`, `MONGODB_DATABASE`.
     pub mongo: MongoConfig,
     /// `HUBSPOT_API_BASE_URL`.
     pub hubspot_base_url: String,
-    /// `HUBSPOT_CLIENT_ID` and `HUBSPOT_CLIENT_SECRET`, or `HUBSPOT_SECRET_ARN`; not needed if all accounts use private apps' tokens.
+    /// `HUBSPOT_CLIENT_ID` and `HUBSPOT_CLIENT_SECRET`, or `HUBSPOT_SECRET_ARN`. Not needed if all accounts use private
+    /// apps' tokens.
     pub app: Option<OAuthApp>,
-    /// `TOKEN_KMS_KEY_ID` or `TOKEN_LOCAL_KEY`: under which key tokens are sealed; they are stored as they are if there is none.
+    /// `TOKEN_KMS_KEY_ID` or `TOKEN_LOCAL_KEY`: the key that seals tokens. `None` if tokens are stored in plain text.
     pub token_key: Option<MasterKey>,
-    /// `TOKENS_SEALED_ONLY`: whether tokens that are stored as they are cannot be used.
+    /// `TOKENS_SEALED_ONLY`: true if tokens stored in plain text must not be used.
     pub sealed_only: bool,
     /// `SYNC_QUEUE_URL`: where continuations go.
     pub sync_queue_url: String,
     /// `ACTIONS_QUEUE_URL`: where actions go.
     pub actions_queue_url: String,
-    /// `SYNC_OVERLAP_SECONDS`: how far back a fresh pass looks behind the last one.
+    /// `SYNC_OVERLAP_SECONDS`: how far a fresh pass reaches back before the end of the last one.
     pub overlap: Duration,
-    /// `SYNC_SETTLE_SECONDS`: after how long HubSpot's search index has surely caught up.
+    /// `SYNC_SETTLE_SECONDS`: after how long HubSpot's search index has certainly caught up.
     pub settle: Duration,
-    /// How often an account is looked at for changes while its history is still being read.
+    /// How often an account is looked at for changes while its history is being read.
     pub fresh_every: Duration,
-    /// `SYNC_SWEEP_SECONDS`: how often the recycle bin is read for what was deleted; `None` (0) if only when HubSpot tells
-    /// of deletions.
+    /// `SYNC_SWEEP_SECONDS`: how often the recycle bin is read for deletions. `None` (0) if it is only read when
+    /// HubSpot reports deletions.
     pub sweep_every: Option<Duration>,
-    /// `SYNC_CLOCK_TOLERANCE_SECONDS`: how far HubSpot's clock may be ahead of this machine's before it is taken for wrong.
+    /// `SYNC_CLOCK_TOLERANCE_SECONDS`: how far HubSpot's clock may be ahead of this machine's before it is considered
+    /// wrong.
     pub clock_tolerance: Duration,
     /// `SYNC_BUDGET_MS`: how long an invocation may take.
     pub budget: Duration,
     /// `HUBSPOT_SEARCH_RPS`, `HUBSPOT_PER_10S`.
     pub limits: Limits,
-    /// `HUBSPOT_COMPANY_PROPERTIES`: more properties of companies to keep, separated by commas.
+    /// The properties of companies to keep: those always kept, and those of `HUBSPOT_COMPANY_PROPERTIES`, separated by
+    /// commas.
     pub company_properties: Vec<String>,
-    /// `HUBSPOT_CONTACT_PROPERTIES`: more properties of contacts to keep, separated by commas.
+    /// The properties of contacts to keep: those always kept, and those of `HUBSPOT_CONTACT_PROPERTIES`, separated by
+    /// commas.
     pub contact_properties: Vec<String>,
 }
 
 impl Config {
-    /// Reads the environment.
+    /// Reads the configuration from the environment and `secrets`.
     ///
     /// # Errors
-    /// A variable is missing or cannot be used; the error names it.
+    /// A variable is missing or invalid. The error names it.
     pub fn from_env(secrets: &Secrets) -> Result<Self, ConfigError> {
         let app = secrets.hubspot_app()?;
         let hubspot_base_url = tls::address(&HUBSPOT_API_BASE_URL)?;
@@ -78,7 +82,7 @@ impl Config {
             actions_queue_url: ACTIONS_QUEUE_URL.required()?,
             overlap: SYNC_OVERLAP_SECONDS.seconds()?,
             settle: SYNC_SETTLE_SECONDS.seconds()?,
-            fresh_every: FRESH_EVERY,
+            fresh_every: FRESH_PASS_EVERY,
             sweep_every: Some(SYNC_SWEEP_SECONDS.seconds()?).filter(|every| !every.is_zero()),
             clock_tolerance: SYNC_CLOCK_TOLERANCE_SECONDS.seconds()?,
             budget: SYNC_BUDGET_MS.milliseconds()?,
@@ -88,7 +92,7 @@ impl Config {
         })
     }
 
-    /// The properties asked for of an object type.
+    /// Returns the properties to request of records of an object type.
     pub fn properties(&self, object: ObjectType) -> &[String] {
         match object {
             ObjectType::Companies => &self.company_properties,

@@ -1,4 +1,4 @@
-//! What the parts of a slice work with.
+//! The shared state of a slice.
 
 use std::{cell::Cell, time::Duration};
 
@@ -13,28 +13,31 @@ use model::{
 use queue::Queue;
 use store::{Leased, Store};
 
-use crate::{Sync, budget::Budget, error::SliceError, plan::Settings, tally::Tally};
+use crate::{SyncFunction, budget::Budget, error::SliceError, plan::Settings, tally::Tally};
 
-/// What the lanes of a slice share.
-pub(crate) struct Slice<'a> {
-    pub(crate) sync: &'a Sync,
+/// The state that the lanes of a slice share.
+pub(crate) struct SliceContext<'a> {
+    pub(crate) sync: &'a SyncFunction,
     pub(crate) key: &'a AccountKey,
     pub(crate) leased: &'a Leased,
     pub(crate) session: Session,
     pub(crate) budget: &'a Budget,
     pub(crate) tally: &'a Tally,
-    /// Since when the recycle bin is to have been looked at, because HubSpot told of deletions.
+    /// A sweep must have begun after this time, because HubSpot reported deletions then.
     pub(crate) sweep_since: Option<DateTime>,
-    /// How many lanes are being read. They share the account's limits.
+    /// The number of lanes that are being read. They share the account's limits.
     pub(crate) lanes: Cell<u32>,
 }
 
-impl Slice<'_> {
+impl SliceContext<'_> {
     pub(crate) fn store(&self) -> &Store {
         &self.sync.store
     }
 
-    /// Checkpoints a lane, if the lease is still held.
+    /// Stores the position of a lane.
+    ///
+    /// # Errors
+    /// MongoDB failed, or the lease was lost.
     pub(crate) async fn save_lane(&self, object: ObjectType, lane: &Lane) -> Result<(), SliceError> {
         self.store().save_lane(self.leased, object, lane).await?;
         self.tally.checkpoint();
@@ -49,19 +52,22 @@ impl Slice<'_> {
         self.key
     }
 
+    /// Returns the properties to request of records of an object type.
     pub(crate) fn properties(&self, object: ObjectType) -> &[String] {
         self.sync.config.properties(object)
     }
 
+    /// Returns how far HubSpot's clock may be ahead of this machine's.
     pub(crate) fn clock_tolerance(&self) -> Duration {
         self.sync.config.clock_tolerance
     }
 
-    /// How many of the searches that HubSpot allows a second are a lane's own.
+    /// Returns a lane's share of the searches per second that HubSpot allows the account.
     pub(crate) fn search_rps(&self) -> f64 {
         f64::from(self.sync.config.limits.search_rps.get()) / f64::from(self.lanes.get().max(1))
     }
 
+    /// Returns the settings of [`crate::plan`].
     pub(crate) fn settings(&self) -> Settings {
         let config = &self.sync.config;
         Settings {
@@ -74,11 +80,11 @@ impl Slice<'_> {
     }
 }
 
-/// A slice under way: the message, the lease, and the run it is for.
-pub(crate) struct Work<'a> {
-    pub(crate) sync: &'a Sync,
+/// A slice under way: its message, its lease, and its run.
+pub(crate) struct ActiveSlice<'a> {
+    pub(crate) sync: &'a SyncFunction,
     pub(crate) request: &'a SyncRequest,
-    /// How often the message was received, this time included.
+    /// How many times the message was received, this time included.
     pub(crate) receives: u32,
     pub(crate) leased: Leased,
     pub(crate) run: Run,

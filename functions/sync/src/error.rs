@@ -1,4 +1,4 @@
-//! Why a slice, or a lane of it, ended before its work did.
+//! Why a slice, or a lane of it, ended early.
 
 use hubspot::{HubSpotError, TokenError};
 use model::time::DateTime;
@@ -8,30 +8,30 @@ use store::StoreError;
 use thiserror::Error;
 use token_vault::VaultError;
 
-/// Why work could not go on.
+/// Why work could not continue.
 #[derive(Debug, Error)]
 pub(crate) enum SliceError {
-    /// HubSpot did not give what it was asked for.
+    /// HubSpot did not return what was requested.
     #[error(transparent)]
     HubSpot(#[from] HubSpotError),
-    /// HubSpot does not show a record in any way, and shows others: those behind it in its window cannot be read on to.
+    /// HubSpot does not return one record at all, but returns others. The window cannot be read beyond that record.
     #[error("{reason}")]
     Unshowable {
-        /// What HubSpot answers.
+        /// HubSpot's error.
         reason: String,
         /// HubSpot's time.
         date: DateTime,
     },
-    /// There is no access token to be had.
+    /// No access token could be obtained.
     #[error(transparent)]
     Token(#[from] TokenError),
     /// The account's tokens cannot be opened or sealed.
     #[error(transparent)]
     Vault(#[from] VaultError),
-    /// The account was connected anew while its tokens were refreshed.
+    /// The account was reconnected while its tokens were refreshed.
     #[error("the account was connected anew in the meantime")]
     Reconnected,
-    /// An account that needs the OAuth app, in a deployment without one.
+    /// The account needs the OAuth app, but the deployment has none.
     #[error("the account uses OAuth, but HUBSPOT_CLIENT_ID is not set")]
     NoApp,
     /// MongoDB failed, or the lease was lost.
@@ -40,19 +40,19 @@ pub(crate) enum SliceError {
     /// SQS failed.
     #[error(transparent)]
     Queue(#[from] QueueError),
-    /// The message continues a run whose slice is being worked on.
+    /// Another slice of the message's run is under way.
     #[error("another slice of the account is under way")]
     Busy,
-    /// A rate limit does not allow what is needed next within the slice.
+    /// A rate limit does not allow the next request within the slice.
     #[error("a rate limit leaves no time for that within the slice")]
     NoTime,
-    /// What must be done at the end of a slice took too long.
+    /// Ending the slice took too long.
     #[error("the slice could not be ended in time")]
     OutOfTime,
 }
 
 impl SliceError {
-    /// Whether MongoDB is away, or answers too late: the message is not to blame.
+    /// Returns true if MongoDB is away or answers too late. Then nothing is wrong with the message.
     pub(crate) fn is_outage(&self) -> bool {
         matches!(self, Self::Store(StoreError::Mongo(_)) | Self::OutOfTime)
     }

@@ -1,4 +1,4 @@
-//! Asking HubSpot for a window's pages. If a page cannot be had, smaller ones find the record that is the cause.
+//! Requests a window's pages from HubSpot. If a page cannot be read, smaller ones find the record that is the cause.
 
 use std::time::Duration;
 
@@ -9,27 +9,27 @@ use model::{
     time::{self, DateTime},
 };
 
-use crate::{budget::Concurrent, context::Slice, error::SliceError, problem, tuning::Tuning};
+use crate::{budget::Concurrent, context::SliceContext, error::SliceError, problem, tuning::Tuning};
 
-/// A page that took less than this, and was published in less, leaves room for a larger one.
-pub(crate) const QUICK: Duration = Duration::from_secs(1);
+/// If a page took less than this to read, and less than this to publish, the next one may be larger.
+pub(crate) const QUICK_PAGE: Duration = Duration::from_secs(1);
 
-/// How many pages without rows are passed, though more follow.
-const EMPTY_IN_A_ROW: u32 = 5;
+/// How many pages without rows are skipped, though more pages follow.
+const MAX_EMPTY_PAGES: u32 = 5;
 
-/// How many records are set aside in a slice if there is no other one that can show that it is not all of them.
-const IN_A_ROW: u32 = 2;
+/// How many records are set aside in a slice if no other record can show that not all records fail.
+const MAX_ISOLATED_RECORDS: u32 = 2;
 
-/// How many records are skipped to find one that HubSpot shows.
-const PROBES: [Option<&str>; 4] = [None, Some("1"), Some("10"), Some("100")];
+/// How many records are skipped, in each attempt to find one that HubSpot shows.
+const PROBE_POSITIONS: [Option<&str>; 4] = [None, Some("1"), Some("10"), Some("100")];
 
-/// Asks for what a lane's windows hold.
+/// Requests the contents of a lane's windows.
 #[derive(Clone, Copy)]
 pub(crate) struct Fetcher<'a> {
-    pub(crate) slice: &'a Slice<'a>,
+    pub(crate) slice: &'a SliceContext<'a>,
     pub(crate) object: ObjectType,
     pub(crate) tuning: &'a Tuning<'a>,
-    /// Whether a record is suspected of failures that should pass.
+    /// True if a record is suspected of causing transient failures.
     pub(crate) is_suspect: bool,
 }
 
@@ -38,8 +38,12 @@ impl Fetcher<'_> {
         problem::is_a_records(error, self.is_suspect)
     }
 
-    /// Asks for the window's rows behind `last_id`, or behind the last row that was read. Returns `None` if there is no time
-    /// for a page any more.
+    /// Requests the window's rows after `last_id`, or after the last row that was read. Returns `None` if there is no
+    /// time for another page.
+    ///
+    /// # Errors
+    /// HubSpot failed, and not because of a single record, or does not show a record at all
+    /// ([`SliceError::Unshowable`]).
     pub(crate) async fn fetch(
         &self,
         window: &Window,
@@ -52,20 +56,20 @@ impl Fetcher<'_> {
             self.slice.session.stop_retrying();
         }
         let Some(mut page) = self.page(filter, concurrent).await? else { return Ok(None) };
-        // A page without rows that others follow gives no id to go on from.
-        for _ in 0..EMPTY_IN_A_ROW {
+        // A page without rows gives no id to continue from, though more pages follow.
+        for _ in 0..MAX_EMPTY_PAGES {
             let (true, Some(next)) = (page.rows.is_empty(), page.next.clone()) else { break };
             let further = Filter { after: Some(&next), ..filter };
             let Some(found) = self.page(further, concurrent).await? else { break };
-            // The first page's time is the earlier one, so that nothing is left out between the two.
+            // The first page's time is the earlier one, so nothing is left out between the two.
             page = Page { date: page.date, ..found };
         }
         page.date = trusted(page.date, DateTime::now(), self.slice.clock_tolerance());
         Ok(Some(page))
     }
 
-    /// Asks for one page, and for smaller ones if that fails because of what a record holds. A record that is alone and still
-    /// has no answer comes without its properties, to be set aside.
+    /// Requests one page, and smaller ones if that fails because of a record's contents. A single record that still
+    /// fails is returned without its properties, to be set aside.
     async fn page(&self, filter: Filter<'_>, concurrent: Concurrent) -> Result<Option<Page>, SliceError> {
         let (slice, object) = (self.slice, self.object);
         let mut rows = self.tuning.page_size();
@@ -99,10 +103,10 @@ impl Fetcher<'_> {
         }
     }
 
-    /// What it means that HubSpot does not show a record even without its properties: if it shows another one, it is that record's
-    /// trouble. The record may itself be among the first ones of all.
+    /// Returns what it means that HubSpot does not show a record even without its properties. If HubSpot shows another
+    /// record, the first one is the cause. That record may itself be among the first of the lane.
     async fn unshowable(&self, search: Search<'_>, reason: HubSpotError) -> Result<SliceError, SliceError> {
-        for after in PROBES {
+        for after in PROBE_POSITIONS {
             let other = Search { filter: Filter { after, ..all() }, ..search };
             let Some(latest) = self.tuning.pace.latest_start(Concurrent::Nothing) else { break };
             match self.slice.session.search(&other, Some(latest)).await {
@@ -119,8 +123,9 @@ impl Fetcher<'_> {
         Ok(reason.into())
     }
 
-    /// Makes a row that cannot be read of the record that HubSpot has no answer for. It is asked for once more as a whole
-    /// before, and so is another one: trouble that passes, or that concerns all records, is not this one's.
+    /// Turns the record that HubSpot has no answer for into a row that cannot be read. Before that, the complete record
+    /// is requested once more, and so is another record: a fault that passes, or that concerns all records, is not
+    /// caused by this one. Returns `None` if there is no time.
     async fn isolate(
         &self,
         search: Search<'_>,
@@ -130,7 +135,7 @@ impl Fetcher<'_> {
         self.tuning.asked();
         self.tuning.ask_for(1);
         let reason = match cause {
-            // It was what a slice had no time for.
+            // The slice before had no time for it.
             None => "HubSpot does not answer for it within a slice".to_owned(),
             Some(cause) => {
                 let search = Search { properties: self.slice.properties(self.object), ..search };
@@ -157,8 +162,8 @@ impl Fetcher<'_> {
         Ok(Some(bare))
     }
 
-    /// Whether HubSpot has an answer for some other record of the lane. If there is no other one, a few are believed to be the
-    /// cause of what they meet. Returns `None` if there is no time to ask.
+    /// Returns true if HubSpot has an answer for another record of the lane. If there is no other record, assumes for
+    /// the first few records that they are the cause of their failures. Returns `None` if there is no time.
     async fn others_are_well(&self, search: Search<'_>, bare: &Page) -> Result<Option<bool>, SliceError> {
         let Some(latest) = self.tuning.pace.latest_start(Concurrent::Nothing) else { return Ok(None) };
         let first = Search { properties: &[], limit: Search::MAX_PAGE, filter: all(), ..search };
@@ -169,7 +174,7 @@ impl Fetcher<'_> {
         let mut others: Vec<usize> = places.filter(is_other).collect();
         others.dedup();
         if others.is_empty() {
-            return Ok(Some(self.tuning.isolated() < IN_A_ROW));
+            return Ok(Some(self.tuning.isolated() < MAX_ISOLATED_RECORDS));
         }
         for index in others {
             let after_id = index.checked_sub(1).map(|before| ids[before]);
@@ -184,7 +189,7 @@ impl Fetcher<'_> {
         Ok(Some(false))
     }
 
-    /// How many rows the window holds now, those up to `up_to_id` or all of them. Returns `None` if there is no time to ask.
+    /// Returns how many rows the window has now, up to `up_to_id` or in all. Returns `None` if there is no time.
     pub(crate) async fn count(&self, window: &Window, up_to_id: Option<&str>) -> Result<Option<i64>, SliceError> {
         let Some(latest) = self.tuning.pace.latest_start(Concurrent::Nothing) else { return Ok(None) };
         let filter = Filter { up_to_id, ..filter(window, window.start_id.as_deref()) };
@@ -197,18 +202,18 @@ impl Fetcher<'_> {
     }
 }
 
-/// All rows that have a time.
+/// Returns the filter for all rows that have a time.
 fn all<'a>() -> Filter<'a> {
     Filter { from: Window::BEGINNING, to: None, undated: false, after_id: None, up_to_id: None, after: None }
 }
 
-/// The window's rows behind `after_id`.
+/// Returns the filter for the window's rows after `after_id`.
 fn filter<'a>(window: &Window, after_id: Option<&'a str>) -> Filter<'a> {
     Filter { from: window.from, to: window.to, undated: window.undated, after_id, up_to_id: None, after: None }
 }
 
-/// HubSpot's time, unless it is so far ahead of this machine's that it can only be wrong: what is modified until then would be
-/// taken for read. That it is behind costs no more than reading again.
+/// Returns HubSpot's time, or this machine's if HubSpot's is more than `tolerance` ahead and must be wrong: changes
+/// until then would be considered read. A HubSpot clock that is behind only costs repeated reads.
 fn trusted(date: DateTime, now: DateTime, tolerance: Duration) -> DateTime {
     if date <= time::after(now, tolerance) {
         return date;

@@ -1,4 +1,4 @@
-//! Pulling one lane of an account: whatever is due in it, for as long as time allows.
+//! Reads one lane of an account: whatever is due in it, for as long as time allows.
 
 use hubspot::Row;
 use model::{
@@ -10,55 +10,59 @@ use model::{
 use crate::{
     batch,
     budget::Concurrent,
-    context::Slice,
+    context::SliceContext,
     error::SliceError,
     fetch::Fetcher,
     ledger::PublishLedger,
     plan::{self, Due},
-    state::{LaneState, Step},
+    state::{LaneState, LaneStep},
     tuning::Tuning,
 };
 
 /// How a lane's slice ended, if nothing failed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum LaneEnd {
-    /// There is nothing left to read; the date is how far the fresh pass got.
+    /// Nothing is left to read. The date is up to when everything was read.
     CaughtUp(Option<DateTime>),
-    /// There is more, but no time for it.
+    /// There is more to read, but no time.
     OutOfTime,
 }
 
-/// How the reading of a part of the lane ended.
+/// How reading a part of the lane ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WindowOutcome {
-    /// It was read, divided or put off: there may be others to read.
+    /// It was read, split or postponed. There may be other parts to read.
     Closed,
-    /// There is no time to read on.
+    /// There is no time to read further.
     OutOfTime,
 }
 
-/// The pulling of one lane within a slice. It owns how the lane stands: requests are made with copies of what they need.
+/// The reader of one lane within a slice. It owns the state of the lane. Requests are made with copies of what they
+/// need.
 pub(crate) struct LaneReader<'a> {
-    pub(crate) slice: &'a Slice<'a>,
+    pub(crate) slice: &'a SliceContext<'a>,
     pub(crate) object: ObjectType,
     pub(crate) tuning: &'a Tuning<'a>,
     pub(crate) state: LaneState,
 }
 
 impl<'a> LaneReader<'a> {
-    pub(crate) fn new(slice: &'a Slice<'a>, object: ObjectType, lane: Lane, tuning: &'a Tuning<'a>) -> Self {
+    pub(crate) fn new(slice: &'a SliceContext<'a>, object: ObjectType, lane: Lane, tuning: &'a Tuning<'a>) -> Self {
         Self { slice, object, tuning, state: LaneState::new(lane) }
     }
 
-    /// Pulls what is due, with changes looked for since `look_since`.
+    /// Reads what is due, until nothing is or time is up. Changes must have been looked for since `look_since`.
+    ///
+    /// # Errors
+    /// The failure is not one that a single window or record explains.
     pub(crate) async fn run(&mut self, look_since: DateTime) -> Result<LaneEnd, SliceError> {
         while self.tuning.pace.latest_start(Concurrent::Nothing).is_some() {
-            let due = plan::due(&mut self.state.lane, self.slice.settings(), DateTime::now(), look_since);
+            let due = plan::next_due(&mut self.state.lane, self.slice.settings(), DateTime::now(), look_since);
             self.state.step = due.as_ref().map(|due| match due {
-                Due::Pass(kind) => Step::Pass(*kind),
-                Due::Count(_) => Step::Pass(PassKind::Again),
-                Due::SetAside => Step::SetAside,
-                Due::Sweep => Step::Sweep,
+                Due::Pass(kind) => LaneStep::Pass(*kind),
+                Due::Count(_) => LaneStep::Pass(PassKind::Again),
+                Due::SetAside => LaneStep::SetAside,
+                Due::Sweep => LaneStep::Sweep,
             });
             let outcome = match due {
                 Some(Due::Pass(kind)) => self.read_pass(kind).await?,
@@ -79,31 +83,32 @@ impl<'a> LaneReader<'a> {
         Ok(LaneEnd::OutOfTime)
     }
 
-    /// Returns what asks HubSpot for the lane.
+    /// Returns the fetcher for the lane's windows.
     pub(crate) fn fetcher(&self) -> Fetcher<'a> {
         Fetcher { slice: self.slice, object: self.object, tuning: self.tuning, is_suspect: false }
     }
 
-    /// Publishes rows of which `ledger` says what was published before. Returns those that cannot be published, with the
-    /// reasons.
+    /// Publishes rows. `ledger` has what was published of them before. Returns the records that cannot be published,
+    /// with the reasons.
     pub(crate) async fn publish(
         &mut self,
         rows: Vec<Row>,
         mut ledger: PublishLedger,
     ) -> Result<Vec<(String, String)>, SliceError> {
-        let pending = batch::begin(&rows, &mut ledger, &mut self.state.marks);
+        let pending = batch::pending_marks(&rows, &mut ledger, &mut self.state.marks);
         batch::mark_pending(self.slice, self.object, &pending).await?;
         let published = batch::publish_rows(self.slice, self.object, rows, &mut ledger).await?;
         self.state.marks.add(published.marks);
         Ok(published.odd)
     }
 
-    /// Saves the lane, without what was wrong before if that has got on.
+    /// Saves the lane. Forgets its last error if what failed has progressed.
     pub(crate) async fn checkpoint_progress(&mut self) -> Result<(), SliceError> {
         self.state.forget_passed_error();
         self.save_lane().await
     }
 
+    /// Saves the lane, with the size of its next page.
     pub(crate) async fn save_lane(&mut self) -> Result<(), SliceError> {
         let lane = self.state.to_save(self.tuning.page_size());
         self.slice.save_lane(self.object, &lane).await

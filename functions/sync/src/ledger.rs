@@ -1,4 +1,4 @@
-//! What is known of a page's records, and what each of them adds to that: pure.
+//! What was published of a page's records before, and what each of them adds to that. Pure.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -19,30 +19,30 @@ use crate::{
     own_marks::{Mark, OwnMarks},
 };
 
-/// How far the stamps of two of HubSpot's servers may differ.
-const CLOCKS: Duration = Duration::from_secs(10);
+/// How far the timestamps of two of HubSpot's servers may differ.
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(10);
 
 /// What is known of records before they are published.
 #[derive(Debug)]
 pub(crate) struct PublishLedger {
     object: ObjectType,
-    /// From when on an account that others had pulled before is read.
+    /// The time from which on an account is read that another system had pulled before. Absent for other accounts.
     legacy_watermark: Option<DateTime>,
     seen: HashMap<RecordId, LedgerEntry>,
-    /// Of the contacts.
+    /// The companies of the contacts.
     companies: Companies,
     /// The contacts that are published without their companies.
     does_without: HashSet<String>,
 }
 
-/// What a batch has to publish, and to mark.
+/// What a batch has to publish and to mark.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) actions: Vec<Action>,
-    /// Records that went in merges, to be marked before the actions are queued: when a merge was first seen names its
-    /// action, and is the same if the batch has to be repeated.
+    /// The records that were merged into others. They are marked before the actions are queued: the name of a merge's
+    /// action has the time at which the merge was first seen, which must stay the same if the batch is repeated.
     pub(crate) merged_away: Vec<Mark>,
-    /// What the actions say, to be marked when they are queued.
+    /// The contents of the actions, to be marked after they are queued.
     pub(crate) published: Vec<Mark>,
 }
 
@@ -55,7 +55,7 @@ impl PublishLedger {
         Self { object, legacy_watermark, seen, companies: Companies::default(), does_without: HashSet::new() }
     }
 
-    /// Takes into account what this slice has marked of the records, which may be since they were looked up.
+    /// Adds the marks that this slice has made, possibly after the records were looked up.
     pub(crate) fn add_own_marks<'a>(&mut self, records: impl Iterator<Item = &'a Record>, own: &OwnMarks) {
         for record in records {
             for id in std::iter::once(record.id.clone()).chain(record.merged_ids()) {
@@ -64,22 +64,24 @@ impl PublishLedger {
         }
     }
 
-    /// Takes contacts' companies.
+    /// Sets the contacts' companies.
     pub(crate) fn learn_companies(&mut self, companies: Companies) {
         self.companies = companies;
     }
 
-    /// Why a contact cannot be published yet: HubSpot does not tell its companies.
+    /// Returns why a contact cannot be published yet: HubSpot does not return its companies. Returns `None` if it can
+    /// be published.
     pub(crate) fn lacks_companies(&self, record: &Record) -> Option<&String> {
         self.companies.unread.get(record.id.as_str()).filter(|_| !self.does_without.contains(record.id.as_str()))
     }
 
-    /// Lets these contacts be published even if HubSpot does not tell their companies.
+    /// Allows these contacts to be published without their companies, if HubSpot does not return them.
     pub(crate) fn do_without_companies(&mut self, contacts: impl Iterator<Item = String>) {
         self.does_without.extend(contacts);
     }
 
-    /// Whether the record is there in a state that was not published. HubSpot's index may still show one that is gone.
+    /// Returns true if the record is live, with a change that was not published. HubSpot's index may still show a
+    /// record that is deleted or merged.
     pub(crate) fn is_changed(&self, record: &Record) -> bool {
         let is_later = |seen: &LedgerEntry| {
             seen.into.is_none() && [seen.at, seen.gone_at].into_iter().flatten().all(|at| at < record.modified_at)
@@ -87,15 +89,15 @@ impl PublishLedger {
         record.archived_at.is_none() && self.seen.get(&record.id).is_none_or(is_later)
     }
 
-    /// Returns the records that nothing was published of yet, to be marked as pending before anything is queued: if it
-    /// comes to nothing but that, and they are gone when it is done again, their end is published.
+    /// Returns the records that were never published. They are marked as pending before anything is queued. If the
+    /// slice ends in between, and a record is deleted before the retry, its deletion is still published.
     pub(crate) fn unpublished<'a>(&self, records: impl Iterator<Item = &'a Record>) -> Vec<Mark> {
         let begin = |record: &Record| (record.id.clone(), LedgerEntry { begun: true, ..LedgerEntry::default() });
         let is_unknown = |record: &&Record| self.seen.get(&record.id).is_none_or(|seen| !seen.is_announced());
         records.filter(|record| self.is_changed(record)).filter(is_unknown).map(begin).collect()
     }
 
-    /// Adds what a record tells.
+    /// Adds the actions and marks of one record to a batch, and to what is known.
     pub(crate) fn apply(&mut self, record: Record, batch: &mut Batch) {
         if let Some(archived_at) = record.archived_at {
             self.record_merges(&record, archived_at, batch);
@@ -119,7 +121,7 @@ impl PublishLedger {
         }
     }
 
-    /// Lets the records be gone that were merged into this one, and tells whether any of them had been announced.
+    /// Records that other records were merged into this one. Returns true if any of them had been published.
     fn record_merges(&mut self, survivor: &Record, at: DateTime, batch: &mut Batch) -> bool {
         let mut any_announced = false;
         for id in survivor.merged_ids() {
@@ -145,23 +147,26 @@ impl PublishLedger {
         any_announced
     }
 
-    /// What existed before the account was taken over was announced by whoever pulled it then.
+    /// Returns true if the record existed before the account was taken over. The system that pulled the account then
+    /// has announced it.
     fn was_announced_before(&self, record: &Record) -> bool {
         self.legacy_watermark.is_some_and(|start| record.created_at < start)
     }
 
+    /// Returns true if no change of the record was published before.
     fn is_first(&self, record: &Record) -> bool {
         let seen = self.seen.get(&record.id).is_some_and(|seen| seen.at.is_some());
         !seen && !self.was_announced_before(record)
     }
 
-    /// Since when a record of the recycle bin is gone, if that was not told of yet. What was never announced is gone without a
-    /// word.
+    /// Returns when a record of the recycle bin was deleted. Returns `None` if that was published already, or if the
+    /// record was never published: then its deletion is not published either.
     fn newly_gone_at(&self, record: &Record, archived_at: DateTime) -> Option<DateTime> {
         let began_before = self.legacy_watermark.is_none_or(|start| start <= archived_at);
         let seen = self.seen.get(&record.id);
-        // An edit that was told of has the later stamp if two of HubSpot's clocks differ, or if the deletion was an edit, too.
-        let last_edit = seen.and_then(|seen| seen.at).filter(|at| time::between(archived_at, *at) <= CLOCKS);
+        // A published edit has the later timestamp if two of HubSpot's clocks differ, or if the deletion was an edit,
+        // too.
+        let last_edit = seen.and_then(|seen| seen.at).filter(|at| time::between(archived_at, *at) <= MAX_CLOCK_SKEW);
         let at = last_edit.map_or(archived_at, |edited_at| edited_at.max(archived_at));
         let is_newly_gone = match seen {
             Some(seen) if seen.into.is_some() => false,
@@ -206,7 +211,7 @@ mod tests {
         PublishLedger::new(ObjectType::Contacts, legacy_watermark.map(time), HashMap::new())
     }
 
-    /// What a record adds, as (record, name, time).
+    /// Returns the actions that a record adds, as (record, name, time).
     fn tell(known: &mut PublishLedger, record: Record) -> Vec<(String, ActionName, i64)> {
         let mut batch = Batch::default();
         known.apply(record, &mut batch);
@@ -292,7 +297,7 @@ mod tests {
         assert_eq!(begun.len(), 2);
         let mut own = OwnMarks::default();
         own.add_pending(&begun);
-        // It was looked up after that.
+        // The ledger was read after that.
         let mut known = PublishLedger::new(ObjectType::Contacts, None, begun.into_iter().collect());
         known.add_own_marks([&survivor].into_iter(), &own);
         assert_eq!(tell(&mut known, survivor), one(1, ContactCreated, 30));
@@ -302,7 +307,7 @@ mod tests {
     #[test]
     fn what_another_window_has_published_since_is_known() {
         let (mut own, mut first) = (OwnMarks::default(), known(None));
-        // They were looked up before, and nothing was known of them.
+        // The ledger was read before, and had nothing about them.
         let (mut second, mut third) = (known(None), known(None));
         let (record, survivor) = (live(1, 30, ""), live(3, 50, "1"));
         own.add_pending(&first.unpublished([&record].into_iter()));

@@ -1,5 +1,5 @@
-//! The sync function: takes one message, works for at most one slice of one account, and sends itself a
-//! continuation if the account is not caught up.
+//! The sync function. It takes one message and works for at most one slice of one account. If the account is not caught
+//! up, it sends itself a continuation.
 
 mod access;
 mod action_builder;
@@ -43,9 +43,9 @@ use tokio::time::{Instant, timeout};
 
 pub use crate::{budget::Budget, config::Config};
 
-/// What the function holds on to between invocations.
+/// What the function keeps between invocations.
 #[derive(Debug)]
-pub struct Sync {
+pub struct SyncFunction {
     config: Config,
     store: Store,
     vault: Vault,
@@ -54,8 +54,8 @@ pub struct Sync {
     actions_queue: Queue,
 }
 
-impl Sync {
-    /// Sets up clients. Connections are made when they are first needed.
+impl SyncFunction {
+    /// Sets up the clients. Connections are made on first use.
     ///
     /// # Errors
     /// The configuration names something that cannot be used.
@@ -73,18 +73,24 @@ impl Sync {
     }
 }
 
-impl Sync {
-    /// The time spent with SQS since this was last asked.
+impl SyncFunction {
+    /// Returns the time spent with SQS since the last call.
     fn sqs_time(&self) -> Duration {
         self.sync_queue.spent.take() + self.actions_queue.spent.take()
     }
 
-    /// Sends a message again that MongoDB's absence has failed so often that it would be given to the dead-letter queue. It
-    /// comes back in a quarter of an hour; nothing is wrong with it.
+    /// Sends a copy of a message that has failed so often because MongoDB is away that SQS would move it to the
+    /// dead-letter queue. The copy arrives after a quarter of an hour. Nothing is wrong with the message itself.
+    ///
+    /// # Errors
+    /// SQS did not accept the copy, or did not answer in time.
     async fn wait_out(&self, message: String, account: &AccountKey, left: Duration) -> Result<(), QueueError> {
         let group = account.to_string();
-        let sent =
-            timeout(left.clamp(SENDING_AT_LEAST, SENDING), self.sync_queue.send_text(message, &group, MAX_DELAY)).await;
+        let sent = timeout(
+            left.clamp(MIN_RESEND_TIMEOUT, RESEND_TIMEOUT),
+            self.sync_queue.send_text(message, &group, MAX_DELAY),
+        )
+        .await;
         let sent = sent.unwrap_or_else(|_| Err(QueueError::Send("it does not answer in time".to_owned())));
         match &sent {
             Ok(()) => tracing::warn!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id,
@@ -95,24 +101,26 @@ impl Sync {
     }
 }
 
-/// One delivery before the one after which SQS gives a message to the dead-letter queue (`maxReceiveCount` in the template).
+/// The delivery from which on a message is sent again if MongoDB is away. It is one before the last (`maxReceiveCount`
+/// in the template), after which SQS moves a message to the dead-letter queue.
 pub const LAST_RECEIVE: u32 = 4;
 
-/// What sending a message again may take...
-const SENDING: Duration = Duration::from_secs(1);
+/// How long sending a message again may take.
+const RESEND_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// ...and what it gets if nothing of the budget is left: the budget leaves a twelfth of the five seconds for the answer.
-const SENDING_AT_LEAST: Duration = Duration::from_millis(300);
+/// How long sending a message again may take if nothing of the budget is left. The budget leaves a twelfth of the five
+/// seconds for the answer.
+const MIN_RESEND_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// What noting a failure may take, if the budget leaves it any time.
-const NOTING: Duration = Duration::from_secs(1);
+/// How long recording failures may take, if the budget leaves any time.
+const NOTE_FAILURES_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Handles an SQS event: each of its messages is a slice of its own. They share one budget, so a batch size
-/// of 1 is what the template asks for.
+/// Handles an SQS event. Each of its messages is a slice of its own. They share one budget, therefore the template sets
+/// a batch size of 1.
 ///
 /// # Errors
-/// Every message failed; SQS delivers them again.
-pub async fn handler(sync: &Sync, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Diagnostic> {
+/// Every message failed. SQS delivers them again.
+pub async fn handler(sync: &SyncFunction, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Diagnostic> {
     let budget = Budget::start(sync.config.budget, remaining(event.context.deadline));
     let messages = decode::<SyncMessage>(event.payload);
     let count = messages.len();
@@ -141,12 +149,12 @@ pub async fn handler(sync: &Sync, event: LambdaEvent<SqsEvent>) -> Result<SqsBat
         }
     }
     let left = budget.ends().saturating_duration_since(Instant::now());
-    note_failures(&sync.store, &failed, left.min(NOTING)).await;
+    note_failures(&sync.store, &failed, left.min(NOTE_FAILURES_TIMEOUT)).await;
     respond(count, failed.into_keys().collect())
 }
 
-/// Notes why messages failed, for whoever finds them in the dead-letter queue. If that takes longer than `patience`, only the
-/// log has the reasons.
+/// Records why messages failed, for people who find them in the dead-letter queue. If that takes longer than
+/// `patience`, only the log has the reasons.
 async fn note_failures(store: &Store, failed: &BTreeMap<String, String>, patience: Duration) {
     if !failed.is_empty() && !patience.is_zero() {
         let noted = timeout(patience, store.note_failures(failed.clone().into_iter())).await;
@@ -156,7 +164,7 @@ async fn note_failures(store: &Store, failed: &BTreeMap<String, String>, patienc
     }
 }
 
-/// How long Lambda still lets this invocation run. `deadline` is in milliseconds since the epoch.
+/// Returns how long Lambda still lets this invocation run. `deadline` is in milliseconds since the epoch.
 fn remaining(deadline: u64) -> Duration {
     Duration::from_millis(deadline)
         .saturating_sub(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default())

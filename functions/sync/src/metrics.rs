@@ -1,4 +1,4 @@
-//! The metrics of a slice, one line an invocation (`docs/reference/metrics.md`).
+//! The metrics of a slice, as one line of the log per invocation (`docs/reference/metrics.md`).
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use metrique::{
     unit_of_work::metrics,
 };
 
-/// What one slice did.
+/// The metrics of one slice.
 #[metrics(rename_all = "PascalCase")]
 pub(crate) struct SliceMetrics {
     pub(crate) domain_id: String,
@@ -59,6 +59,7 @@ pub(crate) struct SliceMetrics {
 }
 
 impl SliceMetrics {
+    /// Writes the metrics.
     pub(crate) fn emit(self) {
         drop(self.append_on_drop(ServiceMetrics::sink_or_discard()));
     }

@@ -1,4 +1,4 @@
-//! How a slice's lanes ended, and what that means for the run: pure.
+//! How a slice's lanes ended, and what that means for the run. Pure.
 
 use std::time::Duration;
 
@@ -14,17 +14,17 @@ use crate::problem::is_given_up;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LaneOutcome {
     pub(crate) object: ObjectType,
-    /// How far the lane's fresh pass got, if there is nothing left to read.
+    /// Up to when everything was read. Absent if there is more to read.
     pub(crate) caught_up: Option<DateTime>,
-    /// Up to when it was looked at for changes.
+    /// Up to when the lane was looked at for changes.
     pub(crate) fresh_to: Option<DateTime>,
-    /// When the lane goes on; absent if there is nothing left to read.
+    /// When the lane continues. Absent if there is nothing left to read.
     pub(crate) retry_at: Option<DateTime>,
     /// What went wrong in this slice.
     pub(crate) problem: Option<LaneProblem>,
-    /// How many rows the lane's next page has, if not the usual number.
+    /// The page size for the lane's next page. Absent if it is the usual one.
     pub(crate) page_size: Option<u32>,
-    /// Whether the lane got on.
+    /// True if the lane progressed.
     pub(crate) progressed: bool,
 }
 
@@ -33,62 +33,64 @@ impl LaneOutcome {
         Self { object, caught_up: None, fresh_to: None, retry_at, problem: None, page_size: None, progressed }
     }
 
-    /// There is nothing left to read.
+    /// Returns the outcome of a lane with nothing left to read. `date` is up to when everything was read.
     pub(crate) fn caught_up(object: ObjectType, date: Option<DateTime>) -> Self {
         Self { caught_up: date, ..Self::new(object, None, false) }
     }
 
-    /// It got on, and there is more to read, at once.
+    /// Returns the outcome of a lane that progressed and has more to read at once.
     pub(crate) fn more(object: ObjectType) -> Self {
         Self::new(object, Some(DateTime::MIN), true)
     }
 
-    /// There is more to read, but not before `at`: HubSpot cannot be asked, or the lane got nowhere.
+    /// Returns the outcome of a lane that has more to read, but not before `at`: HubSpot cannot be asked before, or the
+    /// lane made no progress.
     pub(crate) fn waits_until(object: ObjectType, at: DateTime) -> Self {
         Self::new(object, Some(at), false)
     }
 
-    /// Nothing was tried: the lane waits.
+    /// Returns the outcome of a lane that was not read, because its pause after an error is not over.
     pub(crate) fn waiting(object: ObjectType, lane: &Lane) -> Self {
         let retry_at = lane.last_error.as_ref().map_or(DateTime::MIN, |problem| problem.retry_at);
         Self { fresh_to: lane.fresh.mark, ..Self::new(object, Some(retry_at), false) }
     }
 
-    /// Something went wrong.
+    /// Returns the outcome of a lane that failed.
     pub(crate) fn failed(object: ObjectType, lane: &Lane, problem: LaneProblem) -> Self {
         let (fresh_to, page_size, retry_at) = (lane.fresh.mark, lane.page_size, Some(problem.retry_at));
         Self { problem: Some(problem), fresh_to, page_size, ..Self::new(object, retry_at, false) }
     }
 
-    /// Whether it failed in this way.
+    /// Returns true if the lane failed with a problem of this kind.
     pub(crate) fn has(&self, kind: ProblemKind) -> bool {
         self.problem.as_ref().is_some_and(|problem| problem.kind == kind)
     }
 }
 
-/// When the run goes on.
+/// When the run continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
-    /// Not at all: the account is caught up.
+    /// Never, because the account is caught up.
     CaughtUp,
     /// After this pause.
     For(Duration),
 }
 
-/// What the lanes together mean for the run.
+/// What the outcomes of all lanes mean for the run.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Outcome {
-    /// When it goes on: as soon as one of the lanes does.
+    /// When the run continues: as soon as one of the lanes does.
     pub(crate) wait: Wait,
-    /// How many lanes were given up.
+    /// The number of lanes that were given up.
     pub(crate) given_up: usize,
-    /// How many attempts in a row have failed, in the lane that goes on next.
+    /// The number of consecutive failed attempts in the lane that continues next.
     pub(crate) attempts: u32,
-    /// Whether any lane got on.
+    /// True if any lane progressed.
     pub(crate) progressed: bool,
 }
 
 impl Outcome {
+    /// Returns what the lanes' outcomes mean for the run.
     pub(crate) fn of(lanes: &[LaneOutcome], now: DateTime) -> Self {
         let next = lanes.iter().filter_map(|lane| Some((lane.retry_at?, lane))).min_by_key(|(at, _)| *at);
         Self {

@@ -1,37 +1,37 @@
-//! What a slice itself has marked of records: pure.
+//! The marks that a slice itself has made on records. Pure.
 
 use std::collections::{HashMap, HashSet};
 
 use model::ids::RecordId;
 use store::LedgerEntry;
 
-/// What is marked of a record, as far as it is named.
+/// A record, and the fields to set in its ledger entry.
 pub(crate) type Mark = (RecordId, LedgerEntry);
 
-/// What this slice itself has marked. What was looked up while that happened may lack any of it.
+/// The marks that this slice itself has made. Entries that were read in the meantime may lack any of them.
 #[derive(Debug, Default)]
 pub(crate) struct OwnMarks {
-    /// The records that nothing was published of when they were marked as pending.
+    /// The records that this slice has marked as pending, because nothing was published of them.
     pending: HashSet<RecordId>,
-    /// What is marked of each, all in all.
+    /// The other marks on each record, merged.
     marked: HashMap<RecordId, LedgerEntry>,
 }
 
 impl OwnMarks {
-    /// Adds records of which nothing was published, and which are marked as pending.
+    /// Adds records that were marked as pending, because nothing was published of them.
     pub(crate) fn add_pending(&mut self, marks: &[Mark]) {
         self.pending.extend(marks.iter().map(|(id, _)| id.clone()));
     }
 
-    /// Adds what is marked as published, or as merged into others.
+    /// Adds marks as published, or as merged into other records.
     pub(crate) fn add(&mut self, marks: Vec<Mark>) {
         for (id, mark) in marks {
             merge(self.marked.entry(id).or_default(), &mark);
         }
     }
 
-    /// Adds what the slice has marked of a record to what was looked up of it. That it marked it as pending says nothing: if
-    /// it published it, the other mark says so.
+    /// Adds the slice's marks on a record to the entry that was read. Ignores that the entry is pending if only this
+    /// slice has marked it so: nothing was published of it, unless another mark says so.
     pub(crate) fn complete(&self, id: RecordId, seen: &mut HashMap<RecordId, LedgerEntry>) {
         if self.pending.contains(&id) {
             seen.entry(id.clone()).or_default().begun = false;
@@ -42,7 +42,7 @@ impl OwnMarks {
     }
 }
 
-/// Adds a mark to an entry as the store does. It makes no difference if it is there already.
+/// Merges a mark into an entry, in the same way as the store. It makes no difference if the entry has the mark already.
 fn merge(entry: &mut LedgerEntry, mark: &LedgerEntry) {
     entry.begun &= mark.at.is_none();
     entry.at = entry.at.max(mark.at);

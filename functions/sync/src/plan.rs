@@ -1,8 +1,8 @@
-//! What is read next, and whether what was read is complete: the rules of the incremental pull, without I/O.
+//! Decides what is read next, and whether what was read is complete: the rules of the incremental pull, without I/O.
 //!
-//! A fresh pass is for speed: it takes what HubSpot shows. The settled pass reads the same again, and the history is read
-//! once; each of their windows is proved by a count. One that does not add up is read again in halves, and then held by
-//! itself while the others go on (`docs/decisions/0013-a-window-is-held-by-itself.md`).
+//! A fresh pass is for speed: it takes what HubSpot shows. The settled pass reads the same again, and the history is
+//! read once. Each window of these two is proved by a count. A window that does not add up is read again in halves, and
+//! then held by itself while the others go on (`docs/decisions/0013-a-window-is-held-by-itself.md`).
 
 use std::{cmp::Ordering, time::Duration};
 
@@ -20,18 +20,18 @@ pub(crate) use hold::{
 };
 pub(crate) use sweep::{archived_page_done, postpone_archived_scan, sweep_is_due};
 
-/// How many windows of a pass are read side by side at most.
-pub(crate) const READERS: usize = 4;
+/// How many windows of a pass are read concurrently at most.
+pub(crate) const MAX_READERS: usize = 4;
 
-/// A window is not divided if no more rows than this are left of it: behind the page at hand, another one.
-const WORTH_DIVIDING: i64 = 2 * Search::MAX_PAGE as i64;
+/// A window with at most this many rows left is not split: the page that was just read, and one more.
+const MAX_UNDIVIDED_ROWS: i64 = 2 * Search::MAX_PAGE as i64;
 
-/// How often a window is divided into parts that are read side by side: where they turn out to be of very different
-/// size it is done again, but each time costs a request.
+/// How often a window is split into parts that are read concurrently. A split is repeated if the parts turn out to have
+/// very different sizes, but each one costs a request.
 const MAX_DIVISIONS: i32 = 6;
 
-/// How often a window is halved before it is held. Halving finds what does not add up; if nothing ever does, it would
-/// otherwise go on down to every single millisecond.
+/// How often a window is halved before it is held. Halving finds what does not add up. Without a limit, a window that
+/// never adds up would be halved down to single milliseconds.
 const MAX_REPAIRS: i32 = 12;
 
 /// The resolution of the `Date` header.
@@ -44,20 +44,20 @@ pub(crate) struct Settings {
     pub(crate) overlap: Duration,
     /// See `SYNC_SETTLE_SECONDS`.
     pub(crate) settle: Duration,
-    /// How often a fresh pass is made within a run that goes on for long.
+    /// How often a fresh pass is made within a long run.
     pub(crate) fresh_every: Duration,
-    /// See `SYNC_SWEEP_SECONDS`. `None` if only when HubSpot tells of deletions.
+    /// See `SYNC_SWEEP_SECONDS`. `None` if the recycle bin is only read when HubSpot reports deletions.
     pub(crate) sweep_every: Option<Duration>,
-    /// When the recycle bin is to have been looked at since, because HubSpot told of deletions.
+    /// A sweep must have begun after this time, because HubSpot reported deletions then.
     pub(crate) sweep_since: Option<DateTime>,
 }
 
 /// What is due in a lane, the most urgent first.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Due {
-    /// A pass, with its windows opened.
+    /// A pass. Its windows are open.
     Pass(PassKind),
-    /// The count of a window that is held.
+    /// The count of a held window.
     Count(Window),
     /// Records that were set aside.
     SetAside,
@@ -65,9 +65,9 @@ pub(crate) enum Due {
     Sweep,
 }
 
-/// What is due in a lane. Returns `None` if the lane is caught up. Changes are to have been looked for since `look_since`:
-/// since the run began, or since HubSpot told of some.
-pub(crate) fn due(lane: &mut Lane, settings: Settings, now: DateTime, look_since: DateTime) -> Option<Due> {
+/// Opens the windows that are due. Returns what is most urgent in a lane. Returns `None` if the lane is caught up.
+/// Changes must have been looked for since `look_since`: the start of the run, or HubSpot's latest notification.
+pub(crate) fn next_due(lane: &mut Lane, settings: Settings, now: DateTime, look_since: DateTime) -> Option<Due> {
     open(lane, settings, now, look_since);
     let is_open = |kind: &PassKind| !lane.pass(*kind).windows.is_empty();
     let first = [PassKind::Fresh, PassKind::Settled].into_iter().find(is_open).map(Due::Pass);
@@ -81,13 +81,13 @@ pub(crate) fn due(lane: &mut Lane, settings: Settings, now: DateTime, look_since
 /// Opens the windows that are due.
 fn open(lane: &mut Lane, settings: Settings, now: DateTime, look_since: DateTime) {
     if lane.first_seen.is_none() {
-        // The history first: its first answer tells HubSpot's time, from which on there are fresh changes.
+        // The history comes first. Its first answer has HubSpot's time, from which on there are fresh changes.
         if lane.backfill.windows.is_empty() {
             let from = start(lane);
             lane.backfill.windows = vec![Window::new(from, None)];
             lane.backfilled.from = Some(from);
             lane.checked_at = Some(now);
-            // What is in the recycle bin by now is not announced at all.
+            // Records that are already in the recycle bin are never announced.
             lane.sweep.ended_at.get_or_insert(now);
         }
     } else if lane.fresh.windows.is_empty() && is_stale(lane, settings, now, look_since) {
@@ -96,14 +96,14 @@ fn open(lane: &mut Lane, settings: Settings, now: DateTime, look_since: DateTime
         lane.checked_at = Some(now);
     }
     if lane.first_seen.is_some() && lane.backfill.windows.is_empty() && !lane.kept.undated {
-        // The history is read, but for the records that no window of times holds.
+        // The history is read, except for records without a modification time, which no window of times contains.
         lane.kept.undated = true;
         lane.kept.again.windows.push(Window::of_undated());
     }
     if lane.settled.windows.is_empty()
         && let (Some(mark), Some(seen)) = (lane.settled.mark, lane.fresh.mark)
     {
-        // The fresh pass's mark is HubSpot's time, at most a little ago.
+        // The fresh pass's mark is in HubSpot's time, at most a little ago.
         let to = time::before(seen, settings.settle);
         if mark < to && time::between(mark, to) >= settings.settle / 6 {
             lane.settled.windows = vec![Window::new(mark, Some(to))];
@@ -111,7 +111,8 @@ fn open(lane: &mut Lane, settings: Settings, now: DateTime, look_since: DateTime
     }
 }
 
-/// Whether changes are to be looked for again. Where other passes wait, they get as much time as the last look took.
+/// Returns true if changes must be looked for again. If other passes wait, they first get as much time as the last look
+/// for changes took.
 fn is_stale(lane: &Lane, settings: Settings, now: DateTime, look_since: DateTime) -> bool {
     let Some(began) = lane.checked_at else { return true };
     let ended = lane.fresh.completed_at.filter(|ended| *ended >= began).unwrap_or(began);
@@ -130,38 +131,38 @@ fn is_stale(lane: &Lane, settings: Settings, now: DateTime, look_since: DateTime
     time::between(ended, now) >= rest
 }
 
-/// Where a lane's history begins.
+/// Returns the time at which a lane's history begins.
 fn start(lane: &Lane) -> DateTime {
     lane.legacy_watermark.unwrap_or(Window::BEGINNING).max(Window::BEGINNING)
 }
 
-/// Takes note of HubSpot's time `date` when a lane was read for the first time: what the backfill does not have from
-/// then on, the other passes have.
+/// Stores HubSpot's time `date` when a lane is read for the first time. The backfill covers everything before it, the
+/// other passes everything after. Does nothing later.
 pub(crate) fn record_first_contact(lane: &mut Lane, date: DateTime, settings: Settings) {
     if lane.first_seen.is_some() {
         return;
     }
     lane.first_seen = Some(date);
     lane.fresh.mark = Some(date);
-    // What was modified shortly before, the backfill may read before it is in the index.
+    // The backfill may read records modified shortly before that time before they are in the search index.
     lane.settled.mark = Some(time::before(date, settings.settle).max(start(lane)).min(date));
 }
 
-/// The rows of a page do not follow any order of ids, so that reading on from its last id might skip some.
+/// The rows of a page are in no order of ids. Reading on from its last id might skip some.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Disorder;
 
-/// Which of a page's rows count towards the window's total.
+/// Which rows of a page count towards the window's total.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RowCounting {
     /// All of them.
     All,
-    /// Those modified before the end of the window, which was not known when the page was asked for.
+    /// Those modified before the end of the window. The end was not known when the page was requested.
     Before(DateTime),
 }
 
 impl RowCounting {
-    /// Whether the row counts.
+    /// Returns true if the row counts.
     pub(crate) fn counts(self, row: &Row) -> bool {
         match (self, &row.record) {
             (Self::Before(to), Ok(record)) => record.modified_at < to,
@@ -170,14 +171,18 @@ impl RowCounting {
     }
 }
 
-/// Takes note of a page before its rows are published: the window's end and order, and how many rows it has.
+/// Validates a page before its rows are published. Sets the window's end and its expected number of rows if they are
+/// not known yet, and narrows its order of ids. Removes repeated rows. Returns which rows count.
+///
+/// # Errors
+/// The ids are in no order that holds for the whole window.
 pub(crate) fn validate_page(window: &mut Window, page: &mut Page) -> Result<RowCounting, Disorder> {
     let is_first = window.last_id.is_none();
     let counting = match window.to {
         Some(_) => RowCounting::All,
         None => {
-            // What was modified within the second that is under way belongs to the window. The rest of that second
-            // does not, but the next pass begins well before this one's end.
+            // Changes within the current second belong to the window. Changes in the rest of that second do not, but
+            // the next pass begins well before the end of this one.
             let to = time::after(page.date, DATE_RESOLUTION);
             window.to = Some(to);
             if page.has_more() { RowCounting::Before(to) } else { RowCounting::All }
@@ -188,14 +193,17 @@ pub(crate) fn validate_page(window: &mut Window, page: &mut Page) -> Result<RowC
     let before = window.last_id.as_ref().or(window.start_id.as_ref());
     let ids = before.into_iter().chain(page.rows.iter().map(|row| &row.id));
     window.order = compatible_id_order(window.order, ids.map(String::as_str))?;
-    // What is counted while the window has no end says nothing of what it holds.
+    // A total from before the window had an end says nothing about its contents.
     if is_first && counting == RowCounting::All {
         window.expected.get_or_insert(window.read + page.total);
     }
     Ok(counting)
 }
 
-/// The order, of those that were possible, that also holds for these ids.
+/// Returns the order of ids, of those possible so far, that also holds for these ids. Returns `None` if both orders do.
+///
+/// # Errors
+/// No order holds.
 fn compatible_id_order<'a>(
     order: Option<IdOrder>,
     ids: impl Iterator<Item = &'a str>,
@@ -224,21 +232,21 @@ fn by_number(left: &str, right: &str) -> Ordering {
     left.len().cmp(&right.len()).then(left.cmp(right))
 }
 
-/// Whether as many rows were read as there were at first. Returns `false` also if that is not known. Rows may have left the
-/// window while it was read; then what it holds now decides ([`is_complete`]).
+/// Returns true if as many rows were read as HubSpot counted at first. Returns `false` also if that count is not known.
+/// Rows may have left the window while it was read. Then its current count decides ([`covers`]).
 pub(crate) fn count_matches(window: &Window) -> bool {
     window.expected == Some(window.read)
 }
 
-/// Whether everything that the window holds now can be among the rows that were read.
-pub(crate) fn is_complete(window: &Window, holds_now: i64) -> bool {
+/// Returns true if all rows that the window holds now can be among the rows that were read.
+pub(crate) fn covers(window: &Window, holds_now: i64) -> bool {
     window.read >= holds_now
 }
 
-/// Where a window had better be divided, so that its rest can be read side by side, once this page is published.
-/// Returns `None` if `readers` have enough to do, or if there are not enough rows for that.
+/// Returns the time at which to split the rest of the window, to read it concurrently once this page is published.
+/// Returns `None` if there are enough windows for `readers`, or if too few rows are left.
 pub(crate) fn split_point(pass: &Pass, window: &Window, page: &Page, readers: usize) -> Option<DateTime> {
-    if pass.windows.len() >= readers || page.total <= WORTH_DIVIDING || window.divisions >= MAX_DIVISIONS {
+    if pass.windows.len() >= readers || page.total <= MAX_UNDIVIDED_ROWS || window.divisions >= MAX_DIVISIONS {
         return None;
     }
     let to = window.to?;
@@ -248,10 +256,12 @@ pub(crate) fn split_point(pass: &Pass, window: &Window, page: &Page, readers: us
     let (first, last, median) = (*times.first()?, *times.last()?, times[times.len() / 2]);
     let spread = time::between(first, last);
     let middle = if spread * 2 < time::between(first, to) {
-        // Ids grow with time, as they do if records were not modified since: what is left is behind the page.
+        // Ids grow with time, as they do if records were not modified after their creation: the rest of the window is
+        // later than the page.
         time::after(last, time::between(last, to) / 2)
     } else if time::between(first, median) * 4 < spread {
-        // Only some were modified since: what is left is behind the page, too, but those are among it.
+        // Most rows of the page are old, and a few were modified later. The rest of the window is later than the old
+        // rows, and those few are among it.
         time::after(first, spread / 2)
     } else {
         // The page is a sample of the whole window.
@@ -260,15 +270,16 @@ pub(crate) fn split_point(pass: &Pass, window: &Window, page: &Page, readers: us
     (window.from < middle && middle < to).then_some(middle)
 }
 
-/// Whether the totals show that nothing of a window is missing up to the end of a page, as whose `total` HubSpot counted all
-/// that was left of the window, and which has so many `rows`. `rest` is what it counted of the two windows behind the page.
+/// Returns true if the totals prove that no row of a window is missing up to the end of a page. `total` is HubSpot's
+/// count of all that was left of the window at that page, and `rows` the number of rows in the page. `rest` is
+/// HubSpot's count of each of the two windows after the page.
 pub(crate) fn accounts_for(window: &Window, total: i64, rows: usize, rest: [Option<i64>; 2]) -> bool {
     let came_before = window.read == 0 || window.expected == Some(window.read + total);
     let [Some(first), Some(second)] = rest else { return false };
     came_before && i64::try_from(rows).is_ok_and(|rows| rows + first + second == total)
 }
 
-/// What is left of a window behind the row `last_id`, as two windows that meet at `middle`.
+/// Returns what is left of a window after the row `last_id`, as two windows that meet at `middle`.
 pub(crate) fn split_window(window: &Window, last_id: Option<&String>, middle: DateTime) -> [Window; 2] {
     let start_id = last_id.or(window.last_id.as_ref()).or(window.start_id.as_ref());
     let rest = |from, to| Window {
@@ -283,14 +294,14 @@ pub(crate) fn split_window(window: &Window, last_id: Option<&String>, middle: Da
     [rest(window.from, Some(middle)), rest(middle, window.to)]
 }
 
-/// Puts the halves of a window in its place.
+/// Replaces a window of the pass with its halves.
 pub(crate) fn replace_with_halves(pass: &mut Pass, window: &Window, halves: [Window; 2]) {
     if let Some(index) = take_out(pass, window) {
         pass.windows.splice(index..index, halves);
     }
 }
 
-/// A window of the pass has been read whole. The mark moves once all of them have.
+/// Removes a window that was read completely from the pass. The pass's mark moves after its last window.
 pub(crate) fn complete(pass: &mut Pass, window: &Window, now: DateTime) {
     if take_out(pass, window).is_none() {
         return;
@@ -302,7 +313,8 @@ pub(crate) fn complete(pass: &mut Pass, window: &Window, now: DateTime) {
     }
 }
 
-/// A window of the pass did not add up: it is read again, in two halves. Returns `false` if that is no use any more.
+/// Replaces a window that does not add up with two halves, to be read again. Returns `false`, and changes nothing, if
+/// halving no longer helps.
 pub(crate) fn bisect_for_reread(pass: &mut Pass, window: &Window) -> bool {
     let half = time::between(window.from, window.to.unwrap_or(window.from)) / 2;
     if half.as_millis() == 0 || window.repairs >= MAX_REPAIRS {
@@ -320,7 +332,8 @@ pub(crate) fn bisect_for_reread(pass: &mut Pass, window: &Window) -> bool {
     true
 }
 
-/// Takes the window out of the pass, in which windows are told apart by their beginnings. Returns its place.
+/// Removes the window from the pass. Windows of a pass are identified by their beginnings. Returns its former index.
+/// Returns `None` if the pass does not have it.
 fn take_out(pass: &mut Pass, window: &Window) -> Option<usize> {
     let index = pass.windows.iter().position(|other| other.from == window.from)?;
     pass.windows.remove(index);

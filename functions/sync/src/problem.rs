@@ -1,4 +1,4 @@
-//! What a lane's failure leads to: pure, so that it can be read off a table.
+//! What a lane's failure leads to. Pure, so that a table can show it.
 
 use std::time::Duration;
 
@@ -10,28 +10,28 @@ use model::{
 
 use crate::{backoff, error::SliceError};
 
-/// After how many attempts a lane with a lasting problem is given up: somebody has to do something.
-const GIVE_UP_AFTER: u32 = 8;
+/// After this many attempts a lane with a permanent problem is given up, because somebody must act.
+const GIVE_UP_ATTEMPTS: u32 = 8;
 
-/// How long a lane is left alone that was given up, or that HubSpot refuses access to.
-const LEFT_ALONE: Duration = Duration::from_secs(3600);
+/// How long a lane pauses that was given up, or that HubSpot denies access to.
+const LEFT_ALONE_PAUSE: Duration = Duration::from_secs(3600);
 
-/// What went wrong in a lane, or in the whole account.
+/// A failure of a lane or of the whole account.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) kind: ProblemKind,
     pub(crate) reason: String,
-    /// How long HubSpot wants to be left alone.
+    /// How long HubSpot asks to be left alone.
     pub(crate) hint: Duration,
 }
 
 impl Failure {
-    /// A failure that is expected to pass.
+    /// Returns a failure that is expected to pass.
     pub(crate) fn passing(reason: impl ToString) -> Self {
         Self { kind: ProblemKind::Transient, reason: reason.to_string(), hint: Duration::ZERO }
     }
 
-    /// There is no token for now.
+    /// Returns the failure of an account without a token for now.
     pub(crate) fn without_token(error: &SliceError) -> Self {
         let hint = match error {
             SliceError::Token(error) => error.retry_later(),
@@ -40,12 +40,16 @@ impl Failure {
         Self { hint, ..Self::passing(error) }
     }
 
-    /// Not even one page of `page_size` rows was read and published within a slice. The next one is smaller.
+    /// Returns the failure of a slice in which not even one page of `page_size` rows was read and published. The next
+    /// page is smaller.
     pub(crate) fn too_slow(page_size: u32) -> Self {
         Self::passing(format!("a page of {page_size} rows takes longer than a slice"))
     }
 
-    /// What HubSpot's refusal means; other errors concern the slice, not a lane.
+    /// Returns the lane's failure if HubSpot refused something.
+    ///
+    /// # Errors
+    /// Any other error is returned, because it concerns the slice, not a lane.
     pub(crate) fn of(error: SliceError) -> Result<Self, SliceError> {
         let error = match error {
             SliceError::HubSpot(error) => error,
@@ -65,8 +69,8 @@ impl Failure {
         Ok(Self { kind, reason: error.to_string(), hint: error.retry_later() })
     }
 
-    /// The lane's problem after this failure of a pass, if it is one's, that has not got on since `before`. `chance` as in
-    /// [`backoff::pause`].
+    /// Returns the lane's problem after this failure. `pass` is the pass that failed, if one did. `before` is the
+    /// lane's problem if that pass has not progressed since. `chance` as in [`backoff::pause`].
     pub(crate) fn after(
         &self,
         before: Option<&LaneProblem>,
@@ -77,10 +81,10 @@ impl Failure {
         let is_same = |before: &&LaneProblem| before.kind == self.kind && before.pass == pass;
         let attempts = 1 + before.filter(is_same).map_or(0, |before| before.attempts);
         let pause = match self.kind {
-            // The token is refreshed first; only if that did not help there is something to wait for.
+            // The token is refreshed first. A pause is only useful if that did not help.
             ProblemKind::Unauthorized if attempts == 1 => Duration::ZERO,
-            ProblemKind::Forbidden => LEFT_ALONE,
-            ProblemKind::Permanent if attempts >= GIVE_UP_AFTER => LEFT_ALONE,
+            ProblemKind::Forbidden => LEFT_ALONE_PAUSE,
+            ProblemKind::Permanent if attempts >= GIVE_UP_ATTEMPTS => LEFT_ALONE_PAUSE,
             ProblemKind::Transient | ProblemKind::Unauthorized | ProblemKind::Permanent => {
                 backoff::pause(attempts, self.hint, chance)
             }
@@ -96,18 +100,18 @@ impl Failure {
     }
 }
 
-/// Whether a lane has just been given up.
+/// Returns true if a lane with this problem is given up.
 pub(crate) fn is_given_up(problem: &LaneProblem) -> bool {
-    problem.kind == ProblemKind::Permanent && problem.attempts >= GIVE_UP_AFTER
+    problem.kind == ProblemKind::Permanent && problem.attempts >= GIVE_UP_ATTEMPTS
 }
 
-/// Whether a failure may be a single record's: smaller pages then find which. What should pass is a record's only if
-/// one is suspected of that.
+/// Returns true if the failure may be caused by a single record. Smaller pages then find the record. A transient
+/// failure counts only if a record is suspected.
 pub(crate) fn is_a_records(error: &HubSpotError, is_suspect: bool) -> bool {
     error.is_about_contents() || (error.is_transient() && is_suspect)
 }
 
-/// The page to try after one that did not fit into a slice. 0 is a single row without its properties.
+/// Returns the page size to try after a page that did not fit into a slice. 0 is a single row without its properties.
 pub(crate) fn smaller_page(page_size: u32) -> u32 {
     page_size.min(Search::MAX_PAGE) / 2
 }
@@ -129,7 +133,7 @@ mod tests {
         HubSpotError::Rejected { status: 400, message: "no".to_owned() }.into()
     }
 
-    /// The pauses, in seconds, that the same failure leads to time after time.
+    /// Returns the pauses, in seconds, after each repetition of the same failure.
     fn pauses(failure: fn() -> SliceError, times: usize) -> Vec<u64> {
         let mut before = None;
         let pauses = (0..times).map(|_| {
@@ -180,7 +184,7 @@ mod tests {
     fn only_a_lasting_problem_is_given_up() {
         let mut problem = Failure::of(rejected()).unwrap().after(None, None, NOW, 1.0);
         assert!(!is_given_up(&problem));
-        problem.attempts = GIVE_UP_AFTER;
+        problem.attempts = GIVE_UP_ATTEMPTS;
         assert!(is_given_up(&problem));
         problem.kind = ProblemKind::Transient;
         assert!(!is_given_up(&problem));

@@ -1,7 +1,7 @@
-//! Reading the windows of a pass, page by page and side by side, and proving that nothing of them is missing.
+//! Reads the windows of a pass, page by page and concurrently, and proves that none of their rows is missing.
 //!
-//! What is to be done is decided in one place ([`pass::PassReader`]), which owns how the lane stands and waits for nothing;
-//! the jobs that it gives out own what they need, and are done side by side. One page at a time is published.
+//! All decisions are made in one place ([`pass::PassReader`]), which owns the state of the lane and waits for nothing.
+//! Its jobs own what they need, and run concurrently. One page at a time is published.
 
 mod close;
 mod job;
@@ -28,7 +28,10 @@ use crate::{
 };
 
 impl LaneReader<'_> {
-    /// Reads the windows of a pass, several side by side.
+    /// Reads the windows of a pass, several of them concurrently.
+    ///
+    /// # Errors
+    /// As of [`PassReader::next_jobs`] and [`PassReader::take`].
     pub(crate) async fn read_pass(&mut self, kind: PassKind) -> Result<WindowOutcome, SliceError> {
         let (fetcher, slice) = (self.fetcher(), self.slice);
         let mut jobs = FuturesUnordered::new();
@@ -44,7 +47,8 @@ impl LaneReader<'_> {
         }
     }
 
-    /// Lets a window that is held be read again. One whose rows were read is counted first: most often, nothing of it lacks.
+    /// Reads a held window again, or only counts it. A window whose rows were read is counted first, because most often
+    /// none of them is missing.
     pub(crate) async fn count_again(&mut self, window: Window) -> Result<WindowOutcome, SliceError> {
         let is_read = window.hold.is_some_and(|hold| hold.is_unproved());
         let counted = if is_read { self.fetcher().count(&window, None).await } else { Ok(Some(i64::MAX)) };
@@ -53,7 +57,7 @@ impl LaneReader<'_> {
             Ok(None) => return Ok(WindowOutcome::OutOfTime),
             Ok(Some(holds_now)) => {
                 plan::release(lane, &window);
-                if !plan::is_complete(&window, holds_now) {
+                if !plan::covers(&window, holds_now) {
                     let unread = Window { last_id: None, read: 0, expected: None, order: None, ..window.clone() };
                     plan::read_again(lane, if is_read { unread } else { window });
                 }

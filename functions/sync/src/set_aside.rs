@@ -1,4 +1,4 @@
-//! Records that could not be published: each is set aside alone, and read again by its id after a while.
+//! Records that could not be published. Each is set aside by itself, and read again by its id later.
 
 use std::collections::HashSet;
 
@@ -10,26 +10,29 @@ use tokio::time::Instant;
 use crate::{
     batch,
     budget::Concurrent,
-    context::Slice,
+    context::SliceContext,
     error::SliceError,
     lane::{LaneReader, WindowOutcome},
-    state::Step,
+    state::LaneStep,
 };
 
-/// After so many attempts a contact is published even if HubSpot does not tell its companies.
-const WITHOUT_COMPANIES: u32 = 5;
+/// After this many attempts a contact is published even if HubSpot does not return its companies.
+const WITHOUT_COMPANIES_ATTEMPTS: u32 = 5;
 
-/// After so many attempts a record that HubSpot's answers leave out is taken for gone, though they do not say so.
-const LEFT_OUT: u32 = 10;
+/// After this many attempts a record that HubSpot leaves out of its answers is considered deleted, although the answers
+/// do not say so.
+const LEFT_OUT_ATTEMPTS: u32 = 10;
 
-/// Whether the failure may be a single record's. That HubSpot is in trouble just now makes no difference: it is tried again.
+/// Returns true if the failure may be caused by a single record. A transient failure of HubSpot counts too, because the
+/// record is tried again.
 fn is_a_records(error: &HubSpotError) -> bool {
     error.is_about_contents() || matches!(error, HubSpotError::Transient { .. })
 }
 
-/// Sets records aside, each for its reason. Returns when the first of them is to be read again.
+/// Sets records aside, each for its reason. Returns when the first of them is to be read again. Returns `None` if there
+/// are none.
 pub(crate) async fn set_aside(
-    slice: &Slice<'_>,
+    slice: &SliceContext<'_>,
     object: ObjectType,
     records: &[(String, String)],
 ) -> Result<Option<DateTime>, SliceError> {
@@ -51,8 +54,9 @@ impl LaneReader<'_> {
         Ok(())
     }
 
-    /// Reads the records again whose time has come, and publishes them: all together the first time, and each alone after that.
-    /// Their attempt is noted before it is made, so that one that takes longer than a slice waits longer, too.
+    /// Reads the records again that are due, and publishes them: all together the first time, and each alone after
+    /// that. Each attempt is recorded before it is made, so that a record whose reading takes longer than a slice also
+    /// waits longer.
     pub(crate) async fn read_set_aside(&mut self) -> Result<WindowOutcome, SliceError> {
         let (slice, object) = (self.slice, self.object);
         let count = i64::try_from(MAX_READ_IDS).unwrap_or(i64::MAX);
@@ -68,7 +72,7 @@ impl LaneReader<'_> {
             };
             let tried: Vec<_> = entries.iter().map(|entry| (entry.record_id.clone(), entry.reason.clone())).collect();
             slice.store().set_aside(slice.account(), object, &tried, true).await?;
-            self.state.progress(Step::SetAside);
+            self.state.progress(LaneStep::SetAside);
             let ids = entries.iter().map(|entry| entry.record_id.clone());
             let ids: Vec<String> = ids.filter(|id| RecordId::try_from(id.clone()).is_ok()).collect();
             match self.read_again(ids, latest, &entries).await {
@@ -91,6 +95,10 @@ impl LaneReader<'_> {
         Ok(outcome)
     }
 
+    /// Reads records by their ids, and publishes them. Does nothing if `ids` is empty.
+    ///
+    /// # Errors
+    /// There is no time, or the records could not be read, published or set aside.
     async fn read_again(&mut self, ids: Vec<String>, latest: Instant, entries: &[SetAside]) -> Result<(), SliceError> {
         if ids.is_empty() {
             return Ok(());
@@ -102,7 +110,8 @@ impl LaneReader<'_> {
         }
     }
 
-    /// Publishes records that were set aside, and forgets those that HubSpot does not have any more.
+    /// Publishes records that were set aside, and forgets those that are published or deleted. Sets the others aside
+    /// again.
     async fn take_up(&mut self, ids: Vec<String>, read: ReadRecords, entries: &[SetAside]) -> Result<(), SliceError> {
         let (slice, object) = (self.slice, self.object);
         let were_tried =
@@ -110,9 +119,9 @@ impl LaneReader<'_> {
         let shown: HashSet<String> = read.rows.iter().map(|row| row.id.clone()).collect();
         let legacy_watermark = self.state.lane.legacy_watermark;
         let mut ledger = batch::load_ledger(slice, object, legacy_watermark, &read.rows, entries.len() == 1).await?;
-        ledger.do_without_companies(ids.iter().filter(|id| were_tried(id, WITHOUT_COMPANIES)).cloned());
+        ledger.do_without_companies(ids.iter().filter(|id| were_tried(id, WITHOUT_COMPANIES_ATTEMPTS)).cloned());
         let mut failed = self.publish(read.rows, ledger).await?;
-        let is_gone = |id: &String| read.missing.contains(id) || were_tried(id, LEFT_OUT);
+        let is_gone = |id: &String| read.missing.contains(id) || were_tried(id, LEFT_OUT_ATTEMPTS);
         let left_out = ids.iter().filter(|id| !shown.contains(*id) && !is_gone(id));
         failed.extend(left_out.map(|id| (id.clone(), "HubSpot's answer leaves it out".to_owned())));
         let done: Vec<String> = ids.into_iter().filter(|id| !failed.iter().any(|(other, _)| other == id)).collect();

@@ -1,4 +1,5 @@
-//! One slice of one account: lease, pull, and what comes next. Nothing in here takes longer than the budget.
+//! One slice of one account: take the lease, read, and decide what comes next. Nothing in here takes longer than the
+//! budget.
 
 use std::{cell::Cell, time::Duration};
 
@@ -15,36 +16,45 @@ use store::{RunDisposition, SliceReport, StoreError, TimelineEvent, describe};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    Sync,
+    SyncFunction,
     access::Access,
     backoff,
     budget::Budget,
-    chain::{self, Step},
-    context::{Slice, Work},
+    chain::{self, Decision},
+    context::{ActiveSlice, SliceContext},
     error::SliceError,
     lane::{LaneEnd, LaneReader},
     outcome::{LaneOutcome, Outcome, Wait},
     problem::{Failure, smaller_page},
-    state::Step as Reading,
+    state::LaneStep,
     tally::Tally,
     tuning::Tuning,
 };
 
-/// How long a lease holds: longer than any invocation, and short enough that a killed slice's message finds
-/// it gone when it is delivered again.
-const LEASE: Duration = Duration::from_secs(20);
+/// How long a lease holds. Longer than any invocation, and shorter than the time until the message of a killed slice is
+/// delivered again.
+const LEASE_DURATION: Duration = Duration::from_secs(20);
 
-/// How often a message with what HubSpot has told waits for the slice under way. A lease holds for less than that.
-const NOTIFIED_ATTEMPTS: u32 = 30;
+/// How many times, one second apart, a notification from HubSpot is sent again while another slice holds the lease.
+/// Longer than a lease holds.
+const MAX_NOTIFICATION_ATTEMPTS: u32 = 30;
 
-/// A run says so when it has got nowhere for this many slices.
-const IDLE: i32 = 5;
+/// After this number of consecutive slices without progress, the log has a warning about the run.
+const IDLE_SLICES_TO_WARN: i32 = 5;
 
-/// Does what a message asks for.
+/// Handles a message. `receives` is the number of times it was received, this time included.
+///
+/// # Errors
+/// The message must be delivered again.
 #[tracing::instrument(level = "debug", skip_all, name = "slice", fields(account = %request.account))]
-pub(crate) async fn run(sync: &Sync, request: &SyncRequest, receives: u32, budget: &Budget) -> Result<(), SliceError> {
+pub(crate) async fn run(
+    sync: &SyncFunction,
+    request: &SyncRequest,
+    receives: u32,
+    budget: &Budget,
+) -> Result<(), SliceError> {
     let (began, tally) = (Instant::now(), Tally::default());
-    // Boxed: the future of a whole slice is deep, and large.
+    // Boxed, because the future of a whole slice is deep and large.
     let work = Box::pin(within_budget(sync, request, receives, budget, &tally));
     let result = match timeout_at(budget.ends(), work).await {
         Ok(result) => result,
@@ -54,37 +64,38 @@ pub(crate) async fn run(sync: &Sync, request: &SyncRequest, receives: u32, budge
     result
 }
 
+/// Takes the account's lease and does what the message is allowed to do.
 async fn within_budget(
-    sync: &Sync,
+    sync: &SyncFunction,
     request: &SyncRequest,
     receives: u32,
     budget: &Budget,
     tally: &Tally,
 ) -> Result<(), SliceError> {
-    let Some(leased) = sync.store.lease(&request.account, LEASE).await? else {
-        // A tick has nothing to add to the slice under way; a continuation must not get lost, and what HubSpot tells of
-        // may have happened behind that slice's look for changes.
+    let Some(leased) = sync.store.lease(&request.account, LEASE_DURATION).await? else {
+        // A tick has nothing to add to the slice under way. A continuation must not be lost. A notification may be
+        // about a change that came after that slice had looked for changes.
         return match (&request.run, request.notified) {
             (Some(_), _) => Err(SliceError::Busy),
-            (None, Some(_)) => wait(sync, request).await,
+            (None, Some(_)) => requeue_notification(sync, request).await,
             (None, None) => Ok(()),
         };
     };
     let now = DateTime::now();
-    match chain::step(&leased.checkpoint, request, now) {
-        Step::Work(run) => {
+    match chain::decide(&leased.checkpoint, request, now) {
+        Decision::Work(run) => {
             tally.works_for(&run);
-            Work { sync, request, receives, leased, run, budget, tally }.within_lease().await
+            ActiveSlice { sync, request, receives, leased, run, budget, tally }.within_lease().await
         }
-        Step::Note => {
+        Decision::Note => {
             let told = SliceReport { notified: request.notified.map(|of| (of, now)), ..SliceReport::default() };
             Ok(sync.store.release(&leased, RunDisposition::Unchanged, told).await?)
         }
-        Step::Resend(run) => {
+        Decision::Resend(run) => {
             sync.store.release(&leased, RunDisposition::Unchanged, SliceReport::default()).await?;
             send(sync, request, &run, request.attempt, time::between(now, run.due_at)).await
         }
-        Step::Drop(reason) => {
+        Decision::Drop(reason) => {
             tracing::info!(account.domain_id = %request.account.domain_id, account.hub_id = %request.account.hub_id,
                 reason, "a message has nothing to do");
             Ok(sync.store.release(&leased, RunDisposition::Unchanged, SliceReport::default()).await?)
@@ -92,17 +103,24 @@ async fn within_budget(
     }
 }
 
-/// Sends the message for the slice that is due.
-async fn send(sync: &Sync, request: &SyncRequest, run: &Run, attempt: u32, delay: Duration) -> Result<(), SliceError> {
+/// Sends the message for the slice that is due, and records that it was sent.
+async fn send(
+    sync: &SyncFunction,
+    request: &SyncRequest,
+    run: &Run,
+    attempt: u32,
+    delay: Duration,
+) -> Result<(), SliceError> {
     let message = SyncMessage::V1(chain::message(request, run, attempt));
     sync.sync_queue.send(&message, &request.account.to_string(), delay).await?;
     sync.store.record_continuation_sent(&request.account, run).await?;
     Ok(())
 }
 
-/// Comes back to what HubSpot has told of when the slice under way is over.
-async fn wait(sync: &Sync, request: &SyncRequest) -> Result<(), SliceError> {
-    if request.attempt >= NOTIFIED_ATTEMPTS {
+/// Sends a notification from HubSpot again, to be handled when the slice under way is over. After too many attempts, it
+/// is left to the next tick.
+async fn requeue_notification(sync: &SyncFunction, request: &SyncRequest) -> Result<(), SliceError> {
+    if request.attempt >= MAX_NOTIFICATION_ATTEMPTS {
         tracing::warn!(account.domain_id = %request.account.domain_id, account.hub_id = %request.account.hub_id,
             "an account is always worked for; what HubSpot told of it is left to the next tick");
         return Ok(());
@@ -112,7 +130,11 @@ async fn wait(sync: &Sync, request: &SyncRequest) -> Result<(), SliceError> {
     Ok(())
 }
 
-impl Work<'_> {
+impl ActiveSlice<'_> {
+    /// Works for the slice, and logs what it did. Returns `Ok` also if the lease was lost.
+    ///
+    /// # Errors
+    /// The message must be delivered again. The lease is given back first, if possible.
     async fn within_lease(&self) -> Result<(), SliceError> {
         let began = Instant::now();
         match self.pull_and_end().await {
@@ -120,20 +142,21 @@ impl Work<'_> {
                 self.tally.log(self.request, &self.run, began.elapsed(), &result);
                 Ok(())
             }
-            // Whoever holds the lease now goes on with the account.
+            // The slice that holds the lease now continues with the account.
             Err(SliceError::Store(StoreError::LeaseLost)) => {
                 tracing::warn!(account.domain_id = %self.request.account.domain_id,
                     account.hub_id = %self.request.account.hub_id, "the lease was lost to another slice");
                 Ok(())
             }
             Err(error) => {
-                // The message is delivered again; it should not have to wait for the lease to run out.
+                // The message is delivered again. It should not have to wait until the lease expires.
                 self.sync.store.release(&self.leased, RunDisposition::Unchanged, SliceReport::default()).await.ok();
                 Err(error)
             }
         }
     }
 
+    /// Reads what is due and ends the slice. Returns its result for the log.
     async fn pull_and_end(&self) -> Result<String, SliceError> {
         let access = match timeout_at(self.budget.work_ends(), self.access()).await {
             Ok(access) => access?,
@@ -151,14 +174,14 @@ impl Work<'_> {
                 let failed = |object| self.failed(object, self.leased.checkpoint.lanes.get(object), None, &failure);
                 self.end(vec![failed(ObjectType::Companies), failed(ObjectType::Contacts)], None).await
             }
-            // Both lanes go on with the new grant.
+            // Both lanes continue with the new grant.
             Access::Reconnected => self.end(ObjectType::ALL.map(LaneOutcome::more).into(), None).await,
         }
     }
 
-    /// Pulls both lanes side by side, as far as they have nothing to wait for.
+    /// Reads both lanes concurrently, except those that have to wait. Returns the slice's result for the log.
     async fn pull(&self, account: &Account, session: Session, is_marked: bool) -> Result<String, SliceError> {
-        let slice = Slice {
+        let slice = SliceContext {
             sync: self.sync,
             key: &self.request.account,
             leased: &self.leased,
@@ -182,14 +205,19 @@ impl Work<'_> {
         }
     }
 
+    /// Ends the run because the account cannot be read. Returns the slice's result for the log.
     async fn leave_alone(&self, reason: &str, limits: Option<&RateLimitState>) -> Result<String, SliceError> {
         self.release(RunDisposition::Stopped, limits).await?;
         Ok(format!("the account is left alone: {reason}"))
     }
 
+    /// Reads one lane. Returns how it ended.
+    ///
+    /// # Errors
+    /// The failure concerns the whole slice, not only the lane.
     async fn pull_lane(
         &self,
-        slice: &Slice<'_>,
+        slice: &SliceContext<'_>,
         account: &Account,
         object: ObjectType,
         mut lane: Lane,
@@ -201,7 +229,7 @@ impl Work<'_> {
             lane.legacy_watermark = account.last_pulled(object);
         }
         if self.receives > 1 {
-            // The slice before did not end. It may have run out of memory.
+            // The previous delivery of the message did not end. It may have run out of memory.
             lane.page_size = Some((lane.page_size.unwrap_or(Search::MAX_PAGE) >> (self.receives - 1).min(31)).max(1));
         }
         let tuning = Tuning::new(self.budget, &lane);
@@ -211,8 +239,8 @@ impl Work<'_> {
         slice.lanes.set(slice.lanes.get() - 1);
         let state = &reader.state;
         let (progressed, fresh_to, pass) = (state.got_on, state.lane.fresh.mark, state.reading());
-        // A failure behind progress of its pass is new.
-        let before = if state.progressed_in(pass.map(Reading::Pass)) { Lane::default() } else { lane };
+        // After progress of its pass, a failure counts as the first attempt.
+        let before = if state.progressed_in(pass.map(LaneStep::Pass)) { Lane::default() } else { lane };
         let page_size = Some(tuning.page_size()).filter(|rows| *rows < Search::MAX_PAGE);
         let failed = |failure| LaneOutcome { progressed, page_size, ..self.failed(object, &before, pass, &failure) };
         let outcome = match end {
@@ -224,13 +252,13 @@ impl Work<'_> {
                 LaneOutcome { progressed, ..LaneOutcome::waits_until(object, slice.session.next_other_at()) }
             }
             Ok(Err(error)) => failed(Failure::of(error)?),
-            // What was under way was a part of something that got on.
+            // The lane progressed, and only the rest of the same step was cut off.
             Err(_) if state.progressed_in(state.step) => LaneOutcome::more(object),
-            Err(_) if state.step == Some(Reading::Sweep) => {
+            Err(_) if state.step == Some(LaneStep::Sweep) => {
                 reader.postpone_archived_scan("it takes longer than a slice").await?;
                 LaneOutcome::more(object)
             }
-            Err(_) if state.step == Some(Reading::SetAside) => LaneOutcome::waits_until(object, self.next_try()),
+            Err(_) if state.step == Some(LaneStep::SetAside) => LaneOutcome::waits_until(object, self.next_try()),
             Err(_) => {
                 let page_size = Some(smaller_page(tuning.page_size()));
                 LaneOutcome { page_size, ..failed(Failure::too_slow(tuning.page_size())) }
@@ -239,46 +267,58 @@ impl Work<'_> {
         Ok(LaneOutcome { fresh_to, ..outcome })
     }
 
-    /// When a lane goes on that got nowhere, though nothing failed: the more slices of the run have, the later.
+    /// Returns when to try again a lane that made no progress although nothing failed. The pause grows with the number
+    /// of slices without progress.
     fn next_try(&self) -> DateTime {
         let idle = u32::try_from(self.run.idle).unwrap_or(0);
         let pause = if idle == 0 { Duration::ZERO } else { backoff::pause(idle, Duration::ZERO, rand::random()) };
         time::after(DateTime::now(), pause)
     }
 
-    /// When HubSpot told of deletions last.
+    /// Returns when HubSpot last reported deletions by webhook. Returns `None` if it never did.
     fn deletions_notified_at(&self) -> Option<DateTime> {
         let now = (self.request.notified == Some(Notified::Deletions)).then_some(self.run.started_at);
         self.leased.checkpoint.deletions_notified_at.max(now)
     }
 
-    /// Since when lanes are to have been looked at for changes: since the run began, or HubSpot told of some.
+    /// Returns the time since which a lane must have been looked at for changes: the start of the run, or the latest
+    /// notification if that is later.
     fn look_since(&self) -> DateTime {
         self.leased.checkpoint.notified_at.map_or(self.run.started_at, |at| at.max(self.run.started_at))
     }
 
+    /// Gives the lease back, and records what the slice did and how the run continues.
+    ///
+    /// # Errors
+    /// MongoDB failed, or the lease was lost.
     async fn release(&self, next: RunDisposition<'_>, limits: Option<&RateLimitState>) -> Result<(), StoreError> {
         let run = Run { figures: self.tally.added_to(&self.run.figures), ..self.run.clone() };
-        // A run that takes over from this one is to know of it.
+        // The next run must know of the notification if it takes over from this one.
         let notified = self.request.notified.filter(|_| self.request.run.is_none()).map(|of| (of, self.run.started_at));
         let (announced, changed) = (self.tally.announced(), self.tally.changed());
         let told = SliceReport { limits, run: Some(&run), announced, changed: &changed, notified };
         self.sync.store.release(&self.leased, next, told).await
     }
 
+    /// Returns the outcome of a lane after a failure of `pass`. `lane` has the failures before it.
     fn failed(&self, object: ObjectType, lane: &Lane, pass: Option<PassKind>, failure: &Failure) -> LaneOutcome {
         let problem = failure.after(lane.last_error.as_ref(), pass, DateTime::now(), rand::random());
         LaneOutcome::failed(object, lane, problem)
     }
 
-    /// Notes for people what happened. It has happened even if that fails.
+    /// Adds an event to the account's timeline. Logs a warning if that fails, because the event has happened
+    /// nevertheless.
     pub(crate) async fn note(&self, what: TimelineEvent, detail: Option<&str>) {
         if let Err(error) = self.sync.store.record_event(&self.request.account, what, detail).await {
             tracing::warn!(error = %describe(&error), "what happened to an account could not be noted");
         }
     }
 
-    /// Ends the slice: says in the checkpoint how the lanes and the run go on, and sends the message for that.
+    /// Ends the slice: stores in the checkpoint how the lanes and the run continue, and sends the next slice's message.
+    /// Returns the slice's result for the log.
+    ///
+    /// # Errors
+    /// The checkpoint could not be stored, or the message could not be sent.
     async fn end(&self, lanes: Vec<LaneOutcome>, limits: Option<&RateLimitState>) -> Result<String, SliceError> {
         let Self { sync, request, leased, run, .. } = self;
         let store = &sync.store;
@@ -306,7 +346,7 @@ impl Work<'_> {
                 self.tally.is_caught_up_after(time::between(run.started_at, now));
                 return Ok("the account is caught up".to_owned());
             }
-            // The first tick after that goes on.
+            // The first tick after that time begins a new run.
             Wait::For(wait) if wait > MAX_DELAY => {
                 self.release(RunDisposition::Stopped, limits).await?;
                 return Ok(format!("there is more, but not for {} s", wait.as_secs()));
@@ -315,7 +355,7 @@ impl Work<'_> {
         };
         let run = Run { figures: self.tally.added_to(&run.figures), ..run.clone() };
         let next = chain::next(&run, now, delay, progressed);
-        if next.idle >= IDLE {
+        if next.idle >= IDLE_SLICES_TO_WARN {
             tracing::warn!(account.domain_id = %request.account.domain_id, account.hub_id = %request.account.hub_id,
                 run.id = run.id, run.idle_slices = next.idle, "a run makes no progress");
         }

@@ -1,5 +1,5 @@
-//! The sweep for what was deleted: search never shows that, so that now and then all of the recycle bin is read, page by
-//! page, when a lane has nothing else to read.
+//! The sweep for deletions. Search never shows deleted records. Therefore all of the recycle bin is read from time to
+//! time, page by page, when a lane has nothing else to read.
 
 use hubspot::{ArchivedPage, HubSpotError};
 use model::time::DateTime;
@@ -11,15 +11,18 @@ use crate::{
     error::SliceError,
     lane::{LaneReader, WindowOutcome},
     plan,
-    state::Step,
+    state::LaneStep,
 };
 
 impl LaneReader<'_> {
-    /// Reads the next page of the recycle bin, and publishes what is new in it. If it cannot be read, it is put off: changes do not
-    /// have to wait for it.
+    /// Reads the next page of the recycle bin and publishes what is new. If the page cannot be read, postpones the
+    /// sweep, so that changes do not wait for it.
+    ///
+    /// # Errors
+    /// The failure concerns the whole account, or is not HubSpot's.
     pub(crate) async fn sweep(&mut self) -> Result<WindowOutcome, SliceError> {
         match self.read_archived().await {
-            // The whole account is concerned.
+            // The failure concerns the whole account.
             Err(SliceError::HubSpot(
                 error @ (HubSpotError::Unauthorized
                 | HubSpotError::RateLimited { .. }
@@ -33,6 +36,10 @@ impl LaneReader<'_> {
         }
     }
 
+    /// Reads the next page of the recycle bin, publishes what is new, and checkpoints the sweep.
+    ///
+    /// # Errors
+    /// The page could not be read in time, or could not be read, published or saved.
     async fn read_archived(&mut self) -> Result<WindowOutcome, SliceError> {
         let after = self.state.lane.sweep.after.clone();
         if after.is_none() {
@@ -52,18 +59,19 @@ impl LaneReader<'_> {
         self.set_aside(&odd).await?;
         plan::archived_page_done(&mut self.state.lane.sweep, next, DateTime::now());
         self.checkpoint_progress().await?;
-        self.state.progress(Step::Sweep);
+        self.state.progress(LaneStep::Sweep);
         self.tuning.pace.publishing_took(began.elapsed());
         Ok(WindowOutcome::Closed)
     }
 
-    /// Asks for a page of the recycle bin, and for smaller ones if that fails because of what a record holds. One that is
-    /// alone and still has no answer is taken without its properties: that it is gone is all that has to be known.
+    /// Requests a page of the recycle bin, and smaller ones if that fails because of a record's contents. A single
+    /// record that still fails is requested without its properties, because only its deletion must be known. Returns
+    /// `None` if there is no time.
     async fn archived_page(&self, after: Option<&str>) -> Result<Option<ArchivedPage>, HubSpotError> {
         let attempts = self.state.lane.sweep.attempts;
-        // What took longer than a slice may take less if it is smaller.
+        // A page that took longer than a slice may fit if it is smaller.
         let mut rows = (self.tuning.page_size().min(ArchivedPage::MAX) >> attempts.min(31)).max(1);
-        // What has not passed by now may be a record's.
+        // A failure that has not passed by now may be a record's.
         let is_stubborn = attempts >= 2;
         let is_a_records = |error: &HubSpotError| {
             error.is_about_contents() || (is_stubborn && matches!(error, HubSpotError::Transient { .. }))
@@ -77,7 +85,7 @@ impl LaneReader<'_> {
         }
     }
 
-    /// Leaves the recycle bin alone for a while.
+    /// Postpones the sweep for this reason, and saves the lane.
     pub(crate) async fn postpone_archived_scan(&mut self, reason: &str) -> Result<(), SliceError> {
         tracing::error!(
             object = self.object.as_str(),

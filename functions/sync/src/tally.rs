@@ -1,4 +1,4 @@
-//! What a slice did, the one line of the log that tells it, and its metrics (`docs/reference/metrics.md`).
+//! What a slice did, with the line of the log that sums it up, and its metrics (`docs/reference/metrics.md`).
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -17,7 +17,7 @@ use model::{
     time::{self, DateTime},
 };
 
-use crate::{Sync, error::SliceError, metrics::SliceMetrics, outcome::LaneOutcome};
+use crate::{SyncFunction, error::SliceError, metrics::SliceMetrics, outcome::LaneOutcome};
 
 /// What a slice did.
 #[derive(Debug, Default)]
@@ -25,33 +25,35 @@ pub(crate) struct Tally {
     rows: Cell<u32>,
     /// The actions that were queued.
     announced: Cell<ActionCounts>,
-    /// The object types that they are about.
+    /// The object types of these actions.
     changed: RefCell<BTreeSet<ObjectType>>,
     set_aside: Cell<u32>,
     mismatches: Cell<u32>,
     held: Cell<u32>,
     accepted: Cell<u32>,
     given_up: Cell<u32>,
-    /// HubSpot rejected the account or the app, and the account was not marked.
+    /// True if HubSpot rejected the account or the app, and the account was not marked.
     rejection_held: Cell<bool>,
     checkpoints: Cell<u32>,
-    /// What HubSpot was asked.
+    /// The requests to HubSpot.
     pub(crate) hubspot: Arc<hubspot::Tally>,
-    /// The run that the slice was for; absent if there was nothing to do.
+    /// The slice's run. Absent if the message had nothing to do.
     run: OnceCell<Run>,
-    /// Up to when all lanes were looked at for changes; absent until they were for the first time.
+    /// Up to when all lanes were looked at for changes. Absent if a lane never was.
     fresh_to: OnceCell<DateTime>,
-    /// After which pause the run goes on.
+    /// The pause after which the run continues.
     delay: OnceCell<Duration>,
-    /// How long the run took until the account was caught up.
+    /// How long the run took until the account was caught up. Absent if it is not.
     caught_up_after: OnceCell<Duration>,
 }
 
 impl Tally {
+    /// Adds rows that were read.
     pub(crate) fn rows(&self, count: usize) {
         add(&self.rows, count);
     }
 
+    /// Adds actions that were queued.
     pub(crate) fn announce(&self, object: ObjectType, batch: ActionCounts) {
         self.changed.borrow_mut().insert(object);
         let mut announced = self.announced.get();
@@ -61,12 +63,12 @@ impl Tally {
         self.announced.set(announced);
     }
 
-    /// What was published so far.
+    /// Returns the actions that were queued so far.
     pub(crate) fn announced(&self) -> ActionCounts {
         self.announced.get()
     }
 
-    /// Returns the object types of which something was published.
+    /// Returns the object types of the actions that were queued.
     pub(crate) fn changed(&self) -> Vec<ObjectType> {
         self.changed.borrow().iter().copied().collect()
     }
@@ -80,7 +82,7 @@ impl Tally {
         asked.into_iter().map(|counter| counter.load(Ordering::Relaxed)).sum()
     }
 
-    /// What the run did, this slice included.
+    /// Returns what the run has done, this slice included.
     pub(crate) fn added_to(&self, run: &RunStats) -> RunStats {
         let count = |counter: &AtomicU32| i64::from(counter.load(Ordering::Relaxed));
         RunStats {
@@ -92,56 +94,64 @@ impl Tally {
         }
     }
 
+    /// Adds records that were set aside.
     pub(crate) fn set_aside(&self, count: usize) {
         add(&self.set_aside, count);
     }
 
+    /// Counts a window that does not add up.
     pub(crate) fn mismatch(&self) {
         add(&self.mismatches, 1);
     }
 
-    /// A window was held.
+    /// Counts a window that was held.
     pub(crate) fn held(&self) {
         add(&self.held, 1);
     }
 
-    /// A window that was held for long was given up.
+    /// Counts a window that was given up after it was held for long.
     pub(crate) fn accepted(&self) {
         add(&self.accepted, 1);
     }
 
-    /// So many lanes were given up.
+    /// Adds lanes that were given up.
     pub(crate) fn given_up(&self, lanes: usize) {
         add(&self.given_up, lanes);
     }
 
+    /// Records that HubSpot rejected the account or the app, and the account was not marked.
     pub(crate) fn rejection_held(&self) {
         self.rejection_held.set(true);
     }
 
+    /// Counts a checkpoint.
     pub(crate) fn checkpoint(&self) {
         add(&self.checkpoints, 1);
     }
 
+    /// Records the slice's run.
     pub(crate) fn works_for(&self, run: &Run) {
         self.run.set(run.clone()).ok();
     }
 
+    /// Records up to when all lanes were looked at for changes.
     pub(crate) fn lanes(&self, lanes: &[LaneOutcome]) {
         if let Some(fresh_to) = lanes.iter().map(|lane| lane.fresh_to).min().flatten() {
             self.fresh_to.set(fresh_to).ok();
         }
     }
 
+    /// Records the pause after which the run continues.
     pub(crate) fn goes_on_after(&self, delay: Duration) {
         self.delay.set(delay).ok();
     }
 
+    /// Records how long the run took until the account was caught up.
     pub(crate) fn is_caught_up_after(&self, duration: Duration) {
         self.caught_up_after.set(duration).ok();
     }
 
-    /// Tells the slice's story in one line.
+    /// Logs what the slice did, in one line.
     pub(crate) fn log(&self, request: &SyncRequest, run: &Run, duration: Duration, result: &str) {
         let count = |counter: &AtomicU32| counter.load(Ordering::Relaxed);
         tracing::info!(
@@ -167,7 +177,13 @@ impl Tally {
     }
 
     /// Writes the slice's metrics, unless its message had nothing to do.
-    pub(crate) fn emit(&self, sync: &Sync, request: &SyncRequest, duration: Duration, result: &Result<(), SliceError>) {
+    pub(crate) fn emit(
+        &self,
+        sync: &SyncFunction,
+        request: &SyncRequest,
+        duration: Duration,
+        result: &Result<(), SliceError>,
+    ) {
         let times = (sync.hubspot.spent.take(), sync.sqs_time(), sync.store.spent.take());
         if self.run.get().is_none() && result.is_ok() {
             return;

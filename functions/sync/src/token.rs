@@ -1,5 +1,5 @@
-//! The access token of a slice: refreshed before it expires, checked to be the account's own, and stored
-//! before it is used. The account's lease makes sure that only one refresh is under way.
+//! The access token of a slice. It is refreshed before it expires, checked to be the account's own, and stored before
+//! it is used. The account's lease ensures that only one refresh is under way.
 
 use std::time::Duration;
 
@@ -14,10 +14,13 @@ use token_vault::Vault;
 
 use crate::error::SliceError;
 
-/// How much longer than now a token must be good for: more than a slice takes, with clocks that differ.
-const MARGIN: Duration = Duration::from_secs(120);
+/// How long a token must still be valid to be used. Longer than a slice takes, with clocks that differ.
+const TOKEN_EXPIRY_MARGIN: Duration = Duration::from_secs(120);
 
-/// The token to use. The account's credentials are then as they are stored, refreshed or not.
+/// Returns the access token to use, after refreshing it if necessary. `account` then has the credentials as stored.
+///
+/// # Errors
+/// The tokens could not be opened, refreshed, sealed or stored, or the account was reconnected in the meantime.
 pub(crate) async fn access_token(
     store: &Store,
     vault: &Vault,
@@ -31,7 +34,7 @@ pub(crate) async fn access_token(
         Credentials::OAuth { refresh_token, access_token, expires_at } => (refresh_token, access_token, expires_at),
     };
     if let (Some(token), Some(expires_at)) = (access_token, expires_at)
-        && time::after(DateTime::now(), MARGIN) < *expires_at
+        && time::after(DateTime::now(), TOKEN_EXPIRY_MARGIN) < *expires_at
     {
         return Ok(vault.open(key, "accessToken", token).await?);
     }
@@ -51,7 +54,7 @@ pub(crate) async fn access_token(
     Ok(tokens.access_token)
 }
 
-/// Marks the account as one to be connected again.
+/// Marks the account for reconnecting, unless its credentials have changed.
 pub(crate) async fn mark(store: &Store, account: &Account, reason: &str) -> Result<(), SliceError> {
     let credential = match &account.credentials {
         Credentials::PrivateApp(token) => ("accessToken", token),
@@ -61,7 +64,7 @@ pub(crate) async fn mark(store: &Store, account: &Account, reason: &str) -> Resu
     Ok(())
 }
 
-/// Makes the next slice refresh the token that this one was refused with.
+/// Makes the next slice refresh the token, because HubSpot rejected it. Does nothing for a private app's token.
 pub(crate) async fn expire(store: &Store, account: &Account) -> Result<(), SliceError> {
     if let Credentials::OAuth { access_token: Some(used), .. } = &account.credentials {
         store.expire_token(&account.key, used).await?;

@@ -1,5 +1,5 @@
-//! What requests show of HubSpot, and of the account's records, within a slice: how large a page may be, and how long one
-//! takes. Requests that are under way side by side share it. They belong to one task, so that nothing is locked.
+//! What a slice learns from its requests about HubSpot and the account's records: how large a page may be, and how long
+//! one takes. Concurrent requests share it. They belong to one task, so nothing is locked.
 
 use std::cell::Cell;
 
@@ -8,18 +8,20 @@ use model::checkpoint::Lane;
 
 use crate::budget::{Budget, PaceEstimator};
 
-/// How a lane's pages are asked for.
+/// How a lane's pages are requested.
 #[derive(Debug)]
 pub(crate) struct Tuning<'a> {
     pub(crate) pace: PaceEstimator<'a>,
-    /// How many rows are asked for at once; 0 is a single one without its properties ([`model::checkpoint::Kept::bare`]).
+    /// The number of rows per request. 0 is a single row without its properties ([`model::checkpoint::Kept::bare`]).
     page_size: Cell<u32>,
-    /// How many records were taken for those that HubSpot has no answer for, without others to show it.
+    /// The number of records that HubSpot seems to have no answer for, though no other record could confirm it.
     isolated: Cell<u32>,
+    /// True if HubSpot has answered anything.
     has_asked: Cell<bool>,
 }
 
 impl<'a> Tuning<'a> {
+    /// Returns the tuning for a slice, with the page size that the lane's last slice ended with.
     pub(crate) fn new(budget: &'a Budget, lane: &Lane) -> Self {
         let page_size = if lane.kept.bare { 0 } else { lane.page_size.unwrap_or(Search::MAX_PAGE) };
         Self {
@@ -30,12 +32,12 @@ impl<'a> Tuning<'a> {
         }
     }
 
-    /// Returns how many rows are asked for at once.
+    /// Returns the number of rows per request.
     pub(crate) fn page_size(&self) -> u32 {
         self.page_size.get()
     }
 
-    /// Lets so many rows be asked for at once from now on.
+    /// Sets the number of rows per request, at most [`Search::MAX_PAGE`].
     pub(crate) fn ask_for(&self, rows: u32) {
         self.page_size.set(rows.min(Search::MAX_PAGE));
     }
@@ -45,13 +47,13 @@ impl<'a> Tuning<'a> {
         self.has_asked.get()
     }
 
-    /// Notes that HubSpot has answered.
+    /// Records that HubSpot has answered.
     pub(crate) fn asked(&self) {
         self.has_asked.set(true);
     }
 
-    /// Notes that a record was taken for one that HubSpot has no answer for, without others to show it. Returns how many
-    /// were before.
+    /// Records that HubSpot seems to have no answer for a record, though no other record could confirm it. Returns how
+    /// many records were like that before.
     pub(crate) fn isolated(&self) -> u32 {
         self.isolated.replace(self.isolated.get() + 1)
     }

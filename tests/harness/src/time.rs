@@ -84,7 +84,7 @@ impl World {
     ///
     /// # Errors
     /// A slice takes too long, or the message fails until SQS stops delivering it.
-    pub async fn deliver(&self, sync: &sync::Sync, body: &Value) -> Result<()> {
+    pub async fn deliver(&self, sync: &sync::SyncFunction, body: &Value) -> Result<()> {
         let max_receives = Rules::from_template("SyncQueue")?.max_receives;
         for received in 1.. {
             let stopwatch = Stopwatch::start();

@@ -139,8 +139,8 @@ impl World {
     ///
     /// # Errors
     /// The configuration cannot be used.
-    pub async fn sync(&self) -> Result<sync::Sync> {
-        sync::Sync::new(self.config.clone()).await
+    pub async fn sync(&self) -> Result<sync::SyncFunction> {
+        sync::SyncFunction::new(self.config.clone()).await
     }
 
     /// Returns the actions function's state.
@@ -175,7 +175,7 @@ impl World {
     ///
     /// # Errors
     /// The handler's error.
-    pub async fn slice(&self, sync: &sync::Sync, body: &Value) -> Result<SqsBatchResponse, Diagnostic> {
+    pub async fn slice(&self, sync: &sync::SyncFunction, body: &Value) -> Result<SqsBatchResponse, Diagnostic> {
         sync::handler(sync, lambda(event(&[body.to_string()]))).await
     }
 

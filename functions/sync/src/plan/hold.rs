@@ -5,52 +5,52 @@ use std::time::Duration;
 use super::{Hold, Lane, PassKind, Settings, Window, complete, time};
 use crate::plan::DateTime;
 
-/// The pause after a window did not add up; each further time doubles it, up to the longest.
-const FIRST_PAUSE: Duration = Duration::from_secs(60);
-const LONGEST_PAUSE: Duration = Duration::from_secs(3 * 3600);
+/// The pause after a window did not add up. It doubles each time, up to the longest.
+const FIRST_HOLD_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_HOLD_PAUSE: Duration = Duration::from_secs(3 * 3600);
 
-/// For how long a window is held at most. After that, HubSpot counts something that it never shows.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
+/// How long a window is held at most. After that, HubSpot counts rows that it never shows.
+const LONGEST_HOLD: Duration = Duration::from_secs(24 * 3600);
 
-/// How many windows of a lane are held at most: beyond that, neighbours become one.
-const MOST: usize = 32;
+/// How many windows of a lane are held at most. Beyond that, neighbours are joined.
+const MAX_HELD_WINDOWS: usize = 32;
 
-/// From so many on, windows that do not add up are not halved any more: it seems that nothing adds up.
-const MANY: usize = 12;
+/// If this many windows are held, further ones are held without being halved, because nothing seems to add up.
+const TOO_MANY_TO_HALVE: usize = 12;
 
-/// The window that is to be counted again, if there is one.
+/// Returns the held window whose count has been due longest. Returns `None` if none is due.
 pub(super) fn due(lane: &Lane, now: DateTime) -> Option<Window> {
     let is_due = |window: &&Window| window.hold.is_some_and(|hold| hold.retry_at <= now);
     lane.kept.held.iter().filter(is_due).min_by_key(|window| window.hold.map(|hold| hold.retry_at)).cloned()
 }
 
-/// Whether a window that does not add up was held for so long that it is to be given up.
+/// Returns true if a window has been held for so long that it is given up.
 pub(crate) fn is_held_too_long(window: &Window, now: DateTime) -> bool {
-    window.hold.is_some_and(|hold| time::between(hold.since, now) >= LONGEST)
+    window.hold.is_some_and(|hold| time::between(hold.since, now) >= LONGEST_HOLD)
 }
 
-/// Holds a window, and lets its pass go on. One of which rows are `missing` is read again as a whole; one that could not be
-/// read further, from where it stands.
+/// Holds a window, so that its pass can complete. If rows are `missing`, the window is later read again from its
+/// beginning. Otherwise it could not be read further, and is continued from its last row.
 pub(crate) fn hold(lane: &mut Lane, kind: PassKind, window: &Window, missing: bool, now: DateTime) {
     hold_back(lane, window, missing, now);
     if kind == PassKind::Backfill {
-        // What is held is proved for itself.
+        // A held window is proved by itself.
         lane.backfilled.from = None;
     }
     complete(lane.pass_mut(kind), window, now);
 }
 
-/// Holds a window that is part of no pass.
+/// Holds a window that is part of no pass. `missing` as for [`hold`].
 pub(crate) fn hold_back(lane: &mut Lane, window: &Window, missing: bool, now: DateTime) {
     let before = window.hold.unwrap_or(unproved(now, now));
-    let pause = time::doubled(FIRST_PAUSE, before.tries, LONGEST_PAUSE);
+    let pause = time::doubled(FIRST_HOLD_PAUSE, before.tries, LONGEST_HOLD_PAUSE);
     let (tries, retry_at) = (before.tries.saturating_add(1), time::after(now, pause));
     let hold = Hold { tries, retry_at, unproved: false, ..before };
     let mut held = Window { hold: Some(hold), ..window.clone() };
     if missing {
         (held.last_id, held.read, held.expected, held.order) = (None, 0, None, None);
     }
-    lane.kept.held.retain(|other| match covers(&held, other) {
+    lane.kept.held.retain(|other| match contains(&held, other) {
         true => {
             held.hold = joined(held.hold, other.hold);
             false
@@ -59,44 +59,44 @@ pub(crate) fn hold_back(lane: &mut Lane, window: &Window, missing: bool, now: Da
     });
     lane.kept.held.push(held);
     lane.kept.held.sort_by_key(|window| window.from);
-    while lane.kept.held.len() > MOST {
+    while lane.kept.held.len() > MAX_HELD_WINDOWS {
         join_neighbours(&mut lane.kept.held);
     }
 }
 
-/// Whether a window of the lane that does not add up is worth being halved. A record that is modified again and again is part of
-/// several windows that are held; those that overlap count as one.
+/// Returns true if halving a window that does not add up is useful. A record that is modified again and again is in
+/// several held windows. Those that overlap count as one.
 pub(crate) fn is_worth_halving(lane: &Lane) -> bool {
     let held = &lane.kept.held;
     let is_apart = |pair: &&[Window]| pair[0].to.is_some_and(|to| to <= pair[1].from);
-    held.windows(2).filter(is_apart).count() + usize::from(!held.is_empty()) < MANY
+    held.windows(2).filter(is_apart).count() + usize::from(!held.is_empty()) < TOO_MANY_TO_HALVE
 }
 
-/// Whether all of the other window's rows are read if the window is.
-fn covers(window: &Window, other: &Window) -> bool {
+/// Returns true if reading `window` also reads all rows of `other`.
+fn contains(window: &Window, other: &Window) -> bool {
     let is_whole = window.start_id.is_none() && window.last_id.is_none() && window.undated == other.undated;
     is_whole && window.from <= other.from && window.to.is_none_or(|to| other.to.is_some_and(|end| end <= to))
 }
 
-/// That a window is to be counted, first at `retry_at`.
+/// Returns the hold of a window that was read and is still to be counted, first at `retry_at`.
 fn unproved(now: DateTime, retry_at: DateTime) -> Hold {
     Hold { since: now, tries: 0, retry_at, unproved: true }
 }
 
-/// Makes one window of the two that are next to each other.
+/// Joins the two neighbouring held windows with the smallest gap between them.
 fn join_neighbours(held: &mut Vec<Window>) {
-    // What has no time has no neighbours: it lies before all others.
+    // The window of records without a time comes first, and has no neighbours.
     let first = usize::from(held.first().is_some_and(|window| window.undated));
     let gap = |index: &usize| time::between(held[*index].to.unwrap_or(held[*index].from), held[*index + 1].from);
     let Some(index) = (first..held.len().saturating_sub(1)).min_by_key(gap) else { return };
     let second = held.remove(index + 1);
     let first = &mut held[index];
     let hold = joined(first.hold, second.hold);
-    // How many rows were read of what lies between them is not known any more.
+    // The number of rows between the two is not known.
     *first = Window { hold, ..Window::new(first.from, first.to.max(second.to)) };
 }
 
-/// How the window is held that two become.
+/// Returns the hold of two windows that were joined. Returns `None` if one of them has none.
 fn joined(first: Option<Hold>, second: Option<Hold>) -> Option<Hold> {
     first.zip(second).map(|(first, second)| Hold {
         since: first.since.max(second.since),
@@ -106,14 +106,15 @@ fn joined(first: Option<Hold>, second: Option<Hold>) -> Option<Hold> {
     })
 }
 
-/// A window that was held adds up, or is read again. Another one of the same times may be held for another reason.
+/// Stops holding a window, because it adds up or is read again. Compares all of the window, because another one with
+/// the same times may be held for another reason.
 pub(crate) fn release(lane: &mut Lane, window: &Window) {
     lane.kept.held.retain(|held| held != window);
 }
 
-/// Lets a window that was held be read again.
+/// Adds a window that was held to those to be read again.
 pub(crate) fn read_again(lane: &mut Lane, again: Window) {
-    // Windows of a pass are told apart by their beginnings.
+    // Windows of a pass are identified by their beginnings.
     match lane.kept.again.windows.iter_mut().find(|other| other.from == again.from) {
         Some(other) if other.to >= again.to && other.start_id.is_none() => {}
         Some(other) => *other = Window { hold: again.hold, ..Window::new(again.from, other.to.max(again.to)) },
@@ -121,15 +122,16 @@ pub(crate) fn read_again(lane: &mut Lane, again: Window) {
     }
 }
 
-/// Lets a window that was read be counted as soon as there is time.
+/// Holds a window that was read, to be counted as soon as there is time.
 pub(crate) fn count_soon(lane: &mut Lane, window: &Window, now: DateTime) {
     let hold = window.hold.map_or(unproved(now, now), |hold| Hold { retry_at: now, unproved: true, ..hold });
     lane.kept.held.push(Window { hold: Some(hold), ..window.clone() });
     lane.kept.held.sort_by_key(|window| window.from);
 }
 
-/// Lets the history, which was just read, be counted as a whole once the search index has surely caught up: HubSpot may
-/// have left out rows of its answers and of their totals alike.
+/// Holds the whole history, which was just read, to be counted once the search index has certainly caught up. HubSpot
+/// may have left rows out of its answers and its totals alike. Does nothing if this was done before, or if a part of
+/// the history is held.
 pub(crate) fn recount_later(lane: &mut Lane, settings: Settings, now: DateTime) {
     if let Some(from) = lane.backfilled.from.take() {
         let hold = Some(unproved(now, time::after(now, settings.settle)));

@@ -1,4 +1,4 @@
-//! When the recycle bin is read, which search never shows.
+//! Decides when the recycle bin is read. Search never shows deleted records.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use model::checkpoint::Sweep;
 
 use super::{DateTime, Lane, Settings, time};
 
-/// The pause after a page of the recycle bin could not be read; each further time doubles it, up to the longest.
-const FIRST_PAUSE: Duration = Duration::from_secs(60);
-const LONGEST_PAUSE: Duration = Duration::from_secs(6 * 3600);
+/// The pause after a page of the recycle bin could not be read. It doubles each time, up to the longest.
+const FIRST_SWEEP_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_SWEEP_PAUSE: Duration = Duration::from_secs(6 * 3600);
 
-/// After so many failures the sweep begins anew: it may be the cursor that HubSpot does not like.
-const BEGIN_ANEW_AFTER: u32 = 3;
+/// After this many failures the sweep begins again from the start, because HubSpot may reject the cursor.
+const RESTART_SWEEP_ATTEMPTS: u32 = 3;
 
-/// Whether the recycle bin is to be read, or read on, in a lane that has nothing else to read.
+/// Returns true if a page of the recycle bin is to be read, in a lane that has nothing else to read.
 pub(crate) fn sweep_is_due(lane: &Lane, settings: Settings, now: DateTime, look_since: DateTime) -> bool {
     let sweep = &lane.sweep;
     if let Some(retry_at) = sweep.retry_at {
@@ -25,21 +25,22 @@ pub(crate) fn sweep_is_due(lane: &Lane, settings: Settings, now: DateTime, look_
     sweep.after.is_some() || settings.sweep_every.is_some_and(is_due) || is_asked
 }
 
-/// Takes note that a page of the recycle bin was published, and that `next` is HubSpot's cursor of the one behind it.
+/// Records that a page of the recycle bin was published. `next` is HubSpot's cursor of the next page, or `None` at the
+/// end.
 pub(crate) fn archived_page_done(sweep: &mut Sweep, next: Option<String>, now: DateTime) {
     let ended_at = if next.is_some() { sweep.ended_at } else { Some(now) };
-    // A page that could not be read may be further on.
+    // The page that could not be read may come later.
     let attempts = if next.is_some() { sweep.attempts } else { 0 };
     *sweep = Sweep { after: next, ended_at, began_at: sweep.began_at, attempts, ..Sweep::default() };
 }
 
-/// Leaves the recycle bin alone for a while, because a page of it cannot be read.
+/// Postpones the sweep, because a page could not be read. After some failures, it begins again from the start.
 pub(crate) fn postpone_archived_scan(sweep: &mut Sweep, reason: String, now: DateTime) {
-    let pause = time::doubled(FIRST_PAUSE, sweep.attempts, LONGEST_PAUSE);
+    let pause = time::doubled(FIRST_SWEEP_PAUSE, sweep.attempts, LONGEST_SWEEP_PAUSE);
     sweep.attempts = sweep.attempts.saturating_add(1);
     sweep.retry_at = Some(time::after(now, pause));
     sweep.last_error = Some(reason);
-    if sweep.attempts >= BEGIN_ANEW_AFTER {
+    if sweep.attempts >= RESTART_SWEEP_ATTEMPTS {
         sweep.after = None;
     }
 }

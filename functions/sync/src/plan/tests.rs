@@ -31,10 +31,10 @@ fn page(ids: &[&str], total: i64, has_more: bool, date: i64) -> Page {
     Page { date: at(date), total, rows: ids.iter().map(row).collect(), took: Duration::ZERO, next }
 }
 
-/// A lane that was met at 10,000 s and has its backfill behind it.
+/// A lane that was first read at 10,000 s, and whose backfill is complete.
 fn met() -> Lane {
     let mut lane = Lane::default();
-    due(&mut lane, SETTINGS, at(10_000), at(10_000));
+    next_due(&mut lane, SETTINGS, at(10_000), at(10_000));
     record_first_contact(&mut lane, at(10_000), SETTINGS);
     let all = lane.backfill.windows[0].clone();
     complete(&mut lane.backfill, &all, at(10_000));
@@ -47,24 +47,24 @@ fn met() -> Lane {
 #[test]
 fn a_new_account_is_backfilled_and_then_looked_at() {
     let mut lane = Lane::default();
-    assert_eq!(due(&mut lane, SETTINGS, at(10_000), at(9_999)), Some(Due::Pass(PassKind::Backfill)));
+    assert_eq!(next_due(&mut lane, SETTINGS, at(10_000), at(9_999)), Some(Due::Pass(PassKind::Backfill)));
     assert_eq!(lane.backfill.windows, [Window::new(Window::BEGINNING, None)]);
     record_first_contact(&mut lane, at(10_002), SETTINGS);
     assert_eq!((lane.fresh.mark, lane.settled.mark), (Some(at(10_002)), Some(at(6_402))));
-    assert_eq!(due(&mut lane, SETTINGS, at(10_020), at(9_999)), Some(Due::Pass(PassKind::Backfill)));
-    assert_eq!(due(&mut lane, SETTINGS, at(10_030), at(9_999)), Some(Due::Pass(PassKind::Fresh)));
+    assert_eq!(next_due(&mut lane, SETTINGS, at(10_020), at(9_999)), Some(Due::Pass(PassKind::Backfill)));
+    assert_eq!(next_due(&mut lane, SETTINGS, at(10_030), at(9_999)), Some(Due::Pass(PassKind::Fresh)));
     assert_eq!(lane.fresh.windows, [Window::new(at(9_702), None)]);
 }
 
 #[test]
 fn an_account_that_others_pulled_starts_where_they_stopped() {
     let mut lane = Lane { legacy_watermark: Some(at(9_000)), ..Lane::default() };
-    due(&mut lane, SETTINGS, at(10_000), at(10_000));
+    next_due(&mut lane, SETTINGS, at(10_000), at(10_000));
     record_first_contact(&mut lane, at(10_000), SETTINGS);
     assert_eq!(lane.backfill.windows, [Window::new(at(9_000), None)]);
     assert_eq!(lane.settled.mark, Some(at(9_000)));
     let mut ahead = Lane { legacy_watermark: Some(at(99_000)), ..Lane::default() };
-    due(&mut ahead, SETTINGS, at(10_000), at(10_000));
+    next_due(&mut ahead, SETTINGS, at(10_000), at(10_000));
     record_first_contact(&mut ahead, at(10_000), SETTINGS);
     assert_eq!(ahead.settled.mark, Some(at(10_000)));
 }
@@ -72,31 +72,31 @@ fn an_account_that_others_pulled_starts_where_they_stopped() {
 #[test]
 fn a_lane_is_looked_at_once_a_run_and_again_when_the_run_is_long() {
     let mut lane = met();
-    assert_eq!(due(&mut lane, SETTINGS, at(10_010), at(10_000)), None);
+    assert_eq!(next_due(&mut lane, SETTINGS, at(10_010), at(10_000)), None);
     let run_started = at(10_009);
-    assert_eq!(due(&mut lane, SETTINGS, at(10_010), run_started), Some(Due::Pass(PassKind::Fresh)));
+    assert_eq!(next_due(&mut lane, SETTINGS, at(10_010), run_started), Some(Due::Pass(PassKind::Fresh)));
     let looked = lane.fresh.windows[0].clone();
     complete(&mut lane.fresh, &looked, at(10_010));
-    assert_eq!(due(&mut lane, SETTINGS, at(10_011), run_started), None);
-    assert_eq!(due(&mut lane, SETTINGS, at(10_040), at(10_000)), Some(Due::Pass(PassKind::Fresh)));
+    assert_eq!(next_due(&mut lane, SETTINGS, at(10_011), run_started), None);
+    assert_eq!(next_due(&mut lane, SETTINGS, at(10_040), at(10_000)), Some(Due::Pass(PassKind::Fresh)));
     let mut set_back = met();
-    assert_eq!(due(&mut set_back, SETTINGS, at(9_000), at(10_000)), Some(Due::Pass(PassKind::Fresh)));
+    assert_eq!(next_due(&mut set_back, SETTINGS, at(9_000), at(10_000)), Some(Due::Pass(PassKind::Fresh)));
 }
 
 #[test]
 fn the_settled_pass_follows_at_its_distance_in_steps() {
     let mut lane = met();
     lane.fresh.mark = Some(at(10_500));
-    assert_eq!(due(&mut lane, SETTINGS, at(10_010), at(10_000)), None);
+    assert_eq!(next_due(&mut lane, SETTINGS, at(10_010), at(10_000)), None);
     lane.fresh.mark = Some(at(10_600));
-    assert_eq!(due(&mut lane, SETTINGS, at(10_010), at(10_000)), Some(Due::Pass(PassKind::Settled)));
+    assert_eq!(next_due(&mut lane, SETTINGS, at(10_010), at(10_000)), Some(Due::Pass(PassKind::Settled)));
     assert_eq!(lane.settled.windows, [Window::new(at(6_400), Some(at(7_000)))]);
 }
 
 #[test]
 fn a_window_without_rows_moves_the_mark_to_its_end() {
     let mut lane = met();
-    due(&mut lane, SETTINGS, at(10_001), at(10_001));
+    next_due(&mut lane, SETTINGS, at(10_001), at(10_001));
     let mut window = lane.fresh.windows[0].clone();
     validate_page(&mut window, &mut page(&[], 0, false, 10_002)).unwrap();
     complete(&mut lane.fresh, &window, at(10_000));
@@ -112,19 +112,19 @@ fn held(from: i64, to: i64, retry_at: i64) -> Window {
 #[test]
 fn a_window_that_is_held_holds_up_nothing() {
     let mut lane = met();
-    due(&mut lane, SETTINGS, at(10_001), at(10_001));
+    next_due(&mut lane, SETTINGS, at(10_001), at(10_001));
     let window = Window { to: Some(at(10_002)), ..lane.fresh.windows[0].clone() };
     hold(&mut lane, PassKind::Fresh, &window, true, at(10_003));
     assert_eq!((lane.fresh.mark, lane.fresh.windows.len()), (Some(at(10_002)), 0));
-    assert_eq!(due(&mut lane, SETTINGS, at(10_004), at(10_001)), None, "its time has not come");
+    assert_eq!(next_due(&mut lane, SETTINGS, at(10_004), at(10_001)), None, "its time has not come");
     lane.backfill.windows = vec![Window::new(at(0), Some(at(1)))];
-    assert_eq!(due(&mut lane, SETTINGS, at(10_020), at(10_001)), Some(Due::Pass(PassKind::Backfill)));
+    assert_eq!(next_due(&mut lane, SETTINGS, at(10_020), at(10_001)), Some(Due::Pass(PassKind::Backfill)));
     let counted = lane.kept.held[0].clone();
     lane.checked_at = Some(at(10_060));
-    assert_eq!(due(&mut lane, SETTINGS, at(10_063), at(10_001)), Some(Due::Count(counted.clone())));
+    assert_eq!(next_due(&mut lane, SETTINGS, at(10_063), at(10_001)), Some(Due::Count(counted.clone())));
     release(&mut lane, &counted);
     read_again(&mut lane, counted);
-    assert_eq!(due(&mut lane, SETTINGS, at(10_063), at(10_001)), Some(Due::Pass(PassKind::Again)));
+    assert_eq!(next_due(&mut lane, SETTINGS, at(10_063), at(10_001)), Some(Due::Pass(PassKind::Again)));
     let again = lane.kept.again.windows[0].clone();
     hold(&mut lane, PassKind::Again, &again, true, at(10_064));
     let hold = lane.kept.held[0].hold.unwrap();
@@ -148,11 +148,11 @@ fn a_window_that_could_not_be_read_further_goes_on_from_where_it_stands() {
 fn records_without_a_time_are_read_once_the_history_is() {
     let mut lane = met();
     lane.kept.undated = false;
-    assert_eq!(due(&mut lane, SETTINGS, at(10_001), at(10_000)), Some(Due::Pass(PassKind::Again)));
+    assert_eq!(next_due(&mut lane, SETTINGS, at(10_001), at(10_000)), Some(Due::Pass(PassKind::Again)));
     assert_eq!(lane.kept.again.windows, [Window::of_undated()]);
     let undated = lane.kept.again.windows[0].clone();
     complete(&mut lane.kept.again, &undated, at(10_002));
-    assert_eq!(due(&mut lane, SETTINGS, at(10_003), at(10_000)), None);
+    assert_eq!(next_due(&mut lane, SETTINGS, at(10_003), at(10_000)), None);
 }
 
 #[test]
@@ -173,8 +173,9 @@ fn many_windows_that_are_held_become_fewer() {
         assert!(lane.kept.held.len() <= 32);
     }
     assert!(!is_worth_halving(&lane));
-    let covers = |seconds| lane.kept.held.iter().any(|held| held.from <= at(seconds) && at(seconds) < held.to.unwrap());
-    assert!((0..100).all(|index| covers(index * 100 + index % 3)));
+    let is_held =
+        |seconds| lane.kept.held.iter().any(|held| held.from <= at(seconds) && at(seconds) < held.to.unwrap());
+    assert!((0..100).all(|index| is_held(index * 100 + index % 3)));
 }
 
 #[test]
@@ -195,16 +196,16 @@ fn the_history_is_counted_once_more_unless_a_part_of_it_is_held() {
 fn other_passes_get_as_much_time_as_a_look_for_changes_took() {
     let mut lane = met();
     lane.backfill.windows = vec![Window::new(at(0), Some(at(1)))];
-    assert_eq!(due(&mut lane, SETTINGS, at(10_100), at(10_100)), Some(Due::Pass(PassKind::Fresh)));
+    assert_eq!(next_due(&mut lane, SETTINGS, at(10_100), at(10_100)), Some(Due::Pass(PassKind::Fresh)));
     let looked = lane.fresh.windows[0].clone();
     complete(&mut lane.fresh, &looked, at(10_131));
-    assert_eq!(due(&mut lane, SETTINGS, at(10_132), at(10_100)), Some(Due::Pass(PassKind::Backfill)));
-    assert_eq!(due(&mut lane, SETTINGS, at(10_160), at(10_140)), Some(Due::Pass(PassKind::Backfill)));
-    assert_eq!(due(&mut lane, SETTINGS, at(10_161), at(10_140)), Some(Due::Pass(PassKind::Fresh)));
-    // If nothing else waits, what HubSpot tells of is looked for at once.
+    assert_eq!(next_due(&mut lane, SETTINGS, at(10_132), at(10_100)), Some(Due::Pass(PassKind::Backfill)));
+    assert_eq!(next_due(&mut lane, SETTINGS, at(10_160), at(10_140)), Some(Due::Pass(PassKind::Backfill)));
+    assert_eq!(next_due(&mut lane, SETTINGS, at(10_161), at(10_140)), Some(Due::Pass(PassKind::Fresh)));
+    // If nothing else waits, reported changes are looked for at once.
     let mut lane = met();
     lane.fresh.completed_at = Some(at(10_020));
-    assert_eq!(due(&mut lane, SETTINGS, at(10_021), at(10_021)), Some(Due::Pass(PassKind::Fresh)));
+    assert_eq!(next_due(&mut lane, SETTINGS, at(10_021), at(10_021)), Some(Due::Pass(PassKind::Fresh)));
 }
 
 #[test]
@@ -258,8 +259,8 @@ fn rows_may_leave_a_window_but_none_may_be_missing() {
     assert!(count_matches(&window));
     window.expected = Some(12);
     assert!(!count_matches(&window));
-    assert!(is_complete(&window, 10));
-    assert!(!is_complete(&window, 11));
+    assert!(covers(&window, 10));
+    assert!(!covers(&window, 11));
 }
 
 #[test]

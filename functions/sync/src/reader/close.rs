@@ -1,16 +1,16 @@
-//! Ending a window: HubSpot says that it has no more rows, and counts as many as were read.
+//! Ends a window: HubSpot says that it has no more rows, and counts as many as were read.
 
 use model::{
     checkpoint::{PassKind, Window},
     time::DateTime,
 };
 
-use super::{job::Job, mismatch::MISSING, pass::PassReader, window::WindowReader};
-use crate::{error::SliceError, plan, state::Step};
+use super::{job::Job, mismatch::ROWS_MISSING, pass::PassReader, window::WindowReader};
+use crate::{error::SliceError, plan, state::LaneStep};
 
 impl PassReader<'_> {
-    /// Closes a window that HubSpot says has no more rows, once they are counted. A fresh one is not proved: what it left
-    /// out, the next one reads if it is recent, and the settled pass in any case.
+    /// Closes a window that has no more rows, after they are counted. A window of a fresh pass is not counted: rows
+    /// that it left out are read by the next fresh pass if they are recent, and by the settled pass in any case.
     pub(super) fn end_window(&mut self, reader: WindowReader) -> Result<(), SliceError> {
         if self.kind == PassKind::Fresh || plan::count_matches(&reader.window) {
             self.close(&reader.window, true);
@@ -20,6 +20,8 @@ impl PassReader<'_> {
         Ok(())
     }
 
+    /// Requests the number of rows of a window, up to `up_to_id` or in all. If the window is being split, counts it as
+    /// it was before the current page.
     pub(super) fn count(&mut self, reader: WindowReader, up_to_id: Option<String>) {
         let window = reader.split.as_ref().map_or(&reader.window, |split| &split.whole).clone();
         let is_suspect = self.state.is_suspect(&window);
@@ -27,12 +29,12 @@ impl PassReader<'_> {
         self.readers.insert(reader.id, reader);
     }
 
-    /// Goes on with a window that was counted. `None` if there was no time for that: one that is read whole is counted by the
-    /// next slice.
+    /// Continues with a window that was counted. `count` is `None` if there was no time to count: a window that was
+    /// read completely is then counted by the next slice.
     pub(super) fn counted(&mut self, reader: WindowReader, count: Option<i64>) -> Result<(), SliceError> {
         match count {
-            Some(holds_now) if !plan::is_complete(&reader.window, holds_now) => {
-                self.does_not_add_up(&reader.window, MISSING);
+            Some(holds_now) if !plan::covers(&reader.window, holds_now) => {
+                self.does_not_add_up(&reader.window, ROWS_MISSING);
             }
             _ if reader.split.is_none() => self.close(&reader.window, count.is_some()),
             Some(_) => return self.divide(reader),
@@ -41,7 +43,7 @@ impl PassReader<'_> {
         Ok(())
     }
 
-    /// Ends a window whose rows are all published.
+    /// Closes a window whose rows are all published.
     fn close(&mut self, window: &Window, is_counted: bool) {
         let now = DateTime::now();
         let lane = &mut self.state.lane;
@@ -52,7 +54,7 @@ impl PassReader<'_> {
         if self.kind == PassKind::Backfill && lane.backfill.windows.is_empty() {
             plan::recount_later(lane, self.settings, now);
         }
-        self.state.progress(Step::Pass(self.kind));
+        self.state.progress(LaneStep::Pass(self.kind));
         self.state.forget_passed_error();
         self.is_unsaved = true;
     }

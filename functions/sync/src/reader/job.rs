@@ -1,4 +1,4 @@
-//! What is done while a pass is read. A job owns what it needs, and changes nothing of how the lane stands.
+//! The jobs of a pass. A job owns what it needs, and does not change the state of the lane.
 
 use hubspot::Page;
 use model::{
@@ -8,7 +8,7 @@ use model::{
 
 use super::window::{Publication, WindowId};
 use crate::{
-    batch::{self, BATCH, Preparation, Prepared},
+    batch::{self, BATCH_ROWS, Preparation, Prepared},
     budget::Concurrent,
     error::SliceError,
     fetch::Fetcher,
@@ -16,14 +16,14 @@ use crate::{
     set_aside,
 };
 
-/// What is to be done.
+/// A job of a pass.
 #[derive(Debug)]
 pub(super) enum Job {
-    /// Ask HubSpot for a page of a window.
+    /// Request a page of a window from HubSpot.
     Search(Search),
     /// Look up what was published of a page's rows before, and their companies.
     Prepare { id: WindowId, preparation: Preparation },
-    /// Ask HubSpot how many rows the window holds now, those up to `up_to_id` or all of them.
+    /// Request the number of rows that the window has now, up to `up_to_id` or in all.
     Count { id: WindowId, window: Window, up_to_id: Option<String>, is_suspect: bool },
     /// Mark rows as pending of which nothing was published.
     Mark(Publication),
@@ -33,20 +33,20 @@ pub(super) enum Job {
     Save(Box<Lane>),
 }
 
-/// A page to be asked for.
+/// A request for a page.
 #[derive(Debug)]
 pub(super) struct Search {
     pub(super) id: WindowId,
-    /// Which half of the window, if it is being divided.
+    /// The half of the window that the page is of, if the window is being split.
     pub(super) half: Option<usize>,
     pub(super) window: Window,
-    /// The row behind which the page begins, if not where the window stands.
+    /// The row after which the page begins. `None` if it begins at the window's position.
     pub(super) last_id: Option<String>,
     pub(super) concurrent: Concurrent,
     pub(super) is_suspect: bool,
 }
 
-/// What came of a job.
+/// The result of a job.
 #[derive(Debug)]
 pub(super) enum Done {
     Searched { id: WindowId, half: Option<usize>, page: Result<Option<Page>, SliceError> },
@@ -60,18 +60,18 @@ pub(super) enum Done {
 /// A batch that was published.
 #[derive(Debug)]
 pub(super) struct PublishedBatch {
-    /// How many of its rows count towards the window's total.
+    /// The number of its rows that count towards the window's total.
     pub(super) read: i64,
     pub(super) last_id: Option<String>,
-    /// Whether any of its records could be published, or was before.
+    /// True if any of its records could be published, or was published before.
     pub(super) is_read: bool,
-    /// What was marked, other than as pending.
+    /// The marks that were made, except those as pending.
     pub(super) marks: Vec<Mark>,
     /// When records that were set aside are to be read again.
     pub(super) set_aside_until: Option<DateTime>,
 }
 
-/// Does a job.
+/// Does a job. Returns its result.
 pub(super) async fn perform(fetcher: Fetcher<'_>, job: Job) -> Done {
     let (slice, object) = (fetcher.slice, fetcher.object);
     match job {
@@ -98,10 +98,10 @@ pub(super) async fn perform(fetcher: Fetcher<'_>, job: Job) -> Done {
     }
 }
 
-/// Publishes the next batch.
+/// Publishes the next batch of the rows, and sets aside those that cannot be published.
 async fn publish(fetcher: Fetcher<'_>, publication: &mut Publication) -> Result<PublishedBatch, SliceError> {
     let (slice, object) = (fetcher.slice, fetcher.object);
-    let rest = publication.rows.split_off(publication.rows.len().min(BATCH));
+    let rest = publication.rows.split_off(publication.rows.len().min(BATCH_ROWS));
     let rows = std::mem::replace(&mut publication.rows, rest);
     let (count, last_id) = (rows.len(), rows.last().map(|row| row.id.clone()));
     let read = rows.iter().filter(|row| publication.counting.counts(row)).count();

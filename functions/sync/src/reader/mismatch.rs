@@ -1,4 +1,5 @@
-//! Windows that do not add up, or cannot be read: each is read again in halves, or held by itself while the others go on.
+//! Windows that do not add up or cannot be read. Each is read again in halves, or held by itself while the others go
+//! on.
 
 use model::{
     checkpoint::{PassKind, Window},
@@ -8,11 +9,11 @@ use model::{
 use super::pass::PassReader;
 use crate::plan;
 
-/// Why a window does not add up: HubSpot counts more rows than it shows.
-pub(super) const MISSING: &str = "rows are missing";
+/// The reason if HubSpot counts more rows than it shows.
+pub(super) const ROWS_MISSING: &str = "rows are missing";
 
 impl PassReader<'_> {
-    /// Lets a window be read again, in halves as long as that helps to find what is missing, and holds it otherwise.
+    /// Reads a window again in halves, if that helps to find what is missing. Otherwise holds it.
     pub(super) fn does_not_add_up(&mut self, window: &Window, reason: &str) {
         self.tally.mismatch();
         let lane = &mut self.state.lane;
@@ -31,19 +32,20 @@ impl PassReader<'_> {
         }
     }
 
-    /// Holds a window by itself, or gives it up if it was held for long.
+    /// Holds a window by itself. Gives it up if it was held for too long.
     pub(super) fn hold(&mut self, window: &Window, reason: &str, missing: bool) {
         let now = DateTime::now();
         let (object, pass) = (self.object.as_str(), self.kind.as_str());
         let to = window.to.map(|to| to.to_string());
-        if reason == MISSING && plan::is_held_too_long(window, now) {
+        if reason == ROWS_MISSING && plan::is_held_too_long(window, now) {
             tracing::error!(object, pass, window.from = %window.from, window.to = to, window.read,
                 "a window has not added up for a day; HubSpot counts rows that it does not show, and it is given up");
             self.tally.accepted();
             plan::complete(self.state.lane.pass_mut(self.kind), window, now);
         } else {
-            // What HubSpot does not show is found by halving further the next time; what it counts is not.
-            let repairs = if reason == MISSING { window.repairs } else { 0 };
+            // Further halving finds a record that HubSpot does not show, the next time. It does not find rows that
+            // HubSpot only counts.
+            let repairs = if reason == ROWS_MISSING { window.repairs } else { 0 };
             let window = &Window { repairs, ..window.clone() };
             tracing::warn!(object, pass, reason, window.from = %window.from, window.to = to, window.read,
                 "a window does not add up, or cannot be read, and is held; the others go on");

@@ -1,5 +1,5 @@
-//! The decisions of a pass: which page is asked for next, when it is published, and when a window is closed. Nothing in here
-//! waits for anything.
+//! The decisions of a pass: which page is requested next, when it is published, and when a window is closed. Nothing in
+//! here waits for anything.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -34,16 +34,16 @@ pub(super) struct PassReader<'a> {
     pub(super) tuning: &'a Tuning<'a>,
     pub(super) tally: &'a Tally,
     pub(super) settings: Settings,
-    /// How many searches a second are the lane's own.
+    /// The lane's share of the searches per second.
     pub(super) search_rps: f64,
     pub(super) readers: BTreeMap<WindowId, WindowReader>,
-    /// How many windows were read so far.
+    /// The number of windows that were opened so far.
     opened: usize,
-    /// The pages that are ready to be published, the one under way first.
+    /// The pages that are ready to be published. The one being published comes first.
     pub(super) ready: VecDeque<Publication>,
-    /// Whether a batch is being published, or the lane saved.
+    /// True while a batch is published or the lane is saved.
     pub(super) is_writing: bool,
-    /// Whether the lane has got on since it was saved.
+    /// True if the lane has progressed since it was saved.
     pub(super) is_unsaved: bool,
     jobs: Vec<Job>,
     outcome: WindowOutcome,
@@ -76,23 +76,22 @@ impl<'a> PassReader<'a> {
         }
     }
 
-    /// How the pass ended, if there is nothing to be done any more.
+    /// Returns how the pass ended, if nothing is left to do.
     pub(super) fn outcome(&self) -> WindowOutcome {
         self.outcome
     }
 
-    /// Returns what is to be done now, beside what is under way. Returns nothing if that is to be waited for, or if the pass
-    /// has ended.
+    /// Returns the jobs to start now. Returns none if the pass must wait for those under way, or has ended.
     ///
     /// # Errors
-    /// A window cannot be read, and the pass does not go on without it.
+    /// A window cannot be read, and the pass does not continue without it.
     pub(super) fn next_jobs(&mut self) -> Result<Vec<Job>, SliceError> {
         self.write()?;
         self.open_windows();
         Ok(std::mem::take(&mut self.jobs))
     }
 
-    /// Takes what came of a job.
+    /// Takes the result of a job.
     ///
     /// # Errors
     /// As of [`Self::next_jobs`], or something could not be published or saved.
@@ -138,7 +137,7 @@ impl<'a> PassReader<'a> {
         }
     }
 
-    /// Opens windows of the lane, as many as are read side by side.
+    /// Opens windows of the pass, up to the number that is read concurrently, and requests their first pages.
     fn open_windows(&mut self) {
         if self.outcome == WindowOutcome::OutOfTime {
             return;
@@ -146,30 +145,32 @@ impl<'a> PassReader<'a> {
         let is_read = |window: &&Window| self.readers.values().any(|reader| reader.window.from == window.from);
         let unread: Vec<Window> =
             self.state.lane.pass(self.kind).windows.iter().filter(|window| !is_read(window)).cloned().collect();
-        for window in unread.into_iter().take(plan::READERS.saturating_sub(self.readers.len())) {
+        for window in unread.into_iter().take(plan::MAX_READERS.saturating_sub(self.readers.len())) {
             let mut reader = self.open(window);
             self.search(&mut reader, None, Concurrent::Nothing);
             self.readers.insert(reader.id, reader);
         }
     }
 
+    /// Returns the reader of a window, under a new name.
     pub(super) fn open(&mut self, window: Window) -> WindowReader {
         self.opened += 1;
         WindowReader::new(WindowId(self.opened), window, self.state.lane.first_seen.is_some())
     }
 
-    /// Asks for the page behind `last_id`, or behind what is published.
+    /// Requests the page after `last_id`, or after what is published.
     fn search(&mut self, reader: &mut WindowReader, last_id: Option<String>, concurrent: Concurrent) {
         reader.next = NextPage::Asked;
         let (window, is_suspect) = (reader.window.clone(), self.state.is_suspect(&reader.window));
         self.start(Job::Search(Search { id: reader.id, half: None, window, last_id, concurrent, is_suspect }));
     }
 
+    /// Adds a job to those to start.
     pub(super) fn start(&mut self, job: Job) {
         self.jobs.push(job);
     }
 
-    /// Goes on with a window that has no page at hand, if the next one has come.
+    /// Continues a window without a current page, if its next page has arrived.
     pub(super) fn go_on(&mut self, mut reader: WindowReader) -> Result<(), SliceError> {
         if reader.page.is_none() {
             if reader.split.is_some() {
@@ -190,15 +191,16 @@ impl<'a> PassReader<'a> {
         Ok(())
     }
 
-    /// There is no time for a window any more. Others are read on as far as what they have asked for comes.
+    /// Records that there is no time for another request. Other windows continue with the pages that they have
+    /// requested.
     pub(super) fn out_of_time(&mut self) {
         self.outcome = WindowOutcome::OutOfTime;
     }
 
-    /// Validates a page, and prepares it for being published while the next one is asked for.
+    /// Validates a page, and prepares it for publishing while the next page is requested.
     fn begin_page(&mut self, mut reader: WindowReader, mut page: Page) -> Result<(), SliceError> {
         let accepted = plan::validate_page(&mut reader.window, &mut page);
-        // The first answer of all tells HubSpot's time, from which the other passes are set up.
+        // The first answer of all has HubSpot's time, from which the other passes are set up.
         plan::record_first_contact(&mut self.state.lane, page.date, self.settings);
         if self.kind == PassKind::Backfill {
             self.state.lane.backfilled.total.get_or_insert(reader.window.read + page.total);
@@ -221,7 +223,7 @@ impl<'a> PassReader<'a> {
             size: page.rows.len(),
             counting,
             is_last: !page.has_more(),
-            is_quick: page.took < fetch::QUICK,
+            is_quick: page.took < fetch::QUICK_PAGE,
             is_suspect: self.state.is_suspect(&reader.window),
             each_for_itself: self.state.is_stubborn(),
             began: Instant::now(),
@@ -230,11 +232,11 @@ impl<'a> PassReader<'a> {
         self.prepare(reader)
     }
 
-    /// Goes on without a window that HubSpot refuses, which is held, unless it is a fresh one: then HubSpot refuses
-    /// everything. One with a record that HubSpot does not show is read in halves, which find it.
+    /// Handles a failure of a window. A window that HubSpot refuses is held, except in a fresh pass: there HubSpot
+    /// refuses everything. A window with a record that HubSpot does not show is read in halves, which find the record.
     ///
     /// # Errors
-    /// It is not the window's trouble.
+    /// The window is not the cause.
     pub(super) fn failed(&mut self, reader: WindowReader, error: SliceError) -> Result<(), SliceError> {
         let WindowReader { mut window, is_met, .. } = reader;
         match error {

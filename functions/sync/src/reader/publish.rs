@@ -1,7 +1,7 @@
-//! Publishing the pages of a pass, one at a time: rows are prepared, published in batches, and each batch is checkpointed
-//! before the next one.
+//! Publishes the pages of a pass, one at a time. Rows are prepared, then published in batches. Each batch is
+//! checkpointed before the next one.
 //!
-//! How the lane stands says only what is done: it is changed when a batch is published, and can be saved at any time.
+//! The state of the lane has only what is done. It changes when a batch is published, and can be saved at any time.
 
 use model::checkpoint::PassKind;
 
@@ -14,11 +14,11 @@ use crate::{
     batch::{self, Preparation, Prepared},
     error::SliceError,
     fetch,
-    state::Step,
+    state::LaneStep,
 };
 
 impl PassReader<'_> {
-    /// Prepares what is left of the page at hand. If nothing is, it is published.
+    /// Prepares the rest of the current page. If nothing is left, the page is published.
     pub(super) fn prepare(&mut self, mut reader: WindowReader) -> Result<(), SliceError> {
         let Some(page) = reader.page.as_mut().filter(|page| !page.rest.is_empty()) else {
             return self.page_published(reader);
@@ -35,14 +35,14 @@ impl PassReader<'_> {
         Ok(())
     }
 
-    /// Lets rows be marked as pending, and published when it is their turn.
+    /// Starts to mark prepared rows as pending. They are published when it is their turn.
     pub(super) fn prepared(&mut self, mut reader: WindowReader, prepared: Prepared) -> Result<(), SliceError> {
         let Some(page) = &mut reader.page else { return self.go_on(reader) };
         let Prepared { rows, mut ledger, rest } = prepared;
         (page.size, page.rest) = (rows.len(), rest);
         let publication = Publication {
             id: reader.id,
-            pending: batch::begin(&rows, &mut ledger, &mut self.state.marks),
+            pending: batch::pending_marks(&rows, &mut ledger, &mut self.state.marks),
             rows,
             ledger,
             counting: page.counting,
@@ -58,7 +58,7 @@ impl PassReader<'_> {
         Ok(())
     }
 
-    /// Saves the lane if it has got on, and publishes what is ready otherwise: one thing at a time, in this order.
+    /// Saves the lane if it has progressed, otherwise publishes what is ready. One of these at a time, in this order.
     pub(super) fn write(&mut self) -> Result<(), SliceError> {
         while !self.is_writing {
             if std::mem::take(&mut self.is_unsaved) {
@@ -83,7 +83,7 @@ impl PassReader<'_> {
         Ok(())
     }
 
-    /// Moves a window behind a batch that was published.
+    /// Moves a window's position past a batch that was published.
     pub(super) fn batch_published(&mut self, publication: Publication, batch: PublishedBatch) {
         self.state.marks.add(batch.marks);
         self.state.set_aside_until(batch.set_aside_until);
@@ -93,9 +93,9 @@ impl PassReader<'_> {
             let windows = self.state.lane.pass_mut(self.kind).windows.iter_mut();
             windows.filter(|place| place.from == window.from).for_each(|place| place.clone_from(window));
             self.state.got_on = true;
-            // Passing by records that cannot be read is not getting on.
+            // Skipping records that cannot be read is not progress.
             if self.kind != PassKind::Again && window.repairs == 0 && batch.is_read {
-                self.state.progress(Step::Pass(self.kind));
+                self.state.progress(LaneStep::Pass(self.kind));
             }
         }
         if self.kind == PassKind::Backfill {
@@ -108,12 +108,12 @@ impl PassReader<'_> {
         self.ready.push_front(publication);
     }
 
-    /// Goes on behind a page that is published.
+    /// Continues a window after a page was published.
     fn page_published(&mut self, mut reader: WindowReader) -> Result<(), SliceError> {
         let Some(page) = reader.page.take() else { return self.go_on(reader) };
         let took = page.began.elapsed();
         self.tuning.pace.publishing_took(took);
-        if page.is_quick && took < fetch::QUICK && !self.state.has_failed_elsewhere() {
+        if page.is_quick && took < fetch::QUICK_PAGE && !self.state.has_failed_elsewhere() {
             self.tuning.ask_for(self.tuning.page_size() * 2);
         }
         if page.is_last { self.end_window(reader) } else { self.go_on(reader) }

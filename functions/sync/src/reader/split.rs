@@ -1,4 +1,4 @@
-//! Dividing what is left of a window into two that are read side by side, because one request at a time is too slow.
+//! Splits what is left of a window into two that are read concurrently, because one request at a time is too slow.
 
 use hubspot::Page;
 use model::{
@@ -14,14 +14,14 @@ use super::{
 use crate::{budget::Concurrent, error::SliceError, plan};
 
 impl PassReader<'_> {
-    /// Returns where the window is divided behind the page. Returns `None` if it is not.
+    /// Returns the time at which the rest of the window after the page is split. Returns `None` if it is not.
     pub(super) fn split_point(&self, window: &Window, page: &Page) -> Option<DateTime> {
         let readers = self.tuning.pace.readers(self.search_rps);
         let pass = self.state.lane.pass(self.kind);
         if page.has_more() { plan::split_point(pass, window, page, readers) } else { None }
     }
 
-    /// Asks for the first pages of the halves, while the page is published.
+    /// Requests the first pages of the halves while the page is published.
     pub(super) fn begin_split(&mut self, reader: &mut WindowReader, page: &Page, middle: DateTime) {
         let last_id = page.rows.last().map(|row| row.id.clone());
         let halves = plan::split_window(&reader.window, last_id.as_ref(), middle);
@@ -40,8 +40,8 @@ impl PassReader<'_> {
         });
     }
 
-    /// Puts the halves in the window's place, if their first pages have come. What comes before them is not looked at
-    /// again: it is counted, unless the totals of the page and of the halves account for it.
+    /// Replaces the window with its halves, if their first pages have arrived. The rows before them are not read again.
+    /// Therefore they are counted, unless the totals of the page and of the halves account for them.
     pub(super) fn split(&mut self, mut reader: WindowReader) -> Result<(), SliceError> {
         let Some(split) = &mut reader.split else { return self.go_on(reader) };
         for page in &mut split.pages {
@@ -63,7 +63,7 @@ impl PassReader<'_> {
         self.divide(reader)
     }
 
-    /// Goes on with the halves of a window. One whose first page did not come in time is read later.
+    /// Continues with the halves of a window. A half whose first page did not arrive in time is read later.
     pub(super) fn divide(&mut self, reader: WindowReader) -> Result<(), SliceError> {
         let WindowReader { window, split, .. } = reader;
         let Some(Split { halves, pages, .. }) = split else { return Ok(()) };

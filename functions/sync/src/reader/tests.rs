@@ -15,7 +15,7 @@ use super::{
     pass::PassReader,
 };
 use crate::{
-    batch::{BATCH, Prepared},
+    batch::{BATCH_ROWS, Prepared},
     budget::Budget,
     error::SliceError,
     lane::WindowOutcome,
@@ -46,13 +46,13 @@ struct World {
     modified_at: Vec<i64>,
     published: Vec<usize>,
     saved: Lane,
-    /// What was done, in order: `m` if rows were marked as pending, `p` for a batch, `s` for a checkpoint.
+    /// The effects, in order: `m` if rows were marked as pending, `p` for a batch, `s` for a checkpoint.
     effects: String,
-    /// How many searches are answered, before there is no time any more.
+    /// How many searches are answered before there is no time left.
     searches: usize,
     /// Chooses the job that ends next.
     seed: u64,
-    /// Whether pages are prepared in parts now and then.
+    /// True if pages are sometimes prepared in parts.
     has_parts: bool,
 }
 
@@ -60,7 +60,7 @@ impl World {
     fn new(records: usize, seed: u64) -> Self {
         let modified_at = (0..records).map(|id| 1_000_000 + (id as i64 * 7_919) % 1_000_000).collect();
         let (mut saved, searches) = (Lane::default(), usize::MAX);
-        plan::due(&mut saved, SETTINGS, NOW, NOW);
+        plan::next_due(&mut saved, SETTINGS, NOW, NOW);
         Self { modified_at, published: vec![], saved, effects: String::new(), searches, seed, has_parts: seed > 0 }
     }
 
@@ -136,7 +136,7 @@ impl World {
             }
             Job::Publish(mut publication) => {
                 self.effects.push('p');
-                let rest = publication.rows.split_off(publication.rows.len().min(BATCH));
+                let rest = publication.rows.split_off(publication.rows.len().min(BATCH_ROWS));
                 let rows = std::mem::replace(&mut publication.rows, rest);
                 let read = rows.iter().filter(|row| publication.counting.counts(row)).count() as i64;
                 self.published.extend(rows.iter().map(|row| row.id.parse::<usize>().unwrap()));

@@ -1,4 +1,4 @@
-//! A window that is being read: at most one of its pages is published while the next one is asked for.
+//! A window that is being read. At most one of its pages is published while the next one is requested.
 
 use hubspot::{Page, Row};
 use model::checkpoint::Window;
@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::{error::SliceError, ledger::PublishLedger, own_marks::Mark, plan::RowCounting};
 
-/// Names a window while a pass is read. A window that is read anew has another name.
+/// The name of a window while a pass is read. A window that is read again has another name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct WindowId(pub(super) usize);
 
@@ -14,26 +14,26 @@ pub(super) struct WindowId(pub(super) usize);
 #[derive(Debug)]
 pub(super) struct WindowReader {
     pub(super) id: WindowId,
-    /// The window, with what its pages say of its end, order and total; it stands behind what is published.
+    /// The window, with its end, order and total from its pages. Its position is after the rows that are published.
     pub(super) window: Window,
-    /// Whether HubSpot's time was known before it was read.
+    /// True if HubSpot's time was known before the window was read.
     pub(super) is_met: bool,
     /// The page that is being published.
     pub(super) page: Option<PageAtHand>,
-    /// The page behind that one.
+    /// The page after that one.
     pub(super) next: NextPage,
-    /// The halves that take the place of what is left, once the page is published.
+    /// The halves that replace the rest of the window, after the page is published.
     pub(super) split: Option<Split>,
 }
 
-/// The page behind the one at hand.
+/// The page after the current one.
 #[derive(Debug)]
 pub(super) enum NextPage {
-    /// It is not asked for.
+    /// It is not requested.
     None,
-    /// It is asked for.
+    /// It is requested.
     Asked,
-    /// It has come. `None` if there was no time for it.
+    /// It has arrived. `None` if there was no time for it.
     Arrived(Result<Option<Page>, SliceError>),
 }
 
@@ -45,40 +45,40 @@ pub(super) struct PageAtHand {
     /// How many rows are prepared at once at most.
     pub(super) size: usize,
     pub(super) counting: RowCounting,
-    /// Whether it ends the window.
+    /// True if it is the last page of the window.
     pub(super) is_last: bool,
-    /// Whether HubSpot took little time for it.
+    /// True if HubSpot took little time for it.
     pub(super) is_quick: bool,
     pub(super) is_suspect: bool,
     pub(super) each_for_itself: bool,
     pub(super) began: Instant,
 }
 
-/// Rows of which is known what was published before, as far as they are not published yet.
+/// Prepared rows of a window that are not published yet.
 #[derive(Debug)]
 pub(super) struct Publication {
     pub(super) id: WindowId,
     pub(super) rows: Vec<Row>,
     pub(super) ledger: PublishLedger,
-    /// What is marked as pending before the first of them is published.
+    /// The marks as pending, made before the first of the rows is published.
     pub(super) pending: Vec<Mark>,
     pub(super) counting: RowCounting,
-    /// Whether the window ends with them: their last batch is checkpointed when it is closed.
+    /// True if the window ends with these rows. Then their last batch is checkpointed when the window is closed.
     pub(super) is_last: bool,
-    /// Whether a batch of them is published, or is about to be.
+    /// True if a batch of them is published, or is about to be.
     pub(super) is_begun: bool,
 }
 
-/// The two windows that take the place of what is left of one.
+/// The two windows that replace the rest of one.
 #[derive(Debug)]
 pub(super) struct Split {
-    /// The window as it was before the page at hand.
+    /// The window before the current page.
     pub(super) whole: Window,
-    /// How many rows HubSpot counted behind that.
+    /// How many rows HubSpot counted from there on.
     pub(super) total: i64,
-    /// How many rows the page at hand has.
+    /// How many rows the current page has.
     pub(super) rows: usize,
-    /// The page's last row.
+    /// The id of the page's last row.
     pub(super) last_id: Option<String>,
     pub(super) halves: [Window; 2],
     /// Their first pages.
@@ -92,7 +92,7 @@ impl WindowReader {
 }
 
 impl NextPage {
-    /// Takes the page, if it has come.
+    /// Takes the page. Returns `None` if it has not arrived.
     pub(super) fn take(&mut self) -> Option<Result<Option<Page>, SliceError>> {
         match std::mem::replace(self, Self::None) {
             Self::Arrived(page) => Some(page),
@@ -103,7 +103,7 @@ impl NextPage {
         }
     }
 
-    /// Returns how many rows HubSpot counted for the page. Returns `None` if it has not come.
+    /// Returns how many rows HubSpot counted from the page on. Returns `None` if the page has not arrived.
     pub(super) fn total(&self) -> Option<i64> {
         match self {
             Self::Arrived(Ok(Some(page))) => Some(page.total),
