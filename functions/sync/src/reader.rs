@@ -36,14 +36,13 @@ impl LaneReader<'_> {
         let (fetcher, slice) = (self.fetcher(), self.slice);
         let mut jobs = FuturesUnordered::new();
         let mut pass = PassReader::new(kind, self.object, &mut self.state, self.tuning, slice.tally, slice.settings());
+        pass.search_rps = slice.search_rps();
         loop {
-            // The other lane may have ended since.
-            pass.search_rps = slice.search_rps();
             jobs.extend(pass.next_jobs()?.into_iter().map(|job| job::perform(fetcher, job)));
-            match jobs.next().await {
-                Some(done) => pass.take(done)?,
-                None => return Ok(pass.outcome()),
-            }
+            let Some(done) = jobs.next().await else { return Ok(pass.outcome()) };
+            // The other lane may have ended meanwhile.
+            pass.search_rps = slice.search_rps();
+            pass.take(done)?;
         }
     }
 

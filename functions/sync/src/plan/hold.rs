@@ -74,7 +74,8 @@ pub(crate) fn is_worth_halving(lane: &Lane) -> bool {
 
 /// Returns true if reading `window` also reads all rows of `other`.
 fn contains(window: &Window, other: &Window) -> bool {
-    let is_whole = window.start_id.is_none() && window.last_id.is_none() && window.undated == other.undated;
+    let is_start_covered = window.start_id.is_none() || window.start_id == other.start_id;
+    let is_whole = is_start_covered && window.last_id.is_none() && window.undated == other.undated;
     is_whole && window.from <= other.from && window.to.is_none_or(|to| other.to.is_some_and(|end| end <= to))
 }
 
@@ -165,6 +166,17 @@ mod tests {
         let begun = Window { last_id: Some("7".to_owned()), ..window(0, 60) };
         hold_back(&mut lane, &begun, false, at(100));
         assert_eq!(lane.kept.held.len(), 3);
+    }
+
+    #[test]
+    fn the_second_half_of_a_window_is_held_once() {
+        let mut lane = Lane::default();
+        let half = |id: &str| Window { start_id: Some(id.to_owned()), ..window(10, 20) };
+        for held in [half("7"), half("7"), half("9")] {
+            hold_back(&mut lane, &held, true, at(100));
+        }
+        let held: Vec<_> = lane.kept.held.iter().map(|window| window.start_id.as_deref()).collect();
+        assert_eq!(held, [Some("7"), Some("9")]);
     }
 
     #[test]

@@ -16,7 +16,9 @@ use crate::{budget::Concurrent, error::SliceError, plan};
 impl PassReader<'_> {
     /// Returns the time at which the rest of the window after the page is split. Returns `None` if it is not.
     pub(super) fn split_point(&self, window: &Window, page: &Page) -> Option<DateTime> {
-        let readers = self.tuning.pace.readers(self.search_rps);
+        // Each split that is not finished yet will be one window more.
+        let splitting = self.readers.values().filter(|reader| reader.split.is_some()).count();
+        let readers = self.tuning.pace.readers(self.search_rps).saturating_sub(splitting);
         let pass = self.state.lane.pass(self.kind);
         if page.has_more() { plan::split_point(pass, window, page, readers) } else { None }
     }
