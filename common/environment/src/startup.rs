@@ -7,27 +7,27 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 /// What one part may take. A start has two: the secrets, and then MongoDB's address. KMS is asked by the first invocation.
-pub const PATIENCE: Duration = Duration::from_secs(3);
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// When a part says that it takes long.
-const LONG: Duration = Duration::from_secs(1);
+const SLOW_AFTER: Duration = Duration::from_secs(1);
 
 /// Something that a new process waits for did not answer.
 #[derive(Clone, Copy, Debug, Error)]
-#[error("{0} did not answer within {seconds} s", seconds = PATIENCE.as_secs())]
+#[error("{0} did not answer within {seconds} s", seconds = ANSWER_TIMEOUT.as_secs())]
 pub struct NoAnswer(&'static str);
 
 /// Waits for an answer of `whom`.
 ///
 /// # Errors
-/// It takes longer than [`PATIENCE`].
+/// It takes longer than [`ANSWER_TIMEOUT`].
 pub async fn wait_for<T>(whom: &'static str, answer: impl Future<Output = T>) -> Result<T, NoAnswer> {
     let mut answer = pin!(answer);
-    if let Ok(answer) = timeout(LONG, &mut answer).await {
+    if let Ok(answer) = timeout(SLOW_AFTER, &mut answer).await {
         return Ok(answer);
     }
     tracing::warn!(waits_for = whom, "the function waits for an answer");
-    timeout(PATIENCE - LONG, answer).await.map_err(|_| {
+    timeout(ANSWER_TIMEOUT - SLOW_AFTER, answer).await.map_err(|_| {
         tracing::error!(waits_for = whom, "there was no answer in time");
         NoAnswer(whom)
     })
@@ -42,8 +42,8 @@ mod tests {
         let began = tokio::time::Instant::now();
         let error = wait_for("Secrets Manager", std::future::pending::<()>()).await.unwrap_err();
         assert_eq!(error.to_string(), "Secrets Manager did not answer within 3 s");
-        assert_eq!(began.elapsed(), PATIENCE);
-        let slow = async { tokio::time::sleep(2 * LONG).await };
+        assert_eq!(began.elapsed(), ANSWER_TIMEOUT);
+        let slow = async { tokio::time::sleep(2 * SLOW_AFTER).await };
         assert!(wait_for("MongoDB", slow).await.is_ok());
     }
 }

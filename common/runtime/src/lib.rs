@@ -24,7 +24,7 @@ where
     let (held, handle) = (&ReloadOnRotation::new(make).await?, &handle);
     let invoked = async |event: LambdaEvent<Event>| {
         let context = event.context.clone();
-        traces.invocation(&context, held.work(async |held| handle(held, event).await)).await
+        traces.invocation(&context, held.with_state(async |held| handle(held, event).await)).await
     };
     lambda_runtime::run(service_fn(invoked)).await
 }

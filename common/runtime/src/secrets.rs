@@ -152,104 +152,107 @@ async fn read(client: &Client, variable: &'static Variable) -> Result<Option<Sec
     read.secret_string.map(|text| Some(text.into())).ok_or(SecretError::NoText(name))
 }
 
-/// The pause between two looks while the secrets are too old to be used.
-const AGAIN: Duration = Duration::from_secs(2);
+/// How long after a refresh the next one is tried while the secrets are too old to be used.
+const STALE_RETRY_PAUSE: Duration = Duration::from_secs(2);
 
-/// What looking at them may take. It is less than any invocation may take, alongside which it is done.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The timeout of a refresh. It is shorter than any invocation, because it runs beside one.
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a function holds on to between invocations, made anew when one of its secrets has changed.
+/// A function's state between invocations. It is made again when one of the secrets has changed.
 pub struct ReloadOnRotation<T, Make> {
     make: Make,
-    /// How long secrets are used before they are looked at again.
+    /// How long secrets are used before they are read again.
     kept: Duration,
-    /// How long [`Self::work_with_newest`] uses secrets that cannot be looked at again.
+    /// How long [`Self::with_newest_state`] uses secrets that cannot be read again.
     used: Duration,
-    now: Mutex<Now<T>>,
+    current: Mutex<Current<T>>,
 }
 
-struct Now<T> {
+struct Current<T> {
     held: Arc<T>,
     secrets: Secrets,
-    /// When it was tried to look at them.
-    looked_at: Instant,
-    /// When they were read.
+    /// When the last refresh began.
+    tried_at: Instant,
+    /// When the secrets were last read.
     read_at: Instant,
 }
 
-impl<T> Now<T> {
-    /// Whether the secrets are to be looked at again, `pause` after the last look.
+impl<T> Current<T> {
+    /// Returns true if a refresh is due: the last one began at least `pause` ago. Returns false if the environment itself
+    /// holds the secrets.
     fn is_due(&self, pause: Duration) -> bool {
-        !self.secrets.are_in_the_environment() && self.looked_at.elapsed() >= pause
+        !self.secrets.are_in_the_environment() && self.tried_at.elapsed() >= pause
     }
 }
 
 impl<T, Make: AsyncFn(&Secrets) -> anyhow::Result<T>> ReloadOnRotation<T, Make> {
-    /// Reads the secrets, and makes what the function holds.
+    /// Reads the secrets, and makes the function's state.
     ///
     /// # Errors
-    /// A secret cannot be had, or what `make` says.
+    /// A secret cannot be read, or `make` fails.
     pub async fn new(make: Make) -> anyhow::Result<Self> {
         let (kept, used) = (SECRETS_KEPT_SECONDS.seconds()?, SECRETS_USED_SECONDS.seconds()?);
         let secrets = Secrets::read().await?;
         let held = Arc::new(make(&secrets).await?);
         let now = Instant::now();
-        Ok(Self { make, kept, used, now: Mutex::new(Now { held, secrets, looked_at: now, read_at: now }) })
+        Ok(Self { make, kept, used, current: Mutex::new(Current { held, secrets, tried_at: now, read_at: now }) })
     }
 
-    /// Does an invocation's work for somebody who has to know one of the secrets: with the newest ones, so that one that was
-    /// replaced is refused at once after they were kept for long enough. `None` is worked with if they could not be looked at
-    /// again for so long that it is not known any more whether they hold.
-    pub async fn work_with_newest<R>(&self, work: impl AsyncFnOnce(Option<&T>) -> R) -> R {
-        let holds =
-            |now: &Now<T>| now.secrets.are_in_the_environment() || now.read_at.elapsed() <= self.used.max(self.kept);
+    /// Runs the work of an invocation whose caller has to present a secret. A refresh that is due comes first, so a secret
+    /// that was replaced is refused from then on. `work` gets `None` if the secrets could not be read for so long that they
+    /// may have been replaced.
+    pub async fn with_newest_state<R>(&self, work: impl AsyncFnOnce(Option<&T>) -> R) -> R {
+        let holds = |current: &Current<T>| {
+            current.secrets.are_in_the_environment() || current.read_at.elapsed() <= self.used.max(self.kept)
+        };
         let is_due = {
-            let now = self.now.lock().await;
-            // If nobody can be let in, it is not left at one look.
-            now.is_due(if holds(&now) { self.kept } else { self.kept.min(AGAIN) })
+            let current = self.current.lock().await;
+            // While nobody can be let in, refreshes are tried more often.
+            current.is_due(if holds(&current) { self.kept } else { self.kept.min(STALE_RETRY_PAUSE) })
         };
         if is_due {
-            self.look().await;
+            self.refresh().await;
         }
         let (held, holds) = {
-            let now = self.now.lock().await;
-            (now.held.clone(), holds(&now))
+            let current = self.current.lock().await;
+            (current.held.clone(), holds(&current))
         };
         work(holds.then_some(&*held)).await
     }
 
-    /// Does an invocation's work with what the function holds. When the secrets have been kept for long enough they are
-    /// looked at alongside; the next invocation works with those that were rotated.
-    pub async fn work<R>(&self, work: impl AsyncFnOnce(&T) -> R) -> R {
+    /// Runs an invocation's work with the function's state. A refresh that is due runs beside the work; the next invocation
+    /// gets the state made with rotated secrets.
+    pub async fn with_state<R>(&self, work: impl AsyncFnOnce(&T) -> R) -> R {
         let (held, is_due) = {
-            let now = self.now.lock().await;
-            (now.held.clone(), now.is_due(self.kept))
+            let current = self.current.lock().await;
+            (current.held.clone(), current.is_due(self.kept))
         };
-        let look = async {
+        let refresh = async {
             if is_due {
-                self.look().await;
+                self.refresh().await;
             }
         };
-        tokio::join!(work(&held), look).0
+        tokio::join!(work(&held), refresh).0
     }
 
-    /// Where the secrets cannot be read, or used, the function goes on with those that it has.
-    async fn look(&self) {
-        let mut now = self.now.lock().await;
-        now.looked_at = Instant::now();
-        let look = async {
+    /// Reads the secrets, and replaces the state if they have changed. If the secrets cannot be read or used, the function
+    /// keeps its state.
+    async fn refresh(&self) {
+        let mut current = self.current.lock().await;
+        current.tried_at = Instant::now();
+        let refresh = async {
             let secrets = Secrets::read().await?;
-            match secrets.same_as(&now.secrets) {
+            match secrets.same_as(&current.secrets) {
                 true => anyhow::Ok(None),
                 false => Ok(Some((self.make)(&secrets).await.map(|held| (Arc::new(held), secrets))?)),
             }
         };
-        match timeout(PATIENCE, look).await {
-            Ok(Ok(None)) => now.read_at = Instant::now(),
+        match timeout(REFRESH_TIMEOUT, refresh).await {
+            Ok(Ok(None)) => current.read_at = Instant::now(),
             Ok(Ok(Some(rotated))) => {
                 tracing::info!("a secret was rotated");
-                now.read_at = Instant::now();
-                (now.held, now.secrets) = rotated;
+                current.read_at = Instant::now();
+                (current.held, current.secrets) = rotated;
             }
             Ok(Err(error)) => tracing::error!(error = %error, "a secret cannot be looked at again, or not be used"),
             Err(_) => tracing::warn!("the secrets cannot be looked at again in time"),

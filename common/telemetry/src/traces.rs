@@ -23,10 +23,10 @@ use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
 use crate::{OWN_CRATES, VERSION};
 
 /// The most that handing spans on adds to an invocation. It fits into what is left for the answer.
-const PATIENCE: Duration = Duration::from_millis(250);
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// The name of this instrumentation.
-const NAME: &str = "hubspot-sync";
+const INSTRUMENTATION: &str = "hubspot-sync";
 
 /// Where spans go, if anywhere.
 #[derive(Debug, Default)]
@@ -60,7 +60,7 @@ impl Traces {
 
     /// What makes spans of `tracing`'s, of those of the service itself.
     pub(crate) fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(&self) -> Option<impl Layer<S> + use<S>> {
-        let tracer = self.0.as_ref()?.tracer(NAME);
+        let tracer = self.0.as_ref()?.tracer(INSTRUMENTATION);
         let ours = OWN_CRATES.map(|name| (name, LevelFilter::DEBUG));
         Some(tracing_opentelemetry::layer().with_tracer(tracer).with_filter(Targets::new().with_targets(ours)))
     }
@@ -75,7 +75,7 @@ impl Traces {
         let done = work.instrument(span).await;
         if let Some(provider) = self.0.clone() {
             let flushed = tokio::task::spawn_blocking(move || provider.force_flush());
-            match timeout(PATIENCE, flushed).await {
+            match timeout(FLUSH_TIMEOUT, flushed).await {
                 Ok(Ok(Ok(()))) => {}
                 _ => tracing::debug!("spans were not handed on in time"),
             }

@@ -13,8 +13,8 @@ use store::Freshness;
 use crate::{Scheduler, metrics::TickMetrics};
 
 /// How many accounts are asked for at once, and how many such questions are under way.
-const CHUNK: usize = 1000;
-const UNDER_WAY: usize = 4;
+const MARKS_CHUNK: usize = 1000;
+const MAX_CONCURRENT_READS: usize = 4;
 
 /// Notes how far the accounts are behind, and what was handed on of them.
 ///
@@ -26,8 +26,8 @@ pub(crate) async fn note(
     metrics: &mut TickMetrics,
 ) -> Result<(), Error> {
     let now = DateTime::now();
-    let marks = stream::iter(accounts.chunks(CHUNK).map(|chunk| scheduler.store.fresh_marks(chunk)));
-    let mut marks = marks.buffer_unordered(UNDER_WAY);
+    let marks = stream::iter(accounts.chunks(MARKS_CHUNK).map(|chunk| scheduler.store.fresh_marks(chunk)));
+    let mut marks = marks.buffer_unordered(MAX_CONCURRENT_READS);
     let mut ages: Vec<Duration> = Vec::new();
     while let Some(marks) = marks.try_next().await? {
         ages.extend(marks.iter().map(|mark| time::between(*mark, now)));
