@@ -16,7 +16,7 @@ use crate::{
 pub(crate) const MAX_PAGE: usize = 200;
 
 /// How many events of an account are shown.
-const EVENTS: i64 = 50;
+const MAX_EVENTS: i64 = 50;
 
 /// Which accounts a list shows.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -59,7 +59,7 @@ impl AccountFilter {
 
 impl AppState {
     pub(crate) async fn find(&self, sought: &AccountFilter, limit: usize) -> Result<AccountPage, Error> {
-        let overview = self.kept.overview(&self.store, self.config.behind_after).await?;
+        let overview = self.overview.get(&self.store, self.config.behind_after).await?;
         let (total, keys) = overview.find(sought, limit);
         let (statuses, now) = (self.store.statuses_of(&keys).await?, DateTime::now());
         let accounts = statuses.into_iter().map(|account| Status::of(account, self.config.behind_after, now));
@@ -86,7 +86,7 @@ impl AppState {
 
     /// The latest that happened to an account, the newest first: what was noted, and what its checkpoint tells of.
     pub(crate) async fn timeline(&self, status: &Status) -> Result<Vec<Event>, Error> {
-        let mut events = self.store.timeline(&status.key, EVENTS).await?;
+        let mut events = self.store.timeline(&status.key, MAX_EVENTS).await?;
         if let Some(at) = status.backfilled_at {
             let place = events.partition_point(|event| event.at > at);
             events.insert(place, Event { at, what: TimelineEvent::BackfillDone, detail: None, by: None });

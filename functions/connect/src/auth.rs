@@ -113,8 +113,8 @@ pub(crate) enum Wrong {
 }
 
 /// How many wrong tokens are looked at in a while. A right one always is: nobody can lock others out.
-const MOST: u32 = 10;
-const WHILE: Duration = Duration::from_secs(60);
+const MAX_WRONG_TOKENS: u32 = 10;
+const WRONG_TOKENS_WINDOW: Duration = Duration::from_secs(60);
 
 /// The wrong tokens that were given lately, to this instance of the function.
 #[derive(Debug, Default)]
@@ -127,11 +127,12 @@ impl AppState {
             return Ok(known);
         }
         let mut failures = self.failures.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (since, count) = failures.filter(|(since, _)| since.elapsed() < WHILE).unwrap_or((Instant::now(), 0));
+        let (since, count) =
+            failures.filter(|(since, _)| since.elapsed() < WRONG_TOKENS_WINDOW).unwrap_or((Instant::now(), 0));
         *failures = Some((since, count + 1));
         tracing::warn!(count = count + 1, source.ip = source.0, "a wrong token was given");
         Refused { tokens_refused: 1, ..Refused::default() }.emit();
-        Err(if count < MOST { Wrong::Token } else { Wrong::TooMany })
+        Err(if count < MAX_WRONG_TOKENS { Wrong::Token } else { Wrong::TooMany })
     }
 }
 

@@ -43,15 +43,15 @@ const VERIFIER: Cookie = Cookie { name: "connect", same_site: SameSite::Lax };
 const ASKED: Cookie = Cookie { name: "asked", same_site: SameSite::Lax };
 
 /// How long a customer may stay on our page, and on HubSpot's.
-const PATIENCE: Duration = Duration::from_secs(600);
+const CONSENT_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// How long HubSpot may take to give tokens, and to say whose they are. Lambda waits for twenty seconds.
-const HUBSPOT_ANSWERS: Duration = Duration::from_secs(12);
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// How long HubSpot may take to take a grant back that is not stored.
-const GIVING_UP: Duration = Duration::from_secs(5);
+const GIVE_UP_TIMEOUT: Duration = Duration::from_secs(5);
 
-const OLD_LINK: &str =
+const LINK_EXPIRED: &str =
     "This link is incomplete, was changed or revoked, or is too old. Please ask whoever sent it to you for a new one.";
 
 /// The query of the next request: the link, and a token that proves that the page was shown to this browser.
@@ -66,7 +66,7 @@ pub(crate) struct Shown {
 impl AppState {
     /// Checks a link. Returns its Domain with the company's name. Fails if the link does not work.
     async fn open(&self, link: &Link) -> Result<(DomainId, String), AppError> {
-        let refused = || AppError::page(StatusCode::FORBIDDEN, "This link does not work", OLD_LINK);
+        let refused = || AppError::page(StatusCode::FORBIDDEN, "This link does not work", LINK_EXPIRED);
         if !self.takes(link).await.map_err(internal_error_page)? {
             return Err(refused());
         }
@@ -107,7 +107,7 @@ pub(crate) async fn install(
     let token = connect.keys.sign(Purpose::Form, &[&shown, &link.domain]);
     let mut on = link.at(&base, "/hubspot/begin");
     on.query_pairs_mut().append_pair("token", &token);
-    let cookie = ASKED.set(&shown, &base, PATIENCE.as_secs());
+    let cookie = ASKED.set(&shown, &base, CONSENT_TIMEOUT.as_secs());
     Ok((cookie, pages::install(&name, on.as_str())).into_response())
 }
 
@@ -126,14 +126,14 @@ pub(crate) async fn begin(
         return Err(AppError::page(StatusCode::FORBIDDEN, "Please begin again", NOT_SHOWN));
     }
     let (state, (challenge, verifier)) = (random(), PkceCodeChallenge::new_random_sha256());
-    let expires_at = time::after(DateTime::now(), PATIENCE);
+    let expires_at = time::after(DateTime::now(), CONSENT_TIMEOUT);
     let link_of = connect.remembered(&link);
     let hub_id = HubId::try_from(link.hub).ok();
     let challenge_text = challenge.as_str().to_owned();
     let pending = PendingConnect { domain_id: domain, challenge: challenge_text, expires_at, hub_id, link: link_of };
     connect.store.begin_connect(&hash(&state), &pending).await.map_err(internal_error_page)?;
     let consent = consent_url(connect.app()?, &connect.config.authorize_url, &callback_url(&base), &state, challenge);
-    let cookie = VERIFIER.set(verifier.secret(), &base, PATIENCE.as_secs());
+    let cookie = VERIFIER.set(verifier.secret(), &base, CONSENT_TIMEOUT.as_secs());
     Ok((cookie, redirect_to(consent.as_str())).into_response())
 }
 
@@ -174,7 +174,7 @@ pub(crate) async fn callback(
     if let Some((hash, ends)) = &pending.link
         && connect.store.is_link_revoked(pending.domain_id.as_str(), hash, *ends).await.map_err(internal_error_page)?
     {
-        return Err(AppError::page(StatusCode::FORBIDDEN, "This link does not work", OLD_LINK));
+        return Err(AppError::page(StatusCode::FORBIDDEN, "This link does not work", LINK_EXPIRED));
     }
     let connected = connect.connect(&pending, callback_url(&base), &code, &verifier.into()).await?;
     let forget = VERIFIER.forget(&base);
@@ -241,7 +241,8 @@ impl AppState {
         tracing::info!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id, "an account was connected");
         self.note(&account, TimelineEvent::Connected, None).await;
         // Where it cannot be queued, the next tick of the schedule begins with it.
-        if let Err(error) = self.ask(SyncRequest::tick(account.clone(), DateTime::now()), Duration::ZERO).await {
+        if let Err(error) = self.enqueue_sync(SyncRequest::tick(account.clone(), DateTime::now()), Duration::ZERO).await
+        {
             tracing::error!(error = %error, "the first sync of an account cannot be queued");
         }
         Ok(portal.domain.unwrap_or_else(|| account.hub_id.to_string()))
@@ -264,7 +265,7 @@ impl AppState {
             }
         };
         let slow = || Err(TokenError::transient("HubSpot does not answer in time"));
-        timeout(HUBSPOT_ANSWERS, asked).await.unwrap_or_else(|_| slow()).map_err(refused)
+        timeout(EXCHANGE_TIMEOUT, asked).await.unwrap_or_else(|_| slow()).map_err(refused)
     }
 
     /// Gives a grant back that a customer gave and that is not stored, and uninstalls the app. HubSpot gives the same grant to
@@ -279,7 +280,7 @@ impl AppState {
             let is_revoked = self.hubspot.revoke(app, &tokens.refresh_token).await.is_ok();
             self.store.release_claim(account).await.is_ok() && uninstalled && is_revoked
         };
-        let done = timeout(GIVING_UP, given_up).await.unwrap_or(false);
+        let done = timeout(GIVE_UP_TIMEOUT, given_up).await.unwrap_or(false);
         tracing::warn!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id, done,
             "a grant that is not stored was given back");
     }

@@ -11,8 +11,8 @@ mod install;
 mod links;
 mod malformed;
 mod metrics;
-mod operate;
 mod operation;
+mod operations;
 mod overview;
 mod pages;
 mod screens;
@@ -43,7 +43,7 @@ use tower::ServiceExt;
 
 use crate::{
     auth::{Failures, Source},
-    overview::Kept,
+    overview::OverviewCache,
     signing::Keys,
 };
 pub use crate::{
@@ -54,10 +54,10 @@ pub use crate::{
 };
 
 /// The largest body that is read: HubSpot sends at most 100 events.
-const MAX_BODY: usize = 1 << 20;
+const MAX_BODY_SIZE: usize = 1 << 20;
 
 /// How many connections to MongoDB it has at most: there are as many instances as there are requests at a time.
-const CONNECTIONS: u32 = 2;
+const MAX_CONNECTIONS: u32 = 2;
 
 /// What the function holds on to between invocations.
 #[derive(Clone, Debug)]
@@ -73,7 +73,7 @@ pub struct AppState {
     queue: Queue,
     keys: Keys,
     failures: Failures,
-    kept: Kept,
+    overview: OverviewCache,
 }
 
 impl std::ops::Deref for Connect {
@@ -90,7 +90,7 @@ impl Connect {
     /// # Errors
     /// The configuration names something that cannot be used.
     pub async fn new(config: Config) -> anyhow::Result<Self> {
-        let store = Store::connect_with(&config.mongo, CONNECTIONS).await?;
+        let store = Store::connect_with(&config.mongo, MAX_CONNECTIONS).await?;
         Ok(Self(Arc::new(AppState {
             vault: Vault::new(store.clone(), config.token_key.clone()).await.sealed_only(config.sealed_only),
             store,
@@ -98,7 +98,7 @@ impl Connect {
             queue: Queue::new(Queue::client().await, config.sync_queue_url.clone()),
             keys: Keys::new(config.tokens.admin()),
             failures: Failures::default(),
-            kept: Kept::default(),
+            overview: OverviewCache::default(),
             config,
         })))
     }
@@ -106,7 +106,7 @@ impl Connect {
 
 impl AppState {
     /// Queues a request to sync an account.
-    async fn ask(&self, request: SyncRequest, delay: std::time::Duration) -> Result<(), queue::QueueError> {
+    async fn enqueue_sync(&self, request: SyncRequest, delay: std::time::Duration) -> Result<(), queue::QueueError> {
         let group = request.account.to_string();
         self.queue.send(&SyncMessage::V1(request), &group, delay).await
     }
@@ -139,7 +139,7 @@ fn router(connect: Connect) -> Router {
         .route("/hubspot/install", get(install::install))
         .route("/hubspot/begin", get(install::begin))
         .route("/hubspot/callback", get(install::callback))
-        .route("/hubspot/disconnect", post(operate::disconnect))
+        .route("/hubspot/disconnect", post(operations::disconnect))
         .route("/hubspot/webhooks", post(webhooks::take));
     let api = Router::new()
         .route("/api/accounts", get(api::list))
@@ -153,7 +153,7 @@ fn router(connect: Connect) -> Router {
         .route("/sign-out", post(session::logout))
         .route("/accounts/{domain}/{hub}", get(screens::account))
         .route("/accounts/{domain}/{hub}/link", post(screens::link))
-        .route("/accounts/{domain}/{hub}/{operation}", get(screens::confirm).post(operate::press))
+        .route("/accounts/{domain}/{hub}/{operation}", get(screens::confirm).post(operations::submit_operation))
         .route("/style.css", get(screens::style))
         .route("/live.js", get(screens::live_script))
         .route("/copy.js", get(screens::copy_script));
@@ -162,7 +162,7 @@ fn router(connect: Connect) -> Router {
         .merge(pages)
         .fallback(web::not_found)
         .method_not_allowed_fallback(web::method_not_allowed)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(DefaultBodyLimit::max(MAX_BODY_SIZE))
         .layer(middleware::map_response(web::secure))
         .with_state(connect)
 }

@@ -20,10 +20,10 @@ use crate::{
 };
 
 /// How long a link may be used.
-const HOLDS: Duration = Duration::from_secs(7 * 24 * 3600);
+const LINK_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// By how much the clocks of two instances of the function may differ.
-const CLOCKS: Duration = Duration::from_secs(60);
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(60);
 
 /// A link by which whoever holds it can connect a HubSpot account to `domain`, until `expires_at`; `base` is the
 /// function's address and `secret` its token.
@@ -116,7 +116,7 @@ impl AppState {
         hub: Option<&HubId>,
         actor: &Actor,
     ) -> Result<(Url, DateTime), MongoError> {
-        let end = time::after(DateTime::now(), HOLDS);
+        let end = time::after(DateTime::now(), LINK_TTL);
         // It ends behind those that were revoked, by which it is told from them.
         let revoked = self.store.links_revoked_until(domain).await?;
         let end = revoked.map_or(end, |until| end.max(time::after(until, Duration::from_secs(1))));
@@ -144,7 +144,7 @@ impl AppState {
 
     /// Lets all links of a Domain that were made until now lead nowhere.
     pub(crate) async fn revoke_links(&self, domain: &DomainId, actor: &Actor) -> Result<(), MongoError> {
-        self.store.revoke_links(domain, time::after(DateTime::now(), HOLDS + CLOCKS)).await?;
+        self.store.revoke_links(domain, time::after(DateTime::now(), LINK_TTL + MAX_CLOCK_SKEW)).await?;
         tracing::info!(account.domain_id = %domain, by = actor.name, source.ip = actor.source.0,
             "the install links of a Domain were revoked");
         Ok(())

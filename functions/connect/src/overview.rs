@@ -18,10 +18,10 @@ use crate::{
 };
 
 /// How long it is kept.
-const KEPT: Duration = Duration::from_secs(5);
+const OVERVIEW_TTL: Duration = Duration::from_secs(5);
 
 /// By how much the clocks of two instances of the function may differ.
-const CLOCKS_DIFFER: Duration = Duration::from_secs(1);
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(1);
 
 /// All accounts, as they were at one time.
 #[derive(Debug)]
@@ -91,16 +91,16 @@ impl Overview {
 
 /// The overview that this instance of the function read last.
 #[derive(Debug, Default)]
-pub(crate) struct Kept(Mutex<Option<Arc<Overview>>>);
+pub(crate) struct OverviewCache(Mutex<Option<Arc<Overview>>>);
 
-impl Kept {
+impl OverviewCache {
     /// The accounts as they were a few seconds ago at most, and after whatever was done by somebody, here or elsewhere. Of
     /// requests that come together one reads them, and the others wait for it.
-    pub(crate) async fn overview(&self, store: &Store, behind_after: Duration) -> Result<Arc<Overview>, Error> {
+    pub(crate) async fn get(&self, store: &Store, behind_after: Duration) -> Result<Arc<Overview>, Error> {
         let mut kept = self.0.lock().await;
         if let Some(overview) = &*kept
-            && time::between(overview.ended_at, DateTime::now()) < KEPT
-            && !store.has_operator_acted_since(time::before(overview.began_at, CLOCKS_DIFFER)).await?
+            && time::between(overview.ended_at, DateTime::now()) < OVERVIEW_TTL
+            && !store.has_operator_acted_since(time::before(overview.began_at, MAX_CLOCK_SKEW)).await?
         {
             return Ok(overview.clone());
         }

@@ -45,7 +45,7 @@ pub(crate) async fn list(
     Query(sought): Query<AccountFilter>,
     headers: HeaderMap,
 ) -> Result<Response, AppError> {
-    let found = connect.find(&sought, pages::PAGE).await.map_err(internal_error_page)?;
+    let found = connect.find(&sought, pages::PAGE_SIZE).await.map_err(internal_error_page)?;
     Ok(live(&headers, "Accounts", &session.form_token(&connect.keys), pages::list::body(&sought, &found)))
 }
 
@@ -68,7 +68,7 @@ pub(crate) async fn account(
     let timeline = connect.timeline(&status).await.map_err(internal_error_page)?;
     let token = session.form_token(&connect.keys);
     let body =
-        pages::account::body(&status, &timeline, session.may_operate().then_some(&token), pages::words::done(&done));
+        pages::account::body(&status, &timeline, session.may_operate().then_some(&token), pages::labels::done(&done));
     Ok(live(&headers, status.name(), &token, body))
 }
 
@@ -101,7 +101,7 @@ pub(crate) async fn confirm(
     let account = Ids { domain, hub }.key().ok_or_else(no_account)?;
     let status = connect.find_one(&account).await.map_err(internal_error_page)?.ok_or_else(no_account)?;
     let token = session.form_token(&connect.keys);
-    Ok(pages::page(pages::words::button(operation), Some(&token), pages::confirmation(&status, operation, &token)))
+    Ok(pages::page(pages::labels::button(operation), Some(&token), pages::confirmation(&status, operation, &token)))
 }
 
 /// `GET /style.css`

@@ -27,13 +27,13 @@ use crate::{
 const SESSION: Cookie = Cookie { name: "session", same_site: SameSite::Strict };
 
 /// How long a session lasts at most.
-const LASTS: Duration = Duration::from_secs(12 * 3600);
+const SESSION_TTL: Duration = Duration::from_secs(12 * 3600);
 
 /// How long it lasts if nobody does anything in it.
-const IDLE: Duration = Duration::from_secs(30 * 60);
+const IDLE_TTL: Duration = Duration::from_secs(30 * 60);
 
 /// What happens within this time is not noted: it would be a write with each page.
-const MINUTE: Duration = Duration::from_secs(60);
+const MIN_EXTENSION: Duration = Duration::from_secs(60);
 
 /// The header of a request that the page makes by itself, and not because of anything that a person does.
 pub(crate) const BY_ITSELF: &str = "x-live";
@@ -59,8 +59,8 @@ impl FromRequestParts<Connect> for Session {
             return Err(AppError::SignIn);
         }
         let now = DateTime::now();
-        let until = time::after(now, IDLE).min(stored.ends_at);
-        if !parts.headers.contains_key(BY_ITSELF) && time::between(stored.expires_at, until) >= MINUTE {
+        let until = time::after(now, IDLE_TTL).min(stored.ends_at);
+        if !parts.headers.contains_key(BY_ITSELF) && time::between(stored.expires_at, until) >= MIN_EXTENSION {
             connect.store.keep_session(&id_hash, until).await.map_err(internal_error_page)?;
         }
         Ok(Self { id, actor: Actor::new(known, Source::of(&parts.extensions)) })
@@ -126,7 +126,7 @@ pub(crate) async fn login(
         .await
         .map_err(internal_error_page)?;
     tracing::info!(by = actor.name, source.ip = actor.source.0, "somebody has signed in");
-    let cookie = SESSION.set(&id, &base, LASTS.as_secs());
+    let cookie = SESSION.set(&id, &base, SESSION_TTL.as_secs());
     // `Strict` cookies do not come with a navigation that another site began, such as this redirect may be; a page does.
     Ok((cookie, redirect("/")).into_response())
 }
@@ -136,8 +136,8 @@ fn begun(keys: &Keys, id: &str, known: &Known, now: DateTime) -> StoredSession {
     StoredSession {
         by: known.name.clone(),
         proof: keys.sign(Purpose::Session, &[id, &known.print()]),
-        ends_at: time::after(now, LASTS),
-        expires_at: time::after(now, IDLE),
+        ends_at: time::after(now, SESSION_TTL),
+        expires_at: time::after(now, IDLE_TTL),
     }
 }
 

@@ -89,8 +89,8 @@ pub(crate) struct Standing {
 impl Standing {
     /// Where the account stands at `now`, if it counts as behind when it was not looked at for `behind_after`.
     pub(crate) fn of(account: &AccountStatus, behind_after: Duration, now: DateTime) -> Self {
-        let bad_request_body = Lanes::default();
-        let lanes = account.checkpoint.as_ref().map_or(&bad_request_body, |checkpoint| &checkpoint.lanes).all();
+        let never_synced = Lanes::default();
+        let lanes = account.checkpoint.as_ref().map_or(&never_synced, |checkpoint| &checkpoint.lanes).all();
         // `None` is less than any time: a lane that was never looked at.
         let fresh_to = lanes.iter().map(|lane| lane.fresh.mark).min().flatten();
         // What HubSpot refuses does not pass by itself.
@@ -126,7 +126,7 @@ impl Standing {
 }
 
 /// What is said of a disconnected account whose grant HubSpot has not taken back.
-const OWED: &str = "its access could not be given back to HubSpot yet; this is tried again";
+const REVOCATION_PENDING: &str = "its access could not be given back to HubSpot yet; this is tried again";
 
 /// How an account is doing.
 #[derive(Clone, Debug)]
@@ -179,7 +179,7 @@ impl Status {
             state,
             reason: match (state, account.revocation_at) {
                 (State::Reauthorize, _) => account.state_reason,
-                (State::Disconnected, Some(_)) => Some(OWED.to_owned()),
+                (State::Disconnected, Some(_)) => Some(REVOCATION_PENDING.to_owned()),
                 _ => None,
             },
             since: if state == State::Paused { account.paused_at } else { account.state_at },

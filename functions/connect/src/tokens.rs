@@ -10,10 +10,10 @@ use serde::Deserialize;
 const ADMIN: &str = "admin";
 
 /// How many characters a token has at least.
-const SHORTEST: usize = 32;
+const MIN_TOKEN_LENGTH: usize = 32;
 
 /// How many different characters it has at least. A random one in hexadecimal has more; a word that is repeated has fewer.
-const FEWEST: usize = 10;
+const MIN_DISTINCT_CHARACTERS: usize = 10;
 
 /// What a token lets whoever has it do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -145,8 +145,10 @@ impl Tokens {
 fn weakness(token: &str) -> Option<String> {
     let different = token.chars().collect::<std::collections::BTreeSet<_>>().len();
     match token.len() {
-        0..SHORTEST => Some(format!("is shorter than {SHORTEST} characters")),
-        _ if different < FEWEST => Some(format!("has fewer than {FEWEST} different characters")),
+        0..MIN_TOKEN_LENGTH => Some(format!("is shorter than {MIN_TOKEN_LENGTH} characters")),
+        _ if different < MIN_DISTINCT_CHARACTERS => {
+            Some(format!("has fewer than {MIN_DISTINCT_CHARACTERS} different characters"))
+        }
         _ => None,
     }
 }

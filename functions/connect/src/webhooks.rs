@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// What queueing may take: HubSpot waits for five seconds.
-const PATIENCE: Duration = Duration::from_secs(3);
+const QUEUEING_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How old a request may be; HubSpot says to reject older ones.
 const MAX_AGE: Duration = Duration::from_secs(300);
@@ -94,7 +94,7 @@ impl AppState {
     /// Queues requests to sync accounts, many at the same time. Returns how many could not be queued.
     async fn queue_all(&self, messages: &[(String, String, Duration)]) -> usize {
         let batches = messages.chunks(MAX_BATCH_ENTRIES).map(async |batch| {
-            match timeout(PATIENCE, self.queue.send_batch_later(batch)).await {
+            match timeout(QUEUEING_TIMEOUT, self.queue.send_batch_later(batch)).await {
                 Ok(Ok(())) => 0,
                 Ok(Err(error)) => {
                     tracing::error!(error = %error, "requests to sync accounts cannot be queued");

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use model::time::DateTime;
 
-use super::{account_path, words};
+use super::{account_path, labels};
 use crate::{
     address::from_root,
     operation::Operation,
@@ -47,9 +47,9 @@ pub(super) fn danger(account: &Status) -> Markup {
                 h2 id="careful" { "Think twice" }
                 @for operation in apart.iter().copied() {
                     div class="choice" {
-                        p { (words::meaning(operation)) }
+                        p { (labels::meaning(operation)) }
                         a class="button danger" href=(from_root(&format!("{}/{}", account_path(&account.key), operation.name()))) {
-                            (words::button(operation)) "…"
+                            (labels::button(operation)) "…"
                         }
                     }
                 }
@@ -59,7 +59,7 @@ pub(super) fn danger(account: &Status) -> Markup {
 }
 
 fn form(account: &Status, operation: Operation, class: &str, token: &str) -> Markup {
-    button(account, operation.name(), words::button(operation), class, token)
+    button(account, operation.name(), labels::button(operation), class, token)
 }
 
 fn button(account: &Status, path: &str, text: &str, class: &str, token: &str) -> Markup {
@@ -76,7 +76,7 @@ pub(crate) fn link(account: &Status, url: &str, ends: DateTime) -> Markup {
     html! {
         p {
             "Send it to the customer. Whoever has it can connect the HubSpot account " (account.key.hub_id) " to "
-            strong { (account.name()) } " until " (words::time(ends)) "."
+            strong { (account.name()) } " until " (labels::time(ends)) "."
         }
         div class="copy" {
             label for="link" { "The link" }
@@ -91,7 +91,7 @@ pub(crate) fn link(account: &Status, url: &str, ends: DateTime) -> Markup {
 /// Asks whether somebody is sure.
 pub(crate) fn confirmation(account: &Status, operation: Operation, token: &str) -> Markup {
     html! {
-        p { strong { (account.name()) } ", HubSpot account " (account.key.hub_id) ": " (words::meaning(operation)) }
+        p { strong { (account.name()) } ", HubSpot account " (account.key.hub_id) ": " (labels::meaning(operation)) }
         div class="buttons" {
             (form(account, operation, "danger", token))
             a class="button second" href=(from_root(&account_path(&account.key))) { "Cancel" }

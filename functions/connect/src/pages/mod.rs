@@ -2,12 +2,12 @@
 
 pub(crate) mod account;
 mod actions;
+pub(crate) mod labels;
 mod layout;
 pub(crate) mod list;
 mod objects;
 mod overview;
 mod plot;
-pub(crate) mod words;
 
 use maud::{Markup, html};
 use model::account::AccountKey;
@@ -20,7 +20,7 @@ pub(crate) use self::{
 use crate::address::from_root;
 
 /// How many accounts a page shows.
-pub(crate) const PAGE: usize = 50;
+pub(crate) const PAGE_SIZE: usize = 50;
 
 /// The path of an account's page.
 pub(crate) fn account_path(account: &AccountKey) -> String {

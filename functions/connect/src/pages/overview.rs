@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::{list::address, plot, words};
+use super::{labels, list::address, plot};
 use crate::{
     accounts::{AccountFilter, AccountPage},
     status::State,
@@ -23,7 +23,7 @@ pub(super) fn verdict(found: &AccountPage) -> Markup {
             span class="sign" aria-hidden="true" { (sign) }
             span class="said" {
                 strong { (text) } " "
-                @if all > 0 { span class="quiet" { (words::count(signed(all), "account")) " in all" } }
+                @if all > 0 { span class="quiet" { (labels::count(signed(all), "account")) " in all" } }
             }
         }
     }
@@ -41,7 +41,7 @@ pub(super) fn tiles(sought: &AccountFilter, found: &AccountPage) -> Markup {
                         a class={ "tile " (state.name()) @if count == 0 { " none" } } href=(address(sought, state.name(), 0))
                             aria-current=[current] {
                             strong { (number(count)) } " "
-                            span { (words::state(state)) }
+                            span { (labels::state(state)) }
                         }
                     }
                 }
@@ -61,13 +61,13 @@ pub(super) fn plots(found: &AccountPage) -> Markup {
                 (plot::changes(&changes))
                 (plot::freshness(&freshness, found.behind_after))
             }
-            @if let Some(at) = found.noted_at { p class="quiet" { "As of the schedule's last tick, " (words::ago(at)) "." } }
+            @if let Some(at) = found.noted_at { p class="quiet" { "As of the schedule's last tick, " (labels::ago(at)) "." } }
         }
     }
 }
 
 fn number(count: usize) -> String {
-    words::number(signed(count))
+    labels::number(signed(count))
 }
 
 fn signed(count: usize) -> i64 {

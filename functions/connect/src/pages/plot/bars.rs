@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use model::checkpoint::ActionCounts;
 
 use super::{Plot, Tick, across, height, of_date, of_day, round, width};
-use crate::pages::words;
+use crate::pages::labels;
 
 const KEYS: [(&str, &str); 3] = [("created", "created"), ("updated", "updated"), ("deleted", "deleted")];
 
@@ -14,7 +14,7 @@ pub(in crate::pages) fn changes(hours: &[(String, Option<ActionCounts>)]) -> Mar
     let (top, ticks) = scale(most);
     let row = |(hour, actions): &(String, Option<ActionCounts>)| {
         let count =
-            |of: fn(ActionCounts) -> i64| actions.map_or(words::UNKNOWN.to_owned(), |all| words::number(of(all)));
+            |of: fn(ActionCounts) -> i64| actions.map_or(labels::UNKNOWN.to_owned(), |all| labels::number(of(all)));
         vec![of_date(hour), count(|all| all.created), count(|all| all.updated), count(|all| all.deleted)]
     };
     let marks = html! {
@@ -57,17 +57,17 @@ fn bar(middle: f64, width: f64, top: i64, actions: ActionCounts) -> Markup {
 
 fn told(hour: &str, actions: ActionCounts) -> String {
     let ActionCounts { created, updated, deleted } = actions;
-    let [created, updated, deleted] = [created, updated, deleted].map(words::number);
+    let [created, updated, deleted] = [created, updated, deleted].map(labels::number);
     format!("{}: {created} created, {updated} updated, {deleted} deleted", of_day(hour))
 }
 
 fn summary(hours: &[(String, Option<ActionCounts>)]) -> String {
     let known: Vec<i64> = hours.iter().filter_map(|(_, actions)| actions.map(ActionCounts::total)).collect();
-    let all = words::count(known.iter().sum(), "change");
+    let all = labels::count(known.iter().sum(), "change");
     match known.iter().max() {
         None => "No tick of the schedule has noted any yet.".to_owned(),
         Some(0) => "None in the last 24 hours.".to_owned(),
-        Some(most) => format!("{all} in the last 24 hours, at most {} an hour.", words::number(*most)),
+        Some(most) => format!("{all} in the last 24 hours, at most {} an hour.", labels::number(*most)),
     }
 }
 

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use store::Freshness;
 
 use super::{LEFT, Plot, RIGHT, Tick, WIDTH, across, height, of_date};
-use crate::pages::words;
+use crate::pages::labels;
 
 /// The marks that the axis may have, in seconds.
 const MARKS: [(i64, &str); 9] = [
@@ -34,7 +34,7 @@ pub(in crate::pages) fn freshness(hours: &[(String, Option<Freshness>)], behind_
     let limit = i64::try_from(behind_after.as_secs()).unwrap_or(i64::MAX);
     let axis = Axis::of(hours.iter().filter_map(|(_, freshness)| *freshness), limit);
     let row = |(hour, freshness): &(String, Option<Freshness>)| {
-        let values = SERIES.iter().map(|(.., of)| freshness.map_or(words::UNKNOWN.to_owned(), |all| said(of(all))));
+        let values = SERIES.iter().map(|(.., of)| freshness.map_or(labels::UNKNOWN.to_owned(), |all| said(of(all))));
         std::iter::once(of_date(hour)).chain(values).collect()
     };
     let marks = html! {
@@ -86,7 +86,7 @@ fn summary(hours: &[(String, Option<Freshness>)]) -> String {
 }
 
 fn said(seconds: i64) -> String {
-    words::duration(Duration::from_secs(seconds.try_into().unwrap_or_default()))
+    labels::duration(Duration::from_secs(seconds.try_into().unwrap_or_default()))
 }
 
 /// The upright axis: the first and the last of its marks.

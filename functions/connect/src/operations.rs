@@ -17,7 +17,7 @@ use model::{
 };
 use serde::Deserialize;
 use store::{Resync, TimelineEvent};
-use token_vault::giving_back::{FIRST_PAUSE, GivingBack};
+use token_vault::revoke::{FIRST_PAUSE, GrantRevoker};
 use tokio::time::Instant;
 
 use crate::{
@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// A button of the page was pressed.
-pub(crate) async fn press(
+pub(crate) async fn submit_operation(
     State(connect): State<Connect>,
     session: Session,
     Path((domain, hub, operation)): Path<(String, String, Operation)>,
@@ -67,7 +67,7 @@ enum Disconnected {
 }
 
 /// How long HubSpot is waited for when a grant is given back. API Gateway waits for thirty seconds.
-const GIVING_BACK: Duration = Duration::from_secs(8);
+const REVOCATION_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Disconnects an account, asked by a program.
 pub(crate) async fn disconnect(
@@ -98,7 +98,7 @@ impl AppState {
             operation = operation.name(), by = actor.name, source.ip = actor.source.0, "a button was pressed");
         match operation {
             Operation::Sync => {
-                self.look(account).await?;
+                self.request_sync_now(account).await?;
                 self.note(account, TimelineEvent::SyncAsked, Some(actor)).await;
             }
             Operation::Pause | Operation::Resume => {
@@ -108,7 +108,7 @@ impl AppState {
                         .await;
                 }
                 if !pause {
-                    self.look(account).await?;
+                    self.request_sync_now(account).await?;
                 }
             }
             Operation::Resync => {
@@ -117,7 +117,7 @@ impl AppState {
                         return Ok("busy");
                     }
                 }
-                self.look(account).await?;
+                self.request_sync_now(account).await?;
                 self.note(account, TimelineEvent::ResyncAsked, Some(actor)).await;
             }
             Operation::Disconnect => {
@@ -142,9 +142,9 @@ impl AppState {
     }
 
     /// Lets the account be looked at for changes now.
-    async fn look(&self, account: &AccountKey) -> Result<(), AppError> {
+    async fn request_sync_now(&self, account: &AccountKey) -> Result<(), AppError> {
         let request = SyncRequest::notified(account.clone(), Notified::Changes);
-        self.ask(request, Duration::ZERO).await.map_err(internal_error_page)
+        self.enqueue_sync(request, Duration::ZERO).await.map_err(internal_error_page)
     }
 
     /// Marks an account as disconnected, gives its grant back to HubSpot, and forgets its tokens.
@@ -158,8 +158,8 @@ impl AppState {
             by = actor.name, source.ip = actor.source.0, "an account was disconnected");
         self.note(account, TimelineEvent::Disconnected, Some(actor)).await;
         let app = self.config.app.as_ref();
-        let giving_back = GivingBack { store: &self.store, vault: &self.vault, hubspot: &self.hubspot, app };
-        match giving_back.revoke_due_grants(account, retry_at, Instant::now() + GIVING_BACK).await {
+        let revoker = GrantRevoker { store: &self.store, vault: &self.vault, hubspot: &self.hubspot, app };
+        match revoker.revoke_due_grants(account, retry_at, Instant::now() + REVOCATION_TIMEOUT).await {
             Ok(true) => Ok(Disconnected::GivenBack),
             Ok(false) => Ok(Disconnected::Owed),
             Err(error) => {
