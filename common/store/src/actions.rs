@@ -40,14 +40,14 @@ pub struct ActionFailure {
 
 /// What became of a number of actions.
 #[derive(Debug, Default)]
-pub struct Stored {
+pub struct StoreReport {
     /// Those that could not be stored.
     pub failed: Vec<ActionFailure>,
     /// How many were not stored before.
     pub added: usize,
 }
 
-impl Stored {
+impl StoreReport {
     pub(super) fn has_failed(&self, index: usize) -> bool {
         self.failed.iter().any(|failed| failed.index == index)
     }
@@ -66,9 +66,9 @@ impl Store {
     ///
     /// # Errors
     /// MongoDB cannot be reached; any part may have been stored.
-    pub async fn store_actions(&self, actions: &[(&AccountKey, &Action)]) -> Result<Stored, Error> {
+    pub async fn store_actions(&self, actions: &[(&AccountKey, &Action)]) -> Result<StoreReport, Error> {
         let now = DateTime::now();
-        let (mut stored, mut of_contacts) = (Stored::default(), Stored::default());
+        let (mut stored, mut of_contacts) = (StoreReport::default(), StoreReport::default());
         let insert = |index: usize, change: &StateChange| {
             let (account, action) = actions[index];
             bulk::document(&ActionDocument::new(account, action, change.changes.as_ref(), now))
@@ -89,7 +89,7 @@ impl Store {
         &self,
         actions: ActionRefs<'_>,
         mut changes: StateChanges,
-        stored: &mut Stored,
+        stored: &mut StoreReport,
         now: DateTime,
     ) -> Result<(), Error> {
         let (mut inserts, mut upserts) = (Vec::new(), Vec::new());

@@ -37,7 +37,7 @@ pub(super) struct Written<K> {
 pub(super) const DUPLICATE_KEY: i32 = 11000;
 
 /// The most that one command carries, in bytes; the server takes 16 MiB.
-const MAX_COMMAND: usize = 12 * 1024 * 1024;
+const MAX_COMMAND_SIZE: usize = 12 * 1024 * 1024;
 
 /// A write as the server's commands take it.
 pub(super) type Write = RawDocumentBuf;
@@ -135,7 +135,7 @@ async fn run<K>(
 /// Returns as many of the next writes as one command carries, and their keys.
 fn next_batch<K>(writes: &mut Peekable<impl Iterator<Item = (K, Write)>>) -> (Vec<K>, RawArrayBuf) {
     let (mut keys, mut batch, mut size) = (Vec::new(), RawArrayBuf::new(), 0);
-    let fits = |size: usize, write: &Write| size == 0 || size + write.as_bytes().len() < MAX_COMMAND;
+    let fits = |size: usize, write: &Write| size == 0 || size + write.as_bytes().len() < MAX_COMMAND_SIZE;
     while let Some((key, write)) = writes.next_if(|(_, write)| fits(size, write)) {
         size += write.as_bytes().len();
         keys.push(key);
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn a_command_carries_no_more_than_the_server_takes_and_each_key_goes_with_its_write() {
         let write = |size: usize| document(&doc! { "text": "x".repeat(size) }).unwrap();
-        let sizes = [MAX_COMMAND, 10, MAX_COMMAND / 2, MAX_COMMAND / 2, 10];
+        let sizes = [MAX_COMMAND_SIZE, 10, MAX_COMMAND_SIZE / 2, MAX_COMMAND_SIZE / 2, 10];
         let mut writes = sizes.into_iter().enumerate().map(|(key, size)| (key, write(size))).peekable();
         let mut batches = Vec::new();
         while writes.peek().is_some() {

@@ -46,7 +46,7 @@ use secrecy::{ExposeSecret, SecretString};
 use telemetry::TimeSpent;
 use thiserror::Error;
 
-pub use actions::{ActionFailure, Stored};
+pub use actions::{ActionFailure, StoreReport};
 pub use checkpoints::{Leased, RunDisposition, SliceReport, StoreError};
 pub use config::MongoConfig;
 pub use connections::{Claim, Connected, PendingConnect};
@@ -99,7 +99,7 @@ pub mod collection {
 }
 
 /// How many connections a function has at most. One more watches each server.
-const POOL: u32 = 8;
+const MAX_CONNECTIONS: u32 = 8;
 
 /// The service's database.
 #[derive(Clone, Debug)]
@@ -164,7 +164,7 @@ impl Store {
     /// # Errors
     /// The connection string cannot be used, or DNS does not tell in time what it stands for.
     pub async fn connect(config: &MongoConfig) -> Result<Self, ConnectError> {
-        Self::connect_with(config, POOL).await
+        Self::connect_with(config, MAX_CONNECTIONS).await
     }
 
     /// The same with at most so many connections at a time, unless the connection string says how many.
@@ -181,8 +181,8 @@ impl Store {
         options.server_selection_timeout.get_or_insert(Duration::from_secs(3));
         // A checkpoint that a failover takes back would be a lost lease, or a position that never was; read from a
         // secondary, it would be an old one. So these are not left to the connection string.
-        let patience = options.write_concern.take().and_then(|concern| concern.w_timeout);
-        options.write_concern = Some(WriteConcern::builder().w(Acknowledgment::Majority).w_timeout(patience).build());
+        let timeout = options.write_concern.take().and_then(|concern| concern.w_timeout);
+        options.write_concern = Some(WriteConcern::builder().w(Acknowledgment::Majority).w_timeout(timeout).build());
         options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
         let spent = TimeSpent::default();
         options.cmap_event_handler = Some(in_use(spent.clone()));

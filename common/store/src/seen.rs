@@ -28,7 +28,7 @@ pub struct LedgerEntry {
 
 impl LedgerEntry {
     /// Whether the product may know of the record.
-    pub fn is_announced(&self) -> bool {
+    pub fn may_be_published(&self) -> bool {
         self.begun || self.at.is_some()
     }
 

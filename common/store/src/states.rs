@@ -19,7 +19,7 @@ use self::plan::{Applied, Found, Plan, by_record, plan_changes, plan_retry};
 pub(super) use self::plan::{StateChange, StateChanges};
 use super::{
     Store,
-    actions::{ActionRefs, Stored},
+    actions::{ActionRefs, StoreReport},
     bulk,
 };
 
@@ -38,7 +38,7 @@ impl Store {
         &self,
         object: ObjectType,
         given: ActionRefs<'_>,
-        stored: &mut Stored,
+        stored: &mut StoreReport,
         now: DateTime,
         insert: impl Fn(usize, &StateChange) -> Result<bulk::Write, Error>,
     ) -> Result<StateChanges, Error> {
