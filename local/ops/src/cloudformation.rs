@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use crate::aws::Aws;
 
 /// How long a deployment may take: one by CodeDeploy takes as long as its slowest preference, three times.
-const PATIENCE: Duration = Duration::from_secs(2 * 3600);
+const DEPLOY_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
 
 /// Between two looks at a stack that is being deployed.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -143,7 +143,11 @@ pub async fn execute(aws: &Aws, name: &str, id: &str) -> Result<()> {
             under_way if under_way.ends_with("IN_PROGRESS") => {}
             failed => bail!("the stack is {failed}:\n{}", reasons(aws, name).await?.join("\n")),
         }
-        ensure!(began.elapsed() < PATIENCE, "the stack {name} is not deployed after {} s", PATIENCE.as_secs());
+        ensure!(
+            began.elapsed() < DEPLOY_TIMEOUT,
+            "the stack {name} is not deployed after {} s",
+            DEPLOY_TIMEOUT.as_secs()
+        );
         sleep(PAUSE).await;
     }
 }

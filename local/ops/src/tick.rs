@@ -12,10 +12,10 @@ use tokio::time::sleep;
 use crate::deployed::Stack;
 
 /// How long a tick's work may take before it is given up.
-const PATIENCE: Duration = Duration::from_secs(600);
+const TICK_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// In how many ticks every change is surely found.
-const TICKS: usize = 5;
+const MAX_TICKS: usize = 5;
 
 /// Invokes the scheduler as its schedule does, and watches until the accounts are caught up and the queues are
 /// empty.
@@ -48,8 +48,8 @@ pub async fn tick(stack: &Stack, accounts: &[AccountKey]) -> Result<()> {
                 bail!("messages were left to the dead-letter queue {queue}; see make logs");
             }
         }
-        if started.elapsed() > PATIENCE {
-            bail!("the accounts are not caught up after {} s; see make logs", PATIENCE.as_secs());
+        if started.elapsed() > TICK_TIMEOUT {
+            bail!("the accounts are not caught up after {} s; see make logs", TICK_TIMEOUT.as_secs());
         }
         sleep(Duration::from_millis(500)).await;
     }
@@ -61,7 +61,7 @@ pub async fn tick(stack: &Stack, accounts: &[AccountKey]) -> Result<()> {
 /// # Errors
 /// As [`tick`].
 pub async fn tick_until(stack: &Stack, accounts: &[AccountKey], wanted: u64) -> Result<()> {
-    for _ in 1..TICKS {
+    for _ in 1..MAX_TICKS {
         tick(stack, accounts).await?;
         if actions(stack).await? >= wanted {
             return Ok(());

@@ -12,10 +12,10 @@ use ops::{
 
 use crate::process::{start, wait_until};
 
-const PATIENCE: Duration = Duration::from_secs(180);
+const START_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// The variables of this process that MiniStack, and the functions in it, have as well.
-const KEPT: [&str; 5] = ["HOME", "LANG", "PATH", "RUST_BACKTRACE", "TZ"];
+const INHERITED_VARIABLES: [&str; 5] = ["HOME", "LANG", "PATH", "RUST_BACKTRACE", "TZ"];
 
 /// Starts MongoDB as a replica set of one, which makes writes retryable, and waits until it takes writes.
 ///
@@ -36,7 +36,7 @@ pub async fn start_mongod_with(state: &Path, port: u16, arguments: &[&str]) -> R
     mongod.args(["--replSet", "rs0", "--bind_ip", "127.0.0.1", "--wiredTigerCacheSizeGB", "0.5", "--quiet"]);
     mongod.arg("--port").arg(port.to_string()).arg("--dbpath").arg(&data).args(arguments);
     start(state, "mongod", &mut mongod)?;
-    let ready = wait_until("MongoDB", PATIENCE, async || become_primary(port).await.unwrap_or(false));
+    let ready = wait_until("MongoDB", START_TIMEOUT, async || become_primary(port).await.unwrap_or(false));
     ready.await.with_context(|| format!("see {}", log(state, "mongod").display()))
 }
 
@@ -59,7 +59,7 @@ async fn become_primary(port: u16) -> Result<bool> {
 pub async fn start_ministack(state: &Path, port: u16) -> Result<()> {
     let mut ministack = Command::new(layout::tools().join("ministack/bin/ministack"));
     // Its functions have its variables beside those of the template: none of .env must be among them.
-    ministack.env_clear().envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+    ministack.env_clear().envs(INHERITED_VARIABLES.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     ministack.env("GATEWAY_PORT", port.to_string()).env("BIND_HOST", "127.0.0.1").env("MINISTACK_HOST", "localhost");
     ministack.envs(aws_environment(port)).env("PYTHONUNBUFFERED", "1");
     // It unpacks the functions there.
@@ -73,7 +73,7 @@ pub async fn start_ministack(state: &Path, port: u16) -> Result<()> {
     ministack.env("AUTH", "true");
     start(state, "ministack", &mut ministack)?;
     let url = format!("http://127.0.0.1:{port}/_ministack/health");
-    let ready = wait_until("MiniStack", PATIENCE, async || reqwest::get(&url).await.is_ok());
+    let ready = wait_until("MiniStack", START_TIMEOUT, async || reqwest::get(&url).await.is_ok());
     ready.await.with_context(|| format!("see {}", log(state, "ministack").display()))
 }
 
@@ -86,6 +86,6 @@ pub async fn start_simulator(state: &Path, port: u16) -> Result<()> {
     let binary = std::env::current_exe()?.with_file_name("hubspot-sim");
     start(state, "hubspot-sim", Command::new(binary).arg("--port").arg(port.to_string()))?;
     let url = format!("http://127.0.0.1:{port}/_sim/health");
-    let ready = wait_until("the HubSpot simulator", PATIENCE, async || reqwest::get(&url).await.is_ok());
+    let ready = wait_until("the HubSpot simulator", START_TIMEOUT, async || reqwest::get(&url).await.is_ok());
     ready.await.with_context(|| format!("see {}", log(state, "hubspot-sim").display()))
 }
