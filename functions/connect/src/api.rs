@@ -1,4 +1,4 @@
-//! How every account is doing, for programs. `assets/openapi.yaml` describes it.
+//! The state of every account, as JSON for programs. `assets/openapi.yaml` describes it.
 
 use axum::{
     Json,
@@ -29,10 +29,10 @@ use crate::{
     web::{AppError, bad_request_body, internal_error},
 };
 
-/// How many accounts a page has, where the request does not say.
+/// How many accounts a page has if the request has no `limit`.
 const DEFAULT_PAGE_SIZE: usize = 50;
 
-/// An account, as the API tells of it. Nothing of it is a token, or about a person.
+/// An account in the API's answers. It contains no token and no personal data.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct AccountResponse {
@@ -50,7 +50,7 @@ struct AccountResponse {
     #[serde(serialize_with = "rfc3339")]
     last_success_at: Option<DateTime>,
     last_run: Option<RunResponse>,
-    /// What is still to be read of the history, by HubSpot's own count.
+    /// How many records of the history are still to be read, by HubSpot's count.
     backlog: Option<i64>,
     backfill: Option<Backfill>,
     problems: Vec<Problem>,
@@ -159,14 +159,14 @@ fn no_domain() -> AppError {
     AppError::json(StatusCode::NOT_FOUND, "there is no such Domain")
 }
 
-/// A Domain that is there.
+/// Returns the Domain of an id. Fails with 404 if there is none, and with 503 if MongoDB cannot be reached.
 async fn domain(connect: &Connect, id: String) -> Result<DomainId, AppError> {
     let domain = DomainId::try_from(id).map_err(|_| no_domain())?;
     connect.store.domain_name(&domain).await.map_err(internal_error)?.ok_or_else(no_domain)?;
     Ok(domain)
 }
 
-/// `POST /api/install-links`: a link by which a customer connects HubSpot.
+/// `POST /api/install-links`: makes a link by which a customer connects HubSpot.
 pub(crate) async fn install_link(
     bearer: Bearer,
     State(connect): State<Connect>,
@@ -187,11 +187,11 @@ pub(crate) async fn install_link(
 #[derive(Deserialize)]
 pub(crate) struct Unwanted {
     domain: String,
-    /// The link; all of the Domain's if there is none.
+    /// The link. All links of the Domain if it is absent.
     url: Option<String>,
 }
 
-/// `POST /api/install-links/revoke`: lets links lead nowhere from now on.
+/// `POST /api/install-links/revoke`: revokes links. Fails with 404 if the link is not one of the Domain.
 pub(crate) async fn revoke_links(
     bearer: Bearer,
     State(connect): State<Connect>,

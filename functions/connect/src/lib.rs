@@ -1,5 +1,5 @@
-//! The connect function: a link by which a customer connects HubSpot, HubSpot's webhooks, and how every account is doing,
-//! as JSON and as a page. It stands behind an API Gateway HTTP API.
+//! The connect function. It serves the links by which customers connect HubSpot, receives HubSpot's webhooks, and shows
+//! the state of every account as JSON and as a page. An API Gateway HTTP API invokes it.
 
 mod accounts;
 mod address;
@@ -53,13 +53,13 @@ pub use crate::{
     tokens::{Role, Tokens},
 };
 
-/// The largest body that is read: HubSpot sends at most 100 events.
+/// The largest body that is read, in bytes. HubSpot sends at most 100 events.
 const MAX_BODY_SIZE: usize = 1 << 20;
 
-/// How many connections to MongoDB it has at most: there are as many instances as there are requests at a time.
+/// The most connections to MongoDB of one instance. There are as many instances as concurrent requests.
 const MAX_CONNECTIONS: u32 = 2;
 
-/// What the function holds on to between invocations.
+/// The function's state between invocations.
 #[derive(Clone, Debug)]
 pub struct Connect(Arc<AppState>);
 
@@ -85,10 +85,10 @@ impl std::ops::Deref for Connect {
 }
 
 impl Connect {
-    /// Sets up clients. Connections are made when they are first needed.
+    /// Sets up the clients. Connections are made when they are first needed.
     ///
     /// # Errors
-    /// The configuration names something that cannot be used.
+    /// MongoDB's connection string or HubSpot's address cannot be used.
     pub async fn new(config: Config) -> anyhow::Result<Self> {
         let store = Store::connect_with(&config.mongo, MAX_CONNECTIONS).await?;
         Ok(Self(Arc::new(AppState {
@@ -112,7 +112,8 @@ impl AppState {
     }
 }
 
-/// Answers a request that came through API Gateway. Nobody is let in if it is not known whether the secrets still hold.
+/// Answers a request from API Gateway. Answers every request with 503 if `connect` is `None`: the secrets could not be
+/// read, so no token can be trusted.
 pub async fn respond(connect: Option<&Connect>, request: Request) -> Response {
     let Some(connect) = connect else {
         return web::secure(web::internal_error("the secrets cannot be read".to_owned()).into_response()).await;
@@ -133,7 +134,7 @@ pub async fn respond(connect: Option<&Connect>, request: Request) -> Response {
     response
 }
 
-/// Everything that can be asked.
+/// Returns the routes.
 fn router(connect: Connect) -> Router {
     let hubspot = Router::new()
         .route("/hubspot/install", get(install::install))

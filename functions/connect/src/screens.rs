@@ -1,4 +1,4 @@
-//! The status page: what is asked of it, and which page answers.
+//! The handlers of the status page.
 
 use axum::{
     Form,
@@ -24,15 +24,15 @@ pub(crate) async fn login() -> Markup {
     pages::login()
 }
 
-/// Answers a request for a page that shows by itself what has changed: with the page, or if its script asks, with the body
-/// alone, and nothing if the script has the same one.
+/// Answers a request for a live page. A browser gets the whole page. The page's script gets the body alone, or 304 if
+/// it already has that body.
 fn live(asked: &HeaderMap, title: &str, form_token: &str, body: Markup) -> Response {
     let tag = format!("\"{}\"", hash(&body.0));
     if !asked.contains_key(BY_ITSELF) {
         return pages::live_page(title, form_token, &tag, body).into_response();
     }
     let known = asked.get(header::IF_NONE_MATCH).and_then(|known| known.to_str().ok());
-    // Who compresses the answer on its way calls the tag a weak one.
+    // A proxy that compresses the answer marks the tag as weak.
     let is_known = known.is_some_and(|known| known.trim_start_matches("W/") == tag);
     let answer = if is_known { StatusCode::NOT_MODIFIED.into_response() } else { body.into_response() };
     ([(header::ETAG, tag)], answer).into_response()
@@ -91,7 +91,7 @@ pub(crate) async fn link(
     Ok(pages::copy_page("A link for the customer", &token, pages::link(&status, url.as_str(), ends)))
 }
 
-/// `GET /accounts/{domain}/{hub}/{operation}`: asks whether somebody is sure.
+/// `GET /accounts/{domain}/{hub}/{operation}`: asks for a confirmation.
 pub(crate) async fn confirm(
     session: Session,
     State(connect): State<Connect>,

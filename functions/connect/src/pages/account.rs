@@ -1,4 +1,4 @@
-//! One account: how it is doing, what happened to it, and what can be done.
+//! The page of an account: its status, its timeline, and the operations on it.
 
 use maud::{Markup, html};
 use model::{
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::status::{Problem, Status};
 
-/// `token` is that of the forms; there is none for somebody who may not change anything.
+/// Returns the page's body. `token` is the token of its forms. It is `None` if the session may not change anything.
 pub(crate) fn body(account: &Status, timeline: &[Event], token: Option<&String>, done: Option<&str>) -> Markup {
     let hours: Vec<_> = account.hours.iter().map(|(hour, actions)| (hour.clone(), Some(*actions))).collect();
     html! {

@@ -1,4 +1,4 @@
-//! All accounts, those that need somebody first, each with what to do.
+//! The list of all accounts. Those that need somebody come first. Each says what to do.
 
 use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -10,6 +10,7 @@ use crate::{
     status::{State, Status},
 };
 
+/// Returns the body of the list.
 pub(crate) fn body(sought: &AccountFilter, found: &AccountPage) -> Markup {
     let is_of_all = sought.search.is_empty() && sought.state.is_empty();
     html! {
@@ -65,7 +66,7 @@ fn row(account: &Status) -> Markup {
     }
 }
 
-/// The state in words and colour, and how much of the history was read.
+/// Returns the state in words and colour, with the progress of the backfill.
 pub(super) fn state(account: &Status) -> Markup {
     html! {
         span class={ "state " (account.state.name()) } { (labels::state(account.state)) }
@@ -82,7 +83,7 @@ pub(super) fn state(account: &Status) -> Markup {
     }
 }
 
-/// Why an account needs somebody, and what that somebody should do.
+/// Returns why an account needs somebody, and what that person should do.
 pub(super) fn what_to_do(account: &Status) -> Markup {
     let problem = account.problems.iter().find(|_| account.state == State::Failing);
     html! {
@@ -92,6 +93,7 @@ pub(super) fn what_to_do(account: &Status) -> Markup {
     }
 }
 
+/// Returns how long ago the account was checked for changes.
 pub(super) fn checked(account: &Status) -> Markup {
     html! {
         @match account.fresh_to {
@@ -101,7 +103,7 @@ pub(super) fn checked(account: &Status) -> Markup {
     }
 }
 
-/// The changes of each hour of the last day. What it shows is also said in numbers beside it.
+/// Returns a line of the changes in each of the last 24 hours. Their sum is also beside it as a number.
 fn spark_line(account: &Status) -> Markup {
     let hours = account.hours.iter().map(|(_, actions)| actions.total());
     let most = hours.clone().max().unwrap_or(0).max(1);
@@ -128,7 +130,7 @@ fn pager(sought: &AccountFilter, total: usize) -> Markup {
     }
 }
 
-/// The address of the list with this state and from this account on, with the search as it is.
+/// Returns the address of the list with this state and offset, and the same search.
 pub(super) fn address(sought: &AccountFilter, state: &str, offset: usize) -> String {
     let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let values = [

@@ -1,10 +1,11 @@
-//! An account by object type: a row each.
+//! The table of an account's object types.
 
 use maud::{Markup, html};
 
 use super::labels;
 use crate::status::{ObjectStatus, Status};
 
+/// Returns the table with a row for each object type.
 pub(super) fn table(account: &Status) -> Markup {
     html! {
         h2 id="records" { "Records" }
@@ -41,12 +42,12 @@ fn row(object: &ObjectStatus) -> Markup {
     }
 }
 
-/// How many are held or set aside; none is nothing to look at.
+/// Returns how many are held or set aside. A number other than 0 is marked as a warning.
 fn amount(number: i64, count: &str, of: &str) -> Markup {
     html! { @if number == 0 { span class="quiet" { "none" } } @else { span class="warn" { (count) " " (of) } } }
 }
 
-/// How much of the history was read, and how long the rest takes.
+/// Returns the progress of the backfill, and how long the rest takes.
 fn first_load(object: &ObjectStatus) -> Markup {
     html! {
         @match (object.backfill, object.backfilled_at) {

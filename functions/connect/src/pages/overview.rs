@@ -1,4 +1,4 @@
-//! Whether everybody is all right, at a glance: in a sentence, in numbers by state, and in plots of the last day.
+//! The health of all accounts at a glance: in a sentence, in numbers by state, and in plots of the last 24 hours.
 
 use maud::{Markup, html};
 
@@ -8,7 +8,7 @@ use crate::{
     status::State,
 };
 
-/// Those that need somebody come first.
+/// Returns a sentence that says how many accounts need somebody.
 pub(super) fn verdict(found: &AccountPage) -> Markup {
     let all = found.counts.iter().map(|(_, count)| count).sum();
     let needing = found.counts.iter().filter(|(state, _)| state.needs_somebody()).map(|(_, count)| count).sum();
@@ -29,7 +29,7 @@ pub(super) fn verdict(found: &AccountPage) -> Markup {
     }
 }
 
-/// How many accounts are in each state; each number leads to them.
+/// Returns how many accounts are in each state. Each number links to them.
 pub(super) fn tiles(sought: &AccountFilter, found: &AccountPage) -> Markup {
     html! {
         nav aria-label="Accounts by state" {
@@ -50,7 +50,7 @@ pub(super) fn tiles(sought: &AccountFilter, found: &AccountPage) -> Markup {
     }
 }
 
-/// The last day of all accounts.
+/// Returns the plots of all accounts.
 pub(super) fn plots(found: &AccountPage) -> Markup {
     let changes: Vec<_> = found.hours.iter().map(|(hour, all)| (hour.clone(), all.map(|all| all.actions))).collect();
     let freshness: Vec<_> =

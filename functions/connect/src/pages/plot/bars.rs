@@ -1,4 +1,4 @@
-//! Changes an hour, as bars.
+//! The plot of changes by hour, as bars.
 
 use maud::{Markup, html};
 use model::checkpoint::ActionCounts;
@@ -8,7 +8,7 @@ use crate::pages::labels;
 
 const KEYS: [(&str, &str); 3] = [("created", "created"), ("updated", "updated"), ("deleted", "deleted")];
 
-/// How many records were created, updated and deleted in each hour. What is not known of an hour is not drawn.
+/// Returns the plot of records created, updated and deleted by hour. Hours without data are not drawn.
 pub(in crate::pages) fn changes(hours: &[(String, Option<ActionCounts>)]) -> Markup {
     let most = hours.iter().filter_map(|(_, actions)| *actions).map(ActionCounts::total).max().unwrap_or(0);
     let (top, ticks) = scale(most);
@@ -39,7 +39,7 @@ pub(in crate::pages) fn changes(hours: &[(String, Option<ActionCounts>)]) -> Mar
     .draw()
 }
 
-/// The parts of an hour's bar, one on the other.
+/// Returns the parts of an hour's bar, stacked.
 fn bar(middle: f64, width: f64, top: i64, actions: ActionCounts) -> Markup {
     let parts = [("created", actions.created), ("updated", actions.updated), ("deleted", actions.deleted)];
     let part = |count: i64| count as f64 / top as f64;
@@ -71,7 +71,7 @@ fn summary(hours: &[(String, Option<ActionCounts>)]) -> String {
     }
 }
 
-/// The top of the axis, which is a round number not below `most`, and the marks below it.
+/// Returns the top of the axis, a round number not below `most`, and the marks below it.
 fn scale(most: i64) -> (i64, Vec<Tick>) {
     const MARKS: i64 = 5;
     let (mut step, mut factors) = (1, [2, 5, 10].into_iter().cycle());
@@ -89,7 +89,7 @@ fn scale(most: i64) -> (i64, Vec<Tick>) {
     (top, (0..=marks).map(tick).collect())
 }
 
-/// A number in little room.
+/// Returns a short form of a number.
 fn short(number: i64) -> String {
     match number {
         0..1000 => number.to_string(),
