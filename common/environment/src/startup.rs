@@ -1,26 +1,27 @@
-//! What a new process waits for before it can work. Lambda ends a start after ten seconds and does not say what it was waiting
-//! for, so each part of it has a limit of its own, and says when it takes long.
+//! Limits the waits of a new process before it can work. Lambda ends a start after ten seconds without saying what it
+//! was waiting for, so each part of a start has a limit of its own, and logs if it is slow.
 
 use std::{pin::pin, time::Duration};
 
 use thiserror::Error;
 use tokio::time::timeout;
 
-/// What one part may take. A start has two: the secrets, and then MongoDB's address. KMS is asked by the first invocation.
+/// The limit of one part. A start has two: reading the secrets, and resolving MongoDB's address. KMS is first called by
+/// the first invocation.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// When a part says that it takes long.
+/// After how long a part logs that it is slow.
 const SLOW_AFTER: Duration = Duration::from_secs(1);
 
-/// Something that a new process waits for did not answer.
+/// A service did not answer a new process in time.
 #[derive(Clone, Copy, Debug, Error)]
 #[error("{0} did not answer within {seconds} s", seconds = ANSWER_TIMEOUT.as_secs())]
 pub struct NoAnswer(&'static str);
 
-/// Waits for an answer of `whom`.
+/// Waits for an answer of `whom`. Returns the answer.
 ///
 /// # Errors
-/// It takes longer than [`ANSWER_TIMEOUT`].
+/// The answer takes longer than [`ANSWER_TIMEOUT`].
 pub async fn wait_for<T>(whom: &'static str, answer: impl Future<Output = T>) -> Result<T, NoAnswer> {
     let mut answer = pin!(answer);
     if let Ok(answer) = timeout(SLOW_AFTER, &mut answer).await {

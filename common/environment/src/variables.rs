@@ -1,5 +1,5 @@
-//! Every environment variable that the functions read. The tables of docs/reference/configuration.md are made of these rows and of the
-//! template's parameters by `make docs`.
+//! All environment variables of the functions. `make docs` writes the tables of docs/reference/configuration.md from
+//! these rows and from the template's parameters.
 
 use crate::{
     config::{

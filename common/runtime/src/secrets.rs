@@ -1,5 +1,5 @@
-//! Secrets by ARN: read from Secrets Manager when a function starts, kept, and looked at again now and then, so that a
-//! secret is rotated without a deploy.
+//! Secrets by ARN. They are read from Secrets Manager when a function starts, kept, and read again from time to time,
+//! so a secret can be rotated without a deployment.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,10 +22,10 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// The secrets that the environment names by ARN. Those that it does not name are in the environment itself.
+/// The secrets that the environment names by ARN. The others are in the environment itself.
 #[derive(Clone, Debug, Default)]
 pub struct Secrets {
-    /// `MONGODB_SECRET_ARN`: the connection string, as it is or as `{"uri": "..."}`.
+    /// `MONGODB_SECRET_ARN`: the connection string, as plain text or as `{"uri": "..."}`.
     mongodb: Option<SecretString>,
     /// `HUBSPOT_SECRET_ARN`: the OAuth app, as `{"clientId": "...", "clientSecret": "..."}`.
     hubspot: Option<SecretString>,
@@ -33,19 +33,19 @@ pub struct Secrets {
     connect: Option<SecretString>,
 }
 
-/// A secret cannot be had.
+/// A secret cannot be read.
 #[derive(Debug, Error)]
 pub enum SecretError {
-    /// Secrets Manager refused to tell, or could not be reached, for the reason of this code.
+    /// Secrets Manager refused, or could not be reached. Has the variable's name and the error code.
     #[error("the secret of {0} cannot be read: {1}")]
     Unread(&'static str, String),
-    /// It has no text.
+    /// The secret has no text.
     #[error("the secret of {0} has no text")]
     NoText(&'static str),
     /// Secrets Manager does not answer.
     #[error(transparent)]
     NoAnswer(#[from] NoAnswer),
-    /// AWS is not where a variable says.
+    /// A variable with an address of AWS cannot be used.
     #[error(transparent)]
     Address(#[from] ConfigError),
 }
@@ -57,7 +57,7 @@ impl Secrets {
     /// Reads the secrets that the environment names.
     ///
     /// # Errors
-    /// One cannot be had, or not in time, or AWS would be reached without TLS.
+    /// A secret cannot be read, or not in time, or AWS would be reached without TLS.
     pub async fn read() -> Result<Self, SecretError> {
         tls::check_aws()?;
         if ARNS.iter().all(|variable| variable.optional().is_none()) {
@@ -70,17 +70,17 @@ impl Secrets {
         Ok(Self { mongodb, hubspot, connect })
     }
 
-    /// The MongoDB connection string: the secret's, or `MONGODB_URI`.
+    /// Returns the MongoDB connection string: the secret's, or `MONGODB_URI`.
     ///
     /// # Errors
-    /// There is neither.
+    /// There is neither a secret nor a variable.
     pub fn mongodb_uri(&self) -> Result<SecretString, ConfigError> {
         let secret = self.mongodb.as_ref();
         secret.map_or_else(|| MONGODB_URI.secret(), |secret| Ok(json_field_or_text(secret, "uri")))
     }
 
-    /// The OAuth app's client id and secret: the secret's, or `HUBSPOT_CLIENT_ID` and `HUBSPOT_CLIENT_SECRET`; `None`
-    /// if the id is in neither.
+    /// Returns the OAuth app's client id and secret: the secret's, or `HUBSPOT_CLIENT_ID` and `HUBSPOT_CLIENT_SECRET`.
+    /// Returns `None` if there is no client id.
     ///
     /// # Errors
     /// The secret is not of its form, or `HUBSPOT_CLIENT_SECRET` is missing.
@@ -92,10 +92,11 @@ impl Secrets {
         Ok(Some(app(secret)?))
     }
 
-    /// The tokens of the status page and its API, as they are written, and where: the secret, or `CONNECT_SECRET`.
+    /// Returns the unparsed tokens of the status page and its API, with their variable: the secret, or
+    /// `CONNECT_SECRET`.
     ///
     /// # Errors
-    /// There is neither.
+    /// There is neither a secret nor a variable.
     pub fn connect_tokens(&self) -> Result<(&'static Variable, SecretString), ConfigError> {
         match &self.connect {
             None => Ok((&CONNECT_SECRET, CONNECT_SECRET.secret()?)),
@@ -117,7 +118,7 @@ impl Secrets {
     }
 }
 
-/// The OAuth app's client id and secret.
+/// Returns the OAuth app's client id and secret. Fails if the secret is not of its form, or one of the two is empty.
 fn app(secret: &SecretString) -> Result<(String, SecretString), ConfigError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -126,14 +127,15 @@ fn app(secret: &SecretString) -> Result<(String, SecretString), ConfigError> {
         client_secret: SecretString,
     }
     let app: Option<App> = serde_json::from_str(secret.expose_secret()).ok();
-    // With an empty secret, anybody could sign webhooks. What else is wrong is not said: serde's message may quote it.
+    // With an empty secret, anybody could sign webhooks. The error gives no further reason: serde's message may quote
+    // the secret.
     let app = app.filter(|app| !app.client_id.is_empty() && !app.client_secret.expose_secret().is_empty());
     let form = r#"the secret is not of the form {"clientId": "...", "clientSecret": "..."}"#;
     let app = app.ok_or_else(|| HUBSPOT_SECRET_ARN.invalid(form))?;
     Ok((app.client_id, app.client_secret))
 }
 
-/// Returns the text in the field `name` of a secret that is JSON. Returns all of its text if it is none, or has no such field.
+/// Returns the field `name` of a secret in JSON. Returns the whole text if it is not JSON, or has no such field.
 pub fn json_field_or_text(secret: &SecretString, name: &str) -> SecretString {
     let text = secret.expose_secret();
     let json: Option<Value> = serde_json::from_str(text).ok();
@@ -141,7 +143,7 @@ pub fn json_field_or_text(secret: &SecretString, name: &str) -> SecretString {
     named.unwrap_or_else(|| text.trim()).into()
 }
 
-/// Returns the secret that a variable names. Returns `None` if it names none.
+/// Returns the secret that a variable names. Returns `None` if the variable is not set.
 async fn read(client: &Client, variable: &'static Variable) -> Result<Option<SecretString>, SecretError> {
     let name = variable.name;
     let Some(arn) = variable.optional() else { return Ok(None) };
@@ -207,7 +209,7 @@ impl<T, Make: AsyncFn(&Secrets) -> anyhow::Result<T>> ReloadOnRotation<T, Make> 
         };
         let is_due = {
             let current = self.current.lock().await;
-            // While nobody can be let in, refreshes are tried more often.
+            // While every request is refused, refreshes are tried more often.
             current.is_due(if holds(&current) { self.kept } else { self.kept.min(STALE_RETRY_PAUSE) })
         };
         if is_due {
