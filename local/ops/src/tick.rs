@@ -1,4 +1,4 @@
-//! A tick of the schedule, watched until its work is done.
+//! Runs a tick of the schedule, and waits until its work is done.
 
 use std::time::{Duration, Instant};
 
@@ -11,14 +11,13 @@ use tokio::time::sleep;
 
 use crate::deployed::Stack;
 
-/// How long a tick's work may take before it is given up.
+/// The timeout of a tick's work.
 const TICK_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// In how many ticks every change is surely found.
+/// The number of ticks after which every change is certainly found.
 const MAX_TICKS: usize = 5;
 
-/// Invokes the scheduler as its schedule does, and watches until the accounts are caught up and the queues are
-/// empty.
+/// Invokes the scheduler as its schedule does, and waits until the accounts are caught up and the queues are empty.
 ///
 /// # Errors
 /// The scheduler cannot be invoked, messages reach a dead-letter queue, or the work takes too long.
@@ -55,8 +54,8 @@ pub async fn tick(stack: &Stack, accounts: &[AccountKey]) -> Result<()> {
     }
 }
 
-/// Ticks until so many actions are stored, or they should long have been. A look that began with a webhook may end a tick
-/// before HubSpot's search shows every change; the schedule's next tick finds the rest.
+/// Runs ticks until `wanted` actions are stored, or until they should have been. A sync that a webhook started may end
+/// a tick before HubSpot's search shows every change. The schedule's next tick finds the rest.
 ///
 /// # Errors
 /// As [`tick`].

@@ -1,4 +1,4 @@
-//! The variables of the local stack, as `.env` has them. docs/reference/configuration.md shows them, by `make docs`.
+//! The variables of the local stack in `.env`. `make docs` writes them to docs/reference/configuration.md.
 
 use environment::{config::SetBy::Nobody, variables};
 
