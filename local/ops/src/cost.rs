@@ -4,13 +4,13 @@
 use anyhow::{Result, ensure};
 use clap::Args;
 
-/// What is to be served.
+/// The load of the service.
 #[derive(Clone, Debug, Args)]
 pub struct Load {
     /// HubSpot accounts.
     #[arg(long, default_value_t = 1000)]
     pub accounts: u32,
-    /// Records that are created or changed a day, in all accounts together.
+    /// Records created or changed in a day, in all accounts together.
     #[arg(long, default_value_t = 50_000)]
     pub changes_per_day: u32,
     /// Minutes between two ticks of the schedule.

@@ -26,36 +26,36 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// A repair.
 #[derive(Debug, Subcommand)]
 pub enum Repair {
-    /// List what is in the dead-letter queues, and which records are set aside, and why.
+    /// List the messages in the dead-letter queues and the records that are set aside, with the reasons.
     List,
     /// Send messages back from the dead-letter queues. With `all`, records that are set aside are read again, too.
     Send {
-        /// Their ids; or `all`.
+        /// The ids of the messages, or `all`.
         #[arg(required = true)]
         ids: Vec<String>,
     },
-    /// Write what is in the dead-letter queues to a file, a line of JSON each.
+    /// Write the messages in the dead-letter queues to a file, one line of JSON each.
     Export {
         /// The file.
         file: PathBuf,
     },
     /// Read an account again.
     Resync {
-        /// Which.
+        /// The account.
         #[command(flatten)]
         account: AccountArguments,
-        /// `companies` or `contacts`; both if it is left out.
+        /// `companies` or `contacts`. Both if it is left out.
         #[arg(long)]
         lane: Option<String>,
-        /// Records modified from then on, e.g. 2026-11-01T00:00:00Z; all if it is left out.
+        /// Read only records modified from this time on, e.g. 2026-11-01T00:00:00Z. All if it is left out.
         #[arg(long)]
         from: Option<String>,
     },
-    /// Ask nothing of HubSpot for an account until it is resumed.
+    /// Send no requests to HubSpot for an account until it is resumed.
     Pause(AccountArguments),
-    /// Let a paused account go on.
+    /// Resume a paused account.
     Resume(AccountArguments),
-    /// Take away the mark that the customer must connect an account again.
+    /// Remove the mark that the customer must connect an account again.
     Reconnect(AccountArguments),
 }
 

@@ -68,13 +68,13 @@ impl OnAws {
 /// The arguments that choose the stack on AWS and the file of its variables.
 #[derive(Clone, Debug, Args)]
 pub struct Which {
-    /// The environment in samconfig.toml, whose variables are in `.env.<environment>`; those of `default` are in `.env`.
+    /// The environment in samconfig.toml. Its variables are in `.env.<environment>`, or in `.env` for `default`.
     #[arg(long, global = true, default_value = DEFAULT_ENV)]
     pub config_env: String,
     /// Another file with the variables.
     #[arg(long, global = true)]
     pub env_file: Option<PathBuf>,
-    /// Another name of the stack on AWS than that of the environment.
+    /// The name of the stack on AWS, if it is not the one of the environment.
     #[arg(long, global = true)]
     pub stack_name: Option<String>,
 }

@@ -25,7 +25,7 @@ struct Arguments {
 enum Command {
     /// Start the stack and leave it running.
     Up {
-        /// With the functions as they were built before.
+        /// Use the functions of an earlier build.
         #[arg(long)]
         built: bool,
     },
@@ -33,31 +33,31 @@ enum Command {
     Down,
     /// Start the stack afresh and run two ticks of the schedule.
     Demo {
-        /// With the functions as they were built before.
+        /// Use the functions of an earlier build.
         #[arg(long)]
         built: bool,
     },
-    /// Let SAM build the functions as the tests run them.
+    /// Build the functions by SAM, as the tests run them.
     Build,
     /// Show that a change goes through the local stack.
     Smoke,
     /// Show the logs of the local functions.
     Logs,
-    /// Give an event to a function in a container, beside the stack that is up.
+    /// Run a function with an event in a container, beside the running stack.
     Invoke {
         /// The function's name in the template.
         function: String,
         /// The event's file.
         event: String,
     },
-    /// Give each sample event to its function in a container.
+    /// Run each function with its sample events in a container.
     InvokeSamples,
     /// Run a command with a MongoDB and an AWS of its own (TEST_MONGODB_URI, AWS_ENDPOINT_URL).
     Exec {
-        /// Check, when it has succeeded, that nothing is in the functions' logs that must not be.
+        /// Check after a success that the functions' logs contain no secrets or personal data.
         #[arg(long)]
         check_logs: bool,
-        /// With the functions as they are released, not as they are built for the local stack.
+        /// Use the functions in their release build, not in the one for the local stack.
         #[arg(long)]
         release: bool,
         /// The command.

@@ -19,7 +19,7 @@ pub(crate) struct Relays {
 }
 
 impl Relays {
-    /// Returns no relays yet, with the bridge's address.
+    /// Finds the bridge's address. Returns an empty set of relays.
     ///
     /// # Errors
     /// Docker does not answer.

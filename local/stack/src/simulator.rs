@@ -40,7 +40,7 @@ impl Control {
         self.post(&format!("portals/{hub_id}"), json!({"companies": companies, "contacts": contacts})).await
     }
 
-    /// Makes changes in an account, each to another record. Returns them.
+    /// Makes changes in an account, each to another record. Returns how many.
     ///
     /// # Errors
     /// The simulator does not answer.
