@@ -29,7 +29,7 @@ mod traces;
 /// The version of the service.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The crates of the service itself. Only they log below `info` and have spans.
+/// The crates of the service itself. Only they log more than `info`, and only their spans are exported.
 const OWN_CRATES: [&str; 12] = [
     "actions",
     "connect",
@@ -52,7 +52,7 @@ pub const NAMESPACE: &str = "HubSpotSync";
 /// process. Call it once.
 ///
 /// `LOG_LEVEL` is a level, or levels by module in the form of `tracing_subscriber::filter::Targets`: `info,sync=debug`.
-/// Other crates than the service's own never log below `info`: at `trace` they log whole events and requests, with
+/// Other crates than the service's own never log more than `info`: at `trace` they log whole events and requests, with
 /// tokens and records.
 pub fn init() -> Traces {
     // Not an `EnvFilter`: its regular expressions would be a twelfth of a bootstrap's size.
