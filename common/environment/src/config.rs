@@ -1,5 +1,5 @@
-//! How environment variables are read: each by its row in a table (`variables.rs`), which has its default and which the
-//! reference page shows. An error names the variable, never its value; what must be chosen has no default.
+//! Reads environment variables. Each has a row in a table (`variables.rs`) with its default, which the reference page
+//! shows. An error names the variable, never its value. A variable that must be chosen has no default.
 
 use std::{fmt::Display, str::FromStr, time::Duration};
 
@@ -22,31 +22,31 @@ pub enum ConfigError {
     },
 }
 
-/// A row of a table of variables: the only way to read one.
+/// A row of a table of variables. It is the only way to read a variable.
 #[derive(Debug)]
 pub struct Variable {
     /// Its name.
     pub name: &'static str,
-    /// What its value is.
+    /// The kind of its value.
     pub kind: Kind,
-    /// The value that is used if it is not set.
+    /// The value if the variable is not set.
     pub default: Option<&'static str>,
     /// Which functions read it.
     pub read_by: &'static [Function],
     /// Who sets it on AWS.
     pub set_by: SetBy,
-    /// What it is for.
+    /// Its purpose.
     pub doc: &'static str,
 }
 
-/// What the value of a variable is.
+/// The kind of a variable's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Any text.
     Text,
-    /// A text that is in no log.
+    /// A text that must not be logged.
     Secret,
-    /// An address that is reached by TLS or is on this machine (`tls.rs`).
+    /// An address that uses TLS or is on this machine (`tls.rs`).
     Address,
     /// Words, separated by commas or white space.
     List,
@@ -56,7 +56,7 @@ pub enum Kind {
     Seconds,
     /// A number of milliseconds.
     Milliseconds,
-    /// `1`, or `0` or nothing.
+    /// `1`; `0` or empty.
     Flag,
 }
 
@@ -82,15 +82,15 @@ pub enum SetBy {
     Template,
     /// Lambda.
     Lambda,
-    /// Nobody. It is for development, or for whoever wants another value than the default.
+    /// Nobody. It is for development, or for deployments that need another value than the default.
     Nobody,
 }
 
 impl Function {
-    /// All of them.
+    /// All functions.
     pub const ALL: [Self; 4] = [Self::Scheduler, Self::Sync, Self::Actions, Self::Connect];
 
-    /// Its name, and that of its folder.
+    /// Returns its name, which is also the name of its folder.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Scheduler => "scheduler",
@@ -102,7 +102,7 @@ impl Function {
 }
 
 impl Variable {
-    /// Returns what the environment says, without the default. Returns `None` if the variable is not set, or empty.
+    /// Returns the variable's value in the environment, without the default. Returns `None` if it is not set, or empty.
     pub fn optional(&self) -> Option<String> {
         std::env::var(self.name).ok().filter(|value| !value.is_empty())
     }
@@ -110,7 +110,7 @@ impl Variable {
     /// Returns the value, or the default.
     ///
     /// # Errors
-    /// There is neither.
+    /// There is neither a value nor a default.
     pub fn required(&self) -> Result<String, ConfigError> {
         let value = self.optional().or_else(|| self.default.map(str::to_owned));
         value.ok_or(ConfigError::Missing(self.name))
@@ -119,7 +119,7 @@ impl Variable {
     /// Returns the value, kept out of logs.
     ///
     /// # Errors
-    /// It is not set, or empty.
+    /// The variable is not set, or empty.
     pub fn secret(&self) -> Result<SecretString, ConfigError> {
         self.assert_is(Kind::Secret);
         self.required().map(SecretString::from)
@@ -128,7 +128,7 @@ impl Variable {
     /// Returns the value or the default, as another type.
     ///
     /// # Errors
-    /// There is neither, or it is not of that type.
+    /// There is neither a value nor a default, or the value is not of that type.
     pub fn parsed<T: FromStr<Err: Display>>(&self) -> Result<T, ConfigError> {
         self.required()?.parse().map_err(|error| self.invalid(error))
     }
@@ -136,7 +136,7 @@ impl Variable {
     /// Returns the value or the default, in seconds. They may have a fraction.
     ///
     /// # Errors
-    /// There is neither, or it is no number of seconds.
+    /// There is neither a value nor a default, or it is not a number of seconds.
     pub fn seconds(&self) -> Result<Duration, ConfigError> {
         self.assert_is(Kind::Seconds);
         Duration::try_from_secs_f64(self.parsed()?).map_err(|error| self.invalid(error))
@@ -145,16 +145,16 @@ impl Variable {
     /// Returns the value or the default, in milliseconds.
     ///
     /// # Errors
-    /// There is neither, or it is no number of milliseconds.
+    /// There is neither a value nor a default, or it is not a number of milliseconds.
     pub fn milliseconds(&self) -> Result<Duration, ConfigError> {
         self.assert_is(Kind::Milliseconds);
         self.parsed().map(Duration::from_millis)
     }
 
-    /// Returns whether the value is `1`.
+    /// Returns true if the value is `1`.
     ///
     /// # Errors
-    /// It is something else than `1`, `0` or nothing: it is not guessed what was meant.
+    /// The value is not `1`, `0` or empty. Its meaning is not guessed.
     pub fn flag(&self) -> Result<bool, ConfigError> {
         self.assert_is(Kind::Flag);
         match self.optional().as_deref() {
@@ -164,29 +164,30 @@ impl Variable {
         }
     }
 
-    /// Returns the words of the value: none if it is not set.
+    /// Returns the words of the value. Returns none if the variable is not set.
     pub fn list(&self) -> Vec<String> {
         self.assert_is(Kind::List);
         words(&self.optional().unwrap_or_default())
     }
 
-    /// An error that says what is wrong with the value, without showing it.
+    /// Returns an error with the reason why the value cannot be used. The error does not contain the value.
     pub fn invalid(&self, reason: impl Display) -> ConfigError {
         ConfigError::Invalid { name: self.name, reason: reason.to_string() }
     }
 
-    /// What the table says of a variable is how it is read.
+    /// Makes sure that a variable is read as the kind that its row has.
     fn assert_is(&self, kind: Kind) {
         debug_assert_eq!(self.kind, kind, "{}", self.name);
     }
 }
 
-/// The words of a text, separated by commas or white space.
+/// Returns the words of a text, separated by commas or white space.
 pub fn words(text: &str) -> Vec<String> {
     text.split([',', ' ', '\n']).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
-/// A table of variables: a [`Variable`] of each row's name, and `ALL`. What is written above a row is what the page shows.
+/// Declares a table of variables: a static [`Variable`] for each row, and `ALL`. The doc comment of a row is the text
+/// on the reference page.
 ///
 /// ```text
 /// /// How long a nap takes.
@@ -203,7 +204,7 @@ macro_rules! variables {
             pub static $name: $crate::config::Variable = $crate::config::Variable {
                 name: stringify!($name),
                 kind: $crate::config::Kind::$kind,
-                // The first of the two if there is one.
+                // The first element: the default if there is one, or else `None`.
                 default: [$(Some($default),)? None][0],
                 read_by: $read_by,
                 set_by: $set_by,
@@ -244,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_value_of_another_type_is_not_shown() {
-        // Every process that cargo starts has this variable.
+        // Cargo sets this variable for every process that it starts.
         static CARGO_MANIFEST_DIR: Variable =
             Variable { name: "CARGO_MANIFEST_DIR", kind: Kind::Flag, default: None, ..TEST_VARIABLE_OF_NOBODY };
         let value = CARGO_MANIFEST_DIR.required().unwrap();

@@ -1,5 +1,5 @@
-//! The second line of defence: a function on AWS does not start with what is for a machine of one's own. The first one is
-//! `make deploy`, which does not deploy it.
+//! Refuses to start a function on AWS with a configuration for a developer's machine. This is the second line of
+//! defence. The first is `make deploy`, which does not deploy such a configuration.
 
 use std::net::IpAddr;
 
@@ -11,14 +11,14 @@ use crate::{
     variables::{AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_SQS, AWS_LAMBDA_FUNCTION_NAME, HUBSPOT_CLIENT_SECRET},
 };
 
-/// The client secret of the HubSpot simulator, which everybody knows who has read the repository.
+/// The client secret of the HubSpot simulator. It is public: it is in the repository.
 pub const SIMULATED_SECRET: &str = "simulated-client-secret";
 
-/// Sees that a function on AWS has neither the simulator's secret, with which anybody could sign webhooks, nor an address of
-/// HubSpot that is on the function's own machine.
+/// Checks that a function on AWS has neither the simulator's secret, with which anybody could sign webhooks, nor an
+/// address of HubSpot on the function's own machine.
 ///
 /// # Errors
-/// It has one of them; the error names the variable.
+/// The function has one of them. The error names the variable.
 pub fn check(client_secret: Option<&SecretString>, addresses: &[(&Variable, &Url)]) -> Result<(), ConfigError> {
     check_in(Variable::optional, client_secret, addresses)
 }
@@ -40,19 +40,19 @@ fn check_in(
     }
 }
 
-/// Returns whether this is a function on AWS itself: it runs in Lambda, and no variable names a local AWS.
+/// Returns true if this is a function on AWS itself: it runs in Lambda, and no variable names a local AWS.
 fn is_on_aws(environment: impl Fn(&'static Variable) -> Option<String>) -> bool {
     let endpoints = [&AWS_ENDPOINT_URL, &AWS_ENDPOINT_URL_SQS].map(&environment);
     let is_local = endpoints.into_iter().flatten().any(|url| url.starts_with("http://"));
     environment(&AWS_LAMBDA_FUNCTION_NAME).is_some() && !is_local
 }
 
-/// Whether an address names this machine.
+/// Returns true if an address names this machine.
 pub fn is_here(url: &str) -> bool {
     Url::parse(url).is_ok_and(|url| url.host_str().is_some_and(is_local_host))
 }
 
-/// Whether a host, with or without a port, is this machine.
+/// Returns true if a host, with or without a port, is this machine.
 pub fn is_local_host(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') => name,

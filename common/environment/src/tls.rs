@@ -1,5 +1,5 @@
-//! Nothing leaves this machine without TLS: an address that is configured begins with `https://` or is on this machine, and
-//! so is MongoDB's (the store sees to that), unless `MONGODB_PLAIN` says that it has no TLS.
+//! Makes sure that nothing leaves this machine without TLS. A configured address begins with `https://` or is on this
+//! machine. The same holds for MongoDB's (the store checks it), unless `MONGODB_PLAIN` says that it has no TLS.
 
 use url::Url;
 
@@ -12,28 +12,28 @@ use crate::{
     },
 };
 
-/// The variables by which the AWS SDK finds the services that the functions use elsewhere than at AWS's own addresses
+/// The variables that give the AWS SDK other addresses than AWS's own, for the services that the functions use
 /// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>).
 static AWS_ADDRESSES: [&Variable; 4] =
     [&AWS_ENDPOINT_URL, &AWS_ENDPOINT_URL_KMS, &AWS_ENDPOINT_URL_SECRETS_MANAGER, &AWS_ENDPOINT_URL_SQS];
 
-/// Returns the value of a variable, or its default: an address that is reached by TLS or is on this machine.
+/// Returns the value of a variable, or its default: an address that uses TLS or is on this machine.
 ///
 /// # Errors
-/// It is another address, or none. The error does not show it.
+/// The value is another address, or not an address. The error does not show it.
 pub fn address(variable: &Variable) -> Result<Url, ConfigError> {
     check(variable, &variable.required()?, is_in_sams_container())
 }
 
-/// Returns the value of a variable, as such an address. Returns `None` if it is not set.
+/// Returns the value of a variable, with the same check. Returns `None` if the variable is not set.
 ///
 /// # Errors
-/// It is another address. The error does not show it.
+/// The value is another address, or not an address. The error does not show it.
 pub fn optional_address(variable: &Variable) -> Result<Option<Url>, ConfigError> {
     variable.optional().map(|value| check(variable, &value, is_in_sams_container())).transpose()
 }
 
-/// Sees that the AWS SDK is given such addresses alone.
+/// Checks the addresses that the environment gives the AWS SDK in the same way.
 ///
 /// # Errors
 /// As [`address`].
@@ -51,15 +51,16 @@ fn check(variable: &Variable, value: &str, is_plain_allowed: bool) -> Result<Url
     }
 }
 
-/// Returns whether `MONGODB_PLAIN` allows connections to MongoDB that are not protected.
+/// Returns true if `MONGODB_PLAIN` allows unprotected connections to MongoDB.
 ///
 /// # Errors
-/// Its value cannot be used.
+/// The variable's value cannot be used.
 pub fn is_plain_mongodb_allowed() -> Result<bool, ConfigError> {
     Ok(MONGODB_PLAIN.flag()? || is_in_sams_container())
 }
 
-/// In a container of `sam local invoke`, the servers of this machine are at Docker's bridge. SAM sets this variable there
+/// Returns true in a container of `sam local invoke`. It reaches the servers of this machine at the address of Docker's
+/// bridge. SAM sets the variable there
 /// (<https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/serverless-sam-cli-using-invoke.html>),
 /// and Lambda does not.
 pub fn is_in_sams_container() -> bool {

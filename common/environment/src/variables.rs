@@ -1,5 +1,5 @@
-//! Every environment variable that the functions read. The tables of docs/reference/configuration.md are made of these rows and of the
-//! template's parameters by `make docs`.
+//! All environment variables of the functions. `make docs` writes the tables of docs/reference/configuration.md from
+//! these rows and from the template's parameters.
 
 use crate::{
     config::{
@@ -43,11 +43,11 @@ variables! {
     HUBSPOT_PER_10S: Number = "110", set_by Parameter("HubSpotPer10s"), read_by &[Sync];
 
     // --- sync ---
-    /// How far back a fresh pass reads behind the last one.
+    /// How far a fresh pass overlaps the last one.
     SYNC_OVERLAP_SECONDS: Seconds = "300", set_by Parameter("SyncOverlapSeconds"), read_by &[Sync];
     /// After how long a settled pass reads once more what a fresh pass has read.
     SYNC_SETTLE_SECONDS: Seconds = "3600", set_by Parameter("SyncSettleSeconds"), read_by &[Sync];
-    /// How often the recycle bin is read; if it is 0, only when a webhook tells of a deletion.
+    /// How often the recycle bin is read. If it is 0, it is read only after a webhook about a deletion.
     SYNC_SWEEP_SECONDS: Seconds = "21600", set_by Parameter("SyncSweepSeconds"), read_by &[Sync];
     /// How long a slice may take.
     SYNC_BUDGET_MS: Milliseconds = "5000", set_by Parameter("SyncBudgetMs"), read_by &[Sync];
@@ -59,9 +59,9 @@ variables! {
     TOKEN_KMS_KEY_ID: Text, set_by Parameter("TokenKeyArn"), read_by &[Sync, Connect];
     /// 32 bytes in base64 in its place, for development without KMS. With neither, sync and connect do not start.
     TOKEN_LOCAL_KEY: Secret, set_by Nobody, read_by &[Sync, Connect];
-    /// In the place of both: tokens are stored as they are, and the log warns of it.
+    /// In the place of both: tokens are stored unsealed, and the log warns of it.
     TOKEN_PLAIN: Flag, set_by Nobody, read_by &[Sync, Connect];
-    /// Whether tokens that are stored as they are cannot be used.
+    /// Whether tokens that are stored unsealed are refused.
     TOKENS_SEALED_ONLY: Flag, set_by Parameter("TokensSealedOnly"), read_by &[Sync, Connect];
 
     // --- connect ---
@@ -71,7 +71,7 @@ variables! {
     CONNECT_SECRET: Secret, set_by Template, read_by &[Connect];
     /// The ARN of the secret with the tokens.
     CONNECT_SECRET_ARN: Text, set_by Parameter("ConnectSecretArn"), read_by &[Connect];
-    /// An account that was not looked at for so long is shown as behind.
+    /// An account that was not checked for this long is shown as behind.
     FRESHNESS_ALARM_SECONDS: Seconds = "1800", set_by Parameter("FreshnessAlarmSeconds"), read_by &[Connect];
 
     // --- queues ---
@@ -83,9 +83,9 @@ variables! {
     ACTIONS_DEAD_LETTER_QUEUE_URL: Text, set_by Template, read_by &[Actions];
 
     // --- secrets ---
-    /// How long secrets are used before they are looked at again.
+    /// How long secrets are used before they are read again.
     SECRETS_KEPT_SECONDS: Seconds = "300", set_by Nobody, read_by EVERY_FUNCTION;
-    /// How long connect uses secrets that it cannot look at again. After that it answers 503.
+    /// How long connect uses secrets that it cannot read again. After that it answers 503.
     SECRETS_USED_SECONDS: Seconds = "900", set_by Nobody, read_by EVERY_FUNCTION;
 
     // --- logs, metrics, traces ---

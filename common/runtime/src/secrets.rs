@@ -1,5 +1,5 @@
-//! Secrets by ARN: read from Secrets Manager when a function starts, kept, and looked at again now and then, so that a
-//! secret is rotated without a deploy.
+//! Secrets by ARN. They are read from Secrets Manager when a function starts, kept, and read again from time to time,
+//! so a secret can be rotated without a deployment.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,10 +22,10 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// The secrets that the environment names by ARN. Those that it does not name are in the environment itself.
+/// The secrets that the environment names by ARN. The others are in the environment itself.
 #[derive(Clone, Debug, Default)]
 pub struct Secrets {
-    /// `MONGODB_SECRET_ARN`: the connection string, as it is or as `{"uri": "..."}`.
+    /// `MONGODB_SECRET_ARN`: the connection string, as plain text or as `{"uri": "..."}`.
     mongodb: Option<SecretString>,
     /// `HUBSPOT_SECRET_ARN`: the OAuth app, as `{"clientId": "...", "clientSecret": "..."}`.
     hubspot: Option<SecretString>,
@@ -33,19 +33,19 @@ pub struct Secrets {
     connect: Option<SecretString>,
 }
 
-/// A secret cannot be had.
+/// A secret cannot be read.
 #[derive(Debug, Error)]
 pub enum SecretError {
-    /// Secrets Manager refused to tell, or could not be reached, for the reason of this code.
+    /// Secrets Manager refused, or could not be reached. Has the variable's name and the error code.
     #[error("the secret of {0} cannot be read: {1}")]
     Unread(&'static str, String),
-    /// It has no text.
+    /// The secret has no text.
     #[error("the secret of {0} has no text")]
     NoText(&'static str),
     /// Secrets Manager does not answer.
     #[error(transparent)]
     NoAnswer(#[from] NoAnswer),
-    /// AWS is not where a variable says.
+    /// A variable with an address of AWS cannot be used.
     #[error(transparent)]
     Address(#[from] ConfigError),
 }
@@ -57,7 +57,7 @@ impl Secrets {
     /// Reads the secrets that the environment names.
     ///
     /// # Errors
-    /// One cannot be had, or not in time, or AWS would be reached without TLS.
+    /// A secret cannot be read, or not in time, or AWS would be reached without TLS.
     pub async fn read() -> Result<Self, SecretError> {
         tls::check_aws()?;
         if ARNS.iter().all(|variable| variable.optional().is_none()) {
@@ -70,17 +70,17 @@ impl Secrets {
         Ok(Self { mongodb, hubspot, connect })
     }
 
-    /// The MongoDB connection string: the secret's, or `MONGODB_URI`.
+    /// Returns the MongoDB connection string: the secret's, or `MONGODB_URI`.
     ///
     /// # Errors
-    /// There is neither.
+    /// There is neither a secret nor a variable.
     pub fn mongodb_uri(&self) -> Result<SecretString, ConfigError> {
         let secret = self.mongodb.as_ref();
         secret.map_or_else(|| MONGODB_URI.secret(), |secret| Ok(json_field_or_text(secret, "uri")))
     }
 
-    /// The OAuth app's client id and secret: the secret's, or `HUBSPOT_CLIENT_ID` and `HUBSPOT_CLIENT_SECRET`; `None`
-    /// if the id is in neither.
+    /// Returns the OAuth app's client id and secret: the secret's, or `HUBSPOT_CLIENT_ID` and `HUBSPOT_CLIENT_SECRET`.
+    /// Returns `None` if there is no client id.
     ///
     /// # Errors
     /// The secret is not of its form, or `HUBSPOT_CLIENT_SECRET` is missing.
@@ -92,10 +92,11 @@ impl Secrets {
         Ok(Some(app(secret)?))
     }
 
-    /// The tokens of the status page and its API, as they are written, and where: the secret, or `CONNECT_SECRET`.
+    /// Returns the unparsed tokens of the status page and its API, with their variable: the secret, or
+    /// `CONNECT_SECRET`.
     ///
     /// # Errors
-    /// There is neither.
+    /// There is neither a secret nor a variable.
     pub fn connect_tokens(&self) -> Result<(&'static Variable, SecretString), ConfigError> {
         match &self.connect {
             None => Ok((&CONNECT_SECRET, CONNECT_SECRET.secret()?)),
@@ -117,7 +118,7 @@ impl Secrets {
     }
 }
 
-/// The OAuth app's client id and secret.
+/// Returns the OAuth app's client id and secret. Fails if the secret is not of its form, or one of the two is empty.
 fn app(secret: &SecretString) -> Result<(String, SecretString), ConfigError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -126,14 +127,15 @@ fn app(secret: &SecretString) -> Result<(String, SecretString), ConfigError> {
         client_secret: SecretString,
     }
     let app: Option<App> = serde_json::from_str(secret.expose_secret()).ok();
-    // With an empty secret, anybody could sign webhooks. What else is wrong is not said: serde's message may quote it.
+    // With an empty secret, anybody could sign webhooks. The error gives no further reason: serde's message may quote
+    // the secret.
     let app = app.filter(|app| !app.client_id.is_empty() && !app.client_secret.expose_secret().is_empty());
     let form = r#"the secret is not of the form {"clientId": "...", "clientSecret": "..."}"#;
     let app = app.ok_or_else(|| HUBSPOT_SECRET_ARN.invalid(form))?;
     Ok((app.client_id, app.client_secret))
 }
 
-/// Returns the text in the field `name` of a secret that is JSON. Returns all of its text if it is none, or has no such field.
+/// Returns the field `name` of a secret in JSON. Returns the whole text if it is not JSON, or has no such field.
 pub fn json_field_or_text(secret: &SecretString, name: &str) -> SecretString {
     let text = secret.expose_secret();
     let json: Option<Value> = serde_json::from_str(text).ok();
@@ -141,7 +143,7 @@ pub fn json_field_or_text(secret: &SecretString, name: &str) -> SecretString {
     named.unwrap_or_else(|| text.trim()).into()
 }
 
-/// Returns the secret that a variable names. Returns `None` if it names none.
+/// Returns the secret that a variable names. Returns `None` if the variable is not set.
 async fn read(client: &Client, variable: &'static Variable) -> Result<Option<SecretString>, SecretError> {
     let name = variable.name;
     let Some(arn) = variable.optional() else { return Ok(None) };
@@ -152,104 +154,107 @@ async fn read(client: &Client, variable: &'static Variable) -> Result<Option<Sec
     read.secret_string.map(|text| Some(text.into())).ok_or(SecretError::NoText(name))
 }
 
-/// The pause between two looks while the secrets are too old to be used.
-const AGAIN: Duration = Duration::from_secs(2);
+/// How long after a refresh the next one is tried while the secrets are too old to be used.
+const STALE_RETRY_PAUSE: Duration = Duration::from_secs(2);
 
-/// What looking at them may take. It is less than any invocation may take, alongside which it is done.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The timeout of a refresh. It is shorter than any invocation, because it runs beside one.
+const REFRESH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a function holds on to between invocations, made anew when one of its secrets has changed.
+/// A function's state between invocations. It is made again when one of the secrets has changed.
 pub struct ReloadOnRotation<T, Make> {
     make: Make,
-    /// How long secrets are used before they are looked at again.
+    /// How long secrets are used before they are read again.
     kept: Duration,
-    /// How long [`Self::work_with_newest`] uses secrets that cannot be looked at again.
+    /// How long [`Self::with_newest_state`] uses secrets that cannot be read again.
     used: Duration,
-    now: Mutex<Now<T>>,
+    current: Mutex<Current<T>>,
 }
 
-struct Now<T> {
+struct Current<T> {
     held: Arc<T>,
     secrets: Secrets,
-    /// When it was tried to look at them.
-    looked_at: Instant,
-    /// When they were read.
+    /// When the last refresh began.
+    tried_at: Instant,
+    /// When the secrets were last read.
     read_at: Instant,
 }
 
-impl<T> Now<T> {
-    /// Whether the secrets are to be looked at again, `pause` after the last look.
+impl<T> Current<T> {
+    /// Returns true if a refresh is due: the last one began at least `pause` ago. Returns false if the environment itself
+    /// holds the secrets.
     fn is_due(&self, pause: Duration) -> bool {
-        !self.secrets.are_in_the_environment() && self.looked_at.elapsed() >= pause
+        !self.secrets.are_in_the_environment() && self.tried_at.elapsed() >= pause
     }
 }
 
 impl<T, Make: AsyncFn(&Secrets) -> anyhow::Result<T>> ReloadOnRotation<T, Make> {
-    /// Reads the secrets, and makes what the function holds.
+    /// Reads the secrets, and makes the function's state.
     ///
     /// # Errors
-    /// A secret cannot be had, or what `make` says.
+    /// A secret cannot be read, or `make` fails.
     pub async fn new(make: Make) -> anyhow::Result<Self> {
         let (kept, used) = (SECRETS_KEPT_SECONDS.seconds()?, SECRETS_USED_SECONDS.seconds()?);
         let secrets = Secrets::read().await?;
         let held = Arc::new(make(&secrets).await?);
         let now = Instant::now();
-        Ok(Self { make, kept, used, now: Mutex::new(Now { held, secrets, looked_at: now, read_at: now }) })
+        Ok(Self { make, kept, used, current: Mutex::new(Current { held, secrets, tried_at: now, read_at: now }) })
     }
 
-    /// Does an invocation's work for somebody who has to know one of the secrets: with the newest ones, so that one that was
-    /// replaced is refused at once after they were kept for long enough. `None` is worked with if they could not be looked at
-    /// again for so long that it is not known any more whether they hold.
-    pub async fn work_with_newest<R>(&self, work: impl AsyncFnOnce(Option<&T>) -> R) -> R {
-        let holds =
-            |now: &Now<T>| now.secrets.are_in_the_environment() || now.read_at.elapsed() <= self.used.max(self.kept);
+    /// Runs the work of an invocation whose caller has to present a secret. A refresh that is due comes first, so a secret
+    /// that was replaced is refused from then on. `work` gets `None` if the secrets could not be read for so long that they
+    /// may have been replaced.
+    pub async fn with_newest_state<R>(&self, work: impl AsyncFnOnce(Option<&T>) -> R) -> R {
+        let holds = |current: &Current<T>| {
+            current.secrets.are_in_the_environment() || current.read_at.elapsed() <= self.used.max(self.kept)
+        };
         let is_due = {
-            let now = self.now.lock().await;
-            // If nobody can be let in, it is not left at one look.
-            now.is_due(if holds(&now) { self.kept } else { self.kept.min(AGAIN) })
+            let current = self.current.lock().await;
+            // While every request is refused, refreshes are tried more often.
+            current.is_due(if holds(&current) { self.kept } else { self.kept.min(STALE_RETRY_PAUSE) })
         };
         if is_due {
-            self.look().await;
+            self.refresh().await;
         }
         let (held, holds) = {
-            let now = self.now.lock().await;
-            (now.held.clone(), holds(&now))
+            let current = self.current.lock().await;
+            (current.held.clone(), holds(&current))
         };
         work(holds.then_some(&*held)).await
     }
 
-    /// Does an invocation's work with what the function holds. When the secrets have been kept for long enough they are
-    /// looked at alongside; the next invocation works with those that were rotated.
-    pub async fn work<R>(&self, work: impl AsyncFnOnce(&T) -> R) -> R {
+    /// Runs an invocation's work with the function's state. A refresh that is due runs beside the work; the next invocation
+    /// gets the state made with rotated secrets.
+    pub async fn with_state<R>(&self, work: impl AsyncFnOnce(&T) -> R) -> R {
         let (held, is_due) = {
-            let now = self.now.lock().await;
-            (now.held.clone(), now.is_due(self.kept))
+            let current = self.current.lock().await;
+            (current.held.clone(), current.is_due(self.kept))
         };
-        let look = async {
+        let refresh = async {
             if is_due {
-                self.look().await;
+                self.refresh().await;
             }
         };
-        tokio::join!(work(&held), look).0
+        tokio::join!(work(&held), refresh).0
     }
 
-    /// Where the secrets cannot be read, or used, the function goes on with those that it has.
-    async fn look(&self) {
-        let mut now = self.now.lock().await;
-        now.looked_at = Instant::now();
-        let look = async {
+    /// Reads the secrets, and replaces the state if they have changed. If the secrets cannot be read or used, the function
+    /// keeps its state.
+    async fn refresh(&self) {
+        let mut current = self.current.lock().await;
+        current.tried_at = Instant::now();
+        let refresh = async {
             let secrets = Secrets::read().await?;
-            match secrets.same_as(&now.secrets) {
+            match secrets.same_as(&current.secrets) {
                 true => anyhow::Ok(None),
                 false => Ok(Some((self.make)(&secrets).await.map(|held| (Arc::new(held), secrets))?)),
             }
         };
-        match timeout(PATIENCE, look).await {
-            Ok(Ok(None)) => now.read_at = Instant::now(),
+        match timeout(REFRESH_TIMEOUT, refresh).await {
+            Ok(Ok(None)) => current.read_at = Instant::now(),
             Ok(Ok(Some(rotated))) => {
                 tracing::info!("a secret was rotated");
-                now.read_at = Instant::now();
-                (now.held, now.secrets) = rotated;
+                current.read_at = Instant::now();
+                (current.held, current.secrets) = rotated;
             }
             Ok(Err(error)) => tracing::error!(error = %error, "a secret cannot be looked at again, or not be used"),
             Err(_) => tracing::warn!("the secrets cannot be looked at again in time"),

@@ -1,5 +1,5 @@
-//! What the drain writes: actions (collection `actions`), each once, with what they changed in the current states
-//! of their records.
+//! The writes of the drain: actions (collection `actions`), each once, with the changes that they made to the current
+//! states of their records.
 
 use std::collections::HashMap;
 
@@ -26,49 +26,51 @@ use super::{
 /// Actions of any accounts, in any order.
 pub(super) type ActionRefs<'a> = &'a [(&'a AccountKey, &'a Action)];
 
-/// How often writes that met a concurrent one are made again.
+/// How many times writes that conflict with concurrent ones are tried.
 const ROUNDS: usize = 4;
 
-/// One action could not be stored, while others were.
+/// An action that could not be stored, while others were.
 #[derive(Debug)]
 pub struct ActionFailure {
-    /// Its place among the actions given.
+    /// Its index in the list of actions.
     pub index: usize,
-    /// The server's error code; 0 if the action has no form that MongoDB can hold, or its record's state none that can be read.
+    /// The server's error code. 0 if the action cannot be written as BSON, or its record's state cannot be read.
     pub code: i32,
 }
 
-/// What became of a number of actions.
+/// The outcome of storing many actions.
 #[derive(Debug, Default)]
-pub struct Stored {
-    /// Those that could not be stored.
+pub struct StoreReport {
+    /// The actions that could not be stored.
     pub failed: Vec<ActionFailure>,
-    /// How many were not stored before.
+    /// How many actions were not stored before.
     pub added: usize,
 }
 
-impl Stored {
+impl StoreReport {
+    /// Returns true if the action at `index` could not be stored.
     pub(super) fn has_failed(&self, index: usize) -> bool {
         self.failed.iter().any(|failed| failed.index == index)
     }
 
+    /// Adds the action at `index` to those that could not be stored.
     pub(super) fn fail(&mut self, index: usize, code: i32) {
         self.failed.push(ActionFailure { index, code });
     }
 }
 
 impl Store {
-    /// Stores the states that the actions carry, and then the actions with what they changed. All of it may be
-    /// given again, and in any order.
+    /// Stores the states in the actions, and then the actions with their changes. Actions may be stored again, and in
+    /// any order. Returns those that could not be stored, and how many are new.
     ///
-    /// An action is inserted unless it is there already. Where a record has been announced as Created before,
-    /// the earlier of the two changes keeps that name and the other one becomes Updated.
+    /// An action is inserted unless it is stored already. If the record already has a Created action, the earlier of
+    /// the two changes keeps that name, and the other becomes Updated.
     ///
     /// # Errors
-    /// MongoDB cannot be reached; any part may have been stored.
-    pub async fn store_actions(&self, actions: &[(&AccountKey, &Action)]) -> Result<Stored, Error> {
+    /// MongoDB cannot be reached. Any part may have been stored.
+    pub async fn store_actions(&self, actions: &[(&AccountKey, &Action)]) -> Result<StoreReport, Error> {
         let now = DateTime::now();
-        let (mut stored, mut of_contacts) = (Stored::default(), Stored::default());
+        let (mut stored, mut of_contacts) = (StoreReport::default(), StoreReport::default());
         let insert = |index: usize, change: &StateChange| {
             let (account, action) = actions[index];
             bulk::document(&ActionDocument::new(account, action, change.changes.as_ref(), now))
@@ -83,13 +85,13 @@ impl Store {
         Ok(stored)
     }
 
-    /// An action whose state moved on just now is hardly stored yet, and is inserted; one that comes again is
-    /// upserted, which is no error if it is stored.
+    /// Inserts actions whose record's state has just changed, because they are almost always new. Upserts the others,
+    /// because they are probably redeliveries: upserting a stored action is no error.
     async fn insert_actions(
         &self,
         actions: ActionRefs<'_>,
         mut changes: StateChanges,
-        stored: &mut Stored,
+        stored: &mut StoreReport,
         now: DateTime,
     ) -> Result<(), Error> {
         let (mut inserts, mut upserts) = (Vec::new(), Vec::new());
@@ -121,7 +123,7 @@ impl Store {
                     let document = ActionDocument::new(account, &renamed, changes_of(&changes, refused.key), now);
                     upserts.push((refused.key, upsert(document)?));
                 }
-                // Otherwise its `_id` is taken: another delivery of the same action was quicker.
+                // Otherwise its `_id` exists: another delivery of the same action was faster.
             }
             if upserts.is_empty() {
                 return Ok(());
@@ -131,8 +133,8 @@ impl Store {
         Ok(())
     }
 
-    /// Two changes of a record claim to be its first. The earlier one is: gives the action as it must be
-    /// stored, after renaming the one that is stored, if that is the later.
+    /// Resolves two Created actions of one record: the earlier change is the first. Renames the stored action if it is
+    /// the later one. Returns the action to store. Fails if MongoDB cannot be reached.
     async fn settle_created(&self, account: &AccountKey, action: &Action) -> Result<Action, Error> {
         let later = doc! {
             "domainId": account.domain_id.as_str(),
@@ -152,18 +154,18 @@ impl Store {
     }
 }
 
-/// What an action changed, if that is known.
+/// Returns what an action changed. Returns `None` if that is not known.
 fn changes_of(changes: &StateChanges, index: usize) -> Option<&Map<String, Value>> {
     changes.get(&index).and_then(|change| change.changes.as_ref())
 }
 
-/// An upsert of an action, which is no error if it is stored.
+/// Returns an upsert of an action. It changes nothing if the action is stored.
 fn upsert(document: ActionDocument<'_>) -> Result<bulk::Write, Error> {
     let fields = ActionDocument { id: None, ..document };
     bulk::upsert(&doc! { "_id": document.id }, &HashMap::from([("$setOnInsert", fields)]))
 }
 
-/// An action as it is stored.
+/// The stored form of an action.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ActionDocument<'a> {

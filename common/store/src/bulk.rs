@@ -1,6 +1,6 @@
-//! Many writes to one collection by one round trip, on every version of the server: the `update` and `insert`
-//! commands (the driver's own bulk write is for MongoDB 8 and later). What is written is serialized once, straight
-//! into the command.
+//! Many writes to one collection in one round trip, on every version of the server. Uses the `update` and `insert`
+//! commands, because the driver's own bulk write needs MongoDB 8. Documents are serialized once, directly into the
+//! command.
 
 use std::iter::Peekable;
 
@@ -11,41 +11,41 @@ use mongodb::{
 };
 use serde::Serialize;
 
-/// A write that the server refused, while it took the others.
+/// A write that the server refused, while it made the others.
 #[derive(Debug)]
 pub(super) struct Refused<K> {
-    /// What the caller knows the write by.
+    /// The caller's key of the write.
     pub(super) key: K,
     /// The server's error code.
     pub(super) code: i32,
-    /// The server's reason, which may quote the document.
+    /// The server's reason. It may quote the document.
     pub(super) message: String,
 }
 
-/// What became of a number of writes.
+/// The outcome of many writes.
 #[derive(Debug)]
 pub(super) struct Written<K> {
-    /// Those that were refused.
+    /// The writes that were refused.
     pub(super) refused: Vec<Refused<K>>,
-    /// How many documents were changed; those that were inserted are not among them.
+    /// How many documents were changed, without those inserted.
     pub(super) modified: usize,
-    /// How many documents are new.
+    /// How many documents were inserted.
     pub(super) added: usize,
 }
 
 /// The server's code for a violated unique index.
 pub(super) const DUPLICATE_KEY: i32 = 11000;
 
-/// The most that one command carries, in bytes; the server takes 16 MiB.
-const MAX_COMMAND: usize = 12 * 1024 * 1024;
+/// The most bytes of writes in one command. The server accepts 16 MiB.
+const MAX_COMMAND_SIZE: usize = 12 * 1024 * 1024;
 
-/// A write as the server's commands take it.
+/// A write in the form of the server's commands.
 pub(super) type Write = RawDocumentBuf;
 
-/// One upsert.
+/// Returns an upsert.
 ///
 /// # Errors
-/// The update has no form that MongoDB can hold.
+/// The update cannot be written as BSON.
 pub(super) fn upsert(query: &impl Serialize, update: &impl Serialize) -> Result<Write, Error> {
     operation(query, update, true)
 }
@@ -60,26 +60,26 @@ fn operation(q: &impl Serialize, u: &impl Serialize, upsert: bool) -> Result<Wri
     Ok(serialize_to_raw_document_buf(&Operation { q, u, upsert })?)
 }
 
-/// One insert.
+/// Returns an insert.
 ///
 /// # Errors
-/// The document has no form that MongoDB can hold.
+/// The document cannot be written as BSON.
 pub(super) fn document(document: &impl Serialize) -> Result<Write, Error> {
     Ok(serialize_to_raw_document_buf(document)?)
 }
 
-/// One update of a document that is there.
+/// Returns an update of an existing document.
 ///
 /// # Errors
-/// The update has no form that MongoDB can hold.
+/// The update cannot be written as BSON.
 pub(super) fn change(query: &impl Serialize, update: &impl Serialize) -> Result<Write, Error> {
     operation(query, update, false)
 }
 
-/// Makes all the updates, in no order, each under a key of the caller's.
+/// Runs all updates, in no order. Each has a key of the caller's choice. Returns the refused writes with their keys.
 ///
 /// # Errors
-/// The server cannot be reached, or refuses all of them; any part may have been written.
+/// The server cannot be reached, or refuses the whole command. Any part may have been written.
 #[tracing::instrument(level = "debug", skip_all, name = "bulk", fields(collection, writes = updates.len()))]
 pub(super) async fn update<K>(
     database: &Database,
@@ -89,11 +89,11 @@ pub(super) async fn update<K>(
     run(database, updates, |updates| rawdoc! { "update": collection, "updates": updates, "ordered": false }).await
 }
 
-/// Inserts all the documents, in no order, each under a key of the caller's. Cheaper than upserts if none of
-/// them is expected to be there.
+/// Inserts all documents, in no order. Each has a key of the caller's choice. Cheaper than upserts if none of them is
+/// expected to exist. Returns the refused writes with their keys.
 ///
 /// # Errors
-/// The server cannot be reached, or refuses all of them; any part may have been written.
+/// The server cannot be reached, or refuses the whole command. Any part may have been written.
 #[tracing::instrument(level = "debug", skip_all, name = "bulk", fields(collection, writes = documents.len()))]
 pub(super) async fn insert<K>(
     database: &Database,
@@ -119,7 +119,8 @@ async fn run<K>(
         }
         let answer = database.run_raw_command(command).await?;
         let counted = |name| usize::try_from(answer.get_i32(name).unwrap_or_default()).unwrap_or_default();
-        // Inserts count in `n` what was inserted, and updates what was found; what they inserted is listed.
+        // Of an insert, `n` is how many documents were inserted. Of an update, it is how many were found, and the
+        // inserted ones are listed.
         match answer.get_i32("nModified") {
             Ok(_) => {
                 written.modified += counted("nModified");
@@ -132,10 +133,11 @@ async fn run<K>(
     Ok(written)
 }
 
-/// Returns as many of the next writes as one command carries, and their keys.
+/// Returns as many of the next writes as fit into one command, and their keys. A write that is too large is returned
+/// alone.
 fn next_batch<K>(writes: &mut Peekable<impl Iterator<Item = (K, Write)>>) -> (Vec<K>, RawArrayBuf) {
     let (mut keys, mut batch, mut size) = (Vec::new(), RawArrayBuf::new(), 0);
-    let fits = |size: usize, write: &Write| size == 0 || size + write.as_bytes().len() < MAX_COMMAND;
+    let fits = |size: usize, write: &Write| size == 0 || size + write.as_bytes().len() < MAX_COMMAND_SIZE;
     while let Some((key, write)) = writes.next_if(|(_, write)| fits(size, write)) {
         size += write.as_bytes().len();
         keys.push(key);
@@ -144,10 +146,10 @@ fn next_batch<K>(writes: &mut Peekable<impl Iterator<Item = (K, Write)>>) -> (Ve
     (keys, batch)
 }
 
-/// Returns what the server refused of the writes with these keys.
+/// Returns which of the writes with these keys the server refused.
 ///
 /// # Errors
-/// What it took is not yet safe.
+/// The writes are not yet replicated to a majority.
 fn refused<K>(answer: &Document, keys: Vec<K>) -> Result<Vec<Refused<K>>, Error> {
     if let Ok(concern) = answer.get_document("writeConcernError") {
         return Err(Error::custom(format!(
@@ -194,7 +196,7 @@ mod tests {
     #[test]
     fn a_command_carries_no_more_than_the_server_takes_and_each_key_goes_with_its_write() {
         let write = |size: usize| document(&doc! { "text": "x".repeat(size) }).unwrap();
-        let sizes = [MAX_COMMAND, 10, MAX_COMMAND / 2, MAX_COMMAND / 2, 10];
+        let sizes = [MAX_COMMAND_SIZE, 10, MAX_COMMAND_SIZE / 2, MAX_COMMAND_SIZE / 2, 10];
         let mut writes = sizes.into_iter().enumerate().map(|(key, size)| (key, write(size))).peekable();
         let mut batches = Vec::new();
         while writes.peek().is_some() {

@@ -1,4 +1,4 @@
-//! How MongoDB is reached.
+//! The configuration of MongoDB.
 
 use environment::{config::ConfigError, variables::MONGODB_DATABASE};
 use secrecy::SecretString;
@@ -6,17 +6,17 @@ use secrecy::SecretString;
 /// How to reach MongoDB: `MONGODB_URI` or a secret, and `MONGODB_DATABASE`.
 #[derive(Clone, Debug)]
 pub struct MongoConfig {
-    /// The connection string; it may hold a password.
+    /// The connection string. It may contain a password.
     pub uri: SecretString,
-    /// The database.
+    /// The name of the database.
     pub database: String,
 }
 
 impl MongoConfig {
-    /// Reads the environment's database; `uri` is the connection string.
+    /// Reads the name of the database from the environment. `uri` is the connection string.
     ///
     /// # Errors
-    /// It names none, and there is no default.
+    /// The environment names no database, and there is no default.
     pub fn from_env(uri: SecretString) -> Result<Self, ConfigError> {
         Ok(Self { uri, database: MONGODB_DATABASE.required()? })
     }

@@ -46,7 +46,7 @@ use secrecy::{ExposeSecret, SecretString};
 use telemetry::TimeSpent;
 use thiserror::Error;
 
-pub use actions::{ActionFailure, Stored};
+pub use actions::{ActionFailure, StoreReport};
 pub use checkpoints::{Leased, RunDisposition, SliceReport, StoreError};
 pub use config::MongoConfig;
 pub use connections::{Claim, Connected, PendingConnect};
@@ -64,42 +64,42 @@ pub use trouble::{code, describe, is_away};
 
 /// The names of the collections.
 pub mod collection {
-    /// The customers and their HubSpot accounts; the product's own.
+    /// The customers and their HubSpot accounts. The product owns it.
     pub const DOMAINS: &str = "domains";
-    /// What happened, for the product's analytics.
+    /// Actions, for the product's analytics.
     pub const ACTIONS: &str = "actions";
-    /// Where the sync of each account stands.
+    /// The sync position of each account.
     pub const CHECKPOINTS: &str = "checkpoints";
-    /// What the sync has handed on: one small document a record.
+    /// What the sync has published: one small document for each record.
     pub const SEEN: &str = "seen";
-    /// Records that could not be handed on, and are tried again.
+    /// Records that could not be published, and are tried again.
     pub const SET_ASIDE: &str = "setaside";
-    /// Why messages were left to the dead-letter queues.
+    /// Why messages went to the dead-letter queues.
     pub const FAILURES: &str = "failures";
     /// The keys under which tokens are sealed, wrapped by KMS.
     pub const KEYS: &str = "keys";
     /// Customers who are on HubSpot's consent page.
     pub const CONNECTS: &str = "connects";
-    /// Which Domain a HubSpot account was connected to.
+    /// The Domain to which each HubSpot account was connected.
     pub const PORTALS: &str = "portals";
-    /// When HubSpot last told of an account, so that many notifications are one look.
+    /// When HubSpot last sent a webhook about an account, so that many webhooks cause one check.
     pub const NOTIFICATIONS: &str = "notifications";
-    /// What happened to each account, for people.
+    /// The events of each account, for people.
     pub const TIMELINE: &str = "timeline";
-    /// Who is signed in to the status page.
+    /// The sessions of the status page.
     pub const SESSIONS: &str = "sessions";
     /// Install links that were revoked.
     pub const LINKS: &str = "links";
-    /// Which accounts HubSpot has rejected lately.
+    /// The accounts whose tokens HubSpot has rejected lately.
     pub const REJECTIONS: &str = "rejections";
     /// Where the last fan-out stopped, if it did not reach the end.
     pub const FAN_OUT: &str = "fanout";
-    /// How all accounts did, by hour, for two days.
+    /// The health of all accounts by hour, for two days.
     pub const HEALTH: &str = "health";
 }
 
-/// How many connections a function has at most. One more watches each server.
-const POOL: u32 = 8;
+/// The most connections of a function. One more monitors each server.
+const MAX_CONNECTIONS: u32 = 8;
 
 /// The service's database.
 #[derive(Clone, Debug)]
@@ -109,16 +109,17 @@ pub struct Store {
     pub spent: TimeSpent,
 }
 
-/// There is no way to MongoDB. What the driver says of it is not said: it quotes parts of the connection string.
+/// MongoDB cannot be reached. The driver's message is left out: it quotes parts of the connection string.
 #[derive(Debug, Error)]
 pub enum ConnectError {
-    /// The connection string is not of its form.
+    /// The connection string is not valid.
     #[error("MongoDB's connection string cannot be used; is its password URL-encoded?")]
     Invalid,
-    /// Passwords and records would be readable on the way, or a false server be taken for MongoDB.
+    /// The connection is not protected by TLS: passwords and records could be read on the way, or another server could
+    /// pose as MongoDB.
     #[error("MongoDB's connection string has no TLS, or takes invalid certificates; MONGODB_PLAIN=1 allows that")]
     Plain,
-    /// The driver's support for it would bring three more clients of AWS into each function.
+    /// Authentication by IAM. The driver's support for it would bring three more clients of AWS into each function.
     #[error(
         "MongoDB's connection string names MONGODB-AWS, which is not supported: use a user with a password, in a secret"
     )]
@@ -143,10 +144,10 @@ impl From<mongodb::error::Error> for ConnectError {
     }
 }
 
-/// Parses a connection string whose connections are protected, or need not be.
+/// Parses a connection string. Makes sure that its connections are protected, or need not be.
 ///
 /// # Errors
-/// It is not of its form, or has no TLS, or asks for authentication by IAM. The error does not show it.
+/// The connection string is not valid, has no TLS, or asks for authentication by IAM. The error does not show it.
 pub fn connection_string(uri: &SecretString) -> Result<ConnectionString, ConnectError> {
     if uri.expose_secret().to_ascii_lowercase().contains("authmechanism=mongodb-aws") {
         return Err(ConnectError::Iam);
@@ -159,30 +160,30 @@ pub fn connection_string(uri: &SecretString) -> Result<ConnectionString, Connect
 }
 
 impl Store {
-    /// A store on the database that `config` names. Connections are made when they are needed.
+    /// Returns a store for the database that `config` names. Connections are made when they are needed.
     ///
     /// # Errors
-    /// The connection string cannot be used, or DNS does not tell in time what it stands for.
+    /// The connection string cannot be used, or DNS does not resolve it in time.
     pub async fn connect(config: &MongoConfig) -> Result<Self, ConnectError> {
-        Self::connect_with(config, POOL).await
+        Self::connect_with(config, MAX_CONNECTIONS).await
     }
 
-    /// The same with at most so many connections at a time, unless the connection string says how many.
+    /// Does the same with at most `connections` concurrent connections, unless the connection string sets a limit.
     ///
     /// # Errors
     /// As [`Self::connect`].
     pub async fn connect_with(config: &MongoConfig, connections: u32) -> Result<Self, ConnectError> {
-        // Of `mongodb+srv://` this asks DNS for the servers.
+        // For `mongodb+srv://` this asks DNS for the servers.
         let parsed = ClientOptions::parse(connection_string(&config.uri)?).into_future();
         let mut options = wait_for("MongoDB's address (DNS)", parsed).await??;
         options.app_name.get_or_insert_with(|| "hubspot-sync".to_owned());
         options.max_pool_size.get_or_insert(connections);
         options.connect_timeout.get_or_insert(Duration::from_secs(2));
         options.server_selection_timeout.get_or_insert(Duration::from_secs(3));
-        // A checkpoint that a failover takes back would be a lost lease, or a position that never was; read from a
-        // secondary, it would be an old one. So these are not left to the connection string.
-        let patience = options.write_concern.take().and_then(|concern| concern.w_timeout);
-        options.write_concern = Some(WriteConcern::builder().w(Acknowledgment::Majority).w_timeout(patience).build());
+        // A checkpoint that a failover rolls back would be a lost lease, or a position that was never reached. Read
+        // from a secondary, it would be old. So the connection string does not decide these options.
+        let timeout = options.write_concern.take().and_then(|concern| concern.w_timeout);
+        options.write_concern = Some(WriteConcern::builder().w(Acknowledgment::Majority).w_timeout(timeout).build());
         options.selection_criteria = Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
         let spent = TimeSpent::default();
         options.cmap_event_handler = Some(in_use(spent.clone()));
@@ -194,14 +195,15 @@ impl Store {
         self.database.collection(name)
     }
 
-    /// The database itself.
+    /// Returns the database itself.
     pub fn database(&self) -> &Database {
         &self.database
     }
 }
 
-/// Adds up how long connections are in use. (The driver would also tell how long each command takes, but it makes a
-/// document of every command for that, which a bulk of a thousand writes can do without.)
+/// Returns a handler that adds up how long connections are in use. (The driver also reports the duration of each
+/// command, but it builds a document of every command for that, which would be too expensive for a bulk of a thousand
+/// writes.)
 fn in_use(spent: TimeSpent) -> EventHandler<CmapEvent> {
     let since: Mutex<HashMap<u32, Instant>> = Mutex::default();
     EventHandler::callback(move |event| {

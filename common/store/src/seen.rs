@@ -1,4 +1,4 @@
-//! Sync's own ledger of what it has handed on (collection `seen`).
+//! Sync's ledger of what it has published (collection `seen`).
 
 use std::collections::HashMap;
 
@@ -12,44 +12,45 @@ use serde::Deserialize;
 
 use super::{Store, StoreError, bulk, collection};
 
-/// What was handed on of a record.
+/// What was published of a record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LedgerEntry {
-    /// Whether it was about to be handed on for the first time: it may have been, if nothing else is known.
+    /// Whether the record was about to be published for the first time. If nothing else is known, it may have been.
     pub begun: bool,
-    /// The modification time of its latest state that was; absent if none was for sure.
+    /// The modification time of the latest published state. Absent if none was certainly published.
     pub at: Option<DateTime>,
-    /// When it went: it was deleted, or the merge that it was lost in was first seen.
+    /// When the record was deleted, or when its merge into another record was first seen.
     pub gone_at: Option<DateTime>,
-    /// What it was merged into, if that was handed on.
+    /// The record that it was merged into, if that was published.
     pub into: Option<RecordId>,
 }
 
 impl LedgerEntry {
-    /// Whether the product may know of the record.
-    pub fn is_announced(&self) -> bool {
+    /// Returns true if an action of the record may have been published.
+    pub fn may_be_published(&self) -> bool {
         self.begun || self.at.is_some()
     }
 
-    /// Since when it is gone, as far as is known.
+    /// Returns when the record was deleted or merged away. Returns `None` if it was not, or if a later state was
+    /// published.
     pub fn gone_since(&self) -> Option<DateTime> {
         self.gone_at.filter(|gone_at| self.at.is_none_or(|at| at <= *gone_at))
     }
 }
 
-/// The keys of all of an account's records of an object type, as a condition on `_id`. Domain ids may hold colons, so another
-/// account's keys may begin alike; but only a record's id is left of this one's.
+/// Returns a condition on `_id` for all records of one object type of an account. Domain ids may contain colons, so
+/// keys of other accounts may begin alike. But only in this account's keys the rest is a record id.
 pub fn records_of(account: &AccountKey, object: ObjectType) -> Document {
     let prefix = format!("{account}:{object}:");
-    // `;` is the character behind `:`. A prefix is of as many characters as bytes.
+    // `;` is the character after `:`. All characters of a prefix are of one byte.
     let end = format!("{account}:{object};");
     let id_alone = format!("^.{{{}}}[0-9]+$", prefix.len());
     doc! { "$gte": prefix, "$lt": end, "$regex": id_alone }
 }
 
 impl Store {
-    /// What was handed on of each of the records; those of which nothing is known are left out.
+    /// Returns what was published of each record. Records without an entry are omitted.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -71,10 +72,10 @@ impl Store {
         found.into_iter().filter_map(entry).map(read).collect()
     }
 
-    /// Remembers what was handed on of records, as far as it is named. A time never moves back.
+    /// Stores what was published of records. Only the fields that are set are changed, and no time moves back.
     ///
     /// # Errors
-    /// MongoDB cannot be reached, or refuses.
+    /// MongoDB cannot be reached, or refuses a write.
     pub async fn mark_seen(
         &self,
         account: &AccountKey,
@@ -82,7 +83,8 @@ impl Store {
         records: &[(RecordId, LedgerEntry)],
     ) -> Result<(), StoreError> {
         let mut pending: Vec<&(RecordId, LedgerEntry)> = records.iter().collect();
-        // Two upserts of one new document may collide, if a lease ran out; then the document exists.
+        // Two upserts of one new document may collide if a lease has expired. Then the document exists, and the second
+        // try updates it.
         for _ in 0..2 {
             let update = |entry| Ok((entry, upsert(account, object, entry)?));
             let updates = pending.into_iter().map(update).collect::<Result<Vec<_>, Error>>()?;
@@ -99,7 +101,7 @@ impl Store {
     }
 }
 
-/// The upsert that adds to a record's entry what is named of it.
+/// Returns the upsert that writes the fields that are set to a record's entry.
 fn upsert(
     account: &AccountKey,
     object: ObjectType,

@@ -1,8 +1,8 @@
-//! The current state of each record (collections `companies` and `contacts`). It never goes back in time, and
-//! each step forward is kept with what it changed, until the action that tells of it is surely stored.
+//! The current state of each record (collections `companies` and `contacts`). A state never moves back in time. The
+//! changes of each step are kept until the action that describes them is certainly stored.
 //!
-//! A state is replaced only if it is still the one that was read, which closes the race between two drains
-//! of one record: the one that comes second changes nothing, sees that, and looks again.
+//! A state is replaced only if it is still the one that was read. This closes the race between two drains of one
+//! record: the second one changes nothing, notices that, and reads again.
 
 mod plan;
 mod state;
@@ -19,26 +19,26 @@ use self::plan::{Applied, Found, Plan, by_record, plan_changes, plan_retry};
 pub(super) use self::plan::{StateChange, StateChanges};
 use super::{
     Store,
-    actions::{ActionRefs, Stored},
+    actions::{ActionRefs, StoreReport},
     bulk,
 };
 
-/// How often a step that met another drain's is tried again.
+/// How many times a change that conflicts with another drain is tried.
 const ROUNDS: usize = 8;
 
 impl Store {
-    /// Moves the states of one object type's records on to what the actions say. Returns what each of them changed: nothing if
-    /// it came after a newer one, or was the first of its record.
+    /// Applies the actions to the states of one object type's records. Returns what each action changed. Actions that
+    /// are older than the state, or the first of their record, have no changes.
     ///
-    /// `insert` makes the inserts of actions whose states move on, while the server writes these.
+    /// `insert` builds the inserts of actions that changed a state, while the server writes the states.
     ///
     /// # Errors
-    /// MongoDB cannot be reached; any part may have been stored.
+    /// MongoDB cannot be reached. Any part may have been stored.
     pub(super) async fn advance_states(
         &self,
         object: ObjectType,
         given: ActionRefs<'_>,
-        stored: &mut Stored,
+        stored: &mut StoreReport,
         now: DateTime,
         insert: impl Fn(usize, &StateChange) -> Result<bulk::Write, Error>,
     ) -> Result<StateChanges, Error> {
@@ -59,7 +59,7 @@ impl Store {
         Ok(changes)
     }
 
-    /// Writes states, and makes the inserts of their actions meanwhile.
+    /// Writes states, and builds the inserts of their actions meanwhile.
     async fn apply<'a>(
         &self,
         object: ObjectType,
@@ -80,15 +80,15 @@ impl Store {
             }
         });
         let (inserted, updated) = written.await?;
-        // The server counts those that were not what they had been, and does not name them.
+        // The server counts the states that had changed since they were read, but does not name them.
         let are_all_replaced = updated.modified + updated.refused.len() >= replaced.len();
         let unsure = if are_all_replaced { Vec::new() } else { replaced };
         let refused = inserted.refused.into_iter().chain(updated.refused).collect();
         Ok(Applied { changes, refused, unsure })
     }
 
-    /// Returns the states that are there, each read for itself: one that others made unreadable stands in the way of its own
-    /// record alone.
+    /// Returns the existing states by key. Each is decoded separately: one that cannot be decoded fails only its own
+    /// record.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -104,12 +104,11 @@ impl Store {
     }
 }
 
-/// Does a piece of work while the server writes, and waits for the server. The work begins when the commands are on their
-/// way: it is the processor's, and would otherwise hold them up
-/// (`docs/decisions/0006-the-drain-compares-and-replaces.md`).
+/// Runs CPU work while the server writes, and waits for the server. The work begins only after the commands are sent,
+/// because it would otherwise delay them (`docs/decisions/0006-the-drain-compares-and-replaces.md`).
 async fn overlap_with_server<T>(written: impl Future<Output = T>, work: impl FnOnce()) -> T {
     let work = async {
-        // The first poll of `written` sends the commands, and comes before this one.
+        // The first poll of `written` sends the commands. It comes before the second poll of this future.
         yield_now().await;
         work();
     };

@@ -29,7 +29,7 @@ mod traces;
 /// The version of the service.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The crates whose log lines and spans are the service's own.
+/// The crates of the service itself. Only they log more than `info`, and only their spans are exported.
 const OWN_CRATES: [&str; 12] = [
     "actions",
     "connect",
@@ -48,14 +48,14 @@ const OWN_CRATES: [&str; 12] = [
 /// The namespace of the metrics in CloudWatch.
 pub const NAMESPACE: &str = "HubSpotSync";
 
-/// Starts logging at `LOG_LEVEL`, metrics with the dimension `Stack` from `STACK_NAME`, and traces, for the whole process. Call
-/// it once.
+/// Starts logging at `LOG_LEVEL`, metrics with the dimension `Stack` from `STACK_NAME`, and traces, for the whole
+/// process. Call it once.
 ///
-/// `LOG_LEVEL` is a level, or levels by module as `tracing_subscriber::filter::Targets` reads them: `info,sync=debug`. Other
-/// crates than the service's own never say more than `info`: at `trace` they write whole events and requests, with tokens and
-/// records in them.
+/// `LOG_LEVEL` is a level, or levels by module in the form of `tracing_subscriber::filter::Targets`: `info,sync=debug`.
+/// Other crates than the service's own never log more than `info`: at `trace` they log whole events and requests, with
+/// tokens and records.
 pub fn init() -> Traces {
-    // Not an `EnvFilter`: its regular expressions would be a twelfth of a bootstrap.
+    // Not an `EnvFilter`: its regular expressions would be a twelfth of a bootstrap's size.
     let level = LOG_LEVEL.parsed::<Targets>();
     let is_unreadable = level.is_err();
     let filter = level.unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO));
@@ -71,7 +71,7 @@ pub fn init() -> Traces {
     let traces = Traces::from_env();
     tracing_subscriber::registry().with(log).with(traces.layer()).init();
     let stack = STACK_NAME.required().unwrap_or_default();
-    // Written at once: what waits in a queue is lost if Lambda freezes the process.
+    // Written at once: a queue would be lost if Lambda freezes the process.
     let metrics = Emf::builder(NAMESPACE.to_owned(), vec![vec!["Stack".to_owned()]])
         .build()
         .output_to_makewriter(std::io::stdout)
@@ -90,23 +90,23 @@ struct Dimensions {
     stack: String,
 }
 
-/// The time spent with another service: the sum over its calls, of which several may be under way at once.
+/// The time spent with another service: the sum over its calls. Several calls may run at once.
 #[derive(Clone, Debug, Default)]
 pub struct TimeSpent(Arc<AtomicU64>);
 
 impl TimeSpent {
-    /// Adds what `call` takes, even if it is given up.
+    /// Runs `call` and adds its duration, even if it is cancelled.
     pub async fn during<F: Future>(&self, call: F) -> F::Output {
         let _clock = Clock { spent: self, began: Instant::now() };
         call.await
     }
 
-    /// Adds a call's time.
+    /// Adds a call's duration.
     pub fn add(&self, time: Duration) {
         self.0.fetch_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// What was spent since this was last asked.
+    /// Returns the time spent since the last call of this method.
     pub fn take(&self) -> Duration {
         Duration::from_micros(self.0.swap(0, Ordering::Relaxed))
     }

@@ -1,7 +1,8 @@
-//! Spans to an OpenTelemetry collector, over OTLP (HTTP, protobuf), if the standard environment variables name one:
-//! `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, unless `OTEL_SDK_DISABLED` is `true` or
+//! Exports spans to an OpenTelemetry collector, over OTLP (HTTP, protobuf), if the standard environment variables name
+//! one: `OTEL_EXPORTER_OTLP_ENDPOINT` or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, unless `OTEL_SDK_DISABLED` is `true` or
 //! `OTEL_TRACES_EXPORTER` is `none`
-//! (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>). Without one, no span is made.
+//! (<https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>). Without a collector, no spans
+//! are made.
 
 use std::time::Duration;
 
@@ -22,18 +23,18 @@ use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
 
 use crate::{OWN_CRATES, VERSION};
 
-/// The most that handing spans on adds to an invocation. It fits into what is left for the answer.
-const PATIENCE: Duration = Duration::from_millis(250);
+/// The most time that exporting spans adds to an invocation. It fits into the time reserved for the answer.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// The name of this instrumentation.
-const NAME: &str = "hubspot-sync";
+const INSTRUMENTATION: &str = "hubspot-sync";
 
-/// Where spans go, if anywhere.
+/// The exporter of spans, if there is one.
 #[derive(Debug, Default)]
 pub struct Traces(Option<SdkTracerProvider>);
 
 impl Traces {
-    /// The exporter that the environment asks for. One that cannot be had is an error in the log, and none.
+    /// Builds the exporter that the environment configures. If that fails, prints the error and disables tracing.
     pub(crate) fn from_env() -> Self {
         let is = |variable: &Variable, value: &str| {
             variable.optional().is_some_and(|found| found.eq_ignore_ascii_case(value))
@@ -58,14 +59,14 @@ impl Traces {
         Self(Some(provider.build()))
     }
 
-    /// What makes spans of `tracing`'s, of those of the service itself.
+    /// Returns the layer that exports the service's own `tracing` spans. Returns `None` if tracing is disabled.
     pub(crate) fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(&self) -> Option<impl Layer<S> + use<S>> {
-        let tracer = self.0.as_ref()?.tracer(NAME);
+        let tracer = self.0.as_ref()?.tracer(INSTRUMENTATION);
         let ours = OWN_CRATES.map(|name| (name, LevelFilter::DEBUG));
         Some(tracing_opentelemetry::layer().with_tracer(tracer).with_filter(Targets::new().with_targets(ours)))
     }
 
-    /// Does an invocation's work, in a span of its own, and hands its spans on before Lambda freezes the process.
+    /// Runs an invocation's work in a span of its own, and exports its spans before Lambda freezes the process.
     pub async fn invocation<F: Future>(&self, context: &Context, work: F) -> F::Output {
         let span = tracing::debug_span!(
             "invocation",
@@ -75,7 +76,7 @@ impl Traces {
         let done = work.instrument(span).await;
         if let Some(provider) = self.0.clone() {
             let flushed = tokio::task::spawn_blocking(move || provider.force_flush());
-            match timeout(PATIENCE, flushed).await {
+            match timeout(FLUSH_TIMEOUT, flushed).await {
                 Ok(Ok(Ok(()))) => {}
                 _ => tracing::debug!("spans were not handed on in time"),
             }

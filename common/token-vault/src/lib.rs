@@ -1,9 +1,9 @@
 #![doc = include_str!("../README.md")]
 
 mod cipher;
-pub mod giving_back;
 mod master;
 mod reseal;
+pub mod revoke;
 
 use std::{
     collections::HashMap,

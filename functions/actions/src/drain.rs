@@ -4,7 +4,7 @@
 use model::{account::AccountKey, action::Action, message::ActionsMessage};
 use mongodb::error::Error;
 use queue::batch::Received;
-use store::{ActionFailure, Store, Stored, code, describe, is_away};
+use store::{ActionFailure, Store, StoreReport, code, describe, is_away};
 use tokio::time::{Instant, timeout_at};
 
 /// The result of a message.
@@ -91,13 +91,13 @@ fn waits(mut drained: Drained, reason: &str) -> Drained {
 ///
 /// # Errors
 /// MongoDB is unavailable.
-async fn isolate(store: &Store, given: &[(&AccountKey, &Action)]) -> Result<Stored, Error> {
+async fn isolate(store: &Store, given: &[(&AccountKey, &Action)]) -> Result<StoreReport, Error> {
     let error = match store.store_actions(given).await {
         Err(error) if !is_away(&error) => error,
         result => return result,
     };
     if given.len() < 2 {
-        return Ok(Stored { failed: vec![ActionFailure { index: 0, code: code::of_error(&error) }], added: 0 });
+        return Ok(StoreReport { failed: vec![ActionFailure { index: 0, code: code::of_error(&error) }], added: 0 });
     }
     let (first, second) = given.split_at(given.len() / 2);
     let mut stored = Box::pin(isolate(store, first)).await?;

@@ -1,20 +1,20 @@
-//! The addresses of the function, which may be below a path of its host.
+//! The addresses of the function. They may be below a path of its host.
 
 use axum::http::Uri;
 use reqwest::Url;
 
 tokio::task_local! {
-    /// The path of the public address while a request is answered, below which browsers find everything: `/crm` of
-    /// `https://api.example.com/crm`, or nothing.
+    /// The path of the public address, set while a request is answered. All paths of browsers begin with it: `/crm` for
+    /// `https://api.example.com/crm`. Empty if the address has no path.
     pub(crate) static ROOT: String;
 }
 
-/// Returns one of the function's own paths as browsers have to write it.
+/// Returns one of the function's own paths as browsers request it: below [`ROOT`].
 pub(crate) fn from_root(path: &str) -> String {
     ROOT.try_with(|root| format!("{root}{path}")).unwrap_or_else(|_| path.to_owned())
 }
 
-/// Returns the path of a public address as [`ROOT`] has it.
+/// Returns the path of a public address, in the form of [`ROOT`].
 pub(crate) fn root(base: &Url) -> &str {
     base.path().trim_end_matches('/')
 }
@@ -26,9 +26,9 @@ pub(crate) fn below(base: &Url, path: &str) -> Url {
     url
 }
 
-/// Takes the path of the public address away from a request, which then names one of the function's own paths. API Gateway
-/// leaves the key of a custom domain's API mapping in the path (aws-powertools/powertools-lambda-python#576); what stands
-/// before it may have taken it away.
+/// Returns the address of a request without the path of the public address, so that it names one of the function's own
+/// paths. Returns the address unchanged if it is not below that path: API Gateway leaves the key of a custom domain's
+/// API mapping in the path (aws-powertools/powertools-lambda-python#576), but a proxy before it may have removed it.
 pub(crate) fn without_root(uri: &Uri, root: &str) -> Uri {
     let rest = uri.path().strip_prefix(root).filter(|rest| rest.is_empty() || rest.starts_with('/'));
     let Some(rest) = rest.filter(|_| !root.is_empty()) else { return uri.clone() };

@@ -1,4 +1,4 @@
-//! How every account is doing, for programs. `assets/openapi.yaml` describes it.
+//! The state of every account, as JSON for programs. `assets/openapi.yaml` describes it.
 
 use axum::{
     Json,
@@ -29,13 +29,13 @@ use crate::{
     web::{AppError, bad_request_body, internal_error},
 };
 
-/// How many accounts a page has, where the request does not say.
-const PAGE: usize = 50;
+/// How many accounts a page has if the request has no `limit`.
+const DEFAULT_PAGE_SIZE: usize = 50;
 
-/// An account, as the API tells of it. Nothing of it is a token, or about a person.
+/// An account in the API's answers. It contains no token and no personal data.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Told {
+struct AccountResponse {
     domain: String,
     hub_id: String,
     company: Option<String>,
@@ -49,8 +49,8 @@ struct Told {
     freshness_seconds: Option<u64>,
     #[serde(serialize_with = "rfc3339")]
     last_success_at: Option<DateTime>,
-    last_run: Option<ToldRun>,
-    /// What is still to be read of the history, by HubSpot's own count.
+    last_run: Option<RunResponse>,
+    /// How many records of the history are still to be read, by HubSpot's count.
     backlog: Option<i64>,
     backfill: Option<Backfill>,
     problems: Vec<Problem>,
@@ -59,7 +59,7 @@ struct Told {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ToldRun {
+struct RunResponse {
     id: String,
     #[serde(serialize_with = "rfc3339")]
     started_at: Option<DateTime>,
@@ -70,7 +70,7 @@ struct ToldRun {
     figures: RunStats,
 }
 
-impl From<Status> for Told {
+impl From<Status> for AccountResponse {
     fn from(status: Status) -> Self {
         Self {
             domain: status.key.domain_id.to_string(),
@@ -83,7 +83,7 @@ impl From<Status> for Told {
             fresh_to: status.fresh_to,
             freshness_seconds: status.behind.map(|behind| behind.as_secs()),
             last_success_at: status.last_success_at,
-            last_run: status.last_run.map(|run| ToldRun {
+            last_run: status.last_run.map(|run| RunResponse {
                 id: run.id,
                 started_at: Some(run.started_at),
                 ended_at: Some(run.ended_at),
@@ -109,7 +109,7 @@ pub(crate) async fn list(
 ) -> Result<Json<Value>, AppError> {
     bearer.may(Role::Read)?;
     let Query(sought) = sought.map_err(|refused| AppError::json(StatusCode::BAD_REQUEST, refused.body_text()))?;
-    let limit = sought.limit.unwrap_or(PAGE);
+    let limit = sought.limit.unwrap_or(DEFAULT_PAGE_SIZE);
     let known = sought.state.is_empty() || AccountState::ALL.iter().any(|state| state.name() == sought.state);
     if !known || !(1..=MAX_PAGE).contains(&limit) {
         return Err(AppError::json(
@@ -120,7 +120,7 @@ pub(crate) async fn list(
     let found = connect.find(&sought, limit).await.map_err(internal_error)?;
     let counts: serde_json::Map<String, Value> =
         found.counts.iter().map(|(state, count)| (state.name().to_owned(), json!(count))).collect();
-    let accounts: Vec<Told> = found.accounts.into_iter().map(Told::from).collect();
+    let accounts: Vec<AccountResponse> = found.accounts.into_iter().map(AccountResponse::from).collect();
     Ok(Json(json!({ "total": found.total, "offset": sought.offset, "counts": counts, "accounts": accounts })))
 }
 
@@ -137,10 +137,10 @@ pub(crate) async fn one(
     let status = connect.find_one(&account).await.map_err(internal_error)?.ok_or_else(missing)?;
     let timeline: Vec<Value> = connect.timeline(&status).await.map_err(internal_error)?.iter().map(event).collect();
     let (search, general) = status.shares;
-    let mut told = json!(Told::from(status));
-    told["timeline"] = json!(timeline);
-    told["rateLimits"] = json!({ "searchShare": search, "generalShare": general });
-    Ok(Json(told))
+    let mut response = json!(AccountResponse::from(status));
+    response["timeline"] = json!(timeline);
+    response["rateLimits"] = json!({ "searchShare": search, "generalShare": general });
+    Ok(Json(response))
 }
 
 fn event(event: &Event) -> Value {
@@ -159,14 +159,14 @@ fn no_domain() -> AppError {
     AppError::json(StatusCode::NOT_FOUND, "there is no such Domain")
 }
 
-/// A Domain that is there.
+/// Returns the Domain of an id. Fails with 404 if there is none, and with 503 if MongoDB cannot be reached.
 async fn domain(connect: &Connect, id: String) -> Result<DomainId, AppError> {
     let domain = DomainId::try_from(id).map_err(|_| no_domain())?;
     connect.store.domain_name(&domain).await.map_err(internal_error)?.ok_or_else(no_domain)?;
     Ok(domain)
 }
 
-/// `POST /api/install-links`: a link by which a customer connects HubSpot.
+/// `POST /api/install-links`: makes a link by which a customer connects HubSpot.
 pub(crate) async fn install_link(
     bearer: Bearer,
     State(connect): State<Connect>,
@@ -187,11 +187,11 @@ pub(crate) async fn install_link(
 #[derive(Deserialize)]
 pub(crate) struct Unwanted {
     domain: String,
-    /// The link; all of the Domain's if there is none.
+    /// The link. All links of the Domain if it is absent.
     url: Option<String>,
 }
 
-/// `POST /api/install-links/revoke`: lets links lead nowhere from now on.
+/// `POST /api/install-links/revoke`: revokes links. Fails with 404 if the link is not one of the Domain.
 pub(crate) async fn revoke_links(
     bearer: Bearer,
     State(connect): State<Connect>,

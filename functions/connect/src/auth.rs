@@ -1,4 +1,4 @@
-//! Who may see and do things: whoever has a token that lets them. `session` is about browsers.
+//! Authorization by tokens. `session` is for browsers.
 
 use std::{
     convert::Infallible,
@@ -19,12 +19,12 @@ use crate::{
     web::AppError,
 };
 
-/// Where a request comes from.
+/// The IP address of a request's sender, or `unknown`.
 #[derive(Clone, Debug)]
 pub(crate) struct Source(pub(crate) String);
 
 impl Source {
-    /// The address that API Gateway was asked from.
+    /// Returns the sender's address as API Gateway reports it.
     pub(crate) fn of(extensions: &Extensions) -> Self {
         let address = match extensions.request_context_ref() {
             Some(RequestContext::ApiGatewayV2(context)) => context.http.source_ip.clone(),
@@ -42,7 +42,7 @@ impl<S: Sync> FromRequestParts<S> for Source {
     }
 }
 
-/// Who does something, for logs and timelines.
+/// The owner of a token who does something, for logs and timelines.
 #[derive(Clone, Debug)]
 pub(crate) struct Actor {
     /// The name of the token.
@@ -56,7 +56,7 @@ impl Actor {
         Self { name: known.name.clone(), role: known.role, source }
     }
 
-    /// Whether the token suffices for what needs `role`. It is told if not.
+    /// Returns true if the token has the rights of `role`. Logs a warning if not.
     pub(crate) fn may(&self, role: Role) -> bool {
         let may = self.role.may(role);
         if !may {
@@ -66,11 +66,11 @@ impl Actor {
     }
 }
 
-/// A program that has given a token.
+/// A program that has sent a valid token.
 pub(crate) struct Bearer(Actor);
 
 impl Bearer {
-    /// Who it is, if the token lets it do what needs `role`.
+    /// Returns the program if its token has the rights of `role`. Fails with 403 if not.
     pub(crate) fn may(self, role: Role) -> Result<Actor, AppError> {
         match self.0.may(role) {
             true => Ok(self.0),
@@ -96,42 +96,44 @@ impl FromRequestParts<Connect> for Bearer {
     }
 }
 
-/// Returns the token of an `Authorization` header. Returns `None` if its scheme is another one than `Bearer`, which may be written
-/// in any case (RFC 9110, section 11.1).
+/// Returns the token of an `Authorization` header. Returns `None` if the scheme is not `Bearer`, in any case (RFC 9110,
+/// section 11.1).
 fn token_of(header: &str) -> Option<&str> {
     let (scheme, token) = header.split_once(' ')?;
     scheme.eq_ignore_ascii_case("Bearer").then_some(token)
 }
 
-/// Why a token is not taken.
+/// Why a token is refused.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Wrong {
-    /// It is none.
+    /// The token is wrong.
     Token,
-    /// It is none, and neither were many before it.
+    /// The token is wrong, after too many other wrong ones.
     TooMany,
 }
 
-/// How many wrong tokens are looked at in a while. A right one always is: nobody can lock others out.
-const MOST: u32 = 10;
-const WHILE: Duration = Duration::from_secs(60);
+/// How many wrong tokens in [`WRONG_TOKENS_WINDOW`] are answered with 401. Later ones are answered with 429. A right
+/// token is always accepted, so nobody can lock others out.
+const MAX_WRONG_TOKENS: u32 = 10;
+const WRONG_TOKENS_WINDOW: Duration = Duration::from_secs(60);
 
-/// The wrong tokens that were given lately, to this instance of the function.
+/// When this instance of the function began to count wrong tokens, and how many it has received since.
 #[derive(Debug, Default)]
 pub(crate) struct Failures(Mutex<Option<(Instant, u32)>>);
 
 impl AppState {
-    /// Whose token that is.
+    /// Returns the token that `token` is. Fails and counts the attempt if it is wrong.
     pub(crate) fn check(&self, token: &str, source: &Source) -> Result<&Known, Wrong> {
         if let Some(known) = self.config.tokens.find(token) {
             return Ok(known);
         }
         let mut failures = self.failures.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (since, count) = failures.filter(|(since, _)| since.elapsed() < WHILE).unwrap_or((Instant::now(), 0));
+        let (since, count) =
+            failures.filter(|(since, _)| since.elapsed() < WRONG_TOKENS_WINDOW).unwrap_or((Instant::now(), 0));
         *failures = Some((since, count + 1));
         tracing::warn!(count = count + 1, source.ip = source.0, "a wrong token was given");
         Refused { tokens_refused: 1, ..Refused::default() }.emit();
-        Err(if count < MOST { Wrong::Token } else { Wrong::TooMany })
+        Err(if count < MAX_WRONG_TOKENS { Wrong::Token } else { Wrong::TooMany })
     }
 }
 

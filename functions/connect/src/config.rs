@@ -18,7 +18,7 @@ use token_vault::MasterKey;
 
 use crate::tokens::Tokens;
 
-/// What the connect function is told by its environment.
+/// The connect function's configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `MONGODB_URI` or `MONGODB_SECRET_ARN`, `MONGODB_DATABASE`.
@@ -27,21 +27,21 @@ pub struct Config {
     pub hubspot_base_url: String,
     /// `HUBSPOT_AUTHORIZE_URL`: HubSpot's consent page.
     pub authorize_url: Url,
-    /// `HUBSPOT_CLIENT_ID` and `HUBSPOT_CLIENT_SECRET`, or `HUBSPOT_SECRET_ARN`. Without it nothing can be connected, and
-    /// no webhook is taken.
+    /// `HUBSPOT_CLIENT_ID` and `HUBSPOT_CLIENT_SECRET`, or `HUBSPOT_SECRET_ARN`. If it is absent, no account can be
+    /// connected and no webhook is accepted.
     pub app: Option<OAuthApp>,
-    /// `SYNC_QUEUE_URL`: where a first sync, and what HubSpot tells of, is queued.
+    /// `SYNC_QUEUE_URL`: the queue of first syncs, and of syncs that webhooks request.
     pub sync_queue_url: String,
-    /// `TOKEN_KMS_KEY_ID` or `TOKEN_LOCAL_KEY`: under which key tokens are sealed.
+    /// `TOKEN_KMS_KEY_ID` or `TOKEN_LOCAL_KEY`: the key under which tokens are sealed.
     pub token_key: Option<MasterKey>,
-    /// `TOKENS_SEALED_ONLY`: whether tokens that are stored as they are cannot be used.
+    /// `TOKENS_SEALED_ONLY`: if true, tokens that are stored unsealed are refused.
     pub sealed_only: bool,
-    /// `CONNECT_SECRET` or `CONNECT_SECRET_ARN`: who may see and do what here.
+    /// `CONNECT_SECRET` or `CONNECT_SECRET_ARN`: the tokens and their rights.
     pub tokens: Tokens,
-    /// `CONNECT_URL`: the address under which browsers and HubSpot reach the function, if that is not the one that they
-    /// ask for.
+    /// `CONNECT_URL`: the address by which browsers and HubSpot reach the function, if it is not the one in their
+    /// requests.
     pub public_url: Option<Url>,
-    /// `FRESHNESS_ALARM_SECONDS`: an account that was not looked at for so long is shown as behind.
+    /// `FRESHNESS_ALARM_SECONDS`: an account that was not checked for this long is shown as behind.
     pub behind_after: Duration,
 }
 
@@ -49,7 +49,7 @@ impl Config {
     /// Reads the environment.
     ///
     /// # Errors
-    /// A variable is missing or cannot be used; the error names it.
+    /// A variable is missing or cannot be used. The error names it.
     pub fn from_env(secrets: &Secrets) -> Result<Self, ConfigError> {
         let app = secrets.hubspot_app()?;
         let hubspot_base_url = tls::address(&HUBSPOT_API_BASE_URL)?;

@@ -6,17 +6,18 @@ use reqwest::Url;
 
 use crate::address::root;
 
-/// A cookie that no script can read, and that the browser sends with every request to the function.
+/// A cookie that scripts cannot read. The browser sends it with every request to the function.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cookie {
     pub(crate) name: &'static str,
-    /// Whether it comes with a navigation that another site began.
+    /// Whether the browser sends the cookie with a navigation that another site began.
     pub(crate) same_site: SameSite,
 }
 
 impl Cookie {
-    /// Its name over HTTPS says that no other host, and nobody over plain HTTP, has set it: browsers see to that (RFC 6265bis,
-    /// section 4.1.3). Over plain HTTP, as on a developer's machine, there is no such name.
+    /// Returns the cookie's name with its prefix. Over HTTPS, browsers make sure that no other host, and nobody over
+    /// plain HTTP, has set a cookie of such a name (RFC 6265bis, section 4.1.3). Over plain HTTP, as on a developer's
+    /// machine, there is no prefix.
     fn full_name(self, base: &Url) -> String {
         let prefix = match (base.scheme(), path(base)) {
             ("https", "/") => "__Host-",
@@ -26,7 +27,8 @@ impl Cookie {
         format!("{prefix}{}", self.name)
     }
 
-    /// Its value. One that is there twice is none: somebody else may have set one of them.
+    /// Returns the cookie's value. Returns `None` if there is none, or more than one: somebody else may have set one of
+    /// them.
     pub(crate) fn read(self, headers: &HeaderMap, base: &Url) -> Option<String> {
         let name = self.full_name(base);
         let lines = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
@@ -35,7 +37,7 @@ impl Cookie {
         values.next().filter(|_| values.next().is_none())
     }
 
-    /// Returns the header that sets it. The browser keeps it for `seconds`.
+    /// Returns the header that sets the cookie. The browser keeps the cookie for `seconds`.
     pub(crate) fn set(self, value: &str, base: &Url, seconds: u64) -> HeaderMap {
         let cookie = cookie::Cookie::build((self.full_name(base), value))
             .http_only(true)
@@ -48,13 +50,13 @@ impl Cookie {
             .unwrap_or_default()
     }
 
-    /// Lets the browser forget it.
+    /// Returns the header that makes the browser delete the cookie.
     pub(crate) fn forget(self, base: &Url) -> HeaderMap {
         self.set("", base, 0)
     }
 }
 
-/// The path of cookies. Other services may be below other paths of the same host.
+/// Returns the path of the cookies. Other services may be below other paths of the same host.
 fn path(base: &Url) -> &str {
     Some(root(base)).filter(|root| !root.is_empty()).unwrap_or("/")
 }

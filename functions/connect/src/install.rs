@@ -1,8 +1,9 @@
-//! How a customer connects a HubSpot account: from the link to a page that says who will see the data, on to HubSpot's consent
-//! page, and back. A link may have been passed on to somebody else's administrator, so it does not lead away by itself.
+//! How a customer connects a HubSpot account: the link leads to a page that says who will see the data, which leads to
+//! HubSpot's consent page, which leads back. A link may have been passed on to somebody else's administrator, so it
+//! does not redirect to HubSpot without a click.
 //!
-//! A state is of use once, for ten minutes, and only in the browser that began: the browser keeps the PKCE verifier in a
-//! cookie, and the database its challenge.
+//! A state is valid once, for ten minutes, and only in the browser that began: the browser keeps the PKCE verifier in a
+//! cookie, and the database keeps its challenge.
 
 use std::time::Duration;
 
@@ -39,22 +40,22 @@ use crate::{
 /// The cookie in which the browser keeps the PKCE verifier.
 const VERIFIER: Cookie = Cookie { name: "connect", same_site: SameSite::Lax };
 
-/// The cookie of a browser that was shown who will see the data.
+/// The cookie of a browser in which the page was shown that says who will see the data.
 const ASKED: Cookie = Cookie { name: "asked", same_site: SameSite::Lax };
 
-/// How long a customer may stay on our page, and on HubSpot's.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// How long a customer may stay on this page, and on HubSpot's.
+const CONSENT_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// How long HubSpot may take to give tokens, and to say whose they are. Lambda waits for twenty seconds.
-const HUBSPOT_ANSWERS: Duration = Duration::from_secs(12);
+/// The timeout for exchanging the code and asking for its portal. Lambda's own timeout is twenty seconds.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(12);
 
-/// How long HubSpot may take to take a grant back that is not stored.
-const GIVING_UP: Duration = Duration::from_secs(5);
+/// The timeout for revoking a grant that is not stored.
+const GIVE_UP_TIMEOUT: Duration = Duration::from_secs(5);
 
-const OLD_LINK: &str =
+const LINK_EXPIRED: &str =
     "This link is incomplete, was changed or revoked, or is too old. Please ask whoever sent it to you for a new one.";
 
-/// The query of the next request: the link, and a token that proves that the page was shown to this browser.
+/// The query of `/hubspot/begin`: the link, and a token that proves that the page was shown in this browser.
 #[derive(Deserialize)]
 pub(crate) struct Shown {
     #[serde(flatten)]
@@ -64,9 +65,10 @@ pub(crate) struct Shown {
 }
 
 impl AppState {
-    /// Checks a link. Returns its Domain with the company's name. Fails if the link does not work.
+    /// Checks a link. Returns its Domain and the company's name. Fails with a page for the customer if the link is not
+    /// valid, the Domain does not exist or is switched off, or MongoDB cannot be reached.
     async fn open(&self, link: &Link) -> Result<(DomainId, String), AppError> {
-        let refused = || AppError::page(StatusCode::FORBIDDEN, "This link does not work", OLD_LINK);
+        let refused = || AppError::page(StatusCode::FORBIDDEN, "This link does not work", LINK_EXPIRED);
         if !self.takes(link).await.map_err(internal_error_page)? {
             return Err(refused());
         }
@@ -78,7 +80,7 @@ impl AppState {
         Ok((domain, name))
     }
 
-    /// Refuses a customer whose integration was switched off: a link must not switch it on again.
+    /// Fails if the Domain's integration is switched off: a link must not switch it on again.
     async fn refuse_if_off(&self, domain: &DomainId, name: &str) -> Result<(), AppError> {
         match self.store.is_switched_off(domain).await.map_err(internal_error_page)? {
             true => Err(switched_off(name)),
@@ -95,7 +97,7 @@ fn switched_off(name: &str) -> AppError {
     AppError::page(StatusCode::CONFLICT, "Not connected", words)
 }
 
-/// Shows to whom the data will be shown, and where to go on.
+/// `GET /hubspot/install`: shows who will see the data, with a button that leads to HubSpot.
 pub(crate) async fn install(
     State(connect): State<Connect>,
     headers: HeaderMap,
@@ -107,11 +109,11 @@ pub(crate) async fn install(
     let token = connect.keys.sign(Purpose::Form, &[&shown, &link.domain]);
     let mut on = link.at(&base, "/hubspot/begin");
     on.query_pairs_mut().append_pair("token", &token);
-    let cookie = ASKED.set(&shown, &base, PATIENCE.as_secs());
+    let cookie = ASKED.set(&shown, &base, CONSENT_TIMEOUT.as_secs());
     Ok((cookie, pages::install(&name, on.as_str())).into_response())
 }
 
-/// Sends a customer who was shown who will see the data to HubSpot's consent page.
+/// `GET /hubspot/begin`: redirects a customer who has seen that page to HubSpot's consent page.
 pub(crate) async fn begin(
     State(connect): State<Connect>,
     headers: HeaderMap,
@@ -126,14 +128,14 @@ pub(crate) async fn begin(
         return Err(AppError::page(StatusCode::FORBIDDEN, "Please begin again", NOT_SHOWN));
     }
     let (state, (challenge, verifier)) = (random(), PkceCodeChallenge::new_random_sha256());
-    let expires_at = time::after(DateTime::now(), PATIENCE);
+    let expires_at = time::after(DateTime::now(), CONSENT_TIMEOUT);
     let link_of = connect.remembered(&link);
     let hub_id = HubId::try_from(link.hub).ok();
     let challenge_text = challenge.as_str().to_owned();
     let pending = PendingConnect { domain_id: domain, challenge: challenge_text, expires_at, hub_id, link: link_of };
     connect.store.begin_connect(&hash(&state), &pending).await.map_err(internal_error_page)?;
     let consent = consent_url(connect.app()?, &connect.config.authorize_url, &callback_url(&base), &state, challenge);
-    let cookie = VERIFIER.set(verifier.secret(), &base, PATIENCE.as_secs());
+    let cookie = VERIFIER.set(verifier.secret(), &base, CONSENT_TIMEOUT.as_secs());
     Ok((cookie, redirect_to(consent.as_str())).into_response())
 }
 
@@ -145,7 +147,7 @@ pub(crate) struct Callback {
     error: Option<String>,
 }
 
-/// Takes the customer back from HubSpot, and connects the account.
+/// `GET /hubspot/callback`: receives the customer back from HubSpot, and connects the account.
 pub(crate) async fn callback(
     State(connect): State<Connect>,
     headers: HeaderMap,
@@ -167,23 +169,23 @@ pub(crate) async fn callback(
         let words = "HubSpot says that you did not allow the connection. Nothing was connected.";
         return Err(AppError::page(StatusCode::BAD_REQUEST, "Not connected", words));
     };
-    // Once the account is connected, nothing may fail any more.
+    // Everything that can fail comes before the account is connected.
     let name = connect.store.domain_name(&pending.domain_id).await.map_err(internal_error_page)?;
     let name = name.unwrap_or_else(|| pending.domain_id.to_string());
     connect.refuse_if_off(&pending.domain_id, &name).await?;
     if let Some((hash, ends)) = &pending.link
         && connect.store.is_link_revoked(pending.domain_id.as_str(), hash, *ends).await.map_err(internal_error_page)?
     {
-        return Err(AppError::page(StatusCode::FORBIDDEN, "This link does not work", OLD_LINK));
+        return Err(AppError::page(StatusCode::FORBIDDEN, "This link does not work", LINK_EXPIRED));
     }
     let connected = connect.connect(&pending, callback_url(&base), &code, &verifier.into()).await?;
     let forget = VERIFIER.forget(&base);
     Ok((forget, pages::connected(&connected, &name)).into_response())
 }
 
-/// Whether a verifier is the one that a challenge was made from (RFC 7636, section 4.6).
+/// Returns true if the challenge was made from this verifier (RFC 7636, section 4.6).
 fn proves(verifier: &str, challenge: &str) -> bool {
-    // The crate panics at one that is shorter or longer than the standard allows.
+    // The crate panics if the verifier is shorter or longer than the standard allows.
     (43..=128).contains(&verifier.len())
         && PkceCodeChallenge::from_code_verifier_sha256(&PkceCodeVerifier::new(verifier.to_owned())).as_str()
             == challenge
@@ -194,7 +196,7 @@ fn callback_url(base: &Url) -> Url {
 }
 
 impl AppState {
-    /// The OAuth app, without which nothing can be connected.
+    /// Returns the OAuth app. Fails with 503 if it is not configured: no account can be connected then.
     pub(crate) fn app(&self) -> Result<&OAuthApp, AppError> {
         self.config.app.as_ref().ok_or_else(|| {
             tracing::error!("HUBSPOT_CLIENT_ID is not set: no account can be connected");
@@ -203,8 +205,8 @@ impl AppState {
         })
     }
 
-    /// Exchanges the code, sees which portal it is, stores the account and queues its first sync. Gives the name of the
-    /// portal.
+    /// Exchanges the code, asks HubSpot for its portal, stores the account, and queues the first sync. Returns the
+    /// portal's name. Fails with a page for the customer if the grant cannot be used or stored.
     async fn connect(
         &self,
         pending: &PendingConnect,
@@ -240,14 +242,16 @@ impl AppState {
         }
         tracing::info!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id, "an account was connected");
         self.note(&account, TimelineEvent::Connected, None).await;
-        // Where it cannot be queued, the next tick of the schedule begins with it.
-        if let Err(error) = self.ask(SyncRequest::tick(account.clone(), DateTime::now()), Duration::ZERO).await {
+        // If the sync cannot be queued, the schedule's next tick starts it.
+        if let Err(error) = self.enqueue_sync(SyncRequest::tick(account.clone(), DateTime::now()), Duration::ZERO).await
+        {
             tracing::error!(error = %error, "the first sync of an account cannot be queued");
         }
         Ok(portal.domain.unwrap_or_else(|| account.hub_id.to_string()))
     }
 
-    /// Exchanges the code for tokens, and asks of which portal they are.
+    /// Exchanges the code for tokens. Returns them with their portal. Fails if HubSpot refuses, does not answer in
+    /// time, or names two different portals.
     async fn exchange(
         &self,
         app: &OAuthApp,
@@ -264,11 +268,11 @@ impl AppState {
             }
         };
         let slow = || Err(TokenError::transient("HubSpot does not answer in time"));
-        timeout(HUBSPOT_ANSWERS, asked).await.unwrap_or_else(|_| slow()).map_err(refused)
+        timeout(EXCHANGE_TIMEOUT, asked).await.unwrap_or_else(|_| slow()).map_err(refused)
     }
 
-    /// Gives a grant back that a customer gave and that is not stored, and uninstalls the app. HubSpot gives the same grant to
-    /// every Domain, so this is not done if any has the portal; the claim sees to it that none connects it meanwhile.
+    /// Uninstalls the app and revokes a grant that is not stored. HubSpot gives the same grant to every Domain, so this
+    /// is not done if any Domain has the portal. The claim prevents another Domain from connecting it meanwhile.
     async fn give_up(&self, account: &AccountKey, app: &OAuthApp, tokens: &Tokens) {
         let given_up = async {
             let is_free = matches!(self.store.claim(account).await, Ok(Claim::Granted));
@@ -279,13 +283,13 @@ impl AppState {
             let is_revoked = self.hubspot.revoke(app, &tokens.refresh_token).await.is_ok();
             self.store.release_claim(account).await.is_ok() && uninstalled && is_revoked
         };
-        let done = timeout(GIVING_UP, given_up).await.unwrap_or(false);
+        let done = timeout(GIVE_UP_TIMEOUT, given_up).await.unwrap_or(false);
         tracing::warn!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id, done,
             "a grant that is not stored was given back");
     }
 }
 
-/// In words, why an account cannot be connected whose grant HubSpot has given. Returns `None` if it can.
+/// Returns why an account with a grant must not be connected, in words for the customer. Returns `None` if it may be.
 fn unwanted(pending: &PendingConnect, portal: &Portal) -> Option<String> {
     let hub_id = &portal.hub_id;
     if let Some(meant) = pending.hub_id.as_ref().filter(|meant| *meant != hub_id) {
@@ -308,7 +312,7 @@ fn unwanted(pending: &PendingConnect, portal: &Portal) -> Option<String> {
     })
 }
 
-/// In words, why HubSpot gives no tokens.
+/// Returns the page that says why HubSpot gave no tokens.
 fn refused(error: TokenError) -> AppError {
     tracing::warn!(error = %error, "an account could not be connected");
     let words = match error {

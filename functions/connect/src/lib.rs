@@ -1,5 +1,5 @@
-//! The connect function: a link by which a customer connects HubSpot, HubSpot's webhooks, and how every account is doing,
-//! as JSON and as a page. It stands behind an API Gateway HTTP API.
+//! The connect function. It serves the links by which customers connect HubSpot, receives HubSpot's webhooks, and shows
+//! the state of every account as JSON and as a page. An API Gateway HTTP API invokes it.
 
 mod accounts;
 mod address;
@@ -11,8 +11,8 @@ mod install;
 mod links;
 mod malformed;
 mod metrics;
-mod operate;
 mod operation;
+mod operations;
 mod overview;
 mod pages;
 mod screens;
@@ -43,7 +43,7 @@ use tower::ServiceExt;
 
 use crate::{
     auth::{Failures, Source},
-    overview::Kept,
+    overview::OverviewCache,
     signing::Keys,
 };
 pub use crate::{
@@ -53,13 +53,13 @@ pub use crate::{
     tokens::{Role, Tokens},
 };
 
-/// The largest body that is read: HubSpot sends at most 100 events.
-const MAX_BODY: usize = 1 << 20;
+/// The largest body that is read, in bytes. HubSpot sends at most 100 events.
+const MAX_BODY_SIZE: usize = 1 << 20;
 
-/// How many connections to MongoDB it has at most: there are as many instances as there are requests at a time.
-const CONNECTIONS: u32 = 2;
+/// The most connections to MongoDB of one instance. There are as many instances as concurrent requests.
+const MAX_CONNECTIONS: u32 = 2;
 
-/// What the function holds on to between invocations.
+/// The function's state between invocations.
 #[derive(Clone, Debug)]
 pub struct Connect(Arc<AppState>);
 
@@ -73,7 +73,7 @@ pub struct AppState {
     queue: Queue,
     keys: Keys,
     failures: Failures,
-    kept: Kept,
+    overview: OverviewCache,
 }
 
 impl std::ops::Deref for Connect {
@@ -85,12 +85,12 @@ impl std::ops::Deref for Connect {
 }
 
 impl Connect {
-    /// Sets up clients. Connections are made when they are first needed.
+    /// Sets up the clients. Connections are made when they are first needed.
     ///
     /// # Errors
-    /// The configuration names something that cannot be used.
+    /// MongoDB's connection string or HubSpot's address cannot be used.
     pub async fn new(config: Config) -> anyhow::Result<Self> {
-        let store = Store::connect_with(&config.mongo, CONNECTIONS).await?;
+        let store = Store::connect_with(&config.mongo, MAX_CONNECTIONS).await?;
         Ok(Self(Arc::new(AppState {
             vault: Vault::new(store.clone(), config.token_key.clone()).await.sealed_only(config.sealed_only),
             store,
@@ -98,7 +98,7 @@ impl Connect {
             queue: Queue::new(Queue::client().await, config.sync_queue_url.clone()),
             keys: Keys::new(config.tokens.admin()),
             failures: Failures::default(),
-            kept: Kept::default(),
+            overview: OverviewCache::default(),
             config,
         })))
     }
@@ -106,13 +106,14 @@ impl Connect {
 
 impl AppState {
     /// Queues a request to sync an account.
-    async fn ask(&self, request: SyncRequest, delay: std::time::Duration) -> Result<(), queue::QueueError> {
+    async fn enqueue_sync(&self, request: SyncRequest, delay: std::time::Duration) -> Result<(), queue::QueueError> {
         let group = request.account.to_string();
         self.queue.send(&SyncMessage::V1(request), &group, delay).await
     }
 }
 
-/// Answers a request that came through API Gateway. Nobody is let in if it is not known whether the secrets still hold.
+/// Answers a request from API Gateway. Answers every request with 503 if `connect` is `None`: the secrets could not be
+/// read, so no token can be trusted.
 pub async fn respond(connect: Option<&Connect>, request: Request) -> Response {
     let Some(connect) = connect else {
         return web::secure(web::internal_error("the secrets cannot be read".to_owned()).into_response()).await;
@@ -133,13 +134,13 @@ pub async fn respond(connect: Option<&Connect>, request: Request) -> Response {
     response
 }
 
-/// Everything that can be asked.
+/// Returns the routes.
 fn router(connect: Connect) -> Router {
     let hubspot = Router::new()
         .route("/hubspot/install", get(install::install))
         .route("/hubspot/begin", get(install::begin))
         .route("/hubspot/callback", get(install::callback))
-        .route("/hubspot/disconnect", post(operate::disconnect))
+        .route("/hubspot/disconnect", post(operations::disconnect))
         .route("/hubspot/webhooks", post(webhooks::take));
     let api = Router::new()
         .route("/api/accounts", get(api::list))
@@ -153,7 +154,7 @@ fn router(connect: Connect) -> Router {
         .route("/sign-out", post(session::logout))
         .route("/accounts/{domain}/{hub}", get(screens::account))
         .route("/accounts/{domain}/{hub}/link", post(screens::link))
-        .route("/accounts/{domain}/{hub}/{operation}", get(screens::confirm).post(operate::press))
+        .route("/accounts/{domain}/{hub}/{operation}", get(screens::confirm).post(operations::submit_operation))
         .route("/style.css", get(screens::style))
         .route("/live.js", get(screens::live_script))
         .route("/copy.js", get(screens::copy_script));
@@ -162,7 +163,7 @@ fn router(connect: Connect) -> Router {
         .merge(pages)
         .fallback(web::not_found)
         .method_not_allowed_fallback(web::method_not_allowed)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(DefaultBodyLimit::max(MAX_BODY_SIZE))
         .layer(middleware::map_response(web::secure))
         .with_state(connect)
 }

@@ -1,5 +1,4 @@
-//! Install links: made, recognized again, and revoked. A link is a text with a signature; nothing of it is stored but that it
-//! was revoked.
+//! Makes, checks and revokes install links. A link is a signed text. Nothing of it is stored unless it is revoked.
 
 use std::time::Duration;
 
@@ -19,14 +18,14 @@ use crate::{
     signing::{Keys, Purpose, hash},
 };
 
-/// How long a link may be used.
-const HOLDS: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long a link is valid.
+const LINK_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// By how much the clocks of two instances of the function may differ.
-const CLOCKS: Duration = Duration::from_secs(60);
+/// The most by which the clocks of two instances of the function differ.
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(60);
 
-/// A link by which whoever holds it can connect a HubSpot account to `domain`, until `expires_at`; `base` is the
-/// function's address and `secret` its token.
+/// Returns a link by which anybody who has it can connect a HubSpot account to `domain`, until `expires_at`. `base` is
+/// the function's address, and `secret` the token that may do everything.
 pub fn install_link(base: &Url, secret: &SecretString, domain: &DomainId, expires_at: DateTime) -> Url {
     link(base, &Keys::new(secret), domain, None, expires_at)
 }
@@ -39,16 +38,16 @@ fn link(base: &Url, keys: &Keys, domain: &DomainId, hub: Option<&HubId>, expires
     link.at(base, "/hubspot/install")
 }
 
-/// What a link says.
+/// The contents of a link.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(crate) struct Link {
     /// The Domain to which an account is connected.
     #[serde(default)]
     pub(crate) domain: String,
-    /// The HubSpot account that it is for; any if it is empty.
+    /// The HubSpot account that it is for. Empty for any account.
     #[serde(default)]
     pub(crate) hub: String,
-    /// Until when it may be used, in seconds since 1970.
+    /// Until when it is valid, in seconds since 1970.
     #[serde(default)]
     expires: String,
     #[serde(default)]
@@ -56,7 +55,7 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// A link of which somebody has the address.
+    /// Parses the address of a link. Returns `None` if it is not an address. The signature is not checked.
     pub(crate) fn read(url: &str) -> Option<Self> {
         let url = Url::parse(url).ok()?;
         let mut link = Self::default();
@@ -73,25 +72,25 @@ impl Link {
         Some(link)
     }
 
-    /// What is signed. A link for any account is signed as it always was.
+    /// Returns the signed parts. A link for any account has two, as in earlier releases.
     fn signed(&self) -> Vec<&str> {
         let parts = [self.domain.as_str(), &self.expires, &self.hub];
         parts[..if self.hub.is_empty() { 2 } else { 3 }].to_vec()
     }
 
-    /// When it ends; nothing if it was not made here.
+    /// Returns when the link expires. Returns `None` if its signature is not valid.
     pub(crate) fn end(&self, keys: &Keys) -> Option<DateTime> {
         let seconds: i64 = self.expires.parse().ok()?;
         keys.verify(Purpose::Install, &self.signed(), &self.signature)
             .then(|| DateTime::from_millis(seconds.saturating_mul(1000)))
     }
 
-    /// Whether it was made here, and its time has not passed. Its last second is good to its end.
+    /// Returns true if the signature is valid and the link has not expired. The last second is valid to its end.
     fn is_good(&self, keys: &Keys, now: DateTime) -> bool {
         self.end(keys).is_some_and(|end| end > time::before(now, Duration::from_secs(1)))
     }
 
-    /// The address at `path` that says the same.
+    /// Returns the address at `path` with the link's contents.
     pub(crate) fn at(&self, base: &Url, path: &str) -> Url {
         let mut url = below(base, path);
         let parts = [("domain", &self.domain), ("expires", &self.expires), ("signature", &self.signature)];
@@ -108,7 +107,7 @@ impl Link {
 }
 
 impl AppState {
-    /// Makes a link for a Domain that is there.
+    /// Makes a link for an existing Domain. Returns it with its expiry. Fails if MongoDB cannot be reached.
     pub(crate) async fn make_link(
         &self,
         base: &Url,
@@ -116,8 +115,8 @@ impl AppState {
         hub: Option<&HubId>,
         actor: &Actor,
     ) -> Result<(Url, DateTime), MongoError> {
-        let end = time::after(DateTime::now(), HOLDS);
-        // It ends behind those that were revoked, by which it is told from them.
+        let end = time::after(DateTime::now(), LINK_TTL);
+        // It must expire after all revoked links: revoked links are recognized by their expiry.
         let revoked = self.store.links_revoked_until(domain).await?;
         let end = revoked.map_or(end, |until| end.max(time::after(until, Duration::from_secs(1))));
         tracing::info!(account.domain_id = %domain, account.hub_id = hub.map(HubId::as_str), ends = %end, by = actor.name,
@@ -125,7 +124,7 @@ impl AppState {
         Ok((link(base, &self.keys, domain, hub, end), end))
     }
 
-    /// Whether a link can be used now.
+    /// Returns true if the link is valid and was not revoked. Fails if MongoDB cannot be reached.
     pub(crate) async fn takes(&self, link: &Link) -> Result<bool, MongoError> {
         let Some(end) = link.end(&self.keys).filter(|_| link.is_good(&self.keys, DateTime::now())) else {
             return Ok(false);
@@ -137,20 +136,21 @@ impl AppState {
         Ok(!revoked)
     }
 
-    /// What has to be known of a link to see later whether it was revoked.
+    /// Returns the link's hash and expiry, by which a later request checks if it was revoked. Returns `None` if its
+    /// signature is not valid.
     pub(crate) fn remembered(&self, link: &Link) -> Option<(String, DateTime)> {
         Some((link.hash(), link.end(&self.keys)?))
     }
 
-    /// Lets all links of a Domain that were made until now lead nowhere.
+    /// Revokes all links of a Domain that were made until now. Fails if MongoDB cannot be reached.
     pub(crate) async fn revoke_links(&self, domain: &DomainId, actor: &Actor) -> Result<(), MongoError> {
-        self.store.revoke_links(domain, time::after(DateTime::now(), HOLDS + CLOCKS)).await?;
+        self.store.revoke_links(domain, time::after(DateTime::now(), LINK_TTL + MAX_CLOCK_SKEW)).await?;
         tracing::info!(account.domain_id = %domain, by = actor.name, source.ip = actor.source.0,
             "the install links of a Domain were revoked");
         Ok(())
     }
 
-    /// Lets a link lead nowhere. `false` if it was not made here.
+    /// Revokes a link. Returns false if its signature is not valid. Fails if MongoDB cannot be reached.
     pub(crate) async fn revoke_link(&self, link: &Link, actor: &Actor) -> Result<bool, MongoError> {
         let Some(end) = link.end(&self.keys) else { return Ok(false) };
         self.store.revoke_link(&link.hash(), end).await?;

@@ -11,7 +11,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let connect = &connect;
     let handle = async |request: Request| {
         let context = request.lambda_context();
-        let answered = connect.work_with_newest(async |connect: Option<&Connect>| respond(connect, request).await);
+        let answered = connect.with_newest_state(async |connect: Option<&Connect>| respond(connect, request).await);
         Ok::<_, lambda_runtime::Error>(traces.invocation(&context, answered).await)
     };
     let adapter = &Adapter::from(service_fn(handle));

@@ -1,5 +1,5 @@
-//! Requests whose address is none. `lambda_http` panics at them, which would be an error of the function, so they are
-//! answered before it sees them.
+//! Requests whose address is not valid. `lambda_http` panics at them, which would be an error of the function, so they
+//! are answered before it sees them.
 
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use lambda_http::{
@@ -9,17 +9,17 @@ use lambda_http::{
 use reqwest::Url;
 use serde::Serialize;
 
-/// What API Gateway is answered.
+/// An answer to API Gateway.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Answer<R> {
     /// The function's answer.
     Made(R),
-    /// That the request cannot be read.
+    /// The request's address is not valid.
     Malformed(Box<ApiGatewayV2httpResponse>),
 }
 
-/// Says that a request cannot be read, if its address is none.
+/// Returns a refusal with status 400 if the request's address is not valid. Returns `None` if it is.
 pub fn refused<R>(request: &LambdaRequest) -> Option<Answer<R>> {
     let LambdaRequest::ApiGatewayV2(request) = request else { return None };
     if address(request).is_some_and(|address| address.parse::<Uri>().is_ok()) {
@@ -35,7 +35,8 @@ pub fn refused<R>(request: &LambdaRequest) -> Option<Answer<R>> {
     Some(Answer::Malformed(response.into()))
 }
 
-/// The address as `lambda_http` puts it together (`request.rs`, `into_api_gateway_v2_request`).
+/// Returns the address as `lambda_http` builds it (`request.rs`, `into_api_gateway_v2_request`). Returns `None` if it
+/// cannot be built.
 fn address(request: &ApiGatewayV2httpRequest) -> Option<String> {
     let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
     let path = request.raw_path.as_deref().unwrap_or_default();
@@ -61,7 +62,7 @@ mod tests {
 
     use super::*;
 
-    /// What is let through does not make `lambda_http` panic, and what is refused would have.
+    /// Accepted requests do not make `lambda_http` panic, and refused ones do.
     #[test]
     fn what_lambda_http_panics_at_is_refused_and_nothing_else() {
         let texts =

@@ -1,26 +1,26 @@
-//! What an operator can do to an account, and what addresses and forms say of it.
+//! The operations on an account, and their form in addresses and forms.
 
 use model::account::AccountKey;
 use serde::Deserialize;
 
-/// What can be done to an account.
+/// An operation on an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Operation {
-    /// Look for changes now.
+    /// Checks for changes now.
     Sync,
-    /// Ask nothing of HubSpot.
+    /// Stops all requests to HubSpot.
     Pause,
-    /// Go on.
+    /// Ends a pause.
     Resume,
-    /// Read everything again.
+    /// Reads all records again.
     Resync,
-    /// Give its grant back, and forget its tokens.
+    /// Revokes the grant, and deletes the tokens.
     Disconnect,
 }
 
 impl Operation {
-    /// Its name in addresses.
+    /// Returns its name in addresses.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Sync => "sync",
@@ -32,7 +32,7 @@ impl Operation {
     }
 }
 
-/// The ids in an address.
+/// The ids of an account in an address.
 #[derive(Deserialize)]
 pub(crate) struct Ids {
     pub(crate) domain: String,
@@ -40,6 +40,7 @@ pub(crate) struct Ids {
 }
 
 impl Ids {
+    /// Returns the account. Returns `None` if one of the ids is not valid.
     pub(crate) fn key(self) -> Option<AccountKey> {
         AccountKey::new(&self.domain, &self.hub).ok()
     }

@@ -1,5 +1,5 @@
-//! All accounts in the order in which a list shows them, with no more of each than it takes to find it. Reading them takes
-//! MongoDB some work, so what was read is kept for a few seconds, but never beyond what somebody does to an account.
+//! All accounts in the order of the list, each with only what is needed to find it. Reading them is expensive for
+//! MongoDB, so they are cached for a few seconds, but never beyond an operator's next action on an account.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,29 +17,29 @@ use crate::{
     status::{Standing, State},
 };
 
-/// How long it is kept.
-const KEPT: Duration = Duration::from_secs(5);
+/// How long an overview is cached.
+const OVERVIEW_TTL: Duration = Duration::from_secs(5);
 
-/// By how much the clocks of two instances of the function may differ.
-const CLOCKS_DIFFER: Duration = Duration::from_secs(1);
+/// The most by which the clocks of two instances of the function differ.
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(1);
 
-/// All accounts, as they were at one time.
+/// All accounts at one time.
 #[derive(Debug)]
 pub(crate) struct Overview {
-    /// When they began to be read, and when they had been.
+    /// When reading began, and when it ended.
     began_at: DateTime,
     ended_at: DateTime,
     rows: Vec<Row>,
-    /// How all of them did lately.
+    /// The health of all accounts in the last two days, by hour.
     pub(crate) health: Health,
 }
 
-/// What of an account it takes to find it.
+/// What is needed to find an account.
 #[derive(Debug)]
 struct Row {
     key: AccountKey,
     standing: Standing,
-    /// Its names and ids in lower case, the one that people know it by first.
+    /// Its names and ids in lower case, one a line. The name that people know it by comes first.
     text: Box<str>,
 }
 
@@ -73,13 +73,13 @@ impl Overview {
         Self { began_at, ended_at, rows, health }
     }
 
-    /// How many accounts there are in each state that an account is in.
+    /// Returns how many accounts are in each state. States without accounts are omitted.
     pub(crate) fn counts(&self) -> Vec<(State, usize)> {
         let count = |state| self.rows.iter().filter(|row| row.standing.state == state).count();
         State::ALL.into_iter().map(|state| (state, count(state))).filter(|(_, count)| *count > 0).collect()
     }
 
-    /// How many accounts are found, and those of the page that is sought, which has up to `limit`.
+    /// Returns how many accounts match the filter, and the keys of up to `limit` accounts on its page.
     pub(crate) fn find(&self, sought: &AccountFilter, limit: usize) -> (usize, Vec<AccountKey>) {
         let text = sought.search.trim().to_lowercase();
         let is_found = |row: &&Row| sought.is_of(row.standing.state) && row.text.contains(&text);
@@ -89,18 +89,18 @@ impl Overview {
     }
 }
 
-/// The overview that this instance of the function read last.
+/// The overview that this instance of the function has read last.
 #[derive(Debug, Default)]
-pub(crate) struct Kept(Mutex<Option<Arc<Overview>>>);
+pub(crate) struct OverviewCache(Mutex<Option<Arc<Overview>>>);
 
-impl Kept {
-    /// The accounts as they were a few seconds ago at most, and after whatever was done by somebody, here or elsewhere. Of
-    /// requests that come together one reads them, and the others wait for it.
-    pub(crate) async fn overview(&self, store: &Store, behind_after: Duration) -> Result<Arc<Overview>, Error> {
+impl OverviewCache {
+    /// Returns an overview that is at most [`OVERVIEW_TTL`] old, and newer than the last operation of any operator on
+    /// any instance. Concurrent requests share one read. Fails if MongoDB cannot be reached.
+    pub(crate) async fn get(&self, store: &Store, behind_after: Duration) -> Result<Arc<Overview>, Error> {
         let mut kept = self.0.lock().await;
         if let Some(overview) = &*kept
-            && time::between(overview.ended_at, DateTime::now()) < KEPT
-            && !store.has_operator_acted_since(time::before(overview.began_at, CLOCKS_DIFFER)).await?
+            && time::between(overview.ended_at, DateTime::now()) < OVERVIEW_TTL
+            && !store.has_operator_acted_since(time::before(overview.began_at, MAX_CLOCK_SKEW)).await?
         {
             return Ok(overview.clone());
         }

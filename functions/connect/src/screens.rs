@@ -1,4 +1,4 @@
-//! The status page: what is asked of it, and which page answers.
+//! The handlers of the status page.
 
 use axum::{
     Form,
@@ -24,15 +24,15 @@ pub(crate) async fn login() -> Markup {
     pages::login()
 }
 
-/// Answers a request for a page that shows by itself what has changed: with the page, or if its script asks, with the body
-/// alone, and nothing if the script has the same one.
+/// Answers a request for a live page. A browser gets the whole page. The page's script gets the body alone, or 304 if
+/// it already has that body.
 fn live(asked: &HeaderMap, title: &str, form_token: &str, body: Markup) -> Response {
     let tag = format!("\"{}\"", hash(&body.0));
     if !asked.contains_key(BY_ITSELF) {
         return pages::live_page(title, form_token, &tag, body).into_response();
     }
     let known = asked.get(header::IF_NONE_MATCH).and_then(|known| known.to_str().ok());
-    // Who compresses the answer on its way calls the tag a weak one.
+    // A proxy that compresses the answer marks the tag as weak.
     let is_known = known.is_some_and(|known| known.trim_start_matches("W/") == tag);
     let answer = if is_known { StatusCode::NOT_MODIFIED.into_response() } else { body.into_response() };
     ([(header::ETAG, tag)], answer).into_response()
@@ -45,7 +45,7 @@ pub(crate) async fn list(
     Query(sought): Query<AccountFilter>,
     headers: HeaderMap,
 ) -> Result<Response, AppError> {
-    let found = connect.find(&sought, pages::PAGE).await.map_err(internal_error_page)?;
+    let found = connect.find(&sought, pages::PAGE_SIZE).await.map_err(internal_error_page)?;
     Ok(live(&headers, "Accounts", &session.form_token(&connect.keys), pages::list::body(&sought, &found)))
 }
 
@@ -68,7 +68,7 @@ pub(crate) async fn account(
     let timeline = connect.timeline(&status).await.map_err(internal_error_page)?;
     let token = session.form_token(&connect.keys);
     let body =
-        pages::account::body(&status, &timeline, session.may_operate().then_some(&token), pages::words::done(&done));
+        pages::account::body(&status, &timeline, session.may_operate().then_some(&token), pages::labels::done(&done));
     Ok(live(&headers, status.name(), &token, body))
 }
 
@@ -91,7 +91,7 @@ pub(crate) async fn link(
     Ok(pages::copy_page("A link for the customer", &token, pages::link(&status, url.as_str(), ends)))
 }
 
-/// `GET /accounts/{domain}/{hub}/{operation}`: asks whether somebody is sure.
+/// `GET /accounts/{domain}/{hub}/{operation}`: asks for a confirmation.
 pub(crate) async fn confirm(
     session: Session,
     State(connect): State<Connect>,
@@ -101,7 +101,7 @@ pub(crate) async fn confirm(
     let account = Ids { domain, hub }.key().ok_or_else(no_account)?;
     let status = connect.find_one(&account).await.map_err(internal_error_page)?.ok_or_else(no_account)?;
     let token = session.form_token(&connect.keys);
-    Ok(pages::page(pages::words::button(operation), Some(&token), pages::confirmation(&status, operation, &token)))
+    Ok(pages::page(pages::labels::button(operation), Some(&token), pages::confirmation(&status, operation, &token)))
 }
 
 /// `GET /style.css`

@@ -1,5 +1,6 @@
-//! Browsers that are signed in. A session is a random text in a cookie; the database knows its hash, whose token it began
-//! with, and when it ends. A session's forms carry a token of their own, so that no other site can press a button.
+//! Browsers that are signed in. A session is a random text in a cookie. The database has its hash, the name of the
+//! token that it began with, and when it ends. A session's forms carry a token of their own, so that no other site can
+//! submit them.
 
 use std::time::Duration;
 
@@ -27,18 +28,18 @@ use crate::{
 const SESSION: Cookie = Cookie { name: "session", same_site: SameSite::Strict };
 
 /// How long a session lasts at most.
-const LASTS: Duration = Duration::from_secs(12 * 3600);
+const SESSION_TTL: Duration = Duration::from_secs(12 * 3600);
 
-/// How long it lasts if nobody does anything in it.
-const IDLE: Duration = Duration::from_secs(30 * 60);
+/// How long a session lasts without requests.
+const IDLE_TTL: Duration = Duration::from_secs(30 * 60);
 
-/// What happens within this time is not noted: it would be a write with each page.
-const MINUTE: Duration = Duration::from_secs(60);
+/// A session is extended if it gets at least this much longer. Otherwise every page would cause a write.
+const MIN_EXTENSION: Duration = Duration::from_secs(60);
 
-/// The header of a request that the page makes by itself, and not because of anything that a person does.
+/// The header of a request that the page's script makes, and not a person. Such a request does not extend the session.
 pub(crate) const BY_ITSELF: &str = "x-live";
 
-/// A browser that has given a token.
+/// A browser that has signed in with a token.
 pub(crate) struct Session {
     id: String,
     actor: Actor,
@@ -52,15 +53,15 @@ impl FromRequestParts<Connect> for Session {
         let id = SESSION.read(&parts.headers, &base).ok_or(AppError::SignIn)?;
         let id_hash = hash(&id);
         let stored = connect.store.session(&id_hash).await.map_err(internal_error_page)?.ok_or(AppError::SignIn)?;
-        // It ends with its token, and with the token's right to look.
+        // A session ends if its token is removed, replaced, or loses the right to read.
         let known = connect.config.tokens.named(&stored.by).filter(|known| known.role.may(Role::Read));
         let known = known.ok_or(AppError::SignIn)?;
         if !connect.keys.verify(Purpose::Session, &[&id, &known.print()], &stored.proof) {
             return Err(AppError::SignIn);
         }
         let now = DateTime::now();
-        let until = time::after(now, IDLE).min(stored.ends_at);
-        if !parts.headers.contains_key(BY_ITSELF) && time::between(stored.expires_at, until) >= MINUTE {
+        let until = time::after(now, IDLE_TTL).min(stored.ends_at);
+        if !parts.headers.contains_key(BY_ITSELF) && time::between(stored.expires_at, until) >= MIN_EXTENSION {
             connect.store.keep_session(&id_hash, until).await.map_err(internal_error_page)?;
         }
         Ok(Self { id, actor: Actor::new(known, Source::of(&parts.extensions)) })
@@ -68,12 +69,12 @@ impl FromRequestParts<Connect> for Session {
 }
 
 impl Session {
-    /// The token of this session's forms.
+    /// Returns the token of this session's forms.
     pub(crate) fn form_token(&self, keys: &Keys) -> String {
         keys.sign(Purpose::Form, &[&self.id])
     }
 
-    /// Lets a form through that was shown to this session.
+    /// Fails with 403 if the form was not shown to this session.
     pub(crate) fn check_form(&self, keys: &Keys, given: &str) -> Result<(), AppError> {
         if keys.verify(Purpose::Form, &[&self.id], given) {
             return Ok(());
@@ -82,12 +83,12 @@ impl Session {
         Err(AppError::page(StatusCode::FORBIDDEN, "Please go back and try again", words))
     }
 
-    /// Whether its token may change anything.
+    /// Returns true if the session's token may change anything.
     pub(crate) fn may_operate(&self) -> bool {
         self.actor.role.may(Role::Admin)
     }
 
-    /// Who it is, if the token may change something.
+    /// Returns the session's owner. Fails with 403 if the token may not change anything.
     pub(crate) fn operator(&self) -> Result<&Actor, AppError> {
         let words = "Your token may look at accounts, and change nothing.";
         let refused = || AppError::page(StatusCode::FORBIDDEN, "Not allowed", words);
@@ -100,7 +101,7 @@ pub(crate) struct Login {
     token: String,
 }
 
-/// Begins a session.
+/// `POST /sign-in`: begins a session. Fails if the token is wrong, or may not read.
 pub(crate) async fn login(
     State(connect): State<Connect>,
     source: Source,
@@ -126,22 +127,23 @@ pub(crate) async fn login(
         .await
         .map_err(internal_error_page)?;
     tracing::info!(by = actor.name, source.ip = actor.source.0, "somebody has signed in");
-    let cookie = SESSION.set(&id, &base, LASTS.as_secs());
-    // `Strict` cookies do not come with a navigation that another site began, such as this redirect may be; a page does.
+    let cookie = SESSION.set(&id, &base, SESSION_TTL.as_secs());
+    // Browsers do not send `Strict` cookies with a navigation that another site began, as this redirect may be. They do
+    // send them with requests of a page.
     Ok((cookie, redirect("/")).into_response())
 }
 
-/// A session that begins now.
+/// Returns a session that begins now.
 fn begun(keys: &Keys, id: &str, known: &Known, now: DateTime) -> StoredSession {
     StoredSession {
         by: known.name.clone(),
         proof: keys.sign(Purpose::Session, &[id, &known.print()]),
-        ends_at: time::after(now, LASTS),
-        expires_at: time::after(now, IDLE),
+        ends_at: time::after(now, SESSION_TTL),
+        expires_at: time::after(now, IDLE_TTL),
     }
 }
 
-/// Ends the session, here and in this browser.
+/// `POST /sign-out`: ends the session in the database and in the browser.
 pub(crate) async fn logout(
     State(connect): State<Connect>,
     session: Session,

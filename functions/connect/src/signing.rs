@@ -1,20 +1,20 @@
-//! What the function signs, and what it recognizes again: install links, sessions and forms. The keys are derived from the
-//! one secret, one for each purpose (HKDF, RFC 5869): rotating it ends every link and session. Whoever has a link can try
-//! secrets against its signature, which is in vain for one that is long and random.
+//! Signs and verifies install links, sessions and forms. The keys are derived from the one secret, one for each purpose
+//! (HKDF, RFC 5869), so rotating the secret ends every link and session. Whoever has a link can try secrets against its
+//! signature, which is hopeless for a long random secret.
 
 use aws_lc_rs::{digest, hkdf, hmac};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use oauth2::CsrfToken;
 use secrecy::{ExposeSecret, SecretString};
 
-/// What a signature is for: none can be used as another.
+/// What a signature is for. A signature for one purpose is not valid for another.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose {
     /// A link by which a customer connects an account.
     Install,
-    /// A browser that has given a token, as the database keeps it.
+    /// A session, as the database stores it.
     Session,
-    /// A form that was shown to that browser.
+    /// A form that was shown in a session.
     Form,
 }
 
@@ -28,9 +28,9 @@ impl Purpose {
     }
 }
 
-/// The keys of everything that is signed.
+/// The keys of all signatures.
 pub(crate) struct Keys {
-    /// From which those of the purposes are derived.
+    /// The key from which the keys of the purposes are derived.
     root: hkdf::Prk,
 }
 
@@ -41,12 +41,13 @@ impl std::fmt::Debug for Keys {
 }
 
 impl Keys {
+    /// Returns the keys that are derived from `secret`.
     pub(crate) fn new(secret: &SecretString) -> Self {
         let secret = secret.expose_secret().as_bytes();
         Self { root: hkdf::Salt::new(hkdf::HKDF_SHA256, b"hubspot-sync/v1").extract(secret) }
     }
 
-    /// The key of a purpose.
+    /// Returns the key of a purpose.
     ///
     /// # Panics
     /// Never: HKDF makes up to 255 times as many bytes as this.
@@ -56,29 +57,29 @@ impl Keys {
         self.root.expand(&info, hmac::HMAC_SHA256).expect("HKDF makes a key of this length").into()
     }
 
-    /// The signature of these parts, as text for a URL.
+    /// Returns the signature of these parts, as text for a URL.
     pub(crate) fn sign(&self, purpose: Purpose, parts: &[&str]) -> String {
         URL_SAFE_NO_PAD.encode(hmac::sign(&self.key(purpose), message(parts).as_bytes()))
     }
 
-    /// Whether that is the signature of these parts. Takes as long for every wrong one.
+    /// Returns true if this is the signature of these parts. The time does not depend on the wrong signature.
     pub(crate) fn verify(&self, purpose: Purpose, parts: &[&str], signature: &str) -> bool {
         let Ok(signature) = URL_SAFE_NO_PAD.decode(signature) else { return false };
         hmac::verify(&self.key(purpose), message(parts).as_bytes(), &signature).is_ok()
     }
 }
 
-/// No two lists of parts have the same message.
+/// Returns the signed message. No two lists of parts have the same message.
 fn message(parts: &[&str]) -> String {
     parts.iter().map(|part| format!("{}:{part}", part.len())).collect()
 }
 
-/// A text that nobody can guess.
+/// Returns a random text that nobody can guess.
 pub(crate) fn random() -> String {
     CsrfToken::new_random_len(32).into_secret()
 }
 
-/// What is stored of a text that must not be found in the database, and what tells a text from others.
+/// Returns the hash of a text. The database stores it instead of the text itself, and it identifies a page's body.
 pub(crate) fn hash(text: &str) -> String {
     URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, text.as_bytes()))
 }

@@ -1,4 +1,4 @@
-//! How an account is doing, told from what the service keeps of it: pure.
+//! The state of an account, computed from its documents. Pure.
 
 mod objects;
 mod problems;
@@ -16,19 +16,19 @@ use store::AccountStatus;
 
 pub(crate) use self::{objects::ObjectStatus, problems::Problem};
 
-/// How an account is doing, in a word.
+/// The state of an account, in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum State {
-    /// It was looked at for changes lately.
+    /// It was checked for changes lately.
     Fresh,
-    /// Its history is being read, and it is looked at for changes.
+    /// Its history is being read, and it is checked for changes.
     Backfilling,
-    /// It was connected, and has not been looked at yet.
+    /// It was connected, and has not been checked yet.
     New,
-    /// It was not looked at for changes for long.
+    /// It was not checked for changes for too long.
     Behind,
-    /// Something goes wrong again and again, or HubSpot refuses access to a part of it; it is tried again.
+    /// Something fails again and again, or HubSpot denies access to a part of the account. It is tried again.
     Failing,
     /// The customer has to connect it again.
     Reauthorize,
@@ -50,12 +50,12 @@ impl State {
         Self::Disconnected,
     ];
 
-    /// Whether somebody has to do something, or at least to look.
+    /// Returns true if somebody has to do something, or at least to look.
     pub(crate) fn needs_somebody(self) -> bool {
         matches!(self, Self::Behind | Self::Failing | Self::Reauthorize)
     }
 
-    /// Its name in the API.
+    /// Returns its name in the API.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Fresh => "fresh",
@@ -74,26 +74,26 @@ impl State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Backfill {
     pub(crate) read: i64,
-    /// What HubSpot says there is; nothing before it was asked.
+    /// How many records HubSpot counts. `None` before the first count.
     pub(crate) total: Option<i64>,
 }
 
-/// In which state an account is, and since when it waits: all that decides its place in a list.
+/// The state of an account and its freshness. They decide its place in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
     pub(crate) state: State,
-    /// Up to when all of it was looked at for changes.
+    /// Up to when all lanes were checked for changes.
     pub(crate) fresh_to: Option<DateTime>,
 }
 
 impl Standing {
-    /// Where the account stands at `now`, if it counts as behind when it was not looked at for `behind_after`.
+    /// Returns the standing of an account at `now`. The account is behind if it was not checked for `behind_after`.
     pub(crate) fn of(account: &AccountStatus, behind_after: Duration, now: DateTime) -> Self {
-        let bad_request_body = Lanes::default();
-        let lanes = account.checkpoint.as_ref().map_or(&bad_request_body, |checkpoint| &checkpoint.lanes).all();
-        // `None` is less than any time: a lane that was never looked at.
+        let never_synced = Lanes::default();
+        let lanes = account.checkpoint.as_ref().map_or(&never_synced, |checkpoint| &checkpoint.lanes).all();
+        // `None`, a lane that was never checked, is less than any time.
         let fresh_to = lanes.iter().map(|lane| lane.fresh.mark).min().flatten();
-        // What HubSpot refuses does not pass by itself.
+        // Missing permissions do not pass by themselves.
         let lasts = |problem: &LaneProblem| problem.attempts > 1 || problem.kind == ProblemKind::Forbidden;
         let is_failing = |lane: &&Lane| lane.last_error.as_ref().is_some_and(lasts);
         let state = match account.state.as_deref() {
@@ -113,8 +113,8 @@ impl Standing {
         Self { state, fresh_to }
     }
 
-    /// Accounts that need somebody come first, and those that the service does not work for last; of the same kind those
-    /// that were not looked at for longer come first.
+    /// Returns the sort key of the list. Accounts that need somebody come first, and accounts that are not synced come
+    /// last. Within each group, those that were not checked for longer come first.
     pub(crate) fn rank(self) -> (u8, Option<DateTime>) {
         let kind = match self.state {
             state if state.needs_somebody() => 0,
@@ -125,43 +125,44 @@ impl Standing {
     }
 }
 
-/// What is said of a disconnected account whose grant HubSpot has not taken back.
-const OWED: &str = "its access could not be given back to HubSpot yet; this is tried again";
+/// The reason shown for a disconnected account whose grant is not revoked yet.
+const REVOCATION_PENDING: &str = "its access could not be given back to HubSpot yet; this is tried again";
 
-/// How an account is doing.
+/// The status of an account.
 #[derive(Clone, Debug)]
 pub(crate) struct Status {
     pub(crate) key: AccountKey,
     pub(crate) company: Option<String>,
     pub(crate) hub_domain: Option<String>,
     pub(crate) state: State,
-    /// Why it is in that state, where there is more to say.
+    /// Why it is in that state, if there is more to say.
     pub(crate) reason: Option<String>,
-    /// Since when it is in that state, where that is known.
+    /// Since when it is in that state, if that is known.
     pub(crate) since: Option<DateTime>,
-    /// Up to when all of it was looked at for changes.
+    /// Up to when all lanes were checked for changes.
     pub(crate) fresh_to: Option<DateTime>,
-    /// How long ago that is.
+    /// How long before now `fresh_to` is.
     pub(crate) behind: Option<Duration>,
     pub(crate) last_success_at: Option<DateTime>,
     pub(crate) last_run: Option<LastRun>,
-    /// While the history is being read.
+    /// The progress of the backfill. `None` if the history is not being read.
     pub(crate) backfill: Option<Backfill>,
-    /// When all of the history had been read.
+    /// When the backfill of all lanes was completed.
     pub(crate) backfilled_at: Option<DateTime>,
-    /// The same by object type, and what is missing.
+    /// The status of each object type.
     pub(crate) objects: [ObjectStatus; 2],
     pub(crate) problems: Vec<Problem>,
-    /// Which part of HubSpot's search limit, and of the general one, is used: less than all after refusals (429).
+    /// The used shares of HubSpot's search limit and of its general limit, 0 to 1. They are below 1 after refusals
+    /// (429).
     pub(crate) shares: (f64, f64),
-    /// What was handed on in the last day.
+    /// The actions published in the last 24 hours.
     pub(crate) day: ActionCounts,
     /// The same by hour, the oldest first.
     pub(crate) hours: Vec<(String, ActionCounts)>,
 }
 
 impl Status {
-    /// How the account is doing at `now`, where it counts as behind when it was not looked at for `behind_after`.
+    /// Returns the status of an account at `now`. The account is behind if it was not checked for `behind_after`.
     pub(crate) fn of(account: AccountStatus, behind_after: Duration, now: DateTime) -> Self {
         let Standing { state, fresh_to } = Standing::of(&account, behind_after, now);
         let checkpoint = *account.checkpoint.unwrap_or_default();
@@ -179,7 +180,7 @@ impl Status {
             state,
             reason: match (state, account.revocation_at) {
                 (State::Reauthorize, _) => account.state_reason,
-                (State::Disconnected, Some(_)) => Some(OWED.to_owned()),
+                (State::Disconnected, Some(_)) => Some(REVOCATION_PENDING.to_owned()),
                 _ => None,
             },
             since: if state == State::Paused { account.paused_at } else { account.state_at },
@@ -197,13 +198,13 @@ impl Status {
         }
     }
 
-    /// The name that people know it by.
+    /// Returns the name that people know the account by.
     pub(crate) fn name(&self) -> &str {
         self.company.as_deref().unwrap_or(self.key.domain_id.as_str())
     }
 }
 
-/// Whether the history is being read.
+/// Returns true if a lane's history is not read yet, and reading has begun.
 fn is_backfilling(lanes: [&Lane; 2]) -> bool {
     let is_begun = |lane: &&Lane| lane.first_seen.is_some() || !lane.backfill.windows.is_empty();
     lanes.iter().any(|lane| lane.has_history_to_read()) && lanes.iter().any(is_begun)
@@ -226,7 +227,7 @@ fn backfilled_at(lanes: [&Lane; 2]) -> Option<DateTime> {
     lanes.iter().filter_map(|lane| lane.backfill.completed_at).max()
 }
 
-/// What was handed on in the last 24 hours, and by hour.
+/// Returns the actions published in the last 24 hours, in all and by hour.
 fn activity(by_hour: &BTreeMap<String, ActionCounts>, now: DateTime) -> (ActionCounts, Vec<(String, ActionCounts)>) {
     let mut day = ActionCounts::default();
     let hours = last_day(now).into_iter().map(|hour| {
@@ -241,12 +242,12 @@ fn activity(by_hour: &BTreeMap<String, ActionCounts>, now: DateTime) -> (ActionC
     (day, hours)
 }
 
-/// The last 24 hours, this one included, the oldest first.
+/// Returns the last 24 hours, with the current one, the oldest first.
 pub(crate) fn last_day(now: DateTime) -> Vec<String> {
     (0..24).rev().map(|hours: u64| hour(time::before(now, Duration::from_secs(hours * 3600)))).collect()
 }
 
-/// A time for a program, or nothing.
+/// Serializes a time for a program, or null.
 pub(crate) fn rfc3339<S: serde::Serializer>(time: &Option<DateTime>, serializer: S) -> Result<S::Ok, S::Error> {
     time.and_then(|time| time.try_to_rfc3339_string().ok()).serialize(serializer)
 }

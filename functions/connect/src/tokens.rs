@@ -1,4 +1,4 @@
-//! The tokens by which programs and operators are known, and what each of them may do.
+//! The tokens of programs and operators, and their rights.
 
 use aws_lc_rs::{constant_time, digest};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -9,13 +9,13 @@ use serde::Deserialize;
 /// The name of the token that may do everything.
 const ADMIN: &str = "admin";
 
-/// How many characters a token has at least.
-const SHORTEST: usize = 32;
+/// The shortest token, in characters.
+const MIN_TOKEN_LENGTH: usize = 32;
 
-/// How many different characters it has at least. A random one in hexadecimal has more; a word that is repeated has fewer.
-const FEWEST: usize = 10;
+/// The fewest different characters of a token. A random one in hexadecimal has more. A repeated word has fewer.
+const MIN_DISTINCT_CHARACTERS: usize = 10;
 
-/// What a token lets whoever has it do.
+/// The rights of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -28,16 +28,16 @@ pub enum Role {
 }
 
 impl Role {
-    /// Whether it suffices for what needs `needed`.
+    /// Returns true if this role has the rights of `needed`.
     pub(crate) fn may(self, needed: Self) -> bool {
         self == Self::Admin || self == needed
     }
 }
 
-/// A token, of which only a hash is kept.
+/// A token that is accepted. Only its hash is kept.
 #[derive(Clone)]
 pub(crate) struct Known {
-    /// By which logs and timelines name it.
+    /// Its name in logs and timelines.
     pub(crate) name: String,
     pub(crate) role: Role,
     hash: digest::Digest,
@@ -48,7 +48,7 @@ impl Known {
         Self { name, role, hash: hash(token.expose_secret()) }
     }
 
-    /// The hash as text, by which a session ends if its token is replaced.
+    /// Returns the hash as text. A session ends if its token is replaced, because this changes.
     pub(crate) fn print(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.hash)
     }
@@ -58,7 +58,7 @@ fn hash(token: &str) -> digest::Digest {
     digest::digest(&digest::SHA256, token.as_bytes())
 }
 
-/// All tokens that are taken.
+/// All tokens that are accepted.
 #[derive(Clone)]
 pub struct Tokens {
     admin: SecretString,
@@ -71,7 +71,7 @@ impl std::fmt::Debug for Tokens {
     }
 }
 
-/// A token beside the one that may do everything.
+/// A further token, beside the one that may do everything.
 #[derive(Deserialize)]
 struct Named {
     name: String,
@@ -87,17 +87,18 @@ struct Written {
 }
 
 impl Tokens {
-    /// Reads a secret: the token that may do everything, as it is or as `{"token": "..."}`. The JSON may name more of them:
-    /// `"tokens": [{"name": "shop", "may": "link", "token": "..."}]`.
+    /// Reads a secret: the token that may do everything, as plain text or as `{"token": "..."}`. The JSON may name
+    /// further tokens: `"tokens": [{"name": "shop", "may": "link", "token": "..."}]`.
     ///
     /// # Errors
-    /// A token is too short or too simple, two are the same, or a name cannot be used. The error quotes no token.
+    /// A token is too short or too simple, two tokens are the same, or a name cannot be used. The error quotes no
+    /// token.
     pub fn read(variable: &Variable, secret: &SecretString) -> Result<Self, ConfigError> {
         let invalid = |reason: String| variable.invalid(reason);
         let text = secret.expose_secret().trim();
         // JSON that is not of this form must not become a token itself.
         let written = match text.starts_with('{') {
-            // What serde says of it may quote a token.
+            // The message of serde may quote a token.
             true => serde_json::from_str(text).map_err(|_| invalid("it is no JSON with a token".to_owned()))?,
             false => Written { token: text.into(), tokens: Vec::new() },
         };
@@ -122,12 +123,13 @@ impl Tokens {
         Ok(Self { admin: written.token, known })
     }
 
-    /// The token that may do everything, from which the keys are derived.
+    /// Returns the token that may do everything. The signing keys are derived from it.
     pub(crate) fn admin(&self) -> &SecretString {
         &self.admin
     }
 
-    /// Whose token that is. Takes as long for every wrong one of a length.
+    /// Returns the token that `given` is. Returns `None` if it is wrong. The time is the same for all wrong tokens of a
+    /// length.
     pub(crate) fn find(&self, given: &str) -> Option<&Known> {
         let given = hash(given);
         let is_it =
@@ -135,18 +137,20 @@ impl Tokens {
         self.known.iter().filter(is_it).fold(None, |_, known| Some(known))
     }
 
-    /// The token of that name.
+    /// Returns the token of this name. Returns `None` if there is none.
     pub(crate) fn named(&self, name: &str) -> Option<&Known> {
         self.known.iter().find(|known| known.name == name)
     }
 }
 
-/// Why a token is easily guessed.
+/// Returns why a token is easily guessed. Returns `None` if it is not.
 fn weakness(token: &str) -> Option<String> {
     let different = token.chars().collect::<std::collections::BTreeSet<_>>().len();
     match token.len() {
-        0..SHORTEST => Some(format!("is shorter than {SHORTEST} characters")),
-        _ if different < FEWEST => Some(format!("has fewer than {FEWEST} different characters")),
+        0..MIN_TOKEN_LENGTH => Some(format!("is shorter than {MIN_TOKEN_LENGTH} characters")),
+        _ if different < MIN_DISTINCT_CHARACTERS => {
+            Some(format!("has fewer than {MIN_DISTINCT_CHARACTERS} different characters"))
+        }
         _ => None,
     }
 }

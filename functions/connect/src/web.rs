@@ -1,4 +1,4 @@
-//! What all answers have in common: security headers, problems in words, and the address of the function.
+//! What all answers share: security headers, error answers, and the function's address.
 
 use axum::{
     Json,
@@ -15,18 +15,19 @@ use token_vault::VaultError;
 
 use crate::{AppState, address::from_root, pages};
 
-/// Nothing from elsewhere, no inline script or style, and no other site may frame a page or have it send a form.
+/// Allows nothing from other hosts and no inline script or style. Forbids other sites to frame a page, and forms to
+/// send to other sites.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
     form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
-/// Adds what browsers need to know.
+/// Adds the security headers, and forbids caching unless the response allows it.
 pub(crate) async fn secure(mut response: Response) -> Response {
     let headers = response.headers_mut();
     let always = [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
-        // Other hosts below this one are not ours to bind.
+        // Without `includeSubDomains`: hosts below this one may belong to others.
         (header::STRICT_TRANSPORT_SECURITY, "max-age=31536000"),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
@@ -39,22 +40,24 @@ pub(crate) async fn secure(mut response: Response) -> Response {
     response
 }
 
-/// Why a request is not answered as its sender hoped.
+/// An error answer.
 #[derive(Debug)]
 pub(crate) enum AppError {
-    /// To a person, in words.
+    /// A page for a person.
     Page(StatusCode, &'static str, String),
-    /// To a program.
+    /// JSON for a program.
     Json(StatusCode, String),
-    /// To somebody who has to sign in first.
+    /// A redirect to the sign-in page.
     SignIn,
 }
 
 impl AppError {
+    /// Returns an error page with a title and an explanation.
     pub(crate) fn page(status: StatusCode, title: &'static str, words: impl Into<String>) -> Self {
         Self::Page(status, title, words.into())
     }
 
+    /// Returns a JSON error with a message.
     pub(crate) fn json(status: StatusCode, words: impl Into<String>) -> Self {
         Self::Json(status, words.into())
     }
@@ -76,7 +79,7 @@ impl IntoResponse for AppError {
     }
 }
 
-/// What went wrong, in words that may be logged: without addresses, documents or secrets.
+/// An error whose text may be logged: it contains no addresses, documents or secrets.
 pub(crate) trait Cause {
     fn words(&self) -> String;
 }
@@ -99,56 +102,59 @@ macro_rules! says_nothing_secret {
 
 says_nothing_secret!(StoreError, VaultError, QueueError, serde_json::Error, String);
 
-/// MongoDB, SQS or KMS does not do what it should: whoever asked may try again.
+/// Returns a 503 for a program, and logs the error: MongoDB, SQS or KMS fails. The request may be sent again.
 pub(crate) fn internal_error(error: impl Cause) -> AppError {
     tracing::error!(error = error.words(), "a request could not be answered");
     AppError::json(StatusCode::SERVICE_UNAVAILABLE, "service unavailable; please try again")
 }
 
-/// The same in words.
+/// Does the same for a person.
 pub(crate) fn internal_error_page(error: impl Cause) -> AppError {
     internal_error(error);
     let words = "The service cannot do this at the moment. Please try again in a minute.";
     AppError::page(StatusCode::SERVICE_UNAVAILABLE, "Something went wrong", words)
 }
 
-/// A body that cannot be read.
+/// Returns a 400 for a body that cannot be read, or a 413 if it is too large.
 pub(crate) fn bad_request_body(refused: JsonRejection) -> AppError {
     let status = match refused.status() {
         StatusCode::PAYLOAD_TOO_LARGE => StatusCode::PAYLOAD_TOO_LARGE,
         _ => StatusCode::BAD_REQUEST,
     };
-    // What axum says of it may quote the body.
+    // The message of axum may quote the body.
     AppError::json(status, "the body cannot be read")
 }
 
+/// Returns a 404 page for an account that does not exist.
 pub(crate) fn no_account() -> AppError {
     AppError::page(StatusCode::NOT_FOUND, "Not found", "There is no such account.")
 }
 
+/// Returns a 404 page for an address without a route.
 pub(crate) async fn not_found() -> AppError {
     AppError::page(StatusCode::NOT_FOUND, "Not found", "There is nothing at this address.")
 }
 
+/// Returns a 405 for a route that does not have the method.
 pub(crate) async fn method_not_allowed() -> AppError {
     AppError::json(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
 }
 
-/// To another of the function's own paths, by GET.
+/// Redirects to another of the function's own paths, by GET.
 pub(crate) fn redirect(path: &str) -> Response {
     redirect_to(&from_root(path))
 }
 
-/// To an address, by GET.
+/// Redirects to an address, by GET.
 pub(crate) fn redirect_to(address: &str) -> Response {
     let location = HeaderValue::from_str(address).unwrap_or(HeaderValue::from_static("/"));
     (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response()
 }
 
 impl AppState {
-    /// The address under which the function is reached: the configured one, or the one that was asked for. API Gateway
-    /// lets no other `Host` through than its own and that of a custom domain, and says in `X-Forwarded-Proto` that it was
-    /// asked by HTTPS; if nothing says so, as on a developer's machine, it is plain HTTP.
+    /// Returns the function's address: the configured one, or the one in the request. API Gateway accepts only its own
+    /// `Host` and that of a custom domain, and says in `X-Forwarded-Proto` that the request came by HTTPS. Without that
+    /// header, as on a developer's machine, the scheme is plain HTTP. Fails with 400 if the request names no host.
     pub(crate) fn base(&self, headers: &HeaderMap) -> Result<Url, AppError> {
         if let Some(url) = &self.config.public_url {
             return Ok(url.clone());

@@ -1,8 +1,8 @@
-//! HubSpot's webhooks: what changed in a portal, at once, so that the schedule is the safety net. Only who knows the
-//! app's secret can tell of changes; what they say is not taken over, but looked up by a sync of the account.
+//! HubSpot's webhooks: they start a sync at once, so the schedule is only the safety net. Only whoever has the app's
+//! secret can send them. Their contents are not stored: a sync of the account reads the changes from HubSpot.
 //!
-//! HubSpot sends up to 100 events at a time, in no order, some twice, and again for a day where it gets no answer
-//! (developers.hubspot.com, "Webhooks API").
+//! HubSpot sends up to 100 events at a time, in no order, some twice. It sends them again for a day if it gets no
+//! answer (developers.hubspot.com, "Webhooks API").
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -34,13 +34,14 @@ use crate::{
     web::{AppError, internal_error},
 };
 
-/// What queueing may take: HubSpot waits for five seconds.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// The timeout for queueing. HubSpot waits for five seconds.
+const QUEUEING_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How old a request may be; HubSpot says to reject older ones.
+/// The oldest request that is accepted. HubSpot says to reject older ones.
 const MAX_AGE: Duration = Duration::from_secs(300);
 
-/// Takes what HubSpot tells, and asks for a sync of each account that it is about.
+/// `POST /hubspot/webhooks`: requests a sync of each account that the events concern. Answers 401 if HubSpot did not
+/// sign the request, and 503 if a sync could not be queued.
 pub(crate) async fn take(
     State(connect): State<Connect>,
     source: Source,
@@ -83,7 +84,7 @@ pub(crate) async fn take(
     failed += connect.queue_all(&messages).await;
     match failed {
         0 => Ok(StatusCode::NO_CONTENT),
-        // HubSpot tells of all of them again; those that were queued are known, and cost nothing.
+        // HubSpot sends all events again. Syncs that were queued already are known, and cost nothing.
         failed => {
             Err(internal_error(format!("{failed} of the looks that HubSpot's webhooks ask for could not be queued")))
         }
@@ -94,7 +95,7 @@ impl AppState {
     /// Queues requests to sync accounts, many at the same time. Returns how many could not be queued.
     async fn queue_all(&self, messages: &[(String, String, Duration)]) -> usize {
         let batches = messages.chunks(MAX_BATCH_ENTRIES).map(async |batch| {
-            match timeout(PATIENCE, self.queue.send_batch_later(batch)).await {
+            match timeout(QUEUEING_TIMEOUT, self.queue.send_batch_later(batch)).await {
                 Ok(Ok(())) => 0,
                 Ok(Err(error)) => {
                     tracing::error!(error = %error, "requests to sync accounts cannot be queued");
@@ -110,7 +111,8 @@ impl AppState {
     }
 }
 
-/// Of which portals the events tell, and whether of deletions too. An event that cannot be read hides no other one.
+/// Returns the portals of the events, and if one of each portal's events is a deletion. An event that cannot be read is
+/// skipped.
 fn told(events: &[Value]) -> BTreeMap<HubId, Notified> {
     let mut told = BTreeMap::new();
     for event in events {
@@ -126,7 +128,8 @@ fn told(events: &[Value]) -> BTreeMap<HubId, Notified> {
     told
 }
 
-/// Version 3 of HubSpot's request signature: of the method, the address, the body and the time.
+/// Verifies HubSpot's request signature, version 3. It covers the method, the address, the body and the time. Fails
+/// with the reason if the signature is wrong, or the time is too far from now.
 fn verify(
     secret: &SecretString,
     url: &Url,
@@ -146,7 +149,7 @@ fn verify(
     hmac::verify(&key, &message, &signature).map_err(|_| "the signature is not HubSpot's")
 }
 
-/// The address as HubSpot signs it: with these characters decoded, and no others.
+/// Returns the address as HubSpot signs it: with these characters decoded, and no others.
 fn decoded(url: &str) -> String {
     let encoded = [
         ("%3A", ":"),

@@ -1,4 +1,5 @@
-//! How far behind the accounts are: asked after the fan-out, of the accounts that were sent. The status page shows it by hour.
+//! How long ago the accounts were checked for changes. It is read after the fan-out, for the accounts that were sent.
+//! The status page shows it by hour.
 
 use std::time::Duration;
 
@@ -12,11 +13,11 @@ use store::Freshness;
 
 use crate::{Scheduler, metrics::TickMetrics};
 
-/// How many accounts are asked for at once, and how many such questions are under way.
-const CHUNK: usize = 1000;
-const UNDER_WAY: usize = 4;
+/// How many accounts one query reads, and how many queries run at once.
+const MARKS_CHUNK: usize = 1000;
+const MAX_CONCURRENT_READS: usize = 4;
 
-/// Notes how far the accounts are behind, and what was handed on of them.
+/// Stores the freshness of the accounts and how many of their actions were published, and sets the metrics.
 ///
 /// # Errors
 /// MongoDB cannot be reached.
@@ -26,8 +27,8 @@ pub(crate) async fn note(
     metrics: &mut TickMetrics,
 ) -> Result<(), Error> {
     let now = DateTime::now();
-    let marks = stream::iter(accounts.chunks(CHUNK).map(|chunk| scheduler.store.fresh_marks(chunk)));
-    let mut marks = marks.buffer_unordered(UNDER_WAY);
+    let marks = stream::iter(accounts.chunks(MARKS_CHUNK).map(|chunk| scheduler.store.fresh_marks(chunk)));
+    let mut marks = marks.buffer_unordered(MAX_CONCURRENT_READS);
     let mut ages: Vec<Duration> = Vec::new();
     while let Some(marks) = marks.try_next().await? {
         ages.extend(marks.iter().map(|mark| time::between(*mark, now)));
@@ -37,11 +38,11 @@ pub(crate) async fn note(
     scheduler.store.note_health(worst(ages), now).await
 }
 
-/// How long ago the accounts were looked at that are furthest behind. Returns `None` if there are none.
+/// Returns the oldest check of all accounts, and of 95 % of them. Returns `None` if there are no accounts.
 fn worst(mut ages: Vec<Duration>) -> Option<Freshness> {
     ages.sort_unstable();
     let seconds = |age: &Duration| i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
-    // Of 95 of 100 accounts, if there are so many; the last of them.
+    // The age that 95 of 100 accounts do not exceed. With fewer than 20 accounts it is the oldest.
     let most = (ages.len() * 95).div_ceil(100).checked_sub(1)?;
     Some(Freshness { oldest: seconds(ages.last()?), most: seconds(ages.get(most)?) })
 }

@@ -1,4 +1,4 @@
-//! The metrics of a tick, one line an invocation (`docs/reference/metrics.md`).
+//! The metrics of a tick, one line for each invocation (`docs/reference/metrics.md`).
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use metrique::{
 };
 use model::account::Unusable;
 
-/// What one tick did, and how the accounts are.
+/// What one tick did, and the state of the accounts.
 #[metrics(rename_all = "PascalCase")]
 #[derive(Default)]
 pub(crate) struct TickMetrics {
@@ -21,16 +21,16 @@ pub(crate) struct TickMetrics {
     pub(crate) accounts_disconnected: usize,
     #[metrics(unit = Count)]
     pub(crate) accounts_to_reauthorize: usize,
-    /// Entries without credentials, malformed, or beside another one of the same portal.
+    /// Entries that are malformed, without credentials, or duplicates of another entry of the same portal.
     #[metrics(unit = Count)]
     pub(crate) accounts_unusable: usize,
-    /// Those of which no lane, or only one, was ever looked at for changes.
+    /// Accounts with a lane that was never checked for changes.
     #[metrics(unit = Count)]
     pub(crate) accounts_never_synced: usize,
-    /// How long ago the account that is furthest behind was last looked at for changes.
+    /// How long ago the least fresh account was checked for changes.
     #[metrics(unit = Second)]
     pub(crate) oldest_freshness: Option<Duration>,
-    /// Whether some accounts are left to the next tick.
+    /// 1 if some accounts are left to the next tick.
     #[metrics(unit = Count)]
     pub(crate) fan_outs_cut_short: usize,
     #[metrics(unit = Millisecond)]
@@ -42,6 +42,7 @@ pub(crate) struct TickMetrics {
 }
 
 impl TickMetrics {
+    /// Counts an account that was not sent, by the reason.
     pub(crate) fn skipped(&mut self, reason: &Unusable) {
         *match reason {
             Unusable::Disconnected => &mut self.accounts_disconnected,
@@ -51,6 +52,7 @@ impl TickMetrics {
         } += 1;
     }
 
+    /// Writes the metrics to the log.
     pub(crate) fn emit(self) {
         drop(self.append_on_drop(ServiceMetrics::sink_or_discard()));
     }

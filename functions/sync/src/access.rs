@@ -13,7 +13,7 @@ use model::{
     time::{self, DateTime},
 };
 use store::TimelineEvent;
-use token_vault::giving_back::GivingBack;
+use token_vault::revoke::GrantRevoker;
 
 use crate::{context::ActiveSlice, error::SliceError, problem::Failure, token};
 
@@ -94,8 +94,8 @@ impl ActiveSlice<'_> {
     async fn give_back(&self) -> Result<(), SliceError> {
         let Self { sync, request, budget, .. } = self;
         let app = sync.config.app.as_ref();
-        let giving_back = GivingBack { store: &sync.store, vault: &sync.vault, hubspot: &sync.hubspot, app };
-        giving_back.revoke_due_grants(&request.account, DateTime::now(), budget.work_ends() - GRANT_NOTE_TIME).await?;
+        let revoker = GrantRevoker { store: &sync.store, vault: &sync.vault, hubspot: &sync.hubspot, app };
+        revoker.revoke_due_grants(&request.account, DateTime::now(), budget.work_ends() - GRANT_NOTE_TIME).await?;
         Ok(())
     }
 

@@ -93,7 +93,7 @@ impl PublishLedger {
     /// slice ends in between, and a record is deleted before the retry, its deletion is still published.
     pub(crate) fn unpublished<'a>(&self, records: impl Iterator<Item = &'a Record>) -> Vec<Mark> {
         let begin = |record: &Record| (record.id.clone(), LedgerEntry { begun: true, ..LedgerEntry::default() });
-        let is_unknown = |record: &&Record| self.seen.get(&record.id).is_none_or(|seen| !seen.is_announced());
+        let is_unknown = |record: &&Record| self.seen.get(&record.id).is_none_or(|seen| !seen.may_be_published());
         records.filter(|record| self.is_changed(record)).filter(is_unknown).map(begin).collect()
     }
 
@@ -126,7 +126,7 @@ impl PublishLedger {
         let mut any_announced = false;
         for id in survivor.merged_ids() {
             let seen = self.seen.entry(id.clone()).or_default();
-            any_announced |= seen.is_announced();
+            any_announced |= seen.may_be_published();
             if seen.into.is_some() {
                 continue;
             }
@@ -140,7 +140,7 @@ impl PublishLedger {
             };
             seen.into = Some(survivor.id.clone());
             batch.published.push((id.clone(), LedgerEntry { into: seen.into.clone(), ..LedgerEntry::default() }));
-            if seen.is_announced() {
+            if seen.may_be_published() {
                 batch.actions.push(action_builder::merged(self.object, id, survivor.id.clone(), gone_at));
             }
         }
@@ -171,7 +171,7 @@ impl PublishLedger {
         let is_newly_gone = match seen {
             Some(seen) if seen.into.is_some() => false,
             Some(seen) if seen.gone_at >= Some(archived_at) || seen.at > Some(at) => false,
-            Some(seen) if seen.is_announced() => true,
+            Some(seen) if seen.may_be_published() => true,
             _ => self.was_announced_before(record) && began_before,
         };
         is_newly_gone.then_some(at)

@@ -1,5 +1,5 @@
-//! The few things that are asked of AWS directly: invoke a function, read its environment, make a queue, see whether
-//! queues are empty, and read a secret.
+//! The direct calls to AWS: invoke a function, read its environment, make a queue, check if queues are empty, and read
+//! a secret.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use secrecy::SecretString;
 use serde_json::Value;
 
-/// Clients for a MiniStack.
+/// Clients for AWS, or for a MiniStack.
 #[derive(Clone, Debug)]
 pub struct Aws {
     cloudformation: aws_sdk_cloudformation::Client,
@@ -20,7 +20,7 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// Clients for the MiniStack at `port`.
+    /// Returns clients for the MiniStack at `port`.
     pub async fn local(port: u16) -> Self {
         let credentials = aws_sdk_sqs::config::Credentials::new("test", "test", None, None, "MiniStack");
         let config = aws_config::from_env()
@@ -32,7 +32,7 @@ impl Aws {
         Self::with(&config)
     }
 
-    /// Clients for the AWS that the environment names.
+    /// Returns clients for the AWS that the environment names.
     pub async fn from_env() -> Self {
         Self::with(&aws_config::load_from_env().await)
     }
@@ -48,44 +48,44 @@ impl Aws {
         }
     }
 
-    /// Its CloudFormation.
+    /// Returns the client for CloudFormation.
     pub fn cloudformation(&self) -> &aws_sdk_cloudformation::Client {
         &self.cloudformation
     }
 
-    /// Its Lambda.
+    /// Returns the client for Lambda.
     pub fn lambda(&self) -> &aws_sdk_lambda::Client {
         &self.lambda
     }
 
-    /// Its SQS.
+    /// Returns the client for SQS.
     pub fn sqs(&self) -> &aws_sdk_sqs::Client {
         &self.sqs
     }
 
-    /// Its KMS.
+    /// Returns the client for KMS.
     pub fn kms(&self) -> &aws_sdk_kms::Client {
         &self.kms
     }
 
-    /// Its EventBridge Scheduler.
+    /// Returns the client for EventBridge Scheduler.
     pub fn scheduler(&self) -> &aws_sdk_scheduler::Client {
         &self.scheduler
     }
 
-    /// The text of a secret.
+    /// Returns the text of a secret.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// The secret cannot be read.
     pub async fn secret(&self, arn: &str) -> Result<SecretString> {
         let read = self.secrets.get_secret_value().secret_id(arn).send().await.context("the secret cannot be read")?;
         read.secret_string.map(SecretString::from).context("the secret has no text")
     }
 
-    /// Invokes a function and gives its answer.
+    /// Invokes a function. Returns its answer.
     ///
     /// # Errors
-    /// It cannot be invoked, or fails.
+    /// The function cannot be invoked, or fails.
     pub async fn invoke(&self, function: &str, payload: &Value) -> Result<Value> {
         let payload = aws_sdk_lambda::primitives::Blob::new(payload.to_string());
         let answer = self.lambda.invoke().function_name(function).payload(payload).send().await;
@@ -97,7 +97,7 @@ impl Aws {
         Ok(serde_json::from_str(&body)?)
     }
 
-    /// Reads the environment variables of a function.
+    /// Returns the environment variables of a function.
     ///
     /// # Errors
     /// There is no such function, or its variables cannot be decrypted.
@@ -111,19 +111,19 @@ impl Aws {
         found.variables.with_context(|| format!("{function} has no environment variables"))
     }
 
-    /// Makes a queue, and gives its address.
+    /// Makes a queue. Returns its address.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// The queue cannot be made.
     pub async fn create_queue(&self, name: &str) -> Result<String> {
         let created = self.sqs.create_queue().queue_name(name).send().await.context("a queue cannot be made")?;
         created.queue_url.context("a queue has an address")
     }
 
-    /// How many messages a queue holds: waiting, delayed, or in flight.
+    /// Returns how many messages a queue holds: waiting, delayed, or in flight.
     ///
     /// # Errors
-    /// The queue cannot be asked.
+    /// SQS does not answer, or there is no such queue.
     pub async fn depth(&self, queue_url: &str) -> Result<u64> {
         let wanted = [
             QueueAttributeName::ApproximateNumberOfMessages,

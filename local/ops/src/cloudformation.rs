@@ -1,4 +1,4 @@
-//! A deployed stack as CloudFormation has it: its parameters and outputs, a change set, and carrying that out.
+//! A deployed stack in CloudFormation: its parameters and outputs, a change set, and its execution.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -11,20 +11,20 @@ use tokio::time::{Instant, sleep};
 
 use crate::aws::Aws;
 
-/// How long a deployment may take: one by CodeDeploy takes as long as its slowest preference, three times.
-const PATIENCE: Duration = Duration::from_secs(2 * 3600);
+/// The timeout of a deployment. One by CodeDeploy takes three times as long as its slowest preference.
+const DEPLOY_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
 
-/// Between two looks at a stack that is being deployed.
+/// The pause between two reads of a stack that is being deployed.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// What a stack has.
+/// A deployed stack.
 #[derive(Clone, Debug)]
 pub struct Existing {
-    /// Its parameters; secret ones as asterisks.
+    /// Its parameters. Secret ones are asterisks.
     pub parameters: BTreeMap<String, String>,
     /// Its outputs.
     pub outputs: BTreeMap<String, String>,
-    /// Its tags, which its resources have as well.
+    /// Its tags. Its resources have them as well.
     pub tags: BTreeMap<String, String>,
 }
 
@@ -44,7 +44,7 @@ impl fmt::Display for Change {
     }
 }
 
-/// The stack of that name, if it was ever deployed.
+/// Returns the stack of this name. Returns `None` if it was never deployed.
 ///
 /// # Errors
 /// CloudFormation does not answer.
@@ -76,7 +76,7 @@ fn status(stack: &Stack) -> &str {
     stack.stack_status().map(|status| status.as_str()).unwrap_or_default()
 }
 
-/// Returns the account and the region of a change set or a stack, by its ARN.
+/// Returns the account and the region in the ARN of a change set or a stack.
 pub fn place(arn: &str) -> String {
     match arn.split(':').collect::<Vec<_>>()[..] {
         [_, _, _, region, account, ..] => format!("{account}, {region}"),
@@ -84,7 +84,7 @@ pub fn place(arn: &str) -> String {
     }
 }
 
-/// What a change set changes.
+/// Returns the changes in a change set.
 ///
 /// # Errors
 /// CloudFormation does not answer.
@@ -112,7 +112,7 @@ fn change(described: &Described) -> Option<Change> {
     })
 }
 
-/// Takes a change set back, and a stack that was only begun for it.
+/// Deletes a change set, and its stack if that was only begun for it.
 ///
 /// # Errors
 /// CloudFormation does not answer.
@@ -125,10 +125,10 @@ pub async fn discard(aws: &Aws, name: &str, id: &str, is_new: bool) -> Result<()
     Ok(())
 }
 
-/// Carries a change set out, and waits until the stack is as it says.
+/// Executes a change set, and waits until the stack is deployed.
 ///
 /// # Errors
-/// It cannot be carried out; the stack is as before, and the error says why.
+/// The change set cannot be executed. The stack is as before, and the error has the reason.
 pub async fn execute(aws: &Aws, name: &str, id: &str) -> Result<()> {
     let before = describe(aws, name).await?.context("the stack is not there")?;
     let executed = aws.cloudformation().execute_change_set().change_set_name(id).send().await;
@@ -143,16 +143,20 @@ pub async fn execute(aws: &Aws, name: &str, id: &str) -> Result<()> {
             under_way if under_way.ends_with("IN_PROGRESS") => {}
             failed => bail!("the stack is {failed}:\n{}", reasons(aws, name).await?.join("\n")),
         }
-        ensure!(began.elapsed() < PATIENCE, "the stack {name} is not deployed after {} s", PATIENCE.as_secs());
+        ensure!(
+            began.elapsed() < DEPLOY_TIMEOUT,
+            "the stack {name} is not deployed after {} s",
+            DEPLOY_TIMEOUT.as_secs()
+        );
         sleep(PAUSE).await;
     }
 }
 
-/// Why resources could not be deployed, the first one first.
+/// Returns why resources could not be deployed, the first failure first.
 async fn reasons(aws: &Aws, name: &str) -> Result<Vec<String>> {
     let page = aws.cloudformation().describe_stack_events().stack_name(name).send().await?;
     let newest = page.stack_events().iter();
-    // The events of a deployment begin with the stack's own.
+    // The first event of a deployment is the stack's own.
     let of_this = newest.take_while(|event| {
         let is_begin = event.resource_status_reason() == Some("User Initiated");
         !(is_begin && event.logical_resource_id() == Some(name))

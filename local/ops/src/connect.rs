@@ -1,5 +1,5 @@
-//! The connect function of a deployed stack, as those who run it use it: links for customers, the page's token, and the
-//! keys under which tokens are sealed.
+//! The connect function of a deployed stack, for its operators: links for customers, the page's token, and the keys
+//! that seal tokens.
 
 use std::net::Ipv4Addr;
 
@@ -18,30 +18,30 @@ use crate::{aws::Aws, deployed::Stack};
 pub struct Page {
     /// Its address.
     pub url: Url,
-    /// A client that finds it, and neither follows redirects nor keeps cookies.
+    /// A client that can reach it. It does not follow redirects, and keeps no cookies.
     pub http: Client,
     token: SecretString,
 }
 
 impl Page {
-    /// The one of a deployed stack.
+    /// Returns the connect function of a deployed stack.
     ///
     /// # Errors
-    /// It has none, or its secret cannot be read.
+    /// The stack has no connect function, or its secret cannot be read.
     pub async fn of(stack: &Stack) -> Result<Self> {
         Self::at(stack.output("ConnectUrl")?, &stack.aws, stack.output("ConnectSecretArn")?).await
     }
 
-    /// The one at `url`, whose token is in the secret `arn`.
+    /// Returns the connect function at `url`. Its token is in the secret `arn`.
     ///
     /// # Errors
-    /// The secret cannot be read, or the address is none.
+    /// The secret cannot be read, or `url` is not an address.
     pub async fn at(url: &str, aws: &Aws, arn: &str) -> Result<Self> {
         let token = json_field_or_text(&aws.secret(arn).await?, "token");
-        // With a slash at its end, so that paths are below the one that it may have.
+        // With a slash at the end, so that paths are joined below the address's own path.
         let url = Url::parse(&format!("{}/", url.trim_end_matches('/'))).context("the address of the status page")?;
         let mut http = Client::builder().redirect(Policy::none());
-        // Every name below `localhost` is this machine (RFC 6761), which not every system's resolver knows.
+        // Every name below `localhost` is this machine (RFC 6761), but not every system's resolver knows that.
         if let Some(host) = url.host_str().filter(|host| host.ends_with(".localhost")) {
             http = http.resolve(host, (Ipv4Addr::LOCALHOST, 0).into());
         }
@@ -49,7 +49,7 @@ impl Page {
         Ok(Self { url, http, token })
     }
 
-    /// The token.
+    /// Returns the token.
     pub fn token(&self) -> &str {
         self.token.expose_secret()
     }
@@ -58,15 +58,15 @@ impl Page {
         Ok(self.url.join(path.trim_start_matches('/'))?)
     }
 
-    /// Asks the API.
+    /// Sends a GET request to the API. Returns its response.
     ///
     /// # Errors
-    /// It does not answer.
+    /// The API does not answer.
     pub async fn get(&self, path: &str) -> Result<Response> {
         Ok(self.http.get(self.at_path(path)?).bearer_auth(self.token()).send().await?)
     }
 
-    /// A link by which a customer connects a HubSpot account: `hub`, or any.
+    /// Makes a link by which a customer connects a HubSpot account: `hub`, or any. Returns the link.
     ///
     /// # Errors
     /// There is no such Domain.
@@ -83,7 +83,7 @@ impl Page {
         Ok(answer.json::<Link>().await?.url)
     }
 
-    /// Lets all links of a Domain that were made until now lead nowhere.
+    /// Revokes all links of a Domain that were made until now.
     ///
     /// # Errors
     /// There is no such Domain.
@@ -100,8 +100,8 @@ impl Page {
 /// Makes a new data key, and seals all tokens under it. Safe to run twice.
 ///
 /// # Errors
-/// The stack's KMS key is of another AWS account or region than before, without being meant to; or KMS or MongoDB does not
-/// answer.
+/// The stack's KMS key belongs to another AWS account or region than before and `moved` does not allow that, or KMS or
+/// MongoDB does not answer.
 pub async fn rotate_keys(stack: &Stack, moved: Moved) -> Result<()> {
     let vault = Vault::with_kms(stack.store.clone(), stack.aws.kms().clone(), stack.output("TokenKeyArn")?.to_owned());
     let version = vault.rotate(moved).await.map_err(|error| match error {

@@ -1,16 +1,16 @@
-//! What the service costs a month, service by service: a small model from what was measured (`make bench PART=tick`) and
-//! AWS's list prices. `docs/reference/cost.md` explains it.
+//! The monthly cost of the service, by AWS service: a small model of measurements (`make bench PART=tick`) and AWS's
+//! list prices. `docs/reference/cost.md` explains it.
 
 use anyhow::{Result, ensure};
 use clap::Args;
 
-/// What is to be served.
+/// The load of the service.
 #[derive(Clone, Debug, Args)]
 pub struct Load {
     /// HubSpot accounts.
     #[arg(long, default_value_t = 1000)]
     pub accounts: u32,
-    /// Records that are created or changed a day, in all accounts together.
+    /// Records created or changed in a day, in all accounts together.
     #[arg(long, default_value_t = 50_000)]
     pub changes_per_day: u32,
     /// Minutes between two ticks of the schedule.
@@ -18,7 +18,7 @@ pub struct Load {
     pub tick_minutes: u32,
 }
 
-/// One service of the bill.
+/// A line of the bill.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {
     /// What is paid for.
@@ -29,7 +29,7 @@ pub struct Item {
     pub dollars: f64,
 }
 
-/// AWS's list prices in us-east-1, in dollars, without free tiers; `docs/reference/cost.md` has the pages and their date.
+/// AWS's list prices in us-east-1, in dollars, without free tiers. `docs/reference/cost.md` has their pages and date.
 mod price {
     pub(super) const LAMBDA_GB_SECOND: f64 = 0.000_016_666_7;
     pub(super) const LAMBDA_REQUEST: f64 = 0.20 / 1e6;
@@ -51,48 +51,49 @@ mod price {
     pub(super) const AIRBYTE_BASE: f64 = 10.0;
 }
 
-/// What was measured, 150 ms a request of HubSpot. Lambda's own two lines an invocation are in the sizes of the logs.
+/// Measurements, with 150 ms for each request to HubSpot. The sizes of logs include Lambda's own two lines for each
+/// invocation.
 mod measured {
-    /// A slice of an account in which nothing changed, in seconds.
+    /// The duration of a slice without changes, in seconds.
     pub(super) const SLICE: f64 = 0.44;
-    /// What a change adds to it.
+    /// The time that a change adds to it, in seconds.
     pub(super) const SLICE_CHANGED: f64 = 0.05;
-    /// A drain of one message with few actions.
+    /// The duration of a drain of one message with few actions, in seconds.
     pub(super) const DRAIN: f64 = 0.01;
-    /// What a slice, and a drain, write into the log, in bytes.
+    /// What a slice and a drain log, in bytes.
     pub(super) const SLICE_LOG: f64 = 1680.0 + 500.0;
     pub(super) const DRAIN_LOG: f64 = 790.0 + 500.0;
-    /// Accounts a second that the scheduler fans out.
+    /// How many accounts the scheduler sends in a second.
     pub(super) const FAN_OUT: f64 = 13_550.0;
 }
 
-/// GB of the functions, as the template has them.
+/// The memory of the functions, in GB, as in the template.
 const SCHEDULER_GB: f64 = 0.25;
 const SYNC_GB: f64 = 0.25;
 const ACTIONS_GB: f64 = 0.5;
-/// The alarms, metrics and secrets of a stack.
+/// How many alarms, metrics and secrets a stack has.
 const ALARMS: f64 = 28.0;
 const METRICS: f64 = 39.0;
 const SECRETS: f64 = 3.0;
 const DAYS: f64 = 30.0;
-/// Lambda asks each of two queues with five pollers, each for up to 20 seconds at a time.
+/// Lambda polls each of two queues with five pollers, each for up to 20 seconds at a time.
 const EMPTY_RECEIVES_A_DAY: f64 = 2.0 * 5.0 * 86_400.0 / 20.0;
-/// X-Ray's default rule traces a twentieth of the requests (and the first of each second, which is left out here).
+/// X-Ray's default rule samples a twentieth of the requests (and the first of each second, which is ignored here).
 const SAMPLED: f64 = 0.05;
 
-/// The bill.
+/// Returns the bill.
 ///
 /// # Errors
-/// There is no load, or no time between ticks.
+/// The load or the time between ticks is zero.
 pub fn bill(load: &Load) -> Result<Vec<Item>> {
     ensure!(load.accounts > 0 && load.tick_minutes > 0, "there must be an account, and a time between ticks");
     let (accounts, changes) = (f64::from(load.accounts), f64::from(load.changes_per_day) * DAYS);
     let ticks = DAYS * 24.0 * 60.0 / f64::from(load.tick_minutes);
     let slices = accounts * ticks;
-    // Changes come one by one, spread over the ticks: the dearest way.
+    // The model assumes the most expensive case: changes arrive one at a time, spread over the ticks.
     let changed = changes.min(slices);
     let messages = changed.max(changes / 100.0);
-    // A drain takes what is there, rarely more than one message of small accounts.
+    // For small accounts, a drain rarely receives more than one message.
     let drains = messages;
     let gb_seconds = SCHEDULER_GB * slices / measured::FAN_OUT
         + SYNC_GB * (slices * measured::SLICE + changed * measured::SLICE_CHANGED)
@@ -102,7 +103,7 @@ pub fn bill(load: &Load) -> Result<Vec<Item>> {
     let requests = slices * (0.1 + 2.0) + messages * 3.0 + EMPTY_RECEIVES_A_DAY * DAYS;
     let log_gb = (slices * measured::SLICE_LOG + drains * measured::DRAIN_LOG) / 1e9;
     let watched = METRICS * price::METRIC + ALARMS * price::ALARM + price::DASHBOARD;
-    // Each environment looks at the secrets again every five minutes.
+    // Each environment reads the secrets again every five minutes.
     let secret_calls = SECRETS * 3.0 * DAYS * 24.0 * 12.0;
     let item = |name, amount, dollars| Item { name, amount, dollars };
     Ok(vec![
@@ -118,12 +119,12 @@ pub fn bill(load: &Load) -> Result<Vec<Item>> {
             format!("{SECRETS:.0} secrets"),
             SECRETS * price::SECRET + secret_calls * price::SECRET_CALL,
         ),
-        // Each environment asks it once: some cents.
+        // Each environment calls KMS once: some cents.
         item("KMS", "1 key".to_owned(), price::KEY),
     ])
 }
 
-/// Prints the bill, beside what else could do it.
+/// Prints the bill, and the cost of alternatives.
 ///
 /// # Errors
 /// As [`bill`].

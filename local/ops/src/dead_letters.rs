@@ -1,4 +1,5 @@
-//! The dead-letter queues: what is in them and why, sent back to where it came from, or exported.
+//! The dead-letter queues: lists their messages with the reasons, sends messages back to their source queues, and
+//! exports them.
 
 use std::{collections::HashMap, path::Path};
 
@@ -17,17 +18,17 @@ use store::Store;
 
 use crate::layout;
 
-/// How long a message that is looked at is hidden from others, in seconds.
-const LOOKED_AT: i32 = 120;
+/// How long a listed message is hidden from other readers, in seconds.
+const HIDDEN_SECONDS: i32 = 120;
 
 /// One dead-letter queue.
 #[derive(Clone, Debug)]
 pub struct DeadLetterQueue {
-    /// What it is called in the output.
+    /// Its name in the output.
     pub name: &'static str,
     /// Its address.
     pub url: String,
-    /// The queue that its messages came from; none if nothing can be sent back.
+    /// The queue that its messages came from. `None` if messages cannot be sent back.
     pub source: Option<String>,
 }
 
@@ -39,15 +40,15 @@ pub struct Letter {
     pub queue: &'static str,
     /// SQS's `messageId`.
     pub message_id: String,
-    /// Whose it is, if its body can be read that far.
+    /// Its account. `None` if the body cannot be parsed that far.
     pub account: Option<String>,
     /// When it was first sent, in milliseconds since the epoch.
     pub sent_at: Option<i64>,
     /// Why it failed.
     pub reason: String,
-    /// The id under which it failed, as the functions' logs name it, if that is another one.
+    /// The id under which the functions' logs name the failure, if it is not `message_id`.
     pub failed_as: Option<String>,
-    /// What it says.
+    /// Its body.
     pub body: String,
     #[serde(skip)]
     receipt: String,
@@ -55,7 +56,7 @@ pub struct Letter {
     group: String,
 }
 
-/// Which letters are meant.
+/// Which messages to send back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Chosen {
     /// All of them.
@@ -82,12 +83,12 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// Those queues, with the store that knows why messages failed.
+    /// Returns the queues, with the store that has the reasons of failures.
     pub fn new(sqs: Client, store: Store, queues: Vec<DeadLetterQueue>) -> Self {
         Self { sqs, store, queues }
     }
 
-    /// What is in the queues. It stays there.
+    /// Returns the messages in the queues. They stay there.
     ///
     /// # Errors
     /// SQS or MongoDB cannot be reached.
@@ -108,11 +109,11 @@ impl DeadLetters {
         Ok(all)
     }
 
-    /// Sends chosen messages back to the queues they came from, and tells how many. A message is deleted here once
-    /// it is surely there; one that gets there twice has its effect once.
+    /// Sends the chosen messages back to the queues they came from. Returns how many. A message is deleted here only
+    /// after it was sent. A message that is sent twice has its effect once.
     ///
     /// # Errors
-    /// SQS or MongoDB cannot be reached; what was not sent back is still here.
+    /// SQS or MongoDB cannot be reached. Messages that were not sent back are still here.
     pub async fn send_back(&self, chosen: &Chosen) -> Result<usize> {
         let mut sent = 0;
         for queue in &self.queues {
@@ -140,8 +141,8 @@ impl DeadLetters {
         Ok(sent)
     }
 
-    /// Writes what is in the queues to a file that only its owner may read, a line of JSON each, and tells how many. It stays
-    /// in the queues.
+    /// Writes the messages in the queues to a file that only its owner may read, one line of JSON each. Returns how
+    /// many. They stay in the queues.
     ///
     /// # Errors
     /// SQS or MongoDB cannot be reached, or the file cannot be written.
@@ -160,8 +161,8 @@ impl DeadLetters {
             .receive_message()
             .queue_url(&queue.url)
             .max_number_of_messages(10)
-            .visibility_timeout(LOOKED_AT)
-            // Without a wait SQS asks only some of its servers.
+            .visibility_timeout(HIDDEN_SECONDS)
+            // Without a wait, SQS asks only some of its servers.
             .wait_time_seconds(2)
             .message_system_attribute_names(Attribute::All)
             .message_attribute_names("All")
@@ -183,7 +184,7 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// Lets others see the messages again at once.
+    /// Makes the messages visible to other readers at once.
     async fn put_back(&self, queue: &DeadLetterQueue, letters: &[Letter]) -> Result<()> {
         for letters in letters.chunks(10) {
             let entry = |(index, letter): (usize, &Letter)| {

@@ -1,5 +1,5 @@
-//! `make deploy`: what will change on AWS is shown, and done when it is confirmed. A parameter is what the environment or
-//! `.env` says of it; what they do not say is the template's default, whatever the stack had before.
+//! `make deploy`: shows what will change on AWS, and deploys it after confirmation. The value of a parameter is from
+//! the environment or `.env`, or else the template's default, whatever the stack had before.
 
 use std::{
     collections::BTreeMap,
@@ -22,36 +22,36 @@ use crate::{
     template::{self, Parameter},
 };
 
-/// The parameter that tells one release from another.
+/// The parameter that identifies a release.
 const RELEASE: &str = "Release";
 
-/// The built template, with this release.
+/// The file name of the built template with this release.
 const TEMPLATE: &str = "release.yaml";
 
-/// How a deployment is to be done.
+/// The options of a deployment.
 #[derive(Clone, Debug)]
 pub struct Deploy {
-    /// The folder with what SAM built.
+    /// The folder of SAM's build.
     pub built: PathBuf,
-    /// Nobody is asked.
+    /// Whether the deployment needs no confirmation.
     pub is_confirmed: bool,
 }
 
-/// Sees that the variables are for the AWS that the environment names, and gives that and the parameters.
+/// Checks that the variables are for the AWS that the environment names. Returns that AWS and the parameters.
 ///
 /// # Errors
-/// A parameter is not for AWS, or no MongoDB is named, or one that is reached without TLS.
+/// A parameter is not for AWS, no MongoDB is named, or its connections have no TLS.
 pub fn check(settings: &Settings) -> Result<(Target, Parameters)> {
-    // The functions do not start otherwise, and `make deploy` cannot make the indexes.
+    // Otherwise the functions do not start, and `make deploy` cannot make the indexes.
     connection_string(settings.aws.mongodb_uri()?).context("MONGODB_URI")?;
     let target = Target::of(env_file::variable);
     Ok((target, parameters::for_aws(env_file::variable, target)?))
 }
 
-/// Deploys what was built to the AWS that the environment names, and makes the indexes.
+/// Deploys a build to the AWS that the environment names, and makes the indexes.
 ///
 /// # Errors
-/// A parameter is not for AWS, nobody confirms, the deployment fails, or MongoDB cannot be reached from here.
+/// A parameter is not for AWS, nobody confirms, the deployment fails, or MongoDB cannot be reached from this machine.
 pub async fn run(settings: &Settings, deploy: &Deploy) -> Result<()> {
     let (target, mut given) = check(settings)?;
     let uri = settings.aws.mongodb_uri()?;
@@ -62,7 +62,7 @@ pub async fn run(settings: &Settings, deploy: &Deploy) -> Result<()> {
         println!("A rehearsal on the local AWS that AWS_ENDPOINT_URL names:");
     }
     let release = release(&deploy.built, &given)?;
-    // SAM names the functions' versions by it. It takes a default, wherever it runs.
+    // SAM names the functions' versions after this parameter, and takes its default for that wherever SAM runs.
     let built = std::fs::read_to_string(deploy.built.join("template.yaml"))?;
     let template = deploy.built.join(TEMPLATE);
     std::fs::write(&template, template::with_default(&built, RELEASE, &release)?)?;
@@ -96,8 +96,8 @@ pub async fn run(settings: &Settings, deploy: &Deploy) -> Result<()> {
     Ok(())
 }
 
-/// What tells one release from another: its code, its template, and its parameters. A function takes up new values of its
-/// variables with a new version, and CloudFormation publishes one when this changes.
+/// Returns the hash of a release: its code, its template, and its parameters. A function gets new values of its
+/// variables only with a new version, and CloudFormation publishes one when this changes.
 fn release(built: &Path, given: &Parameters) -> Result<String> {
     let mut hash = digest::Context::new(&SHA256);
     let mut files = Vec::new();
@@ -125,8 +125,8 @@ fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// What is given, and the template's default for each parameter that the stack has another value of. CloudFormation would
-/// keep that value.
+/// Returns the given parameters, and the template's default for each other parameter whose value in the stack differs.
+/// Otherwise CloudFormation would keep that value.
 fn with_defaults(
     given: &Parameters,
     known: &BTreeMap<String, Parameter>,
@@ -138,7 +138,7 @@ fn with_defaults(
     let mut all: BTreeMap<String, String> =
         given.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
     for (name, parameter) in known {
-        // The stack's value of a secret is not shown to us either.
+        // CloudFormation does not return values of secret parameters.
         let is_other =
             existing.and_then(|stack| stack.parameters.get(name)).is_some_and(|had| *had != parameter.default);
         if is_other && !all.contains_key(name) {
@@ -180,7 +180,7 @@ fn shown(value: &str) -> &str {
     if value.is_empty() { "nothing" } else { value }
 }
 
-/// Asks whoever is at the terminal.
+/// Asks for confirmation at the terminal. Returns true if it is given.
 fn confirmed() -> Result<bool> {
     print!("\nDeploy this? [y/N] ");
     std::io::stdout().flush()?;

@@ -1,4 +1,4 @@
-//! A stack that is deployed: the local one, or one on AWS.
+//! A deployed stack: the local one, or one on AWS.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -13,25 +13,25 @@ use crate::{
     settings::{Retention, Settings},
 };
 
-/// A stack that is up.
+/// A deployed stack.
 #[derive(Debug)]
 pub struct Stack {
     /// Its database.
     pub store: Store,
     /// Its AWS.
     pub aws: Aws,
-    /// What SAM deployed: names and addresses.
+    /// The outputs of its template: names and addresses.
     pub outputs: BTreeMap<String, String>,
     /// How to reach MongoDB from this machine.
     pub mongodb_uri: SecretString,
 }
 
 impl Stack {
-    /// The stack as it is deployed: the local one, or with `on_aws` the one on the AWS of the environment, with the
+    /// Returns the deployed stack: the local one, or if `on_aws` the one on the AWS of the environment, with the
     /// MongoDB of `MONGODB_URI`.
     ///
     /// # Errors
-    /// It is not there, or no MongoDB is named for AWS, or the local one's is not its own.
+    /// There is no such stack, no MongoDB is named for AWS, or the local stack's MongoDB is not its own.
     pub async fn open(settings: &Settings, on_aws: bool) -> Result<Self> {
         match on_aws {
             true => {
@@ -61,7 +61,7 @@ impl Stack {
         Ok(Self { store, aws, outputs, mongodb_uri })
     }
 
-    /// One of the outputs of the template.
+    /// Returns an output of the template.
     ///
     /// # Errors
     /// The template has no such output.
@@ -70,16 +70,16 @@ impl Stack {
     }
 }
 
-/// Makes the indexes that are missing, and sets how long actions are kept, if that is said.
+/// Makes the missing indexes, and sets how long actions are kept if `retention` says so.
 ///
 /// # Errors
-/// MongoDB cannot be reached, or what is stored violates an index.
+/// MongoDB cannot be reached, or stored documents violate an index.
 pub async fn migrate(uri: &SecretString, database: &str, retention: Retention) -> Result<()> {
     let mongo = MongoConfig { uri: uri.clone(), database: database.to_owned() };
     step("making the indexes", async { migrate_store(&Store::connect(&mongo).await?, retention).await }).await
 }
 
-/// Makes the indexes of an open database.
+/// Does the same for an open database.
 ///
 /// # Errors
 /// As [`migrate`].
@@ -96,10 +96,10 @@ pub async fn migrate_store(store: &Store, retention: Retention) -> Result<()> {
     Ok(())
 }
 
-/// Says what is being done, and how long it took.
+/// Runs the work, and prints what it is and how long it took. Returns its result.
 ///
 /// # Errors
-/// What the work says.
+/// The work fails.
 pub async fn step<T>(what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
     let began = Instant::now();
     print!("  {what} ... ");

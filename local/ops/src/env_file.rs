@@ -1,13 +1,13 @@
-//! `.env`: variables for the commands, each taken as it is written.
+//! `.env`: variables for the commands. Each value is used literally.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-/// Reads a file of variables into the environment, whose own values have precedence.
+/// Reads a file of variables into the environment. The environment's own values have precedence.
 ///
 /// # Errors
-/// It cannot be read, or a value in it might not mean what is written there.
+/// The file cannot be read, or a value in it may not mean what is written there.
 pub(crate) fn read(file: &Path) -> Result<()> {
     let name = file.display();
     let text = std::fs::read_to_string(file).with_context(|| format!("{name} cannot be read"))?;
@@ -15,7 +15,7 @@ pub(crate) fn read(file: &Path) -> Result<()> {
         check(line).with_context(|| format!("line {} of {name}", index + 1))?;
     }
     dotenvy::from_read(text.as_bytes()).map_err(|_| {
-        // The parser's own error quotes the line, which may hold a secret.
+        // The parser's own error quotes the line, which may contain a secret.
         let is_wrong = |line: &str| dotenvy::from_read_iter(line.as_bytes()).any(|read| read.is_err());
         let line = text.lines().position(is_wrong).map_or_else(|| "a line".to_owned(), |at| format!("line {}", at + 1));
         anyhow::anyhow!("{line} of {name} is not NAME=value; a value with spaces or # stands in single quotes")
@@ -27,13 +27,14 @@ pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Outside of single quotes, a dollar sign stands for another variable: a password would silently become another one.
+/// Refuses a dollar sign outside of single quotes. It would be replaced by another variable, so that a password would
+/// silently become another one.
 fn check(line: &str) -> Result<()> {
     let Some((name, value)) = line.split_once('=').filter(|_| !line.trim_start().starts_with('#')) else {
         return Ok(());
     };
     let value = value.trim_start();
-    // What is behind the closing quote is not quoted; `\\` is a backslash, and no sign before the next character.
+    // Text after the closing quote is not quoted. `\\` is a backslash, and does not escape the next character.
     let outside = value.strip_prefix('\'').map_or(value, |quoted| quoted.split_once('\'').map_or("", |(_, rest)| rest));
     ensure!(
         !outside.replace("\\\\", "").replace("\\$", "").contains('$'),
@@ -48,7 +49,7 @@ mod tests {
     use super::*;
     use crate::layout;
 
-    /// Whoever takes the comment sign away from a variable in the example has a file that can be read.
+    /// A variable in the example file can be read after its comment sign is removed.
     #[test]
     fn each_line_of_the_example_can_be_used() {
         let example = std::fs::read_to_string(layout::root().join(".env.example")).unwrap();

@@ -1,6 +1,6 @@
-//! `make stop` and `make start`: everything that makes the service work by itself is switched off, and on again as the stack's
-//! parameters say. Nothing is deployed, and nothing is lost: messages wait in their queues, HubSpot sends its webhooks again,
-//! and an account is read from where it was.
+//! `make stop` and `make start`: switches off everything that makes the service work by itself, and on again as the
+//! stack's parameters say. Nothing is deployed, and nothing is lost: messages wait in their queues, HubSpot sends its
+//! webhooks again, and an account is read from its last position.
 
 use anyhow::{Context, Result, ensure};
 use aws_sdk_scheduler::types::ScheduleState;
@@ -12,25 +12,26 @@ use crate::{
     settings::Settings,
 };
 
-/// What SAM calls the event `Tick` of the scheduler function.
+/// The logical id that SAM gives the event `Tick` of the scheduler function.
 const SCHEDULE: &str = "SchedulerFunctionTick";
 
-/// The outputs of the template that name the functions to which Lambda gives the messages of a queue.
+/// The outputs of the template that name the functions that read a queue.
 const READERS: [&str; 2] = ["SyncFunction", "ActionsFunction"];
 
-/// Which way the switch is turned.
+/// The position of the switch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
     /// The service works.
     On,
-    /// Nothing is asked of HubSpot, and nothing is stored. What is under way ends by itself, within half a minute.
+    /// The service sends nothing to HubSpot, and stores nothing. Work that has begun ends by itself within half a
+    /// minute.
     Off,
 }
 
-/// Switches the local stack, or with `on_aws` the one on the AWS of the environment. It may be run twice.
+/// Switches the local stack, or if `on_aws` the one on the AWS of the environment. It may run twice.
 ///
 /// # Errors
-/// There is no such stack, or AWS refuses one of the switches; those before it are turned then.
+/// There is no such stack, or AWS refuses one of the switches. Those before it stay switched.
 pub async fn run(settings: &Settings, on_aws: bool, turn: Turn) -> Result<()> {
     let (aws, name) = match on_aws {
         true => (Aws::from_env().await, settings.aws.name.as_str()),
@@ -63,7 +64,7 @@ async fn schedule(aws: &Aws, stack: &str, state: ScheduleState) -> Result<()> {
     let found = asked.send().await.context("the schedule cannot be found")?;
     let name = found.stack_resource_detail.and_then(|found| found.physical_resource_id).context("it has no name")?;
     let is = aws.scheduler().get_schedule().name(&name).send().await.context("the schedule cannot be read")?;
-    // What is not said again would be lost.
+    // An update replaces the whole schedule: fields that are left out would be lost.
     let update = aws.scheduler().update_schedule().name(&name).state(state).set_target(is.target);
     let update =
         update.set_schedule_expression(is.schedule_expression).set_flexible_time_window(is.flexible_time_window);
@@ -78,7 +79,7 @@ async fn schedule(aws: &Aws, stack: &str, state: ScheduleState) -> Result<()> {
     Ok(())
 }
 
-/// Lambda runs a function without concurrency for nobody: API Gateway answers 503.
+/// Lambda never runs a function whose reserved concurrency is 0: API Gateway answers 503.
 async fn front_door(aws: &Aws, function: &str, turn: Turn, concurrency: i32) -> Result<()> {
     let lambda = aws.lambda();
     let set = match (turn, concurrency) {

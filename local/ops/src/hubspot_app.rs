@@ -1,5 +1,5 @@
-//! The HubSpot app of a deployed stack, as files for `hs project upload`: made from the templates in `hubspot-app/`, with
-//! the stack's addresses and one subscription for each property that its sync function keeps.
+//! The HubSpot app of a deployed stack, as files for `hs project upload`. They are made from the templates in
+//! `hubspot-app/`, with the stack's addresses and one subscription for each property that its sync function stores.
 //!
 //! HubSpot documents the files on developers.hubspot.com, "App configuration" and "Configure a webhook subscription".
 
@@ -18,7 +18,7 @@ use crate::{aws::Aws, deployed::Stack, env_file, layout, parameters::Target, set
 /// HubSpot's limit for one app (developers.hubspot.com/changelog/announcing-new-limits-for-developer-accounts-and-applications).
 const MAX_SUBSCRIPTIONS: usize = 1000;
 
-/// Properties whose changes HubSpot tells nobody of (developers.hubspot.com, "Webhooks API guide").
+/// Properties for which HubSpot sends no webhooks (developers.hubspot.com, "Webhooks API guide").
 const NOT_TOLD: [&str; 2] = ["hs_lastmodifieddate", "num_unique_conversion_events"];
 
 /// The files of a HubSpot app.
@@ -26,17 +26,17 @@ const NOT_TOLD: [&str; 2] = ["hs_lastmodifieddate", "num_unique_conversion_event
 pub struct HubSpotApp {
     /// The files, by their paths in the project.
     pub files: BTreeMap<PathBuf, Value>,
-    /// The configured properties whose changes HubSpot tells nobody of: they have no subscription.
+    /// The configured properties for which HubSpot sends no webhooks. They have no subscription.
     pub not_told: Vec<(ObjectType, String)>,
 }
 
-/// Makes the app of the deployed stack in `folder`, and says what to do with it.
+/// Writes the app of the deployed stack to `folder`, and prints what to do with it.
 ///
 /// # Errors
 /// There is no such stack, it was deployed without connect, or a template is wrong.
 pub async fn run(settings: &Settings, on_aws: bool, folder: &Path) -> Result<()> {
     let stack = Stack::open(settings, on_aws).await?;
-    // An upload replaces the project of that name. The local stack must not take over the one of AWS.
+    // An upload replaces the project of the same name. The local stack must not replace the one of AWS.
     let project = if on_aws { settings.aws.name.clone() } else { format!("{}-local", layout::NAME) };
     let app = HubSpotApp::of(&project, &stack.outputs, &stack.aws).await?;
     let url = stack.output("ConnectUrl")?;
@@ -61,7 +61,7 @@ pub async fn run(settings: &Settings, on_aws: bool, folder: &Path) -> Result<()>
 }
 
 impl HubSpotApp {
-    /// The app `project` of a deployed stack, with the properties that its sync function keeps.
+    /// Returns the app `project` of a deployed stack, with the properties that its sync function stores.
     ///
     /// # Errors
     /// The function's configuration cannot be read, or a template is wrong.
@@ -80,11 +80,11 @@ impl HubSpotApp {
         Self::new(project, outputs, &properties)
     }
 
-    /// Fills the templates in.
+    /// Returns the app with all templates filled in.
     ///
     /// # Errors
-    /// A template is not JSON, names an output that the stack does not have, or there are more subscriptions than an app
-    /// may have.
+    /// A template is not JSON, names an output that the stack does not have, or there are more subscriptions than
+    /// HubSpot allows for an app.
     pub fn new(
         project: &str,
         outputs: &BTreeMap<String, String>,
@@ -105,7 +105,7 @@ impl HubSpotApp {
         Ok(Self { files, not_told })
     }
 
-    /// Writes the files into a folder. What else is in it stays, for example the configuration of HubSpot's CLI.
+    /// Writes the files into a folder. Other files in it stay, for example the configuration of HubSpot's CLI.
     ///
     /// # Errors
     /// A file cannot be written.
@@ -125,7 +125,7 @@ impl HubSpotApp {
     }
 }
 
-/// Reads the JSON files under `root`, by their paths in it.
+/// Reads the JSON files under `root` into `files`. Their keys are their paths in `root`.
 fn read(root: &Path, files: &mut BTreeMap<PathBuf, Value>) -> Result<()> {
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -143,7 +143,7 @@ fn read(root: &Path, files: &mut BTreeMap<PathBuf, Value>) -> Result<()> {
     Ok(())
 }
 
-/// Puts the values in the places of their names: `${ConnectUrl}`.
+/// Replaces placeholders by their values: `${ConnectUrl}`.
 fn fill(file: &mut Value, values: &BTreeMap<&str, &str>) -> Result<()> {
     match file {
         Value::String(text) => *text = filled(text, values)?,
@@ -194,7 +194,7 @@ fn subscribe(subscriptions: &mut Value, properties: &[(ObjectType, Vec<String>)]
     Ok(not_told)
 }
 
-/// HubSpot's name of an object type in a subscription.
+/// Returns HubSpot's name of an object type in a subscription.
 const fn singular(object: ObjectType) -> &'static str {
     match object {
         ObjectType::Companies => "company",

@@ -30,99 +30,99 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make the indexes that are missing.
+    /// Make the missing indexes.
     Migrate {
-        /// In MONGODB_URI, not in the local stack's MongoDB.
+        /// Use the MongoDB of MONGODB_URI, not the local stack's.
         #[arg(long)]
         aws: bool,
     },
     /// Deploy what was built to the AWS that the environment names, with the parameters of .env.
     Deploy {
-        /// Nobody is asked.
+        /// Do not ask for confirmation.
         #[arg(long)]
         yes: bool,
         /// The folder with what SAM built.
         #[arg(long)]
         built: Option<PathBuf>,
-        /// Only see whether the variables are for AWS.
+        /// Only check if the variables are for AWS.
         #[arg(long)]
         check: bool,
     },
     /// Look into the dead-letter queues, send messages back, read an account again, pause it.
     Repair {
-        /// Of the stack on the AWS that the environment names, not of the local one.
+        /// Use the stack on the AWS that the environment names, not the local one.
         #[arg(long)]
         aws: bool,
         #[command(subcommand)]
         repair: Repair,
     },
-    /// Make a link by which a customer connects a HubSpot account, or revoke those that were made.
+    /// Make a link by which a customer connects a HubSpot account, or revoke the customer's links.
     Link {
         /// The customer's Domain.
         #[arg(long)]
         domain: String,
-        /// The HubSpot account that it is for; any if there is none.
+        /// The HubSpot account that the link is for. Any if it is left out.
         #[arg(long)]
         hub: Option<String>,
-        /// Revoke all that were made for the Domain.
+        /// Revoke all links of the Domain.
         #[arg(long)]
         revoke: bool,
-        /// Of the stack on the AWS that the environment names, not of the local one.
+        /// Use the stack on the AWS that the environment names, not the local one.
         #[arg(long)]
         aws: bool,
     },
     /// Show the token of the status page.
     Token {
-        /// Of the stack on the AWS that the environment names, not of the local one.
+        /// Use the stack on the AWS that the environment names, not the local one.
         #[arg(long)]
         aws: bool,
     },
     /// Make the HubSpot app of a deployed stack, ready for `hs project upload`.
     HubspotApp {
-        /// Of the stack on the AWS that the environment names, not of the local one.
+        /// Use the stack on the AWS that the environment names, not the local one.
         #[arg(long)]
         aws: bool,
-        /// Where to.
+        /// The folder for the files.
         #[arg(long, default_value = ".hubspot-app")]
         folder: PathBuf,
     },
     /// Make a new data key, and seal all tokens under it.
     RotateKeys {
-        /// Of the stack on the AWS that the environment names, not of the local one.
+        /// Use the stack on the AWS that the environment names, not the local one.
         #[arg(long)]
         aws: bool,
-        /// The KMS key is meant to be of another AWS account or region than before.
+        /// Allow a KMS key of another AWS account or region than before.
         #[arg(long)]
         new_master_key: bool,
     },
-    /// Let the versions before the ones that are live take over again.
+    /// Replace the live versions by the versions before them.
     Rollback {
-        /// Of the stack on the AWS that the environment names, not of the local one.
+        /// Use the stack on the AWS that the environment names, not the local one.
         #[arg(long)]
         aws: bool,
-        /// Only say what would be done.
+        /// Only print what would be done.
         #[arg(long)]
         dry: bool,
     },
-    /// Switch the service off: nothing is asked of HubSpot, and nothing is stored.
+    /// Switch the service off. It sends nothing to HubSpot, and stores nothing.
     Stop {
-        /// The stack on the AWS that the environment names, not the local one.
+        /// Use the stack on the AWS that the environment names, not the local one.
         #[arg(long)]
         aws: bool,
     },
-    /// Switch it on again.
+    /// Switch the service on again.
     Start {
-        /// The stack on the AWS that the environment names, not the local one.
+        /// Use the stack on the AWS that the environment names, not the local one.
         #[arg(long)]
         aws: bool,
     },
-    /// Write the tables of the reference page anew.
+    /// Write the tables of the reference page.
     Docs,
-    /// Say what the service costs a month.
+    /// Print the monthly cost of the service.
     Cost(cost::Load),
     /// Show that a change goes through a deployed stack.
     Smoke {
-        /// On the AWS that the environment names. For the local stack it is a command of the program `stack`.
+        /// Use the AWS that the environment names. For the local stack this is a command of the program `stack`.
         #[arg(long, required = true)]
         aws: bool,
     },

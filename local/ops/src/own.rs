@@ -1,4 +1,4 @@
-//! Whose the MongoDB of the local stack is. One that `STACK_MONGODB_URI` names must hold no Domain but those of local
+//! Checks the owner of the local stack's MongoDB. One that `STACK_MONGODB_URI` names must contain only Domains of local
 //! stacks: the local functions work on every Domain that they find, with a HubSpot and a KMS that are not real.
 
 use anyhow::{Context, Result, ensure};
@@ -8,15 +8,15 @@ use store::{MongoConfig, Store, collection};
 
 use crate::{parameters::mongodb_hosts, settings::Settings};
 
-/// The field of a Domain that the local stack wrote.
+/// The field that marks a Domain of a local stack.
 pub const OURS: &str = "ofLocalStack";
 
-/// Sees that the local stack may work on the MongoDB that it is given. It writes nothing.
+/// Checks that the local stack may use its MongoDB. Writes nothing.
 ///
 /// # Errors
-/// It is the one of the stack on AWS, or holds Domains of others, or cannot be reached.
+/// The MongoDB is the one of the stack on AWS, contains other Domains, or cannot be reached.
 pub async fn check(settings: &Settings) -> Result<()> {
-    // Without one, a MongoDB is started that is the local stack's alone.
+    // If none is named, the local stack starts a MongoDB of its own.
     let Some(uri) = &settings.mongodb_uri else { return Ok(()) };
     let hosts = |uri: &SecretString| mongodb_hosts(uri.expose_secret());
     let is_same = settings.aws.mongodb_uri.as_ref().is_some_and(|aws| hosts(aws) == hosts(uri))
@@ -38,7 +38,8 @@ pub async fn check(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// Forgets the data keys that only the KMS of an earlier local stack could unwrap: it ended with that stack.
+/// Deletes the data keys of earlier local stacks. Only the KMS of such a stack could unwrap them, and it ended with the
+/// stack.
 ///
 /// # Errors
 /// MongoDB cannot be reached.
@@ -48,5 +49,5 @@ pub async fn forget_keys(store: &Store) -> Result<()> {
     Ok(())
 }
 
-/// What the ARNs of a local AWS have in common.
+/// The account id in the ARNs of a local AWS.
 const LOCAL_ACCOUNT: &str = ":000000000000:";

@@ -1,5 +1,5 @@
-//! The parameters of the template: what `make deploy` gives to AWS, and what the local stack is given. Each comes from
-//! the environment or `.env`, unchanged. What goes to AWS never names this machine or the simulator.
+//! The parameters of the template, for `make deploy` and for the local stack. Each value is from the environment or
+//! `.env`, unchanged. Values for AWS never name this machine or the simulator.
 
 use std::collections::BTreeMap;
 
@@ -13,16 +13,16 @@ use crate::settings::Settings;
 /// Parameters with their values.
 pub type Parameters = BTreeMap<&'static str, String>;
 
-/// Who is given a parameter.
+/// Which stacks get a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum For {
-    /// A stack on AWS alone: what it names is not on this machine.
+    /// Only a stack on AWS, because the value names something that is not on this machine.
     Aws,
-    /// The local stack as well.
+    /// A stack on AWS and the local stack.
     Both,
 }
 
-/// Each parameter that the environment or `.env` may set, with its variable.
+/// The parameters that the environment or `.env` may set, with their variables.
 const PARAMETERS: [(&str, &str, For); 40] = [
     ("MongoDbUri", "MONGODB_URI", For::Aws),
     ("MongoDbSecretArn", "MONGODB_SECRET_ARN", For::Aws),
@@ -66,34 +66,35 @@ const PARAMETERS: [(&str, &str, For); 40] = [
     ("AlarmTopicArn", "ALARM_TOPIC_ARN", For::Aws),
 ];
 
-/// Those whose number says when an alarm goes off.
+/// The parameters that are thresholds of alarms, with their variables.
 const ALARMS: [(&str, &str); 2] =
     [("FreshnessAlarmSeconds", "FRESHNESS_ALARM_SECONDS"), ("TickAlarmSeconds", "TICK_ALARM_SECONDS")];
 
-/// Each parameter that the environment or `.env` may set, with its variable.
+/// The parameters that the environment or `.env` may set, with their variables.
 pub fn variables() -> impl Iterator<Item = (&'static str, &'static str)> {
     PARAMETERS.iter().map(|(parameter, variable, _)| (*parameter, *variable)).chain(ALARMS)
 }
 
-/// The variables whose values are addresses that only TLS may reach. A collector of spans is no such address: it may be
-/// an extension of the function, at `http://localhost:4318`.
+/// The variables with addresses that must use TLS. The address of a collector of spans is not one of them: the
+/// collector may be an extension of the function, at `http://localhost:4318`.
 const ADDRESSES: [&str; 4] = ["HUBSPOT_API_BASE_URL", "HUBSPOT_AUTHORIZE_URL", "CONNECT_URL", "AWS_ENDPOINT_URL_SQS"];
 
-/// The ids and secrets of the simulator's apps, which everybody knows who has read the repository.
+/// The ids and secrets of the simulator's apps. They are public: they are in the repository.
 pub const OF_SIMULATOR: [&str; 4] =
     ["simulated-client-id", "simulated-client-secret", "another-client-id", "another-client-secret"];
 
-/// What a stack is deployed to.
+/// The target of a deployment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// AWS itself.
     Aws,
-    /// A local AWS that `AWS_ENDPOINT_URL` names, as if it were AWS. What runs there may use other servers of this machine.
+    /// A local AWS that `AWS_ENDPOINT_URL` names, as a rehearsal. Functions there may use other servers of this
+    /// machine.
     Rehearsal,
 }
 
 impl Target {
-    /// The one that the environment names.
+    /// Returns the target that the environment names.
     pub fn of(environment: impl Fn(&'static str) -> Option<String>) -> Self {
         match environment("AWS_ENDPOINT_URL").is_some_and(|url| is_here(&url)) {
             true => Self::Rehearsal,
@@ -102,10 +103,10 @@ impl Target {
     }
 }
 
-/// What `make deploy` gives to AWS: what the environment says, and nothing else.
+/// Returns the parameters for `make deploy`: the values in the environment, and nothing else.
 ///
 /// # Errors
-/// A value would not work on AWS, or not be safe there. The error names the variable, not the value.
+/// A value would not work on AWS, or would not be safe there. The error names the variable, not the value.
 pub fn for_aws(environment: impl Fn(&'static str) -> Option<String>, target: Target) -> Result<Parameters> {
     let is_set = |variable: &'static str| environment(variable).is_some();
     let of_app = (is_set("HUBSPOT_CLIENT_ID"), is_set("HUBSPOT_CLIENT_SECRET"));
@@ -116,7 +117,7 @@ pub fn for_aws(environment: impl Fn(&'static str) -> Option<String>, target: Tar
     }
     let mut parameters = Parameters::new();
     for (parameter, variable) in variables() {
-        // A value that a secret holds as well would be in the functions' environment for nothing.
+        // A value that is also in a secret would be exposed in the functions' environment for nothing.
         let is_in_a_secret = match variable {
             "MONGODB_URI" => is_set("MONGODB_SECRET_ARN"),
             "HUBSPOT_CLIENT_ID" | "HUBSPOT_CLIENT_SECRET" => is_set("HUBSPOT_SECRET_ARN"),
@@ -131,7 +132,7 @@ pub fn for_aws(environment: impl Fn(&'static str) -> Option<String>, target: Tar
     Ok(parameters)
 }
 
-/// Refuses what names this machine, the simulator, or an address without TLS.
+/// Fails if a value names this machine, the simulator, or an address without TLS.
 fn check(variable: &str, value: &str) -> Result<()> {
     ensure!(!OF_SIMULATOR.contains(&value), "{variable} is the simulator's, which everybody knows; it is not for AWS");
     ensure!(
@@ -150,8 +151,8 @@ fn check(variable: &str, value: &str) -> Result<()> {
     Ok(())
 }
 
-/// What the local stack is given: how the service is to behave as `.env` says, and servers of this machine. `simulated` is the
-/// id and the secret of the simulator's app.
+/// Returns the parameters for the local stack: the behaviour that `.env` sets, and servers of this machine. `simulated`
+/// is the id and the secret of the simulator's app.
 pub fn for_local(
     settings: &Settings,
     mongodb_uri: &SecretString,
@@ -180,11 +181,11 @@ pub fn for_local(
     parameters
 }
 
-/// Parameters in the form of a file that SAM reads (`--parameter-overrides file://...yaml`), so that no value is in the
-/// arguments of a process, which every user of a machine may see. JSON is YAML.
+/// Returns parameters in the form of a file that SAM reads (`--parameter-overrides file://...yaml`). With a file, no
+/// value is in the arguments of a process, which every user of a machine may see. JSON is YAML.
 ///
 /// # Errors
-/// SAM would not pass a value on as it is. The error names the parameter, not the value.
+/// SAM would not pass a value on unchanged. The error names the parameter, not the value.
 pub fn file<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<String> {
     let parameters: BTreeMap<&str, &str> = parameters.into_iter().collect();
     for (name, value) in &parameters {
@@ -197,16 +198,17 @@ pub fn file<'a>(parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> Res
     Ok(serde_json::to_string(&parameters)?)
 }
 
-/// SAM takes quotes away around a value, and a backslash before these three, more than once.
+/// Returns true if SAM passes the value on unchanged. SAM removes quotes around a value, and a backslash before these
+/// three characters, more than once.
 fn is_passed_on(value: &str) -> bool {
     let is_quoted = |quote| value.starts_with(quote) && value.ends_with(quote);
     !["\\ ", "\\\"", "\\'"].iter().any(|changed| value.contains(changed)) && !is_quoted('"') && !is_quoted('\'')
 }
 
-/// The hosts that a connection string of MongoDB names, with their ports and in lower case.
+/// Returns the hosts in a connection string of MongoDB, with their ports and in lower case.
 pub fn mongodb_hosts(uri: &str) -> Vec<String> {
     let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
-    // A password may hold a slash or a question mark that should have been escaped.
+    // A password may contain a slash or a question mark that should have been escaped.
     let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
     let hosts = rest.split(['/', '?']).next().unwrap_or_default();
     hosts.split(',').map(str::to_ascii_lowercase).collect()
@@ -243,7 +245,7 @@ mod tests {
         let parameters = deployed(&[mongodb, app[0], app[1]]).unwrap();
         let expected = [("MongoDbUri", mongodb.1), ("HubSpotClientId", app[0].1), ("HubSpotClientSecret", app[1].1)];
         assert_eq!(parameters, expected.map(|(name, value)| (name, value.to_owned())).into());
-        // What is in a secret is not in the environment of the functions as well.
+        // Values in a secret are not in the functions' environment as well.
         let parameters = deployed(&[arn, app[0], app[1], mongodb, ("MONGODB_SECRET_ARN", ARN)]).unwrap();
         assert_eq!(parameters.into_keys().collect::<Vec<_>>(), ["HubSpotSecretArn", "MongoDbSecretArn"]);
     }

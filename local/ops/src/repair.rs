@@ -1,6 +1,6 @@
-//! What whoever is on call does by hand: look into the dead-letter queues and send messages back, read an account
-//! again, pause it and let it go on, take a mark away. Against the local stack, or with `--aws` against the AWS
-//! of the environment and the MongoDB of `.env`.
+//! The manual repairs for whoever is on call: read the dead-letter queues and send messages back, read an account
+//! again, pause and resume it, and remove its mark. They work on the local stack, or if `--aws` on the AWS of the
+//! environment and the MongoDB of `.env`.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -19,43 +19,43 @@ use crate::{
     settings::Settings,
 };
 
-/// How often, and after which pauses, a lane is asked for whose account is being worked for.
+/// How many times a resync is tried while a slice holds the account's lease, and the pause between two tries.
 const TRIES: usize = 30;
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What is to be repaired.
+/// A repair.
 #[derive(Debug, Subcommand)]
 pub enum Repair {
-    /// List what is in the dead-letter queues, and which records are set aside, and why.
+    /// List the messages in the dead-letter queues and the records that are set aside, with the reasons.
     List,
     /// Send messages back from the dead-letter queues. With `all`, records that are set aside are read again, too.
     Send {
-        /// Their ids; or `all`.
+        /// The ids of the messages, or `all`.
         #[arg(required = true)]
         ids: Vec<String>,
     },
-    /// Write what is in the dead-letter queues to a file, a line of JSON each.
+    /// Write the messages in the dead-letter queues to a file, one line of JSON each.
     Export {
         /// The file.
         file: PathBuf,
     },
     /// Read an account again.
     Resync {
-        /// Which.
+        /// The account.
         #[command(flatten)]
         account: AccountArguments,
-        /// `companies` or `contacts`; both if it is left out.
+        /// `companies` or `contacts`. Both if it is left out.
         #[arg(long)]
         lane: Option<String>,
-        /// Records modified from then on, e.g. 2026-11-01T00:00:00Z; all if it is left out.
+        /// Read only records modified from this time on, e.g. 2026-11-01T00:00:00Z. All if it is left out.
         #[arg(long)]
         from: Option<String>,
     },
-    /// Ask nothing of HubSpot for an account until it is resumed.
+    /// Send no requests to HubSpot for an account until it is resumed.
     Pause(AccountArguments),
-    /// Let a paused account go on.
+    /// Resume a paused account.
     Resume(AccountArguments),
-    /// Take away the mark that the customer must connect an account again.
+    /// Remove the mark that the customer must connect an account again.
     Reconnect(AccountArguments),
 }
 
@@ -70,7 +70,7 @@ pub struct AccountArguments {
     hub: String,
 }
 
-/// Does it.
+/// Runs a repair.
 ///
 /// # Errors
 /// SQS or MongoDB cannot be reached, or there is no such account.
@@ -109,17 +109,17 @@ fn dead_letters(stack: Stack) -> Result<DeadLetters> {
     let queues = vec![
         queue("sync", output("SyncDeadLetterQueueUrl")?, Some(output("SyncQueueUrl")?)),
         queue("actions", output("ActionsDeadLetterQueueUrl")?, Some(output("ActionsQueueUrl")?)),
-        // The next tick of the schedule does what a lost one did not.
+        // Nothing is sent back: the next tick of the schedule does the work of a lost one.
         queue("schedule", output("ScheduleDeadLetterQueueUrl")?, None),
     ];
     Ok(DeadLetters::new(stack.aws.sqs().clone(), stack.store, queues))
 }
 
-/// How many of the records that were set aside are listed.
-const LISTED: i64 = 100;
+/// How many of the set-aside records are listed.
+const MAX_LISTED: i64 = 100;
 
 async fn list_set_aside(store: &Store) -> Result<()> {
-    let records = store.all_set_aside(LISTED).await?;
+    let records = store.all_set_aside(MAX_LISTED).await?;
     for (key, record) in &records {
         let (since, retry_at) = (written(record.since), written(record.retry_at));
         println!("record   {key} {since}: {} (tried {} times; again at {retry_at})", record.reason, record.attempts);
@@ -194,7 +194,7 @@ async fn pause(store: &Store, account: &AccountArguments, paused: bool) -> Resul
     Ok(())
 }
 
-/// Who is at the command line, for the timeline.
+/// Returns the name of the user at the command line, for the timeline.
 fn operator() -> String {
     let user = std::env::var("USER").ok().filter(|user| !user.is_empty());
     user.map_or_else(|| "the command line".to_owned(), |user| format!("{user} at the command line"))
@@ -212,7 +212,7 @@ async fn reconnect(store: &Store, account: &AccountArguments) -> Result<()> {
     Ok(())
 }
 
-/// Takes an account's mark away, so that the next tick goes on with it. `false` if it has none.
+/// Removes an account's mark, so that the next tick syncs it again. Returns false if it has no mark.
 ///
 /// # Errors
 /// MongoDB cannot be reached.

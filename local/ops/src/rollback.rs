@@ -1,5 +1,5 @@
-//! `make rollback`: the versions before the ones that are live take over again, code and variables, within seconds. Nothing
-//! is built, and CloudFormation has no part in it: the next `make deploy` goes on from there.
+//! `make rollback`: replaces the live versions by the versions before them, code and variables, within seconds. Nothing
+//! is built, and CloudFormation is not involved: the next `make deploy` continues from there.
 
 use std::collections::BTreeMap;
 
@@ -7,24 +7,24 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{aws::Aws, deployed::Stack, settings::Settings};
 
-/// The outputs of the template that name functions. A stack without an address on the internet has no connect function.
+/// The outputs of the template that name functions. A stack without a public address has no connect function.
 const FUNCTIONS: [&str; 4] = ["SchedulerFunction", "SyncFunction", "ActionsFunction", "ConnectFunction"];
 
-/// The alias that works.
+/// The alias of the live version.
 const ALIAS: &str = "live";
 
-/// A function's step back.
+/// The rollback of a function.
 struct Back {
     function: String,
     from: u64,
     to: u64,
 }
 
-/// Takes all functions of a stack back by a version: of the local one, or with `on_aws` of the one on the AWS of the
-/// environment. With `is_dry`, it only says what it would do.
+/// Rolls all functions of a stack back by one version: of the local one, or if `on_aws` of the one on the AWS of the
+/// environment. If `is_dry`, only prints what it would do.
 ///
 /// # Errors
-/// A function has no version before, or is being deployed; none was taken back then. Or Lambda does not answer.
+/// A function has no earlier version, or is being deployed. Then nothing is rolled back. Or Lambda does not answer.
 pub async fn run(settings: &Settings, on_aws: bool, is_dry: bool) -> Result<()> {
     let stack = Stack::open(settings, on_aws).await?;
     let functions: Vec<&String> = FUNCTIONS.iter().filter_map(|output| stack.outputs.get(*output)).collect();
@@ -60,7 +60,7 @@ async fn back(aws: &Aws, function: &str) -> Result<Back> {
     Ok(Back { function: function.to_owned(), from, to })
 }
 
-/// The versions of a function that were published.
+/// Returns the published versions of a function.
 async fn versions(aws: &Aws, function: &str) -> Result<Vec<u64>> {
     let mut versions = Vec::new();
     let mut pages = aws.lambda().list_versions_by_function().function_name(function).into_paginator().send();
@@ -71,15 +71,15 @@ async fn versions(aws: &Aws, function: &str) -> Result<Vec<u64>> {
     Ok(versions)
 }
 
-/// Says which functions of a stack, by its outputs, work with an older version than their newest: a deployment that changes
-/// nothing leaves that as it is.
+/// Returns a sentence for each function among a stack's outputs whose live version is older than its newest. A
+/// deployment without changes leaves such a function there.
 ///
 /// # Errors
 /// Lambda does not answer.
 pub(crate) async fn taken_back(aws: &Aws, outputs: &BTreeMap<String, String>) -> Result<Vec<String>> {
     let mut said = Vec::new();
     for function in FUNCTIONS.iter().filter_map(|output| outputs.get(*output)) {
-        // A stack that `make deploy` did not make has no alias.
+        // A stack that `make deploy` did not deploy has no alias.
         let Ok(alias) = aws.lambda().get_alias().function_name(function).name(ALIAS).send().await else { continue };
         let live: Option<u64> = alias.function_version().and_then(|version| version.parse().ok());
         let newest = versions(aws, function).await?.into_iter().max();

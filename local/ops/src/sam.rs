@@ -1,4 +1,4 @@
-//! SAM, as a user runs it: `sam build`, `sam deploy`, and the outputs of the stack.
+//! Runs SAM: `sam build`, `sam deploy`, and the outputs of the stack.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ use tokio::process::Command;
 
 use crate::{layout, parameters};
 
-/// A `sam` command in the repository, with the environment that it needs.
+/// Returns a `sam` command in the repository, with the environment that it needs.
 fn sam(environment: &[(&'static str, String)]) -> Command {
     let bin = layout::tools().join("aws/bin");
     // cargo-lambda finds Zig through the Python on the PATH.
@@ -27,7 +27,7 @@ fn sam(environment: &[(&'static str, String)]) -> Command {
     command
 }
 
-/// A build of the functions: how `sam build` compiles them, and where it puts them.
+/// A kind of build of the functions, which decides how `sam build` compiles them and where it writes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Build {
     /// For this machine, in cargo's profile `dev`. It shares each compiled dependency with the local stack and the tests.
@@ -37,24 +37,25 @@ pub enum Build {
 }
 
 impl Build {
-    /// The folder with the built template, and a folder for each function in which its bootstrap is.
+    /// Returns the folder with the built template. It has a folder with the bootstrap of each function.
     pub fn folder(self) -> PathBuf {
         layout::root().join(".aws-sam").join(match self {
             Self::Local => "local",
-            // SAM's own choice, so that `sam deploy` by hand takes it as well.
+            // SAM's default, so that a manual `sam deploy` uses it as well.
             Self::Release => "build",
         })
     }
 
-    /// What SAM (<https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/building-rust.html>) and
+    /// Returns the variables that SAM
+    /// (<https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/building-rust.html>) and
     /// cargo-lambda (<https://www.cargo-lambda.info/commands/build.html>) read from the environment.
     fn environment(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Local => &[
                 ("SAM_BUILD_MODE", "debug"),
-                // Without Zig, which would compile everything once more.
+                // Without Zig, because everything would be compiled once more for it.
                 ("CARGO_LAMBDA_COMPILER", "cargo"),
-                // The features of the whole workspace are those with which the stack and the tests are compiled.
+                // With the features of the whole workspace, like the stack and the tests.
                 ("CARGO_LAMBDA_COMPILER_EXTRA_ARGS", "--workspace --locked"),
             ],
             Self::Release => &[],
@@ -62,7 +63,7 @@ impl Build {
     }
 }
 
-/// Builds the functions. The output goes to a log, whose end is shown if the build fails.
+/// Builds the functions. The output is written to a log. Its end is printed if the build fails.
 ///
 /// # Errors
 /// The build fails.
@@ -89,8 +90,8 @@ pub async fn deploy(
     run("sam deploy", &mut command, state, "sam-deploy").await
 }
 
-/// Prepares the same of a built template, as a change set with what samconfig.toml says of `config_env`. Gives the change
-/// set's ARN, or nothing if there is nothing to change.
+/// Prepares the same for a built template, as a change set with the settings of `config_env` in samconfig.toml. Returns
+/// the change set's ARN. Returns `None` if there is nothing to change.
 ///
 /// # Errors
 /// The change set cannot be made.
@@ -125,14 +126,14 @@ pub async fn change_set(
 
 fn deploy_arguments(command: &mut Command, template: &Path, config_env: &str, name: &str, file: &ParameterFile) {
     command.args(["deploy", "--stack-name", name]).arg("--template-file").arg(template);
-    // Otherwise it is looked for beside the template.
+    // Otherwise SAM looks for the file beside the template.
     command.arg("--config-file").arg(layout::root().join("samconfig.toml")).args(["--config-env", config_env]);
-    // Whoever calls this has asked, or will.
+    // The caller asks for confirmation.
     command.arg("--no-confirm-changeset");
     command.arg("--parameter-overrides").arg(format!("file://{}", file.0.display()));
 }
 
-/// A file with parameters, which only its owner may read. It is deleted when it is dropped.
+/// A file with parameters that only its owner may read. It is deleted when it is dropped.
 struct ParameterFile(PathBuf);
 
 impl ParameterFile {
@@ -154,7 +155,7 @@ impl Drop for ParameterFile {
     }
 }
 
-/// The outputs of a deployed stack, by name.
+/// Returns the outputs of a deployed stack, by name.
 ///
 /// # Errors
 /// There is no such stack.
@@ -174,7 +175,7 @@ pub async fn outputs(name: &str, environment: &[(&'static str, String)]) -> Resu
     Ok(outputs.into_iter().map(|output| (output.output_key, output.output_value)).collect())
 }
 
-/// Invokes a function in a container with an event, and gives what it answered.
+/// Invokes a function in a container with an event. Returns its answer.
 ///
 /// # Errors
 /// The container cannot be started, or the function fails.

@@ -1,5 +1,5 @@
-//! What the commands are told by the environment and by `.env`. `.env.example` explains each variable. Those of the local
-//! stack have names of their own, so that no command for it ever works on what is on AWS.
+//! The settings of the commands, from the environment and `.env`. `.env.example` explains each variable. Those of the
+//! local stack have names of their own, so that no command for it ever works on a stack on AWS.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -19,16 +19,16 @@ use crate::{
     },
 };
 
-/// How the local stack is to be, and which stack on AWS is meant.
+/// The settings of the local stack, and the stack on AWS.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `STACK_MONGODB_URI`: a MongoDB of one's own for the local stack; one is started if it is absent.
+    /// `STACK_MONGODB_URI`: an existing MongoDB for the local stack. If it is absent, the stack starts its own.
     pub mongodb_uri: Option<SecretString>,
     /// `STACK_MONGODB_DATABASE`.
     pub database: String,
     /// `ACTIONS_RETENTION_DAYS`: how long actions are kept.
     pub retention: Retention,
-    /// The real HubSpot account to sync; the simulator is started if it is absent.
+    /// The real HubSpot account to sync. If it is absent, the simulator is started.
     pub hubspot: Option<RealHubSpot>,
     /// `STACK_MONGODB_PORT`, `STACK_AWS_PORT`, `STACK_HUBSPOT_PORT`.
     pub ports: Ports,
@@ -42,7 +42,7 @@ pub struct Settings {
     pub aws: OnAws,
 }
 
-/// The stack on AWS. Only commands that are told so (`TARGET=aws`, and `make deploy`) use it.
+/// The stack on AWS. It is used only by commands with `TARGET=aws`, and by `make deploy`.
 #[derive(Clone, Debug)]
 pub struct OnAws {
     /// The environment in samconfig.toml.
@@ -56,7 +56,7 @@ pub struct OnAws {
 }
 
 impl OnAws {
-    /// How to reach its MongoDB from this machine.
+    /// Returns the connection string of its MongoDB, as it is reached from this machine.
     ///
     /// # Errors
     /// `MONGODB_URI` is not set.
@@ -65,16 +65,16 @@ impl OnAws {
     }
 }
 
-/// Which stack on AWS is meant, and where its variables are.
+/// The arguments that choose the stack on AWS and the file of its variables.
 #[derive(Clone, Debug, Args)]
 pub struct Which {
-    /// The environment in samconfig.toml, whose variables are in `.env.<environment>`; those of `default` are in `.env`.
+    /// The environment in samconfig.toml. Its variables are in `.env.<environment>`, or in `.env` for `default`.
     #[arg(long, global = true, default_value = DEFAULT_ENV)]
     pub config_env: String,
     /// Another file with the variables.
     #[arg(long, global = true)]
     pub env_file: Option<PathBuf>,
-    /// Another name of the stack on AWS than that of the environment.
+    /// The name of the stack on AWS, if it is not the one of the environment.
     #[arg(long, global = true)]
     pub stack_name: Option<String>,
 }
@@ -83,7 +83,7 @@ pub struct Which {
 const DEFAULT_ENV: &str = "default";
 
 impl Which {
-    /// The stack's name: as samconfig.toml has it for SAM's own commands.
+    /// Returns the stack's name, which is the one in samconfig.toml for SAM's own commands.
     fn name(&self) -> String {
         match (&self.stack_name, self.config_env.as_str()) {
             (Some(name), _) => name.clone(),
@@ -92,7 +92,7 @@ impl Which {
         }
     }
 
-    /// The file with the variables, and whether it must be there.
+    /// Returns the file with the variables, and true if it must exist.
     fn file(&self) -> (PathBuf, bool) {
         match (&self.env_file, self.config_env.as_str()) {
             (Some(file), _) => (file.clone(), true),
@@ -105,11 +105,11 @@ impl Which {
 /// How long actions are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retention {
-    /// Nothing is said: what an earlier `make migrate` set stays as it is.
+    /// The setting of an earlier `make migrate` stays.
     Unchanged,
     /// `none`: for ever.
     Forever,
-    /// For so long.
+    /// For this long.
     For(Duration),
 }
 
@@ -139,7 +139,7 @@ pub struct RealHubSpot {
 }
 
 impl Settings {
-    /// Reads the file with the variables, if there is one, and the environment, which has precedence.
+    /// Reads the file with the variables, if there is one, and the environment. The environment has precedence.
     ///
     /// # Errors
     /// A value cannot be used.
@@ -176,13 +176,14 @@ impl Settings {
         })
     }
 
-    /// The connection string of the local stack's MongoDB.
+    /// Returns the connection string of the local stack's MongoDB.
     pub fn local_mongodb_uri(&self) -> SecretString {
         self.mongodb_uri.clone().unwrap_or_else(|| local::mongodb_uri(self.ports.mongodb).into())
     }
 }
 
-/// At least as long as messages can wait in the queues: what is delivered again behind that would be stored again.
+/// Parses a retention. Fails if it is shorter than messages can wait in the queues: an action that is delivered again
+/// after its deletion would be stored again.
 fn retention(days: &str) -> Result<Retention> {
     if days == "none" {
         return Ok(Retention::Forever);
@@ -209,7 +210,7 @@ fn real_hubspot() -> Result<Option<RealHubSpot>> {
 mod tests {
     use super::*;
 
-    /// SAM's own commands by hand mean the same stacks as the make targets.
+    /// SAM's own commands, run manually, use the same stacks as the make targets.
     #[test]
     fn samconfig_names_the_stacks_as_the_make_targets_do() {
         let samconfig = std::fs::read_to_string(layout::root().join("samconfig.toml")).unwrap();

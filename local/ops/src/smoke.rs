@@ -1,4 +1,4 @@
-//! Whether a tick of the schedule goes through a deployed stack.
+//! Checks that a tick of the schedule works in a deployed stack.
 
 use anyhow::{Result, ensure};
 use futures::TryStreamExt;
@@ -8,16 +8,16 @@ use store::collection;
 
 use crate::{deployed::Stack, tick::tick};
 
-/// Lets the schedule tick once, waits until every account is caught up, and shows the newest action of each.
+/// Runs one tick, waits until every account is caught up, and prints the newest action of each.
 ///
 /// # Errors
-/// No account is connected, messages reach a dead-letter queue, or it takes too long.
+/// No account is connected, messages reach a dead-letter queue, or the work takes too long.
 pub async fn run(stack: &Stack) -> Result<()> {
     let accounts = run_tick(stack).await?;
     show(stack, &accounts).await
 }
 
-/// Lets the schedule tick once, and waits until every account is caught up. Returns the accounts.
+/// Runs one tick, and waits until every account is caught up. Returns the accounts.
 ///
 /// # Errors
 /// As [`run`].
@@ -29,7 +29,7 @@ pub async fn run_tick(stack: &Stack) -> Result<Vec<AccountKey>> {
     Ok(accounts)
 }
 
-/// Shows the newest action of each account.
+/// Prints the newest action of each account.
 ///
 /// # Errors
 /// MongoDB cannot be reached.
@@ -41,7 +41,7 @@ pub async fn show(stack: &Stack, accounts: &[AccountKey]) -> Result<()> {
     Ok(())
 }
 
-/// The accounts that the scheduler would send.
+/// Returns the accounts that the scheduler would send.
 async fn connected(stack: &Stack) -> Result<Vec<AccountKey>> {
     let domains: Vec<Document> = stack.store.domains_after(None).await?.try_collect().await?;
     Ok(domains.iter().flat_map(accounts).flatten().map(|account| account.key).collect())

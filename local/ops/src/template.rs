@@ -1,4 +1,4 @@
-//! What a template says of its parameters.
+//! The parameters of a template.
 
 use std::path::Path;
 
@@ -10,16 +10,16 @@ use serde_yaml_ng::Value;
 pub(crate) struct Parameter {
     /// Its default.
     pub(crate) default: String,
-    /// What it is for.
+    /// Its purpose.
     pub(crate) description: String,
-    /// Whether its value is shown to nobody.
+    /// True if its value must not be shown.
     pub(crate) is_secret: bool,
 }
 
 /// Returns the parameters of a template with their names, in the order in which they are written.
 ///
 /// # Errors
-/// The file is no template.
+/// The file is not a template.
 pub(crate) fn parameters(template: &Path) -> Result<Vec<(String, Parameter)>> {
     let text = std::fs::read_to_string(template).with_context(|| template.display().to_string())?;
     let template: Value = serde_yaml_ng::from_str(&text)?;
@@ -36,10 +36,10 @@ pub(crate) fn parameters(template: &Path) -> Result<Vec<(String, Parameter)>> {
     Ok(parameters.iter().filter_map(read).collect())
 }
 
-/// A template's text with another default of a parameter.
+/// Returns a template's text with another default of a parameter.
 ///
 /// # Errors
-/// It has no such parameter, or that has no default.
+/// The template has no such parameter, or the parameter has no default.
 pub(crate) fn with_default(text: &str, parameter: &str, default: &str) -> Result<String> {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let header = format!("  {parameter}:");

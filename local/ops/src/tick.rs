@@ -1,4 +1,4 @@
-//! A tick of the schedule, watched until its work is done.
+//! Runs a tick of the schedule, and waits until its work is done.
 
 use std::time::{Duration, Instant};
 
@@ -11,14 +11,13 @@ use tokio::time::sleep;
 
 use crate::deployed::Stack;
 
-/// How long a tick's work may take before it is given up.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// The timeout of a tick's work.
+const TICK_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// In how many ticks every change is surely found.
-const TICKS: usize = 5;
+/// The number of ticks after which every change is certainly found.
+const MAX_TICKS: usize = 5;
 
-/// Invokes the scheduler as its schedule does, and watches until the accounts are caught up and the queues are
-/// empty.
+/// Invokes the scheduler as its schedule does, and waits until the accounts are caught up and the queues are empty.
 ///
 /// # Errors
 /// The scheduler cannot be invoked, messages reach a dead-letter queue, or the work takes too long.
@@ -48,20 +47,20 @@ pub async fn tick(stack: &Stack, accounts: &[AccountKey]) -> Result<()> {
                 bail!("messages were left to the dead-letter queue {queue}; see make logs");
             }
         }
-        if started.elapsed() > PATIENCE {
-            bail!("the accounts are not caught up after {} s; see make logs", PATIENCE.as_secs());
+        if started.elapsed() > TICK_TIMEOUT {
+            bail!("the accounts are not caught up after {} s; see make logs", TICK_TIMEOUT.as_secs());
         }
         sleep(Duration::from_millis(500)).await;
     }
 }
 
-/// Ticks until so many actions are stored, or they should long have been. A look that began with a webhook may end a tick
-/// before HubSpot's search shows every change; the schedule's next tick finds the rest.
+/// Runs ticks until `wanted` actions are stored, or until they should have been. A sync that a webhook started may end
+/// a tick before HubSpot's search shows every change. The schedule's next tick finds the rest.
 ///
 /// # Errors
 /// As [`tick`].
 pub async fn tick_until(stack: &Stack, accounts: &[AccountKey], wanted: u64) -> Result<()> {
-    for _ in 1..TICKS {
+    for _ in 1..MAX_TICKS {
         tick(stack, accounts).await?;
         if actions(stack).await? >= wanted {
             return Ok(());

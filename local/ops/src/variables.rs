@@ -1,4 +1,4 @@
-//! The variables of the local stack, as `.env` has them. docs/reference/configuration.md shows them, by `make docs`.
+//! The variables of the local stack in `.env`. `make docs` writes them to docs/reference/configuration.md.
 
 use environment::{config::SetBy::Nobody, variables};
 
@@ -31,7 +31,7 @@ variables! {
     DEMO_CONTACTS: Number = "2000", set_by Nobody, read_by &[];
     /// How many changes are made between the two ticks of `make demo`.
     DEMO_CHANGES: Number = "100", set_by Nobody, read_by &[];
-    /// After how many days MongoDB deletes actions (30 or more), or `none`; `make deploy` and `make migrate` tell MongoDB. If it is
-    /// not set, that stays as it is.
+    /// After how many days MongoDB deletes actions (30 or more), or `none`. `make deploy` and `make migrate` set it in
+    /// MongoDB. If the variable is not set, the last setting stays.
     ACTIONS_RETENTION_DAYS: Text, set_by Nobody, read_by &[];
 }

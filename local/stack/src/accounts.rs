@@ -1,4 +1,4 @@
-//! Domains for the local stack, written as the product writes them.
+//! Domains of the local stack, in the form in which the product writes them.
 
 use anyhow::{Context, Result};
 use model::{account::AccountKey, object::ObjectType};
@@ -12,7 +12,7 @@ use store::{collection, records_of};
 /// The Domain that the sample events in `events/` are about, with its account.
 pub const SAMPLE: (&str, u64) = ("6562f1f77bcf86cd79943901", 7_000_001);
 
-/// Writes a Domain with these account entries, replacing the one of the same id. For a database of one's own.
+/// Writes a Domain with these account entries. Replaces a Domain of the same id. Only for a database of one's own.
 ///
 /// # Errors
 /// MongoDB cannot be reached.
@@ -23,10 +23,10 @@ pub async fn write_domain(database: &Database, id: impl Into<Bson>, name: &str, 
     Ok(())
 }
 
-/// Inserts a Domain with these account entries, in place of the one that an earlier local stack inserted.
+/// Inserts a Domain with these account entries. Replaces one that an earlier local stack inserted.
 ///
 /// # Errors
-/// MongoDB cannot be reached, or there is a Domain of that id that somebody else wrote.
+/// MongoDB cannot be reached, or somebody else wrote a Domain of the same id.
 pub async fn insert_domain(
     database: &Database,
     id: impl Into<Bson>,
@@ -49,7 +49,7 @@ fn domain(id: Bson, name: &str, accounts: Vec<Document>) -> Document {
     }
 }
 
-/// Deletes what the service stored of an account, so that it is new again. Its Domain stays.
+/// Deletes all documents of an account, so that it is new again. Its Domain stays.
 ///
 /// # Errors
 /// MongoDB cannot be reached.
@@ -67,12 +67,12 @@ pub async fn forget(database: &Database, account: &AccountKey) -> Result<()> {
     Ok(())
 }
 
-/// An account entry with an OAuth grant.
+/// Returns an account entry with an OAuth grant.
 pub fn oauth(hub_id: impl ToString, refresh_token: &str) -> Document {
     doc! { "hubId": hub_id.to_string(), "hubDomain": "simulated.example", "refreshToken": refresh_token }
 }
 
-/// An account entry with a private app's token.
+/// Returns an account entry with a private app's token.
 pub fn private_app(hub_id: impl ToString, token: &str) -> Document {
     doc! { "hubId": hub_id.to_string(), "hubDomain": "simulated.example", "accessToken": token }
 }

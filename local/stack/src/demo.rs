@@ -1,4 +1,4 @@
-//! The demo: two ticks of the schedule with changes in between, watched, and compared with the ledger.
+//! The demo: two ticks of the schedule with changes between them. MongoDB is then compared with the simulator's ledger.
 
 use std::time::Instant;
 
@@ -19,10 +19,10 @@ use crate::{
     summary,
 };
 
-/// Runs the demo, with functions that are built unless they were before, and leaves the stack up.
+/// Runs the demo, and leaves the stack up. Builds the functions unless `is_built`.
 ///
 /// # Errors
-/// Anything fails, or MongoDB differs from the ledger in the end.
+/// A step fails, or MongoDB differs from the ledger at the end.
 pub async fn run(settings: &Settings, is_built: bool) -> Result<()> {
     println!("The stack:");
     let stack = lifecycle::up(settings, is_built).await?;
@@ -43,12 +43,12 @@ async fn connect_real(stack: &Stack, real: &RealHubSpot) -> Result<AccountKey> {
         (Some(token), _) => oauth(&real.hub_id, token.expose_secret()),
         (None, token) => private_app(&real.hub_id, token.as_ref().map(ExposeSecret::expose_secret).unwrap_or_default()),
     };
-    // What an earlier local stack has sealed of its tokens can be read no more.
+    // Tokens that an earlier local stack has sealed can no longer be opened.
     insert_domain(stack.store.database(), "demo", "Demo", vec![entry]).await?;
     Ok(AccountKey::new("demo", &real.hub_id)?)
 }
 
-/// Connects what there is to connect: the real account of `.env`, or two simulated ones.
+/// Connects the real account of `.env`, or two simulated ones. Returns them.
 ///
 /// # Errors
 /// MongoDB or the simulator does not answer.
@@ -64,14 +64,14 @@ async fn connect_simulated(stack: &Stack, settings: &Settings) -> Result<Vec<Acc
     let database = stack.store.database();
     let (domain, hub) = SAMPLE;
     let accounts = vec![AccountKey::new(domain, hub)?, AccountKey::new("globex", hub + 1)?];
-    // A new simulator has new records; in a MongoDB that was named, an earlier demo's may be left.
+    // A new simulator has new records, but a MongoDB that was named may have records of an earlier demo.
     for account in &accounts {
         forget(database, account).await?;
     }
     let first = simulator.seed(hub, settings.companies, settings.contacts).await?;
     let second = simulator.seed(hub + 1, settings.companies / 4, settings.contacts / 4).await?;
     insert_domain(database, ObjectId::parse_str(domain)?, "Acme", vec![oauth(hub, &first.refresh_token)]).await?;
-    // A customer with two accounts, of which one has lost its credentials: it is skipped, and the other goes on.
+    // A customer with two accounts. One has lost its credentials: it is skipped, and the other continues.
     let globex = vec![private_app(hub + 1, &second.private_token), doc! { "hubId": (hub + 2).to_string() }];
     insert_domain(database, "globex", "Globex", globex).await?;
     Ok(accounts)

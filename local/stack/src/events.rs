@@ -1,5 +1,5 @@
-//! What a sample event cannot say by itself, because it depends on the moment and on the stack. It stands there as a word in
-//! double braces, and is put in before a function gets the event:
+//! The parts of sample events that depend on the time and on the stack. A sample event has a word in double braces for
+//! each. It is replaced before a function gets the event:
 //!
 //! | word | what is put in |
 //! |---|---|
@@ -14,7 +14,7 @@ use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-/// What is put in.
+/// The values that replace the words.
 #[derive(Clone, Debug)]
 pub struct Words {
     /// The token of the status page.
@@ -26,10 +26,10 @@ pub struct Words {
 }
 
 impl Words {
-    /// An event with the words put in.
+    /// Returns an event with its words replaced.
     ///
     /// # Errors
-    /// It is no JSON, or wants a word that is not known.
+    /// The event is not JSON, or has an unknown word.
     pub fn put_into(&self, event: &str, now: DateTime) -> Result<Value> {
         let mut event: Value = serde_json::from_str(event).context("the event is no JSON")?;
         replace(&mut event, "{{now}}", &now.timestamp_millis().to_string());
@@ -45,14 +45,14 @@ impl Words {
         Ok(event)
     }
 
-    /// Takes the link from the answer of a function that was asked for one.
+    /// Takes the link from a function's answer, if it has one.
     pub fn take_link(&mut self, answer: &Value) {
         let body = answer["body"].as_str().and_then(|body| serde_json::from_str::<Value>(body).ok());
         let url = body.and_then(|body| Url::parse(body["url"].as_str()?).ok());
         self.link = url.or(self.link.take());
     }
 
-    /// HubSpot's signature, version 3, of a request as API Gateway passes it on.
+    /// Returns HubSpot's signature, version 3, of a request in API Gateway's form.
     fn signature(&self, event: &Value) -> String {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let header = |name: &str| text(&event["headers"][name]);
@@ -65,7 +65,7 @@ impl Words {
     }
 }
 
-/// Replaces a word in all texts of a value.
+/// Replaces a word in all strings of a value.
 fn replace(value: &mut Value, word: &str, by: &str) {
     match value {
         Value::String(text) => *text = text.replace(word, by),

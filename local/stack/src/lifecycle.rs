@@ -1,4 +1,4 @@
-//! The local stack: started, and stopped.
+//! Starts and stops the local stack.
 
 use std::path::PathBuf;
 
@@ -15,11 +15,12 @@ use store::{MongoConfig, Store};
 
 use crate::{process, servers, simulator::Control};
 
-/// Stops what is left of an earlier stack, starts the servers, builds unless that was done before, deploys, and makes the
-/// indexes. A new simulator has new records, so that what an earlier one left in a local MongoDB is thrown away.
+/// Stops the processes of an earlier stack, starts the servers, builds the functions unless `is_built`, deploys, and
+/// makes the indexes. Returns the stack. A new simulator has new records, so records of an earlier one in a local
+/// MongoDB are deleted.
 ///
 /// # Errors
-/// Anything cannot be started or deployed.
+/// A server cannot be started, or the deployment fails.
 pub async fn up(settings: &Settings, is_built: bool) -> Result<Stack> {
     own::check(settings).await?;
     let state = layout::state();
@@ -66,7 +67,7 @@ pub async fn up(settings: &Settings, is_built: bool) -> Result<Stack> {
 /// Stops every process of the stack. Data and logs stay.
 ///
 /// # Errors
-/// Some do not end.
+/// Some processes do not end.
 pub async fn down() -> Result<()> {
     let state = layout::state();
     let stopped = process::stop_all(&state).await?;

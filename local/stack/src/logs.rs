@@ -1,4 +1,4 @@
-//! What the functions wrote, and whether anything is in it that must not be in a log.
+//! The functions' logs, and a check that they contain no secrets or personal data.
 
 use std::{
     fs::File,
@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-/// What the simulator's secrets, tokens and grants look like, and MongoDB's connection strings.
+/// The patterns of the simulator's secrets, tokens and grants, and of MongoDB's connection strings.
 const SECRETS: [(&str, &str); 11] = [
     ("what MongoDB answered", "server response"),
     ("what the driver says of MongoDB's answer", "Kind: "),
@@ -23,15 +23,15 @@ const SECRETS: [(&str, &str); 11] = [
     ("a client secret", hubspot_sim::CLIENT_SECRET),
 ];
 
-/// The lines that the functions wrote, of those in MiniStack's log.
+/// Returns true if a line of MiniStack's log is from a function.
 pub fn of_functions(line: &str) -> bool {
     line.contains("{\"timestamp\"") || line.contains("{\"_aws\"")
 }
 
-/// Checks what functions wrote into these files.
+/// Checks these logs of functions.
 ///
 /// # Errors
-/// Something is in it that must not be, or there is nothing.
+/// A log contains a secret or personal data, or there are no lines.
 pub fn check(logs: &[&Path]) -> Result<()> {
     let (mut lines, mut found) = (0, Vec::new());
     for log in logs {
@@ -41,7 +41,7 @@ pub fn check(logs: &[&Path]) -> Result<()> {
             let line = String::from_utf8_lossy(&line);
             if of_functions(&line) {
                 lines += 1;
-                // Which, and where from; not the line itself.
+                // The kind and the message, but not the line itself.
                 found.extend(secret(&line).map(|what| format!("{what}: {}", source(&line))));
             }
         }
@@ -53,13 +53,13 @@ pub fn check(logs: &[&Path]) -> Result<()> {
     Ok(())
 }
 
-/// What is in a line that must not be.
+/// Returns what a line contains that must not be logged. Returns `None` if there is nothing.
 fn secret(line: &str) -> Option<&'static str> {
     let known = SECRETS.iter().find(|(_, text)| line.contains(text)).map(|(what, _)| *what);
     known.or_else(|| has_email(line).then_some("an e-mail address"))
 }
 
-/// Whether there is a name, an at sign, and a domain with a dot in it.
+/// Returns true if the line has a name, an at sign, and a domain with a dot.
 fn has_email(line: &str) -> bool {
     let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"._+-".contains(byte);
     line.match_indices('@').any(|(at, _)| {
@@ -69,7 +69,7 @@ fn has_email(line: &str) -> bool {
     })
 }
 
-/// The message of a log line.
+/// Returns the message of a log line.
 fn source(line: &str) -> String {
     let json = line.find('{').map_or("", |start| &line[start..]);
     let parsed: serde_json::Value = serde_json::from_str(json).unwrap_or_default();

@@ -25,7 +25,7 @@ struct Arguments {
 enum Command {
     /// Start the stack and leave it running.
     Up {
-        /// With the functions as they were built before.
+        /// Use the functions of an earlier build.
         #[arg(long)]
         built: bool,
     },
@@ -33,31 +33,31 @@ enum Command {
     Down,
     /// Start the stack afresh and run two ticks of the schedule.
     Demo {
-        /// With the functions as they were built before.
+        /// Use the functions of an earlier build.
         #[arg(long)]
         built: bool,
     },
-    /// Let SAM build the functions as the tests run them.
+    /// Build the functions by SAM, as the tests run them.
     Build,
     /// Show that a change goes through the local stack.
     Smoke,
     /// Show the logs of the local functions.
     Logs,
-    /// Give an event to a function in a container, beside the stack that is up.
+    /// Run a function with an event in a container, beside the running stack.
     Invoke {
         /// The function's name in the template.
         function: String,
         /// The event's file.
         event: String,
     },
-    /// Give each sample event to its function in a container.
+    /// Run each function with its sample events in a container.
     InvokeSamples,
     /// Run a command with a MongoDB and an AWS of its own (TEST_MONGODB_URI, AWS_ENDPOINT_URL).
     Exec {
-        /// Check, when it has succeeded, that nothing is in the functions' logs that must not be.
+        /// Check after a success that the functions' logs contain no secrets or personal data.
         #[arg(long)]
         check_logs: bool,
-        /// With the functions as they are released, not as they are built for the local stack.
+        /// Use the functions in their release build, not in the one for the local stack.
         #[arg(long)]
         release: bool,
         /// The command.
@@ -104,7 +104,7 @@ async fn run(which: &Which, command: Command) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// MiniStack keeps what the functions write in its own log.
+/// Prints the functions' lines of MiniStack's log, where MiniStack writes them.
 fn logs() -> Result<()> {
     let log = layout::log(&layout::state(), "ministack");
     let text = std::fs::read_to_string(&log).with_context(|| "there is no stack; start one with `make up`")?;
@@ -112,7 +112,7 @@ fn logs() -> Result<()> {
     Ok(())
 }
 
-/// Works in a stack of its own, which ends with the work, also when that is interrupted.
+/// Runs work in a stack of its own. The stack ends with the work, even if the work is interrupted.
 async fn beside(work: impl AsyncFnOnce(&Path) -> Result<ExitCode>) -> Result<ExitCode> {
     process::stop_abandoned().await?;
     let state = process::folder();
@@ -125,7 +125,7 @@ async fn beside(work: impl AsyncFnOnce(&Path) -> Result<ExitCode>) -> Result<Exi
     result
 }
 
-/// Waits until somebody wants this program to end, and gives the exit code that a shell would.
+/// Waits until this program is asked to end. Returns the exit code that a shell would return.
 async fn interrupted() -> Result<ExitCode> {
     use tokio::signal::unix::{SignalKind, signal};
     let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
@@ -144,7 +144,7 @@ async fn with_servers(state: &Path, build: Build, command: &[String], check_logs
     let (mongodb, aws) = (process::free_port()?, process::free_port()?);
     servers::start_mongod(state, mongodb).await?;
     servers::start_ministack(state, aws).await?;
-    // Some tests have no bootstraps of their own, but those that MiniStack runs.
+    // Some tests have no bootstraps of their own. They use those that MiniStack runs.
     let written = state.join("functions.log");
     std::fs::write(&written, "")?;
     let status = tokio::process::Command::new(&command[0])
@@ -155,7 +155,7 @@ async fn with_servers(state: &Path, build: Build, command: &[String], check_logs
         .env("TEST_FUNCTIONS", std::env::var_os("TEST_FUNCTIONS").unwrap_or_else(|| build.folder().into()))
         .env("TEST_STACK", std::env::current_exe()?)
         .env("TEST_STATE", state)
-        // The command, and what it starts, belong to the stack.
+        // The command and its child processes belong to the stack.
         .env(process::MARK, state)
         .envs(check_logs.then_some(("TEST_LOG", &written)))
         .kill_on_drop(true)

@@ -1,5 +1,5 @@
-//! Processes that outlive the one that started them, found again by a mark in their environment. Nothing is
-//! remembered in files, so that nothing is forgotten when the starter is interrupted.
+//! Processes that outlive their starter. They are found again by a mark in their environment. No file lists them, so
+//! none is forgotten if the starter is interrupted.
 
 use std::{
     ffi::OsStr,
@@ -20,10 +20,10 @@ use nix::{
 use ops::layout::{self, log};
 use tokio::time::{Instant, sleep};
 
-/// The environment variable that marks the processes of a stack; its value is the stack's folder, or one below it.
+/// The environment variable that marks the processes of a stack. Its value is the stack's folder, or one below it.
 pub const MARK: &str = "HUBSPOT_SYNC_STACK";
 
-/// Starts a program that goes on when this one ends, with its output in a log file of the stack's folder.
+/// Starts a program that continues when this one ends. Its output is written to a log file in the stack's folder.
 ///
 /// # Errors
 /// The program cannot be started.
@@ -35,22 +35,22 @@ pub fn start(state: &Path, name: &str, command: &mut Command) -> Result<()> {
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
-        // A Ctrl-C in the terminal is meant for the starter.
+        // Ctrl-C in the terminal must end only the starter.
         .process_group(0)
         .spawn()
         .with_context(|| format!("{name} cannot be started ({})", command.get_program().display()))?;
     Ok(())
 }
 
-/// Ends every process of the stack, the functions' included, and of the stacks in folders below its own; waits until
-/// they are gone.
+/// Ends all processes of the stack, with those of the functions, and of the stacks in folders below its own. Waits
+/// until they have ended.
 ///
 /// # Errors
-/// Some do not end even when they are killed.
+/// Some processes do not end even when they are killed.
 pub async fn stop_all(state: &Path) -> Result<usize> {
     let found = marked(state).len();
     for (signal, patience) in [(Signal::SIGTERM, Duration::from_secs(30)), (Signal::SIGKILL, Duration::from_secs(60))] {
-        // MiniStack starts processes of its own: those that appear meanwhile are ended too.
+        // MiniStack starts processes of its own. Those that appear meanwhile are ended too.
         let ended = wait_until("the stack's processes to end", patience, async || {
             let running = marked(state);
             running.iter().for_each(|pid| {
@@ -65,17 +65,17 @@ pub async fn stop_all(state: &Path) -> Result<usize> {
     bail!("processes {:?} do not end", marked(state));
 }
 
-/// A folder for a stack that ends with this process: below the one of the stack in which this process runs, if it runs in
-/// one.
+/// Returns a folder for a stack that ends with this process. If this process runs in a stack, the folder is below that
+/// stack's.
 pub fn folder() -> PathBuf {
     let above = std::env::var_os(MARK).map_or_else(std::env::temp_dir, PathBuf::from);
     above.join(format!("{FOLDER}{}", std::process::id()))
 }
 
-/// What such a folder's name begins with, before the id of the process.
+/// The prefix of such a folder's name. The process id follows.
 const FOLDER: &str = "hubspot-sync-";
 
-/// Ends what is left of stacks whose process was killed before it could end them.
+/// Ends the stacks whose starter was killed before it could end them.
 ///
 /// # Errors
 /// Some of their processes do not end.
@@ -91,7 +91,7 @@ pub async fn stop_abandoned() -> Result<()> {
     Ok(())
 }
 
-/// The processes that carry the stack's mark, or that of a stack below it.
+/// Returns the processes with the mark of the stack, or of a stack below it.
 fn marked(state: &Path) -> Vec<Pid> {
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     processes
@@ -101,12 +101,12 @@ fn marked(state: &Path) -> Vec<Pid> {
         .collect()
 }
 
-/// The stack to which a process belongs.
+/// Returns the folder of the stack to which a process belongs. Returns `None` if it has no mark.
 fn mark(pid: i32) -> Option<PathBuf> {
     let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let variables = environment.split(|byte| *byte == 0);
     let mut marks = variables.filter_map(|variable| variable.strip_prefix(MARK.as_bytes())?.strip_prefix(b"="));
-    // Of two, the program sees the last one.
+    // If the variable is set twice, programs see the last value.
     marks.next_back().map(|mark| PathBuf::from(OsStr::from_bytes(mark)))
 }
 
@@ -115,11 +115,11 @@ fn is_zombie(pid: i32) -> bool {
     stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'))
 }
 
-/// Waits until a condition holds. A look that takes long counts as a short one: while everything is stopped, as a machine may be,
-/// what is waited for gets nowhere either.
+/// Waits until a condition holds. A check that takes long counts as a short one: while the whole machine is suspended,
+/// the awaited work does not progress either.
 ///
 /// # Errors
-/// It does not hold within the limit.
+/// The condition does not hold within the limit.
 pub async fn wait_until(what: &str, limit: Duration, mut condition: impl AsyncFnMut() -> bool) -> Result<()> {
     const LOOK: Duration = Duration::from_secs(1);
     let mut waited = Duration::ZERO;
@@ -136,11 +136,11 @@ pub async fn wait_until(what: &str, limit: Duration, mut condition: impl AsyncFn
     }
 }
 
-/// A port of 127.0.0.1 that is free at the moment, and that no client's connection and no other process gets meanwhile: it
-/// is none of those that Linux hands out by itself (32768 and above), and each process has ten of its own to begin with.
+/// Returns a port of 127.0.0.1 that is free, and that no client's connection and no other process gets meanwhile. It is
+/// not one that Linux assigns by itself (32768 and above), and each process starts from ten ports of its own.
 ///
 /// # Errors
-/// There is none.
+/// No port is free.
 pub fn free_port() -> Result<u16> {
     static GIVEN: AtomicU16 = AtomicU16::new(0);
     let own = 20_000 + u16::try_from(std::process::id() % 1_200)? * 10;

@@ -1,4 +1,4 @@
-//! The proof that nothing was lost and nothing stored twice: MongoDB compared with the simulator's ledger.
+//! Proves that nothing was lost and nothing was stored twice, by comparing MongoDB with the simulator's ledger.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -12,30 +12,31 @@ use mongodb::{
 };
 use store::collection;
 
-/// What is wrong in MongoDB; each line names a record.
+/// The differences between MongoDB and the ledger. Each line names a record.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Proof {
-    /// Actions of the account.
+    /// How many actions the account has.
     pub actions: usize,
-    /// Records of the account by the ledger, those in the recycle bin left out.
+    /// How many records the account has in the ledger, without those in the recycle bin.
     pub records: usize,
     /// Records whose last change has no action.
     pub missing: Vec<String>,
     /// Actions that no change in the ledger accounts for.
     pub unknown: Vec<String>,
-    /// Records that were not announced as Created once, and first; what survives a merge under a new id need not be.
+    /// Records that do not have exactly one Created action, as their first one. A record that survives a merge under a
+    /// new id needs none.
     pub not_created_once: Vec<String>,
-    /// Records whose current state is not the last one, or that are gone and not said to be.
+    /// Records whose current state is not the last one, or that were deleted and are not marked as deleted.
     pub stale: Vec<String>,
     /// Records whose actions' changes do not lead from one to the next, and to the current state.
     pub broken: Vec<String>,
 }
 
 impl Proof {
-    /// Fails if anything is wrong, and says what.
+    /// Fails if there is a difference. The error says which.
     ///
     /// # Errors
-    /// Something is missing, was stored without reason or twice, or is stale.
+    /// Something is missing, was stored without a change or twice, or is stale.
     pub fn ensure(&self) -> Result<()> {
         let findings = [
             ("lost", &self.missing),
@@ -60,24 +61,24 @@ fn name(object: Object) -> &'static str {
     }
 }
 
-/// What MongoDB holds of one record.
+/// The documents of one record in MongoDB.
 #[derive(Default)]
 struct Held {
     /// Its actions, the oldest first.
-    actions: Vec<Told>,
-    /// The values that its properties had last, as far as changes tell.
+    actions: Vec<StoredAction>,
+    /// The last values of its properties, as far as the changes of its actions contain them.
     values: HashMap<String, Option<Bson>>,
     state: State,
 }
 
-/// What an action says.
-struct Told {
+/// The relevant fields of an action.
+struct StoredAction {
     at: i64,
     is_created: bool,
     is_deleted: bool,
 }
 
-impl Told {
+impl StoredAction {
     fn read(action: &Document) -> Result<Self> {
         let name = action.get_str("actionName")?;
         Ok(Self {
@@ -88,7 +89,7 @@ impl Told {
     }
 }
 
-/// What a current state says.
+/// The relevant fields of a current state.
 #[derive(Default)]
 struct State {
     updated_at: Option<i64>,
@@ -111,7 +112,7 @@ impl State {
         }
     }
 
-    /// Whether it is that of this change, the record's last one.
+    /// Returns true if the state is the result of this change, the record's last one.
     fn is_as_of(&self, change: &Change) -> bool {
         match change.kind {
             ChangeKind::Archived => self.deleted_at == Some(change.at),
@@ -122,19 +123,19 @@ impl State {
 }
 
 impl Held {
-    /// Whether there is an action for this change, the record's last one.
-    fn tells(&self, change: &Change) -> bool {
+    /// Returns true if there is an action for this change, the record's last one.
+    fn has_action_for(&self, change: &Change) -> bool {
         let alive_at = self.actions.iter().filter(|action| !action.is_deleted).map(|action| action.at).max();
         self.actions.iter().any(|action| match change.kind {
             ChangeKind::Archived => action.is_deleted && action.at == change.at,
-            // It may have been deleted before, and its restoration never met.
+            // The record may have been deleted before, and its restoration never read.
             ChangeKind::Merged => action.is_deleted && Some(action.at) >= alive_at,
             _ => !action.is_deleted && action.at == change.at,
         })
     }
 }
 
-/// Compares what MongoDB holds of an account with the ledger of its changes.
+/// Compares the documents of an account in MongoDB with the ledger of its changes. Returns the differences.
 ///
 /// # Errors
 /// MongoDB cannot be read.
@@ -151,12 +152,12 @@ pub async fn check(database: &Database, account: &AccountKey, ledger: &[Change])
         if !follows(&mut held.values, &action) {
             proof.broken.push(record.clone());
         }
-        let told = Told::read(&action)?;
+        let stored = StoredAction::read(&action)?;
         let id = action.get_str("_id")?;
-        if !expected.changes.contains(id) && !expected.tells_of_merge(&record, held, &told) {
+        if !expected.changes.contains(id) && !expected.is_action_of_merge(&record, held, &stored) {
             proof.unknown.push(id.to_owned());
         }
-        held.actions.push(told);
+        held.actions.push(stored);
         proof.actions += 1;
     }
     for object in [Object::Companies, Object::Contacts] {
@@ -174,11 +175,11 @@ pub async fn check(database: &Database, account: &AccountKey, ledger: &[Change])
     let nothing = Held::default();
     for (record, change) in expected.last {
         let held = held.get(&record).unwrap_or(&nothing);
-        // What was gone before it was met is not announced.
+        // A record that was deleted before it was first read has no action.
         if change.kind.is_gone() && held.actions.is_empty() {
             continue;
         }
-        if !held.tells(change) {
+        if !held.has_action_for(change) {
             proof.missing.push(format!("{record}:{}", change.at));
         }
         if !held.state.is_as_of(change) {
@@ -188,7 +189,7 @@ pub async fn check(database: &Database, account: &AccountKey, ledger: &[Change])
     Ok(proof)
 }
 
-/// What the ledger lets one expect.
+/// What the ledger requires.
 struct Expected<'a> {
     /// The last change of each record.
     last: BTreeMap<String, &'a Change>,
@@ -213,37 +214,37 @@ impl<'a> Expected<'a> {
         Self { last, changes, merged }
     }
 
-    /// How many records are alive.
+    /// Returns how many records are not deleted.
     fn records(&self) -> usize {
         self.last.values().filter(|change| !change.kind.is_gone()).count()
     }
 
-    /// Returns true if the action says that the record was merged. That is said once, at some time after it.
-    fn tells_of_merge(&self, record: &str, held: &Held, told: &Told) -> bool {
+    /// Returns true if the action is for the record's merge. A merge has one such action, at some time after it.
+    fn is_action_of_merge(&self, record: &str, held: &Held, action: &StoredAction) -> bool {
         self.merged.get(record).is_some_and(|at| {
-            let is_told = held.actions.iter().any(|other| other.is_deleted && other.at >= *at);
-            told.is_deleted && told.at >= *at && !is_told
+            let is_known = held.actions.iter().any(|other| other.is_deleted && other.at >= *at);
+            action.is_deleted && action.at >= *at && !is_known
         })
     }
 }
 
-/// Returns the records whose first action, and no other one, is not Created.
+/// Returns the records that do not have exactly one Created action, as their first one.
 fn not_created_once(held: &HashMap<String, Held>) -> Vec<String> {
-    let is_announced = |record: &str| held.get(record).is_some_and(|held| !held.actions.is_empty());
+    let has_actions = |record: &str| held.get(record).is_some_and(|held| !held.actions.is_empty());
     let is_wrong = |(record, held): &(&String, &Held)| {
-        // What was gone when it was about to be announced is only said to be gone, until it is restored.
-        let alive: Vec<&Told> = held.actions.iter().filter(|action| !action.is_deleted).collect();
+        // A record that was deleted just before its first action has only a Deleted action, until it is restored.
+        let alive: Vec<&StoredAction> = held.actions.iter().filter(|action| !action.is_deleted).collect();
         let created: Vec<usize> = (0..alive.len()).filter(|index| alive[*index].is_created).collect();
-        // What survived a merge under a new id is no new record.
-        let survives = |id: &String| is_announced(&format!("{}:{id}", record.rsplit_once(':').unwrap_or_default().0));
+        // A record that survived a merge under a new id is not new.
+        let survives = |id: &String| has_actions(&format!("{}:{id}", record.rsplit_once(':').unwrap_or_default().0));
         let is_known = alive.is_empty() || held.state.took_up.iter().any(survives);
         created != [0] && !(created.is_empty() && is_known)
     };
-    let announced = held.iter().filter(|(record, _)| is_announced(record));
-    announced.filter(is_wrong).map(|(record, _)| record.clone()).collect()
+    let known = held.iter().filter(|(record, _)| has_actions(record));
+    known.filter(is_wrong).map(|(record, _)| record.clone()).collect()
 }
 
-/// Takes note of what an action changed; `false` if it says that a value was another one before than it was.
+/// Applies an action's changes to the values. Returns false if the action has another earlier value for one of them.
 fn follows(values: &mut HashMap<String, Option<Bson>>, action: &Document) -> bool {
     let Ok(changes) = action.get_document("changes") else { return true };
     let side = |change: &Bson, name| change.as_document().and_then(|sides| sides.get(name)).cloned();

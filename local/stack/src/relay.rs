@@ -1,5 +1,5 @@
-//! What lets a container reach the stack's servers, which listen on 127.0.0.1 only: relays on the address that
-//! this machine has on Docker's bridge, for as long as they are held.
+//! Relays that let containers reach the stack's servers, which listen only on 127.0.0.1. They listen on this machine's
+//! address on Docker's bridge, until they are dropped.
 
 use std::net::Ipv4Addr;
 
@@ -11,7 +11,7 @@ use tokio::{
     task::JoinSet,
 };
 
-/// Relays to servers of this machine; they end when this is dropped.
+/// Relays to servers of this machine. They end when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Relays {
     bridge: Ipv4Addr,
@@ -19,7 +19,7 @@ pub(crate) struct Relays {
 }
 
 impl Relays {
-    /// Finds the bridge's address.
+    /// Finds the bridge's address. Returns an empty set of relays.
     ///
     /// # Errors
     /// Docker does not answer.
@@ -35,10 +35,10 @@ impl Relays {
         Ok(Self { bridge, tasks: JoinSet::new() })
     }
 
-    /// Relays a port of 127.0.0.1, and gives the address at which containers reach it.
+    /// Relays a port of 127.0.0.1. Returns the address at which containers reach it.
     ///
     /// # Errors
-    /// The bridge's address cannot be listened on.
+    /// The relay cannot listen on the bridge's address.
     pub(crate) async fn open(&mut self, port: u16) -> Result<String> {
         let listener = TcpListener::bind((self.bridge, 0)).await?;
         let address = listener.local_addr()?.to_string();

@@ -1,4 +1,4 @@
-//! The sample events in `events/`, given to the functions in containers by `sam local invoke`.
+//! Runs the functions in containers with the sample events in `events/`, by `sam local invoke`.
 
 use std::{
     collections::BTreeMap,
@@ -37,20 +37,20 @@ pub struct Sample {
     pub event: &'static str,
     /// The function that it is for.
     pub function: &'static str,
-    /// What the function answers; of an answer to a browser or a program, its status.
+    /// The function's answer. For an answer to a browser or a program, only its status.
     pub answer: Value,
 }
 
 impl Sample {
-    /// The file.
+    /// Returns the path of its file.
     pub fn path(&self) -> PathBuf {
         layout::root().join(format!("events/{}.json", self.event))
     }
 
-    /// Sees that the function answered as it should. The answer may have more fields.
+    /// Checks the function's answer. It may have further fields.
     ///
     /// # Errors
-    /// It answered something else.
+    /// The answer differs.
     pub fn check(&self, answer: &Value) -> Result<()> {
         let expected = self.answer.as_object().context("an answer has fields")?;
         let is_right = expected.iter().all(|(name, value)| answer.get(name) == Some(value));
@@ -59,7 +59,7 @@ impl Sample {
     }
 }
 
-/// The sample events, in an order in which each has what it needs: a link is made before it is opened.
+/// Returns the sample events, in an order in which each has what it needs: a link is made before it is opened.
 pub fn samples() -> Vec<Sample> {
     let all_done = json!({"batchItemFailures": []});
     let second_failed = json!({"batchItemFailures": [{"itemIdentifier": "00000000-0000-4000-8000-000000000002"}]});
@@ -80,16 +80,16 @@ pub fn samples() -> Vec<Sample> {
     all.map(|(event, function, answer)| Sample { event, function, answer }).into()
 }
 
-/// The function that answers requests.
+/// The name of the connect function.
 const CONNECT: &str = "ConnectFunction";
 
-/// The variables of the functions in containers, and what keeps them valid.
+/// The variables of the functions in containers, and the relays that keep them valid.
 struct Surroundings {
     env_vars: PathBuf,
     _relays: Relays,
 }
 
-/// Lets containers reach the servers, and writes the file that `sam local invoke --env-vars` takes.
+/// Opens relays to the servers, and writes the file for `sam local invoke --env-vars`.
 async fn surroundings(
     state: &Path,
     settings: &Settings,
@@ -108,7 +108,7 @@ async fn surroundings(
         "SYNC_QUEUE_URL": outputs.get("SyncQueueUrl"),
         "ACTIONS_QUEUE_URL": outputs.get("ActionsQueueUrl"),
     });
-    // In the place of the secret, which a container does not reach.
+    // In place of the secret, which a container cannot reach.
     variables["CONNECT_SECRET_ARN"] = json!("");
     variables["CONNECT_SECRET"] = json!(words.token.expose_secret());
     if settings.hubspot.is_none() {
@@ -118,7 +118,7 @@ async fn surroundings(
         variables["HUBSPOT_CLIENT_ID"] = json!(hubspot_sim::CLIENT_ID);
         variables["HUBSPOT_CLIENT_SECRET"] = json!(hubspot_sim::CLIENT_SECRET);
     }
-    // `sam local` knows no values of what a nested stack's parameters name.
+    // `sam local` does not resolve the parameters of a nested stack.
     let of_connect = json!({
         "MONGODB_SECRET_ARN": "", "MONGODB_PLAIN": "", "HUBSPOT_SECRET_ARN": "", "CONNECT_URL": "", "TOKEN_KMS_KEY_ID": "",
         "TOKENS_SEALED_ONLY": "",
@@ -130,10 +130,10 @@ async fn surroundings(
     Ok(Surroundings { env_vars, _relays: relays })
 }
 
-/// Gives an event to a function in a container, beside the stack that is up, and shows what it answers.
+/// Runs a function in a container with an event, beside the running stack, and prints its answer.
 ///
 /// # Errors
-/// The stack is not up, Docker is not running, or the function fails.
+/// The stack is not up, Docker does not run, or the function fails.
 pub async fn invoke(settings: &Settings, function: &str, event: &str) -> Result<()> {
     own::check(settings).await?;
     let outputs = sam::outputs(NAME, &local::aws_environment(settings.ports.aws)).await;
@@ -155,7 +155,7 @@ fn client_secret(settings: &Settings) -> SecretString {
     real.map_or_else(|| hubspot_sim::CLIENT_SECRET.into(), |(_, secret)| secret.clone())
 }
 
-/// Puts the words into an event, and gives that to a function in a container.
+/// Replaces the words of an event, and runs a function in a container with it. Returns its answer.
 async fn local_invoke(
     state: &Path,
     function: &str,
@@ -169,16 +169,16 @@ async fn local_invoke(
     sam::local_invoke(function, &filled.to_string_lossy(), &surroundings.env_vars).await
 }
 
-/// How often a sample is tried.
+/// How many times a sample is tried.
 const TRIES: u64 = 3;
 
-/// The token of containers beside which no connect function is deployed.
+/// The token of the status page if no connect function is deployed beside the containers.
 const TOKEN: &str = "a-token-of-the-samples-with-more-than-32-characters";
 
-/// Gives each sample event to its function, beside servers of their own, and compares the answers.
+/// Runs each function with its sample events, beside servers of their own, and compares the answers.
 ///
 /// # Errors
-/// A function cannot be invoked, or answers something else.
+/// A function cannot be invoked, or an answer differs.
 pub async fn invoke_all(settings: &Settings, state: &Path) -> Result<ExitCode> {
     let ports = Ports { mongodb: free_port()?, aws: free_port()?, hubspot: free_port()? };
     servers::start_mongod(state, ports.mongodb).await?;
@@ -204,7 +204,7 @@ pub async fn invoke_all(settings: &Settings, state: &Path) -> Result<ExitCode> {
     for sample in samples() {
         let invoke = async || local_invoke(state, sample.function, &sample.path(), &words, &surroundings).await;
         let mut invoked = invoke().await;
-        // Docker on a busy machine may not start a container in SAM's time.
+        // On a busy machine, Docker may not start a container within SAM's timeout.
         for _ in 1..TRIES {
             let Err(error) = &invoked else { break };
             println!("once more: {error:#}");
@@ -216,7 +216,7 @@ pub async fn invoke_all(settings: &Settings, state: &Path) -> Result<ExitCode> {
         words.take_link(&answer);
         println!("sam local invoke {} --event events/{}.json: {}", sample.function, sample.event, sample.answer);
     }
-    // The tick's slice pulled for real: one message for the companies, one for the contacts.
+    // The tick's slice has really read records: there is one message for the companies, and one for the contacts.
     let queued = aws.depth(outputs.get("ActionsQueueUrl").context("the actions queue")?).await?;
     ensure!((2..=most).contains(&queued), "{queued} messages of actions were queued, not 2");
     Ok(ExitCode::SUCCESS)

@@ -1,5 +1,4 @@
-//! The servers of the local stack: how each is started, and how one sees that it is ready. All of them listen
-//! on 127.0.0.1 only.
+//! Starts the servers of the local stack, and waits until they are ready. All listen only on 127.0.0.1.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
@@ -12,20 +11,20 @@ use ops::{
 
 use crate::process::{start, wait_until};
 
-const PATIENCE: Duration = Duration::from_secs(180);
+const START_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// The variables of this process that MiniStack, and the functions in it, have as well.
-const KEPT: [&str; 5] = ["HOME", "LANG", "PATH", "RUST_BACKTRACE", "TZ"];
+/// The variables of this process that MiniStack and its functions inherit.
+const INHERITED_VARIABLES: [&str; 5] = ["HOME", "LANG", "PATH", "RUST_BACKTRACE", "TZ"];
 
-/// Starts MongoDB as a replica set of one, which makes writes retryable, and waits until it takes writes.
+/// Starts MongoDB as a replica set of one, which makes writes retryable, and waits until it accepts writes.
 ///
 /// # Errors
-/// It cannot be started, or is not ready in time.
+/// The server cannot be started, or is not ready in time.
 pub async fn start_mongod(state: &Path, port: u16) -> Result<()> {
     start_mongod_with(state, port, &[]).await
 }
 
-/// The same with more arguments.
+/// Does the same with more arguments.
 ///
 /// # Errors
 /// As [`start_mongod`].
@@ -36,7 +35,7 @@ pub async fn start_mongod_with(state: &Path, port: u16, arguments: &[&str]) -> R
     mongod.args(["--replSet", "rs0", "--bind_ip", "127.0.0.1", "--wiredTigerCacheSizeGB", "0.5", "--quiet"]);
     mongod.arg("--port").arg(port.to_string()).arg("--dbpath").arg(&data).args(arguments);
     start(state, "mongod", &mut mongod)?;
-    let ready = wait_until("MongoDB", PATIENCE, async || become_primary(port).await.unwrap_or(false));
+    let ready = wait_until("MongoDB", START_TIMEOUT, async || become_primary(port).await.unwrap_or(false));
     ready.await.with_context(|| format!("see {}", log(state, "mongod").display()))
 }
 
@@ -55,37 +54,37 @@ async fn become_primary(port: u16) -> Result<bool> {
 /// Starts MiniStack, and waits until it answers.
 ///
 /// # Errors
-/// It cannot be started, or is not ready in time.
+/// The server cannot be started, or is not ready in time.
 pub async fn start_ministack(state: &Path, port: u16) -> Result<()> {
     let mut ministack = Command::new(layout::tools().join("ministack/bin/ministack"));
-    // Its functions have its variables beside those of the template: none of .env must be among them.
-    ministack.env_clear().envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+    // Its functions inherit its variables, so it must have none of `.env`.
+    ministack.env_clear().envs(INHERITED_VARIABLES.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     ministack.env("GATEWAY_PORT", port.to_string()).env("BIND_HOST", "127.0.0.1").env("MINISTACK_HOST", "localhost");
     ministack.envs(aws_environment(port)).env("PYTHONUNBUFFERED", "1");
-    // It unpacks the functions there.
+    // MiniStack unpacks the functions there.
     let unpacked = state.join("tmp");
     if unpacked.exists() {
         fs::remove_dir_all(&unpacked)?;
     }
     fs::create_dir_all(&unpacked)?;
     ministack.env("TMPDIR", unpacked);
-    // What roles do not allow is refused. The credentials of `aws_environment` are an administrator's.
+    // Calls that roles do not allow are refused. The credentials of `aws_environment` are an administrator's.
     ministack.env("AUTH", "true");
     start(state, "ministack", &mut ministack)?;
     let url = format!("http://127.0.0.1:{port}/_ministack/health");
-    let ready = wait_until("MiniStack", PATIENCE, async || reqwest::get(&url).await.is_ok());
+    let ready = wait_until("MiniStack", START_TIMEOUT, async || reqwest::get(&url).await.is_ok());
     ready.await.with_context(|| format!("see {}", log(state, "ministack").display()))
 }
 
 /// Starts the HubSpot simulator, and waits until it answers.
 ///
 /// # Errors
-/// It cannot be started, or is not ready in time.
+/// The server cannot be started, or is not ready in time.
 pub async fn start_simulator(state: &Path, port: u16) -> Result<()> {
-    // Cargo puts the simulator's binary beside this one.
+    // Cargo puts the simulator's binary in the same folder as this one.
     let binary = std::env::current_exe()?.with_file_name("hubspot-sim");
     start(state, "hubspot-sim", Command::new(binary).arg("--port").arg(port.to_string()))?;
     let url = format!("http://127.0.0.1:{port}/_sim/health");
-    let ready = wait_until("the HubSpot simulator", PATIENCE, async || reqwest::get(&url).await.is_ok());
+    let ready = wait_until("the HubSpot simulator", START_TIMEOUT, async || reqwest::get(&url).await.is_ok());
     ready.await.with_context(|| format!("see {}", log(state, "hubspot-sim").display()))
 }

@@ -1,4 +1,4 @@
-//! The simulator's control interface, as the demo uses it.
+//! A client of the simulator's control interface, for the demo.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ pub struct Control {
     http: reqwest::Client,
 }
 
-/// What a Domain needs to connect a simulated account.
+/// The ids and credentials of a simulated account.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Connected {
@@ -27,12 +27,12 @@ pub struct Connected {
 }
 
 impl Control {
-    /// The simulator at `port` of 127.0.0.1.
+    /// Returns the simulator at `port` of 127.0.0.1.
     pub fn new(port: u16) -> Self {
         Self { url: format!("http://127.0.0.1:{port}/_sim"), http: reqwest::Client::new() }
     }
 
-    /// Adds an account with that many records.
+    /// Adds an account with this many records. Returns its credentials.
     ///
     /// # Errors
     /// The simulator does not answer.
@@ -40,7 +40,7 @@ impl Control {
         self.post(&format!("portals/{hub_id}"), json!({"companies": companies, "contacts": contacts})).await
     }
 
-    /// Makes changes in an account, each to another record.
+    /// Makes changes in an account, each to another record. Returns how many.
     ///
     /// # Errors
     /// The simulator does not answer.
@@ -48,7 +48,7 @@ impl Control {
         self.post(&format!("portals/{hub_id}/changes"), json!({"count": count})).await
     }
 
-    /// Lets the simulator tell changes to that address.
+    /// Makes the simulator send webhooks to this address.
     ///
     /// # Errors
     /// The simulator does not answer.
@@ -59,7 +59,7 @@ impl Control {
         Ok(())
     }
 
-    /// Every change there was in an account.
+    /// Returns all changes in an account.
     ///
     /// # Errors
     /// The simulator does not answer.
@@ -67,7 +67,7 @@ impl Control {
         self.get(&format!("ledger?hubId={hub_id}")).await
     }
 
-    /// The requests so far, by kind and status.
+    /// Returns how many requests the simulator has received, by kind and status.
     ///
     /// # Errors
     /// The simulator does not answer.

@@ -1,5 +1,5 @@
-//! Whether a change goes through the local stack: a tick of its schedule, until every account is caught up; with the
-//! simulator also a change in HubSpot, and a tick that stores it.
+//! Checks that the local stack works: a tick of its schedule makes every account caught up. With the simulator, a
+//! change in HubSpot is then stored by another tick.
 
 use anyhow::{Result, ensure};
 use model::account::AccountKey;
@@ -12,7 +12,7 @@ use ops::{
 
 use crate::{accounts::SAMPLE, simulator::Control};
 
-/// Looks at the local stack.
+/// Checks the local stack.
 ///
 /// # Errors
 /// There is no such stack, no account is connected to it, messages reach a dead-letter queue, or a change is not stored.
@@ -25,7 +25,7 @@ pub async fn run(settings: &Settings) -> Result<()> {
     show(&stack, &accounts).await
 }
 
-/// Makes a change in the simulated account, and sees that the next tick stores it.
+/// Makes a change in the simulated account, and checks that the next tick stores it.
 async fn change(stack: &Stack, settings: &Settings, accounts: &[AccountKey]) -> Result<()> {
     let before = actions(stack).await?;
     let made = Control::new(settings.ports.hubspot).change(SAMPLE.1, 1).await?;

@@ -1,4 +1,4 @@
-//! The readable end of the demo.
+//! The summary that the demo prints.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use store::collection;
 
 use crate::simulator::Control;
 
-/// Prints what was pulled and stored; with a simulator also what HubSpot was asked, and how long it took.
+/// Prints what was read and stored. With a simulator, also prints the requests to HubSpot and how long they took.
 pub(crate) async fn print(
     stack: &Stack,
     accounts: &[AccountKey],
@@ -59,7 +59,7 @@ pub(crate) async fn print(
     Ok(())
 }
 
-/// A document as JSON, with dates as people read them.
+/// Returns a document as JSON, with readable dates.
 fn readable(value: Bson) -> Value {
     match value {
         Bson::DateTime(at) => Value::from(at.try_to_rfc3339_string().unwrap_or_default()),
@@ -75,7 +75,7 @@ fn readable(value: Bson) -> Value {
     }
 }
 
-/// Prints how to look further.
+/// Prints where to look further.
 pub(crate) fn print_hints(settings: &Settings, stack: &Stack) {
     println!("\nThe stack is left running. Look further:");
     if settings.mongodb_uri.is_none() {

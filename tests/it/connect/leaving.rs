@@ -10,7 +10,7 @@ use reqwest::StatusCode;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use store::{SealedTokens, collection};
-use token_vault::giving_back::GIVEN_UP_AFTER;
+use token_vault::revoke::GIVEN_UP_AFTER;
 
 use harness::{
     front::{Front, TOKEN, Visitor},

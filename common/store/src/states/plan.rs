@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::{
     super::{
-        actions::{ActionRefs, Stored},
+        actions::{ActionRefs, StoreReport},
         bulk::{self, Refused, Write},
     },
     state::{HISTORY, Replace, State},
@@ -60,7 +60,7 @@ pub(super) struct Applied<'a> {
 }
 
 /// Returns the actions of an object type that say something of a record's state.
-pub(super) fn by_record(object: ObjectType, given: ActionRefs<'_>, stored: &Stored) -> Pending {
+pub(super) fn by_record(object: ObjectType, given: ActionRefs<'_>, stored: &StoreReport) -> Pending {
     let mut pending = Pending::new();
     for (index, (account, action)) in given.iter().enumerate() {
         let has_state = action.record.is_some() || action.action_name.is_deleted();
@@ -99,7 +99,7 @@ pub(super) fn plan_changes<'a>(
 
 /// Returns the records that are looked at again, because another drain was quicker with them: those that were replaced have
 /// nothing to write then. The actions of states that the server refuses for another reason fail.
-pub(super) fn plan_retry(pending: &Pending, applied: Applied<'_>, stored: &mut Stored) -> Pending {
+pub(super) fn plan_retry(pending: &Pending, applied: Applied<'_>, stored: &mut StoreReport) -> Pending {
     let mut again: HashSet<&str> = applied.unsure.into_iter().collect();
     for refused in applied.refused {
         if refused.code == bulk::DUPLICATE_KEY {
@@ -207,7 +207,7 @@ mod tests {
     fn plan(found: &[State], actions: &[Action]) -> Said {
         let account = account();
         let given: Vec<_> = actions.iter().map(|action| (&account, action)).collect();
-        let pending = by_record(ObjectType::Companies, &given, &Stored::default());
+        let pending = by_record(ObjectType::Companies, &given, &StoreReport::default());
         let found = found.iter().map(|state| (state.id.clone(), Ok(state.clone()))).collect();
         let mut plan = plan_changes(&pending, found, &given, NOW);
         assert_eq!(plan.failed, [0; 0]);
@@ -222,7 +222,7 @@ mod tests {
     fn state(actions: &[Action]) -> State {
         let account = account();
         let given: Vec<_> = actions.iter().map(|action| (&account, action)).collect();
-        let pending = by_record(ObjectType::Companies, &given, &Stored::default());
+        let pending = by_record(ObjectType::Companies, &given, &StoreReport::default());
         let plan = plan_changes(&pending, Found::new(), &given, NOW);
         deserialize_from_slice(plan.inserts[0].1.as_bytes()).unwrap()
     }
@@ -272,7 +272,7 @@ mod tests {
     fn a_state_that_cannot_be_read_stands_in_the_way_of_its_own_record_alone() {
         let (account, actions) = (account(), [created(1, 1, "a"), created(2, 1, "b"), updated(1, 2, "c")]);
         let given: Vec<_> = actions.iter().map(|action| (&account, action)).collect();
-        let pending = by_record(ObjectType::Companies, &given, &Stored::default());
+        let pending = by_record(ObjectType::Companies, &given, &StoreReport::default());
         let found = Found::from([("d:7:companies:1".to_owned(), Err(Error::custom("unreadable")))]);
         let plan = plan_changes(&pending, found, &given, NOW);
         assert_eq!((plan.failed, plan.inserts.len(), plan.inserts[0].0), (vec![0, 2], 1, "d:7:companies:2"));
@@ -283,7 +283,7 @@ mod tests {
         let (account, mut actions) = (account(), [created(1, 1, "a"), created(2, 1, "b"), created(3, 1, "c")]);
         actions[1].record = None;
         let given: Vec<_> = actions.iter().map(|action| (&account, action)).collect();
-        let mut stored = Stored::default();
+        let mut stored = StoreReport::default();
         stored.fail(2, 0);
         let pending = by_record(ObjectType::Companies, &given, &stored);
         assert_eq!(pending.into_values().collect::<Vec<_>>(), [[0]]);
@@ -294,9 +294,9 @@ mod tests {
     fn what_another_drain_was_quicker_with_is_looked_at_again_and_what_is_refused_is_not() {
         let pending: Pending = ["a", "b", "c", "d"].map(|key| (key.to_owned(), vec![0])).into();
         let refused = |key, code| Refused { key, code, message: String::new() };
-        let mut stored = Stored::default();
+        let mut stored = StoreReport::default();
         let again =
-            |applied, stored: &mut Stored| plan_retry(&pending, applied, stored).into_keys().collect::<Vec<_>>();
+            |applied, stored: &mut StoreReport| plan_retry(&pending, applied, stored).into_keys().collect::<Vec<_>>();
         let none = Applied::default();
         assert_eq!(again(none, &mut stored), [""; 0]);
         let met = Applied { refused: vec![refused("a", bulk::DUPLICATE_KEY)], ..Applied::default() };

@@ -1,4 +1,4 @@
-//! One account: how it is doing, what happened to it, and what can be done.
+//! The page of an account: its status, its timeline, and the operations on it.
 
 use maud::{Markup, html};
 use model::{
@@ -8,13 +8,13 @@ use model::{
 use store::Event;
 
 use super::{
-    actions,
+    actions, labels,
     list::{checked, state, what_to_do},
-    objects, plot, words,
+    objects, plot,
 };
 use crate::status::{Problem, Status};
 
-/// `token` is that of the forms; there is none for somebody who may not change anything.
+/// Returns the page's body. `token` is the token of its forms. It is `None` if the session may not change anything.
 pub(crate) fn body(account: &Status, timeline: &[Event], token: Option<&String>, done: Option<&str>) -> Markup {
     let hours: Vec<_> = account.hours.iter().map(|(hour, actions)| (hour.clone(), Some(*actions))).collect();
     html! {
@@ -22,19 +22,19 @@ pub(crate) fn body(account: &Status, timeline: &[Event], token: Option<&String>,
         div class="card now" {
             div {
                 (state(account))
-                @if let Some(since) = account.since { div class="quiet" { "since " (words::time(since)) } }
+                @if let Some(since) = account.since { div class="quiet" { "since " (labels::time(since)) } }
                 (what_to_do(account))
             }
             dl class="facts" {
                 div { dt { "Last checked" } dd { (checked(account)) } }
                 div { dt { "Last caught up" } dd { @match account.last_success_at {
-                    Some(at) => (words::ago(at)),
-                    None => (words::UNKNOWN),
+                    Some(at) => (labels::ago(at)),
+                    None => (labels::UNKNOWN),
                 } } }
                 div { dt { "Last 24 hours" } dd {
-                    (words::number(account.day.created)) " created, "
-                    (words::number(account.day.updated)) " updated, "
-                    (words::number(account.day.deleted)) " deleted"
+                    (labels::number(account.day.created)) " created, "
+                    (labels::number(account.day.updated)) " updated, "
+                    (labels::number(account.day.deleted)) " deleted"
                 } }
             }
         }
@@ -55,20 +55,20 @@ fn details(account: &Status) -> Markup {
             dt { "Domain" } dd { (account.key.domain_id) }
             dt { "HubSpot account" } dd { (account.key.hub_id) " " (account.hub_domain.as_deref().unwrap_or_default()) }
             @if let Some(run) = &account.last_run {
-                dt { "Last run" } dd { (words::time(run.started_at)) ", " (took(run)) }
-                dt { "Records read" } dd { (words::count(run.figures.records, "record")) }
-                dt { "Changes found" } dd { (words::number(run.figures.actions)) }
+                dt { "Last run" } dd { (labels::time(run.started_at)) ", " (took(run)) }
+                dt { "Records read" } dd { (labels::count(run.figures.records, "record")) }
+                dt { "Changes found" } dd { (labels::number(run.figures.actions)) }
                 dt { "Requests to HubSpot" } dd {
-                    (words::number(run.figures.requests)) ", " (words::number(run.figures.rate_limited)) " refused"
+                    (labels::number(run.figures.requests)) ", " (labels::number(run.figures.rate_limited)) " refused"
                 }
-                dt { "Slices" } dd { (words::number(run.figures.slices)) }
+                dt { "Slices" } dd { (labels::number(run.figures.slices)) }
             }
         }
     }
 }
 
 fn took(run: &LastRun) -> String {
-    let took = words::duration(time::between(run.started_at, run.ended_at));
+    let took = labels::duration(time::between(run.started_at, run.ended_at));
     if run.is_over { took } else { format!("{took} so far") }
 }
 
@@ -80,8 +80,8 @@ fn problems(problems: &[Problem]) -> Markup {
                 @for problem in problems {
                     li {
                         strong { (problem.part) ": " } (problem.reason)
-                        " (" (words::count(problem.attempts.into(), "attempt"))
-                        @if let Some(at) = problem.retry_at { ", tried again at " (words::time(at)) } ")"
+                        " (" (labels::count(problem.attempts.into(), "attempt"))
+                        @if let Some(at) = problem.retry_at { ", tried again at " (labels::time(at)) } ")"
                     }
                 }
             }
@@ -95,7 +95,7 @@ fn events(timeline: &[Event]) -> Markup {
             ol class="timeline" {
                 @for event in timeline {
                     li {
-                        span class="quiet" { (words::time(event.at)) } " " (words::event(event.what))
+                        span class="quiet" { (labels::time(event.at)) } " " (labels::event(event.what))
                         @if let Some(detail) = &event.detail { ": " (detail) }
                         @if let Some(by) = &event.by { " (by " (by) ")" }
                     }

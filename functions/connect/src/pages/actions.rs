@@ -1,16 +1,16 @@
-//! What can be done to an account: its buttons, those apart that cannot be taken back, and the pages behind them.
+//! The operations on an account: buttons, destructive ones apart, and their pages.
 
 use maud::{Markup, html};
 use model::time::DateTime;
 
-use super::{account_path, words};
+use super::{account_path, labels};
 use crate::{
     address::from_root,
     operation::Operation,
     status::{State, Status},
 };
 
-/// What is offered, and of it what is offered apart.
+/// Returns the operations offered in a state: the usual ones, and the destructive ones.
 fn offered(state: State) -> (&'static [Operation], &'static [Operation]) {
     match state {
         State::Disconnected => (&[], &[]),
@@ -20,10 +20,10 @@ fn offered(state: State) -> (&'static [Operation], &'static [Operation]) {
     }
 }
 
-/// The buttons that do no harm.
+/// Returns the buttons of the usual operations.
 pub(super) fn buttons(account: &Status, token: &str) -> Markup {
     let (usual, _) = offered(account.state);
-    // What a customer has to do first.
+    // The customer has to use a link before anything else helps.
     let is_link_first = matches!(account.state, State::Reauthorize | State::Disconnected);
     html! {
         @if account.state != State::Paused || !usual.is_empty() {
@@ -38,7 +38,7 @@ pub(super) fn buttons(account: &Status, token: &str) -> Markup {
     }
 }
 
-/// Those that cannot be taken back. Each asks first whether somebody is sure.
+/// Returns the links to the destructive operations. Each leads to a confirmation.
 pub(super) fn danger(account: &Status) -> Markup {
     let (_, apart) = offered(account.state);
     html! {
@@ -47,9 +47,9 @@ pub(super) fn danger(account: &Status) -> Markup {
                 h2 id="careful" { "Think twice" }
                 @for operation in apart.iter().copied() {
                     div class="choice" {
-                        p { (words::meaning(operation)) }
+                        p { (labels::meaning(operation)) }
                         a class="button danger" href=(from_root(&format!("{}/{}", account_path(&account.key), operation.name()))) {
-                            (words::button(operation)) "…"
+                            (labels::button(operation)) "…"
                         }
                     }
                 }
@@ -59,7 +59,7 @@ pub(super) fn danger(account: &Status) -> Markup {
 }
 
 fn form(account: &Status, operation: Operation, class: &str, token: &str) -> Markup {
-    button(account, operation.name(), words::button(operation), class, token)
+    button(account, operation.name(), labels::button(operation), class, token)
 }
 
 fn button(account: &Status, path: &str, text: &str, class: &str, token: &str) -> Markup {
@@ -71,12 +71,12 @@ fn button(account: &Status, path: &str, text: &str, class: &str, token: &str) ->
     }
 }
 
-/// Shows a link that was made. Without a script there is no button that copies it.
+/// Returns the page's body with a new link. Without a script, it has no button that copies the link.
 pub(crate) fn link(account: &Status, url: &str, ends: DateTime) -> Markup {
     html! {
         p {
             "Send it to the customer. Whoever has it can connect the HubSpot account " (account.key.hub_id) " to "
-            strong { (account.name()) } " until " (words::time(ends)) "."
+            strong { (account.name()) } " until " (labels::time(ends)) "."
         }
         div class="copy" {
             label for="link" { "The link" }
@@ -88,10 +88,10 @@ pub(crate) fn link(account: &Status, url: &str, ends: DateTime) -> Markup {
     }
 }
 
-/// Asks whether somebody is sure.
+/// Returns the body of a confirmation page.
 pub(crate) fn confirmation(account: &Status, operation: Operation, token: &str) -> Markup {
     html! {
-        p { strong { (account.name()) } ", HubSpot account " (account.key.hub_id) ": " (words::meaning(operation)) }
+        p { strong { (account.name()) } ", HubSpot account " (account.key.hub_id) ": " (labels::meaning(operation)) }
         div class="buttons" {
             (form(account, operation, "danger", token))
             a class="button second" href=(from_root(&account_path(&account.key))) { "Cancel" }

@@ -1,20 +1,20 @@
-//! What all pages have in common.
+//! The layout that all pages share.
 
 use maud::{DOCTYPE, Markup, html};
 
 use crate::address::from_root;
 
-/// A page. `form_token` is that of a session, if there is one.
+/// Returns a page. `form_token` is the session's, if there is one.
 pub(crate) fn page(title: &str, form_token: Option<&str>, body: Markup) -> Markup {
     layout(title, form_token, None, None, body)
 }
 
-/// A page that shows by itself what has changed; `tag` names the body that it has.
+/// Returns a page that updates itself. `tag` identifies the body that it has.
 pub(crate) fn live_page(title: &str, form_token: &str, tag: &str, body: Markup) -> Markup {
     layout(title, Some(form_token), Some("/live.js"), Some(tag), body)
 }
 
-/// A page with something to copy.
+/// Returns a page with a button that copies text.
 pub(crate) fn copy_page(title: &str, form_token: &str, body: Markup) -> Markup {
     layout(title, Some(form_token), Some("/copy.js"), None, body)
 }

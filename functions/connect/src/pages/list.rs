@@ -1,15 +1,16 @@
-//! All accounts, those that need somebody first, each with what to do.
+//! The list of all accounts. Those that need somebody come first. Each says what to do.
 
 use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{PAGE, account_path, overview, words};
+use super::{PAGE_SIZE, account_path, labels, overview};
 use crate::{
     accounts::{AccountFilter, AccountPage},
     address::from_root,
     status::{State, Status},
 };
 
+/// Returns the body of the list.
 pub(crate) fn body(sought: &AccountFilter, found: &AccountPage) -> Markup {
     let is_of_all = sought.search.is_empty() && sought.state.is_empty();
     html! {
@@ -42,10 +43,10 @@ pub(crate) fn body(sought: &AccountFilter, found: &AccountPage) -> Markup {
 }
 
 fn caption(sought: &AccountFilter, total: usize) -> String {
-    let count = words::count(total.try_into().unwrap_or(i64::MAX), "account");
+    let count = labels::count(total.try_into().unwrap_or(i64::MAX), "account");
     match State::ALL.into_iter().find(|state| state.name() == sought.state) {
         None => format!("{count}, those that need somebody first"),
-        Some(state) => format!("{count}: {}", words::state(state)),
+        Some(state) => format!("{count}: {}", labels::state(state)),
     }
 }
 
@@ -59,22 +60,22 @@ fn row(account: &Status) -> Markup {
             td { (state(account)) @if account.state.needs_somebody() { (what_to_do(account)) } }
             td data-label="Last checked" { (checked(account)) }
             td data-label="Last 24 hours" class="of-day" {
-                (spark_line(account)) " " (words::count(account.day.total(), "change"))
+                (spark_line(account)) " " (labels::count(account.day.total(), "change"))
             }
         }
     }
 }
 
-/// The state in words and colour, and how much of the history was read.
+/// Returns the state in words and colour, with the progress of the backfill.
 pub(super) fn state(account: &Status) -> Markup {
     html! {
-        span class={ "state " (account.state.name()) } { (words::state(account.state)) }
+        span class={ "state " (account.state.name()) } { (labels::state(account.state)) }
         @if let Some(backfill) = account.backfill {
-            @let read = words::number(backfill.read);
+            @let read = labels::number(backfill.read);
             @match backfill.total {
                 Some(total) => {
                     progress value=(backfill.read) max=(total.max(1)) aria-label="History read" {}
-                    span class="quiet" { (read) " of " (words::number(total)) " records" }
+                    span class="quiet" { (read) " of " (labels::number(total)) " records" }
                 }
                 None => { " " span class="quiet" { (read) " records so far" } }
             }
@@ -82,26 +83,27 @@ pub(super) fn state(account: &Status) -> Markup {
     }
 }
 
-/// Why an account needs somebody, and what that somebody should do.
+/// Returns why an account needs somebody, and what that person should do.
 pub(super) fn what_to_do(account: &Status) -> Markup {
     let problem = account.problems.iter().find(|_| account.state == State::Failing);
     html! {
         @if let Some(reason) = &account.reason { div class="why" { (reason) } }
         @if let Some(problem) = problem { div class="why" { (problem.part) ": " (problem.reason) } }
-        div class="advice" { (words::advice(account)) }
+        div class="advice" { (labels::advice(account)) }
     }
 }
 
+/// Returns how long ago the account was checked for changes.
 pub(super) fn checked(account: &Status) -> Markup {
     html! {
         @match account.fresh_to {
-            Some(fresh_to) => (words::ago(fresh_to)),
+            Some(fresh_to) => (labels::ago(fresh_to)),
             None => "never",
         }
     }
 }
 
-/// The changes of each hour of the last day. What it shows is also said in numbers beside it.
+/// Returns a line of the changes in each of the last 24 hours. Their sum is also beside it as a number.
 fn spark_line(account: &Status) -> Markup {
     let hours = account.hours.iter().map(|(_, actions)| actions.total());
     let most = hours.clone().max().unwrap_or(0).max(1);
@@ -116,11 +118,11 @@ fn spark_line(account: &Status) -> Markup {
 
 fn pager(sought: &AccountFilter, total: usize) -> Markup {
     let offset = usize::try_from(sought.offset).unwrap_or(usize::MAX);
-    let next = offset.saturating_add(PAGE);
+    let next = offset.saturating_add(PAGE_SIZE);
     html! {
         nav aria-label="Pages" class="pager" {
             @if offset > 0 {
-                a rel="prev" href=(address(sought, &sought.state, offset.saturating_sub(PAGE))) { "Previous" }
+                a rel="prev" href=(address(sought, &sought.state, offset.saturating_sub(PAGE_SIZE))) { "Previous" }
             }
             span { (offset + 1) " to " (next.min(total)) " of " (total) }
             @if next < total { a rel="next" href=(address(sought, &sought.state, next)) { "Next" } }
@@ -128,7 +130,7 @@ fn pager(sought: &AccountFilter, total: usize) -> Markup {
     }
 }
 
-/// The address of the list with this state and from this account on, with the search as it is.
+/// Returns the address of the list with this state and offset, and the same search.
 pub(super) fn address(sought: &AccountFilter, state: &str, offset: usize) -> String {
     let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let values = [

@@ -1,13 +1,13 @@
-//! The pages: server-rendered, without anything from elsewhere, and of use without a script.
+//! The pages. They are rendered by the server, load nothing from other hosts, and work without scripts.
 
 pub(crate) mod account;
 mod actions;
+pub(crate) mod labels;
 mod layout;
 pub(crate) mod list;
 mod objects;
 mod overview;
 mod plot;
-pub(crate) mod words;
 
 use maud::{Markup, html};
 use model::account::AccountKey;
@@ -20,20 +20,20 @@ pub(crate) use self::{
 use crate::address::from_root;
 
 /// How many accounts a page shows.
-pub(crate) const PAGE: usize = 50;
+pub(crate) const PAGE_SIZE: usize = 50;
 
-/// The path of an account's page.
+/// Returns the path of an account's page.
 pub(crate) fn account_path(account: &AccountKey) -> String {
     let domain = utf8_percent_encode(account.domain_id.as_str(), NON_ALPHANUMERIC);
     format!("/accounts/{domain}/{}", account.hub_id)
 }
 
-/// A page that says something.
+/// Returns a page with a message.
 pub(crate) fn message(title: &str, words: &str) -> Markup {
     page(title, None, html! { p { (words) } })
 }
 
-/// What a customer sees who has opened a link: who will see the data, and the way on to HubSpot.
+/// Returns the page that an install link opens: who will see the data, and the button that leads to HubSpot.
 pub(crate) fn install(company: &str, on: &str) -> Markup {
     let body = html! {
         p { "HubSpot will ask you to let this service read the companies and contacts of an account. "
@@ -44,7 +44,7 @@ pub(crate) fn install(company: &str, on: &str) -> Markup {
     page(&format!("Connect a HubSpot account to {company}"), None, body)
 }
 
-/// What a customer sees who has connected an account.
+/// Returns the page that a customer sees after connecting an account.
 pub(crate) fn connected(portal: &str, company: &str) -> Markup {
     let body = html! {
         p { "The HubSpot account " strong { (portal) } " is connected to " strong { (company) }
@@ -55,7 +55,7 @@ pub(crate) fn connected(portal: &str, company: &str) -> Markup {
     page("Connected", None, body)
 }
 
-/// Asks for a token.
+/// Returns the sign-in page.
 pub(crate) fn login() -> Markup {
     let body = html! {
         form method="post" action=(from_root("/sign-in")) class="login" {

@@ -1,10 +1,11 @@
-//! An account by object type: a row each.
+//! The table of an account's object types.
 
 use maud::{Markup, html};
 
-use super::words;
+use super::labels;
 use crate::status::{ObjectStatus, Status};
 
+/// Returns the table with a row for each object type.
 pub(super) fn table(account: &Status) -> Markup {
     html! {
         h2 id="records" { "Records" }
@@ -29,40 +30,40 @@ fn row(object: &ObjectStatus) -> Markup {
     html! {
         tr {
             th scope="row" { strong { (name(object)) } }
-            td data-label="Records" { (object.records.map_or(words::UNKNOWN.to_owned(), words::number)) }
+            td data-label="Records" { (object.records.map_or(labels::UNKNOWN.to_owned(), labels::number)) }
             td data-label="First load" { (first_load(object)) }
             td data-label="Last change" { @match object.changed_at {
-                Some(at) => (words::ago(at)),
-                None => (words::UNKNOWN),
+                Some(at) => (labels::ago(at)),
+                None => (labels::UNKNOWN),
             } }
-            td data-label="Held" { (amount(held, &words::count(held, "span") , "of time")) }
-            td data-label="Set aside" { (amount(set_aside, &words::count(set_aside, "record"), "")) }
+            td data-label="Held" { (amount(held, &labels::count(held, "span") , "of time")) }
+            td data-label="Set aside" { (amount(set_aside, &labels::count(set_aside, "record"), "")) }
         }
     }
 }
 
-/// How many are held or set aside; none is nothing to look at.
+/// Returns how many are held or set aside. A number other than 0 is marked as a warning.
 fn amount(number: i64, count: &str, of: &str) -> Markup {
     html! { @if number == 0 { span class="quiet" { "none" } } @else { span class="warn" { (count) " " (of) } } }
 }
 
-/// How much of the history was read, and how long the rest takes.
+/// Returns the progress of the backfill, and how long the rest takes.
 fn first_load(object: &ObjectStatus) -> Markup {
     html! {
         @match (object.backfill, object.backfilled_at) {
             (Some(backfill), _) => {
-                @let read = words::number(backfill.read);
+                @let read = labels::number(backfill.read);
                 @match backfill.total {
                     Some(total) => {
                         progress value=(backfill.read) max=(total.max(1)) aria-label={ (name(object)) " read" } {}
-                        (read) " of " (words::number(total))
+                        (read) " of " (labels::number(total))
                     }
                     None => { (read) " so far" }
                 }
-                @if let Some(left) = object.left { div class="quiet" { (words::left(left)) } }
+                @if let Some(left) = object.left { div class="quiet" { (labels::left(left)) } }
             }
-            (None, Some(at)) => { "Done" div class="quiet" { (words::time(at)) } }
-            (None, None) => (words::UNKNOWN),
+            (None, Some(at)) => { "Done" div class="quiet" { (labels::time(at)) } }
+            (None, None) => (labels::UNKNOWN),
         }
     }
 }

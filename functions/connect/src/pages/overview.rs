@@ -1,14 +1,14 @@
-//! Whether everybody is all right, at a glance: in a sentence, in numbers by state, and in plots of the last day.
+//! The health of all accounts at a glance: in a sentence, in numbers by state, and in plots of the last 24 hours.
 
 use maud::{Markup, html};
 
-use super::{list::address, plot, words};
+use super::{labels, list::address, plot};
 use crate::{
     accounts::{AccountFilter, AccountPage},
     status::State,
 };
 
-/// Those that need somebody come first.
+/// Returns a sentence that says how many accounts need somebody.
 pub(super) fn verdict(found: &AccountPage) -> Markup {
     let all = found.counts.iter().map(|(_, count)| count).sum();
     let needing = found.counts.iter().filter(|(state, _)| state.needs_somebody()).map(|(_, count)| count).sum();
@@ -23,13 +23,13 @@ pub(super) fn verdict(found: &AccountPage) -> Markup {
             span class="sign" aria-hidden="true" { (sign) }
             span class="said" {
                 strong { (text) } " "
-                @if all > 0 { span class="quiet" { (words::count(signed(all), "account")) " in all" } }
+                @if all > 0 { span class="quiet" { (labels::count(signed(all), "account")) " in all" } }
             }
         }
     }
 }
 
-/// How many accounts are in each state; each number leads to them.
+/// Returns how many accounts are in each state. Each number links to them.
 pub(super) fn tiles(sought: &AccountFilter, found: &AccountPage) -> Markup {
     html! {
         nav aria-label="Accounts by state" {
@@ -41,7 +41,7 @@ pub(super) fn tiles(sought: &AccountFilter, found: &AccountPage) -> Markup {
                         a class={ "tile " (state.name()) @if count == 0 { " none" } } href=(address(sought, state.name(), 0))
                             aria-current=[current] {
                             strong { (number(count)) } " "
-                            span { (words::state(state)) }
+                            span { (labels::state(state)) }
                         }
                     }
                 }
@@ -50,7 +50,7 @@ pub(super) fn tiles(sought: &AccountFilter, found: &AccountPage) -> Markup {
     }
 }
 
-/// The last day of all accounts.
+/// Returns the plots of all accounts.
 pub(super) fn plots(found: &AccountPage) -> Markup {
     let changes: Vec<_> = found.hours.iter().map(|(hour, all)| (hour.clone(), all.map(|all| all.actions))).collect();
     let freshness: Vec<_> =
@@ -61,13 +61,13 @@ pub(super) fn plots(found: &AccountPage) -> Markup {
                 (plot::changes(&changes))
                 (plot::freshness(&freshness, found.behind_after))
             }
-            @if let Some(at) = found.noted_at { p class="quiet" { "As of the schedule's last tick, " (words::ago(at)) "." } }
+            @if let Some(at) = found.noted_at { p class="quiet" { "As of the schedule's last tick, " (labels::ago(at)) "." } }
         }
     }
 }
 
 fn number(count: usize) -> String {
-    words::number(signed(count))
+    labels::number(signed(count))
 }
 
 fn signed(count: usize) -> i64 {

@@ -1,4 +1,4 @@
-//! An account by object type: how far its history was read, and what is missing.
+//! The status of an object type: how far its history was read, and what is missing.
 
 use std::time::Duration;
 
@@ -10,28 +10,28 @@ use model::{
 
 use super::{Backfill, problems::holds};
 
-/// How an object type of an account is doing.
+/// The status of an object type of an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ObjectStatus {
     pub(crate) object: ObjectType,
-    /// How many records HubSpot said there are, when their history was last read.
+    /// How many records HubSpot counted when their history was last read.
     pub(crate) records: Option<i64>,
-    /// While the history is being read.
+    /// The progress of the backfill. `None` if the history is not being read.
     pub(crate) backfill: Option<Backfill>,
-    /// How long that still takes, if it goes on as it did.
+    /// How long the rest of the backfill takes at the current rate.
     pub(crate) left: Option<Duration>,
-    /// When all of the history had been read.
+    /// When the backfill was completed.
     pub(crate) backfilled_at: Option<DateTime>,
-    /// When a change was last handed on.
+    /// When a change was last published.
     pub(crate) changed_at: Option<DateTime>,
-    /// How many windows HubSpot counts more records in than it shows.
+    /// In how many windows HubSpot counts more records than it returns.
     pub(crate) held: usize,
-    /// How many records could not be handed on.
+    /// How many records could not be published.
     pub(crate) set_aside: u64,
 }
 
 impl ObjectStatus {
-    /// The object types of an account, of whose records so many are set aside.
+    /// Returns the status of each object type. `set_aside` returns how many of its records are set aside.
     pub(super) fn all(checkpoint: &Checkpoint, set_aside: impl Fn(ObjectType) -> u64) -> [Self; 2] {
         let lanes = &checkpoint.lanes;
         let rate = checkpoint.last_run.as_ref().and_then(rate);
@@ -53,7 +53,7 @@ impl ObjectStatus {
     }
 }
 
-/// How much of a lane's history was read. Returns `None` if it is not being read.
+/// Returns the progress of a lane's backfill. Returns `None` if its history is not being read.
 fn backfill(lane: &Lane) -> Option<Backfill> {
     let (is_begun, total) = (lane.first_seen.is_some(), lane.backfilled.total);
     let read = lane.backfilled.read;
@@ -61,20 +61,21 @@ fn backfill(lane: &Lane) -> Option<Backfill> {
         .then(|| Backfill { read: total.map_or(read, |total| read.min(total)), total })
 }
 
-/// How many records of a history are still to be read. Returns `None` if that is not known, or it is not being read.
+/// Returns how many records of a history are still to be read. Returns `None` if that is not known, or the history is
+/// not being read.
 fn missing(lane: &Lane) -> Option<i64> {
     let Backfill { read, total } = backfill(lane)?;
     Some(total? - read)
 }
 
-/// How many records a second a run reads. Returns `None` if it is over, or too short to tell.
+/// Returns how many records a second a run reads. Returns `None` if it is over, or too short to measure.
 fn rate(run: &LastRun) -> Option<f64> {
     let seconds = time::between(run.started_at, run.ended_at).as_secs_f64();
     (!run.is_over && run.figures.records >= 100 && seconds >= 1.0).then(|| run.figures.records as f64 / seconds)
 }
 
-/// How long it takes to read what is missing. The lanes are read side by side and share HubSpot's limit: until one of them is
-/// done, each gets half of it.
+/// Returns how long it takes to read the missing records. The lanes are read in parallel and share HubSpot's limit:
+/// each gets half of it until one of them is done.
 fn time_left(missing: i64, others: i64, rate: f64) -> Duration {
     Duration::from_secs_f64((missing + missing.min(others)) as f64 / rate)
 }
@@ -91,7 +92,7 @@ mod tests {
         DateTime::from_millis(seconds * SECOND)
     }
 
-    /// An account of which 10 of 1,000 companies, and 20 of 4,000 contacts were read.
+    /// Returns an account of which 10 of 1,000 companies and 20 of 4,000 contacts were read.
     fn reading(records: i64, is_over: bool) -> Checkpoint {
         let mut checkpoint = Checkpoint::default();
         for ((_, lane), (read, total)) in checkpoint.lanes.iter_mut().into_iter().zip([(10, 1000), (20, 4000)]) {
@@ -111,7 +112,7 @@ mod tests {
 
     #[test]
     fn two_lanes_that_are_read_share_the_time_until_one_is_done() {
-        // 100 records a second: 990 companies take twice as long beside as many contacts.
+        // At 100 records a second, 990 companies take twice as long while as many contacts are read in parallel.
         assert_eq!(left(&reading(1000, false)), [Some(19), Some(49)]);
         let mut alone = reading(1000, false);
         alone.lanes.companies.backfill.windows.clear();

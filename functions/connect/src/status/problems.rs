@@ -1,4 +1,4 @@
-//! What is wrong with an account, part by part.
+//! The problems of an account, by part.
 
 use model::{
     checkpoint::{Hold, Lane, ProblemKind},
@@ -9,13 +9,13 @@ use serde::Serialize;
 
 use super::rfc3339;
 
-/// What is wrong with a part of an account.
+/// A problem of a part of an account.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Problem {
-    /// Which part: an object type, or what was deleted of it.
+    /// The part: an object type, or its deleted records.
     pub(crate) part: String,
-    /// In words.
+    /// What is wrong, in words.
     pub(crate) reason: String,
     /// How many attempts in a row have failed.
     pub(crate) attempts: u32,
@@ -24,12 +24,12 @@ pub(crate) struct Problem {
     /// When it is tried again.
     #[serde(serialize_with = "rfc3339")]
     pub(crate) retry_at: Option<DateTime>,
-    /// What is to be done about it, if that is known.
+    /// The kind of the failure, which decides what to do. `None` if that is not known.
     #[serde(skip)]
     pub(crate) kind: Option<ProblemKind>,
 }
 
-/// What is wrong with a lane, of whose records so many are set aside.
+/// Returns the problems of a lane. `set_aside` is how many of its records are set aside.
 pub(super) fn problems(object: ObjectType, lane: &Lane, set_aside: u64) -> Vec<Problem> {
     let lane_problem = lane.last_error.as_ref().map(|problem| Problem {
         part: object.to_string(),
@@ -50,12 +50,12 @@ pub(super) fn problems(object: ObjectType, lane: &Lane, set_aside: u64) -> Vec<P
     lane_problem.into_iter().chain(sweep_problem).chain(held(object, lane)).chain(aside(object, set_aside)).collect()
 }
 
-/// The holds of windows that HubSpot counts more records in than it shows.
+/// Returns the holds of windows in which HubSpot counts more records than it returns.
 pub(super) fn holds(lane: &Lane) -> Vec<Hold> {
     lane.kept.held.iter().filter_map(|window| window.hold).filter(|hold| hold.tries > 0).collect()
 }
 
-/// That HubSpot counts more records than it shows.
+/// Returns the problem that HubSpot counts more records than it returns. Returns `None` if no window is held.
 fn held(object: ObjectType, lane: &Lane) -> Option<Problem> {
     let holds = holds(lane);
     let at = holds.iter().map(|hold| hold.since).min()?;
@@ -69,7 +69,7 @@ fn held(object: ObjectType, lane: &Lane) -> Option<Problem> {
     })
 }
 
-/// That records are set aside.
+/// Returns the problem that records are set aside. Returns `None` if there are none.
 fn aside(object: ObjectType, count: u64) -> Option<Problem> {
     (count > 0).then(|| Problem {
         part: format!("some {object}"),

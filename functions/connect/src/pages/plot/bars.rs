@@ -1,20 +1,20 @@
-//! Changes an hour, as bars.
+//! The plot of changes by hour, as bars.
 
 use maud::{Markup, html};
 use model::checkpoint::ActionCounts;
 
 use super::{Plot, Tick, across, height, of_date, of_day, round, width};
-use crate::pages::words;
+use crate::pages::labels;
 
 const KEYS: [(&str, &str); 3] = [("created", "created"), ("updated", "updated"), ("deleted", "deleted")];
 
-/// How many records were created, updated and deleted in each hour. What is not known of an hour is not drawn.
+/// Returns the plot of records created, updated and deleted by hour. Hours without data are not drawn.
 pub(in crate::pages) fn changes(hours: &[(String, Option<ActionCounts>)]) -> Markup {
     let most = hours.iter().filter_map(|(_, actions)| *actions).map(ActionCounts::total).max().unwrap_or(0);
     let (top, ticks) = scale(most);
     let row = |(hour, actions): &(String, Option<ActionCounts>)| {
         let count =
-            |of: fn(ActionCounts) -> i64| actions.map_or(words::UNKNOWN.to_owned(), |all| words::number(of(all)));
+            |of: fn(ActionCounts) -> i64| actions.map_or(labels::UNKNOWN.to_owned(), |all| labels::number(of(all)));
         vec![of_date(hour), count(|all| all.created), count(|all| all.updated), count(|all| all.deleted)]
     };
     let marks = html! {
@@ -39,7 +39,7 @@ pub(in crate::pages) fn changes(hours: &[(String, Option<ActionCounts>)]) -> Mar
     .draw()
 }
 
-/// The parts of an hour's bar, one on the other.
+/// Returns the parts of an hour's bar, stacked.
 fn bar(middle: f64, width: f64, top: i64, actions: ActionCounts) -> Markup {
     let parts = [("created", actions.created), ("updated", actions.updated), ("deleted", actions.deleted)];
     let part = |count: i64| count as f64 / top as f64;
@@ -57,21 +57,21 @@ fn bar(middle: f64, width: f64, top: i64, actions: ActionCounts) -> Markup {
 
 fn told(hour: &str, actions: ActionCounts) -> String {
     let ActionCounts { created, updated, deleted } = actions;
-    let [created, updated, deleted] = [created, updated, deleted].map(words::number);
+    let [created, updated, deleted] = [created, updated, deleted].map(labels::number);
     format!("{}: {created} created, {updated} updated, {deleted} deleted", of_day(hour))
 }
 
 fn summary(hours: &[(String, Option<ActionCounts>)]) -> String {
     let known: Vec<i64> = hours.iter().filter_map(|(_, actions)| actions.map(ActionCounts::total)).collect();
-    let all = words::count(known.iter().sum(), "change");
+    let all = labels::count(known.iter().sum(), "change");
     match known.iter().max() {
         None => "No tick of the schedule has noted any yet.".to_owned(),
         Some(0) => "None in the last 24 hours.".to_owned(),
-        Some(most) => format!("{all} in the last 24 hours, at most {} an hour.", words::number(*most)),
+        Some(most) => format!("{all} in the last 24 hours, at most {} an hour.", labels::number(*most)),
     }
 }
 
-/// The top of the axis, which is a round number not below `most`, and the marks below it.
+/// Returns the top of the axis, a round number not below `most`, and the marks below it.
 fn scale(most: i64) -> (i64, Vec<Tick>) {
     const MARKS: i64 = 5;
     let (mut step, mut factors) = (1, [2, 5, 10].into_iter().cycle());
@@ -89,7 +89,7 @@ fn scale(most: i64) -> (i64, Vec<Tick>) {
     (top, (0..=marks).map(tick).collect())
 }
 
-/// A number in little room.
+/// Returns a short form of a number.
 fn short(number: i64) -> String {
     match number {
         0..1000 => number.to_string(),

@@ -1,4 +1,5 @@
-//! How long ago accounts were checked for changes, as lines. Minutes and days are on the same axis, so it is logarithmic.
+//! The plot of how long ago accounts were checked for changes, as lines. Minutes and days share the axis, so it is
+//! logarithmic.
 
 use std::time::Duration;
 
@@ -6,9 +7,9 @@ use maud::{Markup, html};
 use store::Freshness;
 
 use super::{LEFT, Plot, RIGHT, Tick, WIDTH, across, height, of_date};
-use crate::pages::words;
+use crate::pages::labels;
 
-/// The marks that the axis may have, in seconds.
+/// The possible marks of the axis, in seconds.
 const MARKS: [(i64, &str); 9] = [
     (10, "10 s"),
     (60, "1 min"),
@@ -21,7 +22,7 @@ const MARKS: [(i64, &str); 9] = [
     (7_776_000, "90 days"),
 ];
 
-/// What is drawn: its class, its name, and its value.
+/// A line: its class, its name, and its value.
 type Series = (&'static str, &'static str, fn(Freshness) -> i64);
 
 const SERIES: [Series; 2] = [
@@ -29,12 +30,12 @@ const SERIES: [Series; 2] = [
     ("oldest", "the furthest behind", |freshness| freshness.oldest),
 ];
 
-/// How long ago the accounts had been checked at worst in each hour, and the limit from which on an account counts as behind.
+/// Returns the plot of the oldest check in each hour, with the limit from which an account is behind.
 pub(in crate::pages) fn freshness(hours: &[(String, Option<Freshness>)], behind_after: Duration) -> Markup {
     let limit = i64::try_from(behind_after.as_secs()).unwrap_or(i64::MAX);
     let axis = Axis::of(hours.iter().filter_map(|(_, freshness)| *freshness), limit);
     let row = |(hour, freshness): &(String, Option<Freshness>)| {
-        let values = SERIES.iter().map(|(.., of)| freshness.map_or(words::UNKNOWN.to_owned(), |all| said(of(all))));
+        let values = SERIES.iter().map(|(.., of)| freshness.map_or(labels::UNKNOWN.to_owned(), |all| said(of(all))));
         std::iter::once(of_date(hour)).chain(values).collect()
     };
     let marks = html! {
@@ -56,7 +57,7 @@ pub(in crate::pages) fn freshness(hours: &[(String, Option<Freshness>)], behind_
     .draw()
 }
 
-/// A line with a point an hour. It has a gap where nothing is known.
+/// Returns a line with a point for each hour. It has gaps where nothing is known.
 fn line(class: &str, hours: &[(String, Option<Freshness>)], axis: &Axis, of: fn(Freshness) -> i64) -> Markup {
     let point = |place: usize, all: Freshness| (across(place, hours.len()), axis.height(of(all)));
     let points: Vec<Option<(f64, f64)>> =
@@ -86,17 +87,17 @@ fn summary(hours: &[(String, Option<Freshness>)]) -> String {
 }
 
 fn said(seconds: i64) -> String {
-    words::duration(Duration::from_secs(seconds.try_into().unwrap_or_default()))
+    labels::duration(Duration::from_secs(seconds.try_into().unwrap_or_default()))
 }
 
-/// The upright axis: the first and the last of its marks.
+/// The vertical axis: the first and the last of its marks.
 struct Axis {
     first: usize,
     last: usize,
 }
 
 impl Axis {
-    /// The shortest axis that shows these values, and the limit.
+    /// Returns the shortest axis that shows these values and the limit.
     fn of(values: impl Iterator<Item = Freshness>, limit: i64) -> Self {
         let all = values.flat_map(|all| [all.most, all.oldest]).chain([limit]);
         let (least, most) = all.fold((limit, limit), |(least, most), value| (least.min(value), most.max(value)));

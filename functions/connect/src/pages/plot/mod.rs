@@ -1,4 +1,5 @@
-//! Plots of the last day by hour: drawn here, with axes, a description for those who do not see them, and the same as a table.
+//! Plots of the last 24 hours. Each has axes, a description for those who do not see it, and a table with the same
+//! values.
 
 mod bars;
 mod lines;
@@ -7,7 +8,7 @@ use maud::{Markup, html};
 
 pub(super) use self::{bars::changes, lines::freshness};
 
-/// The size of a drawing, and what of it is left for the axes.
+/// The size of a drawing, and its margins for the axes.
 const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 192.0;
 const LEFT: f64 = 52.0;
@@ -18,7 +19,7 @@ const BOTTOM: f64 = 38.0;
 /// The bottom of the plot.
 const BASE: f64 = HEIGHT - BOTTOM;
 
-/// A mark of the upright axis.
+/// A mark of the vertical axis.
 struct Tick {
     /// 0 at the bottom, 1 at the top.
     height: f64,
@@ -30,16 +31,16 @@ struct Plot<'a> {
     /// Unique on its page.
     id: &'a str,
     title: &'a str,
-    /// What it shows, in a sentence.
+    /// A sentence that says what the plot shows.
     summary: &'a str,
-    /// What the upright axis counts.
+    /// The unit of the vertical axis.
     unit: &'a str,
     /// The hours, the oldest first.
     hours: Vec<&'a str>,
     ticks: Vec<Tick>,
     /// The class and the name of each colour.
     keys: &'a [(&'a str, &'a str)],
-    /// What is drawn.
+    /// The drawing.
     marks: Markup,
     /// The head of the table, and its rows.
     columns: &'a [&'a str],
@@ -105,37 +106,37 @@ fn table(caption: &str, columns: &[&str], rows: &[Vec<String>]) -> Markup {
     }
 }
 
-/// The middle of an hour, from the left.
+/// Returns the middle of an hour, from the left.
 fn across(place: usize, hours: usize) -> f64 {
     round(LEFT + (place as f64 + 0.5) * width(hours))
 }
 
-/// How wide an hour is.
+/// Returns the width of an hour.
 fn width(hours: usize) -> f64 {
     (WIDTH - LEFT - RIGHT) / hours.max(1) as f64
 }
 
-/// A height of the plot, from the top of the drawing.
+/// Returns a height in the plot, from the top of the drawing.
 fn height(part: f64) -> f64 {
     round(BASE - part * (BASE - TOP))
 }
 
-/// A tenth of a pixel is enough.
+/// Rounds to a tenth of a pixel.
 fn round(number: f64) -> f64 {
     (number * 10.0).round() / 10.0
 }
 
-/// The hour of the day.
+/// Returns the hour of the day. Returns `None` if `hour` is not an hour.
 fn clock(hour: &str) -> Option<u8> {
     hour.get("2026-11-24T".len()..)?.parse().ok()
 }
 
-/// An hour as people write it.
+/// Returns an hour as people write it.
 fn of_day(hour: &str) -> String {
     format!("{:02}:00", clock(hour).unwrap_or_default())
 }
 
-/// The same with its date.
+/// Returns an hour as people write it, with its date.
 fn of_date(hour: &str) -> String {
     let (date, _) = hour.split_once('T').unwrap_or((hour, ""));
     format!("{date} {}", of_day(hour))

@@ -1,4 +1,4 @@
-//! What is done to an account by those who run the service: the page's buttons, and disconnecting.
+//! Operations on accounts: the page's buttons, and disconnecting by the API.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use model::{
 };
 use serde::Deserialize;
 use store::{Resync, TimelineEvent};
-use token_vault::giving_back::{FIRST_PAUSE, GivingBack};
+use token_vault::revoke::{FIRST_PAUSE, GrantRevoker};
 use tokio::time::Instant;
 
 use crate::{
@@ -30,8 +30,8 @@ use crate::{
     web::{AppError, Cause as _, bad_request_body, internal_error, internal_error_page, no_account, redirect},
 };
 
-/// A button of the page was pressed.
-pub(crate) async fn press(
+/// `POST /accounts/{domain}/{hub}/{operation}`: runs the operation of a button, and redirects to the account's page.
+pub(crate) async fn submit_operation(
     State(connect): State<Connect>,
     session: Session,
     Path((domain, hub, operation)): Path<(String, String, Operation)>,
@@ -47,7 +47,7 @@ pub(crate) async fn press(
     Ok(redirect(&format!("{}?done={done}", account_path(&account))))
 }
 
-/// Which account is to be disconnected.
+/// The account to disconnect.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Disconnect {
@@ -55,21 +55,22 @@ pub(crate) struct Disconnect {
     hub_id: String,
 }
 
-/// What disconnecting an account came to.
+/// The outcome of disconnecting an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Disconnected {
-    /// HubSpot has taken its grant back, if it had one.
+    /// The grant was revoked, or there was none.
     GivenBack,
-    /// Its grant could not be given back yet; that is tried again.
+    /// The grant could not be revoked yet. This is tried again.
     Owed,
-    /// There was nothing to disconnect.
+    /// The account does not exist, or was disconnected before.
     Before,
 }
 
-/// How long HubSpot is waited for when a grant is given back. API Gateway waits for thirty seconds.
-const GIVING_BACK: Duration = Duration::from_secs(8);
+/// The timeout for revoking a grant. API Gateway waits for thirty seconds.
+const REVOCATION_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Disconnects an account, asked by a program.
+/// `POST /hubspot/disconnect`: disconnects an account for a program. Answers 202 if its grant still has to be revoked,
+/// and 404 if there is no such account.
 pub(crate) async fn disconnect(
     bearer: Bearer,
     State(connect): State<Connect>,
@@ -87,7 +88,8 @@ pub(crate) async fn disconnect(
 }
 
 impl AppState {
-    /// Does it, and gives the word for what was done.
+    /// Runs an operation. Returns the name of its outcome, which the page shows. Fails if MongoDB or SQS cannot be
+    /// reached.
     async fn operate(
         &self,
         account: &AccountKey,
@@ -98,7 +100,7 @@ impl AppState {
             operation = operation.name(), by = actor.name, source.ip = actor.source.0, "a button was pressed");
         match operation {
             Operation::Sync => {
-                self.look(account).await?;
+                self.request_sync_now(account).await?;
                 self.note(account, TimelineEvent::SyncAsked, Some(actor)).await;
             }
             Operation::Pause | Operation::Resume => {
@@ -108,7 +110,7 @@ impl AppState {
                         .await;
                 }
                 if !pause {
-                    self.look(account).await?;
+                    self.request_sync_now(account).await?;
                 }
             }
             Operation::Resync => {
@@ -117,7 +119,7 @@ impl AppState {
                         return Ok("busy");
                     }
                 }
-                self.look(account).await?;
+                self.request_sync_now(account).await?;
                 self.note(account, TimelineEvent::ResyncAsked, Some(actor)).await;
             }
             Operation::Disconnect => {
@@ -129,7 +131,8 @@ impl AppState {
         Ok(operation.name())
     }
 
-    /// A slice under way ends within seconds.
+    /// Requests a resync of a lane. Tries for five seconds if the account is busy: a slice ends within seconds. Returns
+    /// `Busy` if it still is.
     async fn resync(&self, account: &AccountKey, object: ObjectType) -> Result<Resync, AppError> {
         const TRIES: u32 = 12;
         for _ in 1..TRIES {
@@ -141,15 +144,15 @@ impl AppState {
         Ok(Resync::Busy)
     }
 
-    /// Lets the account be looked at for changes now.
-    async fn look(&self, account: &AccountKey) -> Result<(), AppError> {
+    /// Queues a request to check the account for changes now.
+    async fn request_sync_now(&self, account: &AccountKey) -> Result<(), AppError> {
         let request = SyncRequest::notified(account.clone(), Notified::Changes);
-        self.ask(request, Duration::ZERO).await.map_err(internal_error_page)
+        self.enqueue_sync(request, Duration::ZERO).await.map_err(internal_error_page)
     }
 
-    /// Marks an account as disconnected, gives its grant back to HubSpot, and forgets its tokens.
+    /// Marks an account as disconnected, revokes its grant, and deletes its tokens.
     async fn disconnect(&self, account: &AccountKey, actor: &Actor) -> Result<Disconnected, AppError> {
-        // The sync function tries again.
+        // If the revocation fails, the sync function tries again from then on.
         let retry_at = time::after(DateTime::now(), FIRST_PAUSE);
         if !self.store.disconnect(account, retry_at).await.map_err(internal_error)? {
             return Ok(Disconnected::Before);
@@ -158,8 +161,8 @@ impl AppState {
             by = actor.name, source.ip = actor.source.0, "an account was disconnected");
         self.note(account, TimelineEvent::Disconnected, Some(actor)).await;
         let app = self.config.app.as_ref();
-        let giving_back = GivingBack { store: &self.store, vault: &self.vault, hubspot: &self.hubspot, app };
-        match giving_back.revoke_due_grants(account, retry_at, Instant::now() + GIVING_BACK).await {
+        let revoker = GrantRevoker { store: &self.store, vault: &self.vault, hubspot: &self.hubspot, app };
+        match revoker.revoke_due_grants(account, retry_at, Instant::now() + REVOCATION_TIMEOUT).await {
             Ok(true) => Ok(Disconnected::GivenBack),
             Ok(false) => Ok(Disconnected::Owed),
             Err(error) => {
@@ -169,7 +172,8 @@ impl AppState {
         }
     }
 
-    /// Notes for people what happened, and who did it. It has happened even if that fails.
+    /// Writes an event to the account's timeline. A failure is only logged, because the event itself has already
+    /// happened.
     pub(crate) async fn note(&self, account: &AccountKey, what: TimelineEvent, actor: Option<&Actor>) {
         let noted = match actor {
             Some(actor) => self.store.record_event_by(account, what, &actor.name).await,

@@ -32,7 +32,7 @@ const MIN_TOKEN_VALIDITY: Duration = Duration::from_secs(60);
 
 /// What is needed to revoke grants.
 #[derive(Clone, Copy, Debug)]
-pub struct GivingBack<'a> {
+pub struct GrantRevoker<'a> {
     /// Stores the grants.
     pub store: &'a Store,
     /// Opens the sealed grants.
@@ -51,7 +51,7 @@ enum Failure {
     NotOurs(String),
 }
 
-impl GivingBack<'_> {
+impl GrantRevoker<'_> {
     /// Revokes those of an account's grants that are due by `due_by`, until the time `ends`. Returns true if none is
     /// left.
     ///
@@ -75,13 +75,13 @@ impl GivingBack<'_> {
                 is_done = false;
                 continue;
             }
-            is_done &= self.give_back(account, revocation, ends).await?;
+            is_done &= self.try_revoke(account, revocation, ends).await?;
         }
         Ok(is_done)
     }
 
     /// Tries once. Returns true if the grant was deleted.
-    async fn give_back(
+    async fn try_revoke(
         &self,
         account: &AccountKey,
         mut revocation: Revocation,

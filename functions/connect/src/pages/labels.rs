@@ -1,4 +1,4 @@
-//! How states, operations, events and times are said to people.
+//! The texts for states, operations, events and times.
 
 use std::time::Duration;
 
@@ -11,9 +11,10 @@ use crate::{
     status::{Problem, State, Status},
 };
 
-/// What is said instead of a number that is not known.
+/// The text for a number that is not known.
 pub(super) const UNKNOWN: &str = "–";
 
+/// Returns the label of a state.
 pub(super) fn state(state: State) -> &'static str {
     match state {
         State::Fresh => "Fresh",
@@ -27,7 +28,7 @@ pub(super) fn state(state: State) -> &'static str {
     }
 }
 
-/// What somebody should do about an account.
+/// Returns what somebody should do about an account.
 pub(super) fn advice(account: &Status) -> String {
     let advice = match account.state {
         State::Reauthorize => "Make a link and send it to the customer.",
@@ -56,6 +57,7 @@ fn advice_on(problem: Option<&Problem>) -> String {
     }
 }
 
+/// Returns the label of an operation.
 pub(crate) fn button(operation: Operation) -> &'static str {
     match operation {
         Operation::Sync => "Sync now",
@@ -66,7 +68,7 @@ pub(crate) fn button(operation: Operation) -> &'static str {
     }
 }
 
-/// What an operation means, for those who are asked whether they are sure.
+/// Returns what an operation does, for its confirmation.
 pub(super) fn meaning(operation: Operation) -> &'static str {
     match operation {
         Operation::Sync => "The account is checked for changes at once.",
@@ -83,7 +85,7 @@ pub(super) fn meaning(operation: Operation) -> &'static str {
     }
 }
 
-/// What was done, after a button was pressed.
+/// Returns what an operation has done. Returns `None` if `name` is not the name of an outcome.
 pub(crate) fn done(name: &str) -> Option<&'static str> {
     Some(match name {
         "sync" => "A sync was asked for.",
@@ -100,6 +102,7 @@ pub(crate) fn done(name: &str) -> Option<&'static str> {
     })
 }
 
+/// Returns the label of an event.
 pub(super) fn event(event: TimelineEvent) -> &'static str {
     match event {
         TimelineEvent::Connected => "Connected",
@@ -116,7 +119,7 @@ pub(super) fn event(event: TimelineEvent) -> &'static str {
     }
 }
 
-/// A duration in the largest unit that tells enough.
+/// Returns a duration in the largest unit that is exact enough.
 pub(super) fn duration(duration: Duration) -> String {
     match duration.as_secs() {
         seconds @ 0..120 => format!("{seconds} s"),
@@ -126,7 +129,7 @@ pub(super) fn duration(duration: Duration) -> String {
     }
 }
 
-/// How long something still takes, as it is not known exactly.
+/// Returns a rough remaining time.
 pub(super) fn left(left: Duration) -> String {
     match left.as_secs() {
         0..60 => "less than a minute left".to_owned(),
@@ -134,12 +137,13 @@ pub(super) fn left(left: Duration) -> String {
     }
 }
 
-/// A time, in UTC.
+/// Returns a time, in UTC.
 pub(super) fn time(at: DateTime) -> Markup {
     written(at, None)
 }
 
-/// A time that the page's script says how long ago it is. A page must not do so: it would be another one every second.
+/// Returns a time that the page's script shows relative to now. The server must not: the page would be a different one
+/// every second.
 pub(super) fn ago(at: DateTime) -> Markup {
     written(at, Some("ago"))
 }
@@ -151,7 +155,7 @@ fn written(time: DateTime, class: Option<&str>) -> Markup {
     html! { time class=[class] datetime=(machine) { (shown) } }
 }
 
-/// A number with its thousands apart.
+/// Returns a number with separated thousands.
 pub(super) fn number(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
     let mut text = String::new();
@@ -164,7 +168,7 @@ pub(super) fn number(number: i64) -> String {
     if number < 0 { format!("-{text}") } else { text }
 }
 
-/// So many things.
+/// Returns a number with its noun, in the plural if it is not 1.
 pub(super) fn count(count: i64, thing: &str) -> String {
     format!("{} {thing}{}", number(count), if count == 1 { "" } else { "s" })
 }
