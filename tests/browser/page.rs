@@ -83,7 +83,7 @@ async fn customer_connects_account_and_sees_its_data_arrive() -> Result<()> {
     }
     while !browser.text().await?.contains("All of its history was read") {
         ensure!(began.elapsed().as_secs() < 300, "the history is not read: {}", browser.text().await?);
-        // How long it still takes is told behind the first slice.
+        // The page shows the time left after the first slice.
         if browser.text().await?.contains(" left") {
             browser.screenshot("backfill").await?;
         }

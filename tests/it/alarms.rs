@@ -1,4 +1,4 @@
-//! The alarms of the deployed service: each is driven into ALARM, and the topic is told.
+//! The alarms of the deployed service: each is driven into ALARM, and notifies the topic.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,7 +18,7 @@ use harness::{
 
 use crate::template;
 
-/// An SNS topic, with a queue that gets what it is told.
+/// An SNS topic, with a queue that gets its notifications.
 struct Topic {
     queue: String,
     sqs: aws_sdk_sqs::Client,
@@ -41,7 +41,7 @@ impl Topic {
         Ok(Self { queue, sqs })
     }
 
-    /// The alarms of which the topic was told now, by their names.
+    /// Returns the names of the alarms that notified the topic since the last call.
     async fn told(&self) -> Result<Vec<(String, Value)>> {
         let received = self
             .sqs

@@ -28,7 +28,7 @@ const SAMPLE: u64 = 20;
 /// How many seeds are all, from 1 on.
 const ALL: u64 = 200;
 
-/// How often progress is told.
+/// How often progress is printed.
 const TOLD_EVERY: Duration = Duration::from_secs(15);
 
 /// What JSON, UTF-8 or SQS do not allow.
@@ -308,7 +308,7 @@ fn break_something(faults: &mut Vec<Fault>, random: &mut StdRng) {
     }
     let path = *["/search", "/contacts/search", "/associations/", "/oauth/"].choose(random).unwrap_or(&"/search");
     let kind = match kinds.choose(random).cloned() {
-        // A token endpoint that refuses the grant is another story: the account is connected anew by its owner.
+        // A token endpoint that refuses the grant is another story: its owner connects the account again.
         Some(FaultKind::Answer { status: 400..=403, .. }) if path == "/oauth/" => answer(500),
         kind => kind.unwrap_or(FaultKind::Reset),
     };

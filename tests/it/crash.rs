@@ -155,7 +155,7 @@ async fn sync_killed_while_publishing_deletions_and_merges_publishes_them_once()
     ensure!(effects.iter().any(|effect| effect.starts_with("hubspot list")), "{effects:?}");
     let killed = at_each(&effects, async |number, when| {
         let (died, told) = kill_sync_while_it_tells(number, when).await?;
-        // The survivor's change may be told of together with the merge, or for itself.
+        // The survivor's change may be published with the merge, or by itself.
         ensure!((actions..=actions + 1).contains(&told), "{told} actions");
         Ok(died)
     });
@@ -169,7 +169,7 @@ async fn kill_sync_while_it_tells(number: usize, when: When) -> Result<(bool, us
     service.sync[0].gate.kill_at(number, when);
     let tick = service.sync_messages.clone();
     let died = service.deliver_next().await? == Invoked::Died;
-    // Meanwhile the survivor of a merge is modified: what is told again is still the same.
+    // Meanwhile the survivor of a merge is modified: what is published again is still the same.
     {
         let mut hubspot = service.world.hubspot.world();
         let (ids, at) = (hubspot.ids(HUB, Object::Contacts), hubspot.now());

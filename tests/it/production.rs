@@ -158,7 +158,7 @@ async fn local_stack_replaces_only_domains_it_wrote() -> Result<()> {
     Ok(())
 }
 
-/// What a function on AWS is told.
+/// The environment of a function on AWS.
 const RIGHT: [(&str, &str); 11] = [
     ("AWS_LAMBDA_FUNCTION_NAME", "test"),
     ("AWS_REGION", "eu-west-1"),

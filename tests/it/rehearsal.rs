@@ -138,7 +138,7 @@ impl Rehearsal {
     }
 }
 
-/// Looks at the arguments of all processes until it is told to end, and gives those of SAM that name a stack.
+/// Reads the arguments of all processes until `is_over`. Returns those of SAM that name `stack`.
 fn arguments_of_sam(stack: &str, is_over: &AtomicBool) -> BTreeSet<String> {
     let mut seen = BTreeSet::new();
     while !is_over.load(Ordering::Relaxed) {

@@ -27,7 +27,7 @@ fn at(text: &str) -> Result<DateTime> {
     time::parse(text).context("a time")
 }
 
-/// What v1 left: a backfill whose slice is due, and whose first two records were handed on, the first one also stored.
+/// What v1 left: a backfill whose slice is due, and whose first two records were published, the first one also stored.
 async fn left_by_v1(name: &str) -> Result<World> {
     let world = World::new(name).await?;
     let (created, modified) = (at("2026-11-01T10:00:00Z")?, at("2026-11-20T10:00:00Z")?);
@@ -56,9 +56,9 @@ async fn backfill_begun_by_older_release_continues_where_it_stopped() -> Result<
     let world = left_by_v1("upgrade_backfill").await?;
     world.deliver(&world.sync().await?, &fixture("sync-continuation.json")?).await?;
     world.drain().await?;
-    // Nothing but the cursor says that 96 was handed on.
+    // Only the cursor shows that 96 was published.
     ensure!(names(&world).await? == [("97".to_owned(), "Contact Created".to_owned())], "{:?}", names(&world).await?);
-    // The next tick finds the run over, and a record that the older release handed on deleted.
+    // The next tick finds the run over, and a record deleted that the older release published.
     let now = world.hubspot.world().now();
     world.hubspot.world().archive(HUB, Object::Contacts, 95, now);
     world.deliver(&world.sync().await?, &fixture("sync-tick.json")?).await?;

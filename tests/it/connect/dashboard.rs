@@ -137,7 +137,7 @@ async fn an_account_has_a_row_for_each_object_type() -> Result<()> {
         ensure!(row[2].starts_with("Done 20") && row[3].starts_with("20"), "{read:?}");
     }
 
-    // While its history is read once more, its progress is told, and no time left that nobody knows.
+    // While the history is read again, the page shows progress, and no time left, which is not known yet.
     assert_eq!(world.store.resync(&account, ObjectType::Contacts, DateTime::from_millis(0)).await?, Resync::Due);
     let again = rows(&visitor.page(&path).await?)?;
     assert_eq!((again[1][1].as_str(), again[1][2].as_str()), ("–", "0 so far"), "{again:?}");

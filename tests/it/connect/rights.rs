@@ -1,4 +1,4 @@
-//! What each token may do, and that what was done with it is told.
+//! What each token may do, and that the log names the token that did it.
 
 use anyhow::{Context, Result};
 use model::account::Unusable;

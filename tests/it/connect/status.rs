@@ -75,7 +75,7 @@ async fn account_status_reports_failing_lane_and_rejected_grant() -> Result<()> 
     world.end().await
 }
 
-/// A history of many slices: how much of it was read is told, and only grows.
+/// A history of many slices: the share that was read is reported, and only grows.
 #[tokio::test]
 async fn backfill_progress_is_reported_and_only_grows() -> Result<()> {
     let mut world = World::new("status_backfill").await?;

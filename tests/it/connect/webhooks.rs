@@ -171,7 +171,7 @@ async fn every_webhook_event_is_accepted_in_both_subscription_forms() -> Result<
             assert!(noted.len() == 1 && noted.iter().all(is_expected), "{what} as {form:?}: {noted:?}");
             assert!(!world.take(&world.sync_queue).await?.is_empty(), "{what} as {form:?} leads to no look");
         }
-        // What was told is there to be read.
+        // The sync finds the change that the webhook was about.
         world.hubspot.world().settings.webhook_url = None;
         world.run_on().await?;
         world.proof().await?;
@@ -180,7 +180,7 @@ async fn every_webhook_event_is_accepted_in_both_subscription_forms() -> Result<
     Ok(())
 }
 
-/// One event that says nothing is no reason to be told of the others for a day.
+/// An unreadable event must not make HubSpot send the others again for a day.
 #[tokio::test]
 async fn unreadable_webhook_event_hides_no_other_event() -> Result<()> {
     let mut world = World::new("webhooks_odd").await?;

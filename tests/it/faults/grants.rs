@@ -1,4 +1,4 @@
-//! A grant that lacks a scope: what it does allow is read, the account is not marked, and people are told which scope it is.
+//! A grant that lacks a scope: what it does allow is read, the account is not marked, and the page names the scope.
 
 use std::time::Duration;
 

@@ -67,7 +67,7 @@ async fn deadline_nearer_than_budget_ends_slice() -> Result<()> {
     Ok(())
 }
 
-/// An answer that takes nearly the whole budget is too late to be handed on, however small the page. That is said,
+/// An answer that takes nearly the whole budget is too late to be published, however small the page. The log says so,
 /// and tried again later; the other lane is not slowed down, and nothing is lost when HubSpot is itself again.
 #[tokio::test]
 async fn hubspot_answering_in_4_9_seconds_ends_slices_in_time_and_loses_nothing() -> Result<()> {

@@ -214,7 +214,7 @@ async fn many_simultaneous_rejections_mark_no_account() -> Result<()> {
     let messages = fan_out(&world).await?;
     try_join_all(messages.iter().map(|message| world.deliver(&sync, message))).await?;
     ensure!(marked(&world).await? == 0, "{} accounts are marked", marked(&world).await?);
-    // After a day that is no reason any more not to mark an account: an operator has been told.
+    // After a day an account is marked all the same: the alarm has notified an operator.
     set(&world, collection::CHECKPOINTS, "refused.since", before(DateTime::now(), 25 * HOUR)).await?;
     world.time_passes().await?;
     world.expire_run().await?;

@@ -55,7 +55,7 @@ async fn every_character_arrives_or_is_replaced() -> Result<()> {
     Ok(())
 }
 
-/// A time that cannot be read, or that cannot be sent on, is told by the row, or not at all.
+/// A time that cannot be read or sent is taken from the row, or left out.
 #[tokio::test]
 async fn unreadable_creation_time_stops_no_record() -> Result<()> {
     for created in ["2024-01-17", "253402300800000", "-99999999999999999", "10000-01-01T00:00:00Z", "soon"] {
