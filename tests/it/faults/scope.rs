@@ -22,10 +22,11 @@ fn change_before(world: &World, millis: i64) -> u64 {
     hubspot.create(HUB, CONTACTS, at, BTreeMap::from([("firstname".to_owned(), "Ana".to_owned())]))
 }
 
-/// Works until so many actions are stored: what is held is read each time in smaller parts.
+/// Works until so many actions are stored: what is held is read each time in smaller parts. How many slices that takes depends
+/// on the machine: a slice that is slow reads less.
 async fn stores(world: &World, actions: usize) -> Result<()> {
     let mut stored = 0;
-    for _ in 0..20 {
+    for _ in 0..60 {
         world.run_on().await?;
         stored = world.all(collection::ACTIONS).await?.len();
         if stored == actions {
