@@ -108,7 +108,7 @@ variables! {
     AWS_LAMBDA_FUNCTION_NAME: Text, set_by Lambda, read_by EVERY_FUNCTION;
 
     // --- AWS ---
-    /// Where a local AWS is. With it, `make deploy` is a rehearsal there: what runs there may use other servers of this
+    /// The address of a local AWS. With it, `make deploy` is a rehearsal there: what runs there may use other servers of this
     /// machine.
     AWS_ENDPOINT_URL: Address, set_by Nobody, read_by EVERY_FUNCTION;
     /// Where KMS is, if not at its own address.

@@ -24,7 +24,7 @@ const HOURS_KEPT: Duration = Duration::from_secs(48 * 3600);
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// How long ago accounts were last looked at for changes, in seconds.
+/// The seconds since accounts were last checked for changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Freshness {

@@ -171,7 +171,7 @@ mod tests {
         serde_json::from_value(json!({"domainId": "d", "hubId": "7"})).unwrap()
     }
 
-    /// An action of a company, at so many seconds.
+    /// Returns an action of a company at second `at` of 2026.
     fn action(record: u64, name: &str, at: u64, properties: Value) -> Action {
         let at = format!("2026-01-01T00:00:{at:02}.000Z");
         let record_state = json!({"createdAt": "2025-01-01T00:00:00.000Z", "properties": properties});
