@@ -3,7 +3,7 @@
 
 use std::{
     ops::RangeInclusive,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -51,17 +51,18 @@ fn limited(policy: &str) -> String {
 }
 
 /// Makes a fault happen to requests for `path`, runs a slice, checks what came of it, and that nothing is lost. A slice that
-/// MongoDB, SQS or the machine kept waiting at its end says nothing of the fault: then it is tried once more.
+/// MongoDB, SQS or the machine kept waiting at its end says nothing of the fault: then it is tried once more. A fault
+/// that keeps HubSpot silent leaves MongoDB and SQS a quarter of a second, which a busy machine exceeds for minutes.
 async fn meets(path: &str, times: u32, kind: FaultKind, then: Then) -> Result<()> {
-    const TRIES: usize = 6;
+    const LIMIT: Duration = Duration::from_secs(15 * 60);
     let what = format!("{kind:?} {times} times for {path}");
-    for _ in 0..TRIES {
+    let began = Instant::now();
+    while began.elapsed() < LIMIT {
         if is_met(&what, path, times, kind.clone(), &then).await? {
             return Ok(());
         }
-        println!("{what}: the slice was kept waiting, and is not judged");
     }
-    bail!("{what}: no slice of {TRIES} ended as it should, or could be judged")
+    bail!("{what}: no slice of {LIMIT:?} ended as it should, or could be judged")
 }
 
 /// Returns false if the slice could not be judged.
@@ -73,7 +74,11 @@ async fn is_met(what: &str, path: &str, times: u32, kind: FaultKind, then: &Then
     let stopwatch = Stopwatch::start();
     let slice = assert_accepted(world.slice(&sync, &world.tick()).await);
     ensure!(stopwatch.took() < INVOCATION_LIMIT, "{what}: the slice took {:?}", stopwatch.took());
-    let mut judged = slice.is_ok() && stopwatch.waited() < 4 * MAX_PROCESSOR_WAIT;
+    let waited = stopwatch.waited();
+    let mut judged = slice.is_ok() && waited < 4 * MAX_PROCESSOR_WAIT;
+    if !judged {
+        println!("{what}: not judged; the machine kept the slice waiting for {waited:?}, and it ended with {slice:?}");
+    }
     match then {
         // Its outcome is unknown; only that nothing is lost is checked.
         _ if !judged => world.expire_lease().await?,
@@ -90,7 +95,7 @@ async fn is_met(what: &str, path: &str, times: u32, kind: FaultKind, then: &Then
                     !is_other_lane_read(&checkpoint)?,
                     "{what}: there is a continuation though it waits long, or none"
                 );
-                // The other lane had no time, and goes on.
+                println!("{what}: not judged; the other lane had no time, and goes on");
                 judged = false;
             }
         }
@@ -102,7 +107,8 @@ async fn is_met(what: &str, path: &str, times: u32, kind: FaultKind, then: &Then
     world.hubspot.world().faults.clear();
     world.run_on().await.with_context(|| what.to_owned())?;
     let marked = world.entry().await?.get("state").is_some();
-    ensure!(!judged || marked == matches!(then, Reauthorize), "{what}: marked: {marked}");
+    let may_mark = matches!(then, Reauthorize);
+    ensure!(marked == may_mark || may_mark && !judged, "{what}: marked: {marked}");
     ensure!(marked || world.proof().await.with_context(|| what.to_owned())?.actions == 123);
     world.end().await?;
     Ok(judged)
