@@ -2,6 +2,7 @@
 
 mod actions;
 mod alarms;
+mod associations;
 mod chaos;
 mod connect;
 mod crash;

@@ -160,7 +160,7 @@ fn mongodb(database: &str) -> Result<String> {
 
 /// Each parameter that has a variable: a value for it other than the default. `DEPLOYMENT_PREFERENCE` needs CodeDeploy, which
 /// the local AWS does not have.
-const ALL: [(&str, &str, &str); 37] = [
+const ALL: [(&str, &str, &str); 38] = [
     ("MongoDbDatabase", "MONGODB_DATABASE", ""),
     ("MongoDbPlain", "MONGODB_PLAIN", "1"),
     ("HubSpotClientId", "HUBSPOT_CLIENT_ID", "id-3"),
@@ -183,6 +183,7 @@ const ALL: [(&str, &str, &str); 37] = [
     ("SyncOverlapSeconds", "SYNC_OVERLAP_SECONDS", "301"),
     ("SyncSettleSeconds", "SYNC_SETTLE_SECONDS", "3601"),
     ("SyncSweepSeconds", "SYNC_SWEEP_SECONDS", "0"),
+    ("SyncAssociationsSeconds", "SYNC_ASSOCIATIONS_SECONDS", "43200"),
     ("SyncBudgetMs", "SYNC_BUDGET_MS", "4000"),
     ("SchedulerMemory", "SCHEDULER_MEMORY", "128"),
     ("SyncMemory", "SYNC_MEMORY", "384"),

@@ -49,6 +49,9 @@ variables! {
     SYNC_SETTLE_SECONDS: Seconds = "3600", set_by Parameter("SyncSettleSeconds"), read_by &[Sync];
     /// How often the recycle bin is read. If it is 0, it is read only after a webhook about a deletion.
     SYNC_SWEEP_SECONDS: Seconds = "21600", set_by Parameter("SyncSweepSeconds"), read_by &[Sync];
+    /// How often the associations of all contacts are compared with what was published. If it is 0, they are read only
+    /// with a contact that changed, or after a webhook.
+    SYNC_ASSOCIATIONS_SECONDS: Seconds = "86400", set_by Parameter("SyncAssociationsSeconds"), read_by &[Sync];
     /// How long a slice may take.
     SYNC_BUDGET_MS: Milliseconds = "5000", set_by Parameter("SyncBudgetMs"), read_by &[Sync];
     /// How far HubSpot's clock may be ahead of the function's before it is taken for wrong.

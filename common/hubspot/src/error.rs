@@ -142,6 +142,11 @@ impl HubSpotError {
         matches!(self, Self::Transient { .. } | Self::RateLimited { .. } | Self::AccountUnavailable { .. })
     }
 
+    /// Returns true if other requests for the account will fail as well.
+    pub fn concerns_account(&self) -> bool {
+        matches!(self, Self::Unauthorized | Self::RateLimited { .. } | Self::AccountUnavailable { .. })
+    }
+
     /// Returns true if the cause may be the contents of a single record that HubSpot cannot return, or that cannot be
     /// parsed.
     pub fn is_about_contents(&self) -> bool {

@@ -19,7 +19,7 @@ use reqwest::{Client, Url};
 use telemetry::TimeSpent;
 
 pub use archived::ArchivedPage;
-pub use associations::Companies;
+pub use associations::{AssociationInput, Associations, MAX_ASSOCIATION_INPUTS};
 pub use consent::{Portal, SCOPES, consent_url};
 pub use error::{HubSpotError, RateLimit};
 pub use read::{MAX_READ_IDS, ReadRecords};

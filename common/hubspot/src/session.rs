@@ -69,8 +69,8 @@ pub struct Session {
     general: Limiter,
     /// True once a request has failed in all of its tries. Later requests of the session are then tried once.
     has_stopped_retrying: AtomicBool,
-    /// True once HubSpot has returned anybody's companies.
-    pub(super) has_read_companies: AtomicBool,
+    /// True once HubSpot has returned any record's associations.
+    pub(super) has_read_associations: AtomicBool,
     tally: Arc<Tally>,
 }
 
@@ -90,7 +90,7 @@ impl Session {
             search: Limiter::new(limits.search_rps, SEARCH_PERIOD, &remembered.search),
             general: Limiter::new(limits.per_10s, GENERAL_PERIOD, &remembered.general),
             has_stopped_retrying: AtomicBool::new(false),
-            has_read_companies: AtomicBool::new(false),
+            has_read_associations: AtomicBool::new(false),
             tally,
         }
     }
@@ -100,9 +100,9 @@ impl Session {
         &self.token
     }
 
-    /// Returns true if a failure may be a single contact's own, because HubSpot returns other contacts' companies.
-    pub(super) fn may_concern_one_contact(&self, error: &HubSpotError) -> bool {
-        error.is_transient() && self.has_read_companies.load(Ordering::Relaxed)
+    /// Returns true if a failure may be a single record's own, because HubSpot returns other records' associations.
+    pub(super) fn may_concern_one_record(&self, error: &HubSpotError) -> bool {
+        error.is_transient() && self.has_read_associations.load(Ordering::Relaxed)
     }
 
     /// Tries each request only once from now on, because failures are not expected to pass.

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     account::AccountKey,
+    association::Association,
     ids::RecordId,
     object::ObjectType,
     time::{DateTime, rfc3339},
@@ -99,7 +100,8 @@ pub struct Action {
     pub record_id: RecordId,
     /// The kind of change.
     pub action_name: ActionName,
-    /// When the change happened: the creation time for Created, otherwise the same as `record_updated_at`.
+    /// When the change happened: the creation time for Created, when it was first seen for a change of associations
+    /// alone, otherwise the same as `record_updated_at`.
     #[serde(with = "rfc3339")]
     pub action_date: DateTime,
     /// The record's modification time. For Deleted, when the record was deleted, or when its merge was first seen.
@@ -120,6 +122,10 @@ pub struct Action {
     /// The record that a merged one was merged into.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merged_into: Option<RecordId>,
+    /// A digest of the record's associations, if the action is about a change of them alone. HubSpot does not move the
+    /// record's modification time then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub associations_digest: Option<String>,
     /// The record's current state in HubSpot. Absent for deleted records. An action without a state updates no state
     /// document, unless it is a deletion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -141,15 +147,26 @@ pub struct RecordState {
     /// True if HubSpot does not return the companies. The stored ones are then kept.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub companies_unknown: bool,
+    /// The associations with companies of a contact, in the order of `company_ids`. Absent if they are not known, and
+    /// in the messages of releases before 0.10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub associations: Option<Vec<Association>>,
+    /// When the associations were read. Later ones replace earlier ones.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "rfc3339::option")]
+    pub associations_at: Option<DateTime>,
 }
 
 impl Action {
     /// Returns the `_id` under which this change is stored. It derives from the change alone, so a redelivered action
     /// is the same document. It is readable, and unambiguous because only the first part may contain a colon.
     pub fn id(&self, account: &AccountKey) -> String {
+        let key = record_key(account, self.object, &self.record_id);
+        if let Some(digest) = &self.associations_digest {
+            return format!("{key}:{}:associations:{digest}", self.action_date.timestamp_millis());
+        }
         let at = self.record_updated_at.timestamp_millis();
         let suffix = if self.action_name.is_deleted() { ":deleted" } else { "" };
-        format!("{}:{at}{suffix}", record_key(account, self.object, &self.record_id))
+        format!("{key}:{at}{suffix}")
     }
 }
 

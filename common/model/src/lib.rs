@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod action;
+pub mod association;
 pub mod changes;
 pub mod checkpoint;
 pub mod ids;

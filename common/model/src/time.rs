@@ -69,6 +69,33 @@ pub mod rfc3339 {
         let text = String::deserialize(deserializer)?;
         DateTime::parse_rfc3339_str(&text).map_err(D::Error::custom)
     }
+
+    /// The same for a time that may be absent.
+    pub mod option {
+        use super::{DateTime, Deserialize, Deserializer, Serializer};
+
+        #[derive(Deserialize)]
+        struct Text(#[serde(with = "super")] DateTime);
+
+        /// Writes RFC 3339 in UTC, or null.
+        ///
+        /// # Errors
+        /// The year is not one that RFC 3339 can express.
+        pub fn serialize<S: Serializer>(time: &Option<DateTime>, serializer: S) -> Result<S::Ok, S::Error> {
+            match time {
+                Some(time) => super::serialize(time, serializer),
+                None => serializer.serialize_none(),
+            }
+        }
+
+        /// Reads RFC 3339, or null.
+        ///
+        /// # Errors
+        /// The text is not an RFC 3339 time.
+        pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DateTime>, D::Error> {
+            Ok(Option::<Text>::deserialize(deserializer)?.map(|Text(time)| time))
+        }
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use model::{
     account::AccountKey,
     action::{Action, ActionName},
+    association,
     ids::RecordId,
     object::ObjectType,
     time::DateTime,
@@ -96,8 +97,13 @@ impl Store {
     ) -> Result<(), Error> {
         let (mut inserts, mut upserts) = (Vec::new(), Vec::new());
         for (index, (account, action)) in actions.iter().enumerate() {
-            if stored.has_failed(index) {
+            if stored.has_failed(index) || is_no_change(action, changes_of(&changes, index)) {
                 continue;
+            }
+            if let Some(later) = changes.get(&index).and_then(|change| change.later_associations.as_ref())
+                && let Some(action) = associations_action(action)
+            {
+                upserts.push((index, upsert(ActionDocument::new(account, &action, Some(later), now))?));
             }
             let (writes, write) = match changes.get_mut(&index).and_then(|change| change.insert.take()) {
                 Some(insert) => (&mut inserts, insert),
@@ -159,6 +165,24 @@ fn changes_of(changes: &StateChanges, index: usize) -> Option<&Map<String, Value
     changes.get(&index).and_then(|change| change.changes.as_ref())
 }
 
+/// Returns true if the action is about a change of associations, and they are as they were. The ledger does not know
+/// what an older release has published.
+fn is_no_change(action: &Action, changes: Option<&Map<String, Value>>) -> bool {
+    action.associations_digest.is_some() && changes.is_some_and(Map::is_empty)
+}
+
+/// Returns the action for a change of associations that came with a repetition of `action`. Returns `None` if it does
+/// not say when they were read.
+fn associations_action(action: &Action) -> Option<Action> {
+    let record = action.record.as_ref()?;
+    Some(Action {
+        action_name: ActionName::updated(action.object),
+        action_date: record.associations_at?,
+        associations_digest: Some(association::digest(record.associations.as_deref()?)),
+        ..action.clone()
+    })
+}
+
 /// Returns an upsert of an action. It changes nothing if the action is stored.
 fn upsert(document: ActionDocument<'_>) -> Result<bulk::Write, Error> {
     let fields = ActionDocument { id: None, ..document };
@@ -188,6 +212,8 @@ struct ActionDocument<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     changes: Option<&'a Map<String, Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    associations_digest: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     merged_into: Option<&'a str>,
     stored_at: DateTime,
 }
@@ -213,6 +239,7 @@ impl<'a> ActionDocument<'a> {
             user_properties: &action.user_properties,
             company_properties: &action.company_properties,
             changes: changes.filter(|_| !action.action_name.is_created()),
+            associations_digest: action.associations_digest.as_deref(),
             merged_into: action.merged_into.as_ref().map(RecordId::as_str),
             stored_at: now,
         }

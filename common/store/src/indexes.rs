@@ -56,6 +56,11 @@ impl Store {
             let states = self.database.collection::<Document>(object.as_str());
             states.create_index(index("by_account", doc! { "domainId": 1, "hubId": 1 })).await?;
         }
+        let contacts = self.database.collection::<Document>(ObjectType::Contacts.as_str());
+        let of_company = doc! { "domainId": 1, "hubId": 1, "companyIds": 1 };
+        contacts.create_index(index("by_company", of_company)).await?;
+        let checks = self.database.collection::<Document>(collection::ASSOCIATION_CHECKS);
+        checks.create_index(index("by_account", doc! { "domainId": 1, "hubId": 1, "checkAt": 1 })).await?;
         let waiting = doc! { "domainId": 1, "hubId": 1, "object": 1, "retryAt": 1 };
         self.collection(collection::SET_ASIDE).create_index(index("by_lane", waiting)).await?;
         let domains = self.database.collection::<Document>(collection::DOMAINS);

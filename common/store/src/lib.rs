@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod actions;
+mod association_checks;
 mod bulk;
 mod checkpoints;
 mod config;
@@ -47,6 +48,7 @@ use telemetry::TimeSpent;
 use thiserror::Error;
 
 pub use actions::{ActionFailure, StoreReport};
+pub use association_checks::{ASSOCIATIONS_SETTLE, AssociationCheck, UnfinishedAssociations};
 pub use checkpoints::{Leased, RunDisposition, SliceReport, StoreError};
 pub use config::MongoConfig;
 pub use connections::{Claim, Connected, PendingConnect};
@@ -55,7 +57,7 @@ pub use keys::SealedTokens;
 pub use probe::ProbeError;
 pub use resync::Resync;
 pub use revocations::Revocation;
-pub use seen::{LedgerEntry, records_of};
+pub use seen::{LedgerEntry, PendingAssociations, records_of};
 pub use sessions::StoredSession;
 pub use set_aside::SetAside;
 pub use status::AccountStatus;
@@ -74,6 +76,8 @@ pub mod collection {
     pub const SEEN: &str = "seen";
     /// Records that could not be published, and are tried again.
     pub const SET_ASIDE: &str = "setaside";
+    /// Contacts whose associations are to be read again.
+    pub const ASSOCIATION_CHECKS: &str = "associationchecks";
     /// Why messages went to the dead-letter queues.
     pub const FAILURES: &str = "failures";
     /// The keys under which tokens are sealed, wrapped by KMS.

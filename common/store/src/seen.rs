@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use futures::TryStreamExt;
 use model::{account::AccountKey, action::record_key, ids::RecordId, object::ObjectType, time::DateTime};
 use mongodb::{
-    bson::{Document, deserialize_from_document, doc},
+    bson::{Document, deserialize_from_document, doc, serialize_to_bson},
     error::Error,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Store, StoreError, bulk, collection};
 
@@ -24,12 +24,36 @@ pub struct LedgerEntry {
     pub gone_at: Option<DateTime>,
     /// The record that it was merged into, if that was published.
     pub into: Option<RecordId>,
+    /// A digest of the associations that were published last. Absent if they are not known.
+    pub associations_digest: Option<String>,
+    /// A change of associations that was about to be published. It may have been.
+    pub pending_associations: Option<PendingAssociations>,
+}
+
+/// A change of associations that is about to be published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PendingAssociations {
+    /// A digest of the associations.
+    pub digest: String,
+    /// When they were first seen.
+    pub seen_at: DateTime,
 }
 
 impl LedgerEntry {
     /// Returns true if an action of the record may have been published.
     pub fn may_be_published(&self) -> bool {
         self.begun || self.at.is_some()
+    }
+
+    /// Returns true if the record was published, and is neither deleted nor merged away.
+    pub fn is_live(&self) -> bool {
+        self.at.is_some() && self.into.is_none() && self.gone_since().is_none()
+    }
+
+    /// Returns true if associations with this digest are to be published: others were published last, or may have been.
+    pub fn differs_in_associations(&self, digest: &str) -> bool {
+        self.associations_digest.as_deref() != Some(digest) || self.pending_associations.is_some()
     }
 
     /// Returns when the record was deleted or merged away. Returns `None` if it was not, or if a later state was
@@ -72,6 +96,34 @@ impl Store {
         found.into_iter().filter_map(entry).map(read).collect()
     }
 
+    /// Returns at most `count` of an account's records of one object type with their entries, in the order of their
+    /// keys, from the one after `after` on.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn seen_after(
+        &self,
+        account: &AccountKey,
+        object: ObjectType,
+        after: Option<&RecordId>,
+        count: i64,
+    ) -> Result<Vec<(RecordId, LedgerEntry)>, Error> {
+        let mut keys = records_of(account, object);
+        if let Some(after) = after {
+            keys.insert("$gt", record_key(account, object, after));
+        }
+        let prefix = format!("{account}:{object}:");
+        let seen = self.database.collection::<Document>(collection::SEEN);
+        let found = seen.find(doc! { "_id": keys }).sort(doc! { "_id": 1 }).limit(count).await?;
+        let found: Vec<Document> = found.try_collect().await?;
+        let read = |entry: Document| {
+            let record = entry.get_str("_id").ok()?.strip_prefix(&prefix)?.to_owned();
+            Some((RecordId::try_from(record).ok()?, entry))
+        };
+        let decoded = |(record, entry)| Ok((record, deserialize_from_document(entry)?));
+        found.into_iter().filter_map(read).map(decoded).collect()
+    }
+
     /// Stores what was published of records. Only the fields that are set are changed, and no time moves back.
     ///
     /// # Errors
@@ -109,17 +161,26 @@ fn upsert(
 ) -> Result<bulk::Write, Error> {
     let times = [("at", seen.at), ("goneAt", seen.gone_at)];
     let times: Document = times.into_iter().filter_map(|(name, time)| Some((name.to_owned(), time?.into()))).collect();
-    let mut update = Document::new();
+    let (mut set, mut unset) = (Document::new(), Document::new());
     if seen.begun {
-        update.insert("$set", doc! { "begun": true });
+        set.insert("begun", true);
     } else if seen.at.is_some() {
-        update.insert("$unset", doc! { "begun": "" });
-    }
-    if !times.is_empty() {
-        update.insert("$max", times);
+        unset.insert("begun", "");
     }
     if let Some(into) = &seen.into {
-        update.insert("$set", doc! { "into": into.as_str() });
+        set.insert("into", into.as_str());
     }
+    if let Some(pending) = &seen.pending_associations {
+        set.insert("pendingAssociations", serialize_to_bson(pending)?);
+    } else if let Some(digest) = &seen.associations_digest {
+        set.insert("associationsDigest", digest);
+        unset.insert("pendingAssociations", "");
+    }
+    let parts = [("$set", set), ("$unset", unset), ("$max", times)];
+    let update: Document = parts
+        .into_iter()
+        .filter(|(_, fields)| !fields.is_empty())
+        .map(|(name, fields)| (name.to_owned(), fields.into()))
+        .collect();
     bulk::upsert(&doc! { "_id": record_key(account, object, record) }, &update)
 }

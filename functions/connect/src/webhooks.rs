@@ -1,8 +1,11 @@
 //! HubSpot's webhooks: they start a sync at once, so the schedule is only the safety net. Only whoever has the app's
-//! secret can send them. Their contents are not stored: a sync of the account reads the changes from HubSpot.
+//! secret can send them. Their contents are not stored, except which contacts' associations changed: a sync of the
+//! account reads the changes from HubSpot.
 //!
 //! HubSpot sends up to 100 events at a time, in no order, some twice. It sends them again for a day if it gets no
 //! answer (developers.hubspot.com, "Webhooks API").
+
+mod associations;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -65,6 +68,12 @@ pub(crate) async fn take(
     let accounts = connect.store.accounts_of_portals(&told.keys().collect()).await.map_err(internal_error)?;
     let of = |account: AccountKey| told.get(&account.hub_id).map(|told| (account.clone(), *told));
     let told: Vec<(AccountKey, Notified)> = accounts.into_iter().filter_map(of).collect();
+    // Before a sync is requested, which looks for them.
+    let associated = associations::associated_contacts(&events);
+    for (account, _) in &told {
+        let contacts = associated.get(&account.hub_id).into_iter().flatten().cloned();
+        connect.store.request_association_checks(account, contacts).await.map_err(internal_error)?;
+    }
     let delays = connect.store.record_notifications(&told).await.map_err(internal_error)?;
     let (mut messages, mut failed) = (Vec::new(), 0);
     for ((account, told), delays) in told.into_iter().zip(delays) {

@@ -3,15 +3,24 @@
 use hubspot::Record;
 use model::{
     action::{Action, ActionName, RecordState},
+    association::Association,
     ids::RecordId,
     object::ObjectType,
     time::DateTime,
 };
 use serde_json::{Map, Number, Value};
 
-/// Returns the action for a change of a record. `created` is true for the record's first action. `companies` are a
-/// contact's companies, the primary one first.
-pub(crate) fn action(object: ObjectType, record: Record, companies: Vec<RecordId>, created: bool) -> Action {
+/// Returns the action for a change of a record. `created` is true for the record's first action. `associations` are a
+/// contact's associations with companies, the primary one first, and when they were read. `None` if they are not known.
+pub(crate) fn action(
+    object: ObjectType,
+    record: Record,
+    associations: Option<(Vec<Association>, DateTime)>,
+    created: bool,
+) -> Action {
+    let is_contact = object == ObjectType::Contacts;
+    let (associations, associations_at) = associations.filter(|_| is_contact).unzip();
+    let companies: Vec<RecordId> = associations.iter().flatten().map(|company| company.id.clone()).collect();
     let (action_name, action_date) = match created {
         true => (ActionName::created(object), record.created_at),
         false => (ActionName::updated(object), record.modified_at),
@@ -31,11 +40,14 @@ pub(crate) fn action(object: ObjectType, record: Record, companies: Vec<RecordId
         company_properties,
         record_id: record.id,
         merged_into: None,
+        associations_digest: None,
         record: Some(RecordState {
             created_at: record.created_at,
             properties: record.properties,
             company_ids: companies,
-            companies_unknown: false,
+            companies_unknown: is_contact && associations.is_none(),
+            associations,
+            associations_at,
         }),
     }
 }
@@ -43,7 +55,7 @@ pub(crate) fn action(object: ObjectType, record: Record, companies: Vec<RecordId
 /// Returns the action for a record that was deleted at `at`, with what the recycle bin still has of it.
 pub(crate) fn deleted(object: ObjectType, record: Record, at: DateTime) -> Action {
     let deleted = gone(object, record.id.clone(), at);
-    let created = action(object, record, Vec::new(), true);
+    let created = action(object, record, None, true);
     let Action { identity, user_properties, company_properties, .. } = created;
     Action { identity, user_properties, company_properties, ..deleted }
 }
@@ -66,6 +78,7 @@ fn gone(object: ObjectType, record_id: RecordId, at: DateTime) -> Action {
         user_properties: Map::new(),
         company_properties: Map::new(),
         merged_into: None,
+        associations_digest: None,
         record: None,
     }
 }
@@ -145,8 +158,9 @@ mod tests {
         let record =
             record(json!({"firstname": "Ana", "lastname": "Q", "jobtitle": "CTO", "email": "ana@firm.example",
             "hubspotscore": "17", "hs_lead_status": "NEW", "hs_analytics_source": "OFFLINE"}));
-        let company = RecordId::try_from("51".to_owned()).unwrap();
-        let action = action(ObjectType::Contacts, record, vec![company], true);
+        let company = json!([{"to": "companies", "id": "51", "types": []}]);
+        let companies = (serde_json::from_value(company).unwrap(), DateTime::from_millis(3000));
+        let action = action(ObjectType::Contacts, record, Some(companies), true);
         assert_eq!(action.action_name, ActionName::ContactCreated);
         assert_eq!(action.action_date, DateTime::from_millis(1000));
         assert_eq!(action.identity.as_deref(), Some("ana@firm.example"));
@@ -158,7 +172,7 @@ mod tests {
     #[test]
     fn a_bare_contact_still_yields_its_action() {
         let action =
-            action(ObjectType::Contacts, record(json!({"hubspotscore": "n/a", "firstname": " "})), vec![], false);
+            action(ObjectType::Contacts, record(json!({"hubspotscore": "n/a", "firstname": " "})), None, false);
         assert_eq!(action.action_name, ActionName::ContactUpdated);
         assert_eq!(action.action_date, DateTime::from_millis(2000));
         assert_eq!(action.identity, None);
@@ -169,7 +183,7 @@ mod tests {
     fn a_company_carries_numbers_only_where_they_are_numbers() {
         let record =
             record(json!({"name": "Ørsted & 東京", "annualrevenue": "1250000.5", "numberofemployees": "12;13"}));
-        let action = action(ObjectType::Companies, record, vec![], true);
+        let action = action(ObjectType::Companies, record, None, true);
         let expected =
             json!({"company_id": "151", "company_name": "Ørsted & 東京", "company_annual_revenue": 1_250_000.5});
         assert_eq!(Value::Object(action.company_properties), expected);

@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use hubspot::{Record, Row};
+use hubspot::{AssociationInput, Associations, HubSpotError, Record, Row};
 use model::{
     action::{Action, ActionName},
     checkpoint::ActionCounts,
@@ -19,6 +19,7 @@ use serde_json::{Map, Value};
 use store::LedgerEntry;
 
 use crate::{
+    associations,
     context::SliceContext,
     error::SliceError,
     ledger::{Batch, PublishLedger},
@@ -43,8 +44,10 @@ pub(crate) struct Preparation {
     pub(crate) size: usize,
     /// True if a record is suspected of causing transient failures.
     pub(crate) is_suspect: bool,
-    /// As for [`hubspot::Session::companies_of`].
+    /// As for [`hubspot::Session::associations`].
     pub(crate) each_for_itself: bool,
+    /// True if the associations of all contacts are read. False if only those of contacts that changed are.
+    pub(crate) of_all: bool,
     pub(crate) legacy_watermark: Option<DateTime>,
 }
 
@@ -73,11 +76,12 @@ pub(crate) async fn prepare(
     object: ObjectType,
     preparation: Preparation,
 ) -> Result<Prepared, SliceError> {
-    let Preparation { mut rows, mut size, is_suspect, each_for_itself, legacy_watermark } = preparation;
+    let Preparation { mut rows, mut size, is_suspect, each_for_itself, of_all, legacy_watermark } = preparation;
     loop {
         size = size.min(rows.len());
         let each_for_itself = each_for_itself || (size == 1 && is_suspect);
-        match load_ledger(slice, object, legacy_watermark, &rows[..size], each_for_itself).await {
+        let contacts = Contacts { each_for_itself, of_all };
+        match load_ledger(slice, object, legacy_watermark, &rows[..size], contacts).await {
             Err(SliceError::HubSpot(error)) if size > 1 && is_suspect && error.is_transient() => size /= 2,
             ledger => {
                 let rest = rows.split_off(size);
@@ -87,8 +91,16 @@ pub(crate) async fn prepare(
     }
 }
 
-/// Looks up what was published of rows before, and the companies of the contacts that changed. `each_for_itself` as for
-/// [`hubspot::Session::companies_of`].
+/// Which contacts' associations are read, and how.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Contacts {
+    /// As for [`hubspot::Session::associations`].
+    pub(crate) each_for_itself: bool,
+    /// True for all contacts, false for those that changed.
+    pub(crate) of_all: bool,
+}
+
+/// Looks up what was published of rows before, and the associations of contacts.
 ///
 /// # Errors
 /// MongoDB or HubSpot failed, or there is no time.
@@ -97,17 +109,30 @@ pub(crate) async fn load_ledger(
     object: ObjectType,
     legacy_watermark: Option<DateTime>,
     rows: &[Row],
-    each_for_itself: bool,
+    contacts: Contacts,
 ) -> Result<PublishLedger, SliceError> {
     let mut ledger = PublishLedger::new(object, legacy_watermark, seen(slice, object, rows).await?);
     if object == ObjectType::Contacts {
-        let changed = records(rows).filter(|record| ledger.is_changed(record));
-        let changed: Vec<RecordId> = changed.map(|record| record.id.clone()).collect();
-        let latest = slice.budget.work_ends();
-        let companies = slice.session.companies_of(&changed, latest, each_for_itself).await?;
-        ledger.learn_companies(companies.ok_or(SliceError::NoTime)?);
+        let is_read = |record: &&Record| ledger.is_changed(record) || (contacts.of_all && record.archived_at.is_none());
+        let read = records(rows).filter(is_read).map(|record| AssociationInput::first(record.id.clone())).collect();
+        let read_at = DateTime::now();
+        let read = read_associations(slice, read, contacts.each_for_itself).await?;
+        ledger.learn_associations(read.ok_or(SliceError::NoTime)?, read_at);
     }
     Ok(ledger)
+}
+
+/// Returns the associations of contacts with companies. Returns `None` if there is no time.
+///
+/// # Errors
+/// HubSpot failed.
+pub(crate) async fn read_associations(
+    slice: &SliceContext<'_>,
+    contacts: Vec<AssociationInput>,
+    each_for_itself: bool,
+) -> Result<Option<Associations>, HubSpotError> {
+    let (from, to, latest) = (ObjectType::Contacts, ObjectType::Companies, slice.budget.work_ends());
+    slice.session.associations(from, to, contacts, latest, each_for_itself).await
 }
 
 /// Returns the rows' records that can be read.
@@ -116,7 +141,7 @@ fn records(rows: &[Row]) -> impl Iterator<Item = &Record> {
 }
 
 /// Returns the ledger entries of the rows' records, and of the records that were merged into them.
-async fn seen(
+pub(crate) async fn seen(
     slice: &SliceContext<'_>,
     object: ObjectType,
     rows: &[Row],
@@ -166,13 +191,16 @@ pub(crate) async fn publish_rows(
             Err(reason) => odd.push((row.id, reason)),
         }
     }
-    let Batch { actions, merged_away, mut published } = batch;
-    mark_pending(slice, object, &merged_away).await?;
+    let Batch { actions, first_seen, mut published } = batch;
+    mark_pending(slice, object, &first_seen).await?;
+    let gone = actions.iter().filter(|action| action.action_name.is_deleted());
+    let gone: Vec<RecordId> = gone.map(|action| action.record_id.clone()).collect();
     let refused = send(slice, object, actions).await?;
+    associations::note_consequences(slice, object, &gone, ledger.take_unfinished()).await?;
     published.retain(|(id, _)| !refused.iter().any(|(refused, _)| refused == id.as_str()));
     mark(slice, object, &published).await?;
     odd.extend(refused);
-    Ok(Published { odd, marks: [merged_away, published].concat() })
+    Ok(Published { odd, marks: [first_seen, published].concat() })
 }
 
 /// Sends actions in as few messages as possible. Returns the records whose action SQS does not accept in any message,
@@ -310,7 +338,7 @@ mod tests {
             archived_at: None,
             properties: json!({"description": description}).as_object().unwrap().clone(),
         };
-        (0..count).map(|id| action_builder::action(ObjectType::Companies, record(id), vec![], true)).collect()
+        (0..count).map(|id| action_builder::action(ObjectType::Companies, record(id), None, true)).collect()
     }
 
     /// Returns how many actions each message has.

@@ -7,8 +7,8 @@ use environment::{
     production, tls,
     variables::{
         ACTIONS_QUEUE_URL, HUBSPOT_API_BASE_URL, HUBSPOT_COMPANY_PROPERTIES, HUBSPOT_CONTACT_PROPERTIES,
-        HUBSPOT_PER_10S, HUBSPOT_SEARCH_RPS, SYNC_BUDGET_MS, SYNC_CLOCK_TOLERANCE_SECONDS, SYNC_OVERLAP_SECONDS,
-        SYNC_QUEUE_URL, SYNC_SETTLE_SECONDS, SYNC_SWEEP_SECONDS, TOKENS_SEALED_ONLY,
+        HUBSPOT_PER_10S, HUBSPOT_SEARCH_RPS, SYNC_ASSOCIATIONS_SECONDS, SYNC_BUDGET_MS, SYNC_CLOCK_TOLERANCE_SECONDS,
+        SYNC_OVERLAP_SECONDS, SYNC_QUEUE_URL, SYNC_SETTLE_SECONDS, SYNC_SWEEP_SECONDS, TOKENS_SEALED_ONLY,
     },
 };
 use hubspot::{Limits, OAuthApp};
@@ -47,6 +47,9 @@ pub struct Config {
     /// `SYNC_SWEEP_SECONDS`: how often the recycle bin is read for deletions. `None` (0) if it is only read when
     /// HubSpot reports deletions.
     pub sweep_every: Option<Duration>,
+    /// `SYNC_ASSOCIATIONS_SECONDS`: how often the associations of all contacts are compared with what was published.
+    /// `None` (0) if they are read only when HubSpot reports a change.
+    pub associations_every: Option<Duration>,
     /// `SYNC_CLOCK_TOLERANCE_SECONDS`: how far HubSpot's clock may be ahead of this machine's before it is considered
     /// wrong.
     pub clock_tolerance: Duration,
@@ -84,6 +87,7 @@ impl Config {
             settle: SYNC_SETTLE_SECONDS.seconds()?,
             fresh_every: FRESH_PASS_EVERY,
             sweep_every: Some(SYNC_SWEEP_SECONDS.seconds()?).filter(|every| !every.is_zero()),
+            associations_every: Some(SYNC_ASSOCIATIONS_SECONDS.seconds()?).filter(|every| !every.is_zero()),
             clock_tolerance: SYNC_CLOCK_TOLERANCE_SECONDS.seconds()?,
             budget: SYNC_BUDGET_MS.milliseconds()?,
             limits: Limits { search_rps: HUBSPOT_SEARCH_RPS.parsed()?, per_10s: HUBSPOT_PER_10S.parsed()? },

@@ -27,6 +27,8 @@ pub(crate) struct SliceContext<'a> {
     pub(crate) sweep_since: Option<DateTime>,
     /// The number of lanes that are being read. They share the account's limits.
     pub(crate) lanes: Cell<u32>,
+    /// True if there may be contacts to check for changes of their associations.
+    pub(crate) has_association_checks: Cell<bool>,
 }
 
 impl SliceContext<'_> {
@@ -68,14 +70,17 @@ impl SliceContext<'_> {
     }
 
     /// Returns the settings of [`crate::plan`].
-    pub(crate) fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self, object: ObjectType) -> Settings {
         let config = &self.sync.config;
+        let is_associated = object == ObjectType::Contacts;
         Settings {
             overlap: config.overlap,
             settle: config.settle,
             fresh_every: config.fresh_every,
             sweep_every: config.sweep_every,
             sweep_since: self.sweep_since,
+            associations_every: config.associations_every.filter(|_| is_associated),
+            has_association_checks: is_associated && self.has_association_checks.get(),
         }
     }
 }

@@ -57,18 +57,23 @@ impl<'a> LaneReader<'a> {
     /// The failure is not one that a single window or record explains.
     pub(crate) async fn run(&mut self, look_since: DateTime) -> Result<LaneEnd, SliceError> {
         while self.tuning.pace.latest_start(Concurrent::Nothing).is_some() {
-            let due = plan::next_due(&mut self.state.lane, self.slice.settings(), DateTime::now(), look_since);
+            let due =
+                plan::next_due(&mut self.state.lane, self.slice.settings(self.object), DateTime::now(), look_since);
             self.state.step = due.as_ref().map(|due| match due {
                 Due::Pass(kind) => LaneStep::Pass(*kind),
                 Due::Count(_) => LaneStep::Pass(PassKind::Again),
                 Due::SetAside => LaneStep::SetAside,
+                Due::AssociationChecks => LaneStep::AssociationChecks,
                 Due::Sweep => LaneStep::Sweep,
+                Due::Comparison => LaneStep::Comparison,
             });
             let outcome = match due {
                 Some(Due::Pass(kind)) => self.read_pass(kind).await?,
                 Some(Due::Count(window)) => self.count_again(window).await?,
                 Some(Due::SetAside) => self.read_set_aside().await?,
+                Some(Due::AssociationChecks) => self.check_associations().await?,
                 Some(Due::Sweep) => self.sweep().await?,
+                Some(Due::Comparison) => self.compare_associations().await?,
                 None => {
                     if self.state.lane.last_error.take().is_some() {
                         self.save_lane().await?;

@@ -5,18 +5,19 @@ use std::{
     time::Duration,
 };
 
-use hubspot::{Companies, Record};
+use hubspot::{AssociationInput, Associations, Record};
 use model::{
     action::Action,
+    association,
     ids::RecordId,
     object::ObjectType,
     time::{self, DateTime},
 };
-use store::LedgerEntry;
+use store::{LedgerEntry, PendingAssociations};
 
 use crate::{
     action_builder,
-    own_marks::{Mark, OwnMarks},
+    own_marks::{self, Mark, OwnMarks},
 };
 
 /// How far the timestamps of two of HubSpot's servers may differ.
@@ -29,8 +30,10 @@ pub(crate) struct PublishLedger {
     /// The time from which on an account is read that another system had pulled before. Absent for other accounts.
     legacy_watermark: Option<DateTime>,
     seen: HashMap<RecordId, LedgerEntry>,
-    /// The companies of the contacts.
-    companies: Companies,
+    /// The associations of the contacts, as far as they were read.
+    associations: Associations,
+    /// When they were read.
+    associations_at: DateTime,
     /// The contacts that are published without their companies.
     does_without: HashSet<String>,
 }
@@ -39,9 +42,10 @@ pub(crate) struct PublishLedger {
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) actions: Vec<Action>,
-    /// The records that were merged into others. They are marked before the actions are queued: the name of a merge's
-    /// action has the time at which the merge was first seen, which must stay the same if the batch is repeated.
-    pub(crate) merged_away: Vec<Mark>,
+    /// What was seen for the first time of records: that they were merged into others, or that their associations alone
+    /// have changed. These are marked before the actions are queued: the ids of the actions have the time at which that
+    /// was first seen, which must stay the same if the batch is repeated.
+    pub(crate) first_seen: Vec<Mark>,
     /// The contents of the actions, to be marked after they are queued.
     pub(crate) published: Vec<Mark>,
 }
@@ -52,7 +56,14 @@ impl PublishLedger {
         legacy_watermark: Option<DateTime>,
         seen: HashMap<RecordId, LedgerEntry>,
     ) -> Self {
-        Self { object, legacy_watermark, seen, companies: Companies::default(), does_without: HashSet::new() }
+        Self {
+            object,
+            legacy_watermark,
+            seen,
+            associations: Associations::default(),
+            associations_at: DateTime::MIN,
+            does_without: HashSet::new(),
+        }
     }
 
     /// Adds the marks that this slice has made, possibly after the records were looked up.
@@ -64,15 +75,33 @@ impl PublishLedger {
         }
     }
 
-    /// Sets the contacts' companies.
-    pub(crate) fn learn_companies(&mut self, companies: Companies) {
-        self.companies = companies;
+    /// Sets the contacts' associations, which were read at `at`.
+    pub(crate) fn learn_associations(&mut self, associations: Associations, at: DateTime) {
+        (self.associations, self.associations_at) = (associations, at);
+    }
+
+    /// Returns true if the record was published with other associations than those that were read now.
+    pub(crate) fn is_associated_anew(&self, record: &RecordId) -> bool {
+        let (read, seen) = (self.associations.found.get(record.as_str()), self.seen.get(record));
+        let (Some(read), Some(seen)) = (read, seen.filter(|seen| seen.is_live())) else { return false };
+        seen.differs_in_associations(&association::digest(read))
+    }
+
+    /// Gives the associations of these records to another ledger.
+    pub(crate) fn give_associations(&mut self, other: &mut Self, records: &[String]) {
+        let found = records.iter().filter_map(|id| self.associations.found.remove_entry(id)).collect();
+        other.learn_associations(Associations { found, ..Associations::default() }, self.associations_at);
+    }
+
+    /// Takes the records of which there was no time to read all associations.
+    pub(crate) fn take_unfinished(&mut self) -> HashMap<String, AssociationInput> {
+        std::mem::take(&mut self.associations.unfinished)
     }
 
     /// Returns why a contact cannot be published yet: HubSpot does not return its companies. Returns `None` if it can
     /// be published.
     pub(crate) fn lacks_companies(&self, record: &Record) -> Option<&String> {
-        self.companies.unread.get(record.id.as_str()).filter(|_| !self.does_without.contains(record.id.as_str()))
+        self.associations.unread.get(record.id.as_str()).filter(|_| !self.does_without.contains(record.id.as_str()))
     }
 
     /// Allows these contacts to be published without their companies, if HubSpot does not return them.
@@ -111,14 +140,38 @@ impl PublishLedger {
             let at = Some(record.modified_at);
             let survives = self.record_merges(&record, record.modified_at, batch);
             let is_first = !survives && self.is_first(&record);
-            self.seen.entry(record.id.clone()).or_default().at = at;
-            batch.published.push((record.id.clone(), LedgerEntry { at, ..LedgerEntry::default() }));
-            let companies = self.companies.found.remove(record.id.as_str()).unwrap_or_default();
-            let is_unknown = self.companies.unread.contains_key(record.id.as_str());
-            let mut action = action_builder::action(self.object, record, companies, is_first);
-            action.record.iter_mut().for_each(|record| record.companies_unknown = is_unknown);
-            batch.actions.push(action);
+            let associations = self.associations.found.remove(record.id.as_str());
+            let associations_digest = associations.as_deref().map(association::digest);
+            let mark = LedgerEntry { at, associations_digest, ..LedgerEntry::default() };
+            own_marks::merge(self.seen.entry(record.id.clone()).or_default(), &mark);
+            batch.published.push((record.id.clone(), mark));
+            let associations = associations.map(|read| (read, self.associations_at));
+            batch.actions.push(action_builder::action(self.object, record, associations, is_first));
+        } else if self.is_associated_anew(&record.id) {
+            self.record_associations(record, batch);
         }
+    }
+
+    /// Adds the action for a record of which the associations alone have changed.
+    fn record_associations(&mut self, record: Record, batch: &mut Batch) {
+        let Some(read) = self.associations.found.remove(record.id.as_str()) else { return };
+        let (digest, seen) = (association::digest(&read), self.seen.entry(record.id.clone()).or_default());
+        let pending = seen.pending_associations.take().filter(|pending| pending.digest == digest);
+        let seen_at = match pending {
+            Some(pending) => pending.seen_at,
+            None => {
+                let pending = PendingAssociations { digest: digest.clone(), seen_at: self.associations_at };
+                let mark = LedgerEntry { pending_associations: Some(pending), ..LedgerEntry::default() };
+                batch.first_seen.push((record.id.clone(), mark));
+                self.associations_at
+            }
+        };
+        seen.associations_digest = Some(digest.clone());
+        let mark = LedgerEntry { associations_digest: seen.associations_digest.clone(), ..LedgerEntry::default() };
+        batch.published.push((record.id.clone(), mark));
+        let read = Some((read, self.associations_at));
+        let action = action_builder::action(self.object, record, read, false);
+        batch.actions.push(Action { action_date: seen_at, associations_digest: Some(digest), ..action });
     }
 
     /// Records that other records were merged into this one. Returns true if any of them had been published.
@@ -134,7 +187,7 @@ impl PublishLedger {
                 Some(gone_at) => gone_at,
                 None => {
                     seen.gone_at = Some(at);
-                    batch.merged_away.push((id.clone(), LedgerEntry { gone_at: Some(at), ..LedgerEntry::default() }));
+                    batch.first_seen.push((id.clone(), LedgerEntry { gone_at: Some(at), ..LedgerEntry::default() }));
                     at
                 }
             };
@@ -349,7 +402,7 @@ mod tests {
         first.apply(live(1, 30, "2"), &mut batch);
         let mut again = known(None);
         tell(&mut again, live(2, 20, ""));
-        batch.merged_away.into_iter().for_each(|(id, seen)| again.seen.get_mut(&id).unwrap().gone_at = seen.gone_at);
+        batch.first_seen.into_iter().for_each(|(id, seen)| again.seen.get_mut(&id).unwrap().gone_at = seen.gone_at);
         let repeated = tell(&mut again, live(1, 45, "2"));
         assert_eq!(repeated, [one(2, ContactDeleted, 30), one(1, ContactUpdated, 45)].concat());
     }

@@ -43,9 +43,15 @@ impl OwnMarks {
 }
 
 /// Merges a mark into an entry, in the same way as the store. It makes no difference if the entry has the mark already.
-fn merge(entry: &mut LedgerEntry, mark: &LedgerEntry) {
+pub(crate) fn merge(entry: &mut LedgerEntry, mark: &LedgerEntry) {
     entry.begun &= mark.at.is_none();
     entry.at = entry.at.max(mark.at);
     entry.gone_at = entry.gone_at.max(mark.gone_at);
     entry.into = mark.into.clone().or(entry.into.take());
+    if mark.pending_associations.is_some() {
+        entry.pending_associations.clone_from(&mark.pending_associations);
+    } else if mark.associations_digest.is_some() {
+        entry.associations_digest.clone_from(&mark.associations_digest);
+        entry.pending_associations = None;
+    }
 }

@@ -18,7 +18,7 @@ mod sweep;
 pub(crate) use hold::{
     count_soon, hold, hold_back, is_held_too_long, is_worth_halving, read_again, recount_later, release,
 };
-pub(crate) use sweep::{archived_page_done, postpone_archived_scan, sweep_is_due};
+pub(crate) use sweep::{comparison_is_due, postpone_sweep, sweep_is_due, sweep_page_done};
 
 /// How many windows of a pass are read concurrently at most.
 pub(crate) const MAX_READERS: usize = 4;
@@ -50,6 +50,10 @@ pub(crate) struct Settings {
     pub(crate) sweep_every: Option<Duration>,
     /// A sweep must have begun after this time, because HubSpot reported deletions then.
     pub(crate) sweep_since: Option<DateTime>,
+    /// See `SYNC_ASSOCIATIONS_SECONDS`. `None` if they are not compared, or in the lane of companies.
+    pub(crate) associations_every: Option<Duration>,
+    /// True if there may be contacts to check for changes of their associations.
+    pub(crate) has_association_checks: bool,
 }
 
 /// What is due in a lane, the most urgent first.
@@ -61,8 +65,12 @@ pub(crate) enum Due {
     Count(Window),
     /// Records that were set aside.
     SetAside,
+    /// Contacts that are to be checked for changes of their associations.
+    AssociationChecks,
     /// The recycle bin.
     Sweep,
+    /// The associations of all contacts.
+    Comparison,
 }
 
 /// Opens the windows that are due. Returns what is most urgent in a lane. Returns `None` if the lane is caught up.
@@ -70,12 +78,16 @@ pub(crate) enum Due {
 pub(crate) fn next_due(lane: &mut Lane, settings: Settings, now: DateTime, look_since: DateTime) -> Option<Due> {
     open(lane, settings, now, look_since);
     let is_open = |kind: &PassKind| !lane.pass(*kind).windows.is_empty();
-    let first = [PassKind::Fresh, PassKind::Settled].into_iter().find(is_open).map(Due::Pass);
+    let fresh = is_open(&PassKind::Fresh).then_some(Due::Pass(PassKind::Fresh));
+    let checks = || settings.has_association_checks.then_some(Due::AssociationChecks);
+    let settled = || is_open(&PassKind::Settled).then_some(Due::Pass(PassKind::Settled));
     let held = || hold::due(lane, now).map(Due::Count);
     let rest = || [PassKind::Again, PassKind::Backfill].into_iter().find(is_open).map(Due::Pass);
     let set_aside = || lane.kept.set_aside_until.is_some_and(|at| at <= now).then_some(Due::SetAside);
     let sweep = || sweep_is_due(lane, settings, now, look_since).then_some(Due::Sweep);
-    first.or_else(held).or_else(rest).or_else(set_aside).or_else(sweep)
+    let comparison = || comparison_is_due(lane, settings, now, look_since).then_some(Due::Comparison);
+    let urgent = fresh.or_else(checks).or_else(settled).or_else(held);
+    urgent.or_else(rest).or_else(set_aside).or_else(sweep).or_else(comparison)
 }
 
 /// Opens the windows that are due.
@@ -89,6 +101,8 @@ fn open(lane: &mut Lane, settings: Settings, now: DateTime, look_since: DateTime
             lane.checked_at = Some(now);
             // Records that are already in the recycle bin are never announced.
             lane.sweep.ended_at.get_or_insert(now);
+            // All associations are read with the history.
+            lane.kept.associations.ended_at.get_or_insert(now);
         }
     } else if lane.fresh.windows.is_empty() && is_stale(lane, settings, now, look_since) {
         let from = time::before(lane.fresh.mark.unwrap_or(now), settings.overlap.max(2 * DATE_RESOLUTION));

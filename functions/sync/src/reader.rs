@@ -35,7 +35,8 @@ impl LaneReader<'_> {
     pub(crate) async fn read_pass(&mut self, kind: PassKind) -> Result<WindowOutcome, SliceError> {
         let (fetcher, slice) = (self.fetcher(), self.slice);
         let mut jobs = FuturesUnordered::new();
-        let mut pass = PassReader::new(kind, self.object, &mut self.state, self.tuning, slice.tally, slice.settings());
+        let mut pass =
+            PassReader::new(kind, self.object, &mut self.state, self.tuning, slice.tally, slice.settings(self.object));
         pass.search_rps = slice.search_rps();
         loop {
             jobs.extend(pass.next_jobs()?.into_iter().map(|job| job::perform(fetcher, job)));

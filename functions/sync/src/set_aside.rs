@@ -8,7 +8,7 @@ use store::SetAside;
 use tokio::time::Instant;
 
 use crate::{
-    batch,
+    batch::{self, Contacts},
     budget::Concurrent,
     context::SliceContext,
     error::SliceError,
@@ -118,7 +118,8 @@ impl LaneReader<'_> {
             |id: &String, times| entries.iter().any(|entry| entry.record_id == *id && entry.attempts >= times);
         let shown: HashSet<String> = read.rows.iter().map(|row| row.id.clone()).collect();
         let legacy_watermark = self.state.lane.legacy_watermark;
-        let mut ledger = batch::load_ledger(slice, object, legacy_watermark, &read.rows, entries.len() == 1).await?;
+        let contacts = Contacts { each_for_itself: entries.len() == 1, of_all: true };
+        let mut ledger = batch::load_ledger(slice, object, legacy_watermark, &read.rows, contacts).await?;
         ledger.do_without_companies(ids.iter().filter(|id| were_tried(id, WITHOUT_COMPANIES_ATTEMPTS)).cloned());
         let mut failed = self.publish(read.rows, ledger).await?;
         let is_gone = |id: &String| read.missing.contains(id) || were_tried(id, LEFT_OUT_ATTEMPTS);

@@ -190,6 +190,7 @@ impl ActiveSlice<'_> {
             tally: self.tally,
             sweep_since: self.deletions_notified_at(),
             lanes: Cell::new(0),
+            has_association_checks: Cell::new(true),
         };
         let Lanes { companies, contacts } = self.leased.checkpoint.lanes.clone();
         let (companies, contacts) = tokio::join!(
@@ -257,6 +258,13 @@ impl ActiveSlice<'_> {
             Err(_) if state.step == Some(LaneStep::Sweep) => {
                 reader.postpone_archived_scan("it takes longer than a slice").await?;
                 LaneOutcome::more(object)
+            }
+            Err(_) if state.step == Some(LaneStep::Comparison) => {
+                reader.postpone_comparison("it takes longer than a slice").await?;
+                LaneOutcome::more(object)
+            }
+            Err(_) if state.step == Some(LaneStep::AssociationChecks) => {
+                LaneOutcome::waits_until(object, self.next_try())
             }
             Err(_) if state.step == Some(LaneStep::SetAside) => LaneOutcome::waits_until(object, self.next_try()),
             Err(_) => {

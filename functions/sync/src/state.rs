@@ -18,8 +18,12 @@ pub(crate) enum LaneStep {
     Pass(PassKind),
     /// Records that were set aside. Each attempt is recorded before it is made.
     SetAside,
+    /// Contacts whose associations may have changed.
+    AssociationChecks,
     /// The recycle bin.
     Sweep,
+    /// The associations of all contacts.
+    Comparison,
 }
 
 /// The state of a lane within a slice.

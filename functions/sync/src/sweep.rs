@@ -6,7 +6,7 @@ use model::time::DateTime;
 use tokio::time::Instant;
 
 use crate::{
-    batch,
+    batch::{self, Contacts},
     budget::Concurrent,
     error::SliceError,
     lane::{LaneReader, WindowOutcome},
@@ -22,13 +22,7 @@ impl LaneReader<'_> {
     /// The failure concerns the whole account, or is not HubSpot's.
     pub(crate) async fn sweep(&mut self) -> Result<WindowOutcome, SliceError> {
         match self.read_archived().await {
-            // The failure concerns the whole account.
-            Err(SliceError::HubSpot(
-                error @ (HubSpotError::Unauthorized
-                | HubSpotError::RateLimited { .. }
-                | HubSpotError::AccountUnavailable { .. }),
-            )) => Err(error.into()),
-            Err(SliceError::HubSpot(error)) => {
+            Err(SliceError::HubSpot(error)) if !error.concerns_account() => {
                 self.postpone_archived_scan(&error.to_string()).await?;
                 Ok(WindowOutcome::Closed)
             }
@@ -54,10 +48,10 @@ impl LaneReader<'_> {
         }
         let began = Instant::now();
         let legacy_watermark = self.state.lane.legacy_watermark;
-        let ledger = batch::load_ledger(self.slice, self.object, legacy_watermark, &rows, false).await?;
+        let ledger = batch::load_ledger(self.slice, self.object, legacy_watermark, &rows, Contacts::default()).await?;
         let odd = self.publish(rows, ledger).await?;
         self.set_aside(&odd).await?;
-        plan::archived_page_done(&mut self.state.lane.sweep, next, DateTime::now());
+        plan::sweep_page_done(&mut self.state.lane.sweep, next, DateTime::now());
         self.checkpoint_progress().await?;
         self.state.progress(LaneStep::Sweep);
         self.tuning.pace.publishing_took(began.elapsed());
@@ -92,7 +86,7 @@ impl LaneReader<'_> {
             error = reason,
             "what was deleted cannot be read; it is tried again later"
         );
-        plan::postpone_archived_scan(&mut self.state.lane.sweep, reason.to_owned(), DateTime::now());
+        plan::postpone_sweep(&mut self.state.lane.sweep, reason.to_owned(), DateTime::now());
         self.save_lane().await
     }
 }

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use anyhow::{Result, bail};
 use futures::TryStreamExt;
 use hubspot_sim::{Change, ChangeKind, Object};
-use model::{account::AccountKey, changes::COMPANY_IDS};
+use model::{
+    account::AccountKey,
+    changes::{ASSOCIATIONS, COMPANY_IDS},
+};
 use mongodb::{
     Database,
     bson::{Bson, Document, doc},
@@ -17,6 +20,8 @@ use store::collection;
 pub struct Proof {
     /// How many actions the account has.
     pub actions: usize,
+    /// How many of its actions are about associations alone. They are not among `actions`.
+    pub associations: usize,
     /// How many records the account has in the ledger, without those in the recycle bin.
     pub records: usize,
     /// Records whose last change has no action.
@@ -144,13 +149,16 @@ pub async fn check(database: &Database, account: &AccountKey, ledger: &[Change])
     let mut proof = Proof { records: expected.records(), ..Proof::default() };
     let mine = doc! { "domainId": account.domain_id.as_str(), "hubId": account.hub_id.as_str() };
     let mut held: HashMap<String, Held> = HashMap::new();
-    let by_time = doc! { "recordUpdatedAt": 1 };
-    let mut cursor = database.collection::<Document>(collection::ACTIONS).find(mine.clone()).sort(by_time).await?;
-    while let Some(action) = cursor.try_next().await? {
+    for action in actions(database, &mine).await? {
         let record = format!("{account}:{}:{}", action.get_str("object")?, action.get_str("recordId")?);
         let held = held.entry(record.clone()).or_default();
         if !follows(&mut held.values, &action) {
             proof.broken.push(record.clone());
+        }
+        if action.contains_key("associationsDigest") {
+            // No change of the record accounts for it.
+            proof.associations += 1;
+            continue;
         }
         let stored = StoredAction::read(&action)?;
         let id = action.get_str("_id")?;
@@ -187,6 +195,19 @@ pub async fn check(database: &Database, account: &AccountKey, ledger: &[Change])
         }
     }
     Ok(proof)
+}
+
+/// Returns the actions in the order of their changes. A change of associations alone comes after the change of the record
+/// that it leaves as it is.
+async fn actions(database: &Database, mine: &Document) -> Result<Vec<Document>> {
+    let found = database.collection::<Document>(collection::ACTIONS).find(mine.clone()).await?;
+    let mut actions: Vec<Document> = found.try_collect().await?;
+    actions.sort_by_cached_key(|action| {
+        let time = |name: &str| action.get_datetime(name).ok().copied();
+        let is_alone = action.contains_key("associationsDigest");
+        (time("recordUpdatedAt"), is_alone, time("actionDate").filter(|_| is_alone))
+    });
+    Ok(actions)
 }
 
 /// What the ledger requires.
@@ -257,6 +278,7 @@ fn follows(values: &mut HashMap<String, Option<Bson>>, action: &Document) -> boo
 fn value_of<'a>(state: &'a Document, name: &str) -> Option<&'a Bson> {
     match name {
         COMPANY_IDS => state.get(name).filter(|ids| ids.as_array().is_some_and(|ids| !ids.is_empty())),
+        ASSOCIATIONS => state.get(name),
         _ => state.get_document("properties").ok()?.get(name),
     }
 }

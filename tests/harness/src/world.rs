@@ -105,6 +105,7 @@ impl World {
             settle: Duration::from_secs(6),
             fresh_every: Duration::from_secs(30),
             sweep_every: Some(Duration::from_millis(1)),
+            associations_every: Some(Duration::from_secs(86_400)),
             // Tests move HubSpot's clock.
             clock_tolerance: Duration::from_secs(u32::MAX.into()),
             budget: Duration::from_secs(5),

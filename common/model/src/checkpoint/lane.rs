@@ -50,6 +50,9 @@ pub struct Kept {
     pub undated: bool,
     /// When the first of the records set aside is retried. Absent if there are none.
     pub set_aside_until: Option<DateTime>,
+    /// Compares the associations of all records with what was published, at intervals of its own. The cursor is the
+    /// last record's id.
+    pub associations: Sweep,
     /// True if not even one row could be read within a slice. The next page is then a single row without its
     /// properties, which is set aside.
     pub bare: bool,
@@ -67,12 +70,12 @@ pub struct Backfilled {
     pub from: Option<DateTime>,
 }
 
-/// How far the recycle bin has been read for deleted records. It cannot be filtered by time, so each sweep reads all of
-/// it.
+/// How far something has been read that cannot be filtered by time, so that each sweep reads all of it: the recycle bin,
+/// or the associations.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Sweep {
-    /// HubSpot's cursor of the next page, during a sweep.
+    /// The cursor of the next page, during a sweep.
     pub after: Option<String>,
     /// When the last sweep ended, by Lambda's clock.
     pub ended_at: Option<DateTime>,

@@ -22,6 +22,9 @@ use super::{
 pub(crate) struct StateChange {
     /// What the action changed, if that is known.
     pub(crate) changes: Option<Map<String, Value>>,
+    /// What has changed of the associations after the action's own change: the message was sent again, with associations
+    /// that were read later.
+    pub(crate) later_associations: Option<Map<String, Value>>,
     /// Whether the state moved on just now, so that the action is hardly stored yet.
     pub(super) is_new: bool,
     /// The action's insert, if the state moved on just now.
@@ -68,7 +71,11 @@ pub(super) fn by_record(object: ObjectType, given: ActionRefs<'_>, stored: &Stor
             pending.entry(record_key(account, object, &action.record_id)).or_default().push(index);
         }
     }
-    let order = |index: &usize| (given[*index].1.record_updated_at, given[*index].1.action_name.is_deleted());
+    let order = |index: &usize| {
+        let action = given[*index].1;
+        let associations_at = action.record.as_ref().and_then(|record| record.associations_at);
+        (action.record_updated_at, action.action_name.is_deleted(), associations_at)
+    };
     pending.values_mut().for_each(|indexes| indexes.sort_by_key(order));
     pending
 }
@@ -141,9 +148,10 @@ fn advance(found: Option<State>, given: ActionRefs<'_>, indexes: &[usize], now: 
             None => state.apply_deletion(at, action.merged_into.as_ref()),
         };
         has_moved |= is_new;
-        let entry = state.history.iter().find(|entry| entry.at == at && !action.action_name.is_deleted());
-        let changed = entry.map(|entry| entry.changes.clone());
-        changes.push((*index, StateChange { changes: changed, is_new, insert: None }));
+        let changed = state.history.iter().find(|entry| entry.is_of(action)).map(|entry| entry.changes.clone());
+        let later_associations = state.history.iter().find(|entry| entry.is_later_associations_of(action));
+        let later_associations = later_associations.map(|entry| entry.changes.clone());
+        changes.push((*index, StateChange { changes: changed, later_associations, is_new, insert: None }));
     }
     let Some(mut state) = current.filter(|_| has_moved) else { return Ok((None, changes)) };
     state.stored_at = now;

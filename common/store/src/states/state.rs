@@ -3,6 +3,7 @@
 use model::{
     account::AccountKey,
     action::{Action, RecordState, record_key},
+    association::Association,
     changes::{self, RecordView},
     ids::RecordId,
     object::ObjectType,
@@ -28,6 +29,12 @@ pub(super) struct State {
     /// A contact's companies; absent for companies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     company_ids: Option<Vec<String>>,
+    /// A contact's associations with companies, in the same order. Absent for companies, and if they are not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    associations: Option<Vec<Association>>,
+    /// When the associations were read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    associations_at: Option<DateTime>,
     /// Absent if nothing but the record's end is known yet, as is `updated_at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     created_at: Option<DateTime>,
@@ -49,11 +56,31 @@ pub(super) struct State {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct HistoryEntry {
     pub(super) at: DateTime,
+    /// True if the record's associations alone have changed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) associations_alone: bool,
     pub(super) changes: Map<String, Value>,
 }
 
-/// What tells one state of a record from another: when it was modified, since when it is gone, and what it was merged into.
-pub(super) type Version = (Option<DateTime>, Option<DateTime>, Option<String>);
+impl HistoryEntry {
+    /// Returns true if this is the step that the action has made.
+    pub(super) fn is_of(&self, action: &Action) -> bool {
+        let (is_alone, record) = (action.associations_digest.is_some(), action.record.as_ref());
+        let at = record.and_then(|record| record.associations_at).filter(|_| is_alone);
+        record.is_some() && self.associations_alone == is_alone && self.at == at.unwrap_or(action.record_updated_at)
+    }
+
+    /// Returns true if this is a change of associations that came with a repetition of the action.
+    pub(super) fn is_later_associations_of(&self, action: &Action) -> bool {
+        let read_at = action.record.as_ref().and_then(|record| record.associations_at);
+        let is_own = action.associations_digest.is_some();
+        !is_own && self.associations_alone && read_at == Some(self.at) && !self.changes.is_empty()
+    }
+}
+
+/// What tells one state of a record from another: when it was modified, when its associations were read, since when it
+/// is gone, and what it was merged into.
+pub(super) type Version = (Option<DateTime>, Option<DateTime>, Option<DateTime>, Option<String>);
 
 impl State {
     /// The state of a record of which nothing is known.
@@ -65,6 +92,8 @@ impl State {
             record_id: action.record_id.as_str().to_owned(),
             properties: Map::new(),
             company_ids: (action.object == ObjectType::Contacts).then(Vec::new),
+            associations: None,
+            associations_at: None,
             created_at: None,
             updated_at: None,
             deleted_at: None,
@@ -75,29 +104,51 @@ impl State {
     }
 
     pub(super) fn version(&self) -> Version {
-        (self.updated_at, self.deleted_at, self.merged_into.clone())
+        (self.updated_at, self.associations_at, self.deleted_at, self.merged_into.clone())
     }
 
-    /// Makes the record as it was modified at `at` the current one. Returns false if a newer one is. A record that is
-    /// modified after it was deleted was restored.
+    /// Makes the record as it was modified at `at` the current one, and its associations if they were read later than
+    /// those at hand. Returns false if neither is newer. A record that is modified after it was deleted was restored.
     pub(super) fn apply_update(&mut self, record: &RecordState, at: DateTime) -> bool {
-        if self.updated_at >= Some(at) {
+        let is_newer = self.updated_at < Some(at);
+        let takes_associations = self.takes_associations(record, is_newer);
+        if !is_newer && !takes_associations {
             return false;
         }
-        let company_ids: Vec<String> = match record.companies_unknown {
-            true => self.company_ids.clone().unwrap_or_default(),
-            false => record.company_ids.iter().map(|id| id.as_str().to_owned()).collect(),
-        };
+        let ids = takes_associations
+            .then(|| record.company_ids.iter().map(|id| id.as_str().to_owned()).collect::<Vec<String>>());
         if self.updated_at.is_some() {
-            let after = RecordView { properties: &record.properties, company_ids: &company_ids };
-            self.history.push(HistoryEntry { at, changes: changes::diff(self.as_diff_side(), after) });
+            let after = RecordView {
+                properties: if is_newer { &record.properties } else { &self.properties },
+                company_ids: ids.as_deref().or(self.company_ids.as_deref()).unwrap_or_default(),
+                associations: if takes_associations { &record.associations } else { &self.associations }.as_deref(),
+            };
+            let changes = changes::diff(self.as_diff_side(), after);
+            let at = record.associations_at.filter(|_| !is_newer).unwrap_or(at);
+            self.history.push(HistoryEntry { at, associations_alone: !is_newer, changes });
         }
-        self.properties.clone_from(&record.properties);
-        self.company_ids = self.company_ids.as_ref().map(|_| company_ids);
-        self.created_at = Some(record.created_at);
-        self.updated_at = Some(at);
-        self.deleted_at = self.deleted_at.filter(|deleted_at| *deleted_at >= at || self.merged_into.is_some());
+        if takes_associations {
+            self.company_ids = ids;
+            self.associations.clone_from(&record.associations);
+            self.associations_at = record.associations_at;
+        }
+        if is_newer {
+            self.properties.clone_from(&record.properties);
+            self.created_at = Some(record.created_at);
+            self.updated_at = Some(at);
+            self.deleted_at = self.deleted_at.filter(|deleted_at| *deleted_at >= at || self.merged_into.is_some());
+        }
         true
+    }
+
+    /// Returns true if the record's associations are to replace those at hand. Messages of older releases do not say
+    /// when they were read: then they are as new as the record.
+    fn takes_associations(&self, record: &RecordState, is_newer: bool) -> bool {
+        let is_later = match record.associations_at {
+            Some(read_at) => self.associations_at < Some(read_at),
+            None => is_newer,
+        };
+        self.company_ids.is_some() && !record.companies_unknown && is_later
     }
 
     /// Lets the record be gone since `at`, with what was last known of it. Returns false if that is not new, or if it was
@@ -113,7 +164,11 @@ impl State {
     }
 
     fn as_diff_side(&self) -> RecordView<'_> {
-        RecordView { properties: &self.properties, company_ids: self.company_ids.as_deref().unwrap_or_default() }
+        RecordView {
+            properties: &self.properties,
+            company_ids: self.company_ids.as_deref().unwrap_or_default(),
+            associations: self.associations.as_deref(),
+        }
     }
 }
 
@@ -138,10 +193,12 @@ struct Literal<'a> {
 }
 
 impl<'a> Replace<'a> {
-    pub(super) fn new((updated_at, deleted_at, merged_into): Version, state: &'a State) -> Self {
+    pub(super) fn new((updated_at, associations_at, deleted_at, merged_into): Version, state: &'a State) -> Self {
         // In an array, a field that is missing is null.
-        let was = vec![Bson::from(updated_at), Bson::from(deleted_at), Bson::from(merged_into)];
-        let is_as_it_was = doc! { "$eq": [["$updatedAt", "$deletedAt", "$mergedInto"], { "$literal": was }] };
+        let was =
+            vec![Bson::from(updated_at), Bson::from(associations_at), Bson::from(deleted_at), Bson::from(merged_into)];
+        let is_as_it_was =
+            doc! { "$eq": [["$updatedAt", "$associationsAt", "$deletedAt", "$mergedInto"], { "$literal": was }] };
         Self { with: Condition { parts: (is_as_it_was, Literal { state }, "$$ROOT") } }
     }
 }

@@ -1,4 +1,5 @@
-//! Decides when the recycle bin is read. Search never shows deleted records.
+//! Decides when the recycle bin is read, because search never shows deleted records, and when all associations are
+//! compared, because a change of them may not show in search either.
 
 use std::time::Duration;
 
@@ -15,19 +16,32 @@ const RESTART_SWEEP_ATTEMPTS: u32 = 3;
 
 /// Returns true if a page of the recycle bin is to be read, in a lane that has nothing else to read.
 pub(crate) fn sweep_is_due(lane: &Lane, settings: Settings, now: DateTime, look_since: DateTime) -> bool {
-    let sweep = &lane.sweep;
+    is_due(&lane.sweep, settings.sweep_every, settings.sweep_since, now, look_since)
+}
+
+/// Returns true if the associations of further records are to be compared, in a lane that has nothing else to read.
+pub(crate) fn comparison_is_due(lane: &Lane, settings: Settings, now: DateTime, look_since: DateTime) -> bool {
+    is_due(&lane.kept.associations, settings.associations_every, None, now, look_since)
+}
+
+fn is_due(
+    sweep: &Sweep,
+    every: Option<Duration>,
+    since: Option<DateTime>,
+    now: DateTime,
+    look_since: DateTime,
+) -> bool {
     if let Some(retry_at) = sweep.retry_at {
         return retry_at <= now;
     }
     let is_old = |at, every| at > now || (at < look_since && time::between(at, now) >= every);
     let is_due = |every| sweep.ended_at.is_none_or(|at| is_old(at, every));
-    let is_asked = settings.sweep_since.is_some_and(|since| sweep.began_at.is_none_or(|began| began < since));
-    sweep.after.is_some() || settings.sweep_every.is_some_and(is_due) || is_asked
+    let is_asked = since.is_some_and(|since| sweep.began_at.is_none_or(|began| began < since));
+    sweep.after.is_some() || every.is_some_and(is_due) || is_asked
 }
 
-/// Records that a page of the recycle bin was published. `next` is HubSpot's cursor of the next page, or `None` at the
-/// end.
-pub(crate) fn archived_page_done(sweep: &mut Sweep, next: Option<String>, now: DateTime) {
+/// Records that a page was published. `next` is where the next page begins, or `None` at the end.
+pub(crate) fn sweep_page_done(sweep: &mut Sweep, next: Option<String>, now: DateTime) {
     let ended_at = if next.is_some() { sweep.ended_at } else { Some(now) };
     // The page that could not be read may come later.
     let attempts = if next.is_some() { sweep.attempts } else { 0 };
@@ -35,7 +49,7 @@ pub(crate) fn archived_page_done(sweep: &mut Sweep, next: Option<String>, now: D
 }
 
 /// Postpones the sweep, because a page could not be read. After some failures, it begins again from the start.
-pub(crate) fn postpone_archived_scan(sweep: &mut Sweep, reason: String, now: DateTime) {
+pub(crate) fn postpone_sweep(sweep: &mut Sweep, reason: String, now: DateTime) {
     let pause = time::doubled(FIRST_SWEEP_PAUSE, sweep.attempts, LONGEST_SWEEP_PAUSE);
     sweep.attempts = sweep.attempts.saturating_add(1);
     sweep.retry_at = Some(time::after(now, pause));

@@ -9,6 +9,8 @@ const SETTINGS: Settings = Settings {
     fresh_every: Duration::from_secs(30),
     sweep_every: Some(Duration::from_secs(600)),
     sweep_since: None,
+    associations_every: None,
+    has_association_checks: false,
 };
 
 fn at(seconds: i64) -> DateTime {
@@ -358,10 +360,10 @@ fn the_recycle_bin_is_read_on_its_own_schedule_once_a_run() {
     assert!(!is_due(&lane, 10_599), "it begins with what is in it when the account is met");
     assert!(is_due(&lane, 10_600));
     assert!(is_due(&lane, 9_000), "a clock that was set back does not stop it");
-    archived_page_done(&mut lane.sweep, Some("300".to_owned()), at(10_600));
+    sweep_page_done(&mut lane.sweep, Some("300".to_owned()), at(10_600));
     assert_eq!(lane.sweep.after.as_deref(), Some("300"));
     assert!(is_due(&lane, 10_601), "what was begun goes on");
-    archived_page_done(&mut lane.sweep, None, at(10_602));
+    sweep_page_done(&mut lane.sweep, None, at(10_602));
     assert!(!is_due(&lane, 10_603));
     let always = Settings { sweep_every: Some(Duration::ZERO), ..SETTINGS };
     assert!(!sweep_is_due(&lane, always, at(10_603), at(10_600)));
@@ -377,14 +379,14 @@ fn a_sweep_that_fails_is_put_off_for_longer_each_time_and_begins_anew() {
     let mut lane = met();
     lane.sweep.after = Some("300".to_owned());
     let is_due = |lane: &Lane, now| sweep_is_due(lane, SETTINGS, at(now), at(now - 5));
-    postpone_archived_scan(&mut lane.sweep, "why".to_owned(), at(10_600));
+    postpone_sweep(&mut lane.sweep, "why".to_owned(), at(10_600));
     assert!(!is_due(&lane, 10_659) && is_due(&lane, 10_660));
-    postpone_archived_scan(&mut lane.sweep, "why".to_owned(), at(10_660));
+    postpone_sweep(&mut lane.sweep, "why".to_owned(), at(10_660));
     assert!(!is_due(&lane, 10_779) && is_due(&lane, 10_780));
     assert_eq!(lane.sweep.after.as_deref(), Some("300"));
-    postpone_archived_scan(&mut lane.sweep, "why".to_owned(), at(10_780));
+    postpone_sweep(&mut lane.sweep, "why".to_owned(), at(10_780));
     assert_eq!((lane.sweep.after.as_deref(), lane.sweep.last_error.as_deref()), (None, Some("why")));
-    archived_page_done(&mut lane.sweep, None, at(11_100));
+    sweep_page_done(&mut lane.sweep, None, at(11_100));
     assert_eq!((lane.sweep.attempts, lane.sweep.retry_at), (0, None));
 }
 

@@ -28,6 +28,8 @@ impl PassReader<'_> {
             size: page.size,
             is_suspect: page.is_suspect,
             each_for_itself: page.each_for_itself,
+            // HubSpot associates a new contact by its e-mail domain, seconds after its creation.
+            of_all: self.kind == PassKind::Settled,
             legacy_watermark: self.state.lane.legacy_watermark,
         };
         self.start(Job::Prepare { id: reader.id, preparation });

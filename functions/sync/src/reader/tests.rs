@@ -32,6 +32,8 @@ const SETTINGS: Settings = Settings {
     fresh_every: Duration::from_secs(30),
     sweep_every: None,
     sweep_since: None,
+    associations_every: None,
+    has_association_checks: false,
 };
 
 /// When HubSpot answers.

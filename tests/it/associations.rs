@@ -1,0 +1,220 @@
+//! Contacts whose companies change in HubSpot while the contacts themselves do not.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use harness::world::{HUB, World, assert_accepted};
+use hubspot_sim::Object;
+use model::time;
+use mongodb::bson::{DateTime, Document, doc};
+use serde_json::json;
+use store::collection;
+
+/// Returns a world that is caught up: a contact of a company, and further companies.
+async fn associated(name: &str) -> Result<(World, u64, Vec<u64>)> {
+    let mut world = World::new(name).await?;
+    // Nothing but what a test asks for reads associations again.
+    world.config.settle = Duration::from_secs(3600);
+    let (contact, companies) = {
+        let mut hubspot = world.hubspot.world();
+        hubspot.seed(HUB, 5, 20, 1);
+        let (companies, contact) = (hubspot.ids(HUB, Object::Companies), hubspot.ids(HUB, Object::Contacts)[7]);
+        hubspot.associate(HUB, contact, vec![companies[0]]);
+        (contact, companies)
+    };
+    world.run().await?;
+    ensure!(world.proof().await?.actions == 25);
+    Ok((world, contact, companies))
+}
+
+/// Makes the comparison of all associations due.
+async fn compare(world: &mut World) -> Result<()> {
+    world.config.associations_every = Some(Duration::from_millis(1));
+    world.run().await?;
+    world.config.associations_every = Some(Duration::from_secs(86_400));
+    Ok(())
+}
+
+async fn company_ids(world: &World, contact: u64) -> Result<Vec<String>> {
+    let states = world.store.database().collection::<Document>("contacts");
+    let state = states.find_one(doc! { "recordId": contact.to_string() }).await?.context("there is no state")?;
+    let ids = state.get_array("companyIds")?.iter().filter_map(|id| Some(id.as_str()?.to_owned()));
+    Ok(ids.collect())
+}
+
+/// Returns the actions about associations alone, the oldest first.
+async fn changes(world: &World) -> Result<Vec<Document>> {
+    let mut actions = world.all(collection::ACTIONS).await?;
+    actions.retain(|action| action.contains_key("associationsDigest"));
+    actions.sort_by_key(|action| action.get_datetime("actionDate").copied().unwrap_or(DateTime::MIN));
+    Ok(actions)
+}
+
+fn texts(ids: &[u64]) -> Vec<String> {
+    ids.iter().map(u64::to_string).collect()
+}
+
+#[tokio::test]
+async fn change_of_associations_alone_is_published_once_by_comparison() -> Result<()> {
+    let (mut world, contact, companies) = associated("linked").await?;
+    world.hubspot.world().associate(HUB, contact, vec![companies[2], companies[1]]);
+    world.run().await?;
+    ensure!(company_ids(&world, contact).await? == texts(&companies[..1]), "no comparison is due");
+    for _ in 0..2 {
+        compare(&mut world).await?;
+    }
+    let first = company_ids(&world, contact).await?;
+    ensure!(first.len() == 2 && first.contains(&companies[1].to_string()), "{first:?}");
+    let found = changes(&world).await?;
+    ensure!(found.len() == 1, "{found:?}");
+    let action = &found[0];
+    ensure!(action.get_str("actionName")? == "Contact Updated" && action.get_str("recordId")? == contact.to_string());
+    ensure!(action.get_str("_id")?.contains(":associations:"));
+    let changed = action.get_document("changes")?;
+    ensure!(changed.keys().collect::<Vec<_>>() == ["associations", "companyIds"], "{changed}");
+    let sides = changed.get_document("companyIds")?;
+    ensure!(sides.get_array("from")?.len() == 1 && sides.get_array("to")?.len() == 2, "{sides}");
+    let company = action.get_document("userProperties")?.get_str("company_id")?;
+    ensure!(company == first[0], "the primary company is {company}");
+    ensure!(world.proof().await?.associations == 1);
+    world.end().await
+}
+
+#[tokio::test]
+async fn associations_that_change_back_are_published_each_time() -> Result<()> {
+    let (mut world, contact, companies) = associated("linked_back").await?;
+    for (round, company) in [1, 0, 1, 0].into_iter().enumerate() {
+        world.hubspot.world().associate(HUB, contact, vec![companies[company]]);
+        compare(&mut world).await?;
+        ensure!(company_ids(&world, contact).await? == texts(&[companies[company]]));
+        ensure!(changes(&world).await?.len() == round + 1);
+    }
+    world.hubspot.world().associate(HUB, contact, Vec::new());
+    compare(&mut world).await?;
+    ensure!(company_ids(&world, contact).await?.is_empty());
+    ensure!(world.proof().await?.associations == 5);
+    world.end().await
+}
+
+/// HubSpot associates a new contact by its e-mail domain, seconds after its creation.
+#[tokio::test]
+async fn association_made_after_contact_was_read_is_found_by_settled_pass() -> Result<()> {
+    let (mut world, contact, companies) = associated("linked_late").await?;
+    world.config.settle = Duration::from_secs(6);
+    {
+        let mut hubspot = world.hubspot.world();
+        let at = hubspot.now();
+        hubspot.update(HUB, Object::Contacts, contact, at, &[("jobtitle", "CTO")]);
+    }
+    world.run().await?;
+    {
+        let mut hubspot = world.hubspot.world();
+        hubspot.associate(HUB, contact, vec![companies[3]]);
+        hubspot.settings.clock_offset_ms += 20_000;
+    }
+    world.run().await?;
+    ensure!(company_ids(&world, contact).await? == texts(&companies[3..4]));
+    ensure!(world.proof().await?.associations == 1);
+    world.end().await
+}
+
+#[tokio::test]
+async fn contacts_of_deleted_company_lose_it() -> Result<()> {
+    let (world, contact, companies) = associated("linked_gone").await?;
+    {
+        let mut hubspot = world.hubspot.world();
+        let at = hubspot.now();
+        ensure!(hubspot.archive(HUB, Object::Companies, companies[0], at));
+        hubspot.associate(HUB, contact, Vec::new());
+    }
+    world.run().await?;
+    // The other lane may have been at its end by then.
+    world.run().await?;
+    ensure!(company_ids(&world, contact).await?.is_empty());
+    world.proof().await?;
+    world.end().await
+}
+
+/// An account that an older release has read: the ledger does not know which associations were published.
+#[tokio::test]
+async fn account_of_older_release_gets_actions_for_what_differs_alone() -> Result<()> {
+    let (mut world, contact, companies) = associated("linked_before").await?;
+    let database = world.store.database();
+    database
+        .collection::<Document>(collection::SEEN)
+        .update_many(doc! {}, doc! { "$unset": { "associationsDigest": "" } })
+        .await?;
+    let states = database.collection::<Document>("contacts");
+    states.update_many(doc! {}, doc! { "$unset": { "associations": "", "associationsAt": "" } }).await?;
+    world.hubspot.world().associate(HUB, contact, vec![companies[4]]);
+    for _ in 0..2 {
+        compare(&mut world).await?;
+    }
+    let found = changes(&world).await?;
+    ensure!(found.len() == 1 && found[0].get_str("recordId")? == contact.to_string(), "{found:?}");
+    let complete = doc! { "associations": { "$exists": true } };
+    ensure!(world.store.database().collection::<Document>("contacts").count_documents(complete).await? == 20);
+    world.proof().await?;
+    world.end().await
+}
+
+/// A contact with more companies than a slice can read is published at once, and its companies when all were read.
+#[tokio::test]
+async fn contact_with_thousands_of_companies_takes_several_slices_and_holds_nobody_up() -> Result<()> {
+    let mut world = World::new("linked_much").await?;
+    world.config.settle = Duration::from_secs(3600);
+    let (contact, companies) = {
+        let mut hubspot = world.hubspot.world();
+        hubspot.seed(HUB, 1_200, 20, 1);
+        let (companies, contact) = (hubspot.ids(HUB, Object::Companies), hubspot.ids(HUB, Object::Contacts)[3]);
+        hubspot.associate(HUB, contact, companies.clone());
+        (hubspot.settings.association_page, hubspot.settings.latency_ms) = (40, 300);
+        (contact, companies)
+    };
+    let slices = world.run().await?;
+    let found = company_ids(&world, contact).await?;
+    ensure!(slices > 1 && found.len() == companies.len(), "{} companies in {slices} slices", found.len());
+    world.hubspot.world().settings.latency_ms = 0;
+    ensure!(world.run_until_proved().await?.actions == 1_220);
+    world.end().await
+}
+
+/// Whatever is delivered again, and in whatever order, the associations that were read last win.
+#[tokio::test]
+async fn actions_in_any_order_leave_associations_that_were_read_last() -> Result<()> {
+    let world = World::new("linked_order").await?;
+    let now = DateTime::now();
+    let at = |seconds| time::after(now, Duration::from_secs(seconds)).try_to_rfc3339_string().unwrap_or_default();
+    let message = |name: &str, updated: u64, read: u64, company: &str, is_alone: bool| {
+        let company = json!([{"to": "companies", "id": company, "types": []}]);
+        let mut action = json!({"object": "contacts", "recordId": "9", "actionName": name, "actionDate": at(read),
+            "recordUpdatedAt": at(updated), "includeInAnalytics": 0, "record": {"createdAt": at(0), "properties": {},
+            "companyIds": [company[0]["id"]], "associations": company, "associationsAt": at(read)}});
+        if is_alone {
+            action["associationsDigest"] = json!(format!("{read:016}"));
+        }
+        json!({"type": "actions.v1", "domainId": world.account().map_or_else(|_| String::new(), |key| key.domain_id.to_string()),
+            "hubId": HUB.to_string(), "actions": [action]}).to_string()
+    };
+    let messages = [
+        message("Contact Created", 1, 2, "1", false),
+        message("Contact Updated", 1, 4, "2", true),
+        // The first one, sent again by a slice that did not get to mark it.
+        message("Contact Created", 1, 5, "3", false),
+        message("Contact Updated", 6, 7, "4", false),
+        message("Contact Updated", 6, 8, "5", true),
+    ];
+    for order in [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [2, 0, 4, 1, 3], [1, 4, 0, 3, 2]] {
+        for name in ["contacts", collection::ACTIONS] {
+            world.store.database().collection::<Document>(name).delete_many(doc! {}).await?;
+        }
+        for index in order.into_iter().chain(order) {
+            assert_accepted(world.store(&[messages[index].clone()]).await)?;
+        }
+        ensure!(company_ids(&world, 9).await? == ["5"], "{order:?}");
+        let ids = world.all(collection::ACTIONS).await?;
+        let expected = if order == [0, 1, 2, 3, 4] { 5 } else { 4 };
+        ensure!(ids.len() >= 4 && ids.len() <= expected, "{order:?}: {ids:?}");
+    }
+    world.end().await
+}
