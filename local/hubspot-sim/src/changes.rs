@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rand::RngExt;
 
 use crate::{
+    links::Links,
     webhooks::What,
     world::{Change, ChangeKind, Object, Record, Version, World},
 };
@@ -14,9 +15,9 @@ impl World {
     pub fn create(&mut self, hub_id: u64, object: Object, at: i64, properties: BTreeMap<String, String>) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
-        let version =
-            Version { modified_at: at, indexed_at: self.indexed_at(at), archived: false, merged: false, properties };
-        let record = Record { id, created_at: at, versions: vec![version], companies: Vec::new() };
+        let (indexed_at, archived, merged, erased) = (self.indexed_at(at), false, false, false);
+        let version = Version { modified_at: at, indexed_at, archived, merged, erased, properties };
+        let record = Record { id, created_at: at, versions: vec![version], links: Links::default() };
         self.portal(hub_id).records.entry(object).or_default().insert(id, record);
         self.ledger.push(Change { hub_id, object, id, kind: ChangeKind::Created, at });
         self.queue_webhook((hub_id, object, id), at, What::Created);
@@ -43,31 +44,21 @@ impl World {
         is_changed
     }
 
-    /// Moves a record to the recycle bin.
+    /// Moves a record to the recycle bin. Its links end.
     pub fn archive(&mut self, hub_id: u64, object: Object, id: u64, at: i64) -> bool {
         let archive = |version: &mut Version| version.archived = true;
         let is_archived = self.change(hub_id, object, id, at, ChangeKind::Archived, archive);
         if is_archived {
+            self.end_links(hub_id, object, id, at);
             self.queue_webhook((hub_id, object, id), at, What::Deleted);
         }
         is_archived
     }
 
-    /// Deletes a contact because of privacy law. HubSpot does not document what the recycle bin shows of it. Here the
-    /// contact is in it.
-    pub fn forget(&mut self, hub_id: u64, contact: u64, at: i64) -> bool {
-        let is_there = self.record(hub_id, Object::Contacts, contact).is_some_and(|(version, _)| !version.archived);
-        let is_archived = is_there && self.archive(hub_id, Object::Contacts, contact, at);
-        if is_archived {
-            self.queue_webhook((hub_id, Object::Contacts, contact), at, What::Forgotten);
-        }
-        is_archived
-    }
-
-    /// Takes a record out of the recycle bin.
+    /// Takes a record out of the recycle bin. It has no links.
     pub fn restore(&mut self, hub_id: u64, object: Object, id: u64, at: i64) -> bool {
-        let restorable =
-            self.record(hub_id, object, id).is_some_and(|(version, _)| version.archived && !version.merged);
+        let is_restorable = |version: &Version| version.archived && !version.merged && !version.erased;
+        let restorable = self.record(hub_id, object, id).is_some_and(|(version, _)| is_restorable(version));
         let restore = |version: &mut Version| version.archived = false;
         let is_restored = restorable && self.change(hub_id, object, id, at, ChangeKind::Restored, restore);
         if is_restored {
@@ -77,30 +68,30 @@ impl World {
     }
 
     /// Merges `loser` into `winner`, which names it in `hs_merged_object_ids` from then on. With `mint` the survivor
-    /// gets a new id, as HubSpot has been seen to do. Returns the survivor's id. Returns `None` if one of the two does
-    /// not exist.
+    /// gets a new id, as HubSpot has been seen to do. The links move to the survivor. Returns its id. Returns `None` if
+    /// one of the two does not exist.
     pub fn merge(&mut self, hub_id: u64, object: Object, ids: (u64, u64), at: i64, mint: bool) -> Option<u64> {
         let (winner, loser) = ids;
-        let live =
-            |id| self.record(hub_id, object, id).filter(|(version, _)| !version.archived && version.modified_at < at);
+        let is_live = |version: &&Version| !version.archived && version.modified_at < at;
+        let live = |id| self.record(hub_id, object, id).map(|(version, _)| version).filter(is_live);
         let (kept, lost) = (live(winner)?, live(loser)?);
         if winner == loser {
             return None;
         }
         let mut merged: Vec<String> = Vec::new();
-        for (id, (version, _)) in [(winner, kept), (loser, lost)] {
+        for (id, version) in [(winner, kept), (loser, lost)] {
             merged.extend(version.properties.get("hs_merged_object_ids").cloned());
             merged.extend((mint || id == loser).then(|| id.to_string()));
         }
         let merged = merged.join(";");
-        let (mut properties, companies) = (kept.0.properties.clone(), kept.1.to_vec());
+        let mut properties = kept.properties.clone();
         let lose = |version: &mut Version| (version.archived, version.merged) = (true, true);
         self.change(hub_id, object, loser, at, ChangeKind::Merged, lose);
         let survivor = if mint {
             self.change(hub_id, object, winner, at, ChangeKind::Merged, lose);
             properties.insert("hs_merged_object_ids".to_owned(), merged);
             let survivor = self.create(hub_id, object, at, properties);
-            self.associate(hub_id, survivor, companies);
+            self.move_links(hub_id, object, (winner, survivor), at);
             self.queue_webhook((hub_id, object, winner), at, What::Deleted);
             survivor
         } else {
@@ -110,27 +101,10 @@ impl World {
             });
             winner
         };
+        self.move_links(hub_id, object, (loser, survivor), at);
         self.queue_webhook((hub_id, object, loser), at, What::Deleted);
         self.queue_webhook((hub_id, object, winner), at, What::Merged { loser, survivor });
         Some(survivor)
-    }
-
-    /// Sets a contact's companies, the primary one first. Does not change its modification time.
-    pub fn associate(&mut self, hub_id: u64, contact: u64, companies: Vec<u64>) {
-        let contacts = self.portal(hub_id).records.entry(Object::Contacts).or_default();
-        let Some(record) = contacts.get_mut(&contact) else { return };
-        let before = std::mem::replace(&mut record.companies, companies.clone());
-        let at = self.now();
-        for (companies, others, removed) in [(&before, &companies, true), (&companies, &before, false)] {
-            for company in companies.iter().filter(|company| !others.contains(company)) {
-                let is_primary = companies.first() == Some(company);
-                for (object, from, to) in
-                    [(Object::Contacts, contact, *company), (Object::Companies, *company, contact)]
-                {
-                    self.queue_webhook((hub_id, object, from), at, What::Associated { to, removed, is_primary });
-                }
-            }
-        }
     }
 
     fn indexed_at(&mut self, at: i64) -> i64 {
@@ -138,7 +112,9 @@ impl World {
         at + if least < most { self.random.random_range(least..=most) } else { least }
     }
 
-    fn change(
+    /// Adds a version to a record, and a line to the ledger. Returns false if the record does not exist, or if it was
+    /// modified later.
+    pub(crate) fn change(
         &mut self,
         hub_id: u64,
         object: Object,

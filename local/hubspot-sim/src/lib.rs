@@ -6,15 +6,19 @@
 mod apps;
 mod changes;
 mod clock;
+mod erasure;
 mod event;
 mod faults;
 mod limits;
+mod links;
 pub mod odd;
 mod query;
 mod routes;
 mod seed;
 mod server;
 mod settings;
+#[cfg(test)]
+mod testing;
 mod webhooks;
 mod world;
 
@@ -31,6 +35,7 @@ use tokio::{
 
 pub use apps::{CLIENT_ID, CLIENT_SECRET, OTHER_CLIENT_ID, OTHER_CLIENT_SECRET};
 pub use faults::{Fault, FaultKind};
+pub use links::{AssociationCategory, AssociationType, Link, LinkChange};
 pub use seed::Changed;
 pub use settings::{AssociationLimits, Distribution, IdOrder, Settings, Tier, WebhookForm};
 pub use webhooks::{Localhost, signature};

@@ -65,8 +65,18 @@ pub struct Settings {
     pub archived_early_ms: i64,
     /// How far the `Date` header alone is ahead of HubSpot's clock, in milliseconds.
     pub date_skew_ms: i64,
-    /// The number of a contact's companies in an association page.
+    /// The number of a record's links in a page of associations.
     pub association_page: usize,
+    /// The time during which reads of associations return the links as they were before a change, in milliseconds.
+    pub association_lag_ms: i64,
+    /// True if a change of a contact's primary company moves the contact's modification time. HubSpot does not document
+    /// it.
+    pub primary_moves_contact: bool,
+    /// True if deletions, merges and privacy deletions of records also send events for the links that they end or move.
+    /// HubSpot does not document it.
+    pub implied_association_events: bool,
+    /// True if a privacy deletion also sends the event of a deletion.
+    pub erasure_sends_deletion: bool,
     /// True if the recycle bin lists records that were merged into others. HubSpot does not document it.
     pub lists_merged: bool,
     /// The address for webhooks. Absent if none are sent.
@@ -129,7 +139,11 @@ impl Default for Settings {
             undated: Vec::new(),
             archived_early_ms: 0,
             date_skew_ms: 0,
-            association_page: 100,
+            association_page: 500,
+            association_lag_ms: 0,
+            primary_moves_contact: true,
+            implied_association_events: false,
+            erasure_sends_deletion: false,
             lists_merged: false,
             webhook_url: None,
             webhook_form: WebhookForm::Generic,

@@ -11,6 +11,7 @@ use crate::{
     event::Event,
     faults::Fault,
     limits::{Rolling, Usage},
+    links::Links,
     settings::Settings,
 };
 
@@ -39,6 +40,14 @@ impl Object {
         match self {
             Self::Companies => "0-2",
             Self::Contacts => "0-1",
+        }
+    }
+
+    /// Returns the type that records of this one are associated with.
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::Companies => Self::Contacts,
+            Self::Contacts => Self::Companies,
         }
     }
 
@@ -81,12 +90,14 @@ pub enum ChangeKind {
     Restored,
     /// It was merged into another record, and does not exist any more.
     Merged,
+    /// It was erased for privacy, and does not exist any more.
+    Erased,
 }
 
 impl ChangeKind {
     /// Returns true if the record cannot be found any more.
     pub fn is_gone(self) -> bool {
-        matches!(self, Self::Archived | Self::Merged)
+        matches!(self, Self::Archived | Self::Merged | Self::Erased)
     }
 }
 
@@ -113,10 +124,12 @@ pub struct Version {
     pub modified_at: i64,
     /// When this version enters the search index.
     pub indexed_at: i64,
-    /// True if it is in the recycle bin, or was merged into another record.
+    /// True if it is in the recycle bin, was merged into another record, or was erased.
     pub archived: bool,
     /// True if it was merged into another record.
     pub merged: bool,
+    /// True if it was erased for privacy.
+    pub erased: bool,
     /// The properties that have a value.
     pub properties: BTreeMap<String, String>,
 }
@@ -127,13 +140,18 @@ pub(crate) struct Record {
     pub(crate) id: u64,
     pub(crate) created_at: i64,
     pub(crate) versions: Vec<Version>,
-    /// A contact's companies, the primary one first.
-    pub(crate) companies: Vec<u64>,
+    /// A contact's links to companies.
+    pub(crate) links: Links,
 }
 
 impl Record {
     pub(crate) fn newest(&self) -> &Version {
         &self.versions[self.versions.len() - 1]
+    }
+
+    /// Returns a contact's primary company.
+    pub(crate) fn primary_company(&self) -> Option<u64> {
+        self.links.newest().iter().find(|link| link.is_primary()).map(|link| link.company)
     }
 
     /// Returns the version in the search index at `now`.
@@ -247,17 +265,18 @@ impl World {
         records.values().filter(|record| !record.newest().archived).map(|record| record.id).collect()
     }
 
-    /// Returns the ids of the records in the recycle bin, without merged ones.
+    /// Returns the ids of the records in the recycle bin, without merged and erased ones.
     pub fn archived(&self, hub_id: u64, object: Object) -> Vec<u64> {
         let records = self.portals.get(&hub_id).and_then(|portal| portal.records.get(&object));
-        let archived = |(_, record): &(&u64, &Record)| record.newest().archived && !record.newest().merged;
+        let is_archived = |version: &Version| version.archived && !version.merged && !version.erased;
+        let archived = |(_, record): &(&u64, &Record)| is_archived(record.newest());
         records.into_iter().flatten().filter(archived).map(|(id, _)| *id).collect()
     }
 
-    /// Returns the newest version of a record, and a contact's companies.
-    pub fn record(&self, hub_id: u64, object: Object, id: u64) -> Option<(&Version, &[u64])> {
+    /// Returns the newest version of a record, and a contact's companies, the primary one first.
+    pub fn record(&self, hub_id: u64, object: Object, id: u64) -> Option<(&Version, Vec<u64>)> {
         let record = self.portals.get(&hub_id)?.records.get(&object)?.get(&id)?;
-        Some((record.newest(), &record.companies))
+        Some((record.newest(), record.links.newest().iter().map(|link| link.company).collect()))
     }
 
     /// Makes all access tokens of an account expire.

@@ -182,6 +182,10 @@ pub async fn check(database: &Database, account: &AccountKey, ledger: &[Change])
     proof.not_created_once = not_created_once(&held);
     let nothing = Held::default();
     for (record, change) in expected.last {
+        // Nothing needs to be stored of a record that was erased.
+        if change.kind == ChangeKind::Erased {
+            continue;
+        }
         let held = held.get(&record).unwrap_or(&nothing);
         // A record that was deleted before it was first read has no action.
         if change.kind.is_gone() && held.actions.is_empty() {

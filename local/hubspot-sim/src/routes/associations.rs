@@ -1,4 +1,10 @@
-//! `POST .../associations/{from}/{to}/batch/read`, between contacts and companies.
+//! `POST .../associations/{from}/{to}/batch/read`, between contacts and companies, in both directions.
+
+mod cursor;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
 
 use axum::{
     Json,
@@ -16,9 +22,13 @@ use super::{
 use crate::{
     Shared, clock,
     limits::RequestKind,
+    links::{AssociationType, Link, LinkEnd},
     lock,
-    world::{Object, World},
+    world::{Object, Record, World},
 };
+
+/// The most inputs of a request.
+const MAX_INPUTS: usize = 1000;
 
 #[derive(Deserialize)]
 pub(crate) struct BatchRead {
@@ -47,41 +57,32 @@ fn read(world: &mut World, objects: (&str, &str), headers: &HeaderMap, request: 
         Ok(caller) => caller,
         Err(refusal) => return *refusal,
     };
-    let objects = (Object::parse(objects.0), Object::parse(objects.1));
-    if request.inputs.len() > 1000 {
+    let (Some(from), Some(to)) = (Object::parse(objects.0), Object::parse(objects.1)) else {
+        return errors::invalid("Unable to infer object type");
+    };
+    if request.inputs.len() > MAX_INPUTS {
         return errors::invalid("The batch has more than 1000 inputs");
     }
-    let page = world.settings.association_page.max(1);
     let is_among = |ids: &[u64], input: &Input| ids.iter().any(|id| id.to_string() == input.id);
     if request.inputs.iter().any(|input| is_among(&world.settings.companies_fail, input)) {
         return errors::internal();
     }
     let without_companies = world.settings.without_companies.clone();
+    let (now, page) = (world.now(), world.settings.association_page.max(1));
     let contacts = &world.portal(caller.hub_id).records[&Object::Contacts];
-    let of = |id: u64| -> Vec<u64> {
-        match objects {
-            (Some(Object::Contacts), Some(Object::Companies)) => {
-                contacts.get(&id).map(|contact| contact.companies.clone()).unwrap_or_default()
-            }
-            (Some(Object::Companies), Some(Object::Contacts)) => {
-                let mine = contacts.values().filter(|contact| contact.companies.contains(&id));
-                mine.map(|contact| contact.id).collect()
-            }
-            // Nothing else is associated here.
-            _ => Vec::new(),
-        }
-    };
+    let mut ends = ends(contacts, (from, to), &request.inputs, now);
     let (mut results, mut missing) = (Vec::new(), Vec::new());
     for input in &request.inputs {
         if is_among(&without_companies, input) {
             missing.push(invalid(&input.id));
             continue;
         }
-        let associated_ids = input.id.parse().map(of).unwrap_or_default();
-        if associated_ids.is_empty() {
-            missing.push(none(&input.id));
-        } else {
-            results.push(associated(input, &associated_ids, page));
+        match ends.get_mut(&input.id) {
+            None => missing.push(none(&input.id, (from, to))),
+            Some(ends) => match associated(input, to, ends, page) {
+                Some(result) => results.push(result),
+                None => return errors::invalid("The cursor is invalid"),
+            },
         }
     }
     let mut answer = json!({"status": "COMPLETE", "results": results, "startedAt": clock::iso(clock::now()), "completedAt": clock::iso(clock::now())});
@@ -94,37 +95,69 @@ fn read(world: &mut World, objects: (&str, &str), headers: &HeaderMap, request: 
     with_limits(world, caller, RequestKind::Associations, (status, Json(answer)).into_response())
 }
 
-/// Returns one contact's page of companies. The ids of companies are numbers here, as in HubSpot's responses. The
-/// primary one comes last, where clients do not expect it.
-fn associated(input: &Input, companies: &[u64], page: usize) -> Value {
-    let kind = |id: i64, label: Option<&str>| json!({"category": "HUBSPOT_DEFINED", "typeId": id, "label": label});
-    let mut all: Vec<Value> = companies
-        .iter()
-        .enumerate()
-        .map(|(index, company)| match index {
-            0 => json!({"toObjectId": company, "associationTypes": [kind(1, Some("Primary")), kind(279, None)]}),
-            _ => json!({"toObjectId": company, "associationTypes": [kind(279, None)]}),
-        })
-        .collect();
-    all.reverse();
-    let from: usize = input.after.as_deref().and_then(|after| after.parse().ok()).unwrap_or(0);
-    let end = all.len().min(from + page);
-    let to = all.get(from..end).unwrap_or_default();
-    let mut result = json!({"from": {"id": input.id}, "to": to});
-    if end < all.len() {
-        result["paging"] = json!({"next": {"after": end.to_string()}});
+/// Returns the other ends of each input's links. An input without links has no entry.
+fn ends(
+    contacts: &BTreeMap<u64, Record>,
+    direction: (Object, Object),
+    inputs: &[Input],
+    now: i64,
+) -> HashMap<String, Vec<LinkEnd>> {
+    let mut ends: HashMap<String, Vec<LinkEnd>> = HashMap::new();
+    match direction {
+        (Object::Contacts, Object::Companies) => {
+            for input in inputs {
+                let contact = input.id.parse().ok().and_then(|id: u64| contacts.get(&id));
+                let links = contact.map_or(&[][..], |contact| contact.links.visible(now));
+                if !links.is_empty() {
+                    let end = |link: &Link| LinkEnd { id: link.company, types: link.types.clone() };
+                    ends.insert(input.id.clone(), links.iter().map(end).collect());
+                }
+            }
+        }
+        (Object::Companies, Object::Contacts) => {
+            let asked: HashMap<u64, &str> =
+                inputs.iter().filter_map(|input| Some((input.id.parse().ok()?, input.id.as_str()))).collect();
+            for contact in contacts.values() {
+                for link in contact.links.visible(now) {
+                    let Some(company) = asked.get(&link.company) else { continue };
+                    let types = link.types.iter().map(AssociationType::reversed).collect();
+                    ends.entry((*company).to_owned()).or_default().push(LinkEnd { id: contact.id, types });
+                }
+            }
+        }
+        // Nothing else is associated here.
+        _ => {}
     }
-    result
+    ends
+}
+
+/// Returns the page of one input's links that its cursor asks for. The ids of the other ends are numbers here, as in
+/// HubSpot's responses. Returns `None` if the cursor is invalid.
+fn associated(input: &Input, to: Object, ends: &mut [LinkEnd], page: usize) -> Option<Value> {
+    ends.sort_by_key(LinkEnd::place);
+    let first = match &input.after {
+        None => 0,
+        Some(after) => cursor::first(ends, cursor::parse(to, after)?),
+    };
+    let shown = &ends[first..ends.len().min(first + page)];
+    let to_json = |end: &LinkEnd| json!({"toObjectId": end.id, "associationTypes": end.types});
+    let mut result = json!({"from": {"id": input.id}, "to": shown.iter().map(to_json).collect::<Vec<_>>()});
+    if let Some(last) = shown.last().filter(|_| first + page < ends.len()) {
+        result["paging"] = json!({"next": {"after": cursor::after(to, last.id)}});
+    }
+    Some(result)
 }
 
 /// Returns HubSpot's error for an invalid input, seen beside results in a 207.
-fn invalid(contact: &str) -> Value {
-    let message = format!("{contact} is no valid identifier.");
-    errors::part("VALIDATION_ERROR", Some("crm.associations.INVALID_IDENTIFIER"), message, json!({"id": [contact]}))
+fn invalid(id: &str) -> Value {
+    let message = format!("{id} is no valid identifier.");
+    errors::part("VALIDATION_ERROR", Some("crm.associations.INVALID_IDENTIFIER"), message, json!({"id": [id]}))
 }
 
-fn none(contact: &str) -> Value {
-    let context = json!({"fromObjectId": [contact], "fromObjectType": ["contact"], "toObjectType": ["company"]});
-    let message = format!("No company is associated with contact {contact}.");
+/// Returns HubSpot's error for an input without links, seen beside results in a 207.
+fn none(id: &str, (from, to): (Object, Object)) -> Value {
+    let (from, to) = (from.singular(), to.singular());
+    let context = json!({"fromObjectId": [id], "fromObjectType": [from], "toObjectType": [to]});
+    let message = format!("No {to} is associated with {from} {id}.");
     errors::part("OBJECT_NOT_FOUND", Some("crm.associations.NO_ASSOCIATIONS_FOUND"), message, context)
 }

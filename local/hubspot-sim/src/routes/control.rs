@@ -1,5 +1,7 @@
 //! The control interface, below `/_sim`: fills an account, changes it, causes faults, returns the ledger.
 
+mod links;
+
 use axum::{
     Json, Router,
     extract::{Path, Query, State},
@@ -24,6 +26,7 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/portals/{hub_id}/changes", post(make_changes))
         .route("/portals/{hub_id}/tokens/expire", post(expire))
         .route("/portals/{hub_id}/tokens/revoke", post(revoke))
+        .merge(links::routes())
 }
 
 async fn settings(State(world): State<Shared>) -> Json<Settings> {

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     Shared, clock,
     limits::{ExceededLimit, RequestKind},
+    links::Link,
     lock, odd,
     world::{Object, Record, World},
 };
@@ -110,14 +111,15 @@ fn list(world: &mut World, object: &str, query: &ListQuery, headers: &HeaderMap)
     if query.limit > 100 {
         return errors::invalid("The limit is greater than the maximum of 100");
     }
-    let from = query.after.unwrap_or(0);
+    let (from, now) = (query.after.unwrap_or(0), world.now());
     let (lists_merged, early) = (world.settings.lists_merged, world.settings.archived_early_ms);
     let wanted = |record: &&Record| {
         let version = record.newest();
-        version.archived == query.archived && (lists_merged || !version.merged)
+        version.archived == query.archived && (lists_merged || !version.merged) && !version.erased
     };
     let mut rows = world.portal(caller.hub_id).records[&object].range(from..).map(|(_, record)| record).filter(wanted);
-    let results: Vec<Value> = rows.by_ref().take(query.limit).map(|row| listed(object, row, query, early)).collect();
+    let listed = |row| listed(object, row, query, early, now);
+    let results: Vec<Value> = rows.by_ref().take(query.limit).map(listed).collect();
     let mut answer = json!({"results": results});
     if let Some(next) = rows.next() {
         answer["paging"] = json!({"next": {"after": next.id.to_string()}});
@@ -126,18 +128,18 @@ fn list(world: &mut World, object: &str, query: &ListQuery, headers: &HeaderMap)
 }
 
 /// Returns a row of the list. Its deletion time is `early` milliseconds too early.
-fn listed(object: Object, row: &Record, query: &ListQuery, early: i64) -> Value {
+fn listed(object: Object, row: &Record, query: &ListQuery, early: i64, now: i64) -> Value {
     let mut shown = record(object, row, row.newest(), &query.properties);
     if row.newest().archived {
         shown["archivedAt"] = json!(clock::iso(row.newest().modified_at - early));
     }
-    if object == Object::Contacts && query.associations.contains("compan") && !row.companies.is_empty() {
-        let typed = |(index, id): (usize, &u64)| {
-            let primary = (index == 0).then(|| json!({"id": id.to_string(), "type": "contact_to_company"}));
-            let plain = json!({"id": id.to_string(), "type": "contact_to_company_unlabeled"});
-            primary.into_iter().chain([plain])
+    let links = row.links.visible(now);
+    if object == Object::Contacts && query.associations.contains("compan") && !links.is_empty() {
+        let typed = |link: &Link| {
+            let id = link.company.to_string();
+            link.types.iter().map(|kind| json!({"id": id, "type": kind.name()})).collect::<Vec<_>>()
         };
-        let results: Vec<Value> = row.companies.iter().enumerate().flat_map(typed).collect();
+        let results: Vec<Value> = links.iter().flat_map(typed).collect();
         shown["associations"] = json!({"companies": {"results": results}});
     }
     shown

@@ -24,13 +24,14 @@ const COMPANY_PROPERTIES: [(&str, &str); 11] = [
     ("hs_lastmodifieddate", "datetime"),
     ("hs_object_id", "number"),
 ];
-const CONTACT_PROPERTIES: [(&str, &str); 11] = [
+const CONTACT_PROPERTIES: [(&str, &str); 12] = [
     ("firstname", "string"),
     ("lastname", "string"),
     ("jobtitle", "string"),
     ("email", "string"),
     ("hubspotscore", "number"),
     ("hs_lead_status", "string"),
+    ("associatedcompanyid", "number"),
     ("hs_analytics_source", "string"),
     ("hs_latest_source", "string"),
     ("createdate", "datetime"),
@@ -77,9 +78,9 @@ fn definitions(
     let object = Object::parse(&object).unwrap_or(Object::Contacts);
     admit(&mut lock(&world), headers, RequestKind::Other, &[object.scope()])?;
     let properties = match object {
-        Object::Companies => COMPANY_PROPERTIES,
-        Object::Contacts => CONTACT_PROPERTIES,
+        Object::Companies => &COMPANY_PROPERTIES[..],
+        Object::Contacts => &CONTACT_PROPERTIES[..],
     };
-    let define = |(name, kind)| json!({"name": name, "label": name, "type": kind, "fieldType": "text", "groupName": "all", "calculated": false});
-    Ok(properties.into_iter().map(define).collect())
+    let define = |&(name, kind): &(&str, &str)| json!({"name": name, "label": name, "type": kind, "fieldType": "text", "groupName": "all", "calculated": false});
+    Ok(properties.iter().map(define).collect())
 }

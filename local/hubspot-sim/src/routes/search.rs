@@ -11,7 +11,9 @@ use serde_json::{Map, Value, json};
 
 use super::{errors, oauth};
 use crate::{
-    Shared, clock, lock, odd,
+    Shared, clock,
+    links::PRIMARY_COMPANY,
+    lock, odd,
     query::{Query, Row},
     settings::IdOrder,
     world::{Object, Record, Version, World},
@@ -84,7 +86,8 @@ fn results(world: &mut World, hub_id: u64, object: Object, query: &Query) -> Opt
         return None;
     }
     let shown = |row: &Row<'_>| {
-        let version = if settings.newer_rows { row.record.newest() } else { row.version };
+        let newest = row.record.newest();
+        let version = if settings.newer_rows && !newest.erased { newest } else { row.version };
         let mut shown = record(object, row.record, version, &query.properties);
         if !row.is_dated {
             shown["properties"][object.modified_property()] = Value::Null;
@@ -110,7 +113,10 @@ pub(crate) fn record(object: Object, record: &Record, version: &Version, asked: 
     let modified = clock::iso(version.modified_at);
     let mut properties = Map::new();
     for name in asked {
-        let value = version.properties.get(name).map(|value| Value::from(value.as_str()));
+        let value = match name.as_str() {
+            PRIMARY_COMPANY => record.primary_company().map(|company| Value::from(company.to_string())),
+            name => version.properties.get(name).map(|value| Value::from(value.as_str())),
+        };
         properties.insert(name.clone(), value.unwrap_or(Value::Null));
     }
     // A record may have a text that is not a date.

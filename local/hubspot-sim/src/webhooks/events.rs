@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     event::Event,
+    links::AssociationType,
     settings::WebhookForm,
     world::{Object, World},
 };
@@ -22,14 +23,14 @@ pub(crate) enum What<'a> {
         loser: u64,
         survivor: u64,
     },
-    /// It was associated with another record, or is not any more.
+    /// Its association with another record has this type, or does not have it any more.
     Associated {
         to: u64,
         removed: bool,
-        is_primary: bool,
+        kind: &'a AssociationType,
     },
-    /// A contact was deleted because of privacy law.
-    Forgotten,
+    /// It was erased for privacy.
+    Erased,
 }
 
 impl What<'_> {
@@ -41,7 +42,7 @@ impl What<'_> {
             Self::Restored => "restore",
             Self::Merged { .. } => "merge",
             Self::Associated { .. } => "associationChange",
-            Self::Forgotten => "privacyDeletion",
+            Self::Erased => "privacyDeletion",
         }
     }
 }
@@ -53,7 +54,7 @@ impl World {
             return;
         }
         // This event has no generic form.
-        let is_generic = self.settings.webhook_form == WebhookForm::Generic && !matches!(what, What::Forgotten);
+        let is_generic = self.settings.webhook_form == WebhookForm::Generic && !matches!(what, What::Erased);
         let of = if is_generic { "object" } else { object.singular() };
         self.events += 1;
         let mut event = json!({
@@ -63,18 +64,20 @@ impl World {
         let more = match what {
             What::Created => json!({"objectId": id, "changeFlag": "CREATED"}),
             What::Changed(name, value) => json!({"objectId": id, "propertyName": name, "propertyValue": value}),
-            What::Deleted | What::Forgotten => json!({"objectId": id, "changeFlag": "DELETED"}),
+            What::Deleted | What::Erased => json!({"objectId": id, "changeFlag": "DELETED"}),
             What::Restored => json!({"objectId": id, "changeFlag": "RESTORED"}),
             What::Merged { loser, survivor } => json!({
                 "objectId": id, "primaryObjectId": id, "mergedObjectIds": [loser], "newObjectId": survivor,
                 "numberOfPropertiesMoved": 1,
             }),
-            What::Associated { to, removed, is_primary } => association(object, (id, to), removed, is_primary),
+            What::Associated { to, removed, kind } => association(object, (id, to), removed, kind),
         };
         add(&mut event, more);
         if is_generic {
             let generic = match what {
-                What::Associated { is_primary, .. } => generic_association(object, is_primary),
+                What::Associated { .. } => {
+                    json!({"fromObjectTypeId": object.type_id(), "toObjectTypeId": object.other().type_id()})
+                }
                 What::Changed(..) => json!({"objectTypeId": object.type_id(), "isSensitive": false}),
                 _ => json!({"objectTypeId": object.type_id()}),
             };
@@ -84,27 +87,15 @@ impl World {
     }
 }
 
-fn association(object: Object, (from, to): (u64, u64), removed: bool, is_primary: bool) -> Value {
-    let kind = match object {
+fn association(object: Object, (from, to): (u64, u64), removed: bool, kind: &AssociationType) -> Value {
+    let name = match object {
         Object::Contacts => "CONTACT_TO_COMPANY",
         Object::Companies => "COMPANY_TO_CONTACT",
     };
     json!({
-        "associationType": kind, "fromObjectId": from, "toObjectId": to, "associationRemoved": removed,
-        "isPrimaryAssociation": is_primary,
-    })
-}
-
-fn generic_association(object: Object, is_primary: bool) -> Value {
-    let (to, kind) = match (object, is_primary) {
-        (Object::Contacts, true) => (Object::Companies, 1),
-        (Object::Contacts, false) => (Object::Companies, 279),
-        (Object::Companies, true) => (Object::Contacts, 2),
-        (Object::Companies, false) => (Object::Contacts, 280),
-    };
-    json!({
-        "fromObjectTypeId": object.type_id(), "toObjectTypeId": to.type_id(), "associationTypeId": kind,
-        "associationCategory": "HUBSPOT_DEFINED",
+        "associationType": name, "fromObjectId": from, "toObjectId": to, "associationRemoved": removed,
+        "isPrimaryAssociation": kind.is_primary(), "associationTypeId": kind.type_id,
+        "associationCategory": kind.category,
     })
 }
 
@@ -153,7 +144,8 @@ mod tests {
     fn every_kind_of_event_is_told_as_the_app_has_subscribed() {
         let (generic, by_type) = (events(WebhookForm::Generic), events(WebhookForm::ByType));
         let created = ["company.creation", "contact.creation", "contact.creation", "contact.creation"];
-        let associated = ["contact.associationChange", "company.associationChange"].repeat(2);
+        // A primary company's link has two types.
+        let associated = ["contact.associationChange", "company.associationChange"].repeat(4);
         let changed = ["contact.propertyChange"; 2];
         let rest = [
             "contact.deletion",
@@ -164,7 +156,6 @@ mod tests {
             "contact.deletion",
             "contact.deletion",
             "contact.merge",
-            "contact.deletion",
             "contact.privacyDeletion",
         ];
         let expected = [&created[..], &associated, &changed, &rest].concat();
@@ -192,8 +183,69 @@ mod tests {
         assert!(merges.iter().all(|event| event["objectId"] == event["primaryObjectId"]));
         assert_eq!((ids(merges[0]), ids(merges[1])), ((Some(96), Some(97)), (Some(96), Some(98))));
         let removed: Vec<_> = of("contact.associationChange").map(|event| &event["associationRemoved"]).collect();
-        assert_eq!(removed, [false, true]);
+        assert_eq!(removed, [false, false, true, true]);
         assert!(events.iter().all(|event| event["portalId"] == HUB && event["attemptNumber"] == 0));
         assert!(events.iter().all(|event| event["changeSource"].is_string() && event["sourceId"].is_string()));
+    }
+
+    /// Returns the associations that a change of links and of records reports.
+    fn associations(form: WebhookForm, implied_association_events: bool) -> Vec<Value> {
+        let webhook_url = Some("http://127.0.0.1:1".to_owned());
+        let settings = Settings { webhook_url, webhook_form: form, implied_association_events, ..Settings::default() };
+        let mut world = World::new(settings);
+        let mut create = |object| world.create(HUB, object, 1, BTreeMap::new());
+        let (ana, firm, bank) = (create(Object::Contacts), create(Object::Companies), create(Object::Companies));
+        world.associate(HUB, ana, vec![firm, bank]);
+        world.pending_events.clear();
+        assert!(
+            world.set_primary(HUB, ana, bank, 2) && world.set_labels(HUB, ana, firm, 3, &[(31, "Billing contact")])
+        );
+        assert!(world.archive(HUB, Object::Companies, bank, 4));
+        let events = world.pending_events.iter().map(|event| event.to_json(0));
+        events.filter(|event| event["associationType"].is_string()).collect()
+    }
+
+    #[test]
+    fn every_type_that_is_added_or_removed_is_told_from_both_ends() {
+        const NAMES: [&str; 6] = [
+            "associationType",
+            "fromObjectId",
+            "toObjectId",
+            "associationRemoved",
+            "isPrimaryAssociation",
+            "associationTypeId",
+        ];
+        let (ana, firm, bank) = (95, 96, 97);
+        let events = associations(WebhookForm::ByType, false);
+        let told: Vec<Value> = events.iter().map(|event| NAMES.map(|name| event[name].clone()).into()).collect();
+        let expected = [
+            json!(["CONTACT_TO_COMPANY", ana, firm, true, true, 1]),
+            json!(["COMPANY_TO_CONTACT", firm, ana, true, true, 2]),
+            json!(["CONTACT_TO_COMPANY", ana, bank, false, true, 1]),
+            json!(["COMPANY_TO_CONTACT", bank, ana, false, true, 2]),
+            json!(["CONTACT_TO_COMPANY", ana, firm, false, false, 31]),
+            json!(["COMPANY_TO_CONTACT", firm, ana, false, false, 32]),
+        ];
+        assert_eq!(told, expected, "and the deletion is told without any");
+        assert_eq!(kinds(&events), ["contact.associationChange", "company.associationChange"].repeat(3));
+        let categories: Vec<_> = events.iter().map(|event| &event["associationCategory"]).collect();
+        assert_eq!((categories[0], categories[5]), (&json!("HUBSPOT_DEFINED"), &json!("USER_DEFINED")));
+        assert!(events.iter().all(|event| event["occurredAt"].is_i64() && event["objectId"].is_null()));
+    }
+
+    #[test]
+    fn generic_events_of_associations_name_the_objects_types() {
+        let events = associations(WebhookForm::Generic, false);
+        assert_eq!(kinds(&events), ["object.associationChange"; 6]);
+        let types = |event: &Value| (event["fromObjectTypeId"].clone(), event["toObjectTypeId"].clone());
+        assert_eq!(types(&events[0]), (json!("0-1"), json!("0-2")));
+        assert_eq!(types(&events[1]), (json!("0-2"), json!("0-1")));
+    }
+
+    #[test]
+    fn settings_decide_if_a_deletion_tells_of_its_links() {
+        let events = associations(WebhookForm::ByType, true);
+        let removed = events[6..].iter().filter(|event| event["associationRemoved"] == true);
+        assert_eq!((events.len(), removed.count()), (10, 4), "both types of the link, from both ends");
     }
 }
