@@ -16,7 +16,7 @@ use harness::{
     world::{HUB, World},
 };
 use hubspot_sim::{
-    Fault, FaultKind, IdOrder, Object, Shared,
+    Fault, FaultKind, IdOrder, LinkChange, Object, Shared,
     odd::{BYTE, CONTROL, HALF},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
@@ -127,6 +127,8 @@ fn behave(hubspot: &Shared, random: &mut StdRng) {
     settings.short_pages = random.random_bool(0.5);
     settings.newer_rows = random.random_bool(0.5);
     settings.clock_offset_ms = random.random_range(-120_000..120_000);
+    settings.primary_moves_contact = random.random_bool(0.5);
+    settings.association_lag_ms = *[0, 2_000].choose(random).unwrap_or(&0);
     settings.index_lag_max_ms = *[0, 2_000, 110_000].choose(random).unwrap_or(&0);
     settings.association_page = random.random_range(1..4);
     let (companies, contacts) = (random.random_range(0..20), random.random_range(0..450));
@@ -234,7 +236,7 @@ fn change(hubspot: &Shared, random: &mut StdRng) {
         let (ids, at) = (hubspot.ids(HUB, object), hubspot.now());
         let pick = |random: &mut StdRng| ids.choose(random).copied().unwrap_or_default();
         let (one, other) = (pick(random), pick(random));
-        match random.random_range(0..10) {
+        match random.random_range(0..12) {
             0..2 => {
                 let id = hubspot.create(HUB, object, at, Default::default());
                 let company = hubspot.ids(HUB, Object::Companies).into_iter().take(3).collect();
@@ -254,8 +256,14 @@ fn change(hubspot: &Shared, random: &mut StdRng) {
                 let id = gone.choose(random).copied().unwrap_or_default();
                 hubspot.restore(HUB, object, id, at);
             }
-            _ => {
+            9 => {
                 hubspot.merge(HUB, object, (one, other), at, random.random_bool(0.5));
+            }
+            _ => {
+                let changes = LinkChange::ALL.into_iter().filter(|change| *change != LinkChange::EraseContact);
+                let changes: Vec<LinkChange> = changes.collect();
+                let change = *changes.choose(random).unwrap_or(&LinkChange::Link);
+                hubspot.change_link(HUB, change, random);
             }
         }
     }

@@ -222,6 +222,7 @@ impl Service {
         let settle = i64::try_from(self.world.config.settle.as_millis())?;
         for _ in 0..2 {
             self.world.hubspot.world().settings.clock_offset_ms += 2 * settle;
+            self.world.associations_are_due().await?;
             let rounds = self.catch_up().await?;
             ensure!(
                 rounds < MAX_ROUNDS,
@@ -229,6 +230,7 @@ impl Service {
                 self.world.checkpoint().await
             );
         }
+        self.world.prove_associations().await?;
         self.world.proof().await
     }
 

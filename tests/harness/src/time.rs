@@ -33,6 +33,17 @@ impl World {
             self.replace_if_there(&format!("lanes.{lane}.sweep.retryAt"), now).await?;
             self.replace_if_there(&format!("kept.{lane}.held.hold.retryAt"), now).await?;
         }
+        self.replace_if_there("kept.contacts.associations.retryAt", now).await
+    }
+
+    /// Makes the comparison of all associations due, and the checks that were requested.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn associations_are_due(&self) -> Result<()> {
+        self.change_if_there("kept.contacts.associations", doc! { "endedAt": LONG_AGO, "retryAt": Bson::Null }).await?;
+        let checks = self.store.database().collection::<Document>(collection::ASSOCIATION_CHECKS);
+        checks.update_many(doc! {}, doc! { "$set": { "checkAt": LONG_AGO } }).await?;
         Ok(())
     }
 

@@ -271,6 +271,27 @@ impl World {
         Ok(proof)
     }
 
+    /// Compares the companies of all contacts with the simulator's.
+    ///
+    /// # Errors
+    /// They differ.
+    pub async fn prove_associations(&self) -> Result<()> {
+        let expected = self.hubspot.world().links(HUB);
+        for state in self.all("contacts").await? {
+            let Some(links) = expected.get(&state.get_str("recordId")?.parse()?) else { continue };
+            let companies: Vec<String> = links.iter().map(|link| link.company.to_string()).collect();
+            let ids = state.get_array("companyIds")?.iter().filter_map(|id| id.as_str());
+            ensure!(ids.eq(companies.iter()), "{companies:?} are the companies of {state}");
+            let count = |types: usize, link: &hubspot_sim::Link| types + link.types.len();
+            let types = links.iter().fold(0, count);
+            let associations = state.get_array("associations").map_or(&[][..], Vec::as_slice);
+            let stored =
+                associations.iter().filter_map(|link| Some(link.as_document()?.get_array("types").ok()?.len()));
+            ensure!(stored.sum::<usize>() == types, "{links:?} are the associations of {state}");
+        }
+        Ok(())
+    }
+
     /// Returns all documents of a collection.
     ///
     /// # Errors
