@@ -1,8 +1,9 @@
 //! `make bench`: how fast the real bootstraps are against a real MongoDB, real queues and the simulator over HTTP,
 //! printed as tables. Nothing is asserted: machines differ, ratios within one run tell.
 //!
-//! Arguments choose parts (`backfill`, `fleet`, `drain`, `start`, `tick`, `page`, `fan-out`, `seen`); without any, all are run. `peers` is a part of its own.
+//! Arguments choose parts (`backfill`, `fleet`, `drain`, `start`, `tick`, `page`, `associations`, `fan-out`, `seen`); without any, all are run. `peers` is a part of its own.
 
+mod associations;
 mod backfill;
 mod drain;
 mod fan_out;
@@ -19,13 +20,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 /// The parts, and roughly how many seconds each takes on two processors.
-const PARTS: [(&str, u64); 8] = [
+const PARTS: [(&str, u64); 9] = [
     ("backfill", 150),
     ("fleet", 110),
     ("drain", 60),
     ("start", 10),
     ("tick", 40),
     ("page", 20),
+    ("associations", 180),
     ("seen", 60),
     ("fan-out", 60),
 ];
@@ -61,6 +63,7 @@ async fn run(part: &str) -> Result<()> {
         "start" => start::run().await,
         "tick" => tick::run().await,
         "page" => page::run().await,
+        "associations" => associations::run().await,
         "seen" => seen::run().await,
         "fan-out" => fan_out::run().await,
         "peers" => peers::run().await,

@@ -183,6 +183,49 @@ async fn kill_sync_while_it_tells(number: usize, when: When) -> Result<(bool, us
     Ok((died, actions))
 }
 
+/// A service whose account is caught up, and in which contacts' companies then changed. A comparison of all is due.
+async fn some_are_associated_anew() -> Result<Service> {
+    let mut service = Service::seeded("crash_linked", 5, 60).await?;
+    service.tick();
+    service.process_next().await?;
+    {
+        let mut hubspot = service.world.hubspot.world();
+        let (companies, contacts) = (hubspot.ids(HUB, Object::Companies), hubspot.ids(HUB, Object::Contacts));
+        let at = hubspot.now();
+        ensure!(hubspot.archive(HUB, Object::Companies, companies[0], at));
+        for contact in &contacts[10..40] {
+            hubspot.associate(HUB, *contact, vec![companies[4], companies[2]]);
+        }
+    }
+    service.world.associations_are_due().await?;
+    service.sync[0].gate.open();
+    service.tick();
+    Ok(service)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sync_killed_while_publishing_associations_publishes_each_change_once() -> Result<()> {
+    let mut first = some_are_associated_anew().await?;
+    first.process_next().await?;
+    let effects = first.sync[0].gate.effects();
+    let associations = first.finish().await?.associations;
+    first.world.end().await?;
+    ensure!(associations >= 30, "{associations} changes in {effects:?}");
+    let killed = at_each(&effects, async |number, when| {
+        let mut service = some_are_associated_anew().await?;
+        service.sync[0].gate.kill_at(number, when);
+        let tick = service.sync_messages.clone();
+        let died = service.deliver_next().await? == Invoked::Died;
+        service.sync_messages.extend(tick);
+        service.world.time_passes().await?;
+        let published = service.finish().await?.associations;
+        ensure!(published == associations, "{published} of {associations} changes");
+        service.world.end().await?;
+        Ok(died)
+    });
+    nearly_all_met(&killed.await?)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn drain_killed_at_any_effect_stores_every_action_once() -> Result<()> {
     let mut first = queued().await?;

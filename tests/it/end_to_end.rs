@@ -69,6 +69,17 @@ async fn change_announced_by_webhook_is_stored_without_a_tick() -> Result<()> {
         .with_context(|| format!("{:?}", deployed.world.hubspot.world().requests))?;
         println!("from HubSpot's change to the action in MongoDB: {:.2} s", began.elapsed().as_secs_f32());
     }
+    let contact = deployed.world.hubspot.world().ids(HUB, Object::Contacts)[1];
+    let company = deployed.world.hubspot.world().ids(HUB, Object::Companies)[9];
+    let began = Instant::now();
+    deployed.world.hubspot.world().associate(HUB, contact, vec![company]);
+    let stored = doc! { "recordId": contact.to_string(), "associationsDigest": { "$exists": true }, "userProperties.company_id": company.to_string() };
+    wait_until("the change of associations to be stored", Duration::from_secs(300), async || {
+        actions.count_documents(stored.clone()).await.is_ok_and(|count| count == 1)
+    })
+    .await
+    .with_context(|| format!("{:?}", deployed.world.hubspot.world().requests))?;
+    println!("from a change of associations to the action in MongoDB: {:.2} s", began.elapsed().as_secs_f32());
     let told: Vec<String> = deployed.world.hubspot.world().requests.keys().cloned().collect();
     assert!(told.contains(&"webhook 204".to_owned()), "{told:?}");
     deployed.end()

@@ -7,14 +7,14 @@
 use std::collections::HashMap;
 
 use hubspot::{AssociationInput, MAX_ASSOCIATION_INPUTS, MAX_READ_IDS};
-use model::{ids::RecordId, object::ObjectType, time::DateTime};
+use model::{ids::RecordId, time::DateTime};
 use store::{AssociationCheck, UnfinishedAssociations};
 use tokio::time::Instant;
 
 use crate::{
+    association_checks::store_unfinished,
     batch,
     budget::Concurrent,
-    context::SliceContext,
     error::SliceError,
     lane::{LaneReader, WindowOutcome},
     ledger::PublishLedger,
@@ -24,39 +24,6 @@ use crate::{
 
 /// How many contacts are checked at once.
 const MAX_CHECKS: usize = MAX_READ_IDS;
-
-/// Requests checks of contacts because of what was published: those of companies that are gone, and those of which there
-/// was no time to read all associations.
-///
-/// # Errors
-/// MongoDB failed.
-pub(crate) async fn note_consequences(
-    slice: &SliceContext<'_>,
-    object: ObjectType,
-    gone: &[RecordId],
-    unfinished: HashMap<String, AssociationInput>,
-) -> Result<(), SliceError> {
-    if object == ObjectType::Companies && slice.store().check_contacts_of(slice.account(), gone).await? {
-        slice.has_association_checks.set(true);
-    }
-    store_unfinished(slice, unfinished).await
-}
-
-/// Stores where the reading of contacts' associations stopped, to be read on from there.
-async fn store_unfinished(
-    slice: &SliceContext<'_>,
-    unfinished: HashMap<String, AssociationInput>,
-) -> Result<(), SliceError> {
-    if unfinished.is_empty() {
-        return Ok(());
-    }
-    slice.has_association_checks.set(true);
-    let part = |input: AssociationInput| {
-        Some((input.id, UnfinishedAssociations { after: input.after?, before: input.before }))
-    };
-    let parts = unfinished.into_values().filter_map(part).collect();
-    Ok(slice.store().store_unfinished_associations(slice.account(), parts).await?)
-}
 
 /// Returns what to read for a check.
 fn input(check: &AssociationCheck) -> AssociationInput {

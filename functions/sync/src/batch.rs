@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 use store::LedgerEntry;
 
 use crate::{
-    associations,
+    association_checks,
     context::SliceContext,
     error::SliceError,
     ledger::{Batch, PublishLedger},
@@ -196,7 +196,7 @@ pub(crate) async fn publish_rows(
     let gone = actions.iter().filter(|action| action.action_name.is_deleted());
     let gone: Vec<RecordId> = gone.map(|action| action.record_id.clone()).collect();
     let refused = send(slice, object, actions).await?;
-    associations::note_consequences(slice, object, &gone, ledger.take_unfinished()).await?;
+    association_checks::note_consequences(slice, object, &gone, ledger.take_unfinished()).await?;
     published.retain(|(id, _)| !refused.iter().any(|(refused, _)| refused == id.as_str()));
     mark(slice, object, &published).await?;
     odd.extend(refused);

@@ -3,6 +3,7 @@
 
 mod access;
 mod action_builder;
+mod association_checks;
 mod associations;
 mod backoff;
 mod batch;

@@ -13,7 +13,7 @@ use super::rfc3339;
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Problem {
-    /// The part: an object type, or its deleted records.
+    /// The part: an object type, its deleted records, or its associations.
     pub(crate) part: String,
     /// What is wrong, in words.
     pub(crate) reason: String,
@@ -47,7 +47,17 @@ pub(super) fn problems(object: ObjectType, lane: &Lane, set_aside: u64) -> Vec<P
         retry_at: None,
         kind: None,
     });
-    lane_problem.into_iter().chain(sweep_problem).chain(held(object, lane)).chain(aside(object, set_aside)).collect()
+    let comparison = &lane.kept.associations;
+    let comparison_problem = comparison.last_error.as_ref().map(|reason| Problem {
+        part: format!("associations of {object}"),
+        reason: reason.clone(),
+        attempts: comparison.attempts,
+        at: comparison.ended_at,
+        retry_at: comparison.retry_at,
+        kind: None,
+    });
+    let problems = lane_problem.into_iter().chain(sweep_problem).chain(comparison_problem);
+    problems.chain(held(object, lane)).chain(aside(object, set_aside)).collect()
 }
 
 /// Returns the holds of windows in which HubSpot counts more records than it returns.

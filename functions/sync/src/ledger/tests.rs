@@ -1,0 +1,241 @@
+//! Which actions records become, in the order in which they are read.
+
+use model::action::ActionName::{self, ContactCreated, ContactDeleted, ContactUpdated};
+use model::association::Association;
+use serde_json::json;
+
+use super::*;
+
+fn id(id: u64) -> RecordId {
+    RecordId::try_from(id.to_string()).unwrap()
+}
+
+fn time(at: i64) -> DateTime {
+    DateTime::from_millis(at)
+}
+
+fn live(record: u64, at: i64, merged: &str) -> Record {
+    Record {
+        id: id(record),
+        created_at: time(10),
+        modified_at: time(at),
+        archived_at: None,
+        properties: json!({"hs_merged_object_ids": merged}).as_object().unwrap().clone(),
+    }
+}
+
+fn archived(record: u64, at: i64) -> Record {
+    Record { archived_at: Some(time(at)), ..live(record, at, "") }
+}
+
+fn known(legacy_watermark: Option<i64>) -> PublishLedger {
+    PublishLedger::new(ObjectType::Contacts, legacy_watermark.map(time), HashMap::new())
+}
+
+/// Returns the actions that a record adds, as (record, name, time).
+fn tell(known: &mut PublishLedger, record: Record) -> Vec<(String, ActionName, i64)> {
+    let mut batch = Batch::default();
+    known.apply(record, &mut batch);
+    let told = |action: Action| {
+        (action.record_id.to_string(), action.action_name, action.record_updated_at.timestamp_millis())
+    };
+    batch.actions.into_iter().map(told).collect()
+}
+
+fn one(record: u64, name: ActionName, at: i64) -> Vec<(String, ActionName, i64)> {
+    vec![(record.to_string(), name, at)]
+}
+
+#[test]
+fn a_record_is_created_updated_deleted_and_restored_once_each() {
+    let mut known = known(None);
+    assert_eq!(tell(&mut known, live(1, 20, "")), one(1, ContactCreated, 20));
+    assert_eq!(tell(&mut known, live(1, 20, "")), []);
+    assert_eq!(tell(&mut known, live(1, 30, "")), one(1, ContactUpdated, 30));
+    assert_eq!(tell(&mut known, archived(1, 40)), one(1, ContactDeleted, 40));
+    assert_eq!(tell(&mut known, archived(1, 40)), []);
+    assert_eq!(tell(&mut known, live(1, 35, "")), [], "the index still shows it");
+    assert_eq!(tell(&mut known, live(1, 50, "")), one(1, ContactUpdated, 50));
+    assert_eq!(tell(&mut known, archived(1, 40)), [], "the list still shows it");
+    assert_eq!(tell(&mut known, archived(1, 60)), one(1, ContactDeleted, 60));
+}
+
+#[test]
+fn what_was_never_announced_is_gone_without_a_word() {
+    assert_eq!(tell(&mut known(None), archived(1, 40)), []);
+    assert_eq!(tell(&mut known(Some(30)), archived(1, 40)), one(1, ContactDeleted, 40));
+    assert_eq!(tell(&mut known(Some(30)), archived(1, 25)), [], "before the account was taken over");
+}
+
+#[test]
+fn a_deletion_may_be_stamped_a_little_before_the_last_edit() {
+    let mut known = known(None);
+    tell(&mut known, live(1, 20_000, ""));
+    assert_eq!(tell(&mut known, archived(1, 9_000)), [], "it was restored since");
+    assert_eq!(tell(&mut known, archived(1, 19_000)), one(1, ContactDeleted, 20_000));
+    assert_eq!(tell(&mut known, archived(1, 19_000)), []);
+    assert_eq!(tell(&mut known, live(1, 20_000, "")), []);
+    assert_eq!(tell(&mut known, live(1, 30_000, "")), one(1, ContactUpdated, 30_000));
+}
+
+#[test]
+fn what_was_begun_with_may_be_known() {
+    let mut known = known(None);
+    let (one, two) = (live(1, 20, ""), live(2, 20, ""));
+    known.seen = known.unpublished([&one, &two].into_iter()).into_iter().collect();
+    assert_eq!(known.unpublished([&one].into_iter()), []);
+    assert_eq!(tell(&mut known, archived(1, 40)), self::one(1, ContactDeleted, 40));
+    assert_eq!(tell(&mut known, two), self::one(2, ContactCreated, 20));
+}
+
+#[test]
+fn merged_records_are_gone_for_good_and_told_of_once() {
+    let mut known = known(None);
+    tell(&mut known, live(1, 20, ""));
+    tell(&mut known, live(2, 20, ""));
+    let merged = tell(&mut known, live(1, 30, "2"));
+    assert_eq!(merged, [one(2, ContactDeleted, 30), one(1, ContactUpdated, 30)].concat());
+    assert_eq!(tell(&mut known, live(1, 40, "2")), one(1, ContactUpdated, 40));
+    for late in [live(2, 25, ""), live(2, 90, ""), archived(2, 30), archived(2, 90)] {
+        assert_eq!(tell(&mut known, late), []);
+    }
+    // 1 becomes 3, which names both.
+    let chained = tell(&mut known, live(3, 50, "1;2"));
+    assert_eq!(chained, [one(1, ContactDeleted, 50), one(3, ContactUpdated, 50)].concat());
+}
+
+/// Reads a record with these companies at `read_at`.
+fn tell_associated(known: &mut PublishLedger, record: Record, companies: &[u64], read_at: i64) -> Batch {
+    let company = |id: &u64| json!({"to": "companies", "id": id.to_string(), "types": []});
+    let read: Vec<Association> = serde_json::from_value(companies.iter().map(company).collect()).unwrap();
+    let found = HashMap::from([(record.id.to_string(), association::in_order(read))]);
+    known.learn_associations(Associations { found, ..Associations::default() }, time(read_at));
+    let mut batch = Batch::default();
+    known.apply(record, &mut batch);
+    batch
+}
+
+/// Returns the times and digests of actions about associations alone.
+fn told_alone(batch: &Batch) -> Vec<(i64, String)> {
+    let alone = batch
+        .actions
+        .iter()
+        .filter_map(|action| Some((action.action_date.timestamp_millis(), action.associations_digest.clone()?)));
+    alone.collect()
+}
+
+#[test]
+fn associations_alone_are_told_once_each_time_that_they_change() {
+    let mut known = known(None);
+    let created = tell_associated(&mut known, live(1, 20, ""), &[51], 100);
+    assert_eq!((created.actions.len(), told_alone(&created)), (1, vec![]));
+    assert_eq!(tell_associated(&mut known, live(1, 20, ""), &[51], 200).actions, []);
+    let linked = told_alone(&tell_associated(&mut known, live(1, 20, ""), &[51, 52], 300));
+    assert_eq!(linked.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [300]);
+    assert_eq!(tell_associated(&mut known, live(1, 20, ""), &[52, 51], 400).actions, []);
+    let back = told_alone(&tell_associated(&mut known, live(1, 20, ""), &[51], 500));
+    assert_eq!((back[0].0, back[0].1 == linked[0].1), (500, false));
+    let changed = tell_associated(&mut known, live(1, 30, ""), &[53], 600);
+    assert_eq!((changed.actions.len(), told_alone(&changed)), (1, vec![]), "that is a change of the record");
+    assert_eq!(tell(&mut known, live(1, 30, "")), [], "its associations were not read");
+}
+
+#[test]
+fn a_change_of_associations_that_was_begun_is_told_again_as_it_was() {
+    let mut first = known(None);
+    tell_associated(&mut first, live(1, 20, ""), &[51], 100);
+    let before = first.seen.clone();
+    let batch = tell_associated(&mut first, live(1, 20, ""), &[52], 200);
+    // The slice ended after its first mark.
+    let begun = |mark: &Mark| {
+        let mut again = known(None);
+        again.seen.clone_from(&before);
+        own_marks::merge(again.seen.get_mut(&mark.0).unwrap(), &mark.1);
+        again
+    };
+    let same = told_alone(&tell_associated(&mut begun(&batch.first_seen[0]), live(1, 20, ""), &[52], 300));
+    assert_eq!(same, told_alone(&batch));
+    let other = told_alone(&tell_associated(&mut begun(&batch.first_seen[0]), live(1, 20, ""), &[53], 300));
+    assert_eq!(other[0].0, 300);
+    let back = told_alone(&tell_associated(&mut begun(&batch.first_seen[0]), live(1, 20, ""), &[51], 300));
+    assert_eq!(back[0].0, 300, "the change may have been told");
+}
+
+#[test]
+fn a_loser_that_is_met_after_its_merge_was_never_there() {
+    let mut known = known(None);
+    assert_eq!(tell(&mut known, live(1, 30, "2")), one(1, ContactCreated, 30));
+    assert_eq!(tell(&mut known, live(2, 20, "")), []);
+}
+
+#[test]
+fn what_only_this_slice_has_marked_as_pending_is_not_published() {
+    let (survivor, loser) = (live(1, 30, "2"), live(2, 20, ""));
+    let begun = known(None).unpublished([&survivor, &loser].into_iter());
+    assert_eq!(begun.len(), 2);
+    let mut own = OwnMarks::default();
+    own.add_pending(&begun);
+    // The ledger was read after that.
+    let mut known = PublishLedger::new(ObjectType::Contacts, None, begun.into_iter().collect());
+    known.add_own_marks([&survivor].into_iter(), &own);
+    assert_eq!(tell(&mut known, survivor), one(1, ContactCreated, 30));
+    assert_eq!(tell(&mut known, loser), []);
+}
+
+#[test]
+fn what_another_window_has_published_since_is_known() {
+    let (mut own, mut first) = (OwnMarks::default(), known(None));
+    // The ledger was read before, and had nothing about them.
+    let (mut second, mut third) = (known(None), known(None));
+    let (record, survivor) = (live(1, 30, ""), live(3, 50, "1"));
+    own.add_pending(&first.unpublished([&record].into_iter()));
+    let mut batch = Batch::default();
+    first.apply(record.clone(), &mut batch);
+    own.add(batch.published);
+    second.add_own_marks([&record].into_iter(), &own);
+    assert_eq!(second.unpublished([&record].into_iter()), []);
+    assert_eq!(tell(&mut second, record), []);
+    assert_eq!(tell(&mut second, live(1, 40, "")), one(1, ContactUpdated, 40));
+    third.add_own_marks([&survivor].into_iter(), &own);
+    let merged = tell(&mut third, survivor);
+    assert_eq!(merged, [one(1, ContactDeleted, 50), one(3, ContactUpdated, 50)].concat());
+}
+
+#[test]
+fn what_was_not_taken_is_not_marked() {
+    let (mut own, mut known) = (OwnMarks::default(), known(None));
+    let record = live(1, 30, "");
+    own.add_pending(&known.unpublished([&record].into_iter()));
+    own.add(Vec::new());
+    known.add_own_marks([&record].into_iter(), &own);
+    assert_eq!(tell(&mut known, archived(1, 40)), []);
+}
+
+#[test]
+fn a_survivor_that_was_deleted_itself_still_tells_what_it_took_up() {
+    let mut known = known(None);
+    tell(&mut known, live(2, 20, ""));
+    let gone = Record { archived_at: Some(time(40)), ..live(1, 30, "2") };
+    assert_eq!(tell(&mut known, gone), one(2, ContactDeleted, 40));
+}
+
+#[test]
+fn a_repeated_batch_says_when_a_merge_was_first_seen() {
+    let mut first = known(None);
+    tell(&mut first, live(2, 20, ""));
+    let mut batch = Batch::default();
+    first.apply(live(1, 30, "2"), &mut batch);
+    let mut again = known(None);
+    tell(&mut again, live(2, 20, ""));
+    batch.first_seen.into_iter().for_each(|(id, seen)| again.seen.get_mut(&id).unwrap().gone_at = seen.gone_at);
+    let repeated = tell(&mut again, live(1, 45, "2"));
+    assert_eq!(repeated, [one(2, ContactDeleted, 30), one(1, ContactUpdated, 45)].concat());
+}
+
+#[test]
+fn a_loser_that_was_seen_deleted_first_is_merged_under_the_same_action() {
+    let mut known = known(None);
+    tell(&mut known, live(2, 20, ""));
+    assert_eq!(tell(&mut known, archived(2, 25)), one(2, ContactDeleted, 25));
+    assert_eq!(tell(&mut known, live(1, 30, "2"))[0], one(2, ContactDeleted, 25)[0]);
+}
