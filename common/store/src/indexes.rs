@@ -54,10 +54,14 @@ impl Store {
         self.retain(collection::TIMELINE, "at", 30 * DAY).await?;
         for object in ObjectType::ALL {
             let states = self.database.collection::<Document>(object.as_str());
-            states.create_index(index("by_account", doc! { "domainId": 1, "hubId": 1 })).await?;
+            let by_survivor = doc! { "domainId": 1, "hubId": 1, "mergedInto": 1 };
+            let by_survivor = partial("by_survivor", by_survivor, "mergedInto");
+            states.create_indexes([index("by_account", doc! { "domainId": 1, "hubId": 1 }), by_survivor]).await?;
         }
         let waiting = doc! { "domainId": 1, "hubId": 1, "object": 1, "retryAt": 1 };
         self.collection(collection::SET_ASIDE).create_index(index("by_lane", waiting)).await?;
+        let erasures = self.collection(collection::ERASURES);
+        erasures.create_index(partial("by_repetition", doc! { "repeatAt": 1 }, "repeatAt")).await?;
         let domains = self.database.collection::<Document>(collection::DOMAINS);
         let live = doc! { "integrations.hubspot.status": 1, "_id": 1 };
         let by_hub = index("by_hub", doc! { format!("{}.hubId", super::domains::ACCOUNTS): 1 });

@@ -6,6 +6,7 @@ mod checkpoints;
 mod config;
 mod connections;
 mod domains;
+mod erasures;
 mod failures;
 mod health;
 mod indexes;
@@ -50,6 +51,7 @@ pub use actions::{ActionFailure, StoreReport};
 pub use checkpoints::{Leased, RunDisposition, SliceReport, StoreError};
 pub use config::MongoConfig;
 pub use connections::{Claim, Connected, PendingConnect};
+pub use erasures::{Erasure, ErasureReport};
 pub use health::{Freshness, Health, HourOfHealth};
 pub use keys::SealedTokens;
 pub use probe::ProbeError;
@@ -74,6 +76,8 @@ pub mod collection {
     pub const SEEN: &str = "seen";
     /// Records that could not be published, and are tried again.
     pub const SET_ASIDE: &str = "setaside";
+    /// Records and accounts that were erased, or are about to be.
+    pub const ERASURES: &str = "erasures";
     /// Why messages went to the dead-letter queues.
     pub const FAILURES: &str = "failures";
     /// The keys under which tokens are sealed, wrapped by KMS.

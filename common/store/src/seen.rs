@@ -24,6 +24,8 @@ pub struct LedgerEntry {
     pub gone_at: Option<DateTime>,
     /// The record that it was merged into, if that was published.
     pub into: Option<RecordId>,
+    /// When the erasure of the record was requested. Nothing is published of it any more.
+    pub erased_at: Option<DateTime>,
 }
 
 impl LedgerEntry {

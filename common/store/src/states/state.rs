@@ -39,6 +39,9 @@ pub(super) struct State {
     /// The record that it was merged into.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     merged_into: Option<String>,
+    /// When its erasure was requested. The state never moves again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    erased_at: Option<DateTime>,
     pub(super) stored_at: DateTime,
     /// The latest steps, the oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -52,8 +55,9 @@ pub(super) struct HistoryEntry {
     pub(super) changes: Map<String, Value>,
 }
 
-/// What tells one state of a record from another: when it was modified, since when it is gone, and what it was merged into.
-pub(super) type Version = (Option<DateTime>, Option<DateTime>, Option<String>);
+/// What tells one state of a record from another: when it was modified, since when it is gone, what it was merged into, and
+/// when it was erased.
+pub(super) type Version = (Option<DateTime>, Option<DateTime>, Option<String>, Option<DateTime>);
 
 impl State {
     /// The state of a record of which nothing is known.
@@ -69,19 +73,25 @@ impl State {
             updated_at: None,
             deleted_at: None,
             merged_into: None,
+            erased_at: None,
             stored_at: DateTime::MIN,
             history: Vec::new(),
         }
     }
 
     pub(super) fn version(&self) -> Version {
-        (self.updated_at, self.deleted_at, self.merged_into.clone())
+        (self.updated_at, self.deleted_at, self.merged_into.clone(), self.erased_at)
     }
 
-    /// Makes the record as it was modified at `at` the current one. Returns false if a newer one is. A record that is
-    /// modified after it was deleted was restored.
+    /// Returns true if the record was erased.
+    pub(super) fn is_erased(&self) -> bool {
+        self.erased_at.is_some()
+    }
+
+    /// Makes the record as it was modified at `at` the current one. Returns false if a newer one is, or if the record was
+    /// erased. A record that is modified after it was deleted was restored.
     pub(super) fn apply_update(&mut self, record: &RecordState, at: DateTime) -> bool {
-        if self.updated_at >= Some(at) {
+        if self.is_erased() || self.updated_at >= Some(at) {
             return false;
         }
         let company_ids: Vec<String> = match record.companies_unknown {
@@ -101,10 +111,10 @@ impl State {
     }
 
     /// Lets the record be gone since `at`, with what was last known of it. Returns false if that is not new, or if it was
-    /// modified or deleted later. What was merged into another never comes back.
+    /// modified or deleted later, or erased. What was merged into another never comes back.
     pub(super) fn apply_deletion(&mut self, at: DateTime, merged_into: Option<&RecordId>) -> bool {
         let is_known = self.deleted_at >= Some(at) && (self.merged_into.is_some() || merged_into.is_none());
-        if is_known || (self.updated_at > Some(at) && merged_into.is_none()) {
+        if self.is_erased() || is_known || (self.updated_at > Some(at) && merged_into.is_none()) {
             return false;
         }
         self.deleted_at = self.deleted_at.max(Some(at));
@@ -138,10 +148,11 @@ struct Literal<'a> {
 }
 
 impl<'a> Replace<'a> {
-    pub(super) fn new((updated_at, deleted_at, merged_into): Version, state: &'a State) -> Self {
+    pub(super) fn new((updated_at, deleted_at, merged_into, erased_at): Version, state: &'a State) -> Self {
         // In an array, a field that is missing is null.
-        let was = vec![Bson::from(updated_at), Bson::from(deleted_at), Bson::from(merged_into)];
-        let is_as_it_was = doc! { "$eq": [["$updatedAt", "$deletedAt", "$mergedInto"], { "$literal": was }] };
+        let was = [Bson::from(updated_at), deleted_at.into(), merged_into.into(), erased_at.into()].to_vec();
+        let is = ["$updatedAt", "$deletedAt", "$mergedInto", "$erasedAt"].to_vec();
+        let is_as_it_was = doc! { "$eq": [is, { "$literal": was }] };
         Self { with: Condition { parts: (is_as_it_was, Literal { state }, "$$ROOT") } }
     }
 }
