@@ -81,10 +81,12 @@ impl PublishLedger {
     }
 
     /// Returns true if the record is live, with a change that was not published. HubSpot's index may still show a
-    /// record that is deleted or merged.
+    /// record that is deleted, merged or erased.
     pub(crate) fn is_changed(&self, record: &Record) -> bool {
         let is_later = |seen: &LedgerEntry| {
-            seen.into.is_none() && [seen.at, seen.gone_at].into_iter().flatten().all(|at| at < record.modified_at)
+            seen.into.is_none()
+                && seen.erased_at.is_none()
+                && [seen.at, seen.gone_at].into_iter().flatten().all(|at| at < record.modified_at)
         };
         record.archived_at.is_none() && self.seen.get(&record.id).is_none_or(is_later)
     }
@@ -118,6 +120,9 @@ impl PublishLedger {
             let mut action = action_builder::action(self.object, record, companies, is_first);
             action.record.iter_mut().for_each(|record| record.companies_unknown = is_unknown);
             batch.actions.push(action);
+        } else if self.seen.get(&record.id).is_some_and(|seen| seen.erased_at.is_some()) {
+            // What was merged into it is erased, too, once that is known.
+            self.record_merges(&record, record.modified_at, batch);
         }
     }
 
@@ -127,7 +132,7 @@ impl PublishLedger {
         for id in survivor.merged_ids() {
             let seen = self.seen.entry(id.clone()).or_default();
             any_announced |= seen.may_be_published();
-            if seen.into.is_some() {
+            if seen.into.is_some() || seen.erased_at.is_some() {
                 continue;
             }
             let gone_at = match seen.gone_since() {
@@ -169,7 +174,7 @@ impl PublishLedger {
         let last_edit = seen.and_then(|seen| seen.at).filter(|at| time::between(archived_at, *at) <= MAX_CLOCK_SKEW);
         let at = last_edit.map_or(archived_at, |edited_at| edited_at.max(archived_at));
         let is_newly_gone = match seen {
-            Some(seen) if seen.into.is_some() => false,
+            Some(seen) if seen.into.is_some() || seen.erased_at.is_some() => false,
             Some(seen) if seen.gone_at >= Some(archived_at) || seen.at > Some(at) => false,
             Some(seen) if seen.may_be_published() => true,
             _ => self.was_announced_before(record) && began_before,
@@ -288,6 +293,25 @@ mod tests {
         let mut known = known(None);
         assert_eq!(tell(&mut known, live(1, 30, "2")), one(1, ContactCreated, 30));
         assert_eq!(tell(&mut known, live(2, 20, "")), []);
+    }
+
+    #[test]
+    fn what_was_erased_is_told_of_no_more_and_its_merges_are() {
+        let mut known = known(None);
+        for record in [1, 2, 3, 4] {
+            tell(&mut known, live(record, 20, ""));
+        }
+        for erased in [1, 5] {
+            known.seen.entry(id(erased)).or_default().erased_at = Some(time(30));
+        }
+        for late in [live(1, 20, ""), live(1, 90, ""), archived(1, 90), live(5, 20, ""), archived(5, 90)] {
+            assert!(!known.is_changed(&late));
+            assert_eq!(tell(&mut known, late), []);
+        }
+        assert_eq!(known.unpublished([&live(5, 20, "")].into_iter()), []);
+        assert_eq!(tell(&mut known, live(2, 40, "1")), one(2, ContactUpdated, 40), "its loser was erased");
+        assert_eq!(tell(&mut known, live(1, 50, "3")), one(3, ContactDeleted, 50), "its survivor was erased");
+        assert_eq!(tell(&mut known, live(1, 60, "3")), []);
     }
 
     #[test]
