@@ -2,6 +2,7 @@
 
 pub mod aws;
 pub mod cloudformation;
+mod confirm;
 pub mod connect;
 pub mod cost;
 pub mod dead_letters;
