@@ -9,6 +9,7 @@ pub mod dead_letters;
 pub mod deploy;
 pub mod deployed;
 pub mod env_file;
+pub mod erase;
 pub mod halt;
 pub mod hubspot_app;
 pub mod layout;
