@@ -17,6 +17,8 @@ WHICH = $(if $(CONFIG_ENV),--config-env $(CONFIG_ENV)) $(if $(ENV_FILE),--env-fi
 # Without TARGET=aws, a command works on the local stack alone.
 PLACE = $(WHICH) $(if $(filter aws,$(TARGET)),--aws,$(if $(TARGET),$(error TARGET is aws, or absent for the local stack)))
 REPAIR = $(OPS) repair $(PLACE)
+# An option with the value of a variable, if the variable is set, also if it is empty.
+named = $(if $(filter undefined,$(origin $(1))),,$(2) "$($(1))")
 # Counts the crates, and shows the end of the log if one does not compile.
 PROGRESS = TRY_AGAIN="make $@" local/tools/progress
 FUNCTIONS := scheduler sync actions connect
@@ -166,6 +168,11 @@ resume: local ## Let a paused account go on: DOMAIN=id HUB=id
 
 reconnect: local ## Take away the mark that an account must be connected again: DOMAIN=id HUB=id
 	@$(REPAIR) reconnect --domain $(DOMAIN) --hub $(HUB)
+
+# An empty id is refused: without HUB all of a customer would be erased.
+erase: local ## Erase a record, an account or a customer for good: DOMAIN=id [HUB=id [RECORD=id [OBJECT=companies]]] [YES=1]
+	@$(REPAIR) erase --domain "$(DOMAIN)" $(call named,HUB,--hub) $(call named,RECORD,--record) $(if $(OBJECT),--object $(OBJECT)) \
+		$(if $(YES),--yes)
 
 # --- tools -----------------------------------------------------------------------------------------------
 tools: ## Install what the stack needs (into .tools, once)

@@ -11,6 +11,7 @@ mod data;
 mod deletes;
 mod documents;
 mod end_to_end;
+mod erasure;
 mod faults;
 mod guards;
 mod hostile;

@@ -103,6 +103,7 @@ async fn beside_a_production(uri: &str) -> Result<()> {
         let command = [command, if of_account { &account } else { &[] }].concat();
         program.run(&command, "").await?.expect_success().with_context(|| command.join(" "))?;
     }
+    erase_by_hand(&program, &account).await?;
     assert_eq!((fingerprint(&production).await?, databases().await?), before, "something in production was changed");
     // The demo, with this very database for its own.
     program.write_env(&format!("STACK_MONGODB_URI='{uri}'\nSTACK_MONGODB_DATABASE={}\n", production.name()))?;
@@ -114,6 +115,17 @@ async fn beside_a_production(uri: &str) -> Result<()> {
     program.write_env("")?;
     program.run(&["down"], "").await?.expect_success()?;
     own.drop().await?;
+    Ok(())
+}
+
+/// An account is erased if somebody confirms it, and no customer is erased in place of an account.
+async fn erase_by_hand(program: &Program, account: &[&str; 4]) -> Result<()> {
+    let erase = [["repair", "erase"].as_slice(), account].concat();
+    let said = program.run(&erase, "no\n").await?.expect_failure()?;
+    ensure!(said.contains("nothing was erased, as it was not confirmed"), "{said}");
+    program.run(&erase, "yes\n").await?.expect_success()?;
+    let without_hub = program.run(&["repair", "erase", account[0], account[1], "--hub", "", "--yes"], "").await?;
+    ensure!(without_hub.expect_failure()?.contains("invalid hub id"), "a customer was erased for an account");
     Ok(())
 }
 

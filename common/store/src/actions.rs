@@ -62,7 +62,8 @@ impl StoreReport {
 
 impl Store {
     /// Stores the states in the actions, and then the actions with their changes. Actions may be stored again, and in
-    /// any order. Returns those that could not be stored, and how many are new.
+    /// any order. Returns those that could not be stored, and how many are new. Nothing is stored of records and accounts
+    /// that were erased.
     ///
     /// An action is inserted unless it is stored already. If the record already has a Created action, the earlier of
     /// the two changes keeps that name, and the other becomes Updated.
@@ -70,6 +71,19 @@ impl Store {
     /// # Errors
     /// MongoDB cannot be reached. Any part may have been stored.
     pub async fn store_actions(&self, actions: &[(&AccountKey, &Action)]) -> Result<StoreReport, Error> {
+        let accounts: Vec<&AccountKey> = actions.iter().map(|(account, _)| *account).collect();
+        let erased = self.erased_accounts(&accounts).await?;
+        if erased.is_empty() {
+            return self.store_all(actions).await;
+        }
+        let kept: Vec<usize> = (0..actions.len()).filter(|index| !erased.contains(index)).collect();
+        let of_others: Vec<_> = kept.iter().map(|index| actions[*index]).collect();
+        let mut stored = self.store_all(&of_others).await?;
+        stored.failed.iter_mut().for_each(|failed| failed.index = kept[failed.index]);
+        Ok(stored)
+    }
+
+    async fn store_all(&self, actions: ActionRefs<'_>) -> Result<StoreReport, Error> {
         let now = DateTime::now();
         let (mut stored, mut of_contacts) = (StoreReport::default(), StoreReport::default());
         let insert = |index: usize, change: &StateChange| {
@@ -97,7 +111,8 @@ impl Store {
     ) -> Result<(), Error> {
         let (mut inserts, mut upserts) = (Vec::new(), Vec::new());
         for (index, (account, action)) in actions.iter().enumerate() {
-            if stored.has_failed(index) || is_no_change(action, changes_of(&changes, index)) {
+            let is_erased = changes.get(&index).is_some_and(|change| change.is_erased);
+            if stored.has_failed(index) || is_erased || is_no_change(action, changes_of(&changes, index)) {
                 continue;
             }
             if let Some(later) = changes.get(&index).and_then(|change| change.later_associations.as_ref())

@@ -54,7 +54,9 @@ impl Store {
         self.retain(collection::TIMELINE, "at", 30 * DAY).await?;
         for object in ObjectType::ALL {
             let states = self.database.collection::<Document>(object.as_str());
-            states.create_index(index("by_account", doc! { "domainId": 1, "hubId": 1 })).await?;
+            let by_survivor = doc! { "domainId": 1, "hubId": 1, "mergedInto": 1 };
+            let by_survivor = partial("by_survivor", by_survivor, "mergedInto");
+            states.create_indexes([index("by_account", doc! { "domainId": 1, "hubId": 1 }), by_survivor]).await?;
         }
         let contacts = self.database.collection::<Document>(ObjectType::Contacts.as_str());
         let of_company = doc! { "domainId": 1, "hubId": 1, "companyIds": 1 };
@@ -63,6 +65,8 @@ impl Store {
         checks.create_index(index("by_account", doc! { "domainId": 1, "hubId": 1, "checkAt": 1 })).await?;
         let waiting = doc! { "domainId": 1, "hubId": 1, "object": 1, "retryAt": 1 };
         self.collection(collection::SET_ASIDE).create_index(index("by_lane", waiting)).await?;
+        let erasures = self.collection(collection::ERASURES);
+        erasures.create_index(partial("by_repetition", doc! { "repeatAt": 1 }, "repeatAt")).await?;
         let domains = self.database.collection::<Document>(collection::DOMAINS);
         let live = doc! { "integrations.hubspot.status": 1, "_id": 1 };
         let by_hub = index("by_hub", doc! { format!("{}.hubId", super::domains::ACCOUNTS): 1 });

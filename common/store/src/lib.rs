@@ -7,6 +7,7 @@ mod checkpoints;
 mod config;
 mod connections;
 mod domains;
+mod erasures;
 mod failures;
 mod health;
 mod indexes;
@@ -52,6 +53,7 @@ pub use association_checks::{ASSOCIATIONS_SETTLE, AssociationCheck, UnfinishedAs
 pub use checkpoints::{Leased, RunDisposition, SliceReport, StoreError};
 pub use config::MongoConfig;
 pub use connections::{Claim, Connected, PendingConnect};
+pub use erasures::{Erasure, ErasureReport};
 pub use health::{Freshness, Health, HourOfHealth};
 pub use keys::SealedTokens;
 pub use probe::ProbeError;
@@ -78,6 +80,8 @@ pub mod collection {
     pub const SET_ASIDE: &str = "setaside";
     /// Contacts whose associations are to be read again.
     pub const ASSOCIATION_CHECKS: &str = "associationchecks";
+    /// Records and accounts that were erased, or are about to be.
+    pub const ERASURES: &str = "erasures";
     /// Why messages went to the dead-letter queues.
     pub const FAILURES: &str = "failures";
     /// The keys under which tokens are sealed, wrapped by KMS.

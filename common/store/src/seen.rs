@@ -28,6 +28,8 @@ pub struct LedgerEntry {
     pub associations_digest: Option<String>,
     /// A change of associations that was about to be published. It may have been.
     pub pending_associations: Option<PendingAssociations>,
+    /// When the erasure of the record was requested. Nothing is published of it any more.
+    pub erased_at: Option<DateTime>,
 }
 
 /// A change of associations that is about to be published.
@@ -46,9 +48,9 @@ impl LedgerEntry {
         self.begun || self.at.is_some()
     }
 
-    /// Returns true if the record was published, and is neither deleted nor merged away.
+    /// Returns true if the record was published, and is neither deleted, merged away nor erased.
     pub fn is_live(&self) -> bool {
-        self.at.is_some() && self.into.is_none() && self.gone_since().is_none()
+        self.at.is_some() && self.into.is_none() && self.erased_at.is_none() && self.gone_since().is_none()
     }
 
     /// Returns true if associations with this digest are to be published: others were published last, or may have been.

@@ -1,11 +1,12 @@
 //! HubSpot's webhooks: they start a sync at once, so the schedule is only the safety net. Only whoever has the app's
-//! secret can send them. Their contents are not stored, except which contacts' associations changed: a sync of the
-//! account reads the changes from HubSpot.
+//! secret can send them. Their contents are not stored: a sync of the account reads the changes from HubSpot. Only ids are
+//! that no sync would find: of contacts whose associations changed, and of records that were deleted for privacy.
 //!
 //! HubSpot sends up to 100 events at a time, in no order, some twice. It sends them again for a day if it gets no
 //! answer (developers.hubspot.com, "Webhooks API").
 
 mod associations;
+mod erasures;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -27,7 +28,7 @@ use queue::{MAX_BATCH_ENTRIES, QueueError};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::{
     AppState, Connect,
@@ -43,8 +44,9 @@ const QUEUEING_TIMEOUT: Duration = Duration::from_secs(3);
 /// The oldest request that is accepted. HubSpot says to reject older ones.
 const MAX_AGE: Duration = Duration::from_secs(300);
 
-/// `POST /hubspot/webhooks`: requests a sync of each account that the events concern. Answers 401 if HubSpot did not
-/// sign the request, and 503 if a sync could not be queued.
+/// `POST /hubspot/webhooks`: requests a sync of each account that the events concern, and erases what was deleted for
+/// privacy. Answers 401 if HubSpot did not sign the request, and 503 if a sync could not be queued or an erasure could not be
+/// recorded.
 pub(crate) async fn take(
     State(connect): State<Connect>,
     source: Source,
@@ -52,7 +54,7 @@ pub(crate) async fn take(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<StatusCode, AppError> {
-    let app = connect.app()?;
+    let (began, app) = (Instant::now(), connect.app()?);
     let mut url = below(&connect.base(&headers)?, uri.path());
     url.set_query(uri.query());
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -64,6 +66,7 @@ pub(crate) async fn take(
     }
     let events: Vec<Value> = serde_json::from_slice(&body)
         .map_err(|_| AppError::json(StatusCode::BAD_REQUEST, "the body is no list of events"))?;
+    let erasures = connect.request_erasures(&events).await?;
     let told = told(&events);
     let accounts = connect.store.accounts_of_portals(&told.keys().collect()).await.map_err(internal_error)?;
     let of = |account: AccountKey| told.get(&account.hub_id).map(|told| (account.clone(), *told));
@@ -91,6 +94,7 @@ pub(crate) async fn take(
         messages.extend(delays.into_iter().map(|delay| (group.clone(), body.clone(), delay)));
     }
     failed += connect.queue_all(&messages).await;
+    connect.erase(&erasures, began).await;
     match failed {
         0 => Ok(StatusCode::NO_CONTENT),
         // HubSpot sends all events again. Syncs that were queued already are known, and cost nothing.

@@ -1,8 +1,11 @@
 //! The scheduler function: on each tick of the schedule, it sends one sync message for each live HubSpot account.
 //!
+//! Before that, it carries out the erasures that are due.
+//!
 //! It limits its own time. A fan-out that does not reach the end stores the last Domain it sent, and the next tick
 //! continues after it.
 
+mod erasures;
 mod fan_out;
 mod freshness;
 mod metrics;
@@ -90,6 +93,7 @@ const FOLLOW_UP_TIMEOUT: Duration = Duration::from_secs(3);
 pub async fn handler(scheduler: &Scheduler, event: LambdaEvent<Tick>) -> Result<FanOut, Diagnostic> {
     let tick = event.payload.time.as_deref().and_then(|time| DateTime::parse_rfc3339_str(time).ok());
     let deadline = DateTime::from_millis(i64::try_from(event.context.deadline).unwrap_or(i64::MAX));
+    erasures::finish(scheduler, deadline).await;
     let (began, mut metrics) = (Instant::now(), TickMetrics::default());
     let fanned_out = fan_out::run(scheduler, tick.unwrap_or_else(DateTime::now), deadline, &mut metrics).await;
     metrics.fan_out_duration = began.elapsed();

@@ -110,10 +110,12 @@ impl PublishLedger {
     }
 
     /// Returns true if the record is live, with a change that was not published. HubSpot's index may still show a
-    /// record that is deleted or merged.
+    /// record that is deleted, merged or erased.
     pub(crate) fn is_changed(&self, record: &Record) -> bool {
         let is_later = |seen: &LedgerEntry| {
-            seen.into.is_none() && [seen.at, seen.gone_at].into_iter().flatten().all(|at| at < record.modified_at)
+            seen.into.is_none()
+                && seen.erased_at.is_none()
+                && [seen.at, seen.gone_at].into_iter().flatten().all(|at| at < record.modified_at)
         };
         record.archived_at.is_none() && self.seen.get(&record.id).is_none_or(is_later)
     }
@@ -149,6 +151,9 @@ impl PublishLedger {
             batch.actions.push(action_builder::action(self.object, record, associations, is_first));
         } else if self.is_associated_anew(&record.id) {
             self.record_associations(record, batch);
+        } else if self.seen.get(&record.id).is_some_and(|seen| seen.erased_at.is_some()) {
+            // What was merged into it is erased, too, once that is known.
+            self.record_merges(&record, record.modified_at, batch);
         }
     }
 
@@ -180,7 +185,7 @@ impl PublishLedger {
         for id in survivor.merged_ids() {
             let seen = self.seen.entry(id.clone()).or_default();
             any_announced |= seen.may_be_published();
-            if seen.into.is_some() {
+            if seen.into.is_some() || seen.erased_at.is_some() {
                 continue;
             }
             let gone_at = match seen.gone_since() {
@@ -222,7 +227,7 @@ impl PublishLedger {
         let last_edit = seen.and_then(|seen| seen.at).filter(|at| time::between(archived_at, *at) <= MAX_CLOCK_SKEW);
         let at = last_edit.map_or(archived_at, |edited_at| edited_at.max(archived_at));
         let is_newly_gone = match seen {
-            Some(seen) if seen.into.is_some() => false,
+            Some(seen) if seen.into.is_some() || seen.erased_at.is_some() => false,
             Some(seen) if seen.gone_at >= Some(archived_at) || seen.at > Some(at) => false,
             Some(seen) if seen.may_be_published() => true,
             _ => self.was_announced_before(record) && began_before,

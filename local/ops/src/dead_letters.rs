@@ -1,7 +1,10 @@
 //! The dead-letter queues: lists their messages with the reasons, sends messages back to their source queues, and
 //! exports them.
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::Path,
+};
 
 use anyhow::{Context, Result};
 use aws_sdk_sqs::{
@@ -11,6 +14,7 @@ use aws_sdk_sqs::{
         MessageSystemAttributeName as Attribute,
     },
 };
+use model::account::AccountKey;
 use queue::{MESSAGE_ID, Queue, REASON};
 use serde::Serialize;
 use serde_json::Value;
@@ -153,6 +157,33 @@ impl DeadLetters {
         layout::write_private(file, text.as_bytes())
             .with_context(|| format!("{} cannot be written", file.display()))?;
         Ok(letters.len())
+    }
+
+    /// Deletes the messages of these accounts. Returns how many. The others stay in their queues.
+    ///
+    /// # Errors
+    /// SQS or MongoDB cannot be reached.
+    pub async fn delete_of(&self, accounts: &BTreeSet<AccountKey>) -> Result<usize> {
+        let accounts: BTreeSet<String> = accounts.iter().map(AccountKey::to_string).collect();
+        let is_of = |letter: &Letter| letter.account.as_ref().is_some_and(|account| accounts.contains(account));
+        let mut deleted = 0;
+        for queue in &self.queues {
+            let mut left = Vec::new();
+            loop {
+                let taken = self.take(queue).await?;
+                if taken.is_empty() {
+                    break;
+                }
+                let (meant, others): (Vec<_>, Vec<_>) = taken.into_iter().partition(is_of);
+                left.extend(others);
+                if !meant.is_empty() {
+                    self.delete(queue, &meant).await?;
+                    deleted += meant.len();
+                }
+            }
+            self.put_back(queue, &left).await?;
+        }
+        Ok(deleted)
     }
 
     async fn take(&self, queue: &DeadLetterQueue) -> Result<Vec<Letter>> {

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead, Write},
+    io::{BufRead, IsTerminal},
     path::{Path, PathBuf},
 };
 
@@ -14,12 +14,14 @@ use store::connection_string;
 use crate::{
     aws::Aws,
     cloudformation::{self, Change, Existing},
+    confirm::{answer, is_confirmed},
     deployed::{migrate, step},
     env_file, layout,
     parameters::{self, Parameters, Target},
     rollback, sam,
-    settings::Settings,
+    settings::{Retention, Settings},
     template::{self, Parameter},
+    variables::ACTIONS_RETENTION_DAYS,
 };
 
 /// The parameter that identifies a release.
@@ -54,6 +56,7 @@ pub fn check(settings: &Settings) -> Result<(Target, Parameters)> {
 /// A parameter is not for AWS, nobody confirms, the deployment fails, or MongoDB cannot be reached from this machine.
 pub async fn run(settings: &Settings, deploy: &Deploy) -> Result<()> {
     let (target, mut given) = check(settings)?;
+    let retention = retention(settings.retention, deploy.is_confirmed)?;
     let uri = settings.aws.mongodb_uri()?;
     let known = template::parameters(&deploy.built.join("template.yaml"))?.into_iter().collect();
     let aws = Aws::from_env().await;
@@ -81,14 +84,14 @@ pub async fn run(settings: &Settings, deploy: &Deploy) -> Result<()> {
             let changes = cloudformation::changes(&aws, &id).await?;
             println!("\nAWS account and region: {}", cloudformation::place(&id));
             show(name, existing.as_ref(), &all, &known, &changes);
-            if !(deploy.is_confirmed || confirmed()?) {
+            if !(deploy.is_confirmed || is_confirmed("Deploy this?")?) {
                 cloudformation::discard(&aws, name, &id, existing.is_none()).await?;
                 bail!("nothing was deployed, as it was not confirmed (yes, or YES=1)");
             }
             step("deploying (some minutes)", cloudformation::execute(&aws, name, &id)).await?;
         }
     }
-    migrate(uri, &settings.aws.database, settings.retention).await?;
+    migrate(uri, &settings.aws.database, retention).await?;
     let deployed = cloudformation::existing(&aws, name).await?.context("the stack is not there")?;
     for (name, value) in deployed.outputs {
         println!("{name}: {value}");
@@ -180,11 +183,54 @@ fn shown(value: &str) -> &str {
     if value.is_empty() { "nothing" } else { value }
 }
 
-/// Asks for confirmation at the terminal. Returns true if it is given.
-fn confirmed() -> Result<bool> {
-    print!("\nDeploy this? [y/N] ");
-    std::io::stdout().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer)?;
-    Ok(["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()))
+/// Returns how long actions are kept. Asks for it if no variable says so. What nobody answers stays as it was set before.
+fn retention(set: Retention, is_confirmed: bool) -> Result<Retention> {
+    let name = ACTIONS_RETENTION_DAYS.name;
+    let input = std::io::stdin();
+    if set != Retention::Unchanged {
+        return Ok(set);
+    }
+    if is_confirmed || !input.is_terminal() {
+        println!("{name} is not set: actions are kept for as long as it was set before, or for ever");
+        return Ok(Retention::Unchanged);
+    }
+    println!("{name} is not set. Actions hold personal data. Put it into .env, and this is not asked again.");
+    ask_retention(&mut input.lock())
+}
+
+/// Asks until the answer can be used.
+///
+/// # Errors
+/// There is no answer.
+fn ask_retention(input: &mut impl BufRead) -> Result<Retention> {
+    loop {
+        let said = answer(input, "After how many days are actions deleted (30 to 36500, or none)?")?;
+        match Retention::parse(&said) {
+            Ok(retention) => return Ok(retention),
+            Err(error) => println!("  {error}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn retention_is_asked_for_until_the_answer_can_be_used() {
+        let asked = |input: &str| ask_retention(&mut input.as_bytes()).ok();
+        assert_eq!(asked("\nsoon\n7\n90\n"), Some(Retention::For(Duration::from_secs(90 * 24 * 3600))));
+        assert_eq!(asked("none\n"), Some(Retention::Forever));
+        assert_eq!(asked("7\n"), None, "nobody answers");
+    }
+
+    #[test]
+    fn retention_that_is_set_is_not_asked_for() {
+        for set in [Retention::Forever, Retention::For(Duration::from_secs(1))] {
+            assert_eq!(retention(set, false).unwrap(), set);
+        }
+        assert_eq!(retention(Retention::Unchanged, true).unwrap(), Retention::Unchanged);
+    }
 }

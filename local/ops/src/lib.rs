@@ -2,12 +2,14 @@
 
 pub mod aws;
 pub mod cloudformation;
+mod confirm;
 pub mod connect;
 pub mod cost;
 pub mod dead_letters;
 pub mod deploy;
 pub mod deployed;
 pub mod env_file;
+pub mod erase;
 pub mod halt;
 pub mod hubspot_app;
 pub mod layout;

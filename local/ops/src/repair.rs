@@ -1,5 +1,5 @@
 //! The manual repairs for whoever is on call: read the dead-letter queues and send messages back, read an account
-//! again, pause and resume it, and remove its mark. They work on the local stack, or if `--aws` on the AWS of the
+//! again, pause and resume it, remove its mark, and erase. They work on the local stack, or if `--aws` on the AWS of the
 //! environment and the MongoDB of `.env`.
 
 use std::{path::PathBuf, time::Duration};
@@ -16,6 +16,7 @@ use store::{Resync, Store, TimelineEvent};
 use crate::{
     dead_letters::{Chosen, DeadLetterQueue, DeadLetters},
     deployed::Stack,
+    erase::{self, EraseArguments},
     settings::Settings,
 };
 
@@ -57,6 +58,8 @@ pub enum Repair {
     Resume(AccountArguments),
     /// Remove the mark that the customer must connect an account again.
     Reconnect(AccountArguments),
+    /// Erase a record, everything of an account, or everything of a customer.
+    Erase(EraseArguments),
 }
 
 /// An account.
@@ -100,6 +103,10 @@ pub async fn run(settings: &Settings, aws: bool, repair: Repair) -> Result<()> {
         Repair::Pause(account) => pause(store, &account, true).await,
         Repair::Resume(account) => pause(store, &account, false).await,
         Repair::Reconnect(account) => reconnect(store, &account).await,
+        Repair::Erase(arguments) => {
+            let store = store.clone();
+            erase::run(&store, &dead_letters(stack)?, &arguments).await
+        }
     }
 }
 

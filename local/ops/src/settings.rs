@@ -113,6 +113,22 @@ pub enum Retention {
     For(Duration),
 }
 
+impl Retention {
+    /// Parses a number of days, or `none`.
+    ///
+    /// # Errors
+    /// It is neither, or the time is shorter than messages can wait in the queues: an action that is delivered again after
+    /// its deletion would be stored again.
+    pub(crate) fn parse(days: &str) -> Result<Self> {
+        if days == "none" {
+            return Ok(Self::Forever);
+        }
+        let days: u64 = days.parse().context("ACTIONS_RETENTION_DAYS is neither a number of days nor `none`")?;
+        ensure!((30..=36_500).contains(&days), "ACTIONS_RETENTION_DAYS must be 30 to 36500, or none");
+        Ok(Self::For(Duration::from_secs(days * 24 * 3600)))
+    }
+}
+
 /// The ports of 127.0.0.1 that the local stack listens on.
 #[derive(Clone, Copy, Debug)]
 pub struct Ports {
@@ -157,7 +173,9 @@ impl Settings {
         Ok(Self {
             mongodb_uri: STACK_MONGODB_URI.optional().map(SecretString::from),
             database: STACK_MONGODB_DATABASE.required()?,
-            retention: ACTIONS_RETENTION_DAYS.optional().map_or(Ok(Retention::Unchanged), |days| retention(&days))?,
+            retention: ACTIONS_RETENTION_DAYS
+                .optional()
+                .map_or(Ok(Retention::Unchanged), |days| Retention::parse(&days))?,
             hubspot: real_hubspot()?,
             ports: Ports {
                 mongodb: STACK_MONGODB_PORT.parsed()?,
@@ -180,17 +198,6 @@ impl Settings {
     pub fn local_mongodb_uri(&self) -> SecretString {
         self.mongodb_uri.clone().unwrap_or_else(|| local::mongodb_uri(self.ports.mongodb).into())
     }
-}
-
-/// Parses a retention. Fails if it is shorter than messages can wait in the queues: an action that is delivered again
-/// after its deletion would be stored again.
-fn retention(days: &str) -> Result<Retention> {
-    if days == "none" {
-        return Ok(Retention::Forever);
-    }
-    let days: u64 = days.parse().context("ACTIONS_RETENTION_DAYS is neither a number of days nor `none`")?;
-    ensure!((30..=36_500).contains(&days), "ACTIONS_RETENTION_DAYS must be 30 to 36500, or none");
-    Ok(Retention::For(Duration::from_secs(days * 24 * 3600)))
 }
 
 fn real_hubspot() -> Result<Option<RealHubSpot>> {

@@ -301,6 +301,20 @@ impl World {
         Ok(found.try_collect().await?)
     }
 
+    /// Returns everything that is in the database, as text.
+    ///
+    /// # Errors
+    /// MongoDB cannot be read.
+    pub async fn everything(&self) -> Result<String> {
+        let mut all = String::new();
+        for name in self.store.database().list_collection_names().await? {
+            for document in self.all(&name).await? {
+                all.push_str(&format!("{name} {document}\n"));
+            }
+        }
+        Ok(all)
+    }
+
     /// Returns the account's checkpoint.
     ///
     /// # Errors

@@ -12,17 +12,6 @@ use harness::{
     world::{DOMAIN, HUB, World},
 };
 
-/// Everything that is in the database, as text.
-async fn everything(world: &World) -> Result<String> {
-    let mut all = String::new();
-    for name in world.store.database().list_collection_names().await? {
-        for document in world.all(&name).await? {
-            all.push_str(&format!("{name} {document}\n"));
-        }
-    }
-    Ok(all)
-}
-
 /// What would be a token: every access and refresh token, and code, that the simulator has given.
 const TOKENS: [&str; 3] = ["simulated-access-", "simulated-refresh-", "pat-na1-simulated"];
 
@@ -37,7 +26,7 @@ async fn database_holds_no_plain_token_after_connect_and_sync() -> Result<()> {
     // The plain token of the old account is read, and sealed when it is refreshed.
     world.run().await?;
     assert_eq!(world.proof().await?.actions, 5);
-    let all = everything(&world).await?;
+    let all = world.everything().await?;
     assert!(all.contains("enc:v1:1:"), "{all}");
     for token in TOKENS {
         assert!(!all.contains(token), "{token} is in the database");

@@ -27,6 +27,8 @@ pub(crate) struct StateChange {
     pub(crate) later_associations: Option<Map<String, Value>>,
     /// Whether the state moved on just now, so that the action is hardly stored yet.
     pub(super) is_new: bool,
+    /// Whether the record was erased, so that the action is not stored.
+    pub(crate) is_erased: bool,
     /// The action's insert, if the state moved on just now.
     pub(crate) insert: Option<Result<Write, Error>>,
 }
@@ -62,12 +64,12 @@ pub(super) struct Applied<'a> {
     pub(super) unsure: Vec<&'a str>,
 }
 
-/// Returns the actions of an object type that say something of a record's state.
+/// Returns the actions of an object type. Those that say nothing of their record's state are among them: the record may have
+/// been erased.
 pub(super) fn by_record(object: ObjectType, given: ActionRefs<'_>, stored: &StoreReport) -> Pending {
     let mut pending = Pending::new();
     for (index, (account, action)) in given.iter().enumerate() {
-        let has_state = action.record.is_some() || action.action_name.is_deleted();
-        if action.object == object && has_state && !stored.has_failed(index) {
+        if action.object == object && !stored.has_failed(index) {
             pending.entry(record_key(account, object, &action.record_id)).or_default().push(index);
         }
     }
@@ -142,16 +144,22 @@ fn advance(found: Option<State>, given: ActionRefs<'_>, indexes: &[usize], now: 
     for index in indexes {
         let (account, action) = given[*index];
         let at = action.record_updated_at;
+        if current.as_ref().is_some_and(State::is_erased) {
+            changes.push((*index, StateChange { is_erased: true, ..StateChange::default() }));
+            continue;
+        }
         let state = current.get_or_insert_with(|| State::unknown(account, action));
         let is_new = match &action.record {
             Some(record) => state.apply_update(record, at),
-            None => state.apply_deletion(at, action.merged_into.as_ref()),
+            None if action.action_name.is_deleted() => state.apply_deletion(at, action.merged_into.as_ref()),
+            None => false,
         };
         has_moved |= is_new;
         let changed = state.history.iter().find(|entry| entry.is_of(action)).map(|entry| entry.changes.clone());
         let later_associations = state.history.iter().find(|entry| entry.is_later_associations_of(action));
         let later_associations = later_associations.map(|entry| entry.changes.clone());
-        changes.push((*index, StateChange { changes: changed, later_associations, is_new, insert: None }));
+        let change = StateChange { changes: changed, later_associations, is_new, ..StateChange::default() };
+        changes.push((*index, change));
     }
     let Some(mut state) = current.filter(|_| has_moved) else { return Ok((None, changes)) };
     state.stored_at = now;
@@ -287,12 +295,36 @@ mod tests {
     }
 
     #[test]
-    fn actions_that_say_nothing_of_a_state_or_have_failed_are_left_out() {
-        let (account, mut actions) = (account(), [created(1, 1, "a"), created(2, 1, "b"), created(3, 1, "c")]);
+    fn an_erased_record_never_comes_back_and_its_actions_are_not_stored() {
+        let erased = json!({"_id": "d:7:companies:1", "domainId": "d", "hubId": "7", "recordId": "1",
+            "deletedAt": {"$date": {"$numberLong": "1"}}, "erasedAt": {"$date": {"$numberLong": "1"}},
+            "storedAt": {"$date": {"$numberLong": "1"}}});
+        let erased: State = serde_json::from_value(erased).unwrap();
+        let (account, mut actions) =
+            (account(), [created(1, 1, "a"), updated(1, 9, "b"), deleted(1, 9), created(2, 1, "c")]);
         actions[1].record = None;
         let given: Vec<_> = actions.iter().map(|action| (&account, action)).collect();
+        let pending = by_record(ObjectType::Companies, &given, &StoreReport::default());
+        let plan = plan_changes(&pending, Found::from([(erased.id.clone(), Ok(erased))]), &given, NOW);
+        assert_eq!((plan.inserts.len(), plan.updates.len()), (1, 0));
+        let is_erased = [0, 1, 2, 3].map(|index| plan.changes[&index].is_erased);
+        assert_eq!(is_erased, [true, true, true, false]);
+    }
+
+    #[test]
+    fn an_action_without_a_state_moves_none() {
+        let mut actions = [created(1, 1, "a"), updated(1, 2, "b")];
+        actions[1].record = None;
+        assert_eq!(plan(&[], &actions), (1, 0, vec![(true, None), (false, None)]));
+        assert_eq!(plan(&[], &actions[1..]), (0, 0, vec![(false, None)]));
+    }
+
+    #[test]
+    fn actions_that_have_failed_are_left_out() {
+        let (account, actions) = (account(), [created(1, 1, "a"), created(3, 1, "c")]);
+        let given: Vec<_> = actions.iter().map(|action| (&account, action)).collect();
         let mut stored = StoreReport::default();
-        stored.fail(2, 0);
+        stored.fail(1, 0);
         let pending = by_record(ObjectType::Companies, &given, &stored);
         assert_eq!(pending.into_values().collect::<Vec<_>>(), [[0]]);
         assert!(by_record(ObjectType::Contacts, &given, &stored).is_empty());

@@ -46,6 +46,9 @@ pub(super) struct State {
     /// The record that it was merged into.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     merged_into: Option<String>,
+    /// When its erasure was requested. The state never moves again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    erased_at: Option<DateTime>,
     pub(super) stored_at: DateTime,
     /// The latest steps, the oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -79,8 +82,8 @@ impl HistoryEntry {
 }
 
 /// What tells one state of a record from another: when it was modified, when its associations were read, since when it
-/// is gone, and what it was merged into.
-pub(super) type Version = (Option<DateTime>, Option<DateTime>, Option<DateTime>, Option<String>);
+/// is gone, what it was merged into, and when it was erased.
+pub(super) type Version = (Option<DateTime>, Option<DateTime>, Option<DateTime>, Option<String>, Option<DateTime>);
 
 impl State {
     /// The state of a record of which nothing is known.
@@ -98,21 +101,28 @@ impl State {
             updated_at: None,
             deleted_at: None,
             merged_into: None,
+            erased_at: None,
             stored_at: DateTime::MIN,
             history: Vec::new(),
         }
     }
 
     pub(super) fn version(&self) -> Version {
-        (self.updated_at, self.associations_at, self.deleted_at, self.merged_into.clone())
+        (self.updated_at, self.associations_at, self.deleted_at, self.merged_into.clone(), self.erased_at)
+    }
+
+    /// Returns true if the record was erased.
+    pub(super) fn is_erased(&self) -> bool {
+        self.erased_at.is_some()
     }
 
     /// Makes the record as it was modified at `at` the current one, and its associations if they were read later than
-    /// those at hand. Returns false if neither is newer. A record that is modified after it was deleted was restored.
+    /// those at hand. Returns false if neither is newer, or if the record was erased. A record that is modified after it
+    /// was deleted was restored.
     pub(super) fn apply_update(&mut self, record: &RecordState, at: DateTime) -> bool {
         let is_newer = self.updated_at < Some(at);
         let takes_associations = self.takes_associations(record, is_newer);
-        if !is_newer && !takes_associations {
+        if self.is_erased() || (!is_newer && !takes_associations) {
             return false;
         }
         let ids = takes_associations
@@ -152,10 +162,10 @@ impl State {
     }
 
     /// Lets the record be gone since `at`, with what was last known of it. Returns false if that is not new, or if it was
-    /// modified or deleted later. What was merged into another never comes back.
+    /// modified or deleted later, or erased. What was merged into another never comes back.
     pub(super) fn apply_deletion(&mut self, at: DateTime, merged_into: Option<&RecordId>) -> bool {
         let is_known = self.deleted_at >= Some(at) && (self.merged_into.is_some() || merged_into.is_none());
-        if is_known || (self.updated_at > Some(at) && merged_into.is_none()) {
+        if self.is_erased() || is_known || (self.updated_at > Some(at) && merged_into.is_none()) {
             return false;
         }
         self.deleted_at = self.deleted_at.max(Some(at));
@@ -193,12 +203,18 @@ struct Literal<'a> {
 }
 
 impl<'a> Replace<'a> {
-    pub(super) fn new((updated_at, associations_at, deleted_at, merged_into): Version, state: &'a State) -> Self {
+    pub(super) fn new(version: Version, state: &'a State) -> Self {
+        let (updated_at, associations_at, deleted_at, merged_into, erased_at) = version;
         // In an array, a field that is missing is null.
-        let was =
-            vec![Bson::from(updated_at), Bson::from(associations_at), Bson::from(deleted_at), Bson::from(merged_into)];
-        let is_as_it_was =
-            doc! { "$eq": [["$updatedAt", "$associationsAt", "$deletedAt", "$mergedInto"], { "$literal": was }] };
+        let was = vec![
+            Bson::from(updated_at),
+            Bson::from(associations_at),
+            Bson::from(deleted_at),
+            Bson::from(merged_into),
+            Bson::from(erased_at),
+        ];
+        let is = vec!["$updatedAt", "$associationsAt", "$deletedAt", "$mergedInto", "$erasedAt"];
+        let is_as_it_was = doc! { "$eq": [is, { "$literal": was }] };
         Self { with: Condition { parts: (is_as_it_was, Literal { state }, "$$ROOT") } }
     }
 }

@@ -169,6 +169,25 @@ fn a_loser_that_is_met_after_its_merge_was_never_there() {
 }
 
 #[test]
+fn what_was_erased_is_told_of_no_more_and_its_merges_are() {
+    let mut known = known(None);
+    for record in [1, 2, 3, 4] {
+        tell(&mut known, live(record, 20, ""));
+    }
+    for erased in [1, 5] {
+        known.seen.entry(id(erased)).or_default().erased_at = Some(time(30));
+    }
+    for late in [live(1, 20, ""), live(1, 90, ""), archived(1, 90), live(5, 20, ""), archived(5, 90)] {
+        assert!(!known.is_changed(&late));
+        assert_eq!(tell(&mut known, late), []);
+    }
+    assert_eq!(known.unpublished([&live(5, 20, "")].into_iter()), []);
+    assert_eq!(tell(&mut known, live(2, 40, "1")), one(2, ContactUpdated, 40), "its loser was erased");
+    assert_eq!(tell(&mut known, live(1, 50, "3")), one(3, ContactDeleted, 50), "its survivor was erased");
+    assert_eq!(tell(&mut known, live(1, 60, "3")), []);
+}
+
+#[test]
 fn what_only_this_slice_has_marked_as_pending_is_not_published() {
     let (survivor, loser) = (live(1, 30, "2"), live(2, 20, ""));
     let begun = known(None).unpublished([&survivor, &loser].into_iter());
