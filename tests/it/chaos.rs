@@ -108,6 +108,12 @@ async fn schedule(seed: u64) -> Result<Done> {
     let mut service = Service::new(world, WORKERS, WORKERS).await?;
     for _ in 0..random.random_range(10..30) {
         step(&mut service, &mut random).await?;
+        let erasures = service.world.request_erasures().await?;
+        if random.random_bool(0.5) {
+            for erasure in &erasures {
+                service.world.store.erase(erasure).await?;
+            }
+        }
     }
     let proof = service.finish().await?;
     let changes = service.world.hubspot.world().ledger.len();
@@ -260,9 +266,7 @@ fn change(hubspot: &Shared, random: &mut StdRng) {
                 hubspot.merge(HUB, object, (one, other), at, random.random_bool(0.5));
             }
             _ => {
-                let changes = LinkChange::ALL.into_iter().filter(|change| *change != LinkChange::EraseContact);
-                let changes: Vec<LinkChange> = changes.collect();
-                let change = *changes.choose(random).unwrap_or(&LinkChange::Link);
+                let change = *LinkChange::ALL.choose(random).unwrap_or(&LinkChange::Link);
                 hubspot.change_link(HUB, change, random);
             }
         }

@@ -33,6 +33,8 @@ pub struct Proof {
     pub not_created_once: Vec<String>,
     /// Records whose current state is not the last one, or that were deleted and are not marked as deleted.
     pub stale: Vec<String>,
+    /// Records that were erased, of which something personal is stored.
+    pub remembered: Vec<String>,
     /// Records whose actions' changes do not lead from one to the next, and to the current state.
     pub broken: Vec<String>,
 }
@@ -48,6 +50,7 @@ impl Proof {
             ("stored without a change", &self.unknown),
             ("not Created once and first", &self.not_created_once),
             ("stale", &self.stale),
+            ("erased, but remembered", &self.remembered),
             ("with changes that do not follow from each other", &self.broken),
         ];
         let wrong: Vec<String> = findings
@@ -56,6 +59,41 @@ impl Proof {
             .map(|(what, found)| format!("{} {what}, e.g. {:?}", found.len(), &found[..found.len().min(3)]))
             .collect();
         if wrong.is_empty() { Ok(()) } else { bail!("MongoDB differs from the ledger: {}", wrong.join("; ")) }
+    }
+}
+
+impl Proof {
+    /// Takes a document of an erased record, which must have none of these fields.
+    fn forgets(&mut self, record: String, document: &Document, personal: &[&str]) {
+        if personal.iter().any(|field| document.contains_key(field)) {
+            self.remembered.push(record);
+        }
+    }
+
+    /// Takes the next action of a record.
+    fn takes_action(
+        &mut self,
+        record: &str,
+        held: &mut Held,
+        action: &Document,
+        expected: &Expected<'_>,
+    ) -> Result<()> {
+        if !follows(&mut held.values, action) {
+            self.broken.push(record.to_owned());
+        }
+        if action.contains_key("associationsDigest") {
+            // No change of the record accounts for it.
+            self.associations += 1;
+            return Ok(());
+        }
+        let stored = StoredAction::read(action)?;
+        let id = action.get_str("_id")?;
+        if !expected.changes.contains(id) && !expected.is_action_of_merge(record, held, &stored) {
+            self.unknown.push(id.to_owned());
+        }
+        held.actions.push(stored);
+        self.actions += 1;
+        Ok(())
     }
 }
 
@@ -148,42 +186,38 @@ pub async fn check(database: &Database, account: &AccountKey, ledger: &[Change])
     let expected = Expected::of(account, ledger);
     let mut proof = Proof { records: expected.records(), ..Proof::default() };
     let mine = doc! { "domainId": account.domain_id.as_str(), "hubId": account.hub_id.as_str() };
-    let mut held: HashMap<String, Held> = HashMap::new();
+    let erased = erased(database, &mine).await?;
+    let mut held = HashMap::new();
     for action in actions(database, &mine).await? {
         let record = format!("{account}:{}:{}", action.get_str("object")?, action.get_str("recordId")?);
-        let held = held.entry(record.clone()).or_default();
-        if !follows(&mut held.values, &action) {
-            proof.broken.push(record.clone());
+        if erased.contains(&record) {
+            proof.forgets(record, &action, &["identity", "userProperties", "companyProperties", "changes"]);
+        } else {
+            proof.takes_action(&record, held.entry(record.clone()).or_default(), &action, &expected)?;
         }
-        if action.contains_key("associationsDigest") {
-            // No change of the record accounts for it.
-            proof.associations += 1;
-            continue;
-        }
-        let stored = StoredAction::read(&action)?;
-        let id = action.get_str("_id")?;
-        if !expected.changes.contains(id) && !expected.is_action_of_merge(&record, held, &stored) {
-            proof.unknown.push(id.to_owned());
-        }
-        held.actions.push(stored);
-        proof.actions += 1;
     }
     for object in [Object::Companies, Object::Contacts] {
         let mut cursor = database.collection::<Document>(name(object)).find(mine.clone()).await?;
         while let Some(state) = cursor.try_next().await? {
-            let record = state.get_str("_id")?;
-            let held = held.entry(record.to_owned()).or_default();
+            let record = state.get_str("_id")?.to_owned();
+            if erased.contains(&record) {
+                proof.forgets(record, &state, &["properties", "companyIds", "associations", "history"]);
+                continue;
+            }
+            let held: &mut Held = held.entry(record.clone()).or_default();
             held.state = State::read(&state);
             if held.values.iter().any(|(name, value)| value_of(&state, name) != value.as_ref()) {
-                proof.broken.push(record.to_owned());
+                proof.broken.push(record);
             }
         }
     }
     proof.not_created_once = not_created_once(&held);
     let nothing = Held::default();
     for (record, change) in expected.last {
-        // Nothing needs to be stored of a record that was erased.
-        if change.kind == ChangeKind::Erased {
+        if change.kind == ChangeKind::Erased || erased.contains(&record) {
+            if !erased.contains(&record) {
+                proof.remembered.push(record);
+            }
             continue;
         }
         let held = held.get(&record).unwrap_or(&nothing);
@@ -199,6 +233,19 @@ pub async fn check(database: &Database, account: &AccountKey, ledger: &[Change])
         }
     }
     Ok(proof)
+}
+
+/// Returns the records that have a tombstone.
+async fn erased(database: &Database, mine: &Document) -> Result<HashSet<String>> {
+    let mut erased = HashSet::new();
+    for object in [Object::Companies, Object::Contacts] {
+        let mut tombstones = mine.clone();
+        tombstones.insert("erasedAt", doc! { "$exists": true });
+        let states = database.collection::<Document>(name(object));
+        let found: Vec<Document> = states.find(tombstones).await?.try_collect().await?;
+        erased.extend(found.iter().filter_map(|state| Some(state.get_str("_id").ok()?.to_owned())));
+    }
+    Ok(erased)
 }
 
 /// Returns the actions in the order of their changes. A change of associations alone comes after the change of the record

@@ -10,6 +10,7 @@ pub mod front;
 pub mod gate;
 pub mod live_queue;
 pub mod program;
+mod proofs;
 pub mod proxy;
 pub mod queues;
 pub mod service;

@@ -230,6 +230,7 @@ impl Service {
                 self.world.checkpoint().await
             );
         }
+        self.world.erase_what_hubspot_erased().await?;
         self.world.prove_associations().await?;
         self.world.proof().await
     }

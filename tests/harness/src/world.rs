@@ -13,7 +13,7 @@ use model::{account::AccountKey, object::ObjectType};
 use mongodb::bson::{DateTime, Document, doc};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use stack::{accounts, proof};
+use stack::accounts;
 use store::{MongoConfig, Store, collection};
 
 pub use crate::{
@@ -258,38 +258,6 @@ impl World {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-    }
-
-    /// Compares MongoDB with the simulator's ledger.
-    ///
-    /// # Errors
-    /// They differ.
-    pub async fn proof(&self) -> Result<proof::Proof> {
-        let ledger = self.hubspot.world().ledger.clone();
-        let proof = proof::check(self.store.database(), &self.account()?, &ledger).await?;
-        proof.ensure()?;
-        Ok(proof)
-    }
-
-    /// Compares the companies of all contacts with the simulator's.
-    ///
-    /// # Errors
-    /// They differ.
-    pub async fn prove_associations(&self) -> Result<()> {
-        let expected = self.hubspot.world().links(HUB);
-        for state in self.all("contacts").await? {
-            let Some(links) = expected.get(&state.get_str("recordId")?.parse()?) else { continue };
-            let companies: Vec<String> = links.iter().map(|link| link.company.to_string()).collect();
-            let ids = state.get_array("companyIds")?.iter().filter_map(|id| id.as_str());
-            ensure!(ids.eq(companies.iter()), "{companies:?} are the companies of {state}");
-            let count = |types: usize, link: &hubspot_sim::Link| types + link.types.len();
-            let types = links.iter().fold(0, count);
-            let associations = state.get_array("associations").map_or(&[][..], Vec::as_slice);
-            let stored =
-                associations.iter().filter_map(|link| Some(link.as_document()?.get_array("types").ok()?.len()));
-            ensure!(stored.sum::<usize>() == types, "{links:?} are the associations of {state}");
-        }
-        Ok(())
     }
 
     /// Returns all documents of a collection.

@@ -1,0 +1,83 @@
+//! What is proved of MongoDB in the end: that it equals HubSpot.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use hubspot_sim::{Link, Object};
+use model::object::ObjectType;
+use mongodb::bson::{DateTime, Document, doc};
+use stack::proof;
+use store::{Erasure, collection};
+
+use crate::world::{HUB, World};
+
+impl World {
+    /// Compares MongoDB with the simulator's ledger.
+    ///
+    /// # Errors
+    /// They differ.
+    pub async fn proof(&self) -> Result<proof::Proof> {
+        let ledger = self.hubspot.world().ledger.clone();
+        let proof = proof::check(self.store.database(), &self.account()?, &ledger).await?;
+        proof.ensure()?;
+        Ok(proof)
+    }
+
+    /// Requests the erasure of every record that HubSpot has erased, as its webhooks would.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn request_erasures(&self) -> Result<Vec<Erasure>> {
+        let (account, erased) = (self.account()?, self.hubspot.world().erased(HUB));
+        let erasure = |(object, id): (Object, u64)| {
+            let object = match object {
+                Object::Companies => ObjectType::Companies,
+                Object::Contacts => ObjectType::Contacts,
+            };
+            Ok(Erasure::Record(account.clone(), object, id.to_string().try_into()?))
+        };
+        let erasures = erased.into_iter().map(erasure).collect::<Result<Vec<_>>>()?;
+        self.store.request_erasures(&erasures).await?;
+        Ok(erasures)
+    }
+
+    /// Carries out the erasure of every record that HubSpot has erased, once more.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached, or an erasure failed.
+    pub async fn erase_what_hubspot_erased(&self) -> Result<()> {
+        if self.request_erasures().await?.is_empty() {
+            return Ok(());
+        }
+        let erasures = self.store.database().collection::<Document>(collection::ERASURES);
+        // The second time those are erased that were merged into the others.
+        for _ in 0..2 {
+            erasures.update_many(doc! {}, doc! { "$set": { "repeatAt": DateTime::now() } }).await?;
+            let ends = tokio::time::Instant::now() + Duration::from_secs(300);
+            let report = self.store.finish_erasures(ends).await?;
+            ensure!(report.failed == 0 && report.left == 0, "{report:?}");
+        }
+        Ok(())
+    }
+
+    /// Compares the companies of all contacts with the simulator's.
+    ///
+    /// # Errors
+    /// They differ.
+    pub async fn prove_associations(&self) -> Result<()> {
+        let expected = self.hubspot.world().links(HUB);
+        for state in self.all("contacts").await? {
+            let Some(links) = expected.get(&state.get_str("recordId")?.parse()?) else { continue };
+            let companies: Vec<String> = links.iter().map(|link| link.company.to_string()).collect();
+            let ids = state.get_array("companyIds")?.iter().filter_map(|id| id.as_str());
+            ensure!(ids.eq(companies.iter()), "{companies:?} are the companies of {state}");
+            let count = |types: usize, link: &Link| types + link.types.len();
+            let types = links.iter().fold(0, count);
+            let associations = state.get_array("associations").map_or(&[][..], Vec::as_slice);
+            let stored =
+                associations.iter().filter_map(|link| Some(link.as_document()?.get_array("types").ok()?.len()));
+            ensure!(stored.sum::<usize>() == types, "{links:?} are the associations of {state}");
+        }
+        Ok(())
+    }
+}
