@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use harness::world::{HUB, World, assert_accepted};
-use hubspot_sim::Object;
+use hubspot_sim::{FaultKind, Object};
 use model::time;
 use mongodb::bson::{DateTime, Document, doc};
 use serde_json::json;
@@ -216,5 +216,82 @@ async fn actions_in_any_order_leave_associations_that_were_read_last() -> Result
         let expected = if order == [0, 1, 2, 3, 4] { 5 } else { 4 };
         ensure!(ids.len() >= 4 && ids.len() <= expected, "{order:?}: {ids:?}");
     }
+    world.end().await
+}
+
+/// What HubSpot does not answer now is compared later. Nothing else waits for it.
+#[tokio::test]
+async fn comparison_that_fails_is_postponed_and_delays_no_change() -> Result<()> {
+    let (world, contact, companies) = associated("linked_fails").await?;
+    world.hubspot.world().associate(HUB, contact, vec![companies[1]]);
+    world.associations_are_due().await?;
+    world.fault("/associations/", 1_000, FaultKind::Answer { status: 400, body: None, retry_after: None });
+    world.run().await?;
+    let comparison = |checkpoint: &Document| {
+        let kept = checkpoint.get_document("kept").ok()?.get_document("contacts").ok()?;
+        Some(kept.get_document("associations").ok()?.clone())
+    };
+    let checkpoint = world.checkpoint().await?;
+    ensure!(checkpoint.get_document("lanes")?.get_document("contacts")?.get_document("lastError").is_err());
+    ensure!(checkpoint.get_datetime("lastSuccessAt").is_ok());
+    world.hubspot.world().faults.clear();
+    world.time_passes().await?;
+    world.associations_are_due().await?;
+    world.run().await?;
+    let after = comparison(&world.checkpoint().await?).context("associations were compared")?;
+    ensure!(after.get_str("lastError").is_err(), "{after}");
+    ensure!(company_ids(&world, contact).await? == texts(&companies[1..2]));
+    world.proof().await?;
+    world.end().await
+}
+
+#[tokio::test]
+async fn check_that_hangs_delays_no_change() -> Result<()> {
+    let (world, contact, companies) = associated("linked_hangs").await?;
+    world.hubspot.world().associate(HUB, contact, vec![companies[1]]);
+    let id = contact.to_string().try_into()?;
+    world.store.request_association_checks(&world.account()?, [id]).await?;
+    world.fault("/associations/", 1, FaultKind::Delay { millis: 60_000 });
+    let sync = world.sync().await?;
+    world.deliver(&sync, &world.tick()).await?;
+    let other = {
+        let mut hubspot = world.hubspot.world();
+        let (id, at) = (hubspot.ids(HUB, Object::Contacts)[2], hubspot.now());
+        hubspot.update(HUB, Object::Contacts, id, at, &[("jobtitle", "CTO")]);
+        id
+    };
+    world.run_on().await?;
+    world.proof().await?;
+    let changed = doc! { "recordId": other.to_string(), "actionName": "Contact Updated" };
+    let actions = world.store.database().collection::<Document>(collection::ACTIONS);
+    ensure!(actions.count_documents(changed).await? == 1, "the change waits for the check");
+    ensure!(company_ids(&world, contact).await? == texts(&companies[..1]), "the check was made");
+    world.associations_are_due().await?;
+    world.run_on().await?;
+    ensure!(company_ids(&world, contact).await? == texts(&companies[1..2]));
+    world.end().await
+}
+
+/// HubSpot reports a change of associations twice, or one that is no change: the truth is read.
+#[tokio::test]
+async fn check_of_contact_whose_associations_are_as_they_were_publishes_nothing() -> Result<()> {
+    let (world, contact, companies) = associated("linked_same").await?;
+    let check = async || {
+        let id = contact.to_string().try_into()?;
+        world.store.request_association_checks(&world.account()?, [id]).await?;
+        world.run().await?;
+        anyhow::Ok(changes(&world).await?.len())
+    };
+    ensure!(check().await? == 0);
+    world.hubspot.world().associate(HUB, contact, vec![companies[1]]);
+    ensure!(check().await? == 1 && check().await? == 1);
+    let checks = world.all(collection::ASSOCIATION_CHECKS).await?;
+    ensure!(checks.len() == 1, "it is made once more, when HubSpot has surely caught up: {checks:?}");
+    let before = time::before(DateTime::now(), Duration::from_secs(60));
+    let old = doc! { "$set": { "noticedAt": before, "checkAt": before } };
+    world.store.database().collection::<Document>(collection::ASSOCIATION_CHECKS).update_many(doc! {}, old).await?;
+    world.run().await?;
+    ensure!(world.all(collection::ASSOCIATION_CHECKS).await?.is_empty());
+    ensure!(changes(&world).await?.len() == 1);
     world.end().await
 }
