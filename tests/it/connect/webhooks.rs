@@ -225,7 +225,7 @@ async fn webhook_during_run_is_noted_and_starts_no_second_run() -> Result<()> {
     world.hubspot.world().seed(HUB, 2, 2, 1);
     let sync = world.sync().await?;
     // One lane waits a little, so that the run goes on.
-    world.fault("/contacts/search", u32::MAX, FaultKind::Answer { status: 477, body: None, retry_after: Some(20) });
+    world.fault("/contacts/search", u32::MAX, FaultKind::Answer { status: 477, body: None, retry_after: Some(5) });
     world.deliver(&sync, &world.tick()).await?;
     world.hubspot.world().faults.clear();
     let next: Value =
