@@ -307,6 +307,8 @@ async fn asks_first(rehearsal: &Rehearsal, readme: &str) -> Result<()> {
         ensure!(said.contains("The stack") && said.contains("nothing was deployed"), "{said}");
         ensure!(said.contains("Add    SyncFunction (AWS::Lambda::Function)"), "{said}");
         ensure!(!said.contains(CLIENT_SECRET), "{said}");
+        // No terminal can answer how long actions are kept.
+        ensure!(said.contains("ACTIONS_RETENTION_DAYS is not set: actions are kept"), "{said}");
         ensure!(cloudformation::existing(&rehearsal.aws, &rehearsal.name).await?.is_none(), "it was deployed");
     }
     Ok(())
