@@ -1,5 +1,6 @@
 //! Contacts whose associations are to be read again, by their ids (collection `associationchecks`): HubSpot has said by
-//! webhook that they changed, one of their companies is gone, or they have more than can be read within a slice.
+//! webhook that they changed, one of their companies is gone, or they have more than can be read within a slice. A company
+//! that is gone is one document, from which those of its contacts are made, some at a time: it may have very many.
 
 use std::time::Duration;
 
@@ -49,14 +50,26 @@ pub struct UnfinishedAssociations {
     pub before: Vec<Association>,
 }
 
-/// The filter for contacts that have one of some companies.
-fn having_companies(account: &AccountKey, companies: &[RecordId]) -> Document {
-    let ids: Vec<&str> = companies.iter().map(RecordId::as_str).collect();
-    doc! { "domainId": account.domain_id.as_str(), "hubId": account.hub_id.as_str(), "companyIds": { "$in": ids } }
+/// A company that is gone, whose contacts are to be checked.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct GoneCompany {
+    company_id: RecordId,
+    noticed_at: DateTime,
+    /// The key of the last contact of which a check was requested.
+    #[serde(default)]
+    after: Option<String>,
 }
+
+/// How many contacts of a company are checked at once.
+const CONTACTS_OF_COMPANY: i64 = 1000;
 
 fn key(account: &AccountKey, record: &RecordId) -> String {
     record_key(account, ObjectType::Contacts, record)
+}
+
+fn company_key(account: &AccountKey, company: &RecordId) -> String {
+    record_key(account, ObjectType::Companies, company)
 }
 
 impl Store {
@@ -85,56 +98,90 @@ impl Store {
         self.write_checks(writes.collect::<Result<Vec<_>, Error>>()?).await
     }
 
-    /// Requests checks of the contacts that have one of these companies, as far as their states are stored. Returns
-    /// true if there are any.
+    /// Requests checks of the contacts that have one of these companies.
     ///
     /// # Errors
     /// MongoDB cannot be reached, or refuses.
-    pub async fn check_contacts_of(&self, account: &AccountKey, companies: &[RecordId]) -> Result<bool, StoreError> {
-        if companies.is_empty() {
-            return Ok(false);
-        }
-        let contacts = self.database.collection::<Document>(ObjectType::Contacts.as_str());
-        let found = contacts.find(having_companies(account, companies)).projection(doc! { "recordId": 1 }).await?;
-        let found: Vec<Document> = found.try_collect().await?;
-        let ids: Vec<RecordId> = found.iter().filter_map(|state| id(state.get("recordId"))).collect();
-        for ids in ids.chunks(1000) {
-            self.request_association_checks(account, ids.iter().cloned()).await?;
-        }
-        Ok(!ids.is_empty())
+    pub async fn check_contacts_of(&self, account: &AccountKey, companies: &[RecordId]) -> Result<(), StoreError> {
+        let now = DateTime::now();
+        let write = |company: &RecordId| {
+            let set = doc! {
+                "$set": { "domainId": account.domain_id.as_str(), "hubId": account.hub_id.as_str(),
+                    "companyId": company.as_str(), "noticedAt": now, "checkAt": now },
+                "$unset": { "after": "" },
+            };
+            Ok((company.clone(), bulk::upsert(&doc! { "_id": company_key(account, company) }, &set)?))
+        };
+        self.write_checks(companies.iter().map(write).collect::<Result<Vec<_>, Error>>()?).await
     }
 
-    /// Stores where the reading of each contact's associations stopped. They are read on from there by the next check.
+    /// Requests the checks of a gone company's next contacts, as far as their states are stored.
+    async fn check_next_contacts(&self, account: &AccountKey, gone: &GoneCompany) -> Result<(), StoreError> {
+        let mut having = doc! {
+            "domainId": account.domain_id.as_str(), "hubId": account.hub_id.as_str(),
+            "companyIds": gone.company_id.as_str(),
+        };
+        if let Some(after) = &gone.after {
+            having.insert("_id", doc! { "$gt": after });
+        }
+        let contacts = self.database.collection::<Document>(ObjectType::Contacts.as_str());
+        let found = contacts.find(having).projection(doc! { "recordId": 1 }).sort(doc! { "_id": 1 });
+        let found: Vec<Document> = found.limit(CONTACTS_OF_COMPANY).await?.try_collect().await?;
+        let ids: Vec<RecordId> = found.iter().filter_map(|state| id(state.get("recordId"))).collect();
+        self.request_association_checks(account, ids).await?;
+        let same = doc! { "_id": company_key(account, &gone.company_id), "noticedAt": gone.noticed_at };
+        let companies = self.collection(collection::ASSOCIATION_CHECKS);
+        match found.last().and_then(|state| state.get_str("_id").ok()) {
+            Some(last) if i64::try_from(found.len()).is_ok_and(|count| count == CONTACTS_OF_COMPANY) => {
+                companies.update_one(same, doc! { "$set": { "after": last } }).await?;
+            }
+            _ => {
+                companies.delete_one(same).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores where the reading of contacts' associations stopped. They are read on from there by the next check. One that
+    /// began with a check has the time of its reason; if there is a later reason, it is read from the beginning.
     ///
     /// # Errors
     /// MongoDB cannot be reached, or refuses.
     pub async fn store_unfinished_associations(
         &self,
         account: &AccountKey,
-        unfinished: Vec<(RecordId, UnfinishedAssociations)>,
+        unfinished: Vec<(RecordId, Option<DateTime>, UnfinishedAssociations)>,
     ) -> Result<(), StoreError> {
         let now = DateTime::now();
-        let writes = unfinished.into_iter().map(|(contact, unfinished)| {
-            let set = doc! {
-                "$set": { "unfinished": serialize_to_bson(&unfinished)?, "checkAt": now },
-                "$setOnInsert": { "domainId": account.domain_id.as_str(), "hubId": account.hub_id.as_str(),
+        let writes = unfinished.into_iter().map(|(contact, noticed_at, unfinished)| {
+            let mut update = doc! { "$set": { "unfinished": serialize_to_bson(&unfinished)?, "checkAt": now } };
+            let mut query = doc! { "_id": key(account, &contact) };
+            let write = if let Some(noticed_at) = noticed_at {
+                query.insert("noticedAt", noticed_at);
+                bulk::change(&query, &update)?
+            } else {
+                update.insert(
+                    "$setOnInsert",
+                    doc! { "domainId": account.domain_id.as_str(), "hubId": account.hub_id.as_str(),
                     "recordId": contact.as_str(), "noticedAt": now },
+                );
+                bulk::upsert(&query, &update)?
             };
-            let write = bulk::upsert(&doc! { "_id": key(account, &contact) }, &set)?;
             Ok((contact, write))
         });
         self.write_checks(writes.collect::<Result<Vec<_>, Error>>()?).await
     }
 
-    /// Returns at most `count` contacts to check by now, the longest waiting first.
+    /// Returns at most `count` contacts to check by now, the longest waiting first. There may be more if it returns fewer,
+    /// or none: `None` alone says that there are none.
     ///
     /// # Errors
-    /// MongoDB cannot be reached.
+    /// MongoDB cannot be reached, or refuses.
     pub async fn due_association_checks(
         &self,
         account: &AccountKey,
         count: i64,
-    ) -> Result<Vec<AssociationCheck>, Error> {
+    ) -> Result<Option<Vec<AssociationCheck>>, StoreError> {
         let due = doc! {
             "domainId": account.domain_id.as_str(),
             "hubId": account.hub_id.as_str(),
@@ -143,7 +190,16 @@ impl Store {
         let checks = self.collection(collection::ASSOCIATION_CHECKS);
         let found: Vec<Document> =
             checks.find(due).sort(doc! { "checkAt": 1 }).limit(count).await?.try_collect().await?;
-        found.into_iter().map(|check| Ok(deserialize_from_document(check)?)).collect()
+        if found.is_empty() {
+            return Ok(None);
+        }
+        let (gone, due): (Vec<_>, Vec<_>) = found.into_iter().partition(|check| check.contains_key("companyId"));
+        for gone in gone {
+            let gone: GoneCompany = deserialize_from_document(gone).map_err(Error::from)?;
+            self.check_next_contacts(account, &gone).await?;
+        }
+        let read = |check| deserialize_from_document(check).map_err(Error::from);
+        Ok(Some(due.into_iter().map(read).collect::<Result<_, _>>()?))
     }
 
     /// Postpones checks, before they are made: one that cannot be made is tried again after [`RETRY_PAUSE`].
@@ -155,9 +211,12 @@ impl Store {
         account: &AccountKey,
         checks: &[AssociationCheck],
     ) -> Result<(), Error> {
-        let keys: Vec<String> = checks.iter().map(|check| key(account, &check.record_id)).collect();
-        let later = doc! { "$max": { "checkAt": time::after(DateTime::now(), RETRY_PAUSE) } };
-        self.collection(collection::ASSOCIATION_CHECKS).update_many(doc! { "_id": { "$in": keys } }, later).await?;
+        if checks.is_empty() {
+            return Ok(());
+        }
+        let later = doc! { "$set": { "checkAt": time::after(DateTime::now(), RETRY_PAUSE) } };
+        let same: Vec<Document> = checks.iter().map(|check| same(account, check)).collect();
+        self.collection(collection::ASSOCIATION_CHECKS).update_many(doc! { "$or": same }, later).await?;
         Ok(())
     }
 
@@ -174,17 +233,14 @@ impl Store {
         let now = DateTime::now();
         let (old, young): (Vec<_>, Vec<_>) =
             checks.iter().partition(|check| time::between(check.noticed_at, now) >= ASSOCIATIONS_SETTLE);
-        let same = |check: &AssociationCheck| {
-            doc! { "_id": key(account, &check.record_id), "noticedAt": check.noticed_at }
-        };
         if !old.is_empty() {
-            let old: Vec<Document> = old.into_iter().map(same).collect();
+            let old: Vec<Document> = old.into_iter().map(|check| same(account, check)).collect();
             self.collection(collection::ASSOCIATION_CHECKS).delete_many(doc! { "$or": old }).await?;
         }
         let later = young.into_iter().map(|check| {
             let check_at = time::after(check.noticed_at, ASSOCIATIONS_SETTLE);
             let update = doc! { "$set": { "checkAt": check_at }, "$unset": { "unfinished": "" } };
-            Ok((check.record_id.clone(), bulk::change(&same(check), &update)?))
+            Ok((check.record_id.clone(), bulk::change(&same(account, check), &update)?))
         });
         self.write_checks(later.collect::<Result<Vec<_>, Error>>()?).await
     }
@@ -200,6 +256,11 @@ impl Store {
             None => Ok(()),
         }
     }
+}
+
+/// Returns the filter for a check that was not requested again since it was read.
+fn same(account: &AccountKey, check: &AssociationCheck) -> Document {
+    doc! { "_id": key(account, &check.record_id), "noticedAt": check.noticed_at }
 }
 
 fn id(value: Option<&Bson>) -> Option<RecordId> {

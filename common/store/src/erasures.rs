@@ -34,7 +34,7 @@ use super::{
     is_away,
 };
 
-/// For how long after its request an erasure is repeated. A drain in flight ends within half a minute, and its messages are
+/// For how long after it was first carried out an erasure is repeated. A drain in flight ends within half a minute, and its messages are
 /// delivered again within 21 minutes (`template.yaml`).
 const REPEATED_FOR: Duration = Duration::from_secs(3600);
 
@@ -87,6 +87,8 @@ struct Requested {
     object: Option<ObjectType>,
     record_id: Option<RecordId>,
     requested_at: DateTime,
+    /// When it was first carried out.
+    erased_at: Option<DateTime>,
     /// Whether anything was stored of the record before it was erased.
     #[serde(default)]
     was_known: bool,
@@ -139,7 +141,7 @@ impl Store {
         let request = |erasure: &Erasure| {
             let mut new = erasure.fields();
             new.extend(doc! { "requestedAt": now, "repeatAt": now, "times": 0 });
-            doc! { "$set": new, "$unset": { "doneAt": "" } }
+            doc! { "$set": new, "$unset": { "doneAt": "", "erasedAt": "" } }
         };
         self.write_erasures(erasures, request).await
     }
@@ -171,10 +173,17 @@ impl Store {
             Erasure::Record(account, object, record_id) => {
                 self.erase_record(account, *object, record_id, &requested).await?;
             }
-            Erasure::Account(account) => self.erase_account(account).await?,
+            Erasure::Account(account) if self.erase_account(account).await? => {}
+            Erasure::Account(account) => {
+                tracing::warn!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id,
+                    "an account is not erased, because its Domain has an entry of it again");
+                let over = doc! { "$set": { "doneAt": now }, "$unset": { "repeatAt": "", "times": "" } };
+                self.collection(collection::ERASURES).update_one(doc! { "_id": id }, over).await?;
+                return Ok(());
+            }
         }
         let mut update = doc! { "$min": { "erasedAt": now } };
-        if time::between(requested.requested_at, now) >= REPEATED_FOR {
+        if requested.erased_at.is_some_and(|first| time::between(first, now) >= REPEATED_FOR) {
             update.extend(doc! { "$set": { "doneAt": now }, "$unset": { "repeatAt": "", "times": "" } });
         } else {
             let pause = time::doubled(FIRST_PAUSE, requested.times, REPEATED_FOR);
@@ -235,6 +244,16 @@ impl Store {
             let hubs = entries_of(domain).filter_map(|entry| HubId::from_bson(entry.get("hubId")?).ok());
             holders.extend(hubs.map(|hub_id| AccountKey { domain_id: domain_id.clone(), hub_id }));
         }
+        // Of a Domain that has no entry any more, the checkpoint is still there.
+        let hubs: Vec<&str> = portals.iter().map(|portal| portal.as_str()).collect();
+        let checkpoints = doc! { "_id": { "$regex": format!(":({})$", hubs.join("|")) } };
+        let checkpoints = self.collection(collection::CHECKPOINTS).find(checkpoints).projection(doc! { "_id": 1 });
+        let checkpoints: Vec<Document> = checkpoints.await?.try_collect().await?;
+        let key = |checkpoint: &Document| {
+            let (domain, hub) = checkpoint.get_str("_id").ok()?.rsplit_once(':')?;
+            AccountKey::new(domain, hub).ok()
+        };
+        holders.extend(checkpoints.iter().filter_map(key));
         let claims = doc! { "_id": { "$in": portals.iter().map(|portal| portal.as_str()).collect::<Vec<_>>() } };
         let claims: Vec<Document> = self.collection(collection::PORTALS).find(claims).await?.try_collect().await?;
         let claimed =

@@ -4,12 +4,11 @@
 //! of their associations could be read at once. Beside that, those of all contacts are compared from time to time with
 //! what was published. A contact whose associations differ is read by its id, and published as any other record.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
-use hubspot::{AssociationInput, MAX_ASSOCIATION_INPUTS, MAX_READ_IDS};
+use hubspot::{AssociationInput, Associations, HubSpotError, MAX_ASSOCIATION_INPUTS, MAX_READ_IDS, ReadRecords};
 use model::{ids::RecordId, time::DateTime};
-use store::{AssociationCheck, UnfinishedAssociations};
-use tokio::time::Instant;
+use store::{AssociationCheck, LedgerEntry, UnfinishedAssociations};
 
 use crate::{
     association_checks::store_unfinished,
@@ -34,6 +33,11 @@ fn input(check: &AssociationCheck) -> AssociationInput {
     }
 }
 
+/// Returns true if the failure may be caused by a single record.
+fn may_be_a_records(error: &HubSpotError) -> bool {
+    error.is_transient() || error.is_about_contents()
+}
+
 impl LaneReader<'_> {
     /// Checks the contacts that are due for it, and publishes those whose associations have changed.
     ///
@@ -42,11 +46,12 @@ impl LaneReader<'_> {
     pub(crate) async fn check_associations(&mut self) -> Result<WindowOutcome, SliceError> {
         let (slice, store) = (self.slice, self.slice.store());
         let count = i64::try_from(MAX_CHECKS).unwrap_or(i64::MAX);
-        let due = store.due_association_checks(slice.account(), count).await?;
-        if due.is_empty() {
-            slice.has_association_checks.set(false);
+        // The other lane may request more meanwhile.
+        slice.has_association_checks.set(false);
+        let Some(due) = store.due_association_checks(slice.account(), count).await? else {
             return Ok(WindowOutcome::Closed);
-        }
+        };
+        slice.has_association_checks.set(true);
         // A reading that fails, or takes longer than a slice, must not keep the lane from anything else.
         store.postpone_association_checks(slice.account(), &due).await?;
         match self.check(due).await {
@@ -60,18 +65,28 @@ impl LaneReader<'_> {
 
     async fn check(&mut self, mut due: Vec<AssociationCheck>) -> Result<WindowOutcome, SliceError> {
         let (slice, store) = (self.slice, self.slice.store());
-        let inputs = due.iter().map(input).collect();
-        let Some(mut ledger) = self.read_for_comparison(inputs, due.len() == 1).await? else {
-            return Ok(WindowOutcome::OutOfTime);
-        };
+        let ids = due.iter().map(|check| &check.record_id);
+        let seen = store.seen(slice.account(), self.object, ids).await?;
+        let mut ledger = self.read_for_comparison(due.iter().map(input).collect(), seen).await?;
         let unfinished = ledger.take_unfinished();
-        due.retain(|check| !unfinished.contains_key(check.record_id.as_str()));
-        store_unfinished(slice, unfinished).await?;
-        self.state.progress(LaneStep::AssociationChecks);
-        let ids = due.iter().map(|check| check.record_id.clone()).collect();
-        let outcome = self.publish_differing(ids, ledger).await?;
+        let has_moved = |check: &AssociationCheck| {
+            let before = check.unfinished.as_ref().map(|unfinished| &unfinished.after);
+            unfinished.get(check.record_id.as_str()).is_none_or(|input| input.after.as_ref() != before)
+        };
+        if !due.is_empty() && !due.iter().any(has_moved) {
+            return Err(SliceError::NoTime);
+        }
+        let (begun, read): (Vec<_>, Vec<_>) =
+            due.drain(..).partition(|check| unfinished.contains_key(check.record_id.as_str()));
+        store_unfinished(slice, unfinished, &begun).await?;
+        if !begun.is_empty() {
+            self.state.progress(LaneStep::AssociationChecks);
+        }
+        let ids = read.iter().map(|check| check.record_id.clone()).collect();
+        let outcome = self.publish_differing(LaneStep::AssociationChecks, ids, ledger).await?;
         if outcome == WindowOutcome::Closed {
-            store.end_association_checks(slice.account(), &due).await?;
+            store.end_association_checks(slice.account(), &read).await?;
+            self.state.progress(LaneStep::AssociationChecks);
         }
         Ok(outcome)
     }
@@ -87,6 +102,11 @@ impl LaneReader<'_> {
                 self.postpone_comparison(&error.to_string()).await?;
                 Ok(WindowOutcome::Closed)
             }
+            // Fewer contacts fit into a slice.
+            Ok(WindowOutcome::OutOfTime) if !self.state.progressed_in(Some(LaneStep::Comparison)) => {
+                self.postpone_comparison("there is no time to publish what differs").await?;
+                Ok(WindowOutcome::Closed)
+            }
             compared => compared,
         }
     }
@@ -98,90 +118,138 @@ impl LaneReader<'_> {
         if after.is_none() {
             comparison.began_at = Some(DateTime::now());
         }
-        // A call that took longer than a slice may fit if it asks for fewer.
+        // What took longer than a slice may fit if it is less.
         let count = (MAX_ASSOCIATION_INPUTS >> comparison.attempts.min(31)).max(1);
         let limit = i64::try_from(count).unwrap_or(i64::MAX);
-        let began = Instant::now();
         let known = slice.store().seen_after(slice.account(), self.object, after.as_ref(), limit).await?;
         let next = (known.len() == count).then(|| known.last().map(|(id, _)| id.to_string())).flatten();
         let live: Vec<RecordId> = known.iter().filter(|(_, seen)| seen.is_live()).map(|(id, _)| id.clone()).collect();
         let inputs = live.iter().cloned().map(AssociationInput::first).collect();
-        let seen = known.into_iter().collect();
-        let Some(mut ledger) = self.read_with(inputs, seen, count == 1).await? else {
-            return Ok(WindowOutcome::OutOfTime);
-        };
-        store_unfinished(slice, ledger.take_unfinished()).await?;
-        self.state.progress(LaneStep::Comparison);
-        if self.publish_differing(live, ledger).await? == WindowOutcome::OutOfTime {
+        let mut ledger = self.read_for_comparison(inputs, known.into_iter().collect()).await?;
+        store_unfinished(slice, ledger.take_unfinished(), &[]).await?;
+        if self.publish_differing(LaneStep::Comparison, live, ledger).await? == WindowOutcome::OutOfTime {
             return Ok(WindowOutcome::OutOfTime);
         }
-        plan::sweep_page_done(&mut self.state.lane.kept.associations, next, DateTime::now());
+        plan::comparison_step_done(&mut self.state.lane.kept.associations, next, DateTime::now());
         self.checkpoint_progress().await?;
-        self.tuning.pace.publishing_took(began.elapsed());
+        self.state.progress(LaneStep::Comparison);
         Ok(WindowOutcome::Closed)
     }
 
     /// Postpones the comparison for this reason, and saves the lane.
     pub(crate) async fn postpone_comparison(&mut self, reason: &str) -> Result<(), SliceError> {
         tracing::error!(error = reason, "associations cannot be compared; it is tried again later");
-        plan::postpone_sweep(&mut self.state.lane.kept.associations, reason.to_owned(), DateTime::now());
+        plan::postpone_comparison(&mut self.state.lane.kept.associations, reason.to_owned(), DateTime::now());
         self.save_lane().await
     }
 
-    /// Reads the associations of contacts, and what was published of them. Returns `None` if there is no time.
+    /// Reads the associations of contacts. `seen` is what was published of them.
+    ///
+    /// # Errors
+    /// HubSpot returns nobody's, or there is no time.
     async fn read_for_comparison(
         &mut self,
         inputs: Vec<AssociationInput>,
-        is_alone: bool,
-    ) -> Result<Option<PublishLedger>, SliceError> {
-        let ids = inputs.iter().map(|input| &input.id);
-        let seen = self.slice.store().seen(self.slice.account(), self.object, ids).await?;
-        self.read_with(inputs, seen, is_alone).await
-    }
-
-    async fn read_with(
-        &mut self,
-        inputs: Vec<AssociationInput>,
-        seen: HashMap<RecordId, store::LedgerEntry>,
-        is_alone: bool,
-    ) -> Result<Option<PublishLedger>, SliceError> {
+        seen: HashMap<RecordId, LedgerEntry>,
+    ) -> Result<PublishLedger, SliceError> {
         let mut ledger = PublishLedger::new(self.object, self.state.lane.legacy_watermark, seen);
         if inputs.is_empty() {
-            return Ok(Some(ledger));
+            return Ok(ledger);
         }
         let read_at = DateTime::now();
-        let Some(read) = batch::read_associations(self.slice, inputs, is_alone).await? else { return Ok(None) };
+        let read = self.read_in_parts(inputs).await?;
         self.tuning.asked();
-        self.tuning.pace.page_took(read.took);
         if let Some((id, reason)) = read.unread.iter().next() {
             tracing::warn!(record.id = id, reason, contacts = read.unread.len(), "associations cannot be read");
         }
         ledger.learn_associations(read, read_at);
-        Ok(Some(ledger))
+        Ok(ledger)
     }
 
-    /// Reads those contacts by their ids whose associations differ from what was published, and publishes them. Returns
-    /// `OutOfTime` if there is no time for all of them.
+    /// Reads the associations of contacts, in halves if that fails, down to the contact that HubSpot has no answer for.
+    ///
+    /// # Errors
+    /// HubSpot returns nobody's, or there is no time.
+    async fn read_in_parts(&self, inputs: Vec<AssociationInput>) -> Result<Associations, SliceError> {
+        let (mut parts, mut all, mut failure) = (VecDeque::from([inputs]), Associations::default(), None);
+        while let Some(mut part) = parts.pop_front() {
+            match batch::read_associations(self.slice, part.clone(), part.len() == 1).await {
+                Ok(Some(read)) => {
+                    all.found.extend(read.found);
+                    all.unfinished.extend(read.unfinished);
+                    all.unread.extend(read.unread);
+                }
+                Ok(None) => return Err(SliceError::NoTime),
+                Err(error) if may_be_a_records(&error) => {
+                    let rest = part.split_off(part.len() / 2);
+                    if part.is_empty() {
+                        all.unread.extend(rest.into_iter().map(|input| (input.id.into(), error.to_string())));
+                    } else {
+                        parts.extend([part, rest]);
+                    }
+                    failure = Some(error);
+                    if self.tuning.pace.latest_start(Concurrent::Nothing).is_none() {
+                        break;
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        match failure {
+            // No single contact is the cause, or there is no time to find it.
+            Some(error) if !parts.is_empty() || all.found.is_empty() && all.unfinished.is_empty() => Err(error.into()),
+            _ => Ok(all),
+        }
+    }
+
+    /// Reads those contacts by their ids whose associations differ from what was published, and publishes them. Sets
+    /// aside a contact that HubSpot cannot return. Returns `OutOfTime` if there is no time for all of them.
     async fn publish_differing(
         &mut self,
+        step: LaneStep,
         ids: Vec<RecordId>,
         mut ledger: PublishLedger,
     ) -> Result<WindowOutcome, SliceError> {
         let (slice, object) = (self.slice, self.object);
         let differing: Vec<String> =
             ids.into_iter().filter(|id| ledger.is_associated_anew(id)).map(String::from).collect();
-        for ids in differing.chunks(MAX_READ_IDS) {
-            let Some(latest) = self.tuning.pace.latest_start(Concurrent::Nothing) else {
-                return Ok(WindowOutcome::OutOfTime);
+        let mut parts: VecDeque<Vec<String>> = differing.chunks(MAX_READ_IDS).map(<[String]>::to_vec).collect();
+        while let Some(mut ids) = parts.pop_front() {
+            let read = match self.read_by_ids(&ids).await {
+                Ok(Some(read)) => read,
+                Ok(None) => return Ok(WindowOutcome::OutOfTime),
+                Err(SliceError::HubSpot(error)) if may_be_a_records(&error) && ids.len() > 1 => {
+                    let rest = ids.split_off(ids.len() / 2);
+                    parts.extend([ids, rest]);
+                    continue;
+                }
+                Err(SliceError::HubSpot(error))
+                    if error.is_about_contents() || (error.is_transient() && self.state.progressed_in(Some(step))) =>
+                {
+                    let odd: Vec<_> = ids.into_iter().map(|id| (id, error.to_string())).collect();
+                    self.set_aside(&odd).await?;
+                    continue;
+                }
+                Err(error) => return Err(error),
             };
-            let read = slice.session.read_by_ids(object, ids, slice.properties(object), Some(latest)).await?;
-            let Some(read) = read else { return Ok(WindowOutcome::OutOfTime) };
             let seen = batch::seen(slice, object, &read.rows).await?;
-            let mut part = PublishLedger::new(object, self.state.lane.legacy_watermark, seen);
-            ledger.give_associations(&mut part, ids);
+            let mut part = PublishLedger::new(object, self.state.lane.legacy_watermark, seen).of_records_read_by_id();
+            ledger.give_associations(&mut part, &ids);
             let odd = self.publish(read.rows, part).await?;
             self.set_aside(&odd).await?;
+            self.state.progress(step);
         }
         Ok(WindowOutcome::Closed)
+    }
+
+    /// Reads contacts by their ids. Returns `None` if there is no time.
+    ///
+    /// # Errors
+    /// The general limit leaves no time, or HubSpot failed.
+    async fn read_by_ids(&self, ids: &[String]) -> Result<Option<ReadRecords>, SliceError> {
+        let Some(latest) = self.tuning.pace.latest_start(Concurrent::Nothing) else { return Ok(None) };
+        let (object, properties) = (self.object, self.slice.properties(self.object));
+        let read = self.slice.session.read_by_ids(object, ids, properties, Some(latest)).await?;
+        read.map(Some).ok_or(SliceError::NoTime)
     }
 }

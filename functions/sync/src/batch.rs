@@ -191,12 +191,12 @@ pub(crate) async fn publish_rows(
             Err(reason) => odd.push((row.id, reason)),
         }
     }
-    let Batch { actions, first_seen, mut published } = batch;
+    let Batch { actions, first_seen, mut published, differing } = batch;
     mark_pending(slice, object, &first_seen).await?;
     let gone = actions.iter().filter(|action| action.action_name.is_deleted());
     let gone: Vec<RecordId> = gone.map(|action| action.record_id.clone()).collect();
     let refused = send(slice, object, actions).await?;
-    association_checks::note_consequences(slice, object, &gone, ledger.take_unfinished()).await?;
+    association_checks::note_consequences(slice, object, &gone, differing, ledger).await?;
     published.retain(|(id, _)| !refused.iter().any(|(refused, _)| refused == id.as_str()));
     mark(slice, object, &published).await?;
     odd.extend(refused);

@@ -36,6 +36,8 @@ pub(crate) struct PublishLedger {
     associations_at: DateTime,
     /// The contacts that are published without their companies.
     does_without: HashSet<String>,
+    /// True if the records were read by their ids, and not from HubSpot's index.
+    is_read_by_id: bool,
 }
 
 /// What a batch has to publish and to mark.
@@ -48,6 +50,9 @@ pub(crate) struct Batch {
     pub(crate) first_seen: Vec<Mark>,
     /// The contents of the actions, to be marked after they are queued.
     pub(crate) published: Vec<Mark>,
+    /// The contacts whose associations alone differ from what was published, in a page of HubSpot's index, which may show
+    /// a record as it was. They are read by their ids.
+    pub(crate) differing: Vec<RecordId>,
 }
 
 impl PublishLedger {
@@ -63,7 +68,13 @@ impl PublishLedger {
             associations: Associations::default(),
             associations_at: DateTime::MIN,
             does_without: HashSet::new(),
+            is_read_by_id: false,
         }
+    }
+
+    /// Returns the ledger of records that were read by their ids, as they certainly are.
+    pub(crate) fn of_records_read_by_id(self) -> Self {
+        Self { is_read_by_id: true, ..self }
     }
 
     /// Adds the marks that this slice has made, possibly after the records were looked up.
@@ -150,7 +161,11 @@ impl PublishLedger {
             let associations = associations.map(|read| (read, self.associations_at));
             batch.actions.push(action_builder::action(self.object, record, associations, is_first));
         } else if self.is_associated_anew(&record.id) {
-            self.record_associations(record, batch);
+            if self.is_read_by_id {
+                self.record_associations(record, batch);
+            } else {
+                batch.differing.push(record.id);
+            }
         } else if self.seen.get(&record.id).is_some_and(|seen| seen.erased_at.is_some()) {
             // What was merged into it is erased, too, once that is known.
             self.record_merges(&record, record.modified_at, batch);

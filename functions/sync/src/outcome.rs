@@ -33,6 +33,11 @@ impl LaneOutcome {
         Self { object, caught_up: None, fresh_to: None, retry_at, problem: None, page_size: None, progressed }
     }
 
+    /// Returns true if the lane has nothing left to read, and failed at nothing.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.retry_at.is_none() && self.problem.is_none()
+    }
+
     /// Returns the outcome of a lane with nothing left to read. `date` is up to when everything was read.
     pub(crate) fn caught_up(object: ObjectType, date: Option<DateTime>) -> Self {
         Self { caught_up: date, ..Self::new(object, None, false) }

@@ -18,7 +18,9 @@ mod sweep;
 pub(crate) use hold::{
     count_soon, hold, hold_back, is_held_too_long, is_worth_halving, read_again, recount_later, release,
 };
-pub(crate) use sweep::{comparison_is_due, postpone_sweep, sweep_is_due, sweep_page_done};
+pub(crate) use sweep::{
+    comparison_is_due, comparison_step_done, postpone_comparison, postpone_sweep, sweep_is_due, sweep_page_done,
+};
 
 /// How many windows of a pass are read concurrently at most.
 pub(crate) const MAX_READERS: usize = 4;

@@ -197,7 +197,12 @@ impl ActiveSlice<'_> {
             self.pull_lane(&slice, account, ObjectType::Companies, companies),
             self.pull_lane(&slice, account, ObjectType::Contacts, contacts),
         );
-        let lanes = vec![companies?, contacts?];
+        let (companies, mut contacts) = (companies?, contacts?);
+        // Companies that are gone came up when the lane of contacts was at its end.
+        if slice.has_association_checks.get() && contacts.is_at_end() {
+            contacts = LaneOutcome { fresh_to: contacts.fresh_to, ..LaneOutcome::more(ObjectType::Contacts) };
+        }
+        let lanes = vec![companies, contacts];
         let limits = slice.session.limits();
         let is_refused = lanes.iter().any(|lane| lane.has(ProblemKind::Unauthorized));
         match self.judge(account, is_marked, is_refused).await? {

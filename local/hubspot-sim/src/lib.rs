@@ -10,6 +10,7 @@ mod erasure;
 mod event;
 mod faults;
 mod limits;
+mod linking;
 mod links;
 pub mod odd;
 mod query;
@@ -35,7 +36,8 @@ use tokio::{
 
 pub use apps::{CLIENT_ID, CLIENT_SECRET, OTHER_CLIENT_ID, OTHER_CLIENT_SECRET};
 pub use faults::{Fault, FaultKind};
-pub use links::{AssociationCategory, AssociationType, Link, LinkChange};
+pub use linking::LinkChange;
+pub use links::{AssociationCategory, AssociationType, Link};
 pub use seed::Changed;
 pub use settings::{AssociationLimits, Distribution, IdOrder, Settings, Tier, WebhookForm};
 pub use webhooks::{Localhost, signature};

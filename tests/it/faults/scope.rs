@@ -33,7 +33,7 @@ async fn stores(world: &World, actions: usize) -> Result<()> {
             return Ok(());
         }
     }
-    bail!("{stored} of {actions} are stored")
+    bail!("{stored} of {actions} are stored; {}", world.checkpoint().await?)
 }
 
 async fn is_stored(world: &World, id: u64) -> Result<bool> {

@@ -37,11 +37,11 @@ const WITH_OWN_FIELDS: [&str; 6] = [
 ];
 
 impl Store {
-    /// Deletes everything that is stored of an account. Does nothing if its Domain has an entry of it: it was connected
-    /// again.
-    pub(super) async fn erase_account(&self, account: &AccountKey) -> Result<(), Error> {
+    /// Deletes everything that is stored of an account. Returns false, and does nothing, if its Domain has an entry of it:
+    /// it was connected again.
+    pub(super) async fn erase_account(&self, account: &AccountKey) -> Result<bool, Error> {
         if self.has_entry(account).await? {
-            return Ok(());
+            return Ok(false);
         }
         let key = account.to_string();
         for name in WITH_OWN_FIELDS {
@@ -68,7 +68,7 @@ impl Store {
         }
         let rejected = doc! { "$pull": { "accounts": own(account) } };
         self.collection(collection::REJECTIONS).update_many(doc! {}, rejected).await?;
-        Ok(())
+        Ok(true)
     }
 
     /// Returns true if the account's Domain has an entry of it, in any state.

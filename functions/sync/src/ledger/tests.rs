@@ -110,6 +110,7 @@ fn tell_associated(known: &mut PublishLedger, record: Record, companies: &[u64],
     let read: Vec<Association> = serde_json::from_value(companies.iter().map(company).collect()).unwrap();
     let found = HashMap::from([(record.id.to_string(), association::in_order(read))]);
     known.learn_associations(Associations { found, ..Associations::default() }, time(read_at));
+    known.is_read_by_id = true;
     let mut batch = Batch::default();
     known.apply(record, &mut batch);
     batch

@@ -48,6 +48,21 @@ pub(crate) fn sweep_page_done(sweep: &mut Sweep, next: Option<String>, now: Date
     *sweep = Sweep { after: next, ended_at, began_at: sweep.began_at, attempts, ..Sweep::default() };
 }
 
+/// Records that the associations of some contacts were compared. `next` is the last of them, or `None` at the end. The
+/// next step is as large as this one, or twice as large.
+pub(crate) fn comparison_step_done(comparison: &mut Sweep, next: Option<String>, now: DateTime) {
+    let attempts = comparison.attempts.saturating_sub(1);
+    sweep_page_done(comparison, next, now);
+    comparison.attempts = attempts;
+}
+
+/// Postpones the comparison, because associations could not be read. It goes on where it stopped, with fewer contacts.
+pub(crate) fn postpone_comparison(comparison: &mut Sweep, reason: String, now: DateTime) {
+    let after = comparison.after.clone();
+    postpone_sweep(comparison, reason, now);
+    comparison.after = after;
+}
+
 /// Postpones the sweep, because a page could not be read. After some failures, it begins again from the start.
 pub(crate) fn postpone_sweep(sweep: &mut Sweep, reason: String, now: DateTime) {
     let pause = time::doubled(FIRST_SWEEP_PAUSE, sweep.attempts, LONGEST_SWEEP_PAUSE);

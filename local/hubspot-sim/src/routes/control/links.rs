@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Shared,
-    links::{Link, LinkChange},
+    linking::LinkChange,
+    links::Link,
     lock,
     world::{Object, World},
 };

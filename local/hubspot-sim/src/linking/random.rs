@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use serde::{Deserialize, Serialize};
 
-use super::{AssociationCategory, Link};
-use crate::world::{Object, World};
+use crate::{
+    links::{AssociationCategory, Link},
+    world::{Object, World},
+};
 
 /// The labels of random changes, with their type ids.
 const LABELS: [(u64, &str); 3] = [(31, "Billing contact"), (33, "Decision maker"), (35, "Former employer")];

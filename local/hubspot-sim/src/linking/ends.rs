@@ -1,8 +1,10 @@
 //! What becomes of the links of a record that is deleted, erased or merged. No contact's modification time moves, and no
 //! event reports it unless the settings say so.
 
-use super::Link;
-use crate::world::{Object, World};
+use crate::{
+    links::Link,
+    world::{Object, World},
+};
 
 impl World {
     /// Removes all links of a record. A record that is restored stays without them.

@@ -1,10 +1,17 @@
 //! Changes of links. None moves the contact's modification time, except a change of the primary company, if the settings
 //! say so.
 
+mod ends;
+mod random;
+
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
-use super::{AssociationCategory, AssociationType, Link, PRIMARY_COMPANY};
+pub use self::random::LinkChange;
 use crate::{
+    links::{AssociationCategory, AssociationType, Link, PRIMARY_COMPANY},
     webhooks::What,
     world::{ChangeKind, Object, Record, World},
 };

@@ -1,18 +1,9 @@
 //! Associations of contacts and companies, called links here. Each has the types that HubSpot returns: it may be the
 //! contact's primary one, and may have labels.
 
-mod ends;
-mod random;
-mod world;
-
-#[cfg(test)]
-mod tests;
-
 use std::cmp::Reverse;
 
 use serde::{Deserialize, Serialize};
-
-pub use self::random::LinkChange;
 
 /// The property of a contact that names its primary company.
 pub(crate) const PRIMARY_COMPANY: &str = "associatedcompanyid";
