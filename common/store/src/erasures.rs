@@ -247,8 +247,8 @@ impl Store {
         // Of a Domain that has no entry any more, the checkpoint is still there.
         let hubs: Vec<&str> = portals.iter().map(|portal| portal.as_str()).collect();
         let checkpoints = doc! { "_id": { "$regex": format!(":({})$", hubs.join("|")) } };
-        let checkpoints = self.collection(collection::CHECKPOINTS).find(checkpoints).projection(doc! { "_id": 1 });
-        let checkpoints: Vec<Document> = checkpoints.await?.try_collect().await?;
+        let found = self.collection(collection::CHECKPOINTS).find(checkpoints).projection(doc! { "_id": 1 }).await?;
+        let checkpoints: Vec<Document> = found.try_collect().await?;
         let key = |checkpoint: &Document| {
             let (domain, hub) = checkpoint.get_str("_id").ok()?.rsplit_once(':')?;
             AccountKey::new(domain, hub).ok()

@@ -89,7 +89,7 @@ impl Link {
         self.types.iter().any(AssociationType::is_primary)
     }
 
-    fn set_primary(&mut self, is_primary: bool) {
+    pub(crate) fn set_primary(&mut self, is_primary: bool) {
         self.types.retain(|kind| !kind.is_primary());
         if is_primary {
             self.types.insert(0, AssociationType::primary());
@@ -97,7 +97,7 @@ impl Link {
     }
 
     /// Adds the types of another link to the same company.
-    fn add_types(&mut self, types: Vec<AssociationType>) {
+    pub(crate) fn add_types(&mut self, types: Vec<AssociationType>) {
         self.types.extend(types);
         self.types.sort();
         self.types.dedup();
@@ -123,7 +123,7 @@ impl Links {
     }
 
     /// Replaces the links. Reads of associations return the new ones from the time `from` on.
-    fn replace(&mut self, links: Vec<Link>, from: i64, now: i64) {
+    pub(crate) fn replace(&mut self, links: Vec<Link>, from: i64, now: i64) {
         // What no read returns any more is dropped.
         let visible = self.versions.iter().rposition(|(from, _)| *from <= now).unwrap_or(0);
         self.versions.drain(..visible);
