@@ -260,6 +260,8 @@ async fn check_that_hangs_delays_no_change() -> Result<()> {
         hubspot.update(HUB, Object::Contacts, id, at, &[("jobtitle", "CTO")]);
         id
     };
+    // The run that has begun, and the next tick.
+    world.run_on().await?;
     world.run_on().await?;
     world.proof().await?;
     let changed = doc! { "recordId": other.to_string(), "actionName": "Contact Updated" };

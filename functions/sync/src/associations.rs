@@ -9,6 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use hubspot::{AssociationInput, Associations, HubSpotError, MAX_ASSOCIATION_INPUTS, MAX_READ_IDS, ReadRecords};
 use model::{ids::RecordId, time::DateTime};
 use store::{AssociationCheck, LedgerEntry, UnfinishedAssociations};
+use tokio::time::Instant;
 
 use crate::{
     association_checks::store_unfinished,
@@ -46,6 +47,9 @@ impl LaneReader<'_> {
     pub(crate) async fn check_associations(&mut self) -> Result<WindowOutcome, SliceError> {
         let (slice, store) = (self.slice, self.slice.store());
         let count = i64::try_from(MAX_CHECKS).unwrap_or(i64::MAX);
+        if Instant::now() + self.state.longest_association_read > slice.budget.work_ends() {
+            return Ok(WindowOutcome::OutOfTime);
+        }
         // The other lane may request more meanwhile.
         slice.has_association_checks.set(false);
         let Some(due) = store.due_association_checks(slice.account(), count).await? else {
@@ -159,6 +163,7 @@ impl LaneReader<'_> {
         let read_at = DateTime::now();
         let read = self.read_in_parts(inputs).await?;
         self.tuning.asked();
+        self.state.longest_association_read = self.state.longest_association_read.max(read.took);
         if let Some((id, reason)) = read.unread.iter().next() {
             tracing::warn!(record.id = id, reason, contacts = read.unread.len(), "associations cannot be read");
         }
@@ -178,6 +183,7 @@ impl LaneReader<'_> {
                     all.found.extend(read.found);
                     all.unfinished.extend(read.unfinished);
                     all.unread.extend(read.unread);
+                    all.took = all.took.max(read.took);
                 }
                 Ok(None) => return Err(SliceError::NoTime),
                 Err(error) if may_be_a_records(&error) => {

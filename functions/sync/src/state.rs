@@ -1,5 +1,7 @@
 //! The state of a lane within a slice. Pure. It has one owner, the reader of the lane.
 
+use std::time::Duration;
+
 use hubspot::{HubSpotError, Search};
 use model::{
     checkpoint::{Lane, PassKind, ProblemKind, Window},
@@ -37,6 +39,8 @@ pub(crate) struct LaneState {
     /// What has progressed: the mark of a pass moved, or a window was read further than ever before; a page of the
     /// recycle bin was read; an attempt at a record that is set aside was recorded.
     progressed: Vec<LaneStep>,
+    /// How long the slowest read of associations took, of those made for checks and comparisons.
+    pub(crate) longest_association_read: Duration,
     /// True if anything was read, or is scheduled to be read later: the run need not pause.
     pub(crate) got_on: bool,
 }

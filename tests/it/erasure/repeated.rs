@@ -69,6 +69,10 @@ async fn erasure_is_repeated_for_an_hour_and_its_request_changes_nothing_then() 
     let erasures = world.store.database().collection::<Document>(collection::ERASURES);
     erasures.update_one(doc! {}, doc! { "$set": { "requestedAt": hours_ago } }).await?;
     tick(&world).await?;
+    let late = erasure(&world).await?;
+    ensure!(!late.contains_key("doneAt"), "the hour begins when it is first carried out: {late}");
+    erasures.update_one(doc! {}, doc! { "$set": { "erasedAt": hours_ago } }).await?;
+    tick(&world).await?;
     let done = erasure(&world).await?;
     ensure!(done.contains_key("doneAt") && !done.contains_key("repeatAt"), "{done}");
     erase(&world, "contact.privacyDeletion", id).await?;
