@@ -202,7 +202,7 @@ impl Store {
         Ok(Some(due.into_iter().map(read).collect::<Result<_, _>>()?))
     }
 
-    /// Postpones checks, before they are made: one that cannot be made is tried again after [`RETRY_PAUSE`].
+    /// Postpones checks, before they are made: one that cannot be made is tried again after a minute.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
