@@ -23,11 +23,12 @@ fn change_before(world: &World, millis: i64) -> u64 {
 }
 
 /// Works until so many actions are stored: what is held is read each time in smaller parts. How many slices that takes depends
-/// on the machine: a slice that is slow reads less.
+/// on the machine: a slice that is slow reads less, and sets a record aside for which there was no time.
 async fn stores(world: &World, actions: usize) -> Result<()> {
     let mut stored = 0;
     for _ in 0..60 {
         world.run_on().await?;
+        world.store.retry_set_aside().await?;
         stored = world.all(collection::ACTIONS).await?.len();
         if stored == actions {
             return Ok(());
