@@ -73,3 +73,26 @@ pub(crate) fn postpone_sweep(sweep: &mut Sweep, reason: String, now: DateTime) {
         sweep.after = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> DateTime {
+        DateTime::from_millis(seconds * 1000)
+    }
+
+    #[test]
+    fn a_comparison_that_fails_continues_where_it_stopped_with_fewer_contacts() {
+        let mut comparison = Sweep { after: Some("300".to_owned()), ..Sweep::default() };
+        for attempts in 1..=5 {
+            postpone_comparison(&mut comparison, "why".to_owned(), at(10_000));
+            assert_eq!((comparison.after.as_deref(), comparison.attempts), (Some("300"), attempts));
+        }
+        assert_eq!(comparison.retry_at, Some(at(10_000 + 16 * 60)));
+        comparison_step_done(&mut comparison, Some("310".to_owned()), at(11_000));
+        assert_eq!((comparison.after.as_deref(), comparison.attempts, comparison.retry_at), (Some("310"), 4, None));
+        comparison_step_done(&mut comparison, None, at(11_001));
+        assert_eq!((comparison.after, comparison.ended_at), (None, Some(at(11_001))));
+    }
+}
