@@ -297,3 +297,68 @@ async fn check_of_contact_whose_associations_are_as_they_were_publishes_nothing(
     ensure!(changes(&world).await?.len() == 1);
     world.end().await
 }
+
+/// HubSpot answers 500 whenever it is asked for one contact's companies, or does not return it by its id.
+#[tokio::test]
+async fn contact_without_answer_keeps_no_other_from_being_checked() -> Result<()> {
+    let (world, bad, companies) = associated("linked_bad").await?;
+    let good = world.hubspot.world().ids(HUB, Object::Contacts)[12];
+    for contact in [bad, good] {
+        world.hubspot.world().associate(HUB, contact, vec![companies[3]]);
+    }
+    world.hubspot.world().settings.companies_fail = vec![bad];
+    for is_checked in [true, false] {
+        if is_checked {
+            let ids = [bad, good].map(|id| id.to_string().try_into());
+            let ids = ids.into_iter().collect::<Result<Vec<_>, _>>()?;
+            world.store.request_association_checks(&world.account()?, ids).await?;
+        } else {
+            world.hubspot.world().associate(HUB, good, vec![companies[4]]);
+            world.associations_are_due().await?;
+        }
+        world.run_on().await?;
+        let expected = if is_checked { 3 } else { 4 };
+        ensure!(company_ids(&world, good).await? == texts(&companies[expected..=expected]), "checked: {is_checked}");
+        ensure!(company_ids(&world, bad).await? == texts(&companies[..1]));
+    }
+    world.hubspot.world().settings.companies_fail.clear();
+    world.associations_are_due().await?;
+    world.run_on().await?;
+    ensure!(company_ids(&world, bad).await? == texts(&companies[3..4]));
+    world.proof().await?;
+    world.end().await
+}
+
+#[tokio::test]
+async fn company_with_more_contacts_than_are_found_at_once_leaves_all_of_them() -> Result<()> {
+    let mut world = World::new("linked_many").await?;
+    world.config.settle = Duration::from_secs(3600);
+    {
+        let mut hubspot = world.hubspot.world();
+        hubspot.seed(HUB, 2, 1_100, 1);
+        let company = hubspot.ids(HUB, Object::Companies)[0];
+        for contact in hubspot.ids(HUB, Object::Contacts) {
+            hubspot.associate(HUB, contact, vec![company]);
+        }
+    }
+    world.run().await?;
+    {
+        let mut hubspot = world.hubspot.world();
+        let (company, at) = (hubspot.ids(HUB, Object::Companies)[0], hubspot.now());
+        ensure!(hubspot.archive(HUB, Object::Companies, company, at));
+    }
+    world.run_on().await?;
+    let with_companies = doc! { "companyIds.0": { "$exists": true } };
+    let contacts = world.store.database().collection::<Document>("contacts");
+    // A slice that a slow machine cut is made again a minute later.
+    for _ in 0..20 {
+        if contacts.count_documents(with_companies.clone()).await? == 0 {
+            break;
+        }
+        world.associations_are_due().await?;
+        world.run_on().await?;
+    }
+    ensure!(contacts.count_documents(with_companies).await? == 0);
+    ensure!(world.proof().await?.associations == 1_100);
+    world.end().await
+}
