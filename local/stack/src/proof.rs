@@ -221,6 +221,11 @@ pub async fn check(database: &Database, account: &AccountKey, ledger: &[Change])
             continue;
         }
         let held = held.get(&record).unwrap_or(&nothing);
+        // Only the survivor tells of a merge. If it was erased before it was read, nothing does.
+        let is_untold = change.kind == ChangeKind::Merged && !held.state.is_merged;
+        if is_untold && expected.erasures.iter().any(|(object, at)| *object == change.object && *at >= change.at) {
+            continue;
+        }
         // A record that was deleted before it was first read has no action.
         if change.kind.is_gone() && held.actions.is_empty() {
             continue;
@@ -267,6 +272,8 @@ struct Expected<'a> {
     last: BTreeMap<String, &'a Change>,
     /// The `_id`s of the actions of all changes but merges.
     changes: HashSet<String>,
+    /// When records were erased.
+    erasures: Vec<(Object, i64)>,
     /// When each loser of a merge was merged.
     merged: HashMap<String, i64>,
 }
@@ -283,7 +290,9 @@ impl<'a> Expected<'a> {
             }
             last.insert(record, change);
         }
-        Self { last, changes, merged }
+        let erased = ledger.iter().filter(|change| change.kind == ChangeKind::Erased);
+        let erasures = erased.map(|change| (change.object, change.at)).collect();
+        Self { last, changes, erasures, merged }
     }
 
     /// Returns how many records are not deleted.
