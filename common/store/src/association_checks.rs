@@ -142,7 +142,7 @@ impl Store {
         Ok(())
     }
 
-    /// Stores where the reading of contacts' associations stopped. They are read on from there by the next check. One that
+    /// Stores where the reading of contacts' associations stopped. The next check continues from there. One that
     /// began with a check has the time of its reason; if there is a later reason, it is read from the beginning.
     ///
     /// # Errors

@@ -78,7 +78,7 @@ fn account_key(account: &AccountKey) -> String {
     format!("{account}/account")
 }
 
-/// An erasure as it is stored.
+/// The stored document of an erasure.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Requested {

@@ -32,7 +32,7 @@ pub(crate) async fn note_consequences(
     store_unfinished(slice, ledger.take_unfinished(), &[]).await
 }
 
-/// Stores where the reading of contacts' associations stopped, to be read on from there. `checks` are those for which
+/// Stores where the reading of contacts' associations stopped, to continue from there. `checks` are those for which
 /// they were read.
 ///
 /// # Errors

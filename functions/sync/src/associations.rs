@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use hubspot::{AssociationInput, Associations, HubSpotError, MAX_ASSOCIATION_INPUTS, MAX_READ_IDS, ReadRecords};
+use hubspot::{AssociationInput, Associations, MAX_ASSOCIATION_INPUTS, MAX_READ_IDS, ReadRecords};
 use model::{ids::RecordId, time::DateTime};
 use store::{AssociationCheck, LedgerEntry, UnfinishedAssociations};
 use tokio::time::Instant;
@@ -19,6 +19,7 @@ use crate::{
     lane::{LaneReader, WindowOutcome},
     ledger::PublishLedger,
     plan,
+    set_aside::is_a_records,
     state::LaneStep,
 };
 
@@ -32,11 +33,6 @@ fn input(check: &AssociationCheck) -> AssociationInput {
         Some(UnfinishedAssociations { after, before }) => AssociationInput { id, after: Some(after), before },
         None => AssociationInput::first(id),
     }
-}
-
-/// Returns true if the failure may be caused by a single record.
-fn may_be_a_records(error: &HubSpotError) -> bool {
-    error.is_transient() || error.is_about_contents()
 }
 
 impl LaneReader<'_> {
@@ -186,7 +182,7 @@ impl LaneReader<'_> {
                     all.took = all.took.max(read.took);
                 }
                 Ok(None) => return Err(SliceError::NoTime),
-                Err(error) if may_be_a_records(&error) => {
+                Err(error) if is_a_records(&error) => {
                     let rest = part.split_off(part.len() / 2);
                     if part.is_empty() {
                         all.unread.extend(rest.into_iter().map(|input| (input.id.into(), error.to_string())));
@@ -224,7 +220,7 @@ impl LaneReader<'_> {
             let read = match self.read_by_ids(&ids).await {
                 Ok(Some(read)) => read,
                 Ok(None) => return Ok(WindowOutcome::OutOfTime),
-                Err(SliceError::HubSpot(error)) if may_be_a_records(&error) && ids.len() > 1 => {
+                Err(SliceError::HubSpot(error)) if is_a_records(&error) && ids.len() > 1 => {
                     let rest = ids.split_off(ids.len() / 2);
                     parts.extend([ids, rest]);
                     continue;

@@ -25,8 +25,8 @@ const LEFT_OUT_ATTEMPTS: u32 = 10;
 
 /// Returns true if the failure may be caused by a single record. A transient failure of HubSpot counts too, because the
 /// record is tried again.
-fn is_a_records(error: &HubSpotError) -> bool {
-    error.is_about_contents() || matches!(error, HubSpotError::Transient { .. })
+pub(crate) fn is_a_records(error: &HubSpotError) -> bool {
+    error.is_about_contents() || error.is_transient()
 }
 
 /// Sets records aside, each for its reason. Returns when the first of them is to be read again. Returns `None` if there

@@ -46,7 +46,7 @@ impl AssociationType {
         Self { category: AssociationCategory::UserDefined, type_id, label: Some(label.to_owned()) }
     }
 
-    /// Returns the type as it is seen from the company. HubSpot's types have another id in that direction: 2 and 280.
+    /// Returns the type of the same link in the direction from the company. There, HubSpot uses other ids: 2 and 280.
     /// Labels have the next id, too.
     pub fn reversed(&self) -> Self {
         Self { type_id: self.type_id + 1, ..self.clone() }

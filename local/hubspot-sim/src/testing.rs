@@ -15,7 +15,7 @@ pub(crate) async fn start() -> Simulator {
     Simulator::start(0, Settings::unlimited()).await.unwrap()
 }
 
-/// Creates so many records.
+/// Creates `COUNT` records.
 pub(crate) fn create<const COUNT: usize>(world: &mut World, object: Object) -> [u64; COUNT] {
     [(); COUNT].map(|()| world.create(HUB, object, 1, BTreeMap::new()))
 }

@@ -221,7 +221,7 @@ pub async fn check(database: &Database, account: &AccountKey, ledger: &[Change])
             continue;
         }
         let held = held.get(&record).unwrap_or(&nothing);
-        // Only the survivor tells of a merge. If it was erased before it was read, nothing does.
+        // HubSpot reports a merge only with the survivor. If that was erased before it was read, nothing reports the merge.
         let is_untold = change.kind == ChangeKind::Merged && !held.state.is_merged;
         if is_untold && expected.erasures.iter().any(|(object, at)| *object == change.object && *at >= change.at) {
             continue;
@@ -253,8 +253,8 @@ async fn erased(database: &Database, mine: &Document) -> Result<HashSet<String>>
     Ok(erased)
 }
 
-/// Returns the actions in the order of their changes. A change of associations alone comes after the change of the record
-/// that it leaves as it is.
+/// Returns the actions in the order of their changes. A change of associations alone comes after the record's own change
+/// with the same modification time.
 async fn actions(database: &Database, mine: &Document) -> Result<Vec<Document>> {
     let found = database.collection::<Document>(collection::ACTIONS).find(mine.clone()).await?;
     let mut actions: Vec<Document> = found.try_collect().await?;

@@ -82,32 +82,38 @@ async fn erasure_is_repeated_for_an_hour_and_its_request_changes_nothing_then() 
     world.end().await
 }
 
-/// The drain has written the state, and inserts its actions when they are already erased.
-#[tokio::test]
-async fn action_inserted_by_a_drain_under_way_is_erased_by_the_tick() -> Result<()> {
-    let (world, id) = person("erased_drain").await?;
-    world.deliver(&world.sync().await?, &world.tick()).await?;
-    let queued = world.take(&world.actions_queue).await?;
-    let mut drain = Bootstrap::start(Function::Actions, &world).await?;
+/// Drains messages. The contact is erased when the drain is about to have this effect.
+async fn drain_while_erased(world: &World, queued: &[String], id: u64, effect_name: &'static str) -> Result<()> {
+    let mut drain = Bootstrap::start(Function::Actions, world).await?;
     let (reached, released) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (at, until) = (reached.clone(), released.clone());
-    drain.gate.set(move |effect| match (effect.name.as_str(), effect.when) {
-        ("mongodb insert actions", When::Before) => {
+    drain.gate.set(move |effect| match effect.name == effect_name && effect.when == When::Before {
+        true => {
             at.notify_one();
             Verdict::Until(until.clone())
         }
-        _ => Verdict::Pass,
+        false => Verdict::Pass,
     });
-    let event = message_event(&queued);
+    let event = message_event(queued);
     let erasing = async {
         reached.notified().await;
-        let erased = erase(&world, "contact.privacyDeletion", id).await;
+        let erased = erase(world, "contact.privacyDeletion", id).await;
         released.notify_one();
         erased
     };
     let (drained, erased) = tokio::join!(drain.invoke(&event), erasing);
     erased?;
     ensure!(drained?.0.is_success());
+    Ok(())
+}
+
+/// The drain has written the state, and inserts its actions when they are already erased.
+#[tokio::test]
+async fn action_inserted_by_a_drain_under_way_is_erased_by_the_tick() -> Result<()> {
+    let (world, id) = person("erased_drain").await?;
+    world.deliver(&world.sync().await?, &world.tick()).await?;
+    let queued = world.take(&world.actions_queue).await?;
+    drain_while_erased(&world, &queued, id, "mongodb insert actions").await?;
     ensure!(ensure_without_person(&world.everything().await?).is_err(), "there was no race");
     tick(&world).await?;
     ensure_without_person(&world.everything().await?)?;
@@ -125,26 +131,7 @@ async fn state_read_before_erasure_does_not_replace_tombstone() -> Result<()> {
     world.deliver(&world.sync().await?, &world.tick()).await?;
     let queued = world.take(&world.actions_queue).await?;
     ensure!(!queued.is_empty(), "the change was not published");
-    let mut drain = Bootstrap::start(Function::Actions, &world).await?;
-    let (reached, released) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let (at, until) = (reached.clone(), released.clone());
-    drain.gate.set(move |effect| match (effect.name.as_str(), effect.when) {
-        ("mongodb update contacts", When::Before) => {
-            at.notify_one();
-            Verdict::Until(until.clone())
-        }
-        _ => Verdict::Pass,
-    });
-    let event = message_event(&queued);
-    let erasing = async {
-        reached.notified().await;
-        let erased = erase(&world, "contact.privacyDeletion", id).await;
-        released.notify_one();
-        erased
-    };
-    let (drained, erased) = tokio::join!(drain.invoke(&event), erasing);
-    erased?;
-    ensure!(drained?.0.is_success());
+    drain_while_erased(&world, &queued, id, "mongodb update contacts").await?;
     ensure_without_person(&world.everything().await?)?;
     ensure_erased(&world, CONTACTS, id).await?;
     world.end().await

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::ids::{HubId, RecordId};
+use model::ids::{HubId, RecordId, json_text};
 use serde_json::Value;
 
 /// HubSpot's id of the object type of contacts.
@@ -38,17 +38,11 @@ fn changed_contacts(event: &Value) -> Vec<RecordId> {
     let from = is_contact("from", pair.map(|(from, _)| from)).unwrap_or(kind.starts_with("contact."));
     let to = is_contact("to", pair.map(|(_, to)| to)).unwrap_or(kind.starts_with("company."));
     let sides = [("fromObjectId", from), ("toObjectId", to)];
-    sides.into_iter().filter(|(_, is_contact)| *is_contact).filter_map(|(name, _)| record_id(&event[name])).collect()
-}
-
-/// Returns a record's id, which HubSpot sends as a number.
-fn record_id(value: &Value) -> Option<RecordId> {
-    let text = match value {
-        Value::Number(number) => number.to_string(),
-        Value::String(text) => text.clone(),
-        _ => return None,
-    };
-    RecordId::try_from(text).ok()
+    sides
+        .into_iter()
+        .filter(|(_, is_contact)| *is_contact)
+        .filter_map(|(name, _)| RecordId::try_from(json_text(&event[name])).ok())
+        .collect()
 }
 
 #[cfg(test)]

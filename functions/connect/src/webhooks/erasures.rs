@@ -1,4 +1,4 @@
-//! Privacy deletions. HubSpot tells of a person who was erased only once and only here: neither its search nor its recycle bin
+//! Privacy deletions. HubSpot reports that a person was erased only once and only here: neither its search nor its recycle bin
 //! shows the record again. So the erasure is recorded before the request is answered, for every account of the portal.
 
 use std::{

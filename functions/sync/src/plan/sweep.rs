@@ -56,7 +56,7 @@ pub(crate) fn comparison_step_done(comparison: &mut Sweep, next: Option<String>,
     comparison.attempts = attempts;
 }
 
-/// Postpones the comparison, because associations could not be read. It goes on where it stopped, with fewer contacts.
+/// Postpones the comparison, because associations could not be read. It continues from the same contact, with fewer of them.
 pub(crate) fn postpone_comparison(comparison: &mut Sweep, reason: String, now: DateTime) {
     let after = comparison.after.clone();
     postpone_sweep(comparison, reason, now);

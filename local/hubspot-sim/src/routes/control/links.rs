@@ -53,7 +53,7 @@ async fn change_links(
     Json(lock(&world).change_links(hub_id, &changes.kinds, changes.count, changes.seed))
 }
 
-/// What a link is to be. What is absent stays as it is.
+/// The new state of a link. A field that is absent is not changed.
 #[derive(Deserialize)]
 struct Wanted {
     #[serde(default)]
