@@ -92,14 +92,25 @@ impl Store {
         }
     }
 
-    /// Takes one attempt back that failed for reasons unrelated to the records. Their next retry does not come earlier.
+    /// Takes one attempt back that failed for reasons unrelated to the records. They are retried at `retry_at`. If it is
+    /// `None`, they wait as long as after an attempt.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
-    pub async fn take_back_try(&self, account: &AccountKey, object: ObjectType, ids: &[String]) -> Result<(), Error> {
+    pub async fn take_back_try(
+        &self,
+        account: &AccountKey,
+        object: ObjectType,
+        ids: &[String],
+        retry_at: Option<DateTime>,
+    ) -> Result<(), Error> {
         let keys: Vec<String> = ids.iter().map(|id| key(account, object, id)).collect();
         let tried = doc! { "_id": { "$in": keys }, "attempts": { "$gt": 1 } };
-        self.collection(collection::SET_ASIDE).update_many(tried, doc! { "$inc": { "attempts": -1 } }).await?;
+        let mut changes = doc! { "$inc": { "attempts": -1 } };
+        if let Some(retry_at) = retry_at {
+            changes.insert("$set", doc! { "retryAt": retry_at });
+        }
+        self.collection(collection::SET_ASIDE).update_many(tried, changes).await?;
         Ok(())
     }
 

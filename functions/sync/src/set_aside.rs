@@ -64,7 +64,8 @@ impl LaneReader<'_> {
         let (first, again): (Vec<_>, Vec<_>) = due.into_iter().partition(|entry| entry.attempts <= 1);
         let alone = again.into_iter().map(|entry| vec![entry]);
         let mut outcome = WindowOutcome::Closed;
-        for entries in std::iter::once(first).chain(alone).filter(|entries| !entries.is_empty()) {
+        let groups = std::iter::once(first).chain(alone).filter(|entries| !entries.is_empty());
+        for (index, entries) in groups.enumerate() {
             let began = Instant::now();
             let Some(latest) = self.tuning.pace.latest_start(Concurrent::Nothing) else {
                 outcome = WindowOutcome::OutOfTime;
@@ -82,7 +83,9 @@ impl LaneReader<'_> {
                 }
                 Err(error) => {
                     let ids: Vec<String> = tried.into_iter().map(|(id, _)| id).collect();
-                    slice.store().take_back_try(slice.account(), object, &ids).await?;
+                    // What others left no time for is first in the next slice. If there is no time even then, it waits.
+                    let retry_at = (index > 0 && matches!(error, SliceError::NoTime)).then(DateTime::now);
+                    slice.store().take_back_try(slice.account(), object, &ids, retry_at).await?;
                     return Err(error);
                 }
                 Ok(()) => {}
