@@ -19,7 +19,7 @@ pub(crate) async fn run() -> Result<()> {
         let now = LedgerEntry { at: Some(DateTime::now()), ..LedgerEntry::default() };
         let entry = |number: usize| Ok((RecordId::try_from((100_000_000_000 + number).to_string())?, now.clone()));
         let entries = (first..first + BATCH).map(entry).collect::<Result<Vec<_>>>()?;
-        world.store.mark_seen(&account, ObjectType::Contacts, &entries).await?;
+        world.store.mark_seen(&account, ObjectType::CONTACTS, &entries).await?;
     }
     // What is in memory goes to the disk, where it is compressed.
     world.store.database().client().database("admin").run_command(doc! { "fsync": 1 }).await?;

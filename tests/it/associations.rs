@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use harness::world::{HUB, World, assert_accepted};
 use hubspot_sim::{FaultKind, Object};
-use model::time;
+use model::{object::ObjectType, time};
 use mongodb::bson::{DateTime, Document, doc};
 use serde_json::json;
 use store::collection;
@@ -250,7 +250,7 @@ async fn check_that_hangs_delays_no_change() -> Result<()> {
     let (world, contact, companies) = associated("linked_hangs").await?;
     world.hubspot.world().associate(HUB, contact, vec![companies[1]]);
     let id = contact.to_string().try_into()?;
-    world.store.request_association_checks(&world.account()?, [id]).await?;
+    world.store.request_association_checks(&world.account()?, ObjectType::CONTACTS, [id]).await?;
     world.fault("/associations/", 1, FaultKind::Delay { millis: 60_000 });
     let sync = world.sync().await?;
     world.deliver(&sync, &world.tick()).await?;
@@ -280,7 +280,7 @@ async fn check_of_contact_whose_associations_are_as_they_were_publishes_nothing(
     let (world, contact, companies) = associated("linked_same").await?;
     let check = async || {
         let id = contact.to_string().try_into()?;
-        world.store.request_association_checks(&world.account()?, [id]).await?;
+        world.store.request_association_checks(&world.account()?, ObjectType::CONTACTS, [id]).await?;
         world.run().await?;
         anyhow::Ok(changes(&world).await?.len())
     };
@@ -311,7 +311,7 @@ async fn contact_without_answer_keeps_no_other_from_being_checked() -> Result<()
         if is_checked {
             let ids = [bad, good].map(|id| id.to_string().try_into());
             let ids = ids.into_iter().collect::<Result<Vec<_>, _>>()?;
-            world.store.request_association_checks(&world.account()?, ids).await?;
+            world.store.request_association_checks(&world.account()?, ObjectType::CONTACTS, ids).await?;
         } else {
             world.hubspot.world().associate(HUB, good, vec![companies[4]]);
             world.associations_are_due().await?;

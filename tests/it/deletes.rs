@@ -198,7 +198,7 @@ async fn resync_publishes_no_deletion_or_merge_twice() -> Result<()> {
     world.run().await?;
     let before = world.all(collection::ACTIONS).await?;
     for _ in 0..2 {
-        let again = world.store.resync(&world.account()?, ObjectType::Contacts, DateTime::from_millis(1000)).await?;
+        let again = world.store.resync(&world.account()?, ObjectType::CONTACTS, DateTime::from_millis(1000)).await?;
         ensure!(again == Resync::Due);
     }
     world.run().await?;

@@ -127,7 +127,7 @@ async fn ensure_erased(world: &World, object: ObjectType, id: u64) -> Result<()>
 }
 
 fn contact(world: &World, id: u64) -> Result<Erasure> {
-    Ok(Erasure::Record(world.account()?, ObjectType::Contacts, RecordId::try_from(id.to_string())?))
+    Ok(Erasure::Record(world.account()?, ObjectType::CONTACTS, RecordId::try_from(id.to_string())?))
 }
 
 #[tokio::test]
@@ -144,11 +144,11 @@ async fn erased_contact_leaves_no_trace_of_the_person_in_database_or_logs() -> R
         world.hubspot.world().update(HUB, Object::Contacts, id, at, &[("jobtitle", title)]);
         world.run().await?;
     }
-    let before = actions(&world, ObjectType::Contacts, id).await?;
+    let before = actions(&world, ObjectType::CONTACTS, id).await?;
     ensure!(names(&before) == ["Contact Created", "Contact Updated", "Contact Updated"], "{before:?}");
     ensure!(PERSONAL.iter().all(|part| before.iter().any(|action| action.to_string().contains(part))), "{before:?}");
     let aside = [(id.to_string(), "HubSpot's answer leaves it out".to_owned())];
-    world.store.set_aside(&world.account()?, ObjectType::Contacts, &aside, false).await?;
+    world.store.set_aside(&world.account()?, ObjectType::CONTACTS, &aside, false).await?;
     // HubSpot's recycle bin and its index may still show it.
     let at = world.hubspot.world().now();
     world.hubspot.world().archive(HUB, Object::Contacts, id, at);
@@ -157,9 +157,9 @@ async fn erased_contact_leaves_no_trace_of_the_person_in_database_or_logs() -> R
     for _ in 0..2 {
         assert_eq!(webhook(&mut connect, &event("contact.privacyDeletion", id)).await?, 204);
         ensure_without_person(&world.everything().await?)?;
-        ensure_erased(&world, ObjectType::Contacts, id).await?;
+        ensure_erased(&world, ObjectType::CONTACTS, id).await?;
         ensure!(world.all(collection::SET_ASIDE).await?.is_empty(), "it is still set aside");
-        let after = actions(&world, ObjectType::Contacts, id).await?;
+        let after = actions(&world, ObjectType::CONTACTS, id).await?;
         ensure!(names(&after).len() == 4 && after.iter().all(|action| action.contains_key("actionDate")), "{after:?}");
         let erased: Vec<_> = after.iter().filter(|action| action.contains_key("erased")).collect();
         ensure!(erased.len() == 1 && erased[0].get_str("actionName")? == "Contact Deleted", "{erased:?}");
@@ -171,8 +171,8 @@ async fn erased_contact_leaves_no_trace_of_the_person_in_database_or_logs() -> R
     world.run().await?;
     tick(&world).await?;
     ensure_without_person(&world.everything().await?)?;
-    ensure_erased(&world, ObjectType::Contacts, id).await?;
-    assert_eq!(actions(&world, ObjectType::Contacts, id).await?.len(), 4);
+    ensure_erased(&world, ObjectType::CONTACTS, id).await?;
+    assert_eq!(actions(&world, ObjectType::CONTACTS, id).await?.len(), 4);
     let logged = std::fs::read_to_string(&log)?;
     ensure!(logged.contains("HubSpot told of records that were erased"), "{logged}");
     ensure_without_person(&logged)?;
@@ -195,8 +195,8 @@ async fn erased_company_leaves_ids_and_dates_only() -> Result<()> {
         let mut connect = Bootstrap::start(Function::Connect, &world).await?;
         assert_eq!(webhook(&mut connect, &body.to_string()).await?, 204);
         ensure_without_person(&world.everything().await?)?;
-        ensure_erased(&world, ObjectType::Companies, id).await?;
-        let after = actions(&world, ObjectType::Companies, id).await?;
+        ensure_erased(&world, ObjectType::COMPANIES, id).await?;
+        let after = actions(&world, ObjectType::COMPANIES, id).await?;
         ensure!(names(&after) == ["Company Created", "Company Deleted"], "{after:?}");
         world.end().await?;
     }
@@ -215,7 +215,7 @@ async fn contact_of_paused_or_disconnected_account_is_erased() -> Result<()> {
         }
         erase(&world, "contact.privacyDeletion", id).await?;
         ensure_without_person(&world.everything().await?)?;
-        ensure_erased(&world, ObjectType::Contacts, id).await?;
+        ensure_erased(&world, ObjectType::CONTACTS, id).await?;
         world.end().await?;
     }
     Ok(())

@@ -11,8 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use hubspot::SCOPES;
-use model::object::ObjectType;
+use model::{catalogue::REQUIRED_SCOPES, choice::Objects, object::ObjectType};
 use ops::hubspot_app::HubSpotApp;
 use reqwest::{StatusCode, Url};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -153,7 +152,7 @@ fn check_structure(Written { project, app, webhooks }: &Written) {
     assert_eq!((distribution.as_str(), auth.kind.as_str()), ("marketplace", "oauth"));
     assert!(permitted_urls.values().all(Vec::is_empty), "the service shows nothing in HubSpot");
     assert!(support.is_none(), "the template names nobody's support");
-    assert_eq!(auth.required_scopes.iter().collect::<BTreeSet<_>>(), SCOPES.map(str::to_owned).iter().collect());
+    assert_eq!(auth.required_scopes.iter().collect::<BTreeSet<_>>(), REQUIRED_SCOPES.map(str::to_owned).iter().collect());
     // The consent page is asked for exactly the required ones.
     assert_eq!((auth.optional_scopes.len(), auth.conditionally_required_scopes.len()), (0, 0));
 
@@ -205,12 +204,12 @@ fn outputs(url: &str) -> BTreeMap<String, String> {
 
 #[test]
 fn each_property_that_is_kept_has_one_subscription() -> Result<()> {
-    let companies = ObjectType::Companies.properties(["city", "name", "hs_lastmodifieddate"].map(str::to_owned).into());
-    let contacts = ObjectType::Contacts.properties(vec!["phone".to_owned()]);
-    let properties = [(ObjectType::Companies, companies.clone()), (ObjectType::Contacts, contacts.clone())];
+    let companies = ObjectType::COMPANIES.properties(["city", "name", "hs_lastmodifieddate"].map(str::to_owned));
+    let contacts = ObjectType::CONTACTS.properties(["phone".to_owned()]);
+    let objects = Objects::from([(ObjectType::COMPANIES, companies.clone()), (ObjectType::CONTACTS, contacts.clone())]);
     // The address of a custom domain may end with a slash.
-    let app = HubSpotApp::new("hubspot-sync", &outputs(&format!("{URL}/")), &properties)?;
-    assert_eq!(app.not_told, [(ObjectType::Companies, "hs_lastmodifieddate".to_owned())]);
+    let app = HubSpotApp::new("hubspot-sync", &outputs(&format!("{URL}/")), &objects)?;
+    assert_eq!(app.not_told, [(ObjectType::COMPANIES, "hs_lastmodifieddate".to_owned())]);
     let written = written(&app, "kept")?;
     check_structure(&written);
     assert_eq!(written.project.name, "hubspot-sync");
@@ -224,10 +223,10 @@ fn each_property_that_is_kept_has_one_subscription() -> Result<()> {
 
 #[test]
 fn app_that_hubspot_would_refuse_is_refused_locally() {
-    let disabled = HubSpotApp::new("hubspot-sync", &BTreeMap::new(), &[]).expect_err("it has no address");
+    let disabled = HubSpotApp::new("hubspot-sync", &BTreeMap::new(), &Objects::new()).expect_err("it has no address");
     assert!(format!("{disabled:#}").contains("CONNECT=DISABLED"), "{disabled:#}");
     let many = (0..1000).map(|number| format!("property_{number}")).collect();
-    let many = HubSpotApp::new("hubspot-sync", &outputs(URL), &[(ObjectType::Contacts, many)]);
+    let many = HubSpotApp::new("hubspot-sync", &outputs(URL), &Objects::from([(ObjectType::CONTACTS, many)]));
     assert!(format!("{:#}", many.expect_err("an app has 1,000 subscriptions")).contains("1011 subscriptions"));
 }
 
@@ -242,7 +241,7 @@ async fn app_of_deployed_stack_has_addresses_and_properties_of_the_stack() -> Re
         written
     };
     let kept = |object: ObjectType| object.default_properties().iter().map(|name| (*name).to_owned()).collect();
-    let (companies, contacts): (Vec<String>, Vec<String>) = (kept(ObjectType::Companies), kept(ObjectType::Contacts));
+    let (companies, contacts): (Vec<String>, Vec<String>) = (kept(ObjectType::COMPANIES), kept(ObjectType::CONTACTS));
     assert_eq!(subscribed(&webhooks.config), expected(&[("company", &companies), ("contact", &contacts)]));
 
     let page = deployed.page().await?;

@@ -160,7 +160,7 @@ fn mongodb(database: &str) -> Result<String> {
 
 /// Each parameter that has a variable: a value for it other than the default. `DEPLOYMENT_PREFERENCE` needs CodeDeploy, which
 /// the local AWS does not have.
-const ALL: [(&str, &str, &str); 38] = [
+const ALL: [(&str, &str, &str); 40] = [
     ("MongoDbDatabase", "MONGODB_DATABASE", ""),
     ("MongoDbPlain", "MONGODB_PLAIN", "1"),
     ("HubSpotClientId", "HUBSPOT_CLIENT_ID", "id-3"),
@@ -174,6 +174,8 @@ const ALL: [(&str, &str, &str); 38] = [
     ("ConnectBehindCloudFront", "CONNECT_BEHIND_CLOUDFRONT", "true"),
     ("TokenKeyArn", "TOKEN_KEY_ARN", "arn:aws:kms:us-east-1:000000000000:key/1"),
     ("TokensSealedOnly", "TOKENS_SEALED_ONLY", "1"),
+    ("HubSpotObjects", "HUBSPOT_OBJECTS", "companies,contacts,deals"),
+    ("HubSpotProperties", "HUBSPOT_PROPERTIES", "deals:hs_priority;contacts:phone"),
     ("HubSpotCompanyProperties", "HUBSPOT_COMPANY_PROPERTIES", "industry,numberofemployees"),
     ("HubSpotContactProperties", "HUBSPOT_CONTACT_PROPERTIES", "city"),
     ("HubSpotSearchRps", "HUBSPOT_SEARCH_RPS", "4"),

@@ -78,7 +78,7 @@ async fn resync_restores_actions_lost_in_mongodb() -> Result<()> {
     let world = World::new("resync").await?;
     world.hubspot.world().seed(HUB, 5, 250, 1);
     let (account, beginning) = (world.account()?, DateTime::from_millis(0));
-    assert_eq!(world.store.resync(&account, ObjectType::Contacts, beginning).await?, Resync::New);
+    assert_eq!(world.store.resync(&account, ObjectType::CONTACTS, beginning).await?, Resync::New);
     world.run().await?;
     world.hubspot.world().make_changes(HUB, 60, 2);
     world.run().await?;
@@ -94,7 +94,7 @@ async fn resync_restores_actions_lost_in_mongodb() -> Result<()> {
     assert!(lost.deleted_count > 10);
     // Twice is the same as once.
     for _ in 0..2 {
-        assert_eq!(world.store.resync(&account, ObjectType::Contacts, beginning).await?, Resync::Due);
+        assert_eq!(world.store.resync(&account, ObjectType::CONTACTS, beginning).await?, Resync::Due);
     }
     world.run().await?;
     world.proof().await?;
@@ -105,7 +105,7 @@ async fn resync_restores_actions_lost_in_mongodb() -> Result<()> {
     assert_eq!(without_time(world.all(collection::ACTIONS).await?), without_time(before));
     let lease = world.store.lease(&account, std::time::Duration::from_secs(20)).await?;
     assert!(lease.is_some());
-    assert_eq!(world.store.resync(&account, ObjectType::Contacts, beginning).await?, Resync::Busy);
+    assert_eq!(world.store.resync(&account, ObjectType::CONTACTS, beginning).await?, Resync::Busy);
     Ok(())
 }
 
@@ -160,7 +160,7 @@ async fn resync_during_backfill_keeps_rest_of_the_history() -> Result<()> {
     // The older the date, the more windows it cuts through; twice is the same as once.
     for ago in [60_000, 86_400_000, 86_400_000, 40 * 86_400_000_i64] {
         let from = DateTime::from_millis(now - ago);
-        assert_eq!(world.store.resync(&world.account()?, ObjectType::Contacts, from).await?, Resync::Due);
+        assert_eq!(world.store.resync(&world.account()?, ObjectType::CONTACTS, from).await?, Resync::Due);
     }
     assert_eq!(world.run_until_proved().await?.actions, 3_000);
     Ok(())
@@ -277,7 +277,7 @@ async fn resync_touches_no_account_with_the_same_key_prefix() -> Result<()> {
     };
     let before = theirs().await?;
     assert_eq!(before.len(), 2);
-    let resync = world.store.resync(&world.account()?, ObjectType::Contacts, DateTime::from_millis(0)).await?;
+    let resync = world.store.resync(&world.account()?, ObjectType::CONTACTS, DateTime::from_millis(0)).await?;
     assert_eq!(resync, Resync::Due);
     assert_eq!(theirs().await?, before);
     let changed =

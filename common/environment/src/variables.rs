@@ -33,6 +33,10 @@ variables! {
     HUBSPOT_API_BASE_URL: Address = "https://api.hubapi.com", set_by Parameter("HubSpotApiBaseUrl"), read_by &[Sync, Connect];
     /// Where HubSpot's consent page is.
     HUBSPOT_AUTHORIZE_URL: Address = "https://app.hubspot.com/oauth/authorize", set_by Parameter("HubSpotAuthorizeUrl"), read_by &[Connect];
+    /// The object types to read, unless an account's entry chooses others.
+    HUBSPOT_OBJECTS: List = "companies,contacts", set_by Parameter("HubSpotObjects"), read_by &[Sync, Connect];
+    /// More properties to keep, by object type: `deals:amount,dealstage;2-7654321:serial`.
+    HUBSPOT_PROPERTIES: Text, set_by Parameter("HubSpotProperties"), read_by &[Sync];
     /// More properties of companies to keep.
     HUBSPOT_COMPANY_PROPERTIES: List, set_by Parameter("HubSpotCompanyProperties"), read_by &[Sync];
     /// More properties of contacts to keep.

@@ -1,7 +1,7 @@
 //! Connecting an account: HubSpot's consent page, exchanging its code for tokens, identifying their portal, and
 //! revoking a grant (developers.hubspot.com, "Manage OAuth access tokens").
 
-use model::{ids::HubId, time::DateTime};
+use model::{catalogue::REQUIRED_SCOPES, ids::HubId, time::DateTime};
 use oauth2::{
     AuthUrl, AuthorizationCode, CsrfToken, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope, TokenResponse,
 };
@@ -14,12 +14,6 @@ use super::{
     session::read_body,
     token::{access_token_expiry, classify_token_error, named_hub, read_success, unreachable_endpoint},
 };
-
-/// The scopes that the service requests from a customer.
-pub const SCOPES: [&str; 3] = ["oauth", READ_CONTACTS, READ_COMPANIES];
-
-const READ_CONTACTS: &str = "crm.objects.contacts.read";
-const READ_COMPANIES: &str = "crm.objects.companies.read";
 
 /// A HubSpot account that was just connected.
 #[derive(Clone, Debug)]
@@ -37,19 +31,30 @@ impl Portal {
     pub fn missing_scopes(&self) -> Vec<&'static str> {
         let is_granted =
             |scope: &str| self.scopes.as_ref().is_none_or(|granted| granted.iter().any(|name| name == scope));
-        [READ_CONTACTS, READ_COMPANIES].into_iter().filter(|scope| !is_granted(scope)).collect()
+        REQUIRED_SCOPES.into_iter().filter(|scope| *scope != "oauth" && !is_granted(scope)).collect()
     }
 }
 
 /// Returns the URL of the consent page at `authorize`, with the state and the PKCE challenge. HubSpot sends the browser
-/// back to `redirect`.
-pub fn consent_url(app: &OAuthApp, authorize: &Url, redirect: &Url, state: &str, challenge: PkceCodeChallenge) -> Url {
+/// back to `redirect`. A customer's account may lack an `optional` scope: the grant is then without it.
+pub fn consent_url(
+    app: &OAuthApp,
+    authorize: &Url,
+    redirect: &Url,
+    optional: &[&str],
+    state: &str,
+    challenge: PkceCodeChallenge,
+) -> Url {
     let client = app
         .client()
         .set_auth_uri(AuthUrl::from_url(authorize.clone()))
         .set_redirect_uri(RedirectUrl::from_url(redirect.clone()));
     let asked = client.authorize_url(|| CsrfToken::new(state.to_owned()));
-    let asked = asked.add_scopes(SCOPES.map(|scope| Scope::new(scope.to_owned()))).set_pkce_challenge(challenge);
+    let scopes = REQUIRED_SCOPES.map(|scope| Scope::new(scope.to_owned()));
+    let mut asked = asked.add_scopes(scopes).set_pkce_challenge(challenge);
+    if !optional.is_empty() {
+        asked = asked.add_extra_param("optional_scope", optional.join(" "));
+    }
     asked.url().0
 }
 

@@ -35,6 +35,9 @@ pub enum HubSpotError {
     /// The grant lacks a scope (403).
     #[error("HubSpot refuses access: {0}")]
     Forbidden(String),
+    /// The account does not have the object type (400 or 404).
+    #[error("the HubSpot account does not have this object type: {0}")]
+    UnknownObject(String),
     /// HubSpot or the network fails. The same request may succeed later.
     #[error("the request to HubSpot failed: {reason}")]
     Transient {
@@ -114,6 +117,7 @@ impl HubSpotError {
             // Locked: wait at least two seconds.
             423 => trouble(Some(wait(Reason::Trouble).unwrap_or_default().max(Duration::from_secs(2)))),
             408 | 500..=599 => trouble(wait(Reason::Trouble)),
+            400 | 404 if names_no_object_type(&message) => Self::UnknownObject(message),
             status => Self::Rejected { status, message },
         }
     }
@@ -166,6 +170,7 @@ impl HubSpotError {
             Self::AccountUnavailable { .. }
             | Self::Unauthorized
             | Self::Forbidden(_)
+            | Self::UnknownObject(_)
             | Self::Rejected { .. }
             | Self::Malformed(_) => return None,
         };
@@ -182,7 +187,11 @@ impl HubSpotError {
             Self::RateLimited { retry_after, .. } | Self::Transient { retry_after, .. } => {
                 (*retry_after).unwrap_or_default()
             }
-            Self::Unauthorized | Self::Forbidden(_) | Self::Rejected { .. } | Self::Malformed(_) => Duration::ZERO,
+            Self::Unauthorized
+            | Self::Forbidden(_)
+            | Self::UnknownObject(_)
+            | Self::Rejected { .. }
+            | Self::Malformed(_) => Duration::ZERO,
         }
     }
 }
@@ -213,6 +222,13 @@ impl Envelope {
             scopes => Some(format!("none of the scopes {} and {more} more is granted", scopes.join(", "))),
         }
     }
+}
+
+/// Returns true if HubSpot says that it does not know the object type in the path: "Unable to infer object type from:
+/// cars" or "Invalid object or event type id: 2-1234567". Both have been seen, with status 400.
+fn names_no_object_type(message: &str) -> bool {
+    let message = message.to_lowercase();
+    message.contains("unable to infer object type") || message.contains("invalid object or event type id")
 }
 
 fn is_daily(envelope: &Envelope) -> bool {

@@ -20,7 +20,7 @@ use telemetry::TimeSpent;
 
 pub use archived::ArchivedPage;
 pub use associations::{AssociationInput, Associations, MAX_ASSOCIATION_INPUTS};
-pub use consent::{Portal, SCOPES, consent_url};
+pub use consent::{Portal, consent_url};
 pub use error::{HubSpotError, RateLimit};
 pub use read::{MAX_READ_IDS, ReadRecords};
 pub use record::{Record, Row};

@@ -46,8 +46,9 @@ impl Record {
 }
 
 /// Returns the properties that every request names, because the record is parsed from them.
-pub(super) const fn own_properties(object: ObjectType) -> [&'static str; 3] {
-    ["createdate", object.modified_property(), MERGED_IDS]
+pub(super) fn own_properties(object: ObjectType) -> Vec<&'static str> {
+    let times = ["createdate", object.modified_property()];
+    times.into_iter().chain(object.spec().merges.then_some(MERGED_IDS)).collect()
 }
 
 /// Parses the rows of a page. A row without an id fails the page, because the start of the next page is then unknown.
@@ -89,7 +90,7 @@ fn record(object: ObjectType, id: &str, row: &Value) -> Result<Record, String> {
 }
 
 fn is_bookkeeping(name: &str) -> bool {
-    matches!(name, "createdate" | "lastmodifieddate" | "hs_lastmodifieddate" | "hs_object_id")
+    matches!(name, "createdate" | "hs_createdate" | "lastmodifieddate" | "hs_lastmodifieddate" | "hs_object_id")
 }
 
 /// Returns a property that has a value. HubSpot writes every value as text. Null and empty mean that there is none.
@@ -110,7 +111,7 @@ mod tests {
     use super::*;
 
     fn read(row: Value) -> Result<Record, String> {
-        parse_rows(ObjectType::Contacts, &[row]).unwrap().remove(0).record
+        parse_rows(ObjectType::CONTACTS, &[row]).unwrap().remove(0).record
     }
 
     #[test]

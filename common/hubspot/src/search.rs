@@ -150,7 +150,7 @@ mod tests {
     fn read(body: Value) -> Result<Page, HubSpotError> {
         let (date, body) = (DateTime::from_millis(0), body.to_string().into_bytes());
         let response = ApiResponse { date, took: Duration::ZERO, body, tally: Arc::default() };
-        page(ObjectType::Contacts, &response)
+        page(ObjectType::CONTACTS, &response)
     }
 
     #[test]
@@ -158,7 +158,7 @@ mod tests {
         let (from, to) = (DateTime::from_millis(1), Some(DateTime::from_millis(2)));
         let filter = Filter { from, to, undated: false, after_id: Some("9"), up_to_id: None, after: None };
         let properties = ["email".to_owned()];
-        let search = Search { object: ObjectType::Contacts, filter, properties: &properties, limit: 200 };
+        let search = Search { object: ObjectType::CONTACTS, filter, properties: &properties, limit: 200 };
         let request = request(&search);
         assert_eq!(request["filterGroups"][0]["filters"][0]["propertyName"], "lastmodifieddate");
         assert_eq!(

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
+    choice::Choice,
     ids::{DomainId, HubId, InvalidId},
     object::ObjectType,
     time::{self, DateTime},
@@ -58,10 +59,10 @@ pub struct Account {
     pub key: AccountKey,
     /// How to authenticate.
     pub credentials: Credentials,
-    /// `lastPulledDates.companies`: until when the former worker has read companies.
-    pub companies_pulled: Option<DateTime>,
-    /// `lastPulledDates.contacts`: the same for contacts.
-    pub contacts_pulled: Option<DateTime>,
+    /// `lastPulledDates`: until when the former worker has read each object type.
+    pub pulled: BTreeMap<ObjectType, DateTime>,
+    /// `objects` and `properties`: what is read of the account, if it differs from the stack's choice.
+    pub choice: Choice,
     /// `connectedWith`: the client id of the OAuth app that the grant belongs to, if known.
     pub connected_with: Option<String>,
 }
@@ -84,10 +85,7 @@ const MARK_RETRY_SPREAD: Duration = Duration::from_secs(2 * 3600);
 impl Account {
     /// Returns where the first pass of a lane starts, if the former worker has read the account.
     pub fn last_pulled(&self, object: ObjectType) -> Option<DateTime> {
-        match object {
-            ObjectType::Companies => self.companies_pulled,
-            ObjectType::Contacts => self.contacts_pulled,
-        }
+        self.pulled.get(&object).copied()
     }
 }
 
@@ -222,14 +220,14 @@ fn account(domain: &Document, entry: &Bson) -> Result<Account, Unusable> {
         domain_id: DomainId::from_bson(domain.get("_id").unwrap_or(&Bson::Null))?,
         hub_id: HubId::from_bson(entry.get("hubId").unwrap_or(&Bson::Null))?,
     };
-    let pulled = entry.get_document("lastPulledDates").ok();
-    let pulled = |lane: ObjectType| pulled.and_then(|dates| date(dates.get(lane.as_str())?));
+    let pulled = entry.get_document("lastPulledDates").into_iter().flatten();
+    let pulled = pulled.filter_map(|(name, at)| Some((ObjectType::parse(name).ok()?, date(at)?))).collect();
     let account = |key| {
         Ok(Account {
             key,
             credentials: credentials(entry)?,
-            companies_pulled: pulled(ObjectType::Companies),
-            contacts_pulled: pulled(ObjectType::Contacts),
+            pulled,
+            choice: Choice::of_entry(entry),
             connected_with: entry.get_str("connectedWith").ok().map(str::to_owned),
         })
     };

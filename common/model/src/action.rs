@@ -13,80 +13,90 @@ use crate::{
     time::{DateTime, rfc3339},
 };
 
-/// The kind of change. The names are the ones stored in `actionName`.
+/// What happened to a record of an object type, as it is stored in `actionName`: `Deal Created`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum ActionName {
-    /// A company's first action.
-    #[serde(rename = "Company Created")]
-    CompanyCreated,
-    /// Every later action of a company.
-    #[serde(rename = "Company Updated")]
-    CompanyUpdated,
-    /// A contact's first action.
-    #[serde(rename = "Contact Created")]
-    ContactCreated,
-    /// Every later action of a contact.
-    #[serde(rename = "Contact Updated")]
-    ContactUpdated,
-    /// A company was deleted, or merged into another.
-    #[serde(rename = "Company Deleted")]
-    CompanyDeleted,
-    /// A contact was deleted, or merged into another.
-    #[serde(rename = "Contact Deleted")]
-    ContactDeleted,
+#[serde(try_from = "String", into = "String")]
+pub struct ActionName {
+    object: ObjectType,
+    kind: ActionKind,
+}
+
+/// The kind of change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ActionKind {
+    /// A record's first action.
+    Created,
+    /// Every later action of a record.
+    Updated,
+    /// A record was deleted, or merged into another.
+    Deleted,
+}
+
+impl ActionKind {
+    const ALL: [Self; 3] = [Self::Created, Self::Updated, Self::Deleted];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "Created",
+            Self::Updated => "Updated",
+            Self::Deleted => "Deleted",
+        }
+    }
 }
 
 impl ActionName {
     /// Returns the name of a record's first action.
     pub const fn created(object: ObjectType) -> Self {
-        match object {
-            ObjectType::Companies => Self::CompanyCreated,
-            ObjectType::Contacts => Self::ContactCreated,
-        }
+        Self { object, kind: ActionKind::Created }
     }
 
     /// Returns the name of a record's later actions.
     pub const fn updated(object: ObjectType) -> Self {
-        match object {
-            ObjectType::Companies => Self::CompanyUpdated,
-            ObjectType::Contacts => Self::ContactUpdated,
-        }
+        Self { object, kind: ActionKind::Updated }
     }
 
     /// Returns the name of the action of a deleted or merged record.
     pub const fn deleted(object: ObjectType) -> Self {
-        match object {
-            ObjectType::Companies => Self::CompanyDeleted,
-            ObjectType::Contacts => Self::ContactDeleted,
-        }
+        Self { object, kind: ActionKind::Deleted }
+    }
+
+    /// Returns the kind of change.
+    pub const fn kind(self) -> ActionKind {
+        self.kind
     }
 
     /// Returns true if the record was deleted or merged.
     pub const fn is_deleted(self) -> bool {
-        matches!(self, Self::CompanyDeleted | Self::ContactDeleted)
+        matches!(self.kind, ActionKind::Deleted)
     }
 
     /// Returns true if this is a record's first action.
     pub const fn is_created(self) -> bool {
-        matches!(self, Self::CompanyCreated | Self::ContactCreated)
-    }
-
-    /// Returns the name in stored form.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::CompanyCreated => "Company Created",
-            Self::CompanyUpdated => "Company Updated",
-            Self::ContactCreated => "Contact Created",
-            Self::ContactUpdated => "Contact Updated",
-            Self::CompanyDeleted => "Company Deleted",
-            Self::ContactDeleted => "Contact Deleted",
-        }
+        matches!(self.kind, ActionKind::Created)
     }
 }
 
 impl fmt::Display for ActionName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        write!(f, "{} {}", self.object.label(), self.kind.as_str())
+    }
+}
+
+impl From<ActionName> for String {
+    fn from(name: ActionName) -> Self {
+        name.to_string()
+    }
+}
+
+impl TryFrom<String> for ActionName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let parsed = text.rsplit_once(' ').and_then(|(label, kind)| {
+            let kind = ActionKind::ALL.into_iter().find(|known| known.as_str() == kind)?;
+            Some(Self { object: ObjectType::of_label(label)?, kind })
+        });
+        parsed.ok_or_else(|| format!("{text:?} is no name of an action"))
     }
 }
 
@@ -119,6 +129,9 @@ pub struct Action {
     /// A company's properties under the product's names.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub company_properties: Map<String, Value>,
+    /// The properties under HubSpot's names, for all other object types.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub properties: Map<String, Value>,
     /// The record that a merged one was merged into.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merged_into: Option<RecordId>,

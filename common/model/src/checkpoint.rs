@@ -4,7 +4,7 @@
 mod lane;
 mod limits;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use bson::Document;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,9 @@ pub struct Checkpoint {
     pub lease: Option<Document>,
     /// The live chain of slices. Absent while the account is caught up.
     pub run: Option<Run>,
+    /// The object types that the latest slice was to read. Empty in the checkpoints of releases before 0.10, and before
+    /// the first slice.
+    pub objects: Vec<ObjectType>,
     /// How far each lane has been read.
     pub lanes: Lanes,
     /// State of each lane that is stored beside it. See [`Lane::kept`].
@@ -60,10 +63,22 @@ pub struct Refused {
 impl Checkpoint {
     /// Moves the state stored beside each lane into the lane.
     pub fn with_kept_state(mut self) -> Self {
-        for (object, lane) in self.lanes.iter_mut() {
-            lane.kept = self.kept.remove(&object).unwrap_or_default();
+        for (object, kept) in std::mem::take(&mut self.kept) {
+            self.lanes.get_mut(object).kept = kept;
         }
         self
+    }
+
+    /// Returns the object types that are read of the account: those of its latest slice.
+    pub fn objects(&self) -> &[ObjectType] {
+        if self.objects.is_empty() { &ObjectType::DEFAULT } else { &self.objects }
+    }
+
+    /// Returns the lanes that are read. A lane without access is left out, unless it is one of companies or of contacts: not
+    /// every portal has every object type, and customers grant what they want to.
+    pub fn live_lanes(&self) -> impl Iterator<Item = &Lane> {
+        let lanes = self.objects().iter().map(|object| (object, self.lanes.get(*object)));
+        lanes.filter(|(object, lane)| !lane.is_left_out(**object)).map(|(_, lane)| lane)
     }
 }
 
@@ -147,32 +162,22 @@ pub struct Run {
     pub figures: RunStats,
 }
 
-/// The lanes of an account.
+/// The lanes of an account. An object type that was never read has none.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Lanes {
-    /// Companies.
-    pub companies: Lane,
-    /// Contacts.
-    pub contacts: Lane,
-}
+#[serde(transparent)]
+pub struct Lanes(BTreeMap<ObjectType, Lane>);
+
+/// The lane of an object type that was never read.
+static NEW: LazyLock<Lane> = LazyLock::new(Lane::default);
 
 impl Lanes {
     /// Returns the lane of an object type.
     pub fn get(&self, object: ObjectType) -> &Lane {
-        match object {
-            ObjectType::Companies => &self.companies,
-            ObjectType::Contacts => &self.contacts,
-        }
+        self.0.get(&object).unwrap_or(&NEW)
     }
 
-    /// Returns the lanes with their object types.
-    pub fn iter_mut(&mut self) -> [(ObjectType, &mut Lane); 2] {
-        [(ObjectType::Companies, &mut self.companies), (ObjectType::Contacts, &mut self.contacts)]
-    }
-
-    /// Returns the lanes.
-    pub fn all(&self) -> [&Lane; 2] {
-        [&self.companies, &self.contacts]
+    /// Returns the lane of an object type, to be changed.
+    pub fn get_mut(&mut self, object: ObjectType) -> &mut Lane {
+        self.0.entry(object).or_default()
     }
 }

@@ -3,8 +3,10 @@
 pub mod account;
 pub mod action;
 pub mod association;
+pub mod catalogue;
 pub mod changes;
 pub mod checkpoint;
+pub mod choice;
 pub mod ids;
 pub mod message;
 pub mod object;

@@ -1,7 +1,9 @@
 //! The writes of the drain: actions (collection `actions`), each once, with the changes that they made to the current
 //! states of their records.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+
+use futures::future::try_join_all;
 
 use model::{
     account::AccountKey,
@@ -20,7 +22,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Store, bulk, collection,
-    indexes::CREATED_ONCE,
+    indexes::{CREATED, CREATED_ONCE},
     states::{StateChange, StateChanges},
 };
 
@@ -85,17 +87,17 @@ impl Store {
 
     async fn store_all(&self, actions: ActionRefs<'_>) -> Result<StoreReport, Error> {
         let now = DateTime::now();
-        let (mut stored, mut of_contacts) = (StoreReport::default(), StoreReport::default());
         let insert = |index: usize, change: &StateChange| {
             let (account, action) = actions[index];
             bulk::document(&ActionDocument::new(account, action, change.changes.as_ref(), now))
         };
-        let (mut changes, of_contacts_too) = tokio::try_join!(
-            self.advance_states(ObjectType::Companies, actions, &mut stored, now, insert),
-            self.advance_states(ObjectType::Contacts, actions, &mut of_contacts, now, insert),
-        )?;
-        stored.failed.extend(of_contacts.failed);
-        changes.extend(of_contacts_too);
+        let objects: BTreeSet<ObjectType> = actions.iter().map(|(_, action)| action.object).collect();
+        let advanced = objects.into_iter().map(|object| self.advance_states(object, actions, now, insert));
+        let (mut stored, mut changes) = (StoreReport::default(), StateChanges::new());
+        for (of_object, changed) in try_join_all(advanced).await? {
+            stored.failed.extend(of_object.failed);
+            changes.extend(changed);
+        }
         self.insert_actions(actions, changes, &mut stored, now).await?;
         Ok(stored)
     }
@@ -162,11 +164,14 @@ impl Store {
             "hubId": account.hub_id.as_str(),
             "object": action.object.as_str(),
             "recordId": action.record_id.as_str(),
-            "actionName": ActionName::created(action.object).as_str(),
+            "actionName": ActionName::created(action.object).to_string(),
             "recordUpdatedAt": { "$gt": action.record_updated_at },
         };
         let updated = ActionName::updated(action.object);
-        let rename = vec![doc! { "$set": { "actionName": updated.as_str(), "actionDate": "$recordUpdatedAt" } }];
+        let rename = vec![
+            doc! { "$set": { "actionName": updated.to_string(), "actionDate": "$recordUpdatedAt" } },
+            doc! { "$unset": CREATED },
+        ];
         let actions = self.database.collection::<Document>(collection::ACTIONS);
         if actions.update_one(later, rename).await?.matched_count == 1 {
             return Ok(action.clone());
@@ -214,16 +219,21 @@ struct ActionDocument<'a> {
     hub_id: &'a str,
     object: &'a str,
     record_id: &'a str,
-    action_name: &'a str,
+    action_name: ActionName,
     action_date: DateTime,
     record_updated_at: DateTime,
     include_in_analytics: i32,
+    /// True for a record's first action. Those of companies and of contacts are told from others by their names.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    created: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     identity: Option<&'a str>,
     #[serde(skip_serializing_if = "Map::is_empty")]
     user_properties: &'a Map<String, Value>,
     #[serde(skip_serializing_if = "Map::is_empty")]
     company_properties: &'a Map<String, Value>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    properties: &'a Map<String, Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     changes: Option<&'a Map<String, Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -246,13 +256,15 @@ impl<'a> ActionDocument<'a> {
             hub_id: account.hub_id.as_str(),
             object: action.object.as_str(),
             record_id: action.record_id.as_str(),
-            action_name: action.action_name.as_str(),
+            action_name: action.action_name,
             action_date: action.action_date,
             record_updated_at: action.record_updated_at,
             include_in_analytics: action.include_in_analytics,
+            created: action.action_name.is_created() && !ObjectType::DEFAULT.contains(&action.object),
             identity: action.identity.as_deref(),
             user_properties: &action.user_properties,
             company_properties: &action.company_properties,
+            properties: &action.properties,
             changes: changes.filter(|_| !action.action_name.is_created()),
             associations_digest: action.associations_digest.as_deref(),
             merged_into: action.merged_into.as_ref().map(RecordId::as_str),

@@ -1,4 +1,4 @@
-//! Contacts whose associations are to be read again, by their ids (collection `associationchecks`): HubSpot has said by
+//! Records whose associations are to be read again, by their ids (collection `associationchecks`): HubSpot has said by
 //! webhook that they changed, one of their companies is gone, or they have more than can be read within a slice. A company
 //! that is gone is one document, from which those of its contacts are made, some at a time: it may have very many.
 
@@ -21,18 +21,18 @@ use serde::{Deserialize, Serialize};
 
 use super::{Store, StoreError, bulk, collection};
 
-/// A contact is checked once more this long after HubSpot reported the change, because HubSpot may have returned the
+/// A record is checked once more this long after HubSpot reported the change, because HubSpot may have returned the
 /// associations of before. Shorter than the gap before the second sync of a notification.
 pub const ASSOCIATIONS_SETTLE: Duration = Duration::from_secs(8);
 
 /// The pause after a check that could not be made.
 const RETRY_PAUSE: Duration = Duration::from_secs(60);
 
-/// A contact whose associations are to be read again.
+/// A record whose associations are to be read again.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AssociationCheck {
-    /// The contact.
+    /// The record.
     pub record_id: RecordId,
     /// When the latest reason came up.
     pub noticed_at: DateTime,
@@ -64,36 +64,33 @@ struct GoneCompany {
 /// How many contacts of a company are checked at once.
 const CONTACTS_OF_COMPANY: i64 = 1000;
 
-fn key(account: &AccountKey, record: &RecordId) -> String {
-    record_key(account, ObjectType::Contacts, record)
-}
-
 fn company_key(account: &AccountKey, company: &RecordId) -> String {
-    record_key(account, ObjectType::Companies, company)
+    record_key(account, ObjectType::COMPANIES, company)
 }
 
 impl Store {
-    /// Requests checks of contacts, now.
+    /// Requests checks of records, now.
     ///
     /// # Errors
     /// MongoDB cannot be reached, or refuses.
     pub async fn request_association_checks(
         &self,
         account: &AccountKey,
-        contacts: impl IntoIterator<Item = RecordId>,
+        object: ObjectType,
+        records: impl IntoIterator<Item = RecordId>,
     ) -> Result<(), StoreError> {
         let now = DateTime::now();
-        let set = |contact: &RecordId| {
+        let set = |record: &RecordId| {
             doc! {
                 "$set": { "domainId": account.domain_id.as_str(), "hubId": account.hub_id.as_str(),
-                    "recordId": contact.as_str(), "noticedAt": now, "checkAt": now },
+                    "object": object.as_str(), "recordId": record.as_str(), "noticedAt": now, "checkAt": now },
                 // What was read before the change is not read on.
                 "$unset": { "unfinished": "" },
             }
         };
-        let writes = contacts.into_iter().map(|contact| {
-            let write = bulk::upsert(&doc! { "_id": key(account, &contact) }, &set(&contact))?;
-            Ok((contact, write))
+        let writes = records.into_iter().map(|record| {
+            let write = bulk::upsert(&doc! { "_id": record_key(account, object, &record) }, &set(&record))?;
+            Ok((record, write))
         });
         self.write_checks(writes.collect::<Result<Vec<_>, Error>>()?).await
     }
@@ -107,7 +104,7 @@ impl Store {
         let write = |company: &RecordId| {
             let set = doc! {
                 "$set": { "domainId": account.domain_id.as_str(), "hubId": account.hub_id.as_str(),
-                    "companyId": company.as_str(), "noticedAt": now, "checkAt": now },
+                    "object": ObjectType::CONTACTS.as_str(), "companyId": company.as_str(), "noticedAt": now, "checkAt": now },
                 "$unset": { "after": "" },
             };
             Ok((company.clone(), bulk::upsert(&doc! { "_id": company_key(account, company) }, &set)?))
@@ -124,11 +121,11 @@ impl Store {
         if let Some(after) = &gone.after {
             having.insert("_id", doc! { "$gt": after });
         }
-        let contacts = self.database.collection::<Document>(ObjectType::Contacts.as_str());
+        let contacts = self.database.collection::<Document>(&ObjectType::CONTACTS.collection());
         let found = contacts.find(having).projection(doc! { "recordId": 1 }).sort(doc! { "_id": 1 });
         let found: Vec<Document> = found.limit(CONTACTS_OF_COMPANY).await?.try_collect().await?;
         let ids: Vec<RecordId> = found.iter().filter_map(|state| id(state.get("recordId"))).collect();
-        self.request_association_checks(account, ids).await?;
+        self.request_association_checks(account, ObjectType::CONTACTS, ids).await?;
         let same = doc! { "_id": company_key(account, &gone.company_id), "noticedAt": gone.noticed_at };
         let companies = self.collection(collection::ASSOCIATION_CHECKS);
         match found.last().and_then(|state| state.get_str("_id").ok()) {
@@ -142,7 +139,7 @@ impl Store {
         Ok(())
     }
 
-    /// Stores where the reading of contacts' associations stopped. The next check continues from there. One that
+    /// Stores where the reading of records' associations stopped. The next check continues from there. One that
     /// began with a check has the time of its reason; if there is a later reason, it is read from the beginning.
     ///
     /// # Errors
@@ -150,12 +147,13 @@ impl Store {
     pub async fn store_unfinished_associations(
         &self,
         account: &AccountKey,
+        object: ObjectType,
         unfinished: Vec<(RecordId, Option<DateTime>, UnfinishedAssociations)>,
     ) -> Result<(), StoreError> {
         let now = DateTime::now();
-        let writes = unfinished.into_iter().map(|(contact, noticed_at, unfinished)| {
+        let writes = unfinished.into_iter().map(|(record, noticed_at, unfinished)| {
             let mut update = doc! { "$set": { "unfinished": serialize_to_bson(&unfinished)?, "checkAt": now } };
-            let mut query = doc! { "_id": key(account, &contact) };
+            let mut query = doc! { "_id": record_key(account, object, &record) };
             let write = if let Some(noticed_at) = noticed_at {
                 query.insert("noticedAt", noticed_at);
                 bulk::change(&query, &update)?
@@ -163,16 +161,16 @@ impl Store {
                 update.insert(
                     "$setOnInsert",
                     doc! { "domainId": account.domain_id.as_str(), "hubId": account.hub_id.as_str(),
-                    "recordId": contact.as_str(), "noticedAt": now },
+                    "object": object.as_str(), "recordId": record.as_str(), "noticedAt": now },
                 );
                 bulk::upsert(&query, &update)?
             };
-            Ok((contact, write))
+            Ok((record, write))
         });
         self.write_checks(writes.collect::<Result<Vec<_>, Error>>()?).await
     }
 
-    /// Returns at most `count` contacts to check by now, the longest waiting first. There may be more if it returns fewer,
+    /// Returns at most `count` records of an object type to check by now, the longest waiting first. There may be more if it returns fewer,
     /// or none: `None` alone says that there are none.
     ///
     /// # Errors
@@ -180,11 +178,13 @@ impl Store {
     pub async fn due_association_checks(
         &self,
         account: &AccountKey,
+        object: ObjectType,
         count: i64,
     ) -> Result<Option<Vec<AssociationCheck>>, StoreError> {
         let due = doc! {
             "domainId": account.domain_id.as_str(),
             "hubId": account.hub_id.as_str(),
+            "object": object.as_str(),
             "checkAt": { "$lte": DateTime::now() },
         };
         let checks = self.collection(collection::ASSOCIATION_CHECKS);
@@ -209,13 +209,14 @@ impl Store {
     pub async fn postpone_association_checks(
         &self,
         account: &AccountKey,
+        object: ObjectType,
         checks: &[AssociationCheck],
     ) -> Result<(), Error> {
         if checks.is_empty() {
             return Ok(());
         }
         let later = doc! { "$set": { "checkAt": time::after(DateTime::now(), RETRY_PAUSE) } };
-        let same: Vec<Document> = checks.iter().map(|check| same(account, check)).collect();
+        let same: Vec<Document> = checks.iter().map(|check| same(account, object, check)).collect();
         self.collection(collection::ASSOCIATION_CHECKS).update_many(doc! { "$or": same }, later).await?;
         Ok(())
     }
@@ -228,19 +229,20 @@ impl Store {
     pub async fn end_association_checks(
         &self,
         account: &AccountKey,
+        object: ObjectType,
         checks: &[AssociationCheck],
     ) -> Result<(), StoreError> {
         let now = DateTime::now();
         let (old, young): (Vec<_>, Vec<_>) =
             checks.iter().partition(|check| time::between(check.noticed_at, now) >= ASSOCIATIONS_SETTLE);
         if !old.is_empty() {
-            let old: Vec<Document> = old.into_iter().map(|check| same(account, check)).collect();
+            let old: Vec<Document> = old.into_iter().map(|check| same(account, object, check)).collect();
             self.collection(collection::ASSOCIATION_CHECKS).delete_many(doc! { "$or": old }).await?;
         }
         let later = young.into_iter().map(|check| {
             let check_at = time::after(check.noticed_at, ASSOCIATIONS_SETTLE);
             let update = doc! { "$set": { "checkAt": check_at }, "$unset": { "unfinished": "" } };
-            Ok((check.record_id.clone(), bulk::change(&same(account, check), &update)?))
+            Ok((check.record_id.clone(), bulk::change(&same(account, object, check), &update)?))
         });
         self.write_checks(later.collect::<Result<Vec<_>, Error>>()?).await
     }
@@ -259,8 +261,8 @@ impl Store {
 }
 
 /// Returns the filter for a check that was not requested again since it was read.
-fn same(account: &AccountKey, check: &AssociationCheck) -> Document {
-    doc! { "_id": key(account, &check.record_id), "noticedAt": check.noticed_at }
+fn same(account: &AccountKey, object: ObjectType, check: &AssociationCheck) -> Document {
+    doc! { "_id": record_key(account, object, &check.record_id), "noticedAt": check.noticed_at }
 }
 
 fn id(value: Option<&Bson>) -> Option<RecordId> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use model::{
     account::AccountKey,
-    checkpoint::{ActionCounts, Checkpoint, Lane, LaneProblem, LastRun, RateLimitState, Run, hour},
+    checkpoint::{ActionCounts, Checkpoint, Lane, LaneProblem, LastRun, ProblemKind, RateLimitState, Run, hour},
     message::Notified,
     object::ObjectType,
     time::{self, DateTime},
@@ -69,6 +69,8 @@ pub struct SliceReport<'a> {
     pub announced: ActionCounts,
     /// The object types of which it published something.
     pub changed: &'a [ObjectType],
+    /// The object types that the slice was to read. `None` if it did not come that far.
+    pub objects: Option<&'a [ObjectType]>,
     /// The kind and time of a webhook. The live run looks for its changes.
     pub notified: Option<(Notified, DateTime)>,
 }
@@ -176,6 +178,9 @@ impl Store {
             let run = LastRun { id, started_at: *started_at, ended_at: now, is_over, figures };
             set.insert("lastRun", to_bson(&run)?);
         }
+        if let Some(objects) = report.objects.filter(|objects| *objects != leased.checkpoint.objects()) {
+            set.insert("objects", to_bson(&objects)?);
+        }
         for object in report.changed {
             set.insert(format!("changedAt.{object}"), now);
         }
@@ -225,9 +230,22 @@ impl Store {
         struct Mark {
             mark: Option<DateTime>,
         }
-        let marks = ObjectType::ALL.map(|object| format!("$lanes.{object}.fresh.mark"));
+        let of = |field: &str| {
+            let is_it = doc! { "$eq": ["$$lane.k", "$$object"] };
+            let lane = doc! { "$filter": { "input": { "$objectToArray": "$lanes" }, "as": "lane", "cond": is_it } };
+            doc! { "$first": { "$map": { "input": lane, "as": "lane", "in": format!("$$lane.v.{field}") } } }
+        };
+        let mark = of("fresh.mark");
+        let default: Vec<&str> = ObjectType::DEFAULT.iter().map(ObjectType::as_str).collect();
+        // As in `Lane::is_left_out`.
+        let is_closed =
+            doc! { "$in": [of("lastError.kind"), [to_bson(&ProblemKind::Forbidden)?, to_bson(&ProblemKind::Absent)?]] };
+        let is_read = doc! { "$or": [{ "$in": ["$$object", &default] }, { "$not": [is_closed] }] };
+        let objects = doc! { "$ifNull": ["$objects", default] };
+        let objects = doc! { "$filter": { "input": objects, "as": "object", "cond": is_read } };
+        let marks = doc! { "$map": { "input": objects, "as": "object", "in": { "$ifNull": [mark, Bson::Null] } } };
         // Unlike `$min`, a sorted array includes missing values.
-        let lowest = doc! { "$arrayElemAt": [{ "$sortArray": { "input": marks.to_vec(), "sortBy": 1 } }, 0] };
+        let lowest = doc! { "$first": { "$sortArray": { "input": marks, "sortBy": 1 } } };
         let keys: Vec<String> = accounts.iter().map(AccountKey::to_string).collect();
         let pipeline =
             [doc! { "$match": { "_id": { "$in": keys } } }, doc! { "$project": { "_id": 0, "mark": lowest } }];

@@ -223,11 +223,15 @@ impl Store {
     /// # Errors
     /// MongoDB cannot be reached.
     pub async fn clear_lane_errors(&self, account: &AccountKey) -> Result<(), Error> {
-        let lanes = doc! { "lanes.companies.lastError": null, "lanes.contacts.lastError": null, "refused": null };
+        let lane = doc! { "k": "$$lane.k", "v": { "$mergeObjects": ["$$lane.v", { "lastError": null }] } };
+        let input = doc! { "$objectToArray": { "$ifNull": ["$lanes", {}] } };
+        let lanes = doc! { "$arrayToObject": { "$map": { "input": input, "as": "lane", "in": lane } } };
         // The lease of a slice that was killed stays until the next slice takes it.
         let is_free = doc! { "$lt": [{ "$ifNull": ["$lease.until", DateTime::from_millis(0)] }, "$$NOW"] };
         let idle = doc! { "_id": account.to_string(), "$expr": is_free };
-        self.collection(collection::CHECKPOINTS).update_one(idle, doc! { "$set": lanes }).await?;
+        self.collection(collection::CHECKPOINTS)
+            .update_one(idle, vec![doc! { "$set": { "lanes": lanes, "refused": null } }])
+            .await?;
         Ok(())
     }
 

@@ -295,7 +295,7 @@ mod tests {
     fn no_account_has_the_key_of_a_record() {
         let record = |domain: &str, hub: u64, id: &str| {
             let id = RecordId::try_from(id.to_owned()).unwrap();
-            Erasure::Record(AccountKey::new(domain, hub).unwrap(), ObjectType::Contacts, id).id()
+            Erasure::Record(AccountKey::new(domain, hub).unwrap(), ObjectType::CONTACTS, id).id()
         };
         assert_eq!(record("a", 1, "5"), "a:1:contacts:5");
         // The key of this account is that of the record.
@@ -308,7 +308,7 @@ mod tests {
     fn an_erasure_is_read_as_it_was_requested() {
         let account = AccountKey::new("acme", 7).unwrap();
         let record = RecordId::try_from("5".to_owned()).unwrap();
-        let all = [Erasure::Record(account.clone(), ObjectType::Companies, record), Erasure::Account(account)];
+        let all = [Erasure::Record(account.clone(), ObjectType::COMPANIES, record), Erasure::Account(account)];
         for erasure in all {
             let mut stored = erasure.fields();
             stored.extend(doc! { "_id": erasure.id(), "requestedAt": DateTime::now(), "repeatAt": DateTime::now() });

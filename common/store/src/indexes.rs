@@ -12,8 +12,11 @@ use mongodb::{
 
 use super::{Store, collection};
 
-/// The unique indexes that allow one Created action per record, by object type.
-pub(super) const CREATED_ONCE: [&str; 2] = ["company_created_once", "contact_created_once"];
+/// The unique indexes that allow one Created action per record: of companies, of contacts, and of all other object types.
+pub(super) const CREATED_ONCE: [&str; 3] = ["company_created_once", "contact_created_once", "created_once"];
+
+/// The field by which the Created actions of other object types than companies and contacts are known.
+pub(super) const CREATED: &str = "created";
 
 /// How long reasons of failures are kept: as long as the dead-letter queues keep messages.
 const FAILURES_KEPT: Duration = Duration::from_secs(14 * 24 * 3600);
@@ -30,7 +33,9 @@ impl Store {
     /// # Errors
     /// MongoDB cannot be reached, or the stored documents violate an index.
     pub async fn migrate(&self, retention: Option<Duration>) -> Result<(), Error> {
-        let once = ObjectType::ALL.into_iter().zip(CREATED_ONCE).map(|(object, name)| created_once(object, name));
+        let named = ObjectType::DEFAULT.map(|object| doc! { "actionName": ActionName::created(object).to_string() });
+        let created = named.into_iter().chain([doc! { CREATED: true }]);
+        let once = created.zip(CREATED_ONCE).map(|(created, name)| created_once(created, name));
         let by_company =
             |name: &str, field: &str| partial(name, doc! { "domainId": 1, field: 1, "actionDate": -1 }, field);
         let queries = [
@@ -52,17 +57,14 @@ impl Store {
         self.collection(collection::CONNECTS).create_index(pending).await?;
         self.retain(collection::NOTIFICATIONS, "at", DAY).await?;
         self.retain(collection::TIMELINE, "at", 30 * DAY).await?;
-        for object in ObjectType::ALL {
-            let states = self.database.collection::<Document>(object.as_str());
-            let by_survivor = doc! { "domainId": 1, "hubId": 1, "mergedInto": 1 };
-            let by_survivor = partial("by_survivor", by_survivor, "mergedInto");
-            states.create_indexes([index("by_account", doc! { "domainId": 1, "hubId": 1 }), by_survivor]).await?;
+        for object in ObjectType::DEFAULT {
+            self.index_states(object).await?;
         }
-        let contacts = self.database.collection::<Document>(ObjectType::Contacts.as_str());
+        let contacts = self.database.collection::<Document>(&ObjectType::CONTACTS.collection());
         let of_company = doc! { "domainId": 1, "hubId": 1, "companyIds": 1 };
         contacts.create_index(index("by_company", of_company)).await?;
         let checks = self.database.collection::<Document>(collection::ASSOCIATION_CHECKS);
-        checks.create_index(index("by_account", doc! { "domainId": 1, "hubId": 1, "checkAt": 1 })).await?;
+        checks.create_index(index("by_lane", doc! { "domainId": 1, "hubId": 1, "object": 1, "checkAt": 1 })).await?;
         let waiting = doc! { "domainId": 1, "hubId": 1, "object": 1, "retryAt": 1 };
         self.collection(collection::SET_ASIDE).create_index(index("by_lane", waiting)).await?;
         let erasures = self.collection(collection::ERASURES);
@@ -75,6 +77,19 @@ impl Store {
         domains.create_indexes([index("live_hubspot", live), by_hub, owed]).await?;
         let timeline = self.database.collection::<Document>(collection::TIMELINE);
         timeline.create_index(index("by_account", doc! { "account": 1, "at": -1 })).await?;
+        Ok(())
+    }
+
+    /// Creates the missing indexes of an object type's current states. They are created before the first record of it is
+    /// read, because each account may choose others. Safe to run at any time, and twice.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn index_states(&self, object: ObjectType) -> Result<(), Error> {
+        let by_survivor = doc! { "domainId": 1, "hubId": 1, "mergedInto": 1 };
+        let by_survivor = partial("by_survivor", by_survivor, "mergedInto");
+        let by_account = index("by_account", doc! { "domainId": 1, "hubId": 1 });
+        self.collection(&object.collection()).create_indexes([by_account, by_survivor]).await?;
         Ok(())
     }
 
@@ -117,9 +132,8 @@ fn is_missing(error: &Error) -> bool {
     matches!(&*error.kind, ErrorKind::Command(command) if command.code == 26)
 }
 
-fn created_once(object: ObjectType, name: &str) -> IndexModel {
+fn created_once(created: Document, name: &str) -> IndexModel {
     let record = doc! { "domainId": 1, "hubId": 1, "object": 1, "recordId": 1 };
-    let created = doc! { "actionName": ActionName::created(object).as_str() };
     let options = IndexOptions::builder().name(name.to_owned()).unique(true).partial_filter_expression(created).build();
     IndexModel::builder().keys(record).options(options).build()
 }

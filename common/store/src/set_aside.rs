@@ -168,7 +168,8 @@ impl Store {
         let now = DateTime::now();
         let due = doc! { "$set": { "retryAt": now } };
         let changed = self.collection(collection::SET_ASIDE).update_many(doc! {}, due).await?.matched_count;
-        for object in ObjectType::ALL {
+        for object in self.collection(collection::SET_ASIDE).distinct("object", doc! {}).await? {
+            let Some(object) = object.as_str() else { continue };
             let field = format!("kept.{object}.setAsideUntil");
             let waits = doc! { &field: { "$type": "date" } };
             self.collection(collection::CHECKPOINTS).update_many(waits, doc! { "$set": { &field: now } }).await?;

@@ -1,4 +1,4 @@
-//! The current state of each record (collections `companies` and `contacts`). A state never moves back in time. The
+//! The current state of each record (collections `companies`, `contacts`, `hubspot_deals` and so on). A state never moves back in time. The
 //! changes of each step are kept until the action that describes them is certainly stored.
 //!
 //! A state is replaced only if it is still the one that was read. This closes the race between two drains of one
@@ -38,25 +38,24 @@ impl Store {
         &self,
         object: ObjectType,
         given: ActionRefs<'_>,
-        stored: &mut StoreReport,
         now: DateTime,
         insert: impl Fn(usize, &StateChange) -> Result<bulk::Write, Error>,
-    ) -> Result<StateChanges, Error> {
-        let mut changes = StateChanges::new();
-        let mut pending = by_record(object, given, stored);
+    ) -> Result<(StoreReport, StateChanges), Error> {
+        let (mut stored, mut changes) = (StoreReport::default(), StateChanges::new());
+        let mut pending = by_record(object, given);
         for _ in 0..ROUNDS {
             if pending.is_empty() {
-                return Ok(changes);
+                return Ok((stored, changes));
             }
             let found = self.read_states(object, pending.keys()).await?;
             let plan = plan_changes(&pending, found, given, now);
             plan.failed.iter().for_each(|index| stored.fail(*index, 0));
             let mut applied = self.apply(object, plan, &insert).await?;
             changes.extend(std::mem::take(&mut applied.changes));
-            pending = plan_retry(&pending, applied, stored);
+            pending = plan_retry(&pending, applied, &mut stored);
         }
         pending.values().flatten().for_each(|index| stored.fail(*index, bulk::DUPLICATE_KEY));
-        Ok(changes)
+        Ok((stored, changes))
     }
 
     /// Writes states, and builds the inserts of their actions meanwhile.
@@ -69,9 +68,10 @@ impl Store {
         let Plan { inserts, updates, mut changes, failed: _ } = plan;
         let replaced: Vec<&str> = updates.iter().map(|(key, _)| *key).collect();
         let written = async {
+            let collection = object.collection();
             tokio::try_join!(
-                bulk::insert(&self.database, object.as_str(), inserts),
-                bulk::update(&self.database, object.as_str(), updates),
+                bulk::insert(&self.database, &collection, inserts),
+                bulk::update(&self.database, &collection, updates),
             )
         };
         let written = overlap_with_server(written, || {
@@ -94,7 +94,7 @@ impl Store {
     /// MongoDB cannot be reached.
     async fn read_states(&self, object: ObjectType, keys: impl Iterator<Item = &String>) -> Result<Found, Error> {
         let keys: Vec<&String> = keys.collect();
-        let states = self.database.collection::<RawDocumentBuf>(object.as_str());
+        let states = self.database.collection::<RawDocumentBuf>(&object.collection());
         let found: Vec<RawDocumentBuf> = states.find(doc! { "_id": { "$in": keys } }).await?.try_collect().await?;
         let read = |found: &RawDocumentBuf| {
             let key = found.get_str("_id").ok()?.to_owned();

@@ -1,6 +1,6 @@
 //! The status of accounts, for display: their entries in the Domains, without any token, and their checkpoints.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures::{
     Stream, StreamExt, TryStreamExt,
@@ -9,6 +9,7 @@ use futures::{
 };
 use model::{
     account::{AccountKey, preference, used_indexes},
+    catalogue::CATALOGUE,
     checkpoint::Checkpoint,
     ids::{DomainId, HubId},
     object::ObjectType,
@@ -65,7 +66,7 @@ impl Store {
     pub async fn statuses(&self) -> Result<impl Stream<Item = Result<AccountStatus, Error>>, Error> {
         let accounts = self.entries(doc! {}).await?.try_chunks(ACCOUNTS_PER_QUERY as usize);
         let accounts = accounts.map_err(|TryChunksError(_, error)| error);
-        let joined = accounts.map_ok(|some| self.with_checkpoints(some, of_state())).try_buffered(QUERIES_IN_FLIGHT);
+        let joined = accounts.map_ok(|some| self.with_states(some)).try_buffered(QUERIES_IN_FLIGHT);
         Ok(joined.map_ok(|some| stream::iter(some).map(Ok)).try_flatten())
     }
 
@@ -117,6 +118,23 @@ impl Store {
         Ok(domains.try_flatten())
     }
 
+    /// Adds the checkpoints of accounts, with what determines their states.
+    async fn with_states(&self, accounts: Vec<AccountStatus>) -> Result<Vec<AccountStatus>, Error> {
+        let accounts = self.with_checkpoints(accounts, of_state(&BTreeSet::new())).await?;
+        let custom = |account: &AccountStatus| -> Vec<ObjectType> {
+            let objects = account.checkpoint.iter().flat_map(|checkpoint| &checkpoint.objects);
+            objects.copied().filter(|object| object.is_custom()).collect()
+        };
+        // Only now is it known which custom objects there are.
+        let (again, mut accounts): (Vec<_>, Vec<_>) =
+            accounts.into_iter().partition(|account| !custom(account).is_empty());
+        if !again.is_empty() {
+            let fields = of_state(&again.iter().flat_map(custom).collect());
+            accounts.extend(self.with_checkpoints(again, fields).await?);
+        }
+        Ok(accounts)
+    }
+
     /// Adds the checkpoints of accounts, with the fields in `fields`, or with all fields if none is named.
     async fn with_checkpoints(
         &self,
@@ -143,11 +161,11 @@ impl Store {
 
 /// Returns the fields of a checkpoint that determine an account's state. (Reading one window instead of all of them,
 /// which are few, would take MongoDB three times as long.)
-fn of_state() -> Document {
+fn of_state(custom: &BTreeSet<ObjectType>) -> Document {
     let of_lane = ["firstSeen", "fresh.mark", "backfill.windows", "lastError"];
-    let names =
-        ["companies", "contacts"].into_iter().flat_map(|lane| of_lane.map(|field| format!("lanes.{lane}.{field}")));
-    names.map(|name| (name, Bson::from(1))).collect()
+    let lanes = CATALOGUE.iter().map(|row| row.name).chain(custom.iter().map(ObjectType::as_str));
+    let names = lanes.flat_map(|lane| of_lane.map(|field| format!("lanes.{lane}.{field}")));
+    names.chain(["objects".to_owned()]).map(|name| (name, Bson::from(1))).collect()
 }
 
 fn value<'a>(document: &'a RawDocument, name: &str) -> Option<RawBsonRef<'a>> {

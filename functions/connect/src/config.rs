@@ -6,11 +6,12 @@ use environment::{
     config::ConfigError,
     production, tls,
     variables::{
-        CONNECT_URL, FRESHNESS_ALARM_SECONDS, HUBSPOT_API_BASE_URL, HUBSPOT_AUTHORIZE_URL, SYNC_QUEUE_URL,
-        TOKENS_SEALED_ONLY,
+        CONNECT_URL, FRESHNESS_ALARM_SECONDS, HUBSPOT_API_BASE_URL, HUBSPOT_AUTHORIZE_URL, HUBSPOT_OBJECTS,
+        SYNC_QUEUE_URL, TOKENS_SEALED_ONLY,
     },
 };
 use hubspot::OAuthApp;
+use model::{catalogue, choice::Choice};
 use reqwest::Url;
 use runtime::secrets::Secrets;
 use store::MongoConfig;
@@ -27,6 +28,8 @@ pub struct Config {
     pub hubspot_base_url: String,
     /// `HUBSPOT_AUTHORIZE_URL`: HubSpot's consent page.
     pub authorize_url: Url,
+    /// The scopes that the object types of `HUBSPOT_OBJECTS` need beyond the required ones. Customers may leave them out.
+    pub optional_scopes: Vec<&'static str>,
     /// `HUBSPOT_CLIENT_ID` and `HUBSPOT_CLIENT_SECRET`, or `HUBSPOT_SECRET_ARN`. If it is absent, no account can be
     /// connected and no webhook is accepted.
     pub app: Option<OAuthApp>,
@@ -61,6 +64,7 @@ impl Config {
             mongo: MongoConfig::from_env(secrets.mongodb_uri()?)?,
             hubspot_base_url: hubspot_base_url.into(),
             authorize_url,
+            optional_scopes: optional_scopes()?,
             app: app.map(|(client_id, client_secret)| OAuthApp { client_id, client_secret }),
             sync_queue_url: SYNC_QUEUE_URL.required()?,
             token_key: MasterKey::from_env()?,
@@ -70,4 +74,9 @@ impl Config {
             behind_after: FRESHNESS_ALARM_SECONDS.seconds()?,
         })
     }
+}
+
+fn optional_scopes() -> Result<Vec<&'static str>, ConfigError> {
+    let objects = Choice::of_objects(&HUBSPOT_OBJECTS.list()).map_err(|error| HUBSPOT_OBJECTS.invalid(error))?;
+    Ok(catalogue::optional_scopes(objects.of_account(&Choice::default()).into_keys()))
 }

@@ -114,8 +114,10 @@ impl AppState {
                 }
             }
             Operation::Resync => {
-                for object in ObjectType::ALL {
-                    if self.resync(account, object).await? == Resync::Busy {
+                let status = self.store.status(account).await.map_err(internal_error_page)?;
+                let checkpoint = status.and_then(|status| status.checkpoint).unwrap_or_default();
+                for object in checkpoint.objects() {
+                    if self.resync(account, *object).await? == Resync::Busy {
                         return Ok("busy");
                     }
                 }

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use model::{
     account::{AccountKey, DISCONNECTED, REAUTHORIZE},
-    checkpoint::{ActionCounts, Lane, LaneProblem, Lanes, LastRun, ProblemKind, hour},
+    checkpoint::{ActionCounts, Lane, LaneProblem, LastRun, ProblemKind, hour},
     object::ObjectType,
     time::{self, DateTime},
 };
@@ -89,8 +89,7 @@ pub(crate) struct Standing {
 impl Standing {
     /// Returns the standing of an account at `now`. The account is behind if it was not checked for `behind_after`.
     pub(crate) fn of(account: &AccountStatus, behind_after: Duration, now: DateTime) -> Self {
-        let never_synced = Lanes::default();
-        let lanes = account.checkpoint.as_ref().map_or(&never_synced, |checkpoint| &checkpoint.lanes).all();
+        let lanes: Vec<&Lane> = account.checkpoint.iter().flat_map(|checkpoint| checkpoint.live_lanes()).collect();
         // `None`, a lane that was never checked, is less than any time.
         let fresh_to = lanes.iter().map(|lane| lane.fresh.mark).min().flatten();
         // Missing permissions do not pass by themselves.
@@ -106,7 +105,7 @@ impl Standing {
             _ => match fresh_to {
                 None => State::New,
                 Some(fresh_to) if time::between(fresh_to, now) >= behind_after => State::Behind,
-                Some(_) if is_backfilling(lanes) => State::Backfilling,
+                Some(_) if is_backfilling(&lanes) => State::Backfilling,
                 Some(_) => State::Fresh,
             },
         };
@@ -150,7 +149,7 @@ pub(crate) struct Status {
     /// When the backfill of all lanes was completed.
     pub(crate) backfilled_at: Option<DateTime>,
     /// The status of each object type.
-    pub(crate) objects: [ObjectStatus; 2],
+    pub(crate) objects: Vec<ObjectStatus>,
     pub(crate) problems: Vec<Problem>,
     /// The used shares of HubSpot's search limit and of its general limit, 0 to 1. They are below 1 after refusals
     /// (429).
@@ -166,11 +165,11 @@ impl Status {
     pub(crate) fn of(account: AccountStatus, behind_after: Duration, now: DateTime) -> Self {
         let Standing { state, fresh_to } = Standing::of(&account, behind_after, now);
         let checkpoint = *account.checkpoint.unwrap_or_default();
-        let lanes = checkpoint.lanes.all();
+        let lanes: Vec<&Lane> = checkpoint.live_lanes().collect();
         let set_aside = |object| account.set_aside.get(&object).copied().unwrap_or_default();
         let problems_of =
             |object: ObjectType| problems::problems(object, checkpoint.lanes.get(object), set_aside(object));
-        let problems = ObjectType::ALL.into_iter().flat_map(problems_of).collect();
+        let problems = checkpoint.objects().iter().copied().flat_map(problems_of).collect();
         let objects = ObjectStatus::all(&checkpoint, set_aside);
         let (day, hours) = activity(&checkpoint.activity, now);
         Self {
@@ -187,9 +186,9 @@ impl Status {
             fresh_to,
             behind: fresh_to.map(|fresh_to| time::between(fresh_to, now)),
             last_success_at: checkpoint.last_success_at,
+            backfill: backfill(&lanes),
+            backfilled_at: backfilled_at(&lanes),
             last_run: checkpoint.last_run,
-            backfill: backfill(lanes),
-            backfilled_at: backfilled_at(lanes),
             objects,
             problems,
             shares: (checkpoint.limits.search.share.min(1.0), checkpoint.limits.general.share.min(1.0)),
@@ -205,12 +204,12 @@ impl Status {
 }
 
 /// Returns true if a lane's history is not read yet, and reading has begun.
-fn is_backfilling(lanes: [&Lane; 2]) -> bool {
+fn is_backfilling(lanes: &[&Lane]) -> bool {
     let is_begun = |lane: &&Lane| lane.first_seen.is_some() || !lane.backfill.windows.is_empty();
     lanes.iter().any(|lane| lane.has_history_to_read()) && lanes.iter().any(is_begun)
 }
 
-fn backfill(lanes: [&Lane; 2]) -> Option<Backfill> {
+fn backfill(lanes: &[&Lane]) -> Option<Backfill> {
     if !is_backfilling(lanes) {
         return None;
     }
@@ -220,7 +219,7 @@ fn backfill(lanes: [&Lane; 2]) -> Option<Backfill> {
     Some(Backfill { read: total.map_or(read, |total| read.min(total)), total })
 }
 
-fn backfilled_at(lanes: [&Lane; 2]) -> Option<DateTime> {
+fn backfilled_at(lanes: &[&Lane]) -> Option<DateTime> {
     if lanes.iter().any(|lane| lane.has_history_to_read()) {
         return None;
     }
@@ -280,7 +279,8 @@ pub(crate) mod tests {
 
     fn looked_at(ago: Duration) -> Checkpoint {
         let mut checkpoint = Checkpoint::default();
-        for (_, lane) in checkpoint.lanes.iter_mut() {
+        for object in ObjectType::DEFAULT {
+            let lane = checkpoint.lanes.get_mut(object);
             lane.first_seen = Some(time::before(NOW, 24 * HOUR));
             lane.fresh.mark = Some(time::before(NOW, ago));
         }
@@ -297,9 +297,9 @@ pub(crate) mod tests {
         assert_eq!(state(account(Some(looked_at(Duration::ZERO)))), State::Fresh);
         assert_eq!(state(account(Some(looked_at(HOUR)))), State::Behind);
         let mut half = looked_at(Duration::ZERO);
-        half.lanes.contacts.fresh.mark = Some(time::before(NOW, HOUR));
+        half.lanes.get_mut(ObjectType::CONTACTS).fresh.mark = Some(time::before(NOW, HOUR));
         assert_eq!(state(account(Some(half.clone()))), State::Behind);
-        half.lanes.contacts.fresh.mark = None;
+        half.lanes.get_mut(ObjectType::CONTACTS).fresh.mark = None;
         assert_eq!(state(account(Some(half))), State::New);
     }
 
@@ -321,7 +321,7 @@ pub(crate) mod tests {
         for (kind, attempts, expected) in table {
             let reason = "why".to_owned();
             let problem = LaneProblem { kind, pass: None, reason, at: NOW, attempts, retry_at: NOW };
-            failing.lanes.contacts.last_error = Some(problem);
+            failing.lanes.get_mut(ObjectType::CONTACTS).last_error = Some(problem);
             assert_eq!(state(account(Some(failing.clone()))), expected, "{kind:?} {attempts}");
         }
     }
@@ -329,15 +329,17 @@ pub(crate) mod tests {
     #[test]
     fn the_history_is_told_while_it_is_read() {
         let mut checkpoint = looked_at(Duration::ZERO);
-        checkpoint.lanes.contacts.backfill.windows = vec![Window::new(NOW, None)];
-        checkpoint.lanes.contacts.backfilled = Backfilled { read: 40, total: Some(100), from: None };
-        checkpoint.lanes.companies.backfilled = Backfilled { read: 10, total: Some(10), from: None };
+        checkpoint.lanes.get_mut(ObjectType::CONTACTS).backfill.windows = vec![Window::new(NOW, None)];
+        checkpoint.lanes.get_mut(ObjectType::CONTACTS).backfilled =
+            Backfilled { read: 40, total: Some(100), from: None };
+        checkpoint.lanes.get_mut(ObjectType::COMPANIES).backfilled =
+            Backfilled { read: 10, total: Some(10), from: None };
         let status = Status::of(account(Some(checkpoint.clone())), HOUR, NOW);
         assert_eq!(
             (status.state, status.backfill),
             (State::Backfilling, Some(Backfill { read: 50, total: Some(110) }))
         );
-        checkpoint.lanes.contacts.backfilled.read = 400;
+        checkpoint.lanes.get_mut(ObjectType::CONTACTS).backfilled.read = 400;
         assert_eq!(Status::of(account(Some(checkpoint)), HOUR, NOW).backfill.unwrap().read, 110);
         assert_eq!(Status::of(account(None), HOUR, NOW).backfill, None);
     }

@@ -22,6 +22,7 @@ use model::{
     account::AccountKey,
     ids::HubId,
     message::{Notified, SyncMessage, SyncRequest},
+    object::ObjectType,
     time::{self, DateTime},
 };
 use queue::{MAX_BATCH_ENTRIES, QueueError};
@@ -75,7 +76,11 @@ pub(crate) async fn take(
     let associated = associations::associated_contacts(&events);
     for (account, _) in &told {
         let contacts = associated.get(&account.hub_id).into_iter().flatten().cloned();
-        connect.store.request_association_checks(account, contacts).await.map_err(internal_error)?;
+        connect
+            .store
+            .request_association_checks(account, ObjectType::CONTACTS, contacts)
+            .await
+            .map_err(internal_error)?;
     }
     let delays = connect.store.record_notifications(&told).await.map_err(internal_error)?;
     let (mut messages, mut failed) = (Vec::new(), 0);

@@ -18,26 +18,25 @@ pub(crate) fn action(
     associations: Option<(Vec<Association>, DateTime)>,
     created: bool,
 ) -> Action {
-    let is_contact = object == ObjectType::Contacts;
+    let is_contact = object == ObjectType::CONTACTS;
     let (associations, associations_at) = associations.filter(|_| is_contact).unzip();
     let companies: Vec<RecordId> = associations.iter().flatten().map(|company| company.id.clone()).collect();
     let (action_name, action_date) = match created {
         true => (ActionName::created(object), record.created_at),
         false => (ActionName::updated(object), record.modified_at),
     };
-    let (user_properties, company_properties) = match object {
-        ObjectType::Contacts => (user_properties(&record, companies.first()), Map::new()),
-        ObjectType::Companies => (Map::new(), company_properties(&record)),
-    };
+    let Fields { identity, user_properties, company_properties, properties } =
+        Fields::of(object, &record, companies.first());
     Action {
         object,
         action_name,
         action_date,
         record_updated_at: record.modified_at,
         include_in_analytics: 0,
-        identity: identity(object, &record),
+        identity,
         user_properties,
         company_properties,
+        properties,
         record_id: record.id,
         merged_into: None,
         associations_digest: None,
@@ -54,10 +53,9 @@ pub(crate) fn action(
 
 /// Returns the action for a record that was deleted at `at`, with what the recycle bin still has of it.
 pub(crate) fn deleted(object: ObjectType, record: Record, at: DateTime) -> Action {
-    let deleted = gone(object, record.id.clone(), at);
-    let created = action(object, record, None, true);
-    let Action { identity, user_properties, company_properties, .. } = created;
-    Action { identity, user_properties, company_properties, ..deleted }
+    let Fields { identity, user_properties, company_properties, properties } = Fields::of(object, &record, None);
+    let deleted = gone(object, record.id, at);
+    Action { identity, user_properties, company_properties, properties, ..deleted }
 }
 
 /// Returns the action for a record that was merged into another. The merge was first seen `at`.
@@ -77,16 +75,35 @@ fn gone(object: ObjectType, record_id: RecordId, at: DateTime) -> Action {
         identity: None,
         user_properties: Map::new(),
         company_properties: Map::new(),
+        properties: Map::new(),
         merged_into: None,
         associations_digest: None,
         record: None,
     }
 }
 
-fn identity(object: ObjectType, record: &Record) -> Option<String> {
-    match object {
-        ObjectType::Contacts => text(record, "email").map(str::to_owned),
-        ObjectType::Companies => None,
+/// What an action has of its record.
+#[derive(Default)]
+struct Fields {
+    identity: Option<String>,
+    user_properties: Map<String, Value>,
+    company_properties: Map<String, Value>,
+    properties: Map<String, Value>,
+}
+
+impl Fields {
+    /// Returns the fields under the product's names for contacts and companies, and under HubSpot's names for everything
+    /// else. `company` is a contact's primary company.
+    fn of(object: ObjectType, record: &Record, company: Option<&RecordId>) -> Self {
+        match object {
+            ObjectType::CONTACTS => Self {
+                identity: text(record, "email").map(str::to_owned),
+                user_properties: user_properties(record, company),
+                ..Self::default()
+            },
+            ObjectType::COMPANIES => Self { company_properties: company_properties(record), ..Self::default() },
+            _ => Self { properties: record.properties.clone(), ..Self::default() },
+        }
     }
 }
 
@@ -160,8 +177,8 @@ mod tests {
             "hubspotscore": "17", "hs_lead_status": "NEW", "hs_analytics_source": "OFFLINE"}));
         let company = json!([{"to": "companies", "id": "51", "types": []}]);
         let companies = (serde_json::from_value(company).unwrap(), DateTime::from_millis(3000));
-        let action = action(ObjectType::Contacts, record, Some(companies), true);
-        assert_eq!(action.action_name, ActionName::ContactCreated);
+        let action = action(ObjectType::CONTACTS, record, Some(companies), true);
+        assert_eq!(action.action_name, ActionName::created(ObjectType::CONTACTS));
         assert_eq!(action.action_date, DateTime::from_millis(1000));
         assert_eq!(action.identity.as_deref(), Some("ana@firm.example"));
         let expected = json!({"company_id": "51", "contact_name": "Ana Q", "contact_title": "CTO",
@@ -172,8 +189,8 @@ mod tests {
     #[test]
     fn a_bare_contact_still_yields_its_action() {
         let action =
-            action(ObjectType::Contacts, record(json!({"hubspotscore": "n/a", "firstname": " "})), None, false);
-        assert_eq!(action.action_name, ActionName::ContactUpdated);
+            action(ObjectType::CONTACTS, record(json!({"hubspotscore": "n/a", "firstname": " "})), None, false);
+        assert_eq!(action.action_name, ActionName::updated(ObjectType::CONTACTS));
         assert_eq!(action.action_date, DateTime::from_millis(2000));
         assert_eq!(action.identity, None);
         assert_eq!(Value::Object(action.user_properties), json!({"contact_score": 0}));
@@ -183,7 +200,7 @@ mod tests {
     fn a_company_carries_numbers_only_where_they_are_numbers() {
         let record =
             record(json!({"name": "Ørsted & 東京", "annualrevenue": "1250000.5", "numberofemployees": "12;13"}));
-        let action = action(ObjectType::Companies, record, None, true);
+        let action = action(ObjectType::COMPANIES, record, None, true);
         let expected =
             json!({"company_id": "151", "company_name": "Ørsted & 東京", "company_annual_revenue": 1_250_000.5});
         assert_eq!(Value::Object(action.company_properties), expected);

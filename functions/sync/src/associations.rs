@@ -47,13 +47,13 @@ impl LaneReader<'_> {
             return Ok(WindowOutcome::OutOfTime);
         }
         // The other lane may request more meanwhile.
-        slice.has_association_checks.set(false);
-        let Some(due) = store.due_association_checks(slice.account(), count).await? else {
+        slice.association_checks.borrow_mut().remove(&self.object);
+        let Some(due) = store.due_association_checks(slice.account(), self.object, count).await? else {
             return Ok(WindowOutcome::Closed);
         };
-        slice.has_association_checks.set(true);
+        slice.note_association_checks(self.object);
         // A reading that fails, or takes longer than a slice, must not keep the lane from anything else.
-        store.postpone_association_checks(slice.account(), &due).await?;
+        store.postpone_association_checks(slice.account(), self.object, &due).await?;
         match self.check(due).await {
             Err(SliceError::HubSpot(error)) if !error.concerns_account() => {
                 tracing::warn!(%error, "contacts' associations cannot be checked; it is tried again later");
@@ -78,14 +78,14 @@ impl LaneReader<'_> {
         }
         let (begun, read): (Vec<_>, Vec<_>) =
             due.drain(..).partition(|check| unfinished.contains_key(check.record_id.as_str()));
-        store_unfinished(slice, unfinished, &begun).await?;
+        store_unfinished(slice, self.object, unfinished, &begun).await?;
         if !begun.is_empty() {
             self.state.progress(LaneStep::AssociationChecks);
         }
         let ids = read.iter().map(|check| check.record_id.clone()).collect();
         let outcome = self.publish_differing(LaneStep::AssociationChecks, ids, ledger).await?;
         if outcome == WindowOutcome::Closed {
-            store.end_association_checks(slice.account(), &read).await?;
+            store.end_association_checks(slice.account(), self.object, &read).await?;
             self.state.progress(LaneStep::AssociationChecks);
         }
         Ok(outcome)
@@ -126,7 +126,7 @@ impl LaneReader<'_> {
         let live: Vec<RecordId> = known.iter().filter(|(_, seen)| seen.is_live()).map(|(id, _)| id.clone()).collect();
         let inputs = live.iter().cloned().map(AssociationInput::first).collect();
         let mut ledger = self.read_for_comparison(inputs, known.into_iter().collect()).await?;
-        store_unfinished(slice, ledger.take_unfinished(), &[]).await?;
+        store_unfinished(slice, self.object, ledger.take_unfinished(), &[]).await?;
         if self.publish_differing(LaneStep::Comparison, live, ledger).await? == WindowOutcome::OutOfTime {
             return Ok(WindowOutcome::OutOfTime);
         }

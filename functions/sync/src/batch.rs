@@ -7,7 +7,7 @@ use std::{collections::HashMap, time::Duration};
 
 use hubspot::{AssociationInput, Associations, HubSpotError, Record, Row};
 use model::{
-    action::{Action, ActionName},
+    action::{Action, ActionKind},
     checkpoint::ActionCounts,
     ids::RecordId,
     message::{self, ActionBatch, MAX_ACTIONS},
@@ -112,7 +112,7 @@ pub(crate) async fn load_ledger(
     contacts: Contacts,
 ) -> Result<PublishLedger, SliceError> {
     let mut ledger = PublishLedger::new(object, legacy_watermark, seen(slice, object, rows).await?);
-    if object == ObjectType::Contacts {
+    if object == ObjectType::CONTACTS {
         let is_read = |record: &&Record| ledger.is_changed(record) || (contacts.of_all && record.archived_at.is_none());
         let read = records(rows).filter(is_read).map(|record| AssociationInput::first(record.id.clone())).collect();
         let read_at = DateTime::now();
@@ -131,7 +131,7 @@ pub(crate) async fn read_associations(
     contacts: Vec<AssociationInput>,
     each_for_itself: bool,
 ) -> Result<Option<Associations>, HubSpotError> {
-    let (from, to, latest) = (ObjectType::Contacts, ObjectType::Companies, slice.budget.work_ends());
+    let (from, to, latest) = (ObjectType::CONTACTS, ObjectType::COMPANIES, slice.budget.work_ends());
     slice.session.associations(from, to, contacts, latest, each_for_itself).await
 }
 
@@ -267,10 +267,10 @@ fn encoded(mut action: Action) -> Result<(Action, String), QueueError> {
 fn announced<'a>(actions: impl Iterator<Item = &'a Action>) -> ActionCounts {
     let mut announced = ActionCounts::default();
     for action in actions {
-        let count = match action.action_name {
-            ActionName::CompanyCreated | ActionName::ContactCreated => &mut announced.created,
-            ActionName::CompanyUpdated | ActionName::ContactUpdated => &mut announced.updated,
-            ActionName::CompanyDeleted | ActionName::ContactDeleted => &mut announced.deleted,
+        let count = match action.action_name.kind() {
+            ActionKind::Created => &mut announced.created,
+            ActionKind::Updated => &mut announced.updated,
+            ActionKind::Deleted => &mut announced.deleted,
         };
         *count += 1;
     }
@@ -315,6 +315,7 @@ fn shorten(action: &mut Action, longest: usize) {
     };
     shorten(&mut action.user_properties);
     shorten(&mut action.company_properties);
+    shorten(&mut action.properties);
     if let Some(record) = &mut action.record {
         shorten(&mut record.properties);
     }
@@ -338,7 +339,7 @@ mod tests {
             archived_at: None,
             properties: json!({"description": description}).as_object().unwrap().clone(),
         };
-        (0..count).map(|id| action_builder::action(ObjectType::Companies, record(id), None, true)).collect()
+        (0..count).map(|id| action_builder::action(ObjectType::COMPANIES, record(id), None, true)).collect()
     }
 
     /// Returns how many actions each message has.

@@ -35,7 +35,7 @@ pub(crate) enum Decision {
 
 /// Returns what a message is allowed to do, according to the account's checkpoint.
 pub(crate) fn decide(checkpoint: &Checkpoint, request: &SyncRequest, now: DateTime) -> Decision {
-    let is_ready = checkpoint.lanes.all().iter().any(|lane| lane.is_ready(now));
+    let is_ready = checkpoint.live_lanes().any(|lane| lane.is_ready(now));
     let begin_if_ready = || match is_ready {
         _ if is_old(checkpoint, request) => Decision::Drop("a run has begun since this tick"),
         true => Decision::Work(new_run(now)),
@@ -94,6 +94,7 @@ mod tests {
         account::AccountKey,
         checkpoint::{LaneProblem, LastRun, ProblemKind},
         message::Notified,
+        object::ObjectType,
     };
 
     use super::*;
@@ -126,8 +127,8 @@ mod tests {
             attempts: 1,
             retry_at: time::after(NOW, HOUR),
         };
-        checkpoint.lanes.companies.last_error = companies.then(|| problem.clone());
-        checkpoint.lanes.contacts.last_error = contacts.then_some(problem);
+        checkpoint.lanes.get_mut(ObjectType::COMPANIES).last_error = companies.then(|| problem.clone());
+        checkpoint.lanes.get_mut(ObjectType::CONTACTS).last_error = contacts.then_some(problem);
         checkpoint
     }
 

@@ -7,12 +7,13 @@ use environment::{
     production, tls,
     variables::{
         ACTIONS_QUEUE_URL, HUBSPOT_API_BASE_URL, HUBSPOT_COMPANY_PROPERTIES, HUBSPOT_CONTACT_PROPERTIES,
-        HUBSPOT_PER_10S, HUBSPOT_SEARCH_RPS, SYNC_ASSOCIATIONS_SECONDS, SYNC_BUDGET_MS, SYNC_CLOCK_TOLERANCE_SECONDS,
-        SYNC_OVERLAP_SECONDS, SYNC_QUEUE_URL, SYNC_SETTLE_SECONDS, SYNC_SWEEP_SECONDS, TOKENS_SEALED_ONLY,
+        HUBSPOT_OBJECTS, HUBSPOT_PER_10S, HUBSPOT_PROPERTIES, HUBSPOT_SEARCH_RPS, SYNC_ASSOCIATIONS_SECONDS,
+        SYNC_BUDGET_MS, SYNC_CLOCK_TOLERANCE_SECONDS, SYNC_OVERLAP_SECONDS, SYNC_QUEUE_URL, SYNC_SETTLE_SECONDS,
+        SYNC_SWEEP_SECONDS, TOKENS_SEALED_ONLY,
     },
 };
 use hubspot::{Limits, OAuthApp};
-use model::object::ObjectType;
+use model::{choice::Choice, object::ObjectType};
 use runtime::secrets::Secrets;
 use store::MongoConfig;
 use token_vault::MasterKey;
@@ -57,12 +58,9 @@ pub struct Config {
     pub budget: Duration,
     /// `HUBSPOT_SEARCH_RPS`, `HUBSPOT_PER_10S`.
     pub limits: Limits,
-    /// The properties of companies to keep: those always kept, and those of `HUBSPOT_COMPANY_PROPERTIES`, separated by
-    /// commas.
-    pub company_properties: Vec<String>,
-    /// The properties of contacts to keep: those always kept, and those of `HUBSPOT_CONTACT_PROPERTIES`, separated by
-    /// commas.
-    pub contact_properties: Vec<String>,
+    /// `HUBSPOT_OBJECTS`, `HUBSPOT_PROPERTIES`, `HUBSPOT_COMPANY_PROPERTIES`, `HUBSPOT_CONTACT_PROPERTIES`: the object types to
+    /// read, and the properties to keep of each besides those always kept. An account's entry may choose otherwise.
+    pub choice: Choice,
 }
 
 impl Config {
@@ -91,16 +89,16 @@ impl Config {
             clock_tolerance: SYNC_CLOCK_TOLERANCE_SECONDS.seconds()?,
             budget: SYNC_BUDGET_MS.milliseconds()?,
             limits: Limits { search_rps: HUBSPOT_SEARCH_RPS.parsed()?, per_10s: HUBSPOT_PER_10S.parsed()? },
-            company_properties: ObjectType::Companies.properties(HUBSPOT_COMPANY_PROPERTIES.list()),
-            contact_properties: ObjectType::Contacts.properties(HUBSPOT_CONTACT_PROPERTIES.list()),
+            choice: choice()?,
         })
     }
+}
 
-    /// Returns the properties to request of records of an object type.
-    pub fn properties(&self, object: ObjectType) -> &[String] {
-        match object {
-            ObjectType::Companies => &self.company_properties,
-            ObjectType::Contacts => &self.contact_properties,
-        }
-    }
+/// Reads the stack's choice of object types and properties.
+fn choice() -> Result<Choice, ConfigError> {
+    let choice = Choice::of_objects(&HUBSPOT_OBJECTS.list()).map_err(|error| HUBSPOT_OBJECTS.invalid(error))?;
+    let choice = choice.with_properties(&HUBSPOT_PROPERTIES.optional().unwrap_or_default());
+    let choice = choice.map_err(|error| HUBSPOT_PROPERTIES.invalid(error))?;
+    let choice = choice.with(ObjectType::COMPANIES, HUBSPOT_COMPANY_PROPERTIES.list());
+    Ok(choice.with(ObjectType::CONTACTS, HUBSPOT_CONTACT_PROPERTIES.list()))
 }

@@ -1,11 +1,16 @@
 //! The shared state of a slice.
 
-use std::{cell::Cell, time::Duration};
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    collections::BTreeSet,
+    time::Duration,
+};
 
 use hubspot::Session;
 use model::{
     account::AccountKey,
     checkpoint::{Lane, Run},
+    choice::Objects,
     message::SyncRequest,
     object::ObjectType,
     time::DateTime,
@@ -25,10 +30,12 @@ pub(crate) struct SliceContext<'a> {
     pub(crate) tally: &'a Tally,
     /// A sweep must have begun after this time, because HubSpot reported deletions then.
     pub(crate) sweep_since: Option<DateTime>,
+    /// The object types that are read, with their properties.
+    pub(crate) objects: &'a Objects,
     /// The number of lanes that are being read. They share the account's limits.
     pub(crate) lanes: Cell<u32>,
-    /// True if there may be contacts to check for changes of their associations.
-    pub(crate) has_association_checks: Cell<bool>,
+    /// The object types of which there may be records to check for changes of their associations.
+    pub(crate) association_checks: RefCell<BTreeSet<ObjectType>>,
 }
 
 impl SliceContext<'_> {
@@ -56,7 +63,7 @@ impl SliceContext<'_> {
 
     /// Returns the properties to request of records of an object type.
     pub(crate) fn properties(&self, object: ObjectType) -> &[String] {
-        self.sync.config.properties(object)
+        self.objects.get(&object).map_or(&[], Vec::as_slice)
     }
 
     /// Returns how far HubSpot's clock may be ahead of this machine's.
@@ -69,18 +76,27 @@ impl SliceContext<'_> {
         f64::from(self.sync.config.limits.search_rps.get()) / f64::from(self.lanes.get().max(1))
     }
 
+    /// Returns true if there may be records of the object type to check for changes of their associations.
+    pub(crate) fn has_association_checks(&self, object: ObjectType) -> bool {
+        self.association_checks.borrow().contains(&object)
+    }
+
+    /// Notes that there are records of the object type to check.
+    pub(crate) fn note_association_checks(&self, object: ObjectType) {
+        self.association_checks.borrow_mut().insert(object);
+    }
+
     /// Returns the settings of [`crate::plan`].
     pub(crate) fn settings(&self, object: ObjectType) -> Settings {
-        let config = &self.sync.config;
-        let is_associated = object == ObjectType::Contacts;
+        let (config, spec) = (&self.sync.config, object.spec());
         Settings {
             overlap: config.overlap,
             settle: config.settle,
             fresh_every: config.fresh_every,
-            sweep_every: config.sweep_every,
-            sweep_since: self.sweep_since,
-            associations_every: config.associations_every.filter(|_| is_associated),
-            has_association_checks: is_associated && self.has_association_checks.get(),
+            sweep_every: config.sweep_every.filter(|_| spec.has_recycle_bin),
+            sweep_since: self.sweep_since.filter(|_| spec.has_recycle_bin),
+            associations_every: config.associations_every.filter(|_| !spec.associations.is_empty()),
+            has_association_checks: self.has_association_checks(object),
         }
     }
 }
@@ -95,4 +111,6 @@ pub(crate) struct ActiveSlice<'a> {
     pub(crate) run: Run,
     pub(crate) budget: &'a Budget,
     pub(crate) tally: &'a Tally,
+    /// What is read of the account. Empty until its entry is read.
+    pub(crate) objects: OnceCell<Objects>,
 }

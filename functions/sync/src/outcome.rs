@@ -26,11 +26,22 @@ pub(crate) struct LaneOutcome {
     pub(crate) page_size: Option<u32>,
     /// True if the lane progressed.
     pub(crate) progressed: bool,
+    /// True if HubSpot gives no access to the object type, or does not have it. Nothing waits for the lane.
+    pub(crate) is_left_out: bool,
 }
 
 impl LaneOutcome {
     fn new(object: ObjectType, retry_at: Option<DateTime>, progressed: bool) -> Self {
-        Self { object, caught_up: None, fresh_to: None, retry_at, problem: None, page_size: None, progressed }
+        Self {
+            object,
+            caught_up: None,
+            fresh_to: None,
+            retry_at,
+            problem: None,
+            page_size: None,
+            progressed,
+            is_left_out: false,
+        }
     }
 
     /// Returns true if the lane has nothing left to read, and failed at nothing.
@@ -56,14 +67,21 @@ impl LaneOutcome {
 
     /// Returns the outcome of a lane that was not read, because its pause after an error is not over.
     pub(crate) fn waiting(object: ObjectType, lane: &Lane) -> Self {
+        if lane.is_left_out(object) {
+            return Self { is_left_out: true, ..Self::new(object, None, false) };
+        }
         let retry_at = lane.last_error.as_ref().map_or(DateTime::MIN, |problem| problem.retry_at);
         Self { fresh_to: lane.fresh.mark, ..Self::new(object, Some(retry_at), false) }
     }
 
     /// Returns the outcome of a lane that failed.
     pub(crate) fn failed(object: ObjectType, lane: &Lane, problem: LaneProblem) -> Self {
-        let (fresh_to, page_size, retry_at) = (lane.fresh.mark, lane.page_size, Some(problem.retry_at));
-        Self { problem: Some(problem), fresh_to, page_size, ..Self::new(object, retry_at, false) }
+        let lane = Lane { last_error: Some(problem.clone()), ..lane.clone() };
+        // The run does not wait for a lane that is left out. The first tick after the retry's time tries it again.
+        let is_left_out = lane.is_left_out(object);
+        let retry_at = Some(problem.retry_at).filter(|_| !is_left_out);
+        let (fresh_to, page_size) = (lane.fresh.mark, lane.page_size);
+        Self { problem: Some(problem), fresh_to, page_size, is_left_out, ..Self::new(object, retry_at, false) }
     }
 
     /// Returns true if the lane failed with a problem of this kind.
@@ -120,7 +138,7 @@ mod tests {
     fn failed(kind: ProblemKind, attempts: u32, seconds: u64) -> LaneOutcome {
         let retry_at = time::after(NOW, Duration::from_secs(seconds));
         let problem = LaneProblem { kind, pass: None, reason: "why".to_owned(), at: NOW, attempts, retry_at };
-        LaneOutcome::failed(ObjectType::Contacts, &Lane::default(), problem)
+        LaneOutcome::failed(ObjectType::CONTACTS, &Lane::default(), problem)
     }
 
     fn of(companies: LaneOutcome, contacts: LaneOutcome) -> (Wait, u32, bool) {
@@ -130,8 +148,8 @@ mod tests {
 
     #[test]
     fn the_run_goes_on_with_the_lane_that_goes_on_first() {
-        let caught_up = || LaneOutcome::caught_up(ObjectType::Companies, Some(NOW));
-        let more = || LaneOutcome::more(ObjectType::Companies);
+        let caught_up = || LaneOutcome::caught_up(ObjectType::COMPANIES, Some(NOW));
+        let more = || LaneOutcome::more(ObjectType::COMPANIES);
         let wait = |seconds| Wait::For(Duration::from_secs(seconds));
         let passing = |seconds| failed(ProblemKind::Transient, 3, seconds);
         assert_eq!(of(caught_up(), caught_up()), (Wait::CaughtUp, 0, false));
@@ -144,10 +162,25 @@ mod tests {
     }
 
     #[test]
+    fn a_lane_that_is_left_out_is_not_waited_for() {
+        let deals = ObjectType::parse("deals").unwrap();
+        let caught_up = || LaneOutcome::caught_up(ObjectType::COMPANIES, None);
+        for kind in [ProblemKind::Forbidden, ProblemKind::Absent] {
+            let problem = failed(kind, 1, 3600).problem.unwrap();
+            let refused = LaneOutcome::failed(deals, &Lane::default(), problem.clone());
+            assert_eq!(of(caught_up(), refused), (Wait::CaughtUp, 0, false));
+            let lane = Lane { last_error: Some(problem), ..Lane::default() };
+            assert_eq!(of(caught_up(), LaneOutcome::waiting(deals, &lane)), (Wait::CaughtUp, 0, false));
+            let waiting = LaneOutcome::waiting(ObjectType::CONTACTS, &lane);
+            assert_eq!(of(caught_up(), waiting).0, Wait::For(Duration::from_secs(3600)), "every portal has contacts");
+        }
+    }
+
+    #[test]
     fn a_lane_that_waits_is_waited_for() {
         let lane = Lane { last_error: failed(ProblemKind::Transient, 3, 60).problem, ..Lane::default() };
-        let waiting = LaneOutcome::waiting(ObjectType::Contacts, &lane);
-        let caught_up = LaneOutcome::caught_up(ObjectType::Companies, None);
+        let waiting = LaneOutcome::waiting(ObjectType::CONTACTS, &lane);
+        let caught_up = LaneOutcome::caught_up(ObjectType::COMPANIES, None);
         assert_eq!(of(caught_up, waiting), (Wait::For(Duration::from_secs(60)), 0, false));
     }
 }

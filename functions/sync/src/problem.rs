@@ -64,6 +64,7 @@ impl Failure {
             | HubSpotError::Transient { .. } => ProblemKind::Transient,
             HubSpotError::Unauthorized => ProblemKind::Unauthorized,
             HubSpotError::Forbidden(_) => ProblemKind::Forbidden,
+            HubSpotError::UnknownObject(_) => ProblemKind::Absent,
             HubSpotError::Rejected { .. } | HubSpotError::Malformed(_) => ProblemKind::Permanent,
         };
         Ok(Self { kind, reason: error.to_string(), hint: error.retry_later() })
@@ -83,7 +84,7 @@ impl Failure {
         let pause = match self.kind {
             // The token is refreshed first. A pause is only useful if that did not help.
             ProblemKind::Unauthorized if attempts == 1 => Duration::ZERO,
-            ProblemKind::Forbidden => LEFT_ALONE_PAUSE,
+            ProblemKind::Forbidden | ProblemKind::Absent => LEFT_ALONE_PAUSE,
             ProblemKind::Permanent if attempts >= GIVE_UP_ATTEMPTS => LEFT_ALONE_PAUSE,
             ProblemKind::Transient | ProblemKind::Unauthorized | ProblemKind::Permanent => {
                 backoff::pause(attempts, self.hint, chance)

@@ -1,12 +1,17 @@
 //! One slice of one account: take the lease, read, and decide what comes next. Nothing in here takes longer than the
 //! budget.
 
-use std::{cell::Cell, time::Duration};
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    time::Duration,
+};
 
+use futures::future::join_all;
 use hubspot::{Search, Session};
 use model::{
     account::Account,
-    checkpoint::{Lane, Lanes, PassKind, ProblemKind, RateLimitState, Run},
+    checkpoint::{Lane, PassKind, ProblemKind, RateLimitState, Run},
+    choice::Objects,
     message::{Notified, SyncMessage, SyncRequest},
     object::ObjectType,
     time::{self, DateTime},
@@ -85,7 +90,8 @@ async fn within_budget(
     match chain::decide(&leased.checkpoint, request, now) {
         Decision::Work(run) => {
             tally.works_for(&run);
-            ActiveSlice { sync, request, receives, leased, run, budget, tally }.within_lease().await
+            let objects = OnceCell::new();
+            ActiveSlice { sync, request, receives, leased, run, budget, tally, objects }.within_lease().await
         }
         Decision::Note => {
             let told = SliceReport { notified: request.notified.map(|of| (of, now)), ..SliceReport::default() };
@@ -171,16 +177,31 @@ impl ActiveSlice<'_> {
             Access::Failed(failure) => {
                 tracing::warn!(account.domain_id = %self.request.account.domain_id,
                     account.hub_id = %self.request.account.hub_id, reason = failure.reason, "the account has no token for now");
-                let failed = |object| self.failed(object, self.leased.checkpoint.lanes.get(object), None, &failure);
-                self.end(vec![failed(ObjectType::Companies), failed(ObjectType::Contacts)], None).await
+                let checkpoint = &self.leased.checkpoint;
+                let failed = |object: &ObjectType| self.failed(*object, checkpoint.lanes.get(*object), None, &failure);
+                self.end(checkpoint.objects().iter().map(failed).collect(), None).await
             }
-            // Both lanes continue with the new grant.
-            Access::Reconnected => self.end(ObjectType::ALL.map(LaneOutcome::more).into(), None).await,
+            // All lanes continue with the new grant.
+            Access::Reconnected => {
+                let objects = self.leased.checkpoint.objects();
+                self.end(objects.iter().copied().map(LaneOutcome::more).collect(), None).await
+            }
         }
     }
 
-    /// Reads both lanes concurrently, except those that have to wait. Returns the slice's result for the log.
+    /// Returns what to read of the account. Logs the parts of its own choice that name nothing.
+    fn choose(&self, account: &Account) -> &Objects {
+        for part in account.choice.ignored() {
+            tracing::warn!(account.domain_id = %account.key.domain_id, account.hub_id = %account.key.hub_id, part,
+                "the account's entry chooses something that does not exist; it is ignored");
+        }
+        self.objects.get_or_init(|| self.sync.config.choice.of_account(&account.choice))
+    }
+
+    /// Reads the lanes concurrently, except those that have to wait. Returns the slice's result for the log.
     async fn pull(&self, account: &Account, session: Session, is_marked: bool) -> Result<String, SliceError> {
+        let objects = self.choose(account);
+        let with_associations = objects.keys().copied().filter(|object| !object.spec().associations.is_empty());
         let slice = SliceContext {
             sync: self.sync,
             key: &self.request.account,
@@ -189,20 +210,20 @@ impl ActiveSlice<'_> {
             budget: self.budget,
             tally: self.tally,
             sweep_since: self.deletions_notified_at(),
+            objects,
             lanes: Cell::new(0),
-            has_association_checks: Cell::new(true),
+            association_checks: RefCell::new(with_associations.collect()),
         };
-        let Lanes { companies, contacts } = self.leased.checkpoint.lanes.clone();
-        let (companies, contacts) = tokio::join!(
-            self.pull_lane(&slice, account, ObjectType::Companies, companies),
-            self.pull_lane(&slice, account, ObjectType::Contacts, contacts),
-        );
-        let (companies, mut contacts) = (companies?, contacts?);
+        let checkpoint = &self.leased.checkpoint;
+        let lanes = objects.keys().map(|object| {
+            let lane = checkpoint.lanes.get(*object).clone();
+            self.pull_lane(&slice, account, *object, lane)
+        });
+        let mut lanes = join_all(lanes).await.into_iter().collect::<Result<Vec<_>, _>>()?;
         // Companies that are gone came up when the lane of contacts was at its end.
-        if slice.has_association_checks.get() && contacts.is_at_end() {
-            contacts = LaneOutcome { fresh_to: contacts.fresh_to, ..LaneOutcome::more(ObjectType::Contacts) };
+        for lane in lanes.iter_mut().filter(|lane| lane.is_at_end() && slice.has_association_checks(lane.object)) {
+            *lane = LaneOutcome { fresh_to: lane.fresh_to, ..LaneOutcome::more(lane.object) };
         }
-        let lanes = vec![companies, contacts];
         let limits = slice.session.limits();
         let is_refused = lanes.iter().any(|lane| lane.has(ProblemKind::Unauthorized));
         match self.judge(account, is_marked, is_refused).await? {
@@ -230,6 +251,9 @@ impl ActiveSlice<'_> {
     ) -> Result<LaneOutcome, SliceError> {
         if !lane.is_ready(DateTime::now()) {
             return Ok(LaneOutcome::waiting(object, &lane));
+        }
+        if lane.first_seen.is_none() && !ObjectType::DEFAULT.contains(&object) {
+            slice.store().index_states(object).await.map_err(StoreError::from)?;
         }
         if lane.first_seen.is_none() {
             lane.legacy_watermark = account.last_pulled(object);
@@ -309,7 +333,9 @@ impl ActiveSlice<'_> {
         // The next run must know of the notification if it takes over from this one.
         let notified = self.request.notified.filter(|_| self.request.run.is_none()).map(|of| (of, self.run.started_at));
         let (announced, changed) = (self.tally.announced(), self.tally.changed());
-        let told = SliceReport { limits, run: Some(&run), announced, changed: &changed, notified };
+        let objects: Option<Vec<ObjectType>> = self.objects.get().map(|objects| objects.keys().copied().collect());
+        let objects = objects.as_deref();
+        let told = SliceReport { limits, run: Some(&run), announced, changed: &changed, objects, notified };
         self.sync.store.release(&self.leased, next, told).await
     }
 

@@ -136,7 +136,8 @@ impl Tally {
 
     /// Records up to when all lanes were looked at for changes.
     pub(crate) fn lanes(&self, lanes: &[LaneOutcome]) {
-        if let Some(fresh_to) = lanes.iter().map(|lane| lane.fresh_to).min().flatten() {
+        let read = lanes.iter().filter(|lane| !lane.is_left_out);
+        if let Some(fresh_to) = read.map(|lane| lane.fresh_to).min().flatten() {
             self.fresh_to.set(fresh_to).ok();
         }
     }

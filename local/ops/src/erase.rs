@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
 use model::{
     account::AccountKey,
@@ -61,8 +61,7 @@ impl TryFrom<&EraseArguments> for Scope {
 }
 
 fn object(name: &str) -> Result<ObjectType> {
-    let found = ObjectType::ALL.into_iter().find(|object| object.as_str() == name);
-    found.with_context(|| format!("{name} is neither contacts nor companies"))
+    Ok(ObjectType::parse(name)?)
 }
 
 impl Scope {
@@ -158,7 +157,7 @@ mod tests {
     fn what_is_erased_is_a_record_an_account_or_a_customer() {
         let account = AccountKey::new("acme", 7).unwrap();
         let id = RecordId::try_from("5".to_owned()).unwrap();
-        let record = Scope::Record(account.clone(), ObjectType::Companies, id);
+        let record = Scope::Record(account.clone(), ObjectType::COMPANIES, id);
         assert_eq!(scope(Some("7"), Some("5"), "companies").unwrap(), record);
         assert_eq!(scope(Some("7"), None, "contacts").unwrap(), Scope::Account(account));
         assert_eq!(scope(None, None, "contacts").unwrap(), Scope::Customer("acme".to_owned().try_into().unwrap()));

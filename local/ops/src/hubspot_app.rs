@@ -10,7 +10,11 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use environment::config::words;
-use model::object::ObjectType;
+use model::{
+    catalogue,
+    choice::{Choice, Objects},
+    object::ObjectType,
+};
 use serde_json::{Value, json};
 
 use crate::{aws::Aws, deployed::Stack, env_file, layout, parameters::Target, settings::Settings};
@@ -20,6 +24,11 @@ const MAX_SUBSCRIPTIONS: usize = 1000;
 
 /// Properties for which HubSpot sends no webhooks (developers.hubspot.com, "Webhooks API guide").
 const NOT_TOLD: [&str; 2] = ["hs_lastmodifieddate", "num_unique_conversion_events"];
+
+/// What HubSpot reports of the records of an object type, besides changes of properties.
+const RECORD_EVENTS: [&str; 5] =
+    ["object.creation", "object.deletion", MERGE, "object.restore", "object.associationChange"];
+const MERGE: &str = "object.merge";
 
 /// The files of a HubSpot app.
 #[derive(Clone, Debug)]
@@ -68,16 +77,15 @@ impl HubSpotApp {
     pub async fn of(project: &str, outputs: &BTreeMap<String, String>, aws: &Aws) -> Result<Self> {
         let function = outputs.get("SyncFunction").context("the stack has no output SyncFunction")?;
         let variables = aws.environment(function).await?;
-        let more = |name| {
+        let value = |name: &str| {
             let value = variables.get(name).with_context(|| format!("{function} has no variable {name}"))?;
-            Ok::<_, anyhow::Error>(words(value))
+            Ok::<_, anyhow::Error>(value.as_str())
         };
-        let (companies, contacts) = (more("HUBSPOT_COMPANY_PROPERTIES")?, more("HUBSPOT_CONTACT_PROPERTIES")?);
-        let properties = [
-            (ObjectType::Companies, ObjectType::Companies.properties(companies)),
-            (ObjectType::Contacts, ObjectType::Contacts.properties(contacts)),
-        ];
-        Self::new(project, outputs, &properties)
+        let choice =
+            Choice::of_objects(&words(value("HUBSPOT_OBJECTS")?))?.with_properties(value("HUBSPOT_PROPERTIES")?)?;
+        let choice = choice.with(ObjectType::COMPANIES, words(value("HUBSPOT_COMPANY_PROPERTIES")?));
+        let choice = choice.with(ObjectType::CONTACTS, words(value("HUBSPOT_CONTACT_PROPERTIES")?));
+        Self::new(project, outputs, &choice.of_account(&Choice::default()))
     }
 
     /// Returns the app with all templates filled in.
@@ -85,11 +93,7 @@ impl HubSpotApp {
     /// # Errors
     /// A template is not JSON, names an output that the stack does not have, or there are more subscriptions than
     /// HubSpot allows for an app.
-    pub fn new(
-        project: &str,
-        outputs: &BTreeMap<String, String>,
-        properties: &[(ObjectType, Vec<String>)],
-    ) -> Result<Self> {
+    pub fn new(project: &str, outputs: &BTreeMap<String, String>, objects: &Objects) -> Result<Self> {
         let mut values: BTreeMap<&str, &str> =
             outputs.iter().map(|(name, value)| (name.as_str(), value.trim_end_matches('/'))).collect();
         values.insert("ProjectName", project);
@@ -101,7 +105,10 @@ impl HubSpotApp {
         }
         let webhooks = files.values_mut().find(|file| file["type"] == "webhooks");
         let webhooks = webhooks.context("no file in hubspot-app has the type webhooks")?;
-        let not_told = subscribe(&mut webhooks["config"]["subscriptions"], properties)?;
+        let not_told = subscribe(&mut webhooks["config"]["subscriptions"], objects)?;
+        let app = files.values_mut().find(|file| file["type"] == "app");
+        let auth = &mut app.context("no file in hubspot-app has the type app")?["config"]["auth"];
+        auth["optionalScopes"] = json!(catalogue::optional_scopes(objects.keys().copied()));
         Ok(Self { files, not_told })
     }
 
@@ -164,11 +171,22 @@ fn filled(text: &str, values: &BTreeMap<&str, &str>) -> Result<String> {
     Ok(format!("{before}{value}{}", filled(after, values)?))
 }
 
-/// Adds a subscription for each property. Returns the properties for which HubSpot has none.
-fn subscribe(subscriptions: &mut Value, properties: &[(ObjectType, Vec<String>)]) -> Result<Vec<(ObjectType, String)>> {
+/// Adds the subscriptions of each object type, and one for each property. Returns the properties for which HubSpot has none.
+fn subscribe(subscriptions: &mut Value, objects: &Objects) -> Result<Vec<(ObjectType, String)>> {
     let told = subscriptions["crmObjects"].as_array_mut().context("the webhooks have no list crmObjects")?;
     let mut not_told = Vec::new();
-    for (object, names) in properties {
+    for (object, names) in objects {
+        let Some(singular) = object.spec().webhooks else {
+            not_told.push((*object, "every property".to_owned()));
+            continue;
+        };
+        let of_records = RECORD_EVENTS.into_iter().filter(|kind| *kind != MERGE || object.spec().merges);
+        for kind in of_records {
+            let subscription = json!({ "subscriptionType": kind, "objectType": singular, "active": true });
+            if !told.contains(&subscription) {
+                told.push(subscription);
+            }
+        }
         for name in names {
             if NOT_TOLD.contains(&name.as_str()) {
                 not_told.push((*object, name.clone()));
@@ -176,7 +194,7 @@ fn subscribe(subscriptions: &mut Value, properties: &[(ObjectType, Vec<String>)]
             }
             let subscription = json!({
                 "subscriptionType": "object.propertyChange",
-                "objectType": singular(*object),
+                "objectType": singular,
                 "propertyName": name,
                 "active": true,
             });
@@ -192,12 +210,4 @@ fn subscribe(subscriptions: &mut Value, properties: &[(ObjectType, Vec<String>)]
         "{count} subscriptions are more than the {MAX_SUBSCRIPTIONS} that HubSpot allows"
     );
     Ok(not_told)
-}
-
-/// Returns HubSpot's name of an object type in a subscription.
-const fn singular(object: ObjectType) -> &'static str {
-    match object {
-        ObjectType::Companies => "company",
-        ObjectType::Contacts => "contact",
-    }
 }

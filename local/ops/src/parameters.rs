@@ -23,7 +23,7 @@ enum For {
 }
 
 /// The parameters that the environment or `.env` may set, with their variables.
-const PARAMETERS: [(&str, &str, For); 41] = [
+const PARAMETERS: [(&str, &str, For); 43] = [
     ("MongoDbUri", "MONGODB_URI", For::Aws),
     ("MongoDbSecretArn", "MONGODB_SECRET_ARN", For::Aws),
     ("MongoDbDatabase", "MONGODB_DATABASE", For::Aws),
@@ -35,6 +35,8 @@ const PARAMETERS: [(&str, &str, For); 41] = [
     ("HubSpotAuthorizeUrl", "HUBSPOT_AUTHORIZE_URL", For::Aws),
     ("HubSpotSearchRps", "HUBSPOT_SEARCH_RPS", For::Both),
     ("HubSpotPer10s", "HUBSPOT_PER_10S", For::Both),
+    ("HubSpotObjects", "HUBSPOT_OBJECTS", For::Both),
+    ("HubSpotProperties", "HUBSPOT_PROPERTIES", For::Both),
     ("HubSpotCompanyProperties", "HUBSPOT_COMPANY_PROPERTIES", For::Both),
     ("HubSpotContactProperties", "HUBSPOT_CONTACT_PROPERTIES", For::Both),
     ("Connect", "CONNECT", For::Both),

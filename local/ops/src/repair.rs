@@ -152,14 +152,16 @@ async fn resync(store: &Store, account: &AccountArguments, lane: Option<&str>, f
         Some(text) => time::parse(text).with_context(|| format!("{text:?} is no date"))?,
         None => DateTime::from_millis(0),
     };
-    let lanes: Vec<ObjectType> =
-        ObjectType::ALL.into_iter().filter(|object| lane.is_none_or(|lane| lane == object.as_str())).collect();
-    if lanes.is_empty() {
-        bail!("there is no lane {}", lane.unwrap_or_default());
-    }
     if store.account(&key).await?.is_none() {
         bail!("there is no account {key} that is switched on");
     }
+    let lanes = match lane {
+        Some(lane) => vec![ObjectType::parse(lane)?],
+        None => {
+            let checkpoint = store.status(&key).await?.and_then(|status| status.checkpoint).unwrap_or_default();
+            checkpoint.objects().to_vec()
+        }
+    };
     for lane in lanes {
         match resync_lane(store, &key, lane, from).await? {
             Resync::Due => println!("{key} {lane}: read again from {} on, with the next tick or slice", written(from)),

@@ -55,10 +55,10 @@ fn domain(id: Bson, name: &str, accounts: Vec<Document>) -> Document {
 /// MongoDB cannot be reached.
 pub async fn forget(database: &Database, account: &AccountKey) -> Result<()> {
     let own = doc! { "domainId": account.domain_id.as_str(), "hubId": account.hub_id.as_str() };
-    for name in [collection::ACTIONS, "companies", "contacts"] {
-        database.collection::<Document>(name).delete_many(own.clone()).await?;
-    }
-    for object in ObjectType::ALL {
+    database.collection::<Document>(collection::ACTIONS).delete_many(own.clone()).await?;
+    let names = database.list_collection_names().await?;
+    for object in names.iter().filter_map(|name| ObjectType::of_collection(name)) {
+        database.collection::<Document>(&object.collection()).delete_many(own.clone()).await?;
         let seen = database.collection::<Document>(collection::SEEN);
         seen.delete_many(doc! { "_id": records_of(account, object) }).await?;
     }

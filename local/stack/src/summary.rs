@@ -35,8 +35,10 @@ pub(crate) async fn print(
             group.get("count").unwrap_or(&Bson::Null)
         );
     }
-    for object in ObjectType::ALL {
-        let count = database.collection::<Document>(object.as_str()).count_documents(doc! {}).await?;
+    let mut names = database.list_collection_names().await?;
+    names.sort();
+    for object in names.iter().filter_map(|name| ObjectType::of_collection(name)) {
+        let count = database.collection::<Document>(&object.collection()).count_documents(doc! {}).await?;
         println!("  current state of {count} {object}");
     }
     if let Some(account) = accounts.first() {

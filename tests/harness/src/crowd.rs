@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use anyhow::Result;
 use model::{
     checkpoint::{ActionCounts, Backfilled, Checkpoint, LaneProblem, LastRun, ProblemKind, RunStats, Window, hour},
+    object::ObjectType,
     time::DateTime,
 };
 use mongodb::bson::{Document, doc, serialize_to_document};
@@ -90,12 +91,15 @@ impl Member {
     fn checkpoint(&self, usual: &Checkpoint) -> Result<Option<Document>> {
         let Some(fresh_to) = self.fresh_to.map(DateTime::from_millis) else { return Ok(None) };
         let mut checkpoint = Checkpoint { last_success_at: Some(fresh_to), ..usual.clone() };
-        for (_, lane) in checkpoint.lanes.iter_mut() {
+        for object in ObjectType::DEFAULT {
+            let lane = checkpoint.lanes.get_mut(object);
             lane.fresh.mark = Some(fresh_to);
         }
         match self.state {
-            "failing" => checkpoint.lanes.contacts.last_error = Some(problem(fresh_to)),
-            "backfilling" => checkpoint.lanes.contacts.backfill.windows = vec![Window::new(fresh_to, None)],
+            "failing" => checkpoint.lanes.get_mut(ObjectType::CONTACTS).last_error = Some(problem(fresh_to)),
+            "backfilling" => {
+                checkpoint.lanes.get_mut(ObjectType::CONTACTS).backfill.windows = vec![Window::new(fresh_to, None)]
+            }
             _ => {}
         }
         let mut document = doc! { "_id": format!("{}:{}", self.domain, self.hub) };
@@ -113,7 +117,8 @@ fn problem(at: DateTime) -> LaneProblem {
 fn usual(now: i64) -> Checkpoint {
     let (now_at, then) = (DateTime::from_millis(now), DateTime::from_millis(now - 1000 * HOUR_MILLIS));
     let mut checkpoint = Checkpoint { fence: 1000, ..Checkpoint::default() };
-    for (_, lane) in checkpoint.lanes.iter_mut() {
+    for object in ObjectType::DEFAULT {
+        let lane = checkpoint.lanes.get_mut(object);
         (lane.first_seen, lane.checked_at) = (Some(then), Some(now_at));
         lane.settled.mark = Some(then);
         lane.settled.windows = vec![Window::new(then, Some(now_at)); 4];

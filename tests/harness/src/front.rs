@@ -85,6 +85,7 @@ impl Front {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let url = Url::parse(&format!("http://{}{path}", listener.local_addr()?))?;
         let config = Config {
+            optional_scopes: Vec::new(),
             mongo: world.config.mongo.clone(),
             hubspot_base_url: world.config.hubspot_base_url.clone(),
             authorize_url: Url::parse(&format!("{}/oauth/authorize", world.hubspot.url()))?,

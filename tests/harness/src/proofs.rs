@@ -31,8 +31,8 @@ impl World {
         let (account, erased) = (self.account()?, self.hubspot.world().erased(HUB));
         let erasure = |(object, id): (Object, u64)| {
             let object = match object {
-                Object::Companies => ObjectType::Companies,
-                Object::Contacts => ObjectType::Contacts,
+                Object::Companies => ObjectType::COMPANIES,
+                Object::Contacts => ObjectType::CONTACTS,
             };
             Ok(Erasure::Record(account.clone(), object, id.to_string().try_into()?))
         };

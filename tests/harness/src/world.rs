@@ -9,7 +9,7 @@ use futures::TryStreamExt;
 use hubspot::{Limits, OAuthApp};
 use hubspot_sim::{CLIENT_ID, CLIENT_SECRET, Fault, FaultKind, Settings, Simulator};
 use lambda_runtime::Diagnostic;
-use model::{account::AccountKey, object::ObjectType};
+use model::{account::AccountKey, choice::Choice};
 use mongodb::bson::{DateTime, Document, doc};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -90,8 +90,6 @@ impl World {
             queue_with_dead_letters(&sqs, &format!("{name}-actions"), "ActionsQueue").await?;
         let refresh_token = hubspot.world().portal(HUB).refresh_token.clone().context("a new portal has a grant")?;
         accounts::write_domain(store.database(), DOMAIN, "Acme", vec![accounts::oauth(HUB, &refresh_token)]).await?;
-        let properties =
-            |object: ObjectType| object.default_properties().iter().map(|name| (*name).to_owned()).collect();
         let limit = |limit| NonZeroU32::new(limit).context("a limit is not zero");
         let config = sync::Config {
             mongo,
@@ -110,8 +108,7 @@ impl World {
             clock_tolerance: Duration::from_secs(u32::MAX.into()),
             budget: Duration::from_secs(5),
             limits: Limits { search_rps: limit(1000)?, per_10s: limit(10_000)? },
-            company_properties: properties(ObjectType::Companies),
-            contact_properties: properties(ObjectType::Contacts),
+            choice: Choice::default(),
         };
         let log = env::var_os("TEST_LOG").map(PathBuf::from);
         Ok(Self { hubspot, store, sync_queue, actions_queue, actions_dead_letters, config, sqs, log })

@@ -130,7 +130,7 @@ async fn an_account_has_a_row_for_each_object_type() -> Result<()> {
     world.run().await?;
     let account = world.account()?;
     let odd = [("7".to_owned(), "its time cannot be read".to_owned())];
-    world.store.set_aside(&account, ObjectType::Contacts, &odd, false).await?;
+    world.store.set_aside(&account, ObjectType::CONTACTS, &odd, false).await?;
     let read = rows(&visitor.page(&path).await?)?;
     for (row, (records, set_aside)) in read.iter().zip([("2", "none"), ("3", "1 record")]) {
         assert_eq!((row[1].as_str(), row[4].as_str(), row[5].as_str()), (records, "none", set_aside), "{read:?}");
@@ -138,7 +138,7 @@ async fn an_account_has_a_row_for_each_object_type() -> Result<()> {
     }
 
     // While the history is read again, the page shows progress, and no time left, which is not known yet.
-    assert_eq!(world.store.resync(&account, ObjectType::Contacts, DateTime::from_millis(0)).await?, Resync::Due);
+    assert_eq!(world.store.resync(&account, ObjectType::CONTACTS, DateTime::from_millis(0)).await?, Resync::Due);
     let again = rows(&visitor.page(&path).await?)?;
     assert_eq!((again[1][1].as_str(), again[1][2].as_str()), ("–", "0 so far"), "{again:?}");
     world.end().await

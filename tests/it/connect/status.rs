@@ -118,7 +118,7 @@ async fn timeline_reports_backfill_done_before_the_run_ends() -> Result<()> {
     };
     world.run().await?;
     assert!(is_told().await?);
-    for object in ObjectType::ALL {
+    for object in ObjectType::DEFAULT {
         let resync = world.store.resync(&world.account()?, object, DateTime::from_millis(0)).await?;
         assert_eq!(resync, Resync::Due);
     }

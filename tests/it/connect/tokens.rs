@@ -1,7 +1,7 @@
 //! Tokens at rest: nothing in the database is one.
 
 use anyhow::{Context, Result};
-use model::account::AccountKey;
+use model::{account::AccountKey, object::ObjectType};
 use mongodb::bson::{Document, doc};
 use ops::{aws::Aws, local};
 use store::collection;
@@ -110,7 +110,7 @@ async fn plain_token_is_not_used_when_only_sealed_tokens_are_allowed() -> Result
     assert_eq!(slice().await?, 0, "a plain token was used");
     let checkpoint =
         world.store.status(&AccountKey::new(DOMAIN, HUB)?).await?.and_then(|status| status.checkpoint).context("it")?;
-    let problem = checkpoint.lanes.contacts.last_error.context("what is wrong is kept")?;
+    let problem = checkpoint.lanes.get(ObjectType::CONTACTS).last_error.clone().context("what is wrong is kept")?;
     assert!(problem.reason.contains("TOKENS_SEALED_ONLY"), "{}", problem.reason);
 
     let vault = Vault::new(world.store.clone(), Some(token_key())).await;
@@ -145,7 +145,7 @@ async fn sealed_token_copied_from_another_account_is_not_used() -> Result<()> {
     assert!(world.all(collection::ACTIONS).await?.is_empty(), "no customer's data is read as another's");
     let status = world.store.status(&AccountKey::new(DOMAIN, HUB)?).await?.context("the account")?;
     let checkpoint = status.checkpoint.context("its checkpoint")?;
-    let problem = checkpoint.lanes.contacts.last_error.context("what is wrong is kept")?;
+    let problem = checkpoint.lanes.get(ObjectType::CONTACTS).last_error.clone().context("what is wrong is kept")?;
     assert!(problem.reason.contains("was not sealed for this account"), "{}", problem.reason);
     let vault = Vault::new(world.store.clone(), Some(token_key())).await;
     let unreadable = vault.reseal(7).await?.unreadable;

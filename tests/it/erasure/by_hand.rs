@@ -142,11 +142,11 @@ async fn record_erased_by_hand_leaves_no_trace_of_the_person() -> Result<()> {
     let (world, id) = person("erase_record").await?;
     world.run().await?;
     let (letters, _) = dead_letters(&world, "erase-record").await?;
-    let record = Scope::Record(world.account()?, ObjectType::Contacts, RecordId::try_from(id.to_string())?);
+    let record = Scope::Record(world.account()?, ObjectType::CONTACTS, RecordId::try_from(id.to_string())?);
     for _ in 0..2 {
         erase(&world.store, &letters, &record).await?;
         ensure_without_person(&world.everything().await?)?;
-        ensure_erased(&world, ObjectType::Contacts, id).await?;
+        ensure_erased(&world, ObjectType::CONTACTS, id).await?;
     }
     assert_eq!(world.all("contacts").await?.len(), 4, "other contacts were deleted");
     world.end().await
@@ -170,7 +170,7 @@ async fn what_is_queued_of_an_erased_account_is_not_stored_until_it_is_connected
     ensure_without_person(&world.everything().await?)?;
     ensure!(world.all(collection::ACTIONS).await?.is_empty() && world.all("contacts").await?.is_empty());
     // What a slice that was under way has written is deleted, too.
-    world.store.set_aside(&account, ObjectType::Contacts, &[("7".to_owned(), "odd".to_owned())], false).await?;
+    world.store.set_aside(&account, ObjectType::CONTACTS, &[("7".to_owned(), "odd".to_owned())], false).await?;
     tick(&world).await?;
     let left = lines(&world, &account).await?;
     ensure!(left.is_empty(), "something is left: {left:#?}");

@@ -10,7 +10,7 @@ use store::collection;
 
 use super::{PERSONAL, actions, ensure_erased, ensure_without_person, erase, names, person, rename, tick};
 
-const CONTACTS: ObjectType = ObjectType::Contacts;
+const CONTACTS: ObjectType = ObjectType::CONTACTS;
 
 #[tokio::test]
 async fn contact_erased_before_its_first_sync_has_no_action() -> Result<()> {

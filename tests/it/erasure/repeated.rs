@@ -15,7 +15,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{actions, contact, ensure_erased, ensure_without_person, erase, event, person, tick, webhook};
 
-const CONTACTS: ObjectType = ObjectType::Contacts;
+const CONTACTS: ObjectType = ObjectType::CONTACTS;
 
 async fn erasure(world: &World) -> Result<Document> {
     world.all(collection::ERASURES).await?.pop().context("an erasure")

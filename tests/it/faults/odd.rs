@@ -8,7 +8,7 @@ use hubspot_sim::{
     FaultKind, Object,
     odd::{BYTE, CONTROL, HALF, QUOTE},
 };
-use model::time;
+use model::{choice::Choice, object::ObjectType, time};
 use mongodb::bson::{DateTime, Document, doc};
 use store::collection;
 
@@ -79,7 +79,7 @@ async fn unreadable_creation_time_stops_no_record() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn megabyte_texts_are_shortened_and_stop_no_record() -> Result<()> {
     let mut world = World::new("odd_size").await?;
-    world.config.contact_properties.extend(["a", "b", "c"].map(str::to_owned));
+    world.config.choice = Choice::default().with(ObjectType::CONTACTS, ["a", "b", "c"].map(str::to_owned));
     {
         let mut hubspot = world.hubspot.world();
         let at = hubspot.now();

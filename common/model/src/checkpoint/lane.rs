@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::time::{self, DateTime};
+use crate::{
+    object::ObjectType,
+    time::{self, DateTime},
+};
 
 /// How far one object type of an account has been read. All times but `checked_at` are by HubSpot's clock.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -119,6 +122,8 @@ pub enum ProblemKind {
     Unauthorized,
     /// The customer has to grant a missing scope. Retry now and then.
     Forbidden,
+    /// The account does not have the object type. Retry now and then.
+    Absent,
     /// Happens again unless somebody acts. Retry a few times, then give the lane up.
     #[serde(rename = "lasting")]
     Permanent,
@@ -154,6 +159,13 @@ impl PassKind {
 }
 
 impl Lane {
+    /// Returns true if the lane of this object type is not read because HubSpot gives no access, or does not have the
+    /// object type. Companies and contacts are never left out: every portal has them.
+    pub fn is_left_out(&self, object: ObjectType) -> bool {
+        let is_closed = |problem: &LaneProblem| matches!(problem.kind, ProblemKind::Forbidden | ProblemKind::Absent);
+        !ObjectType::DEFAULT.contains(&object) && self.last_error.as_ref().is_some_and(is_closed)
+    }
+
     /// Returns true if the lane has no problem, or if its retry is due.
     pub fn is_ready(&self, now: DateTime) -> bool {
         // Queues and clocks are not exact to the millisecond.

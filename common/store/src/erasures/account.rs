@@ -27,14 +27,8 @@ use super::{
 const INTEGRATION: &str = "integrations.hubspot";
 
 /// The collections whose documents name their account in `domainId` and `hubId`.
-const WITH_OWN_FIELDS: [&str; 6] = [
-    collection::ACTIONS,
-    "companies",
-    "contacts",
-    collection::SET_ASIDE,
-    collection::ASSOCIATION_CHECKS,
-    collection::CONNECTS,
-];
+const WITH_OWN_FIELDS: [&str; 4] =
+    [collection::ACTIONS, collection::SET_ASIDE, collection::ASSOCIATION_CHECKS, collection::CONNECTS];
 
 impl Store {
     /// Deletes everything that is stored of an account. Returns false, and does nothing, if its Domain has an entry of it:
@@ -47,7 +41,9 @@ impl Store {
         for name in WITH_OWN_FIELDS {
             self.collection(name).delete_many(own(account)).await?;
         }
-        for object in ObjectType::ALL {
+        let names = self.database.list_collection_names().await?;
+        for object in names.iter().filter_map(|name| ObjectType::of_collection(name)) {
+            self.collection(&object.collection()).delete_many(own(account)).await?;
             for name in [collection::SEEN, collection::ERASURES] {
                 self.collection(name).delete_many(doc! { "_id": records_of(account, object) }).await?;
             }

@@ -20,7 +20,7 @@ use super::{
 };
 
 /// The fields of an action that say something of a person.
-const PERSONAL: [&str; 4] = ["identity", "userProperties", "companyProperties", "changes"];
+const PERSONAL: [&str; 5] = ["identity", "userProperties", "companyProperties", "properties", "changes"];
 
 impl Store {
     /// Erases a record, and requests the erasure of those that were merged into it: they are the same person.
@@ -46,7 +46,7 @@ impl Store {
         let tombstone = tombstone(account, record_id, at);
         tokio::try_join!(
             async { self.collection(collection::SEEN).update_one(of(), seen).upsert(true).await },
-            async { self.collection(object.as_str()).update_one(of(), vec![tombstone]).upsert(true).await },
+            async { self.collection(&object.collection()).update_one(of(), vec![tombstone]).upsert(true).await },
         )?;
         let personal: Document = PERSONAL.into_iter().map(|name| (name.to_owned(), Bson::from(""))).collect();
         tokio::try_join!(
@@ -54,7 +54,7 @@ impl Store {
             async { self.collection(collection::SET_ASIDE).delete_one(of()).await },
             async { self.collection(collection::ASSOCIATION_CHECKS).delete_one(of()).await },
         )?;
-        if object == ObjectType::Companies {
+        if object == ObjectType::COMPANIES {
             self.check_contacts_of(account, std::slice::from_ref(record_id)).await?;
         }
         if was_known {
@@ -72,7 +72,7 @@ impl Store {
             Ok::<_, Error>(found.is_some())
         };
         let alive = doc! { "_id": key, "erasedAt": null };
-        Ok(is_there(object.as_str(), alive.clone()).await?
+        Ok(is_there(&object.collection(), alive.clone()).await?
             || is_there(collection::SEEN, alive).await?
             || is_there(collection::ACTIONS, actions.clone()).await?)
     }
@@ -86,7 +86,7 @@ impl Store {
     ) -> Result<Vec<Erasure>, Error> {
         let mut merged = own(account);
         merged.insert("mergedInto", record_id.as_str());
-        let found = self.collection(object.as_str()).find(merged).projection(doc! { "recordId": 1 }).await?;
+        let found = self.collection(&object.collection()).find(merged).projection(doc! { "recordId": 1 }).await?;
         let found: Vec<Document> = found.try_collect().await?;
         let id = |state: &Document| RecordId::try_from(state.get_str("recordId").ok()?.to_owned()).ok();
         Ok(found.iter().filter_map(id).map(|id| Erasure::Record(account.clone(), object, id)).collect())
@@ -136,7 +136,7 @@ fn erased_action(account: &AccountKey, object: ObjectType, record_id: &RecordId,
     action.extend(doc! {
         "object": object.as_str(),
         "recordId": record_id.as_str(),
-        "actionName": ActionName::deleted(object).as_str(),
+        "actionName": ActionName::deleted(object).to_string(),
         "actionDate": at,
         "recordUpdatedAt": at,
         "includeInAnalytics": 0,

@@ -66,10 +66,10 @@ pub(super) struct Applied<'a> {
 
 /// Returns the actions of an object type. Those that say nothing of their record's state are among them: the record may have
 /// been erased.
-pub(super) fn by_record(object: ObjectType, given: ActionRefs<'_>, stored: &StoreReport) -> Pending {
+pub(super) fn by_record(object: ObjectType, given: ActionRefs<'_>) -> Pending {
     let mut pending = Pending::new();
     for (index, (account, action)) in given.iter().enumerate() {
-        if action.object == object && !stored.has_failed(index) {
+        if action.object == object {
             pending.entry(record_key(account, object, &action.record_id)).or_default().push(index);
         }
     }
@@ -223,7 +223,7 @@ mod tests {
     fn plan(found: &[State], actions: &[Action]) -> Said {
         let account = account();
         let given: Vec<_> = actions.iter().map(|action| (&account, action)).collect();
-        let pending = by_record(ObjectType::Companies, &given, &StoreReport::default());
+        let pending = by_record(ObjectType::COMPANIES, &given);
         let found = found.iter().map(|state| (state.id.clone(), Ok(state.clone()))).collect();
         let mut plan = plan_changes(&pending, found, &given, NOW);
         assert_eq!(plan.failed, [0; 0]);
@@ -238,7 +238,7 @@ mod tests {
     fn state(actions: &[Action]) -> State {
         let account = account();
         let given: Vec<_> = actions.iter().map(|action| (&account, action)).collect();
-        let pending = by_record(ObjectType::Companies, &given, &StoreReport::default());
+        let pending = by_record(ObjectType::COMPANIES, &given);
         let plan = plan_changes(&pending, Found::new(), &given, NOW);
         deserialize_from_slice(plan.inserts[0].1.as_bytes()).unwrap()
     }
@@ -288,7 +288,7 @@ mod tests {
     fn a_state_that_cannot_be_read_stands_in_the_way_of_its_own_record_alone() {
         let (account, actions) = (account(), [created(1, 1, "a"), created(2, 1, "b"), updated(1, 2, "c")]);
         let given: Vec<_> = actions.iter().map(|action| (&account, action)).collect();
-        let pending = by_record(ObjectType::Companies, &given, &StoreReport::default());
+        let pending = by_record(ObjectType::COMPANIES, &given);
         let found = Found::from([("d:7:companies:1".to_owned(), Err(Error::custom("unreadable")))]);
         let plan = plan_changes(&pending, found, &given, NOW);
         assert_eq!((plan.failed, plan.inserts.len(), plan.inserts[0].0), (vec![0, 2], 1, "d:7:companies:2"));
@@ -304,7 +304,7 @@ mod tests {
             (account(), [created(1, 1, "a"), updated(1, 9, "b"), deleted(1, 9), created(2, 1, "c")]);
         actions[1].record = None;
         let given: Vec<_> = actions.iter().map(|action| (&account, action)).collect();
-        let pending = by_record(ObjectType::Companies, &given, &StoreReport::default());
+        let pending = by_record(ObjectType::COMPANIES, &given);
         let plan = plan_changes(&pending, Found::from([(erased.id.clone(), Ok(erased))]), &given, NOW);
         assert_eq!((plan.inserts.len(), plan.updates.len()), (1, 0));
         let is_erased = [0, 1, 2, 3].map(|index| plan.changes[&index].is_erased);
@@ -317,17 +317,6 @@ mod tests {
         actions[1].record = None;
         assert_eq!(plan(&[], &actions), (1, 0, vec![(true, None), (false, None)]));
         assert_eq!(plan(&[], &actions[1..]), (0, 0, vec![(false, None)]));
-    }
-
-    #[test]
-    fn actions_that_have_failed_are_left_out() {
-        let (account, actions) = (account(), [created(1, 1, "a"), created(3, 1, "c")]);
-        let given: Vec<_> = actions.iter().map(|action| (&account, action)).collect();
-        let mut stored = StoreReport::default();
-        stored.fail(1, 0);
-        let pending = by_record(ObjectType::Companies, &given, &stored);
-        assert_eq!(pending.into_values().collect::<Vec<_>>(), [[0]]);
-        assert!(by_record(ObjectType::Contacts, &given, &stored).is_empty());
     }
 
     #[test]

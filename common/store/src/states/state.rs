@@ -94,7 +94,7 @@ impl State {
             hub_id: account.hub_id.as_str().to_owned(),
             record_id: action.record_id.as_str().to_owned(),
             properties: Map::new(),
-            company_ids: (action.object == ObjectType::Contacts).then(Vec::new),
+            company_ids: (action.object == ObjectType::CONTACTS).then(Vec::new),
             associations: None,
             associations_at: None,
             created_at: None,

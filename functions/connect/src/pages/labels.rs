@@ -49,6 +49,9 @@ fn advice_on(problem: Option<&Problem>) -> String {
         Some(ProblemKind::Forbidden) => {
             format!("Ask the customer to let the app read {part} again; a new link does that, too.")
         }
+        Some(ProblemKind::Absent) => {
+            format!("Take {part} out of what is read of the account, or create it in HubSpot.")
+        }
         Some(ProblemKind::Unauthorized) => "Wait a minute. If it goes on, send the customer a new link.".to_owned(),
         Some(ProblemKind::Permanent) => "Look at its problems and the log: this does not pass by itself.".to_owned(),
         Some(ProblemKind::Transient) | None => {

@@ -75,21 +75,12 @@ fn erased(events: &[Value]) -> (Erased, usize) {
         let Some(of) = kinds.find_map(|kind| kind.strip_suffix(PRIVACY_DELETION)) else { continue };
         let portal = HubId::from_json(&event["portalId"]);
         let record = RecordId::try_from(json_text(&event["objectId"]));
-        match (object_type(of, event["objectTypeId"].as_str()), portal, record) {
+        match (ObjectType::of_event(of, event["objectTypeId"].as_str()), portal, record) {
             (Some(object), Ok(portal), Ok(record)) => drop(erased.entry(portal).or_default().insert((object, record))),
             _ => unreadable += 1,
         }
     }
     (erased, unreadable)
-}
-
-/// Returns the object type of an event: the first word of its kind, or its type id if that is `object`.
-fn object_type(of: &str, type_id: Option<&str>) -> Option<ObjectType> {
-    match (of, type_id) {
-        ("contact", _) | ("object", Some("0-1")) => Some(ObjectType::Contacts),
-        ("company", _) | ("object", Some("0-2")) => Some(ObjectType::Companies),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -118,7 +109,7 @@ mod tests {
         let events = r#"[{"portalId":7,"subscriptionType":"contact.privacyDeletion"},
             {"portalId":7,"subscriptionType":"contact.privacyDeletion","objectId":"a@firm.example"},
             {"portalId":"x","subscriptionType":"contact.privacyDeletion","objectId":1},
-            {"portalId":7,"subscriptionType":"object.privacyDeletion","objectTypeId":"0-3","objectId":1}]"#;
+            {"portalId":7,"subscriptionType":"object.privacyDeletion","objectTypeId":"0-99999","objectId":1}]"#;
         let events: Vec<Value> = serde_json::from_str(events).unwrap();
         assert_eq!(erased(&events), (Erased::new(), 4));
     }

@@ -1,10 +1,14 @@
 //! Which actions records become, in the order in which they are read.
 
-use model::action::ActionName::{self, ContactCreated, ContactDeleted, ContactUpdated};
+use model::action::ActionName;
 use model::association::Association;
 use serde_json::json;
 
 use super::*;
+
+const CREATED: ActionName = ActionName::created(ObjectType::CONTACTS);
+const UPDATED: ActionName = ActionName::updated(ObjectType::CONTACTS);
+const DELETED: ActionName = ActionName::deleted(ObjectType::CONTACTS);
 
 fn id(id: u64) -> RecordId {
     RecordId::try_from(id.to_string()).unwrap()
@@ -29,7 +33,7 @@ fn archived(record: u64, at: i64) -> Record {
 }
 
 fn known(legacy_watermark: Option<i64>) -> PublishLedger {
-    PublishLedger::new(ObjectType::Contacts, legacy_watermark.map(time), HashMap::new())
+    PublishLedger::new(ObjectType::CONTACTS, legacy_watermark.map(time), HashMap::new())
 }
 
 /// Returns the actions that a record adds, as (record, name, time).
@@ -49,21 +53,21 @@ fn one(record: u64, name: ActionName, at: i64) -> Vec<(String, ActionName, i64)>
 #[test]
 fn a_record_is_created_updated_deleted_and_restored_once_each() {
     let mut known = known(None);
-    assert_eq!(tell(&mut known, live(1, 20, "")), one(1, ContactCreated, 20));
+    assert_eq!(tell(&mut known, live(1, 20, "")), one(1, CREATED, 20));
     assert_eq!(tell(&mut known, live(1, 20, "")), []);
-    assert_eq!(tell(&mut known, live(1, 30, "")), one(1, ContactUpdated, 30));
-    assert_eq!(tell(&mut known, archived(1, 40)), one(1, ContactDeleted, 40));
+    assert_eq!(tell(&mut known, live(1, 30, "")), one(1, UPDATED, 30));
+    assert_eq!(tell(&mut known, archived(1, 40)), one(1, DELETED, 40));
     assert_eq!(tell(&mut known, archived(1, 40)), []);
     assert_eq!(tell(&mut known, live(1, 35, "")), [], "the index still shows it");
-    assert_eq!(tell(&mut known, live(1, 50, "")), one(1, ContactUpdated, 50));
+    assert_eq!(tell(&mut known, live(1, 50, "")), one(1, UPDATED, 50));
     assert_eq!(tell(&mut known, archived(1, 40)), [], "the list still shows it");
-    assert_eq!(tell(&mut known, archived(1, 60)), one(1, ContactDeleted, 60));
+    assert_eq!(tell(&mut known, archived(1, 60)), one(1, DELETED, 60));
 }
 
 #[test]
 fn what_was_never_announced_is_gone_without_a_word() {
     assert_eq!(tell(&mut known(None), archived(1, 40)), []);
-    assert_eq!(tell(&mut known(Some(30)), archived(1, 40)), one(1, ContactDeleted, 40));
+    assert_eq!(tell(&mut known(Some(30)), archived(1, 40)), one(1, DELETED, 40));
     assert_eq!(tell(&mut known(Some(30)), archived(1, 25)), [], "before the account was taken over");
 }
 
@@ -72,10 +76,10 @@ fn a_deletion_may_be_stamped_a_little_before_the_last_edit() {
     let mut known = known(None);
     tell(&mut known, live(1, 20_000, ""));
     assert_eq!(tell(&mut known, archived(1, 9_000)), [], "it was restored since");
-    assert_eq!(tell(&mut known, archived(1, 19_000)), one(1, ContactDeleted, 20_000));
+    assert_eq!(tell(&mut known, archived(1, 19_000)), one(1, DELETED, 20_000));
     assert_eq!(tell(&mut known, archived(1, 19_000)), []);
     assert_eq!(tell(&mut known, live(1, 20_000, "")), []);
-    assert_eq!(tell(&mut known, live(1, 30_000, "")), one(1, ContactUpdated, 30_000));
+    assert_eq!(tell(&mut known, live(1, 30_000, "")), one(1, UPDATED, 30_000));
 }
 
 #[test]
@@ -84,8 +88,8 @@ fn what_was_begun_with_may_be_known() {
     let (one, two) = (live(1, 20, ""), live(2, 20, ""));
     known.seen = known.unpublished([&one, &two].into_iter()).into_iter().collect();
     assert_eq!(known.unpublished([&one].into_iter()), []);
-    assert_eq!(tell(&mut known, archived(1, 40)), self::one(1, ContactDeleted, 40));
-    assert_eq!(tell(&mut known, two), self::one(2, ContactCreated, 20));
+    assert_eq!(tell(&mut known, archived(1, 40)), self::one(1, DELETED, 40));
+    assert_eq!(tell(&mut known, two), self::one(2, CREATED, 20));
 }
 
 #[test]
@@ -94,14 +98,14 @@ fn merged_records_are_gone_for_good_and_told_of_once() {
     tell(&mut known, live(1, 20, ""));
     tell(&mut known, live(2, 20, ""));
     let merged = tell(&mut known, live(1, 30, "2"));
-    assert_eq!(merged, [one(2, ContactDeleted, 30), one(1, ContactUpdated, 30)].concat());
-    assert_eq!(tell(&mut known, live(1, 40, "2")), one(1, ContactUpdated, 40));
+    assert_eq!(merged, [one(2, DELETED, 30), one(1, UPDATED, 30)].concat());
+    assert_eq!(tell(&mut known, live(1, 40, "2")), one(1, UPDATED, 40));
     for late in [live(2, 25, ""), live(2, 90, ""), archived(2, 30), archived(2, 90)] {
         assert_eq!(tell(&mut known, late), []);
     }
     // 1 becomes 3, which names both.
     let chained = tell(&mut known, live(3, 50, "1;2"));
-    assert_eq!(chained, [one(1, ContactDeleted, 50), one(3, ContactUpdated, 50)].concat());
+    assert_eq!(chained, [one(1, DELETED, 50), one(3, UPDATED, 50)].concat());
 }
 
 /// Reads a record with these companies at `read_at`.
@@ -165,7 +169,7 @@ fn a_change_of_associations_that_was_begun_is_told_again_as_it_was() {
 #[test]
 fn a_loser_that_is_met_after_its_merge_was_never_there() {
     let mut known = known(None);
-    assert_eq!(tell(&mut known, live(1, 30, "2")), one(1, ContactCreated, 30));
+    assert_eq!(tell(&mut known, live(1, 30, "2")), one(1, CREATED, 30));
     assert_eq!(tell(&mut known, live(2, 20, "")), []);
 }
 
@@ -183,8 +187,8 @@ fn what_was_erased_is_told_of_no_more_and_its_merges_are() {
         assert_eq!(tell(&mut known, late), []);
     }
     assert_eq!(known.unpublished([&live(5, 20, "")].into_iter()), []);
-    assert_eq!(tell(&mut known, live(2, 40, "1")), one(2, ContactUpdated, 40), "its loser was erased");
-    assert_eq!(tell(&mut known, live(1, 50, "3")), one(3, ContactDeleted, 50), "its survivor was erased");
+    assert_eq!(tell(&mut known, live(2, 40, "1")), one(2, UPDATED, 40), "its loser was erased");
+    assert_eq!(tell(&mut known, live(1, 50, "3")), one(3, DELETED, 50), "its survivor was erased");
     assert_eq!(tell(&mut known, live(1, 60, "3")), []);
 }
 
@@ -196,9 +200,9 @@ fn what_only_this_slice_has_marked_as_pending_is_not_published() {
     let mut own = OwnMarks::default();
     own.add_pending(&begun);
     // The ledger was read after that.
-    let mut known = PublishLedger::new(ObjectType::Contacts, None, begun.into_iter().collect());
+    let mut known = PublishLedger::new(ObjectType::CONTACTS, None, begun.into_iter().collect());
     known.add_own_marks([&survivor].into_iter(), &own);
-    assert_eq!(tell(&mut known, survivor), one(1, ContactCreated, 30));
+    assert_eq!(tell(&mut known, survivor), one(1, CREATED, 30));
     assert_eq!(tell(&mut known, loser), []);
 }
 
@@ -215,10 +219,10 @@ fn what_another_window_has_published_since_is_known() {
     second.add_own_marks([&record].into_iter(), &own);
     assert_eq!(second.unpublished([&record].into_iter()), []);
     assert_eq!(tell(&mut second, record), []);
-    assert_eq!(tell(&mut second, live(1, 40, "")), one(1, ContactUpdated, 40));
+    assert_eq!(tell(&mut second, live(1, 40, "")), one(1, UPDATED, 40));
     third.add_own_marks([&survivor].into_iter(), &own);
     let merged = tell(&mut third, survivor);
-    assert_eq!(merged, [one(1, ContactDeleted, 50), one(3, ContactUpdated, 50)].concat());
+    assert_eq!(merged, [one(1, DELETED, 50), one(3, UPDATED, 50)].concat());
 }
 
 #[test]
@@ -236,7 +240,7 @@ fn a_survivor_that_was_deleted_itself_still_tells_what_it_took_up() {
     let mut known = known(None);
     tell(&mut known, live(2, 20, ""));
     let gone = Record { archived_at: Some(time(40)), ..live(1, 30, "2") };
-    assert_eq!(tell(&mut known, gone), one(2, ContactDeleted, 40));
+    assert_eq!(tell(&mut known, gone), one(2, DELETED, 40));
 }
 
 #[test]
@@ -249,13 +253,13 @@ fn a_repeated_batch_says_when_a_merge_was_first_seen() {
     tell(&mut again, live(2, 20, ""));
     batch.first_seen.into_iter().for_each(|(id, seen)| again.seen.get_mut(&id).unwrap().gone_at = seen.gone_at);
     let repeated = tell(&mut again, live(1, 45, "2"));
-    assert_eq!(repeated, [one(2, ContactDeleted, 30), one(1, ContactUpdated, 45)].concat());
+    assert_eq!(repeated, [one(2, DELETED, 30), one(1, UPDATED, 45)].concat());
 }
 
 #[test]
 fn a_loser_that_was_seen_deleted_first_is_merged_under_the_same_action() {
     let mut known = known(None);
     tell(&mut known, live(2, 20, ""));
-    assert_eq!(tell(&mut known, archived(2, 25)), one(2, ContactDeleted, 25));
-    assert_eq!(tell(&mut known, live(1, 30, "2"))[0], one(2, ContactDeleted, 25)[0]);
+    assert_eq!(tell(&mut known, archived(2, 25)), one(2, DELETED, 25));
+    assert_eq!(tell(&mut known, live(1, 30, "2"))[0], one(2, DELETED, 25)[0]);
 }

@@ -121,7 +121,7 @@ impl World {
             }
             Job::Prepare { id, preparation } => {
                 let mut rows = preparation.rows;
-                let ledger = PublishLedger::new(ObjectType::Companies, None, [].into());
+                let ledger = PublishLedger::new(ObjectType::COMPANIES, None, [].into());
                 let rest =
                     if self.has_parts && self.chance(4) == 0 { rows.split_off(rows.len().div_ceil(2)) } else { vec![] };
                 Done::Prepared { id, prepared: Ok(Prepared { rows, ledger, rest }) }
@@ -163,7 +163,7 @@ struct Reading<'a> {
 
 impl<'a> Reading<'a> {
     fn new(state: &'a mut LaneState, tuning: &'a Tuning<'a>, tally: &'a Tally) -> Self {
-        let mut pass = PassReader::new(PassKind::Backfill, ObjectType::Companies, state, tuning, tally, SETTINGS);
+        let mut pass = PassReader::new(PassKind::Backfill, ObjectType::COMPANIES, state, tuning, tally, SETTINGS);
         pass.search_rps = 5.0;
         Self { pass, jobs: vec![] }
     }

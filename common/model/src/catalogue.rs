@@ -1,0 +1,81 @@
+//! What is known of each of HubSpot's object types: one row each. `docs/guide/objects.md` has the sources, and says how
+//! a row is added.
+
+use std::collections::BTreeSet;
+
+mod rows;
+
+pub use self::rows::CATALOGUE;
+pub(crate) use self::rows::CUSTOM;
+use crate::object::ObjectType;
+
+/// A row of the catalogue: everything that the service needs to know of an object type.
+#[derive(Debug)]
+pub struct ObjectSpec {
+    /// The name in HubSpot's paths, in messages and in checkpoints, and of the current-state collection.
+    pub name: &'static str,
+    /// HubSpot's id of the type (`0-3`), which webhooks name.
+    pub type_id: &'static str,
+    /// What one record is called in the names of actions (`Deal Created`).
+    pub label: &'static str,
+    /// What one record is called in subscriptions to webhooks and in their events (`deal.creation`). `None` if HubSpot
+    /// has only generic subscriptions, in beta: then the schedule alone finds changes.
+    pub webhooks: Option<&'static str>,
+    /// The OAuth scopes of which a grant needs one.
+    pub scopes: &'static [&'static str],
+    /// The property with the modification time, by which records are searched.
+    pub modified_property: &'static str,
+    /// The properties that are requested if no more are configured.
+    pub default_properties: &'static [&'static str],
+    /// True if records can be merged. The survivor then names the others.
+    pub merges: bool,
+    /// True if deleted records are listed with `archived=true`.
+    pub has_recycle_bin: bool,
+    /// The object types with which associations are read.
+    pub associations: &'static [&'static str],
+}
+
+/// The scopes that every customer is asked for.
+pub const REQUIRED_SCOPES: [&str; 3] = ["oauth", "crm.objects.contacts.read", "crm.objects.companies.read"];
+
+/// Returns the further scopes that these object types need. A customer may leave them out.
+pub fn optional_scopes(objects: impl IntoIterator<Item = ObjectType>) -> Vec<&'static str> {
+    let scopes = objects.into_iter().flat_map(|object| object.spec().scopes.iter().copied());
+    let scopes: BTreeSet<&str> = scopes.filter(|scope| !REQUIRED_SCOPES.contains(scope)).collect();
+    scopes.into_iter().collect()
+}
+
+/// Returns the row of this name.
+pub(crate) fn row(name: &str) -> Option<&'static ObjectSpec> {
+    CATALOGUE.iter().find(|row| row.name == name)
+}
+
+/// Returns the row with this type id.
+pub(crate) fn row_of_id(id: &str) -> Option<&'static ObjectSpec> {
+    CATALOGUE.iter().find(|row| row.type_id == id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_told_apart_by_name_id_and_label() {
+        let parts: [fn(&ObjectSpec) -> &str; 3] = [|row| row.name, |row| row.type_id, |row| row.label];
+        for of in parts {
+            assert_eq!(CATALOGUE.iter().map(of).collect::<BTreeSet<_>>().len(), CATALOGUE.len());
+        }
+    }
+
+    #[test]
+    fn rows_are_complete() {
+        for row in CATALOGUE {
+            let is_word =
+                |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || b"_0123456789".contains(&byte));
+            assert!(ObjectType::parse(row.name).is_ok(), "{}", row.name);
+            assert!(!row.scopes.is_empty() && !row.default_properties.is_empty(), "{}", row.name);
+            assert!(row.default_properties.iter().all(|name| is_word(name)), "{}", row.name);
+            assert!(row.associations.iter().all(|to| ObjectType::parse(to).is_ok() && *to != row.name), "{}", row.name);
+        }
+    }
+}
