@@ -152,7 +152,10 @@ fn check_structure(Written { project, app, webhooks }: &Written) {
     assert_eq!((distribution.as_str(), auth.kind.as_str()), ("marketplace", "oauth"));
     assert!(permitted_urls.values().all(Vec::is_empty), "the service shows nothing in HubSpot");
     assert!(support.is_none(), "the template names nobody's support");
-    assert_eq!(auth.required_scopes.iter().collect::<BTreeSet<_>>(), REQUIRED_SCOPES.map(str::to_owned).iter().collect());
+    assert_eq!(
+        auth.required_scopes.iter().collect::<BTreeSet<_>>(),
+        REQUIRED_SCOPES.map(str::to_owned).iter().collect()
+    );
     // The consent page is asked for exactly the required ones.
     assert_eq!((auth.optional_scopes.len(), auth.conditionally_required_scopes.len()), (0, 0));
 

@@ -33,6 +33,8 @@ const MAX_ASSOCIATIONS: usize = 10_000;
 pub struct AssociationInput {
     /// The record.
     pub id: RecordId,
+    /// The object type with which associations are read, if those with the types before it are in `before`.
+    pub to: Option<ObjectType>,
     /// HubSpot's cursor of the next page. `None` for the first page.
     pub after: Option<String>,
     /// The associations before that page.
@@ -42,7 +44,7 @@ pub struct AssociationInput {
 impl AssociationInput {
     /// Returns the input of a record that is read from its first page on.
     pub fn first(id: RecordId) -> Self {
-        Self { id, after: None, before: Vec::new() }
+        Self { id, to: None, after: None, before: Vec::new() }
     }
 }
 

@@ -160,8 +160,8 @@ pub struct RecordState {
     /// True if HubSpot does not return the companies. The stored ones are then kept.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub companies_unknown: bool,
-    /// The associations with companies of a contact, in the order of `company_ids`. Absent if they are not known, and
-    /// in the messages of releases before 0.10.
+    /// The associations with records of other types, a contact's companies in the order of `company_ids`. Absent if they are
+    /// not known, for object types of which none are read, and in the messages of releases before 0.10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub associations: Option<Vec<Association>>,
     /// When the associations were read. Later ones replace earlier ones.

@@ -44,8 +44,10 @@ pub struct AssociationCheck {
 /// A part of a record's associations.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnfinishedAssociations {
-    /// HubSpot's cursor of the next page.
-    pub after: String,
+    /// The object type with which associations are read next.
+    pub to: ObjectType,
+    /// HubSpot's cursor of the next page. `None` for the first page.
+    pub after: Option<String>,
     /// The associations before that page.
     pub before: Vec<Association>,
 }

@@ -10,8 +10,8 @@ use model::{
 };
 use serde_json::{Map, Number, Value};
 
-/// Returns the action for a change of a record. `created` is true for the record's first action. `associations` are a
-/// contact's associations with companies, the primary one first, and when they were read. `None` if they are not known.
+/// Returns the action for a change of a record. `created` is true for the record's first action. `associations` are the
+/// record's associations, a contact's primary company first, and when they were read. `None` if they are not known.
 pub(crate) fn action(
     object: ObjectType,
     record: Record,
@@ -19,8 +19,9 @@ pub(crate) fn action(
     created: bool,
 ) -> Action {
     let is_contact = object == ObjectType::CONTACTS;
-    let (associations, associations_at) = associations.filter(|_| is_contact).unzip();
-    let companies: Vec<RecordId> = associations.iter().flatten().map(|company| company.id.clone()).collect();
+    let (associations, associations_at) = associations.filter(|_| !object.spec().associations.is_empty()).unzip();
+    let companies = associations.iter().flatten().filter(|to| is_contact && to.to == ObjectType::COMPANIES);
+    let companies: Vec<RecordId> = companies.map(|company| company.id.clone()).collect();
     let (action_name, action_date) = match created {
         true => (ActionName::created(object), record.created_at),
         false => (ActionName::updated(object), record.modified_at),

@@ -49,7 +49,7 @@ pub(crate) async fn store_unfinished(
     slice.note_association_checks(object);
     let part = |input: AssociationInput| {
         let check = checks.iter().find(|check| check.record_id == input.id);
-        let part = UnfinishedAssociations { after: input.after?, before: input.before };
+        let part = UnfinishedAssociations { to: input.to?, after: input.after, before: input.before };
         Some((input.id, check.map(|check| check.noticed_at), part))
     };
     let parts = unfinished.into_values().filter_map(part).collect();

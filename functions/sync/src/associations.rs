@@ -1,8 +1,8 @@
-//! Changes of associations that show in no search: HubSpot does not move a contact's modification time for all of them.
+//! Changes of associations that show in no search: HubSpot does not move a record's modification time for all of them.
 //!
-//! Contacts are checked when HubSpot reports a change by webhook, when one of their companies is gone, and when not all
-//! of their associations could be read at once. Beside that, those of all contacts are compared from time to time with
-//! what was published. A contact whose associations differ is read by its id, and published as any other record.
+//! Records are checked when HubSpot reports a change by webhook, when one of a contact's companies is gone, and when not
+//! all of their associations could be read at once. Beside that, those of all records are compared from time to time with
+//! what was published. A record whose associations differ is read by its id, and published as any other record.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -13,12 +13,11 @@ use tokio::time::Instant;
 
 use crate::{
     association_checks::store_unfinished,
-    batch,
     budget::Concurrent,
     error::SliceError,
     lane::{LaneReader, WindowOutcome},
     ledger::PublishLedger,
-    plan,
+    plan, preparation,
     set_aside::is_a_records,
     state::LaneStep,
 };
@@ -30,7 +29,7 @@ const MAX_CHECKS: usize = MAX_READ_IDS;
 fn input(check: &AssociationCheck) -> AssociationInput {
     let id = check.record_id.clone();
     match check.unfinished.clone() {
-        Some(UnfinishedAssociations { after, before }) => AssociationInput { id, after: Some(after), before },
+        Some(UnfinishedAssociations { to, after, before }) => AssociationInput { id, to: Some(to), after, before },
         None => AssociationInput::first(id),
     }
 }
@@ -70,8 +69,8 @@ impl LaneReader<'_> {
         let mut ledger = self.read_for_comparison(due.iter().map(input).collect(), seen).await?;
         let unfinished = ledger.take_unfinished();
         let has_moved = |check: &AssociationCheck| {
-            let before = check.unfinished.as_ref().map(|unfinished| &unfinished.after);
-            unfinished.get(check.record_id.as_str()).is_none_or(|input| input.after.as_ref() != before)
+            let before = check.unfinished.as_ref().map(|unfinished| (Some(unfinished.to), &unfinished.after));
+            unfinished.get(check.record_id.as_str()).is_none_or(|input| Some((input.to, &input.after)) != before)
         };
         if !due.is_empty() && !due.iter().any(has_moved) {
             return Err(SliceError::NoTime);
@@ -174,7 +173,7 @@ impl LaneReader<'_> {
     async fn read_in_parts(&self, inputs: Vec<AssociationInput>) -> Result<Associations, SliceError> {
         let (mut parts, mut all, mut failure) = (VecDeque::from([inputs]), Associations::default(), None);
         while let Some(mut part) = parts.pop_front() {
-            match batch::read_associations(self.slice, part.clone(), part.len() == 1).await {
+            match preparation::read_associations(self.slice, self.object, part.clone(), part.len() == 1).await {
                 Ok(Some(read)) => {
                     all.found.extend(read.found);
                     all.unfinished.extend(read.unfinished);
@@ -234,7 +233,7 @@ impl LaneReader<'_> {
                 }
                 Err(error) => return Err(error),
             };
-            let seen = batch::seen(slice, object, &read.rows).await?;
+            let seen = preparation::seen(slice, object, &read.rows).await?;
             let mut part = PublishLedger::new(object, self.state.lane.legacy_watermark, seen).of_records_read_by_id();
             ledger.give_associations(&mut part, &ids);
             let odd = self.publish(read.rows, part).await?;

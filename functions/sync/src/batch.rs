@@ -24,6 +24,7 @@ use crate::{
     error::SliceError,
     ledger::{Batch, PublishLedger},
     own_marks::{Mark, OwnMarks},
+    preparation::records,
 };
 
 /// How many rows are published, and then checkpointed, at once.
@@ -36,30 +37,6 @@ const MAX_ACTIONS_BYTES: usize = MAX_MESSAGE_BYTES - 1_000;
 /// its texts are shortened further.
 const LONGEST_TEXT_BYTES: usize = 16_384;
 
-/// Rows to be prepared for publishing.
-#[derive(Debug)]
-pub(crate) struct Preparation {
-    pub(crate) rows: Vec<Row>,
-    /// How many of them to prepare at most.
-    pub(crate) size: usize,
-    /// True if a record is suspected of causing transient failures.
-    pub(crate) is_suspect: bool,
-    /// As for [`hubspot::Session::associations`].
-    pub(crate) each_for_itself: bool,
-    /// True if the associations of all contacts are read. False if only those of contacts that changed are.
-    pub(crate) of_all: bool,
-    pub(crate) legacy_watermark: Option<DateTime>,
-}
-
-/// Rows with what was published of them before.
-#[derive(Debug)]
-pub(crate) struct Prepared {
-    pub(crate) rows: Vec<Row>,
-    pub(crate) ledger: PublishLedger,
-    /// The rows after them, not prepared yet.
-    pub(crate) rest: Vec<Row>,
-}
-
 /// The result of publishing a batch.
 #[derive(Debug)]
 pub(crate) struct Published {
@@ -67,91 +44,6 @@ pub(crate) struct Published {
     pub(crate) odd: Vec<(String, String)>,
     /// The marks that were made, except those as pending.
     pub(crate) marks: Vec<Mark>,
-}
-
-/// Looks up what was published of rows before, and the companies of the contacts that changed. If HubSpot does not
-/// return the companies and a record is suspected, prepares fewer rows, to find that record.
-pub(crate) async fn prepare(
-    slice: &SliceContext<'_>,
-    object: ObjectType,
-    preparation: Preparation,
-) -> Result<Prepared, SliceError> {
-    let Preparation { mut rows, mut size, is_suspect, each_for_itself, of_all, legacy_watermark } = preparation;
-    loop {
-        size = size.min(rows.len());
-        let each_for_itself = each_for_itself || (size == 1 && is_suspect);
-        let contacts = Contacts { each_for_itself, of_all };
-        match load_ledger(slice, object, legacy_watermark, &rows[..size], contacts).await {
-            Err(SliceError::HubSpot(error)) if size > 1 && is_suspect && error.is_transient() => size /= 2,
-            ledger => {
-                let rest = rows.split_off(size);
-                return Ok(Prepared { rows, ledger: ledger?, rest });
-            }
-        }
-    }
-}
-
-/// Which contacts' associations are read, and how.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Contacts {
-    /// As for [`hubspot::Session::associations`].
-    pub(crate) each_for_itself: bool,
-    /// True for all contacts, false for those that changed.
-    pub(crate) of_all: bool,
-}
-
-/// Looks up what was published of rows before, and the associations of contacts.
-///
-/// # Errors
-/// MongoDB or HubSpot failed, or there is no time.
-pub(crate) async fn load_ledger(
-    slice: &SliceContext<'_>,
-    object: ObjectType,
-    legacy_watermark: Option<DateTime>,
-    rows: &[Row],
-    contacts: Contacts,
-) -> Result<PublishLedger, SliceError> {
-    let mut ledger = PublishLedger::new(object, legacy_watermark, seen(slice, object, rows).await?);
-    if object == ObjectType::CONTACTS {
-        let is_read = |record: &&Record| ledger.is_changed(record) || (contacts.of_all && record.archived_at.is_none());
-        let read = records(rows).filter(is_read).map(|record| AssociationInput::first(record.id.clone())).collect();
-        let read_at = DateTime::now();
-        let read = read_associations(slice, read, contacts.each_for_itself).await?;
-        ledger.learn_associations(read.ok_or(SliceError::NoTime)?, read_at);
-    }
-    Ok(ledger)
-}
-
-/// Returns the associations of contacts with companies. Returns `None` if there is no time.
-///
-/// # Errors
-/// HubSpot failed.
-pub(crate) async fn read_associations(
-    slice: &SliceContext<'_>,
-    contacts: Vec<AssociationInput>,
-    each_for_itself: bool,
-) -> Result<Option<Associations>, HubSpotError> {
-    let (from, to, latest) = (ObjectType::CONTACTS, ObjectType::COMPANIES, slice.budget.work_ends());
-    slice.session.associations(from, to, contacts, latest, each_for_itself).await
-}
-
-/// Returns the rows' records that can be read.
-fn records(rows: &[Row]) -> impl Iterator<Item = &Record> {
-    rows.iter().filter_map(|row| row.record.as_ref().ok())
-}
-
-/// Returns the ledger entries of the rows' records, and of the records that were merged into them.
-pub(crate) async fn seen(
-    slice: &SliceContext<'_>,
-    object: ObjectType,
-    rows: &[Row],
-) -> Result<HashMap<RecordId, LedgerEntry>, SliceError> {
-    let mut ids: Vec<RecordId> = records(rows).map(|record| record.id.clone()).collect();
-    ids.extend(records(rows).flat_map(Record::merged_ids));
-    if ids.is_empty() {
-        return Ok(HashMap::new());
-    }
-    Ok(slice.store().seen(slice.account(), object, ids.iter()).await?)
 }
 
 /// Returns the marks as pending to make before the first of these rows is published. Adds them to the slice's own

@@ -76,6 +76,13 @@ impl SliceContext<'_> {
         f64::from(self.sync.config.limits.search_rps.get()) / f64::from(self.lanes.get().max(1))
     }
 
+    /// Returns the object types with which the associations of records are read: those of their row in the catalogue,
+    /// as far as the account's own records of them are read, or every grant covers them.
+    pub(crate) fn association_types(&self, object: ObjectType) -> impl Iterator<Item = ObjectType> {
+        let named = object.spec().associations.iter().filter_map(|name| ObjectType::parse(name).ok());
+        named.filter(|to| self.objects.contains_key(to) || ObjectType::DEFAULT.contains(to))
+    }
+
     /// Returns true if there may be records of the object type to check for changes of their associations.
     pub(crate) fn has_association_checks(&self, object: ObjectType) -> bool {
         self.association_checks.borrow().contains(&object)

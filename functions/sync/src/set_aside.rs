@@ -8,11 +8,11 @@ use store::SetAside;
 use tokio::time::Instant;
 
 use crate::{
-    batch::{self, Contacts},
     budget::Concurrent,
     context::SliceContext,
     error::SliceError,
     lane::{LaneReader, WindowOutcome},
+    preparation::{self, Contacts},
     state::LaneStep,
 };
 
@@ -122,7 +122,7 @@ impl LaneReader<'_> {
         let shown: HashSet<String> = read.rows.iter().map(|row| row.id.clone()).collect();
         let legacy_watermark = self.state.lane.legacy_watermark;
         let contacts = Contacts { each_for_itself: entries.len() == 1, of_all: true };
-        let ledger = batch::load_ledger(slice, object, legacy_watermark, &read.rows, contacts).await?;
+        let ledger = preparation::load_ledger(slice, object, legacy_watermark, &read.rows, contacts).await?;
         let mut ledger = ledger.of_records_read_by_id();
         ledger.do_without_companies(ids.iter().filter(|id| were_tried(id, WITHOUT_COMPANIES_ATTEMPTS)).cloned());
         let mut failed = self.publish(read.rows, ledger).await?;

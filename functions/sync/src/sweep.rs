@@ -6,11 +6,11 @@ use model::time::DateTime;
 use tokio::time::Instant;
 
 use crate::{
-    batch::{self, Contacts},
     budget::Concurrent,
     error::SliceError,
     lane::{LaneReader, WindowOutcome},
     plan,
+    preparation::{self, Contacts},
     state::LaneStep,
 };
 
@@ -48,7 +48,8 @@ impl LaneReader<'_> {
         }
         let began = Instant::now();
         let legacy_watermark = self.state.lane.legacy_watermark;
-        let ledger = batch::load_ledger(self.slice, self.object, legacy_watermark, &rows, Contacts::default()).await?;
+        let ledger =
+            preparation::load_ledger(self.slice, self.object, legacy_watermark, &rows, Contacts::default()).await?;
         let odd = self.publish(rows, ledger).await?;
         self.set_aside(&odd).await?;
         plan::sweep_page_done(&mut self.state.lane.sweep, next, DateTime::now());

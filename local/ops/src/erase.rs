@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(scope(Some("7"), Some("5"), "companies").unwrap(), record);
         assert_eq!(scope(Some("7"), None, "contacts").unwrap(), Scope::Account(account));
         assert_eq!(scope(None, None, "contacts").unwrap(), Scope::Customer("acme".to_owned().try_into().unwrap()));
-        for (hub, record, object) in [("7", "5", "deals"), ("7", "ana", "contacts"), ("x", "5", "contacts")] {
+        for (hub, record, object) in [("7", "5", "cars"), ("7", "ana", "contacts"), ("x", "5", "contacts")] {
             assert!(scope(Some(hub), Some(record), object).is_err(), "{hub} {record} {object}");
         }
     }

@@ -86,7 +86,7 @@ impl Lookup {
         let Some(failure) = response.errors.iter().find(|failure| !failure.means_no_associations()) else {
             return Ok(());
         };
-        let error = HubSpotError::Malformed(format!("its companies are left out ({})", shown(&failure.category)));
+        let error = HubSpotError::Malformed(format!("its associations are left out ({})", shown(&failure.category)));
         let (named, others) = response.concerned(inputs);
         let (again, once): (Vec<Input>, Vec<Input>) =
             named.into_iter().partition(|input| !self.named_before.insert(input.id.clone()));
@@ -94,7 +94,7 @@ impl Lookup {
         self.pending.extend(Some(once).filter(|once| !once.is_empty()));
         self.split(others, &error);
         if self.is_hopeless() {
-            let reason = format!("companies of many contacts cannot be read ({})", shown(&failure.category));
+            let reason = format!("associations of many records cannot be read ({})", shown(&failure.category));
             return Err(HubSpotError::Transient { reason, retry_after: None });
         }
         Ok(())

@@ -29,7 +29,7 @@ pub(super) struct State {
     /// A contact's companies; absent for companies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     company_ids: Option<Vec<String>>,
-    /// A contact's associations with companies, in the same order. Absent for companies, and if they are not known.
+    /// The associations, a contact's companies in the same order. Absent for companies, and if they are not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     associations: Option<Vec<Association>>,
     /// When the associations were read.
@@ -138,7 +138,7 @@ impl State {
             self.history.push(HistoryEntry { at, associations_alone: !is_newer, changes });
         }
         if takes_associations {
-            self.company_ids = ids;
+            self.company_ids = self.company_ids.take().and(ids);
             self.associations.clone_from(&record.associations);
             self.associations_at = record.associations_at;
         }
@@ -158,7 +158,9 @@ impl State {
             Some(read_at) => self.associations_at < Some(read_at),
             None => is_newer,
         };
-        self.company_ids.is_some() && !record.companies_unknown && is_later
+        // A contact's companies may be known by their ids alone.
+        let are_known = record.associations.is_some() || (self.company_ids.is_some() && !record.companies_unknown);
+        are_known && is_later
     }
 
     /// Lets the record be gone since `at`, with what was last known of it. Returns false if that is not new, or if it was

@@ -8,11 +8,12 @@ use model::{
 
 use super::window::{Publication, WindowId};
 use crate::{
-    batch::{self, BATCH_ROWS, Preparation, Prepared},
+    batch::{self, BATCH_ROWS},
     budget::Concurrent,
     error::SliceError,
     fetch::Fetcher,
     own_marks::Mark,
+    preparation::{self, Preparation, Prepared},
     set_aside,
 };
 
@@ -80,7 +81,7 @@ pub(super) async fn perform(fetcher: Fetcher<'_>, job: Job) -> Done {
             Done::Searched { id, half, page: fetcher.fetch(&window, last_id.as_deref(), concurrent).await }
         }
         Job::Prepare { id, preparation } => {
-            Done::Prepared { id, prepared: batch::prepare(slice, object, preparation).await }
+            Done::Prepared { id, prepared: preparation::prepare(slice, object, preparation).await }
         }
         Job::Count { id, window, up_to_id, is_suspect } => {
             let fetcher = Fetcher { is_suspect, ..fetcher };

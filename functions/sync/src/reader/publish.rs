@@ -11,9 +11,10 @@ use super::{
     window::{Publication, WindowReader},
 };
 use crate::{
-    batch::{self, Preparation, Prepared},
+    batch,
     error::SliceError,
     fetch,
+    preparation::{Preparation, Prepared},
     state::LaneStep,
 };
 

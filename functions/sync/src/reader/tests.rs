@@ -15,12 +15,13 @@ use super::{
     pass::PassReader,
 };
 use crate::{
-    batch::{BATCH_ROWS, Prepared},
+    batch::BATCH_ROWS,
     budget::Budget,
     error::SliceError,
     lane::WindowOutcome,
     ledger::PublishLedger,
     plan::{self, Settings},
+    preparation::Prepared,
     state::LaneState,
     tally::Tally,
     tuning::Tuning,

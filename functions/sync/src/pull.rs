@@ -1,0 +1,161 @@
+//! Reads the lanes of a slice concurrently. They share the account's limits and the slice's time.
+
+use std::{
+    cell::{Cell, RefCell},
+    time::Duration,
+};
+
+use futures::future::join_all;
+use hubspot::{Search, Session};
+use model::{
+    account::Account,
+    checkpoint::{Lane, ProblemKind},
+    choice::Objects,
+    message::Notified,
+    object::ObjectType,
+    time::{self, DateTime},
+};
+use store::StoreError;
+use tokio::time::timeout_at;
+
+use crate::{
+    backoff,
+    context::{ActiveSlice, SliceContext},
+    error::SliceError,
+    lane::{LaneEnd, LaneReader},
+    outcome::LaneOutcome,
+    problem::{Failure, smaller_page},
+    state::LaneStep,
+    tuning::Tuning,
+};
+
+impl ActiveSlice<'_> {
+    /// Returns what to read of the account. Logs the parts of its own choice that name nothing.
+    fn choose(&self, account: &Account) -> &Objects {
+        for part in account.choice.ignored() {
+            tracing::warn!(account.domain_id = %account.key.domain_id, account.hub_id = %account.key.hub_id, part,
+                "the account's entry chooses something that does not exist; it is ignored");
+        }
+        self.objects.get_or_init(|| self.sync.config.choice.of_account(&account.choice))
+    }
+
+    /// Reads the lanes concurrently, except those that have to wait. Returns the slice's result for the log.
+    async fn pull(&self, account: &Account, session: Session, is_marked: bool) -> Result<String, SliceError> {
+        let objects = self.choose(account);
+        let with_associations = objects.keys().copied().filter(|object| !object.spec().associations.is_empty());
+        let slice = SliceContext {
+            sync: self.sync,
+            key: &self.request.account,
+            leased: &self.leased,
+            session,
+            budget: self.budget,
+            tally: self.tally,
+            sweep_since: self.deletions_notified_at(),
+            objects,
+            lanes: Cell::new(0),
+            association_checks: RefCell::new(with_associations.collect()),
+        };
+        let checkpoint = &self.leased.checkpoint;
+        let lanes = objects.keys().map(|object| {
+            let lane = checkpoint.lanes.get(*object).clone();
+            self.pull_lane(&slice, account, *object, lane)
+        });
+        let mut lanes = join_all(lanes).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        // Companies that are gone came up when the lane of contacts was at its end.
+        for lane in lanes.iter_mut().filter(|lane| lane.is_at_end() && slice.has_association_checks(lane.object)) {
+            *lane = LaneOutcome { fresh_to: lane.fresh_to, ..LaneOutcome::more(lane.object) };
+        }
+        let limits = slice.session.limits();
+        let is_refused = lanes.iter().any(|lane| lane.has(ProblemKind::Unauthorized));
+        match self.judge(account, is_marked, is_refused).await? {
+            Some(reason) => self.leave_alone(&reason, Some(&limits)).await,
+            None => self.end(lanes, Some(&limits)).await,
+        }
+    }
+
+    /// Reads one lane. Returns how it ended.
+    ///
+    /// # Errors
+    /// The failure concerns the whole slice, not only the lane.
+    async fn pull_lane(
+        &self,
+        slice: &SliceContext<'_>,
+        account: &Account,
+        object: ObjectType,
+        mut lane: Lane,
+    ) -> Result<LaneOutcome, SliceError> {
+        if !lane.is_ready(DateTime::now()) {
+            return Ok(LaneOutcome::waiting(object, &lane));
+        }
+        if lane.first_seen.is_none() && !ObjectType::DEFAULT.contains(&object) {
+            slice.store().index_states(object).await.map_err(StoreError::from)?;
+        }
+        if lane.first_seen.is_none() {
+            lane.legacy_watermark = account.last_pulled(object);
+        }
+        if self.receives > 1 {
+            // The previous delivery of the message did not end. It may have run out of memory.
+            lane.page_size = Some((lane.page_size.unwrap_or(Search::MAX_PAGE) >> (self.receives - 1).min(31)).max(1));
+        }
+        let tuning = Tuning::new(self.budget, &lane);
+        let mut reader = LaneReader::new(slice, object, lane.clone(), &tuning);
+        slice.lanes.set(slice.lanes.get() + 1);
+        let end = timeout_at(self.budget.work_ends(), reader.run(self.look_since())).await;
+        slice.lanes.set(slice.lanes.get() - 1);
+        let state = &reader.state;
+        let (progressed, fresh_to, pass) = (state.got_on, state.lane.fresh.mark, state.reading());
+        // After progress of its pass, a failure counts as the first attempt.
+        let before = if state.progressed_in(pass.map(LaneStep::Pass)) { Lane::default() } else { lane };
+        let page_size = Some(tuning.page_size()).filter(|rows| *rows < Search::MAX_PAGE);
+        let failed = |failure| LaneOutcome { progressed, page_size, ..self.failed(object, &before, pass, &failure) };
+        let outcome = match end {
+            Ok(Ok(LaneEnd::CaughtUp(date))) => LaneOutcome::caught_up(object, date),
+            Ok(Ok(LaneEnd::OutOfTime)) if progressed => LaneOutcome::more(object),
+            Ok(Ok(LaneEnd::OutOfTime)) if tuning.has_asked() => LaneOutcome::waits_until(object, self.next_try()),
+            Ok(Ok(LaneEnd::OutOfTime)) => LaneOutcome::waits_until(object, slice.session.next_search_at()),
+            Ok(Err(SliceError::NoTime)) => {
+                LaneOutcome { progressed, ..LaneOutcome::waits_until(object, slice.session.next_other_at()) }
+            }
+            Ok(Err(error)) => failed(Failure::of(error)?),
+            // The lane progressed, and only the rest of the same step was cut off.
+            Err(_) if state.progressed_in(state.step) => LaneOutcome::more(object),
+            Err(_) if state.step == Some(LaneStep::Sweep) => {
+                reader.postpone_archived_scan("it takes longer than a slice").await?;
+                LaneOutcome::more(object)
+            }
+            Err(_) if state.step == Some(LaneStep::Comparison) => {
+                reader.postpone_comparison("it takes longer than a slice").await?;
+                LaneOutcome::more(object)
+            }
+            Err(_) if state.step == Some(LaneStep::AssociationChecks) => {
+                LaneOutcome::waits_until(object, self.next_try())
+            }
+            Err(_) if state.step == Some(LaneStep::SetAside) => LaneOutcome::waits_until(object, self.next_try()),
+            Err(_) => {
+                let page_size = Some(smaller_page(tuning.page_size()));
+                LaneOutcome { page_size, ..failed(Failure::too_slow(tuning.page_size())) }
+            }
+        };
+        Ok(LaneOutcome { fresh_to, ..outcome })
+    }
+
+    /// Returns when to try again a lane that made no progress although nothing failed. The pause grows with the number
+    /// of slices without progress.
+    fn next_try(&self) -> DateTime {
+        let idle = u32::try_from(self.run.idle).unwrap_or(0);
+        let pause = if idle == 0 { Duration::ZERO } else { backoff::pause(idle, Duration::ZERO, rand::random()) };
+        time::after(DateTime::now(), pause)
+    }
+
+    /// Returns when HubSpot last reported deletions by webhook. Returns `None` if it never did.
+    fn deletions_notified_at(&self) -> Option<DateTime> {
+        let now = (self.request.notified == Some(Notified::Deletions)).then_some(self.run.started_at);
+        self.leased.checkpoint.deletions_notified_at.max(now)
+    }
+
+    /// Returns the time since which a lane must have been looked at for changes: the start of the run, or the latest
+    /// notification if that is later.
+    fn look_since(&self) -> DateTime {
+        self.leased.checkpoint.notified_at.map_or(self.run.started_at, |at| at.max(self.run.started_at))
+    }
+}
