@@ -6,8 +6,9 @@ use rand::RngExt;
 
 use crate::{
     links::Links,
+    object::Object,
     webhooks::What,
-    world::{Change, ChangeKind, Object, Record, Version, World},
+    world::{Change, ChangeKind, Record, Version, World},
 };
 
 impl World {

@@ -12,6 +12,7 @@ mod faults;
 mod limits;
 mod linking;
 mod links;
+mod object;
 pub mod odd;
 mod query;
 mod routes;
@@ -38,10 +39,11 @@ pub use apps::{CLIENT_ID, CLIENT_SECRET, OTHER_CLIENT_ID, OTHER_CLIENT_SECRET};
 pub use faults::{Fault, FaultKind};
 pub use linking::LinkChange;
 pub use links::{AssociationCategory, AssociationType, Link};
+pub use object::{InvalidObject, Object};
 pub use seed::Changed;
 pub use settings::{AssociationLimits, Distribution, IdOrder, Settings, Tier, WebhookForm};
 pub use webhooks::{Localhost, signature};
-pub use world::{Change, ChangeKind, Object, Portal, Version, World};
+pub use world::{Change, ChangeKind, Portal, Version, World};
 
 /// The state that all requests share.
 pub type Shared = Arc<Mutex<World>>;

@@ -5,8 +5,9 @@ use std::cmp::Ordering;
 use serde::{Deserialize, Deserializer};
 
 use crate::{
+    object::Object,
     settings::IdOrder,
-    world::{Object, Record, Version},
+    world::{Record, Version},
 };
 
 /// A search's body.

@@ -12,69 +12,9 @@ use crate::{
     faults::Fault,
     limits::{Rolling, Usage},
     links::Links,
+    object::Object,
     settings::Settings,
 };
-
-/// An object type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Object {
-    /// Companies (`0-2`).
-    Companies,
-    /// Contacts (`0-1`).
-    Contacts,
-}
-
-impl Object {
-    /// Parses the name or the type id in a path.
-    pub(crate) fn parse(name: &str) -> Option<Self> {
-        match name {
-            "companies" | "company" | "0-2" => Some(Self::Companies),
-            "contacts" | "contact" | "0-1" => Some(Self::Contacts),
-            _ => None,
-        }
-    }
-
-    /// Returns the type id.
-    pub(crate) fn type_id(self) -> &'static str {
-        match self {
-            Self::Companies => "0-2",
-            Self::Contacts => "0-1",
-        }
-    }
-
-    /// Returns the type that records of this one are associated with.
-    pub(crate) fn other(self) -> Self {
-        match self {
-            Self::Companies => Self::Contacts,
-            Self::Contacts => Self::Companies,
-        }
-    }
-
-    /// Returns the singular name.
-    pub(crate) fn singular(self) -> &'static str {
-        match self {
-            Self::Companies => "company",
-            Self::Contacts => "contact",
-        }
-    }
-
-    /// Returns the scope that reading the type requires.
-    pub(crate) fn scope(self) -> &'static str {
-        match self {
-            Self::Companies => "crm.objects.companies.read",
-            Self::Contacts => "crm.objects.contacts.read",
-        }
-    }
-
-    /// Returns the property that holds the modification time. A search by the other type's name finds nothing.
-    pub(crate) fn modified_property(self) -> &'static str {
-        match self {
-            Self::Companies => "hs_lastmodifieddate",
-            Self::Contacts => "lastmodifieddate",
-        }
-    }
-}
 
 /// The kinds of changes of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -248,7 +188,7 @@ impl World {
             private_scopes: SCOPES.map(str::to_owned).into(),
             uninstalls: 0,
             is_deleted: false,
-            records: BTreeMap::from([(Object::Companies, BTreeMap::new()), (Object::Contacts, BTreeMap::new())]),
+            records: BTreeMap::from([(Object::COMPANIES, BTreeMap::new()), (Object::CONTACTS, BTreeMap::new())]),
             searches: Rolling::default(),
             usage: Usage::default(),
         })
@@ -261,7 +201,7 @@ impl World {
 
     /// Returns the ids of an account's records, without those in the recycle bin.
     pub fn ids(&mut self, hub_id: u64, object: Object) -> Vec<u64> {
-        let records = &self.portal(hub_id).records[&object];
+        let records = self.portal(hub_id).records.entry(object).or_default();
         records.values().filter(|record| !record.newest().archived).map(|record| record.id).collect()
     }
 

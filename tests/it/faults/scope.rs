@@ -9,7 +9,7 @@ use mongodb::bson::{DateTime, Document, doc};
 use serde_json::json;
 use store::collection;
 
-const CONTACTS: Object = Object::Contacts;
+const CONTACTS: Object = Object::CONTACTS;
 
 /// A contact that is modified now.
 fn change(world: &World) -> u64 {
@@ -48,8 +48,7 @@ async fn is_stored(world: &World, id: u64) -> Result<bool> {
 
 async fn set_aside(world: &World) -> Result<Vec<(String, i64)>> {
     let entries = world.all(collection::SET_ASIDE).await?;
-    let entry =
-        |entry: &Document| Ok((entry.get_str("recordId")?.to_owned(), entry.get_i64("attempts")?));
+    let entry = |entry: &Document| Ok((entry.get_str("recordId")?.to_owned(), entry.get_i64("attempts")?));
     entries.iter().map(entry).collect()
 }
 

@@ -24,7 +24,8 @@ use crate::{
     limits::RequestKind,
     links::{AssociationType, Link, LinkEnd},
     lock,
-    world::{Object, Record, World},
+    object::Object,
+    world::{Record, World},
 };
 
 /// The most inputs of a request.
@@ -52,8 +53,8 @@ pub(crate) async fn handle(
 
 fn read(world: &mut World, objects: (&str, &str), headers: &HeaderMap, request: &BatchRead) -> Response {
     // The scope of either object is sufficient.
-    let scopes = [Object::Contacts.scope(), Object::Companies.scope()];
-    let caller = match admit(world, headers, RequestKind::Associations, &scopes) {
+    let scopes = [Object::CONTACTS, Object::COMPANIES].map(|object| object.scope());
+    let caller = match admit(world, headers, RequestKind::Associations, &[&scopes[0], &scopes[1]]) {
         Ok(caller) => caller,
         Err(refusal) => return *refusal,
     };
@@ -69,7 +70,7 @@ fn read(world: &mut World, objects: (&str, &str), headers: &HeaderMap, request: 
     }
     let without_companies = world.settings.without_companies.clone();
     let (now, page) = (world.now(), world.settings.association_page.max(1));
-    let contacts = &world.portal(caller.hub_id).records[&Object::Contacts];
+    let contacts = &world.portal(caller.hub_id).records[&Object::CONTACTS];
     let mut ends = ends(contacts, (from, to), &request.inputs, now);
     let (mut results, mut missing) = (Vec::new(), Vec::new());
     for input in &request.inputs {
@@ -103,30 +104,25 @@ fn ends(
     now: i64,
 ) -> HashMap<String, Vec<LinkEnd>> {
     let mut ends: HashMap<String, Vec<LinkEnd>> = HashMap::new();
-    match direction {
-        (Object::Contacts, Object::Companies) => {
-            for input in inputs {
-                let contact = input.id.parse().ok().and_then(|id: u64| contacts.get(&id));
-                let links = contact.map_or(&[][..], |contact| contact.links.visible(now));
-                if !links.is_empty() {
-                    let end = |link: &Link| LinkEnd { id: link.company, types: link.types.clone() };
-                    ends.insert(input.id.clone(), links.iter().map(end).collect());
-                }
+    if direction == (Object::CONTACTS, Object::COMPANIES) {
+        for input in inputs {
+            let contact = input.id.parse().ok().and_then(|id: u64| contacts.get(&id));
+            let links = contact.map_or(&[][..], |contact| contact.links.visible(now));
+            if !links.is_empty() {
+                let end = |link: &Link| LinkEnd { id: link.company, types: link.types.clone() };
+                ends.insert(input.id.clone(), links.iter().map(end).collect());
             }
         }
-        (Object::Companies, Object::Contacts) => {
-            let asked: HashMap<u64, &str> =
-                inputs.iter().filter_map(|input| Some((input.id.parse().ok()?, input.id.as_str()))).collect();
-            for contact in contacts.values() {
-                for link in contact.links.visible(now) {
-                    let Some(company) = asked.get(&link.company) else { continue };
-                    let types = link.types.iter().map(AssociationType::reversed).collect();
-                    ends.entry((*company).to_owned()).or_default().push(LinkEnd { id: contact.id, types });
-                }
+    } else if direction == (Object::COMPANIES, Object::CONTACTS) {
+        let asked: HashMap<u64, &str> =
+            inputs.iter().filter_map(|input| Some((input.id.parse().ok()?, input.id.as_str()))).collect();
+        for contact in contacts.values() {
+            for link in contact.links.visible(now) {
+                let Some(company) = asked.get(&link.company) else { continue };
+                let types = link.types.iter().map(AssociationType::reversed).collect();
+                ends.entry((*company).to_owned()).or_default().push(LinkEnd { id: contact.id, types });
             }
         }
-        // Nothing else is associated here.
-        _ => {}
     }
     ends
 }

@@ -18,8 +18,10 @@ use crate::{
     Shared, clock,
     limits::{ExceededLimit, RequestKind},
     links::Link,
-    lock, odd,
-    world::{Object, Record, World},
+    lock,
+    object::Object,
+    odd,
+    world::{Record, World},
 };
 
 /// The parameters of a list. A name may occur several times.
@@ -104,7 +106,7 @@ fn list(world: &mut World, object: &str, query: &ListQuery, headers: &HeaderMap)
     let Some(object) = Object::parse(object) else {
         return errors::invalid("Unable to infer object type");
     };
-    let caller = match admit(world, headers, RequestKind::Other, &[object.scope()]) {
+    let caller = match admit(world, headers, RequestKind::Other, &[&object.scope()]) {
         Ok(caller) => caller,
         Err(refusal) => return *refusal,
     };
@@ -117,7 +119,8 @@ fn list(world: &mut World, object: &str, query: &ListQuery, headers: &HeaderMap)
         let version = record.newest();
         version.archived == query.archived && (lists_merged || !version.merged) && !version.erased
     };
-    let mut rows = world.portal(caller.hub_id).records[&object].range(from..).map(|(_, record)| record).filter(wanted);
+    let records = world.portal(caller.hub_id).records.entry(object).or_default();
+    let mut rows = records.range(from..).map(|(_, record)| record).filter(wanted);
     let listed = |row| listed(object, row, query, early, now);
     let results: Vec<Value> = rows.by_ref().take(query.limit).map(listed).collect();
     let mut answer = json!({"results": results});
@@ -134,7 +137,7 @@ fn listed(object: Object, row: &Record, query: &ListQuery, early: i64, now: i64)
         shown["archivedAt"] = json!(clock::iso(row.newest().modified_at - early));
     }
     let links = row.links.visible(now);
-    if object == Object::Contacts && query.associations.contains("compan") && !links.is_empty() {
+    if object == Object::CONTACTS && query.associations.contains("compan") && !links.is_empty() {
         let typed = |link: &Link| {
             let id = link.company.to_string();
             link.types.iter().map(|kind| json!({"id": id, "type": kind.name()})).collect::<Vec<_>>()
@@ -161,7 +164,7 @@ fn batch(world: &mut World, object: &str, headers: &HeaderMap, request: &BatchRe
     let Some(object) = Object::parse(object) else {
         return errors::invalid("Unable to infer object type");
     };
-    let caller = match admit(world, headers, RequestKind::Other, &[object.scope()]) {
+    let caller = match admit(world, headers, RequestKind::Other, &[&object.scope()]) {
         Ok(caller) => caller,
         Err(refusal) => return *refusal,
     };
@@ -172,7 +175,7 @@ fn batch(world: &mut World, object: &str, headers: &HeaderMap, request: &BatchRe
     let settings = &world.settings;
     let has_no_answer =
         is_asked(&settings.unshowable) || asks_for_more(&request.properties) && is_asked(&settings.unanswerable);
-    let records = &world.portal(caller.hub_id).records[&object];
+    let records = world.portal(caller.hub_id).records.entry(object).or_default();
     let find = |input: &BatchInput| records.get(&input.id.parse().ok()?).filter(|record| !record.newest().archived);
     let (found, missing): (Vec<&BatchInput>, Vec<&BatchInput>) =
         request.inputs.iter().partition(|input| find(input).is_some());

@@ -9,7 +9,7 @@ use axum::{
 use serde_json::{Value, json};
 
 use super::objects::admit;
-use crate::{Shared, limits::RequestKind, lock, world::Object};
+use crate::{Shared, limits::RequestKind, lock, object::Object};
 
 const COMPANY_PROPERTIES: [(&str, &str); 11] = [
     ("name", "string"),
@@ -75,12 +75,10 @@ fn definitions(
     headers: &HeaderMap,
 ) -> Result<Value, Box<Response>> {
     // Other connectors request those of all objects, even if they read no records of them.
-    let object = Object::parse(&object).unwrap_or(Object::Contacts);
-    admit(&mut lock(&world), headers, RequestKind::Other, &[object.scope()])?;
-    let properties = match object {
-        Object::Companies => &COMPANY_PROPERTIES[..],
-        Object::Contacts => &CONTACT_PROPERTIES[..],
-    };
+    let is_company = Object::parse(&object) == Some(Object::COMPANIES);
+    let object = if is_company { Object::COMPANIES } else { Object::CONTACTS };
+    admit(&mut lock(&world), headers, RequestKind::Other, &[&object.scope()])?;
+    let properties = if is_company { &COMPANY_PROPERTIES[..] } else { &CONTACT_PROPERTIES[..] };
     let define = |&(name, kind): &(&str, &str)| json!({"name": name, "label": name, "type": kind, "fieldType": "text", "groupName": "all", "calculated": false});
     Ok(properties.iter().map(define).collect())
 }

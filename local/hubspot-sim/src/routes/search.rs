@@ -13,10 +13,12 @@ use super::{errors, oauth};
 use crate::{
     Shared, clock,
     links::PRIMARY_COMPANY,
-    lock, odd,
+    lock,
+    object::Object,
+    odd,
     query::{Query, Row},
     settings::IdOrder,
-    world::{Object, Record, Version, World},
+    world::{Record, Version, World},
 };
 
 pub(crate) async fn handle(
@@ -34,7 +36,7 @@ fn search(world: &mut World, arrived: i64, object: &str, headers: &HeaderMap, bo
     let Some(object) = Object::parse(object) else {
         return errors::invalid("Unable to infer object type");
     };
-    let hub_id = match oauth::authorize(world, headers, &[object.scope()]) {
+    let hub_id = match oauth::authorize(world, headers, &[&object.scope()]) {
         Ok(caller) => caller.hub_id,
         Err(refusal) => return *refusal,
     };
@@ -61,7 +63,7 @@ fn results(world: &mut World, hub_id: u64, object: Object, query: &Query) -> Opt
     let now = world.now();
     let settings = world.settings.clone();
     let mut random = StdRng::from_rng(&mut world.random);
-    let records = &world.portal(hub_id).records[&object];
+    let records = world.portal(hub_id).records.entry(object).or_default();
     let row = |record| {
         let (version, is_dated) = (Record::indexed(record, now)?, !settings.undated.contains(&record.id));
         Some(Row { object, record, version, order: settings.id_order, is_dated })

@@ -3,12 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{
-    event::Event,
-    links::AssociationType,
-    settings::WebhookForm,
-    world::{Object, World},
-};
+use crate::{event::Event, links::AssociationType, object::Object, settings::WebhookForm, world::World};
 
 /// What happened to a record.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +50,7 @@ impl World {
         }
         // This event has no generic form.
         let is_generic = self.settings.webhook_form == WebhookForm::Generic && !matches!(what, What::Erased);
-        let of = if is_generic { "object" } else { object.singular() };
+        let of = if is_generic { "object".to_owned() } else { object.singular() };
         self.events += 1;
         let mut event = json!({
             "eventId": self.events, "subscriptionId": 1, "portalId": hub_id, "appId": 1, "occurredAt": at,
@@ -76,7 +71,8 @@ impl World {
         if is_generic {
             let generic = match what {
                 What::Associated { .. } => {
-                    json!({"fromObjectTypeId": object.type_id(), "toObjectTypeId": object.other().type_id()})
+                    let to = if object == Object::CONTACTS { Object::COMPANIES } else { Object::CONTACTS };
+                    json!({"fromObjectTypeId": object.type_id(), "toObjectTypeId": to.type_id()})
                 }
                 What::Changed(..) => json!({"objectTypeId": object.type_id(), "isSensitive": false}),
                 _ => json!({"objectTypeId": object.type_id()}),
@@ -88,10 +84,7 @@ impl World {
 }
 
 fn association(object: Object, (from, to): (u64, u64), removed: bool, kind: &AssociationType) -> Value {
-    let name = match object {
-        Object::Contacts => "CONTACT_TO_COMPANY",
-        Object::Companies => "COMPANY_TO_CONTACT",
-    };
+    let name = if object == Object::CONTACTS { "CONTACT_TO_COMPANY" } else { "COMPANY_TO_CONTACT" };
     json!({
         "associationType": name, "fromObjectId": from, "toObjectId": to, "associationRemoved": removed,
         "isPrimaryAssociation": kind.is_primary(), "associationTypeId": kind.type_id,
@@ -120,13 +113,13 @@ mod tests {
         let mut world = World::new(Settings { webhook_url, webhook_form: form, ..Settings::default() });
         let mut create = |object| world.create(HUB, object, 1, BTreeMap::new());
         let (company, ana, bob, eve) =
-            (create(Object::Companies), create(Object::Contacts), create(Object::Contacts), create(Object::Contacts));
+            (create(Object::COMPANIES), create(Object::CONTACTS), create(Object::CONTACTS), create(Object::CONTACTS));
         world.associate(HUB, ana, vec![company]);
         world.associate(HUB, ana, Vec::new());
-        assert!(world.update(HUB, Object::Contacts, ana, 2, &[("email", "a@firm.example"), ("jobtitle", "")]));
-        assert!(world.archive(HUB, Object::Contacts, eve, 3) && world.restore(HUB, Object::Contacts, eve, 4));
-        assert_eq!(world.merge(HUB, Object::Contacts, (ana, bob), 5, false), Some(ana));
-        let minted = world.merge(HUB, Object::Contacts, (ana, eve), 6, true);
+        assert!(world.update(HUB, Object::CONTACTS, ana, 2, &[("email", "a@firm.example"), ("jobtitle", "")]));
+        assert!(world.archive(HUB, Object::CONTACTS, eve, 3) && world.restore(HUB, Object::CONTACTS, eve, 4));
+        assert_eq!(world.merge(HUB, Object::CONTACTS, (ana, bob), 5, false), Some(ana));
+        let minted = world.merge(HUB, Object::CONTACTS, (ana, eve), 6, true);
         assert!(minted.is_some_and(|minted| world.forget(HUB, minted, 7)));
         assert!(!world.forget(HUB, ana, 8), "it is gone");
         let events: Vec<Value> = world.pending_events.iter().map(|event| event.to_json(0)).collect();
@@ -194,13 +187,13 @@ mod tests {
         let settings = Settings { webhook_url, webhook_form: form, implied_association_events, ..Settings::default() };
         let mut world = World::new(settings);
         let mut create = |object| world.create(HUB, object, 1, BTreeMap::new());
-        let (ana, firm, bank) = (create(Object::Contacts), create(Object::Companies), create(Object::Companies));
+        let (ana, firm, bank) = (create(Object::CONTACTS), create(Object::COMPANIES), create(Object::COMPANIES));
         world.associate(HUB, ana, vec![firm, bank]);
         world.pending_events.clear();
         assert!(
             world.set_primary(HUB, ana, bank, 2) && world.set_labels(HUB, ana, firm, 3, &[(31, "Billing contact")])
         );
-        assert!(world.archive(HUB, Object::Companies, bank, 4));
+        assert!(world.archive(HUB, Object::COMPANIES, bank, 4));
         let events = world.pending_events.iter().map(|event| event.to_json(0));
         events.filter(|event| event["associationType"].is_string()).collect()
     }

@@ -10,13 +10,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Shared,
-    linking::LinkChange,
-    links::Link,
-    lock,
-    world::{Object, World},
-};
+use crate::{Shared, linking::LinkChange, links::Link, lock, object::Object, world::World};
 
 pub(super) fn routes() -> Router<Shared> {
     Router::new()
@@ -129,7 +123,7 @@ mod tests {
         let simulator = start().await;
         let ([contact], [firm, bank]) = {
             let mut world = simulator.world();
-            (create(&mut world, Object::Contacts), create(&mut world, Object::Companies))
+            (create(&mut world, Object::CONTACTS), create(&mut world, Object::COMPANIES))
         };
         let path = |company: u64| format!("/_sim/portals/{HUB}/links/{contact}/{company}");
         let put = async |company, body| send(&simulator, Method::PUT, &path(company), body).await.0;
@@ -162,7 +156,7 @@ mod tests {
     #[tokio::test]
     async fn records_are_erased_and_the_erased_ones_listed() {
         let simulator = start().await;
-        let [contact] = create(&mut simulator.world(), Object::Contacts);
+        let [contact] = create(&mut simulator.world(), Object::CONTACTS);
         let path = format!("/_sim/portals/{HUB}/contacts/{contact}/erase");
         for status in [204, 404] {
             assert_eq!(send(&simulator, Method::POST, &path, Value::Null).await.0, status);
