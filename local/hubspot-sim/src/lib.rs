@@ -6,6 +6,7 @@
 mod apps;
 mod changes;
 mod clock;
+mod definitions;
 mod erasure;
 mod event;
 mod faults;
@@ -15,7 +16,9 @@ mod links;
 mod object;
 pub mod odd;
 mod query;
+mod relations;
 mod routes;
+mod schemas;
 mod seed;
 mod server;
 mod settings;
@@ -36,10 +39,13 @@ use tokio::{
 };
 
 pub use apps::{CLIENT_ID, CLIENT_SECRET, OTHER_CLIENT_ID, OTHER_CLIENT_SECRET};
+pub use definitions::Property;
 pub use faults::{Fault, FaultKind};
 pub use linking::LinkChange;
 pub use links::{AssociationCategory, AssociationType, Link};
 pub use object::{InvalidObject, Object};
+pub use relations::Key;
+pub use schemas::Labels;
 pub use seed::Changed;
 pub use settings::{AssociationLimits, Distribution, IdOrder, Settings, Tier, WebhookForm};
 pub use webhooks::{Localhost, signature};

@@ -1,12 +1,14 @@
 //! Object types. One is known by its name alone; what differs between types follows from the name by rule.
 
+mod facts;
+
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use tinystr::TinyAsciiStr;
 
 /// The type ids of HubSpot's own object types ("Understanding the CRM", object type IDs).
-const STANDARD: [(&str, &str); 32] = [
+pub(crate) const STANDARD: [(&str, &str); 32] = [
     ("0-1", "contacts"),
     ("0-2", "companies"),
     ("0-3", "deals"),
@@ -58,6 +60,8 @@ impl Object {
     pub const CONTACTS: Self = Self::of("contacts");
     /// Deals (`0-3`).
     pub const DEALS: Self = Self::of("deals");
+    /// Meetings (`0-47`).
+    pub const MEETINGS: Self = Self::of("meetings");
 
     /// Returns the type with a name that is known to be valid when this is compiled.
     const fn of(name: &str) -> Self {
@@ -84,26 +88,6 @@ impl Object {
     /// Returns the type id. A custom object has it as its name.
     pub(crate) fn type_id(&self) -> &str {
         STANDARD.iter().find(|(_, name)| *name == self.name()).map_or(self.name(), |(type_id, _)| type_id)
-    }
-
-    /// Returns true if the name is the type id of a custom object.
-    pub(crate) fn is_custom(&self) -> bool {
-        self.name().strip_prefix("2-").is_some_and(|id| id.parse::<u64>().is_ok())
-    }
-
-    /// Returns the singular name.
-    pub(crate) fn singular(&self) -> String {
-        singular(self.name())
-    }
-
-    /// Returns the scope that reading the type requires ("Scopes": one for each type, and one for all custom objects).
-    pub(crate) fn scope(&self) -> String {
-        format!("crm.objects.{}.read", if self.is_custom() { "custom" } else { self.name() })
-    }
-
-    /// Returns the property that holds the modification time. A search by the other name finds nothing.
-    pub(crate) fn modified_property(self) -> &'static str {
-        if self == Self::CONTACTS { "lastmodifieddate" } else { "hs_lastmodifieddate" }
     }
 }
 
@@ -185,20 +169,5 @@ mod tests {
             assert_eq!((parsed.name(), parsed.type_id()), (object, type_id), "{text}");
         }
         assert_eq!(Object::parse("a b"), None);
-    }
-
-    #[test]
-    fn facts_of_a_type_follow_from_its_name() {
-        for (name, singular, scope, modified) in [
-            ("contacts", "contact", "crm.objects.contacts.read", "lastmodifieddate"),
-            ("companies", "company", "crm.objects.companies.read", "hs_lastmodifieddate"),
-            ("deals", "deal", "crm.objects.deals.read", "hs_lastmodifieddate"),
-            ("line_items", "line_item", "crm.objects.line_items.read", "hs_lastmodifieddate"),
-            ("2-1234567", "2-1234567", "crm.objects.custom.read", "hs_lastmodifieddate"),
-        ] {
-            let object: Object = name.parse().unwrap();
-            assert_eq!((object.singular().as_str(), object.scope().as_str()), (singular, scope));
-            assert_eq!((object.modified_property(), object.is_custom()), (modified, name.starts_with('2')));
-        }
     }
 }

@@ -8,11 +8,14 @@ use serde::{Deserialize, Serialize};
 use crate::{
     apps::SCOPES,
     clock,
+    definitions::Property,
     event::Event,
     faults::Fault,
     limits::{Rolling, Usage},
     links::Links,
     object::Object,
+    relations::Relation,
+    schemas::Schema,
     settings::Settings,
 };
 
@@ -74,7 +77,7 @@ pub struct Version {
     pub properties: BTreeMap<String, String>,
 }
 
-/// A company or a contact.
+/// A record of any type.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
     pub(crate) id: u64,
@@ -82,6 +85,8 @@ pub(crate) struct Record {
     pub(crate) versions: Vec<Version>,
     /// A contact's links to companies.
     pub(crate) links: Links,
+    /// All other associations.
+    pub(crate) relations: Links<Relation>,
 }
 
 impl Record {
@@ -128,6 +133,10 @@ pub struct Portal {
     /// True if the whole account was deleted in HubSpot.
     pub(crate) is_deleted: bool,
     pub(crate) records: BTreeMap<Object, BTreeMap<u64, Record>>,
+    /// The custom objects.
+    pub(crate) schemas: BTreeMap<Object, Schema>,
+    /// The definitions of properties, of the types of which any were read or changed.
+    pub(crate) definitions: BTreeMap<Object, Vec<Property>>,
     pub(crate) searches: Rolling,
     pub(crate) usage: Usage,
 }
@@ -188,10 +197,30 @@ impl World {
             private_scopes: SCOPES.map(str::to_owned).into(),
             uninstalls: 0,
             is_deleted: false,
-            records: BTreeMap::from([(Object::COMPANIES, BTreeMap::new()), (Object::CONTACTS, BTreeMap::new())]),
+            records: BTreeMap::new(),
+            schemas: BTreeMap::new(),
+            definitions: BTreeMap::new(),
             searches: Rolling::default(),
             usage: Usage::default(),
         })
+    }
+
+    /// Adds scopes to both tokens of an account: that of the OAuth app, and that of the private app.
+    pub fn grant_scopes(&mut self, hub_id: u64, scopes: &[&str]) {
+        let portal = self.portal(hub_id);
+        for granted in [&mut portal.scopes, &mut portal.private_scopes] {
+            for scope in scopes {
+                if !granted.iter().any(|known| known == scope) {
+                    granted.push((*scope).to_owned());
+                }
+            }
+        }
+    }
+
+    /// Adds the scopes that reading records of an object type requires to both tokens of an account.
+    pub fn grant_reading(&mut self, hub_id: u64, object: Object) {
+        let scopes = object.scopes();
+        self.grant_scopes(hub_id, &scopes.iter().map(String::as_str).collect::<Vec<_>>());
     }
 
     /// Sets the id of the next record.

@@ -6,6 +6,7 @@ use crate::{links::Link, object::Object, world::World};
 impl World {
     /// Removes all links of a record. A record that is restored stays without them.
     pub(crate) fn end_links(&mut self, hub_id: u64, object: Object, id: u64, at: i64) {
+        self.end_relations(hub_id, (object, id), at);
         let sends_events = self.settings.implied_association_events;
         if object == Object::CONTACTS {
             self.set_links(hub_id, id, at, sends_events, Vec::clear);
@@ -18,6 +19,7 @@ impl World {
 
     /// Moves all links of a record to another one, which keeps its own.
     pub(crate) fn move_links(&mut self, hub_id: u64, object: Object, (from, to): (u64, u64), at: i64) {
+        self.move_relations(hub_id, object, (from, to), at);
         let sends_events = self.settings.implied_association_events;
         if object == Object::CONTACTS {
             let moved = self.links_of(hub_id, from);
@@ -36,7 +38,7 @@ impl World {
         }
     }
 
-    fn contacts_of(&self, hub_id: u64, company: u64) -> Vec<u64> {
+    pub(crate) fn contacts_of(&self, hub_id: u64, company: u64) -> Vec<u64> {
         let contacts = self.portals.get(&hub_id).and_then(|portal| portal.records.get(&Object::CONTACTS));
         let is_linked = |links: &[Link]| links.iter().any(|link| link.company == company);
         let linked = contacts.into_iter().flatten().filter(|(_, contact)| is_linked(contact.links.newest()));

@@ -101,7 +101,7 @@ impl World {
         contact.map(|contact| contact.links.newest().to_vec()).unwrap_or_default()
     }
 
-    pub(super) fn is_live(&self, hub_id: u64, object: Object, id: u64) -> bool {
+    pub(crate) fn is_live(&self, hub_id: u64, object: Object, id: u64) -> bool {
         self.record(hub_id, object, id).is_some_and(|(version, _)| !version.archived)
     }
 
@@ -137,9 +137,10 @@ impl World {
             for Link { company, types } in links {
                 let other = others.iter().find(|other| other.company == *company);
                 for kind in types.iter().filter(|kind| other.is_none_or(|other| !other.types.contains(kind))) {
-                    let to_company = What::Associated { to: *company, removed, kind };
+                    let to_company = What::Associated { to: (Object::COMPANIES, *company), removed, kind };
                     self.queue_webhook((hub_id, Object::CONTACTS, contact), at, to_company);
-                    let to_contact = What::Associated { to: contact, removed, kind: &kind.reversed() };
+                    let to_contact =
+                        What::Associated { to: (Object::CONTACTS, contact), removed, kind: &kind.reversed() };
                     self.queue_webhook((hub_id, Object::COMPANIES, *company), at, to_contact);
                 }
             }

@@ -29,6 +29,10 @@ pub(crate) fn routes() -> Router<Shared> {
         .merge(links::routes())
 }
 
+fn done(is_done: bool) -> StatusCode {
+    if is_done { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
+}
+
 async fn settings(State(world): State<Shared>) -> Json<Settings> {
     Json(lock(&world).settings.clone())
 }

@@ -10,6 +10,8 @@ mod oauth;
 mod objects;
 mod properties;
 mod search;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -48,6 +50,8 @@ pub(crate) fn app(world: Shared) -> Router {
         .route("/{object}/{version}/properties", get(properties::handle_oldest))
         .route("/crm-object-schemas/{version}/schemas", get(properties::handle_schemas))
         .route("/crm/{version}/schemas", get(properties::handle_schemas))
+        .route("/crm-object-schemas/{version}/schemas/{object}", get(properties::handle_schema))
+        .route("/crm/{version}/schemas/{object}", get(properties::handle_schema))
         .fallback(errors::not_found)
         .layer(middleware::from_fn_with_state(world.clone(), as_hubspot));
     Router::new().nest("/_sim", control::routes()).merge(hubspot).with_state(world)

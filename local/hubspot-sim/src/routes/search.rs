@@ -33,11 +33,8 @@ pub(crate) async fn handle(
 }
 
 fn search(world: &mut World, arrived: i64, object: &str, headers: &HeaderMap, body: &[u8]) -> Response {
-    let Some(object) = Object::parse(object) else {
-        return errors::invalid("Unable to infer object type");
-    };
-    let hub_id = match oauth::authorize(world, headers, &[&object.scope()]) {
-        Ok(caller) => caller.hub_id,
+    let (hub_id, object) = match oauth::authorize_object(world, headers, object) {
+        Ok((caller, object)) => (caller.hub_id, object),
         Err(refusal) => return *refusal,
     };
     let limit = world.settings.search_rps;
@@ -48,7 +45,7 @@ fn search(world: &mut World, arrived: i64, object: &str, headers: &HeaderMap, bo
         Ok(query) => query,
         Err(error) => return errors::invalid(&format!("Invalid input JSON: {error}")),
     };
-    if let Some((status, message)) = query.problem(body.len()) {
+    if let Some((status, message)) = query.problem(String::from_utf8_lossy(body).chars().count()) {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
         return errors::refuse(status, errors::category(status), &message);
     }
@@ -122,8 +119,9 @@ pub(crate) fn record(object: Object, record: &Record, version: &Version, asked: 
         properties.insert(name.clone(), value.unwrap_or(Value::Null));
     }
     // A record may have a text that is not a date.
-    let created = version.properties.get("createdate").cloned().unwrap_or_else(|| clock::iso(record.created_at));
-    properties.insert("createdate".to_owned(), Value::from(created));
+    let created = version.properties.get(object.created_property()).cloned();
+    let created = created.unwrap_or_else(|| clock::iso(record.created_at));
+    properties.insert(object.created_property().to_owned(), Value::from(created));
     properties.insert(object.modified_property().to_owned(), Value::from(modified.as_str()));
     properties.insert("hs_object_id".to_owned(), Value::from(record.id.to_string()));
     json!({

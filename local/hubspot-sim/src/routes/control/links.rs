@@ -10,6 +10,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::done;
 use crate::{Shared, linking::LinkChange, links::Link, lock, object::Object, world::World};
 
 pub(super) fn routes() -> Router<Shared> {
@@ -104,10 +105,6 @@ async fn erase(State(world): State<Shared>, Path((hub_id, object, id)): Path<(u6
         world.erase(hub_id, object, id, at)
     };
     done(Object::parse(&object).is_some_and(|object| erase(&mut lock(&world), object)))
-}
-
-fn done(is_done: bool) -> StatusCode {
-    if is_done { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
 }
 
 #[cfg(test)]
