@@ -6,6 +6,7 @@ mod broken;
 mod consent;
 mod control;
 mod errors;
+mod merges;
 mod oauth;
 mod objects;
 mod properties;
@@ -52,6 +53,8 @@ pub(crate) fn app(world: Shared) -> Router {
         .route("/crm/{version}/schemas", get(properties::handle_schemas))
         .route("/crm-object-schemas/{version}/schemas/{object}", get(properties::handle_schema))
         .route("/crm/{version}/schemas/{object}", get(properties::handle_schema))
+        .route("/crm/objects/{version}/{object}/merge", post(merges::handle))
+        .route("/crm/{version}/objects/{object}/merge", post(merges::handle))
         .fallback(errors::not_found)
         .layer(middleware::from_fn_with_state(world.clone(), as_hubspot));
     Router::new().nest("/_sim", control::routes()).merge(hubspot).with_state(world)
