@@ -14,6 +14,7 @@ use crate::{
     limits::{Rolling, Usage},
     links::Links,
     object::Object,
+    owners::{Owner, Pipeline, first_owners},
     relations::Relation,
     schemas::Schema,
     settings::Settings,
@@ -132,11 +133,15 @@ pub struct Portal {
     pub uninstalls: u32,
     /// True if the whole account was deleted in HubSpot.
     pub(crate) is_deleted: bool,
+    /// The users.
+    pub owners: Vec<Owner>,
     pub(crate) records: BTreeMap<Object, BTreeMap<u64, Record>>,
     /// The custom objects.
     pub(crate) schemas: BTreeMap<Object, Schema>,
     /// The definitions of properties, of the types of which any were read or changed.
     pub(crate) definitions: BTreeMap<Object, Vec<Property>>,
+    /// The pipelines, of the types of which any were read or changed.
+    pub(crate) pipelines: BTreeMap<Object, Vec<Pipeline>>,
     pub(crate) searches: Rolling,
     pub(crate) usage: Usage,
 }
@@ -197,9 +202,11 @@ impl World {
             private_scopes: SCOPES.map(str::to_owned).into(),
             uninstalls: 0,
             is_deleted: false,
+            owners: first_owners(),
             records: BTreeMap::new(),
             schemas: BTreeMap::new(),
             definitions: BTreeMap::new(),
+            pipelines: BTreeMap::new(),
             searches: Rolling::default(),
             usage: Usage::default(),
         })

@@ -9,6 +9,7 @@ mod errors;
 mod merges;
 mod oauth;
 mod objects;
+mod owners;
 mod properties;
 mod search;
 #[cfg(test)]
@@ -55,6 +56,11 @@ pub(crate) fn app(world: Shared) -> Router {
         .route("/crm/{version}/schemas/{object}", get(properties::handle_schema))
         .route("/crm/objects/{version}/{object}/merge", post(merges::handle))
         .route("/crm/{version}/objects/{object}/merge", post(merges::handle))
+        .route("/crm/owners/{version}", get(owners::handle_owners))
+        .route("/crm/{version}/owners", get(owners::handle_owners))
+        .route("/crm/{version}/owners/", get(owners::handle_owners))
+        .route("/crm/pipelines/{version}/{object}", get(owners::handle_pipelines))
+        .route("/crm/{version}/pipelines/{object}", get(owners::handle_pipelines))
         .fallback(errors::not_found)
         .layer(middleware::from_fn_with_state(world.clone(), as_hubspot));
     Router::new().nest("/_sim", control::routes()).merge(hubspot).with_state(world)
