@@ -1,5 +1,7 @@
 //! Plausible data, the same for the same seed. All domains end in `.example`, and no person in it exists.
 
+mod objects;
+
 use std::collections::BTreeMap;
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
