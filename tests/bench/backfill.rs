@@ -62,7 +62,7 @@ fn make_odd(world: &World, every: usize) -> usize {
     let mut hubspot = world.hubspot.world();
     let at = hubspot.now() - 3_600_000;
     let mut made = 0;
-    for (object, property) in [(Object::Companies, "industry"), (Object::Contacts, "jobtitle")] {
+    for (object, property) in [(Object::COMPANIES, "industry"), (Object::CONTACTS, "jobtitle")] {
         for id in hubspot.ids(HUB, object).into_iter().step_by(every) {
             let text = format!("odd {}", ODD[made % ODD.len()]);
             hubspot.update(HUB, object, id, at, &[(property, &text)]);

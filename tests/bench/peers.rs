@@ -104,18 +104,18 @@ async fn scenario(limits: bool) -> Result<(World, i64)> {
         let mut company_ids = Vec::new();
         for number in 0..COMPANIES {
             let name = BTreeMap::from([("name".to_owned(), format!("Company {number}"))]);
-            company_ids.push(hubspot.create(HUB, Object::Companies, old + number as i64, name));
+            company_ids.push(hubspot.create(HUB, Object::COMPANIES, old + number as i64, name));
         }
         let mut contact_ids = Vec::new();
         for number in 0..CONTACTS {
-            let id = hubspot.create(HUB, Object::Contacts, old + number as i64, person(number));
+            let id = hubspot.create(HUB, Object::CONTACTS, old + number as i64, person(number));
             hubspot.associate(HUB, id, vec![company_ids[number % COMPANIES]]);
             contact_ids.push(id);
         }
         for (number, id) in company_ids.iter().step_by(COMPANIES / COMPANIES_CHANGED).enumerate() {
             hubspot.update(
                 HUB,
-                Object::Companies,
+                Object::COMPANIES,
                 *id,
                 since + 60_000 + number as i64 * 1000,
                 &[("country", "Norway")],
@@ -124,7 +124,7 @@ async fn scenario(limits: bool) -> Result<(World, i64)> {
         for (number, id) in contact_ids.iter().take(CHANGED).enumerate() {
             let at =
                 if number < OF_ONE_MILLISECOND { since + 3_600_000 } else { since + 60_000 + number as i64 * 1000 };
-            hubspot.update(HUB, Object::Contacts, *id, at, &[("jobtitle", "CTO")]);
+            hubspot.update(HUB, Object::CONTACTS, *id, at, &[("jobtitle", "CTO")]);
         }
         since
     };
@@ -134,7 +134,7 @@ async fn scenario(limits: bool) -> Result<(World, i64)> {
 /// What was to be delivered.
 fn expected(world: &World, lanes: &[&str], since: i64) -> Vec<(String, String)> {
     let hubspot = world.hubspot.world();
-    let name = |object| if object == Object::Companies { "companies" } else { "contacts" };
+    let name = |object| if object == Object::COMPANIES { "companies" } else { "contacts" };
     let changes = hubspot.ledger.iter().filter(|change| change.at >= since);
     changes
         .map(|change| (name(change.object).to_owned(), change.id.to_string()))

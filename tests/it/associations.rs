@@ -18,7 +18,7 @@ async fn associated(name: &str) -> Result<(World, u64, Vec<u64>)> {
     let (contact, companies) = {
         let mut hubspot = world.hubspot.world();
         hubspot.seed(HUB, 5, 20, 1);
-        let (companies, contact) = (hubspot.ids(HUB, Object::Companies), hubspot.ids(HUB, Object::Contacts)[7]);
+        let (companies, contact) = (hubspot.ids(HUB, Object::COMPANIES), hubspot.ids(HUB, Object::CONTACTS)[7]);
         hubspot.associate(HUB, contact, vec![companies[0]]);
         (contact, companies)
     };
@@ -104,7 +104,7 @@ async fn association_made_after_contact_was_read_is_found_by_settled_pass() -> R
     {
         let mut hubspot = world.hubspot.world();
         let at = hubspot.now();
-        hubspot.update(HUB, Object::Contacts, contact, at, &[("jobtitle", "CTO")]);
+        hubspot.update(HUB, Object::CONTACTS, contact, at, &[("jobtitle", "CTO")]);
     }
     world.run().await?;
     {
@@ -124,7 +124,7 @@ async fn contacts_of_deleted_company_lose_it() -> Result<()> {
     {
         let mut hubspot = world.hubspot.world();
         let at = hubspot.now();
-        ensure!(hubspot.archive(HUB, Object::Companies, companies[0], at));
+        ensure!(hubspot.archive(HUB, Object::COMPANIES, companies[0], at));
         hubspot.associate(HUB, contact, Vec::new());
     }
     world.run().await?;
@@ -166,7 +166,7 @@ async fn contact_with_thousands_of_companies_takes_several_slices_and_holds_nobo
     let (contact, companies) = {
         let mut hubspot = world.hubspot.world();
         hubspot.seed(HUB, 1_200, 20, 1);
-        let (companies, contact) = (hubspot.ids(HUB, Object::Companies), hubspot.ids(HUB, Object::Contacts)[3]);
+        let (companies, contact) = (hubspot.ids(HUB, Object::COMPANIES), hubspot.ids(HUB, Object::CONTACTS)[3]);
         hubspot.associate(HUB, contact, companies.clone());
         (hubspot.settings.association_page, hubspot.settings.latency_ms) = (40, 300);
         (contact, companies)
@@ -256,8 +256,8 @@ async fn check_that_hangs_delays_no_change() -> Result<()> {
     world.deliver(&sync, &world.tick()).await?;
     let other = {
         let mut hubspot = world.hubspot.world();
-        let (id, at) = (hubspot.ids(HUB, Object::Contacts)[2], hubspot.now());
-        hubspot.update(HUB, Object::Contacts, id, at, &[("jobtitle", "CTO")]);
+        let (id, at) = (hubspot.ids(HUB, Object::CONTACTS)[2], hubspot.now());
+        hubspot.update(HUB, Object::CONTACTS, id, at, &[("jobtitle", "CTO")]);
         id
     };
     // The run that has begun, and the next tick.
@@ -302,7 +302,7 @@ async fn check_of_contact_whose_associations_are_as_they_were_publishes_nothing(
 #[tokio::test]
 async fn contact_without_answer_keeps_no_other_from_being_checked() -> Result<()> {
     let (world, bad, companies) = associated("linked_bad").await?;
-    let good = world.hubspot.world().ids(HUB, Object::Contacts)[12];
+    let good = world.hubspot.world().ids(HUB, Object::CONTACTS)[12];
     for contact in [bad, good] {
         world.hubspot.world().associate(HUB, contact, vec![companies[3]]);
     }
@@ -336,16 +336,16 @@ async fn company_with_more_contacts_than_are_found_at_once_leaves_all_of_them() 
     {
         let mut hubspot = world.hubspot.world();
         hubspot.seed(HUB, 2, 1_100, 1);
-        let company = hubspot.ids(HUB, Object::Companies)[0];
-        for contact in hubspot.ids(HUB, Object::Contacts) {
+        let company = hubspot.ids(HUB, Object::COMPANIES)[0];
+        for contact in hubspot.ids(HUB, Object::CONTACTS) {
             hubspot.associate(HUB, contact, vec![company]);
         }
     }
     world.run().await?;
     {
         let mut hubspot = world.hubspot.world();
-        let (company, at) = (hubspot.ids(HUB, Object::Companies)[0], hubspot.now());
-        ensure!(hubspot.archive(HUB, Object::Companies, company, at));
+        let (company, at) = (hubspot.ids(HUB, Object::COMPANIES)[0], hubspot.now());
+        ensure!(hubspot.archive(HUB, Object::COMPANIES, company, at));
     }
     world.run_on().await?;
     let with_companies = doc! { "companyIds.0": { "$exists": true } };

@@ -237,7 +237,7 @@ fn watch(gates: Vec<Gate>, store: store::Store) -> JoinHandle<Result<()>> {
 /// A few changes in HubSpot.
 fn change(hubspot: &Shared, random: &mut StdRng) {
     let mut hubspot = hubspot_sim::lock(hubspot);
-    let object = *[Object::Companies, Object::Contacts].choose(random).unwrap_or(&Object::Contacts);
+    let object = *[Object::COMPANIES, Object::CONTACTS].choose(random).unwrap_or(&Object::CONTACTS);
     for _ in 0..random.random_range(1..12) {
         let (ids, at) = (hubspot.ids(HUB, object), hubspot.now());
         let pick = |random: &mut StdRng| ids.choose(random).copied().unwrap_or_default();
@@ -245,7 +245,7 @@ fn change(hubspot: &Shared, random: &mut StdRng) {
         match random.random_range(0..12) {
             0..2 => {
                 let id = hubspot.create(HUB, object, at, Default::default());
-                let company = hubspot.ids(HUB, Object::Companies).into_iter().take(3).collect();
+                let company = hubspot.ids(HUB, Object::COMPANIES).into_iter().take(3).collect();
                 hubspot.associate(HUB, id, company);
             }
             2..7 => {
@@ -276,7 +276,7 @@ fn change(hubspot: &Shared, random: &mut StdRng) {
 /// HubSpot counts what it does not show, or has no answer for some of its records.
 fn be_odd(hubspot: &Shared, random: &mut StdRng) {
     let mut hubspot = hubspot_sim::lock(hubspot);
-    let ids = hubspot.ids(HUB, Object::Contacts);
+    let ids = hubspot.ids(HUB, Object::CONTACTS);
     let some: Vec<u64> = ids.sample(random, 2).copied().collect();
     let at = hubspot.now() - random.random_range(0..600_000);
     match random.random_range(0..6) {

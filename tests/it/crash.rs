@@ -133,11 +133,11 @@ async fn some_are_gone() -> Result<Service> {
     service.process_next().await?;
     {
         let mut hubspot = service.world.hubspot.world();
-        for object in [Object::Companies, Object::Contacts] {
+        for object in [Object::COMPANIES, Object::CONTACTS] {
             let (ids, at) = (hubspot.ids(HUB, object), hubspot.now());
             ensure!(hubspot.archive(HUB, object, ids[0], at) && hubspot.archive(HUB, object, ids[1], at));
             ensure!(hubspot.restore(HUB, object, ids[1], at + 1));
-            ensure!(hubspot.merge(HUB, object, (ids[2], ids[3]), at, object == Object::Contacts).is_some());
+            ensure!(hubspot.merge(HUB, object, (ids[2], ids[3]), at, object == Object::CONTACTS).is_some());
         }
     }
     service.sync[0].gate.open();
@@ -172,9 +172,9 @@ async fn kill_sync_while_it_tells(number: usize, when: When) -> Result<(bool, us
     // Meanwhile the survivor of a merge is modified: what is published again is still the same.
     {
         let mut hubspot = service.world.hubspot.world();
-        let (ids, at) = (hubspot.ids(HUB, Object::Contacts), hubspot.now());
+        let (ids, at) = (hubspot.ids(HUB, Object::CONTACTS), hubspot.now());
         let survivor = ids.last().copied().unwrap_or_default();
-        hubspot.update(HUB, Object::Contacts, survivor, at, &[("jobtitle", "CTO")]);
+        hubspot.update(HUB, Object::CONTACTS, survivor, at, &[("jobtitle", "CTO")]);
     }
     service.sync_messages.extend(tick);
     service.world.time_passes().await?;
@@ -190,9 +190,9 @@ async fn some_are_associated_anew() -> Result<Service> {
     service.process_next().await?;
     {
         let mut hubspot = service.world.hubspot.world();
-        let (companies, contacts) = (hubspot.ids(HUB, Object::Companies), hubspot.ids(HUB, Object::Contacts));
+        let (companies, contacts) = (hubspot.ids(HUB, Object::COMPANIES), hubspot.ids(HUB, Object::CONTACTS));
         let at = hubspot.now();
-        ensure!(hubspot.archive(HUB, Object::Companies, companies[0], at));
+        ensure!(hubspot.archive(HUB, Object::COMPANIES, companies[0], at));
         for contact in &contacts[10..40] {
             hubspot.associate(HUB, *contact, vec![companies[4], companies[2]]);
         }

@@ -9,7 +9,7 @@ use model::{object::ObjectType, time::DateTime};
 use mongodb::bson::{Document, doc};
 use store::{Resync, collection};
 
-const CONTACTS: Object = Object::Contacts;
+const CONTACTS: Object = Object::CONTACTS;
 
 async fn seeded(name: &str) -> Result<(World, Vec<u64>)> {
     let world = World::new(name).await?;

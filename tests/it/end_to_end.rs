@@ -53,11 +53,11 @@ async fn change_announced_by_webhook_is_stored_without_a_tick() -> Result<()> {
         Settings { webhook_url: Some(url), latency_ms: 150, ..Settings::default() };
     let actions = deployed.world.store.database().collection::<Document>(collection::ACTIONS);
     for change in ["first", "second", "third"] {
-        let id = deployed.world.hubspot.world().ids(HUB, Object::Contacts)[0];
+        let id = deployed.world.hubspot.world().ids(HUB, Object::CONTACTS)[0];
         let at = {
             let mut hubspot = deployed.world.hubspot.world();
             let now = hubspot.now();
-            assert!(hubspot.update(HUB, Object::Contacts, id, now, &[("jobtitle", change)]));
+            assert!(hubspot.update(HUB, Object::CONTACTS, id, now, &[("jobtitle", change)]));
             now
         };
         let began = Instant::now();
@@ -69,8 +69,8 @@ async fn change_announced_by_webhook_is_stored_without_a_tick() -> Result<()> {
         .with_context(|| format!("{:?}", deployed.world.hubspot.world().requests))?;
         println!("from HubSpot's change to the action in MongoDB: {:.2} s", began.elapsed().as_secs_f32());
     }
-    let contact = deployed.world.hubspot.world().ids(HUB, Object::Contacts)[1];
-    let company = deployed.world.hubspot.world().ids(HUB, Object::Companies)[9];
+    let contact = deployed.world.hubspot.world().ids(HUB, Object::CONTACTS)[1];
+    let company = deployed.world.hubspot.world().ids(HUB, Object::COMPANIES)[9];
     let began = Instant::now();
     deployed.world.hubspot.world().associate(HUB, contact, vec![company]);
     let stored = doc! { "recordId": contact.to_string(), "associationsDigest": { "$exists": true }, "userProperties.company_id": company.to_string() };

@@ -68,7 +68,7 @@ async fn person(name: &str) -> Result<(World, u64)> {
     let id = {
         let mut hubspot = world.hubspot.world();
         hubspot.seed(HUB, 2, 4, 1);
-        let (id, company) = (hubspot.ids(HUB, Object::Contacts)[1], hubspot.ids(HUB, Object::Companies)[0]);
+        let (id, company) = (hubspot.ids(HUB, Object::CONTACTS)[1], hubspot.ids(HUB, Object::COMPANIES)[0]);
         hubspot.associate(HUB, id, vec![company]);
         id
     };
@@ -81,7 +81,7 @@ fn rename(world: &World, id: u64) -> Result<()> {
     let mut hubspot = world.hubspot.world();
     let at = hubspot.now();
     let properties = [("email", PERSONAL[0]), ("firstname", PERSONAL[1]), ("jobtitle", PERSONAL[2])];
-    ensure!(hubspot.update(HUB, Object::Contacts, id, at, &properties), "there is no contact {id}");
+    ensure!(hubspot.update(HUB, Object::CONTACTS, id, at, &properties), "there is no contact {id}");
     Ok(())
 }
 
@@ -141,7 +141,7 @@ async fn erased_contact_leaves_no_trace_of_the_person_in_database_or_logs() -> R
     harness::world::assert_accepted(world.store(&old).await)?;
     for title in ["CTO", "CEO"] {
         let at = world.hubspot.world().now();
-        world.hubspot.world().update(HUB, Object::Contacts, id, at, &[("jobtitle", title)]);
+        world.hubspot.world().update(HUB, Object::CONTACTS, id, at, &[("jobtitle", title)]);
         world.run().await?;
     }
     let before = actions(&world, ObjectType::CONTACTS, id).await?;
@@ -151,7 +151,7 @@ async fn erased_contact_leaves_no_trace_of_the_person_in_database_or_logs() -> R
     world.store.set_aside(&world.account()?, ObjectType::CONTACTS, &aside, false).await?;
     // HubSpot's recycle bin and its index may still show it.
     let at = world.hubspot.world().now();
-    world.hubspot.world().archive(HUB, Object::Contacts, id, at);
+    world.hubspot.world().archive(HUB, Object::CONTACTS, id, at);
 
     let mut connect = Bootstrap::start(Function::Connect, &world).await?;
     for _ in 0..2 {
@@ -186,9 +186,9 @@ async fn erased_company_leaves_ids_and_dates_only() -> Result<()> {
     for kind in ["company.privacyDeletion", "object.privacyDeletion"] {
         let world = World::new("erased_company").await?;
         world.hubspot.world().seed(HUB, 2, 2, 1);
-        let id = world.hubspot.world().ids(HUB, Object::Companies)[0];
+        let id = world.hubspot.world().ids(HUB, Object::COMPANIES)[0];
         let at = world.hubspot.world().now();
-        world.hubspot.world().update(HUB, Object::Companies, id, at, &[("name", PERSONAL[1]), ("domain", PERSONAL[0])]);
+        world.hubspot.world().update(HUB, Object::COMPANIES, id, at, &[("name", PERSONAL[1]), ("domain", PERSONAL[0])]);
         world.run().await?;
         ensure!(ensure_without_person(&world.everything().await?).is_err(), "nothing is to be erased");
         let body = json!([{"portalId": HUB, "objectId": id, "objectTypeId": "0-2", "subscriptionType": kind}]);

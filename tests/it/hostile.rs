@@ -53,7 +53,7 @@ async fn during_every_page(
 }
 
 fn some(hubspot: &mut hubspot_sim::World, random: &mut StdRng, count: usize) -> Vec<u64> {
-    let ids = hubspot.ids(HUB, Object::Contacts);
+    let ids = hubspot.ids(HUB, Object::CONTACTS);
     ids.sample(random, count).copied().collect()
 }
 
@@ -62,9 +62,9 @@ async fn modifications_and_creations_during_every_page_are_all_stored() -> Resul
     let mut service = during_every_page("page_modified", 2_000, |hubspot, random| {
         let at = hubspot.now();
         for id in some(hubspot, random, 20) {
-            hubspot.update(HUB, Object::Contacts, id, at, &[("jobtitle", "CTO")]);
+            hubspot.update(HUB, Object::CONTACTS, id, at, &[("jobtitle", "CTO")]);
         }
-        hubspot.create(HUB, Object::Contacts, at, BTreeMap::new());
+        hubspot.create(HUB, Object::CONTACTS, at, BTreeMap::new());
     })
     .await?;
     service.finish().await?;
@@ -75,11 +75,11 @@ async fn modifications_and_creations_during_every_page_are_all_stored() -> Resul
 async fn deletions_and_restorations_during_every_page_are_all_stored() -> Result<()> {
     let mut service = during_every_page("page_deleted", 2_000, |hubspot, random| {
         let at = hubspot.now();
-        for id in hubspot.archived(HUB, Object::Contacts).into_iter().step_by(2) {
-            hubspot.restore(HUB, Object::Contacts, id, at);
+        for id in hubspot.archived(HUB, Object::CONTACTS).into_iter().step_by(2) {
+            hubspot.restore(HUB, Object::CONTACTS, id, at);
         }
         for id in some(hubspot, random, 20) {
-            hubspot.archive(HUB, Object::Contacts, id, at);
+            hubspot.archive(HUB, Object::CONTACTS, id, at);
         }
     })
     .await?;
@@ -93,7 +93,7 @@ async fn merges_during_every_page_are_all_stored() -> Result<()> {
         let at = hubspot.now();
         for pair in some(hubspot, random, 20).chunks(2) {
             let mint = random.random_bool(0.5);
-            hubspot.merge(HUB, Object::Contacts, (pair[0], pair[pair.len() - 1]), at, mint);
+            hubspot.merge(HUB, Object::CONTACTS, (pair[0], pair[pair.len() - 1]), at, mint);
         }
     })
     .await?;
@@ -138,7 +138,7 @@ async fn lane_with_12000_records_of_one_millisecond_is_read_completely() -> Resu
         let mut hubspot = world.hubspot.world();
         let at = hubspot.now() - 7_200_000;
         for _ in 0..12_000 {
-            hubspot.create(HUB, Object::Contacts, at, BTreeMap::new());
+            hubspot.create(HUB, Object::CONTACTS, at, BTreeMap::new());
         }
     }
     world.run().await?;
@@ -158,7 +158,7 @@ async fn lane_of_100000_records_is_read_completely_with_few_extra_searches() -> 
         let mut hubspot = world.hubspot.world();
         let start = hubspot.now() - 86_400_000;
         for number in 0..i64::try_from(records)? {
-            hubspot.create(HUB, Object::Contacts, start + number * 500, BTreeMap::new());
+            hubspot.create(HUB, Object::CONTACTS, start + number * 500, BTreeMap::new());
         }
     }
     let slices = world.run().await? as u64;
@@ -214,7 +214,7 @@ async fn fresh_changes_do_not_wait_for_a_long_backfill() -> Result<()> {
             let (id, at) = {
                 let mut hubspot = world.hubspot.world();
                 let at = hubspot.now();
-                (hubspot.create(HUB, Object::Contacts, at, BTreeMap::new()), at)
+                (hubspot.create(HUB, Object::CONTACTS, at, BTreeMap::new()), at)
             };
             let before = slices.load(Ordering::Relaxed);
             let stored =

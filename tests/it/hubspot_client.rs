@@ -14,10 +14,10 @@ async fn hubspots_own_client_reads_the_simulator() -> Result<()> {
     let (token, refresh_token, associated) = {
         let mut world = hubspot.world();
         world.seed(HUB, 30, 450, 1);
-        let contacts = world.ids(HUB, Object::Contacts);
+        let contacts = world.ids(HUB, Object::CONTACTS);
         let associated = contacts
             .iter()
-            .filter(|id| world.record(HUB, Object::Contacts, **id).is_some_and(|(_, companies)| !companies.is_empty()));
+            .filter(|id| world.record(HUB, Object::CONTACTS, **id).is_some_and(|(_, companies)| !companies.is_empty()));
         let associated = associated.count();
         let portal = world.portal(HUB);
         (portal.private_token.clone(), portal.refresh_token.clone().context("a grant")?, associated)

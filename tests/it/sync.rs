@@ -66,14 +66,14 @@ async fn contacts_list_their_companies_with_primary_first() -> Result<()> {
         hubspot.settings.association_page = 2;
         let now = hubspot.now() - 7_200_000;
         let companies: Vec<u64> =
-            (0..5).map(|_| hubspot.create(HUB, Object::Companies, now, BTreeMap::new())).collect();
+            (0..5).map(|_| hubspot.create(HUB, Object::COMPANIES, now, BTreeMap::new())).collect();
         let contact = hubspot.create(
             HUB,
-            Object::Contacts,
+            Object::CONTACTS,
             now,
             BTreeMap::from([("email".to_owned(), "ana@firm.example".to_owned())]),
         );
-        let lonely = hubspot.create(HUB, Object::Contacts, now, BTreeMap::new());
+        let lonely = hubspot.create(HUB, Object::CONTACTS, now, BTreeMap::new());
         hubspot.associate(HUB, contact, companies.clone());
         (contact, lonely, companies)
     };
@@ -129,10 +129,10 @@ async fn taken_over_account_starts_at_its_dates_and_stores_old_records_as_update
     let (old, new, start) = {
         let mut hubspot = world.hubspot.world();
         let start = hubspot.now() - 86_400_000;
-        hubspot.create(HUB, Object::Contacts, start - 5_000, BTreeMap::new());
-        let old = hubspot.create(HUB, Object::Contacts, start - 4_000, BTreeMap::new());
-        hubspot.update(HUB, Object::Contacts, old, start + 1_000, &[("jobtitle", "CTO")]);
-        let new = hubspot.create(HUB, Object::Contacts, start + 2_000, BTreeMap::new());
+        hubspot.create(HUB, Object::CONTACTS, start - 5_000, BTreeMap::new());
+        let old = hubspot.create(HUB, Object::CONTACTS, start - 4_000, BTreeMap::new());
+        hubspot.update(HUB, Object::CONTACTS, old, start + 1_000, &[("jobtitle", "CTO")]);
+        let new = hubspot.create(HUB, Object::CONTACTS, start + 2_000, BTreeMap::new());
         (old, new, mongodb::bson::DateTime::from_millis(start))
     };
     world.set_pulled_until(start).await?;

@@ -34,10 +34,10 @@ async fn left_by_v1(name: &str) -> Result<World> {
     {
         let mut hubspot = world.hubspot.world();
         for _ in 0..3 {
-            let id = hubspot.create(HUB, Object::Contacts, created.timestamp_millis(), BTreeMap::new());
-            hubspot.update(HUB, Object::Contacts, id, modified.timestamp_millis(), &[("jobtitle", "CTO")]);
+            let id = hubspot.create(HUB, Object::CONTACTS, created.timestamp_millis(), BTreeMap::new());
+            hubspot.update(HUB, Object::CONTACTS, id, modified.timestamp_millis(), &[("jobtitle", "CTO")]);
         }
-        ensure!(hubspot.ids(HUB, Object::Contacts)[0] == 95, "the fixtures speak of contact 95");
+        ensure!(hubspot.ids(HUB, Object::CONTACTS)[0] == 95, "the fixtures speak of contact 95");
     }
     put(&world, "checkpoint.json", collection::CHECKPOINTS).await?;
     put(&world, "seen.json", collection::SEEN).await?;
@@ -62,7 +62,7 @@ async fn backfill_begun_by_older_release_continues_where_it_stopped() -> Result<
     ensure!(names(&world).await? == expected, "{:?}", names(&world).await?);
     // The next tick finds the run over, and a record deleted that the older release published.
     let now = world.hubspot.world().now();
-    world.hubspot.world().archive(HUB, Object::Contacts, 95, now);
+    world.hubspot.world().archive(HUB, Object::CONTACTS, 95, now);
     world.deliver(&world.sync().await?, &fixture("sync-tick.json")?).await?;
     world.drain().await?;
     ensure!(names(&world).await?.contains(&("95".to_owned(), "Contact Deleted".to_owned())));

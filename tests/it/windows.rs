@@ -10,7 +10,7 @@ use mongodb::bson::{Array, DateTime, Document, doc};
 use serde_json::{Value, json};
 use store::collection;
 
-const CONTACTS: Object = Object::Contacts;
+const CONTACTS: Object = Object::CONTACTS;
 
 /// The contacts' lane in the checkpoint.
 async fn lane(world: &World) -> Result<Document> {
@@ -185,7 +185,7 @@ async fn record_without_modification_time_is_stored() -> Result<()> {
     world.hubspot.world().seed(HUB, 20, 20, 1);
     let undated: Vec<u64> = {
         let mut hubspot = world.hubspot.world();
-        [Object::Companies, CONTACTS].into_iter().flat_map(|object| hubspot.ids(HUB, object)[..3].to_vec()).collect()
+        [Object::COMPANIES, CONTACTS].into_iter().flat_map(|object| hubspot.ids(HUB, object)[..3].to_vec()).collect()
     };
     world.hubspot.world().settings.undated = undated;
     world.run().await?;

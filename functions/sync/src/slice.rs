@@ -190,7 +190,7 @@ impl ActiveSlice<'_> {
     }
 
     /// Ends the run because the account cannot be read. Returns the slice's result for the log.
-    async fn leave_alone(&self, reason: &str, limits: Option<&RateLimitState>) -> Result<String, SliceError> {
+    pub(crate) async fn leave_alone(&self, reason: &str, limits: Option<&RateLimitState>) -> Result<String, SliceError> {
         self.release(RunDisposition::Stopped, limits).await?;
         Ok(format!("the account is left alone: {reason}"))
     }
@@ -211,7 +211,7 @@ impl ActiveSlice<'_> {
     }
 
     /// Returns the outcome of a lane after a failure of `pass`. `lane` has the failures before it.
-    fn failed(&self, object: ObjectType, lane: &Lane, pass: Option<PassKind>, failure: &Failure) -> LaneOutcome {
+    pub(crate) fn failed(&self, object: ObjectType, lane: &Lane, pass: Option<PassKind>, failure: &Failure) -> LaneOutcome {
         let problem = failure.after(lane.last_error.as_ref(), pass, DateTime::now(), rand::random());
         LaneOutcome::failed(object, lane, problem)
     }
@@ -229,7 +229,7 @@ impl ActiveSlice<'_> {
     ///
     /// # Errors
     /// The checkpoint could not be stored, or the message could not be sent.
-    async fn end(&self, lanes: Vec<LaneOutcome>, limits: Option<&RateLimitState>) -> Result<String, SliceError> {
+    pub(crate) async fn end(&self, lanes: Vec<LaneOutcome>, limits: Option<&RateLimitState>) -> Result<String, SliceError> {
         let Self { sync, request, leased, run, .. } = self;
         let store = &sync.store;
         self.tally.lanes(&lanes);

@@ -10,5 +10,8 @@ pub const OTHER_CLIENT_ID: &str = "another-client-id";
 /// See [`OTHER_CLIENT_ID`].
 pub const OTHER_CLIENT_SECRET: &str = "another-client-secret";
 
+/// Scopes of object types whose names do not follow from the type.
+pub(crate) const OTHER_SCOPES: [&str; 3] = ["tickets", "e-commerce", "sales-email-read"];
+
 /// The scopes that the app requests.
 pub(crate) const SCOPES: [&str; 3] = ["oauth", "crm.objects.contacts.read", "crm.objects.companies.read"];

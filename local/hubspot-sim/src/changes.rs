@@ -6,8 +6,9 @@ use rand::RngExt;
 
 use crate::{
     links::Links,
+    object::Object,
     webhooks::What,
-    world::{Change, ChangeKind, Object, Record, Version, World},
+    world::{Change, ChangeKind, Record, Version, World},
 };
 
 impl World {
@@ -17,7 +18,13 @@ impl World {
         self.next_id += 1;
         let (indexed_at, archived, merged, erased) = (self.indexed_at(at), false, false, false);
         let version = Version { modified_at: at, indexed_at, archived, merged, erased, properties };
-        let record = Record { id, created_at: at, versions: vec![version], links: Links::default() };
+        let record = Record {
+            id,
+            created_at: at,
+            versions: vec![version],
+            links: Links::default(),
+            relations: Links::default(),
+        };
         self.portal(hub_id).records.entry(object).or_default().insert(id, record);
         self.ledger.push(Change { hub_id, object, id, kind: ChangeKind::Created, at });
         self.queue_webhook((hub_id, object, id), at, What::Created);
@@ -42,6 +49,19 @@ impl World {
             }
         }
         is_changed
+    }
+
+    /// Changes the value of a calculated property, which moves no modification time, is no change in the ledger, and has no
+    /// event. An empty value clears it. Returns false if the record does not exist.
+    pub fn recalculate(&mut self, hub_id: u64, object: Object, id: u64, property: &str, value: &str) -> bool {
+        let records = self.portal(hub_id).records.get_mut(&object);
+        let Some(version) = records.and_then(|records| records.get_mut(&id)?.versions.last_mut()) else { return false };
+        if value.is_empty() {
+            version.properties.remove(property);
+        } else {
+            version.properties.insert(property.to_owned(), value.to_owned());
+        }
+        true
     }
 
     /// Moves a record to the recycle bin. Its links end.
@@ -69,13 +89,13 @@ impl World {
 
     /// Merges `loser` into `winner`, which names it in `hs_merged_object_ids` from then on. With `mint` the survivor
     /// gets a new id, as HubSpot has been seen to do. The links move to the survivor. Returns its id. Returns `None` if
-    /// one of the two does not exist.
+    /// one of the two does not exist, or if records of the type cannot be merged.
     pub fn merge(&mut self, hub_id: u64, object: Object, ids: (u64, u64), at: i64, mint: bool) -> Option<u64> {
         let (winner, loser) = ids;
         let is_live = |version: &&Version| !version.archived && version.modified_at < at;
         let live = |id| self.record(hub_id, object, id).map(|(version, _)| version).filter(is_live);
         let (kept, lost) = (live(winner)?, live(loser)?);
-        if winner == loser {
+        if winner == loser || !object.can_be_merged() {
             return None;
         }
         let mut merged: Vec<String> = Vec::new();

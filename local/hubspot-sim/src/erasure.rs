@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 
 use crate::{
+    object::Object,
     webhooks::What,
-    world::{Change, ChangeKind, Object, Version, World},
+    world::{Change, ChangeKind, Version, World},
 };
 
 impl World {
@@ -31,7 +32,7 @@ impl World {
 
     /// Erases a contact.
     pub fn forget(&mut self, hub_id: u64, contact: u64, at: i64) -> bool {
-        self.erase(hub_id, Object::Contacts, contact, at)
+        self.erase(hub_id, Object::CONTACTS, contact, at)
     }
 
     /// Returns the records that were erased.
@@ -67,14 +68,14 @@ mod tests {
 
     #[tokio::test]
     async fn erased_record_is_nowhere_and_only_the_ledger_remembers_it() {
-        for (object, name) in [(Object::Contacts, "contacts"), (Object::Companies, "companies")] {
+        for (object, name) in [(Object::CONTACTS, "contacts"), (Object::COMPANIES, "companies")] {
             let simulator = start().await;
             let (id, contact) = {
                 let mut world = simulator.world();
                 let ([contact], [company]) =
-                    (create(&mut world, Object::Contacts), create(&mut world, Object::Companies));
+                    (create(&mut world, Object::CONTACTS), create(&mut world, Object::COMPANIES));
                 world.associate(HUB, contact, vec![company]);
-                (if object == Object::Contacts { contact } else { company }, contact)
+                (if object == Object::CONTACTS { contact } else { company }, contact)
             };
             assert_eq!(shown(&simulator, name, id).await, [1, 1, 0, 1]);
             {
@@ -94,12 +95,12 @@ mod tests {
     #[tokio::test]
     async fn record_in_the_recycle_bin_can_be_erased_but_not_a_merged_one() {
         let simulator = start().await;
-        let [winner, loser, gone] = create(&mut simulator.world(), Object::Contacts);
+        let [winner, loser, gone] = create(&mut simulator.world(), Object::CONTACTS);
         {
             let mut world = simulator.world();
-            assert!(world.merge(HUB, Object::Contacts, (winner, loser), 2, false).is_some());
-            assert!(world.archive(HUB, Object::Contacts, gone, 2) && world.erase(HUB, Object::Contacts, gone, 3));
-            assert!(!world.erase(HUB, Object::Contacts, loser, 3));
+            assert!(world.merge(HUB, Object::CONTACTS, (winner, loser), 2, false).is_some());
+            assert!(world.archive(HUB, Object::CONTACTS, gone, 2) && world.erase(HUB, Object::CONTACTS, gone, 3));
+            assert!(!world.erase(HUB, Object::CONTACTS, loser, 3));
         }
         assert_eq!(shown(&simulator, "contacts", gone).await, [1, 1, 0, 0]);
     }
@@ -110,10 +111,10 @@ mod tests {
         let contact = {
             let mut world = simulator.world();
             let email = BTreeMap::from([("email".to_owned(), "ana@firm.example".to_owned())]);
-            let contact = world.create(HUB, Object::Contacts, 1, email);
+            let contact = world.create(HUB, Object::CONTACTS, 1, email);
             (world.settings.index_lag_min_ms, world.settings.index_lag_max_ms) = (60_000, 60_000);
             let at = world.now();
-            assert!(world.erase(HUB, Object::Contacts, contact, at));
+            assert!(world.erase(HUB, Object::CONTACTS, contact, at));
             contact
         };
         let asked = json!({"properties": ["email"]});
@@ -129,9 +130,9 @@ mod tests {
             let webhook_url = Some("http://127.0.0.1:1".to_owned());
             let settings = Settings { webhook_url, erasure_sends_deletion: sends_deletion, ..Settings::default() };
             let mut world = World::new(settings);
-            let ([contact], [company]) = (create(&mut world, Object::Contacts), create(&mut world, Object::Companies));
+            let ([contact], [company]) = (create(&mut world, Object::CONTACTS), create(&mut world, Object::COMPANIES));
             world.pending_events.clear();
-            assert!(world.forget(HUB, contact, 2) && world.erase(HUB, Object::Companies, company, 2));
+            assert!(world.forget(HUB, contact, 2) && world.erase(HUB, Object::COMPANIES, company, 2));
             let told = |event: &crate::event::Event| {
                 let event = event.to_json(0);
                 (event["subscriptionType"].as_str().unwrap_or_default().to_owned(), event["objectId"].as_u64())

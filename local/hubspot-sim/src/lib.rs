@@ -6,15 +6,20 @@
 mod apps;
 mod changes;
 mod clock;
+mod definitions;
 mod erasure;
 mod event;
 mod faults;
 mod limits;
 mod linking;
 mod links;
+mod object;
 pub mod odd;
+mod owners;
 mod query;
+mod relations;
 mod routes;
+mod schemas;
 mod seed;
 mod server;
 mod settings;
@@ -35,13 +40,18 @@ use tokio::{
 };
 
 pub use apps::{CLIENT_ID, CLIENT_SECRET, OTHER_CLIENT_ID, OTHER_CLIENT_SECRET};
+pub use definitions::Property;
 pub use faults::{Fault, FaultKind};
 pub use linking::LinkChange;
 pub use links::{AssociationCategory, AssociationType, Link};
+pub use object::{InvalidObject, Object};
+pub use owners::{Owner, Pipeline};
+pub use relations::Key;
+pub use schemas::Labels;
 pub use seed::Changed;
 pub use settings::{AssociationLimits, Distribution, IdOrder, Settings, Tier, WebhookForm};
 pub use webhooks::{Localhost, signature};
-pub use world::{Change, ChangeKind, Object, Portal, Version, World};
+pub use world::{Change, ChangeKind, Portal, Version, World};
 
 /// The state that all requests share.
 pub type Shared = Arc<Mutex<World>>;

@@ -5,6 +5,8 @@ use std::cmp::Reverse;
 
 use serde::{Deserialize, Serialize};
 
+use crate::object::Object;
+
 /// The property of a contact that names its primary company.
 pub(crate) const PRIMARY_COMPANY: &str = "associatedcompanyid";
 
@@ -52,16 +54,17 @@ impl AssociationType {
         Self { type_id: self.type_id + 1, ..self.clone() }
     }
 
-    /// Returns true if it is the type of the primary company, in either direction.
+    /// Returns true if it is the type of the primary company, in either direction. HubSpot defines no other label here.
     pub fn is_primary(&self) -> bool {
-        self.category == AssociationCategory::HubspotDefined && matches!(self.type_id, 1 | 2)
+        self.category == AssociationCategory::HubspotDefined && self.label.is_some()
     }
 
-    /// Returns the name that the list of contacts shows.
-    pub(crate) fn name(&self) -> String {
+    /// Returns the name that the list of `from` shows. The type without a label says so if companies are at one end.
+    pub(crate) fn name(&self, from: Object, to: Object) -> String {
+        let pair = format!("{}_to_{}", from.singular(), to.singular());
         match (&self.label, self.category) {
-            (None, _) => "contact_to_company_unlabeled".to_owned(),
-            (Some(_), AssociationCategory::HubspotDefined) => "contact_to_company".to_owned(),
+            (None, _) if from == Object::COMPANIES || to == Object::COMPANIES => format!("{pair}_unlabeled"),
+            (None, _) | (Some(_), AssociationCategory::HubspotDefined) => pair,
             (Some(label), AssociationCategory::UserDefined) => label.to_lowercase().replace(' ', "_"),
         }
     }
@@ -104,26 +107,33 @@ impl Link {
     }
 }
 
-/// A contact's links: the primary one first, the others by the company's id.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Links {
+/// The associations at one end: a contact's links to companies (the primary one first, the others by the company's id), or
+/// those with records of other types.
+#[derive(Clone, Debug)]
+pub(crate) struct Links<L = Link> {
     /// The links, and the time from which reads of associations return them, in milliseconds since the epoch. The newest
     /// ones are last.
-    versions: Vec<(i64, Vec<Link>)>,
+    versions: Vec<(i64, Vec<L>)>,
 }
 
-impl Links {
-    pub(crate) fn newest(&self) -> &[Link] {
+impl<L> Default for Links<L> {
+    fn default() -> Self {
+        Self { versions: Vec::new() }
+    }
+}
+
+impl<L> Links<L> {
+    pub(crate) fn newest(&self) -> &[L] {
         self.versions.last().map_or(&[], |(_, links)| links)
     }
 
     /// Returns the links that reads of associations return at `now`.
-    pub(crate) fn visible(&self, now: i64) -> &[Link] {
+    pub(crate) fn visible(&self, now: i64) -> &[L] {
         self.versions.iter().rev().find(|(from, _)| *from <= now).map_or(&[], |(_, links)| links)
     }
 
     /// Replaces the links. Reads of associations return the new ones from the time `from` on.
-    pub(crate) fn replace(&mut self, links: Vec<Link>, from: i64, now: i64) {
+    pub(crate) fn replace(&mut self, links: Vec<L>, from: i64, now: i64) {
         // What no read returns any more is dropped.
         let visible = self.versions.iter().rposition(|(from, _)| *from <= now).unwrap_or(0);
         self.versions.drain(..visible);

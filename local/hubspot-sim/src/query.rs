@@ -5,8 +5,9 @@ use std::cmp::Ordering;
 use serde::{Deserialize, Deserializer};
 
 use crate::{
+    object::Object,
     settings::IdOrder,
-    world::{Object, Record, Version},
+    world::{Record, Version},
 };
 
 /// A search's body.
@@ -150,7 +151,7 @@ impl<'a> Row<'a> {
     fn value(&self, property: &str) -> Option<Value<'a>> {
         match property {
             "hs_object_id" => Some(Value::Id(self.record.id)),
-            "createdate" => Some(Value::Time(self.record.created_at)),
+            name if name == self.object.created_property() => Some(Value::Time(self.record.created_at)),
             name if name == self.object.modified_property() => {
                 self.is_dated.then_some(Value::Time(self.version.modified_at))
             }
@@ -249,7 +250,7 @@ impl Query {
         let (property, direction) = match self.sorts.first() {
             Some(Sort::Name(name)) => (name.as_str(), Direction::Ascending),
             Some(Sort::Rule { property_name, direction }) => (property_name.as_str(), *direction),
-            None => ("createdate", Direction::Ascending),
+            None => (rows.first().map_or("createdate", |row| row.object.created_property()), Direction::Ascending),
         };
         match (property, rows.first().map(|row| row.order)) {
             // The records are stored in that order.

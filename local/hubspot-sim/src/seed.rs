@@ -1,10 +1,12 @@
 //! Plausible data, the same for the same seed. All domains end in `.example`, and no person in it exists.
 
+mod objects;
+
 use std::collections::BTreeMap;
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use crate::world::{Object, World};
+use crate::{object::Object, world::World};
 
 const DAY_MILLIS: i64 = 86_400_000;
 const STEMS: [&str; 16] = [
@@ -93,13 +95,13 @@ impl World {
         for _ in 0..companies {
             let at = latest - random.random_range(0..730 * DAY_MILLIS);
             let properties = company(&mut random, self.ledger.len());
-            let id = self.create(hub_id, Object::Companies, at, properties);
-            self.age(hub_id, Object::Companies, id, at, latest, &mut random);
+            let id = self.create(hub_id, Object::COMPANIES, at, properties);
+            self.age(hub_id, Object::COMPANIES, id, at, latest, &mut random);
         }
         for _ in 0..contacts {
             let at = latest - random.random_range(0..730 * DAY_MILLIS);
             let id = self.add_contact(hub_id, at, &mut random);
-            self.age(hub_id, Object::Contacts, id, at, latest, &mut random);
+            self.age(hub_id, Object::CONTACTS, id, at, latest, &mut random);
         }
     }
 
@@ -107,7 +109,7 @@ impl World {
     pub fn make_changes(&mut self, hub_id: u64, count: usize, seed: u64) -> Changed {
         let mut random = StdRng::seed_from_u64(seed ^ hub_id);
         let mut existing: Vec<(Object, u64)> = Vec::new();
-        for object in [Object::Companies, Object::Contacts] {
+        for object in [Object::COMPANIES, Object::CONTACTS] {
             existing.extend(self.ids(hub_id, object).into_iter().map(|id| (object, id)));
         }
         let mut changed = Changed::default();
@@ -116,7 +118,7 @@ impl World {
             if index % 5 == 4 || existing.is_empty() {
                 if random.random_bool(0.2) {
                     let properties = company(&mut random, self.ledger.len());
-                    self.create(hub_id, Object::Companies, at, properties);
+                    self.create(hub_id, Object::COMPANIES, at, properties);
                 } else {
                     self.add_contact(hub_id, at, &mut random);
                 }
@@ -131,9 +133,9 @@ impl World {
     }
 
     fn add_contact(&mut self, hub_id: u64, at: i64, random: &mut StdRng) -> u64 {
-        let companies = self.ids(hub_id, Object::Companies);
+        let companies = self.ids(hub_id, Object::COMPANIES);
         let properties = contact(random, self.ledger.len());
-        let id = self.create(hub_id, Object::Contacts, at, properties);
+        let id = self.create(hub_id, Object::CONTACTS, at, properties);
         // One in ten has no company, one in ten a second one.
         let number = match random.random_range(0..10) {
             _ if companies.is_empty() => 0,

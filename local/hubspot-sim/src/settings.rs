@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::object::Object;
+
 /// The simulator's settings. The defaults are HubSpot's documented behaviour.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -31,6 +33,8 @@ pub struct Settings {
     pub names_hub: bool,
     /// Scopes that the consent page does not grant, although the app requests them.
     pub withheld_scopes: Vec<String>,
+    /// Scopes that no token has, whatever was granted.
+    pub missing_scopes: Vec<String>,
     /// True if errors of the token endpoint carry `error`, false if they carry only HubSpot's own `status`.
     pub oauth_errors: bool,
     /// The time until a change is in the search index, in milliseconds: at least this...
@@ -79,6 +83,8 @@ pub struct Settings {
     pub erasure_sends_deletion: bool,
     /// True if the recycle bin lists records that were merged into others. HubSpot does not document it.
     pub lists_merged: bool,
+    /// Object types whose recycle bin cannot be listed: `archived=true` gets a 400, as seen of meetings.
+    pub without_recycle_bin: Vec<Object>,
     /// The address for webhooks. Absent if none are sent.
     pub webhook_url: Option<String>,
     /// The form in which webhooks name the events.
@@ -122,6 +128,7 @@ impl Default for Settings {
             token_seconds: 1800,
             names_hub: true,
             withheld_scopes: Vec::new(),
+            missing_scopes: Vec::new(),
             oauth_errors: true,
             index_lag_min_ms: 0,
             index_lag_max_ms: 0,
@@ -145,6 +152,7 @@ impl Default for Settings {
             implied_association_events: false,
             erasure_sends_deletion: false,
             lists_merged: false,
+            without_recycle_bin: vec![Object::MEETINGS],
             webhook_url: None,
             webhook_form: WebhookForm::Generic,
             webhook_retries_ms: 5_000,

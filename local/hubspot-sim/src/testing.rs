@@ -20,6 +20,16 @@ pub(crate) fn create<const COUNT: usize>(world: &mut World, object: Object) -> [
     [(); COUNT].map(|()| world.create(HUB, object, 1, BTreeMap::new()))
 }
 
+/// Adds scopes to the account's tokens.
+pub(crate) fn grant(world: &mut World, scopes: &[&str]) {
+    world.grant_scopes(HUB, scopes);
+}
+
+/// Allows the account's tokens to read records of these types.
+pub(crate) fn allow(world: &mut World, objects: &[Object]) {
+    objects.iter().for_each(|object| world.grant_reading(HUB, *object));
+}
+
 /// Returns a request of the account's private app.
 fn request(simulator: &Simulator, method: Method, path: &str) -> RequestBuilder {
     let token = simulator.world().portal(HUB).private_token.clone();

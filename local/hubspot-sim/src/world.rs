@@ -8,73 +8,17 @@ use serde::{Deserialize, Serialize};
 use crate::{
     apps::SCOPES,
     clock,
+    definitions::Property,
     event::Event,
     faults::Fault,
     limits::{Rolling, Usage},
     links::Links,
+    object::Object,
+    owners::{Owner, Pipeline, first_owners},
+    relations::Relation,
+    schemas::Schema,
     settings::Settings,
 };
-
-/// An object type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Object {
-    /// Companies (`0-2`).
-    Companies,
-    /// Contacts (`0-1`).
-    Contacts,
-}
-
-impl Object {
-    /// Parses the name or the type id in a path.
-    pub(crate) fn parse(name: &str) -> Option<Self> {
-        match name {
-            "companies" | "company" | "0-2" => Some(Self::Companies),
-            "contacts" | "contact" | "0-1" => Some(Self::Contacts),
-            _ => None,
-        }
-    }
-
-    /// Returns the type id.
-    pub(crate) fn type_id(self) -> &'static str {
-        match self {
-            Self::Companies => "0-2",
-            Self::Contacts => "0-1",
-        }
-    }
-
-    /// Returns the type that records of this one are associated with.
-    pub(crate) fn other(self) -> Self {
-        match self {
-            Self::Companies => Self::Contacts,
-            Self::Contacts => Self::Companies,
-        }
-    }
-
-    /// Returns the singular name.
-    pub(crate) fn singular(self) -> &'static str {
-        match self {
-            Self::Companies => "company",
-            Self::Contacts => "contact",
-        }
-    }
-
-    /// Returns the scope that reading the type requires.
-    pub(crate) fn scope(self) -> &'static str {
-        match self {
-            Self::Companies => "crm.objects.companies.read",
-            Self::Contacts => "crm.objects.contacts.read",
-        }
-    }
-
-    /// Returns the property that holds the modification time. A search by the other type's name finds nothing.
-    pub(crate) fn modified_property(self) -> &'static str {
-        match self {
-            Self::Companies => "hs_lastmodifieddate",
-            Self::Contacts => "lastmodifieddate",
-        }
-    }
-}
 
 /// The kinds of changes of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,7 +78,7 @@ pub struct Version {
     pub properties: BTreeMap<String, String>,
 }
 
-/// A company or a contact.
+/// A record of any type.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
     pub(crate) id: u64,
@@ -142,6 +86,8 @@ pub(crate) struct Record {
     pub(crate) versions: Vec<Version>,
     /// A contact's links to companies.
     pub(crate) links: Links,
+    /// All other associations.
+    pub(crate) relations: Links<Relation>,
 }
 
 impl Record {
@@ -187,7 +133,15 @@ pub struct Portal {
     pub uninstalls: u32,
     /// True if the whole account was deleted in HubSpot.
     pub(crate) is_deleted: bool,
+    /// The users.
+    pub owners: Vec<Owner>,
     pub(crate) records: BTreeMap<Object, BTreeMap<u64, Record>>,
+    /// The custom objects.
+    pub(crate) schemas: BTreeMap<Object, Schema>,
+    /// The definitions of properties, of the types of which any were read or changed.
+    pub(crate) definitions: BTreeMap<Object, Vec<Property>>,
+    /// The pipelines, of the types of which any were read or changed.
+    pub(crate) pipelines: BTreeMap<Object, Vec<Pipeline>>,
     pub(crate) searches: Rolling,
     pub(crate) usage: Usage,
 }
@@ -248,10 +202,32 @@ impl World {
             private_scopes: SCOPES.map(str::to_owned).into(),
             uninstalls: 0,
             is_deleted: false,
-            records: BTreeMap::from([(Object::Companies, BTreeMap::new()), (Object::Contacts, BTreeMap::new())]),
+            owners: first_owners(),
+            records: BTreeMap::new(),
+            schemas: BTreeMap::new(),
+            definitions: BTreeMap::new(),
+            pipelines: BTreeMap::new(),
             searches: Rolling::default(),
             usage: Usage::default(),
         })
+    }
+
+    /// Adds scopes to both tokens of an account: that of the OAuth app, and that of the private app.
+    pub fn grant_scopes(&mut self, hub_id: u64, scopes: &[&str]) {
+        let portal = self.portal(hub_id);
+        for granted in [&mut portal.scopes, &mut portal.private_scopes] {
+            for scope in scopes {
+                if !granted.iter().any(|known| known == scope) {
+                    granted.push((*scope).to_owned());
+                }
+            }
+        }
+    }
+
+    /// Adds the scopes that reading records of an object type requires to both tokens of an account.
+    pub fn grant_reading(&mut self, hub_id: u64, object: Object) {
+        let scopes = object.scopes();
+        self.grant_scopes(hub_id, &scopes.iter().map(String::as_str).collect::<Vec<_>>());
     }
 
     /// Sets the id of the next record.
@@ -261,7 +237,7 @@ impl World {
 
     /// Returns the ids of an account's records, without those in the recycle bin.
     pub fn ids(&mut self, hub_id: u64, object: Object) -> Vec<u64> {
-        let records = &self.portal(hub_id).records[&object];
+        let records = self.portal(hub_id).records.entry(object).or_default();
         records.values().filter(|record| !record.newest().archived).map(|record| record.id).collect()
     }
 

@@ -97,13 +97,6 @@ impl Proof {
     }
 }
 
-fn name(object: Object) -> &'static str {
-    match object {
-        Object::Companies => "companies",
-        Object::Contacts => "contacts",
-    }
-}
-
 /// The documents of one record in MongoDB.
 #[derive(Default)]
 struct Held {
@@ -196,8 +189,8 @@ pub async fn check(database: &Database, account: &AccountKey, ledger: &[Change])
             proof.takes_action(&record, held.entry(record.clone()).or_default(), &action, &expected)?;
         }
     }
-    for object in [Object::Companies, Object::Contacts] {
-        let mut cursor = database.collection::<Document>(name(object)).find(mine.clone()).await?;
+    for object in [Object::COMPANIES, Object::CONTACTS] {
+        let mut cursor = database.collection::<Document>(object.name()).find(mine.clone()).await?;
         while let Some(state) = cursor.try_next().await? {
             let record = state.get_str("_id")?.to_owned();
             if erased.contains(&record) {
@@ -243,10 +236,10 @@ pub async fn check(database: &Database, account: &AccountKey, ledger: &[Change])
 /// Returns the records that have a tombstone.
 async fn erased(database: &Database, mine: &Document) -> Result<HashSet<String>> {
     let mut erased = HashSet::new();
-    for object in [Object::Companies, Object::Contacts] {
+    for object in [Object::COMPANIES, Object::CONTACTS] {
         let mut tombstones = mine.clone();
         tombstones.insert("erasedAt", doc! { "$exists": true });
-        let states = database.collection::<Document>(name(object));
+        let states = database.collection::<Document>(object.name());
         let found: Vec<Document> = states.find(tombstones).await?.try_collect().await?;
         erased.extend(found.iter().filter_map(|state| Some(state.get_str("_id").ok()?.to_owned())));
     }
@@ -282,7 +275,7 @@ impl<'a> Expected<'a> {
     fn of(account: &AccountKey, ledger: &'a [Change]) -> Self {
         let (mut last, mut changes, mut merged) = (BTreeMap::new(), HashSet::new(), HashMap::new());
         for change in ledger {
-            let record = format!("{account}:{}:{}", name(change.object), change.id);
+            let record = format!("{account}:{}:{}", change.object, change.id);
             match change.kind {
                 ChangeKind::Merged => drop(merged.insert(record.clone(), change.at)),
                 ChangeKind::Archived => drop(changes.insert(format!("{record}:{}:deleted", change.at))),

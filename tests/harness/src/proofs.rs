@@ -30,10 +30,7 @@ impl World {
     pub async fn request_erasures(&self) -> Result<Vec<Erasure>> {
         let (account, erased) = (self.account()?, self.hubspot.world().erased(HUB));
         let erasure = |(object, id): (Object, u64)| {
-            let object = match object {
-                Object::Companies => ObjectType::COMPANIES,
-                Object::Contacts => ObjectType::CONTACTS,
-            };
+            let object = ObjectType::parse(object.name())?;
             Ok(Erasure::Record(account.clone(), object, id.to_string().try_into()?))
         };
         let erasures = erased.into_iter().map(erasure).collect::<Result<Vec<_>>>()?;

@@ -91,7 +91,7 @@ type Happens = (&'static str, fn(&mut hubspot_sim::World, &[u64], i64), &'static
 
 const CHANGES: &str = "changes";
 const DELETIONS: &str = "deletions";
-const CONTACTS: Object = Object::Contacts;
+const CONTACTS: Object = Object::CONTACTS;
 
 const HAPPENS: [Happens; 8] = [
     (
@@ -109,7 +109,7 @@ const HAPPENS: [Happens; 8] = [
     (
         "associationChange",
         |hubspot, ids, _| {
-            let company = hubspot.ids(HUB, Object::Companies)[0];
+            let company = hubspot.ids(HUB, Object::COMPANIES)[0];
             hubspot.associate(HUB, ids[0], vec![company]);
         },
         CHANGES,
@@ -247,9 +247,9 @@ async fn deletion_webhook_sweeps_recycle_bin_before_its_time() -> Result<()> {
     world.hubspot.world().seed(HUB, 0, 3, 1);
     let front = Front::start(&mut world).await?;
     world.run().await?;
-    let gone = world.hubspot.world().ids(HUB, Object::Contacts)[0];
+    let gone = world.hubspot.world().ids(HUB, Object::CONTACTS)[0];
     let now = world.hubspot.world().now();
-    world.hubspot.world().archive(HUB, Object::Contacts, gone, now);
+    world.hubspot.world().archive(HUB, Object::CONTACTS, gone, now);
     world.run().await?;
     assert_eq!(world.all(collection::ACTIONS).await?.len(), 3, "the next sweep is hours away");
 

@@ -176,7 +176,7 @@ async fn what_is_queued_of_an_erased_account_is_not_stored_until_it_is_connected
     ensure!(left.is_empty(), "something is left: {left:#?}");
 
     // The customer comes back: everything is read and stored again, and the tick deletes nothing of it.
-    world.hubspot.world().ids(HUB, Object::Contacts);
+    world.hubspot.world().ids(HUB, Object::CONTACTS);
     let connected = Visitor::new(&front).connect(DOMAIN, HUB).await?;
     ensure!(connected.status().is_success(), "{connected:?}");
     tokio::time::timeout(Duration::from_secs(120), world.run()).await??;

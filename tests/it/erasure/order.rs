@@ -56,7 +56,7 @@ async fn late_page_and_recycle_bin_bring_no_erased_contact_back() -> Result<()> 
     rename(&world, id)?;
     is_silent().await?;
     let at = world.hubspot.world().now();
-    world.hubspot.world().archive(HUB, Object::Contacts, id, at);
+    world.hubspot.world().archive(HUB, Object::CONTACTS, id, at);
     is_silent().await?;
     world.store.resync(&world.account()?, CONTACTS, mongodb::bson::DateTime::from_millis(0)).await?;
     world.run().await?;
@@ -94,13 +94,13 @@ async fn queued_action_without_state_of_erased_contact_is_not_stored() -> Result
 async fn contacts_merged_into_erased_contact_are_erased_too() -> Result<()> {
     for is_known in [true, false] {
         let (world, survivor) = person("erased_survivor").await?;
-        let loser = world.hubspot.world().ids(HUB, Object::Contacts)[2];
+        let loser = world.hubspot.world().ids(HUB, Object::CONTACTS)[2];
         rename(&world, loser)?;
         world.run().await?;
         let merge = || {
             let mut hubspot = world.hubspot.world();
             let at = hubspot.now();
-            hubspot.merge(HUB, Object::Contacts, (survivor, loser), at, false)
+            hubspot.merge(HUB, Object::CONTACTS, (survivor, loser), at, false)
         };
         if is_known {
             ensure!(merge() == Some(survivor));
@@ -126,11 +126,11 @@ async fn contacts_merged_into_erased_contact_are_erased_too() -> Result<()> {
 #[tokio::test]
 async fn merge_of_erased_contact_tells_nothing_of_it() -> Result<()> {
     let (world, loser) = person("erased_loser").await?;
-    let survivor = world.hubspot.world().ids(HUB, Object::Contacts)[0];
+    let survivor = world.hubspot.world().ids(HUB, Object::CONTACTS)[0];
     world.run().await?;
     erase(&world, "contact.privacyDeletion", loser).await?;
     let at = world.hubspot.world().now();
-    ensure!(world.hubspot.world().merge(HUB, Object::Contacts, (survivor, loser), at, false).is_some());
+    ensure!(world.hubspot.world().merge(HUB, Object::CONTACTS, (survivor, loser), at, false).is_some());
     world.run().await?;
     ensure_without_person(&world.everything().await?)?;
     ensure_erased(&world, CONTACTS, loser).await?;

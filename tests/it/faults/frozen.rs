@@ -17,7 +17,7 @@ use mongodb::bson::Document;
 use serde_json::{Value, json};
 use stack::process;
 
-const CONTACTS: Object = Object::Contacts;
+const CONTACTS: Object = Object::CONTACTS;
 
 const LEASE: Duration = Duration::from_secs(60);
 

@@ -113,9 +113,9 @@ async fn scope_withdrawn_between_ticks_stops_only_its_lane() -> Result<()> {
     let (company, contact) = {
         let mut hubspot = world.hubspot.world();
         let at = hubspot.now();
-        let (company, contact) = (hubspot.ids(HUB, Object::Companies)[0], hubspot.ids(HUB, Object::Contacts)[0]);
-        hubspot.update(HUB, Object::Companies, company, at, &[("industry", "DESIGN")]);
-        hubspot.update(HUB, Object::Contacts, contact, at, &[("jobtitle", "CTO")]);
+        let (company, contact) = (hubspot.ids(HUB, Object::COMPANIES)[0], hubspot.ids(HUB, Object::CONTACTS)[0]);
+        hubspot.update(HUB, Object::COMPANIES, company, at, &[("industry", "DESIGN")]);
+        hubspot.update(HUB, Object::CONTACTS, contact, at, &[("jobtitle", "CTO")]);
         (company.to_string(), contact.to_string())
     };
     world.deliver(&world.sync().await?, &world.tick()).await?;

@@ -19,7 +19,7 @@ async fn with_titles(name: &str, title: &str, count: usize) -> Result<(World, Ve
         let mut hubspot = world.hubspot.world();
         hubspot.seed(HUB, 2, 20, 1);
         let (at, properties) = (hubspot.now(), BTreeMap::from([("jobtitle".to_owned(), title.to_owned())]));
-        let ids = (0..count).map(|_| hubspot.create(HUB, Object::Contacts, at, properties.clone())).collect();
+        let ids = (0..count).map(|_| hubspot.create(HUB, Object::CONTACTS, at, properties.clone())).collect();
         hubspot.seed(HUB, 0, 20, 2);
         ids
     };
@@ -64,7 +64,7 @@ async fn unreadable_creation_time_stops_no_record() -> Result<()> {
             let mut hubspot = world.hubspot.world();
             hubspot.seed(HUB, 0, 5, 1);
             let (at, created) = (hubspot.now(), ("createdate".to_owned(), created.to_owned()));
-            hubspot.create(HUB, Object::Contacts, at, BTreeMap::from([created]));
+            hubspot.create(HUB, Object::CONTACTS, at, BTreeMap::from([created]));
         }
         world.run().await?;
         ensure!(world.proof().await?.actions == 6, "{created}");
@@ -84,10 +84,10 @@ async fn megabyte_texts_are_shortened_and_stop_no_record() -> Result<()> {
         let mut hubspot = world.hubspot.world();
         let at = hubspot.now();
         let text = |name: &str, size: usize| (name.to_owned(), "\u{1}".repeat(size));
-        hubspot.create(HUB, Object::Contacts, at, BTreeMap::from([text("a", 300_000), text("jobtitle", 1_000_000)]));
+        hubspot.create(HUB, Object::CONTACTS, at, BTreeMap::from([text("a", 300_000), text("jobtitle", 1_000_000)]));
         for _ in 0..60 {
             let texts = ["a", "b", "c"].map(|name| (name.to_owned(), "x".repeat(200_000)));
-            hubspot.create(HUB, Object::Contacts, at, BTreeMap::from(texts));
+            hubspot.create(HUB, Object::CONTACTS, at, BTreeMap::from(texts));
         }
     }
     ensure!(world.run_until_proved().await?.actions == 61);
@@ -124,7 +124,7 @@ async fn records_without_readable_answer_are_set_aside_alone_and_retried() -> Re
         let at = world.hubspot.world().now();
         // Nobody has to touch the records themselves if HubSpot mends its answer.
         for id in ids.iter().filter(|_| !unanswerable) {
-            world.hubspot.world().update(HUB, Object::Contacts, *id, at, &[("jobtitle", "CTO")]);
+            world.hubspot.world().update(HUB, Object::CONTACTS, *id, at, &[("jobtitle", "CTO")]);
         }
         world.store.retry_set_aside().await?;
         ensure!(world.run_until_proved().await?.missing.is_empty());
@@ -142,8 +142,8 @@ async fn deleted_record_that_is_set_aside_is_not_retried() -> Result<()> {
     // The searches meet the changes later.
     world.hubspot.world().settings.index_lag_min_ms = 60_000;
     let at = world.hubspot.world().now();
-    world.hubspot.world().archive(HUB, Object::Contacts, ids[0], at);
-    world.hubspot.world().update(HUB, Object::Contacts, ids[1], at, &[("jobtitle", "CTO")]);
+    world.hubspot.world().archive(HUB, Object::CONTACTS, ids[0], at);
+    world.hubspot.world().update(HUB, Object::CONTACTS, ids[1], at, &[("jobtitle", "CTO")]);
     let nothing = FaultKind::Answer { status: 200, body: Some(r#"{"results": []}"#.to_owned()), retry_after: None };
     world.fault("/contacts/batch/read", 1, nothing);
     world.store.retry_set_aside().await?;
@@ -179,7 +179,7 @@ async fn page_of_only_contacts_with_unreadable_companies_is_set_aside() -> Resul
     world.hubspot.world().settings.without_companies = ids.clone();
     let at = world.hubspot.world().now();
     for id in &ids {
-        world.hubspot.world().update(HUB, Object::Contacts, *id, at, &[("jobtitle", "CEO")]);
+        world.hubspot.world().update(HUB, Object::CONTACTS, *id, at, &[("jobtitle", "CEO")]);
     }
     world.run_on().await?;
     ensure!(world.all(collection::SET_ASIDE).await?.len() == 8, "they are not set aside");
@@ -196,7 +196,7 @@ async fn contact_with_150_companies_stops_no_other_record() -> Result<()> {
     {
         let mut hubspot = world.hubspot.world();
         hubspot.seed(HUB, 150, 20, 1);
-        let (companies, contacts) = (hubspot.ids(HUB, Object::Companies), hubspot.ids(HUB, Object::Contacts));
+        let (companies, contacts) = (hubspot.ids(HUB, Object::COMPANIES), hubspot.ids(HUB, Object::CONTACTS));
         hubspot.associate(HUB, contacts[3], companies);
         (hubspot.settings.association_page, hubspot.settings.latency_ms) = (1, 60);
     }
@@ -217,7 +217,7 @@ async fn account_with_odd_values_needs_no_more_searches_than_another() -> Result
             for index in 0..100 {
                 let odd = odd.get(index % odd.len().max(1)).map_or(String::new(), char::to_string);
                 let title = ("jobtitle".to_owned(), format!("CTO {odd}"));
-                hubspot.create(HUB, Object::Contacts, at, BTreeMap::from([title]));
+                hubspot.create(HUB, Object::CONTACTS, at, BTreeMap::from([title]));
             }
         }
         let began = std::time::Instant::now();

@@ -9,7 +9,7 @@ use mongodb::bson::{DateTime, Document, doc};
 use serde_json::json;
 use store::collection;
 
-const CONTACTS: Object = Object::Contacts;
+const CONTACTS: Object = Object::CONTACTS;
 
 /// A contact that is modified now.
 fn change(world: &World) -> u64 {

@@ -12,14 +12,15 @@ use std::collections::BTreeMap;
 pub use self::random::LinkChange;
 use crate::{
     links::{AssociationCategory, AssociationType, Link, PRIMARY_COMPANY},
+    object::Object,
     webhooks::What,
-    world::{ChangeKind, Object, Record, World},
+    world::{ChangeKind, Record, World},
 };
 
 impl World {
     /// Returns the links of every contact that is not deleted: the primary one first, the others by the company's id.
     pub fn links(&self, hub_id: u64) -> BTreeMap<u64, Vec<Link>> {
-        let contacts = self.portals.get(&hub_id).and_then(|portal| portal.records.get(&Object::Contacts));
+        let contacts = self.portals.get(&hub_id).and_then(|portal| portal.records.get(&Object::CONTACTS));
         let live = contacts.into_iter().flatten().filter(|(_, contact)| !contact.newest().archived);
         live.map(|(id, contact)| (*id, contact.links.newest().to_vec())).collect()
     }
@@ -45,7 +46,7 @@ impl World {
     /// linked already, or if one of them does not exist.
     pub fn link(&mut self, hub_id: u64, contact: u64, company: u64, at: i64) -> bool {
         let are_live =
-            self.is_live(hub_id, Object::Contacts, contact) && self.is_live(hub_id, Object::Companies, company);
+            self.is_live(hub_id, Object::CONTACTS, contact) && self.is_live(hub_id, Object::COMPANIES, company);
         are_live
             && self.set_links(hub_id, contact, at, true, |links| {
                 if !is_among(links, company) {
@@ -69,7 +70,7 @@ impl World {
         let is_further = |link: &Link| link.company == company && !link.is_primary();
         let moves = self.settings.primary_moves_contact;
         if !self.links_of(hub_id, contact).iter().any(is_further)
-            || moves && !self.change(hub_id, Object::Contacts, contact, at, ChangeKind::Updated, |_| ())
+            || moves && !self.change(hub_id, Object::CONTACTS, contact, at, ChangeKind::Updated, |_| ())
         {
             return false;
         }
@@ -78,7 +79,7 @@ impl World {
         });
         if moves {
             let value = company.to_string();
-            self.queue_webhook((hub_id, Object::Contacts, contact), at, What::Changed(PRIMARY_COMPANY, &value));
+            self.queue_webhook((hub_id, Object::CONTACTS, contact), at, What::Changed(PRIMARY_COMPANY, &value));
         }
         is_changed
     }
@@ -95,12 +96,12 @@ impl World {
 
     /// Returns the newest links of a contact.
     pub(crate) fn links_of(&self, hub_id: u64, contact: u64) -> Vec<Link> {
-        let contacts = self.portals.get(&hub_id).and_then(|portal| portal.records.get(&Object::Contacts));
+        let contacts = self.portals.get(&hub_id).and_then(|portal| portal.records.get(&Object::CONTACTS));
         let contact = contacts.and_then(|contacts| contacts.get(&contact));
         contact.map(|contact| contact.links.newest().to_vec()).unwrap_or_default()
     }
 
-    pub(super) fn is_live(&self, hub_id: u64, object: Object, id: u64) -> bool {
+    pub(crate) fn is_live(&self, hub_id: u64, object: Object, id: u64) -> bool {
         self.record(hub_id, object, id).is_some_and(|(version, _)| !version.archived)
     }
 
@@ -114,7 +115,7 @@ impl World {
         change: impl FnOnce(&mut Vec<Link>),
     ) -> bool {
         let (now, lag) = (self.now(), self.settings.association_lag_ms);
-        let contacts = self.portal(hub_id).records.entry(Object::Contacts).or_default();
+        let contacts = self.portal(hub_id).records.entry(Object::CONTACTS).or_default();
         let Some(Record { links, .. }) = contacts.get_mut(&contact) else { return false };
         let before = links.newest().to_vec();
         let mut after = before.clone();
@@ -136,10 +137,11 @@ impl World {
             for Link { company, types } in links {
                 let other = others.iter().find(|other| other.company == *company);
                 for kind in types.iter().filter(|kind| other.is_none_or(|other| !other.types.contains(kind))) {
-                    let to_company = What::Associated { to: *company, removed, kind };
-                    self.queue_webhook((hub_id, Object::Contacts, contact), at, to_company);
-                    let to_contact = What::Associated { to: contact, removed, kind: &kind.reversed() };
-                    self.queue_webhook((hub_id, Object::Companies, *company), at, to_contact);
+                    let to_company = What::Associated { to: (Object::COMPANIES, *company), removed, kind };
+                    self.queue_webhook((hub_id, Object::CONTACTS, contact), at, to_company);
+                    let to_contact =
+                        What::Associated { to: (Object::CONTACTS, contact), removed, kind: &kind.reversed() };
+                    self.queue_webhook((hub_id, Object::COMPANIES, *company), at, to_contact);
                 }
             }
         }

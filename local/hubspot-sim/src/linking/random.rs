@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     links::{AssociationCategory, Link},
-    world::{Object, World},
+    object::Object,
+    world::World,
 };
 
 /// The labels of random changes, with their type ids.
@@ -54,8 +55,8 @@ impl World {
         let is_further = |link: &Link| !link.is_primary();
         match kind {
             LinkChange::Link => {
-                let contact = self.ids(hub_id, Object::Contacts).choose(random).copied();
-                let company = self.ids(hub_id, Object::Companies).choose(random).copied();
+                let contact = self.ids(hub_id, Object::CONTACTS).choose(random).copied();
+                let company = self.ids(hub_id, Object::COMPANIES).choose(random).copied();
                 contact.zip(company).is_some_and(|(contact, company)| self.link(hub_id, contact, company, at))
             }
             LinkChange::Unlink => {
@@ -74,19 +75,19 @@ impl World {
                 self.set_labels(hub_id, contact, link.company, at, &labels)
             }
             LinkChange::MergeCompanies => {
-                let companies = self.ids(hub_id, Object::Companies);
+                let companies = self.ids(hub_id, Object::COMPANIES);
                 let Some((_, link)) = self.choose_link(hub_id, random, |_| true) else { return false };
                 let Some(winner) = companies.choose(random).copied() else { return false };
                 let mint = random.random_bool(0.5);
-                self.merge(hub_id, Object::Companies, (winner, link.company), at, mint).is_some()
+                self.merge(hub_id, Object::COMPANIES, (winner, link.company), at, mint).is_some()
             }
             LinkChange::ArchiveCompany => {
                 let chosen = self.choose_link(hub_id, random, |_| true);
-                chosen.is_some_and(|(_, link)| self.archive(hub_id, Object::Companies, link.company, at))
+                chosen.is_some_and(|(_, link)| self.archive(hub_id, Object::COMPANIES, link.company, at))
             }
             LinkChange::EraseContact => {
-                let contact = self.ids(hub_id, Object::Contacts).choose(random).copied();
-                contact.is_some_and(|contact| self.erase(hub_id, Object::Contacts, contact, at))
+                let contact = self.ids(hub_id, Object::CONTACTS).choose(random).copied();
+                contact.is_some_and(|contact| self.erase(hub_id, Object::CONTACTS, contact, at))
             }
         }
     }

@@ -13,7 +13,7 @@ fn world() -> World {
 /// Creates two companies, and a contact of both: the first is the primary one.
 fn with_two_companies() -> (World, u64, [u64; 2]) {
     let mut world = world();
-    let (companies, [contact]) = (create(&mut world, Object::Companies), create(&mut world, Object::Contacts));
+    let (companies, [contact]) = (create(&mut world, Object::COMPANIES), create(&mut world, Object::CONTACTS));
     assert!(companies.iter().all(|company| world.link(HUB, contact, *company, 2)));
     (world, contact, companies)
 }
@@ -26,7 +26,7 @@ fn links_of(world: &World, contact: u64) -> Vec<(u64, Vec<u64>)> {
 
 /// Returns a contact's modification time.
 fn modified_at(world: &World, contact: u64) -> i64 {
-    world.record(HUB, Object::Contacts, contact).map(|(version, _)| version.modified_at).unwrap()
+    world.record(HUB, Object::CONTACTS, contact).map(|(version, _)| version.modified_at).unwrap()
 }
 
 #[test]
@@ -82,11 +82,11 @@ fn labels_are_set_replaced_and_removed() {
 #[test]
 fn deleted_record_loses_its_links_for_good() {
     let (mut world, contact, [firm, bank]) = with_two_companies();
-    assert!(world.archive(HUB, Object::Companies, firm, 3) && world.restore(HUB, Object::Companies, firm, 4));
+    assert!(world.archive(HUB, Object::COMPANIES, firm, 3) && world.restore(HUB, Object::COMPANIES, firm, 4));
     assert_eq!((links_of(&world, contact), modified_at(&world, contact)), (vec![(bank, vec![279])], 1));
-    assert!(world.archive(HUB, Object::Contacts, contact, 5));
+    assert!(world.archive(HUB, Object::CONTACTS, contact, 5));
     assert!(world.links(HUB).is_empty(), "it has none, and is not in the list");
-    assert!(world.restore(HUB, Object::Contacts, contact, 6));
+    assert!(world.restore(HUB, Object::CONTACTS, contact, 6));
     assert!(world.links(HUB)[&contact].is_empty());
 }
 
@@ -94,10 +94,10 @@ fn deleted_record_loses_its_links_for_good() {
 fn links_of_a_merged_company_move_to_the_survivor() {
     for mint in [false, true] {
         let (mut world, both, [winner, loser]) = with_two_companies();
-        let [one] = create(&mut world, Object::Contacts);
+        let [one] = create(&mut world, Object::CONTACTS);
         assert!(world.link(HUB, one, loser, 2) && world.set_labels(HUB, one, loser, 2, &[(31, "Billing contact")]));
         assert!(world.set_labels(HUB, both, loser, 2, &[(33, "Decision maker")]));
-        let survivor = world.merge(HUB, Object::Companies, (winner, loser), 3, mint).unwrap();
+        let survivor = world.merge(HUB, Object::COMPANIES, (winner, loser), 3, mint).unwrap();
         assert_eq!(links_of(&world, both), [(survivor, vec![1, 279, 33])], "there is one link, with the types of both");
         assert_eq!(links_of(&world, one), [(survivor, vec![1, 279, 31])]);
         assert_eq!((modified_at(&world, both), modified_at(&world, one)), (1, 1));
@@ -108,9 +108,9 @@ fn links_of_a_merged_company_move_to_the_survivor() {
 fn merged_contact_has_the_links_of_both_and_one_primary_company() {
     for mint in [false, true] {
         let (mut world, winner, [firm, bank]) = with_two_companies();
-        let ([loser], [mill]) = (create(&mut world, Object::Contacts), create(&mut world, Object::Companies));
+        let ([loser], [mill]) = (create(&mut world, Object::CONTACTS), create(&mut world, Object::COMPANIES));
         assert!(world.link(HUB, loser, bank, 2) && world.link(HUB, loser, mill, 2));
-        let survivor = world.merge(HUB, Object::Contacts, (winner, loser), 3, mint).unwrap();
+        let survivor = world.merge(HUB, Object::CONTACTS, (winner, loser), 3, mint).unwrap();
         let expected = [(firm, vec![1, 279]), (bank, vec![279]), (mill, vec![279])];
         assert_eq!((&links_of(&world, survivor)[..], world.links(HUB).len()), (&expected[..], 1));
     }
@@ -127,9 +127,9 @@ fn random_changes_of_all_kinds_leave_links_in_order() {
             world.settings.clock_offset_ms += 10;
             made.extend(world.change_links(HUB, &LinkChange::ALL, 4, seed * 100 + round).into_keys());
         }
-        let (companies, erased) = (world.ids(HUB, Object::Companies), world.erased(HUB));
+        let (companies, erased) = (world.ids(HUB, Object::COMPANIES), world.erased(HUB));
         let links = world.links(HUB);
-        assert!(links.keys().all(|contact| !erased.contains(&(Object::Contacts, *contact))));
+        assert!(links.keys().all(|contact| !erased.contains(&(Object::CONTACTS, *contact))));
         for links in links.values() {
             assert!(links.iter().all(|link| companies.contains(&link.company)), "{links:?}");
             assert!(links.iter().all(|link| link.types.contains(&AssociationType::unlabeled())), "{links:?}");

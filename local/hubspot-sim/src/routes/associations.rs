@@ -1,4 +1,4 @@
-//! `POST .../associations/{from}/{to}/batch/read`, between contacts and companies, in both directions.
+//! `POST .../associations/{from}/{to}/batch/read`, between any two object types, in both directions.
 
 mod cursor;
 #[cfg(test)]
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::{
     errors,
+    oauth::{Caller, authenticate},
     objects::{admit, with_limits},
 };
 use crate::{
@@ -24,7 +25,8 @@ use crate::{
     limits::RequestKind,
     links::{AssociationType, Link, LinkEnd},
     lock,
-    world::{Object, Record, World},
+    object::Object,
+    world::{Record, World},
 };
 
 /// The most inputs of a request.
@@ -51,14 +53,9 @@ pub(crate) async fn handle(
 }
 
 fn read(world: &mut World, objects: (&str, &str), headers: &HeaderMap, request: &BatchRead) -> Response {
-    // The scope of either object is sufficient.
-    let scopes = [Object::Contacts.scope(), Object::Companies.scope()];
-    let caller = match admit(world, headers, RequestKind::Associations, &scopes) {
-        Ok(caller) => caller,
+    let (caller, from, to) = match admit_pair(world, headers, objects) {
+        Ok(admitted) => admitted,
         Err(refusal) => return *refusal,
-    };
-    let (Some(from), Some(to)) = (Object::parse(objects.0), Object::parse(objects.1)) else {
-        return errors::invalid("Unable to infer object type");
     };
     if request.inputs.len() > MAX_INPUTS {
         return errors::invalid("The batch has more than 1000 inputs");
@@ -69,8 +66,7 @@ fn read(world: &mut World, objects: (&str, &str), headers: &HeaderMap, request: 
     }
     let without_companies = world.settings.without_companies.clone();
     let (now, page) = (world.now(), world.settings.association_page.max(1));
-    let contacts = &world.portal(caller.hub_id).records[&Object::Contacts];
-    let mut ends = ends(contacts, (from, to), &request.inputs, now);
+    let mut ends = ends(&world.portal(caller.hub_id).records, (from, to), &request.inputs, now);
     let (mut results, mut missing) = (Vec::new(), Vec::new());
     for input in &request.inputs {
         if is_among(&without_companies, input) {
@@ -95,38 +91,58 @@ fn read(world: &mut World, objects: (&str, &str), headers: &HeaderMap, request: 
     with_limits(world, caller, RequestKind::Associations, (status, Json(answer)).into_response())
 }
 
+/// Checks the token, for which the scopes of either object type are sufficient, and counts the request.
+fn admit_pair(
+    world: &mut World,
+    headers: &HeaderMap,
+    (from, to): (&str, &str),
+) -> Result<(Caller, Object, Object), Box<Response>> {
+    let caller = authenticate(world, headers)?;
+    let resolve = |text| world.resolve(caller.hub_id, text).ok_or_else(|| Box::new(errors::unknown_object(text)));
+    let (from, to) = (resolve(from)?, resolve(to)?);
+    let scopes = [from.scopes(), to.scopes()].concat();
+    let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
+    admit(world, headers, RequestKind::Associations, &scopes).map(|caller| (caller, from, to))
+}
+
 /// Returns the other ends of each input's links. An input without links has no entry.
 fn ends(
-    contacts: &BTreeMap<u64, Record>,
+    records: &BTreeMap<Object, BTreeMap<u64, Record>>,
     direction: (Object, Object),
     inputs: &[Input],
     now: i64,
 ) -> HashMap<String, Vec<LinkEnd>> {
     let mut ends: HashMap<String, Vec<LinkEnd>> = HashMap::new();
-    match direction {
-        (Object::Contacts, Object::Companies) => {
-            for input in inputs {
-                let contact = input.id.parse().ok().and_then(|id: u64| contacts.get(&id));
-                let links = contact.map_or(&[][..], |contact| contact.links.visible(now));
-                if !links.is_empty() {
-                    let end = |link: &Link| LinkEnd { id: link.company, types: link.types.clone() };
-                    ends.insert(input.id.clone(), links.iter().map(end).collect());
-                }
+    let nothing = BTreeMap::new();
+    let contacts = records.get(&Object::CONTACTS).unwrap_or(&nothing);
+    if direction == (Object::CONTACTS, Object::COMPANIES) {
+        for input in inputs {
+            let contact = input.id.parse().ok().and_then(|id: u64| contacts.get(&id));
+            let links = contact.map_or(&[][..], |contact| contact.links.visible(now));
+            if !links.is_empty() {
+                let end = |link: &Link| LinkEnd { id: link.company, types: link.types.clone() };
+                ends.insert(input.id.clone(), links.iter().map(end).collect());
             }
         }
-        (Object::Companies, Object::Contacts) => {
-            let asked: HashMap<u64, &str> =
-                inputs.iter().filter_map(|input| Some((input.id.parse().ok()?, input.id.as_str()))).collect();
-            for contact in contacts.values() {
-                for link in contact.links.visible(now) {
-                    let Some(company) = asked.get(&link.company) else { continue };
-                    let types = link.types.iter().map(AssociationType::reversed).collect();
-                    ends.entry((*company).to_owned()).or_default().push(LinkEnd { id: contact.id, types });
-                }
+    } else if direction == (Object::COMPANIES, Object::CONTACTS) {
+        let asked: HashMap<u64, &str> =
+            inputs.iter().filter_map(|input| Some((input.id.parse().ok()?, input.id.as_str()))).collect();
+        for contact in contacts.values() {
+            for link in contact.links.visible(now) {
+                let Some(company) = asked.get(&link.company) else { continue };
+                let types = link.types.iter().map(AssociationType::reversed).collect();
+                ends.entry((*company).to_owned()).or_default().push(LinkEnd { id: contact.id, types });
             }
         }
-        // Nothing else is associated here.
-        _ => {}
+    } else {
+        let records = records.get(&direction.0).unwrap_or(&nothing);
+        for input in inputs {
+            let record = input.id.parse().ok().and_then(|id: u64| records.get(&id));
+            let related = record.map(|record| record.related(direction.1, now)).unwrap_or_default();
+            if !related.is_empty() {
+                ends.insert(input.id.clone(), related);
+            }
+        }
     }
     ends
 }

@@ -11,7 +11,7 @@ use rand::{RngExt, distr::Alphanumeric};
 use reqwest::Url;
 use serde::Deserialize;
 
-use crate::apps::{CLIENT_ID, SCOPES};
+use crate::apps::{CLIENT_ID, OTHER_SCOPES, SCOPES};
 use crate::{Shared, lock, world::Consent};
 
 /// The parameters of the app's request.
@@ -30,7 +30,10 @@ pub(crate) struct ConsentRequest {
 impl ConsentRequest {
     /// Returns why the page is not shown. Returns `None` if the request is valid.
     fn problem(&self) -> Option<&'static str> {
-        let is_known = |scope: &str| SCOPES.contains(&scope);
+        let is_known = |scope: &str| {
+            let reads = ["crm.objects.", "crm.schemas."].iter().any(|begin| scope.starts_with(begin));
+            SCOPES.contains(&scope) || OTHER_SCOPES.contains(&scope) || reads && scope.ends_with(".read")
+        };
         if self.client_id != CLIENT_ID {
             Some("This app is not known: its client id is wrong.")
         } else if Url::parse(&self.redirect_uri).is_err() {
@@ -50,7 +53,7 @@ pub(crate) async fn show(State(world): State<Shared>, Query(asked): Query<Consen
     }
     let portals: Vec<u64> = lock(&world).portals.keys().copied().collect();
     let body = html! {
-        p { "An app wants to read the contacts and companies of a HubSpot account. Which one?" }
+        p { "An app wants to read records of a HubSpot account. Which one?" }
         form method="post" action="/oauth/authorize" {
             @for (name, value) in [("client_id", &asked.client_id), ("redirect_uri", &asked.redirect_uri), ("scope", &asked.scope)] {
                 input type="hidden" name=(name) value=(value);
@@ -106,6 +109,31 @@ fn page(body: Markup) -> Markup {
         html lang="en" {
             head { meta charset="utf-8"; title { "HubSpot, simulated" } }
             body { h1 { "HubSpot, simulated" } (body) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn app_may_ask_for_reading_any_object_type_and_for_nothing_else() {
+        let problem = |scope: &str| {
+            let request = ConsentRequest {
+                client_id: CLIENT_ID.to_owned(),
+                redirect_uri: "https://app.example/callback".to_owned(),
+                scope: scope.to_owned(),
+                state: None,
+                code_challenge: None,
+            };
+            request.problem()
+        };
+        for scope in ["oauth crm.objects.contacts.read", "crm.objects.custom.read crm.schemas.custom.read", "tickets"] {
+            assert_eq!(problem(scope), None, "{scope}");
+        }
+        for scope in ["", "oauth crm.objects.contacts.write", "automation"] {
+            assert!(problem(scope).is_some(), "{scope}");
         }
     }
 }

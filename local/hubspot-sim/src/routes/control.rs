@@ -1,6 +1,7 @@
 //! The control interface, below `/_sim`: fills an account, changes it, causes faults, returns the ledger.
 
 mod links;
+mod objects;
 
 use axum::{
     Json, Router,
@@ -27,6 +28,11 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/portals/{hub_id}/tokens/expire", post(expire))
         .route("/portals/{hub_id}/tokens/revoke", post(revoke))
         .merge(links::routes())
+        .merge(objects::routes())
+}
+
+fn done(is_done: bool) -> StatusCode {
+    if is_done { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
 }
 
 async fn settings(State(world): State<Shared>) -> Json<Settings> {

@@ -20,6 +20,11 @@ pub(crate) fn invalid(message: &str) -> Response {
     refuse(StatusCode::BAD_REQUEST, "VALIDATION_ERROR", message)
 }
 
+/// Returns the error for an object type that the account does not have, as seen.
+pub(crate) fn unknown_object(name: &str) -> Response {
+    invalid(&format!("Unable to infer object type from: {name}"))
+}
+
 /// Returns the category of a status.
 pub(crate) fn category(status: StatusCode) -> &'static str {
     match status.as_u16() {

@@ -6,10 +6,14 @@ mod broken;
 mod consent;
 mod control;
 mod errors;
+mod merges;
 mod oauth;
 mod objects;
+mod owners;
 mod properties;
 mod search;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -48,6 +52,15 @@ pub(crate) fn app(world: Shared) -> Router {
         .route("/{object}/{version}/properties", get(properties::handle_oldest))
         .route("/crm-object-schemas/{version}/schemas", get(properties::handle_schemas))
         .route("/crm/{version}/schemas", get(properties::handle_schemas))
+        .route("/crm-object-schemas/{version}/schemas/{object}", get(properties::handle_schema))
+        .route("/crm/{version}/schemas/{object}", get(properties::handle_schema))
+        .route("/crm/objects/{version}/{object}/merge", post(merges::handle))
+        .route("/crm/{version}/objects/{object}/merge", post(merges::handle))
+        .route("/crm/owners/{version}", get(owners::handle_owners))
+        .route("/crm/{version}/owners", get(owners::handle_owners))
+        .route("/crm/{version}/owners/", get(owners::handle_owners))
+        .route("/crm/pipelines/{version}/{object}", get(owners::handle_pipelines))
+        .route("/crm/{version}/pipelines/{object}", get(owners::handle_pipelines))
         .fallback(errors::not_found)
         .layer(middleware::from_fn_with_state(world.clone(), as_hubspot));
     Router::new().nest("/_sim", control::routes()).merge(hubspot).with_state(world)

@@ -18,6 +18,7 @@ use crate::{
     clock,
     limits::App,
     lock,
+    object::Object,
     world::{Portal, World},
 };
 
@@ -183,15 +184,45 @@ pub(crate) struct Caller {
 /// Returns the caller of a request whose token has one of these scopes.
 pub(crate) fn authorize(world: &World, headers: &HeaderMap, scopes: &[&str]) -> Result<Caller, Box<Response>> {
     let caller = authenticate(world, headers)?;
+    require_any(world, caller, scopes).map(|()| caller)
+}
+
+/// Returns the caller of a request that reads records of an object type, and the type that its path means. The token
+/// needs all scopes of the type.
+pub(crate) fn authorize_object(
+    world: &World,
+    headers: &HeaderMap,
+    object: &str,
+) -> Result<(Caller, Object), Box<Response>> {
+    let caller = authenticate(world, headers)?;
+    let object = world.resolve(caller.hub_id, object).ok_or_else(|| Box::new(errors::unknown_object(object)))?;
+    require_all(world, caller, &object.scopes()).map(|()| (caller, object))
+}
+
+/// Refuses a caller whose token has none of these scopes.
+pub(crate) fn require_any(world: &World, caller: Caller, scopes: &[&str]) -> Result<(), Box<Response>> {
+    let has_any = scopes.iter().any(|scope| is_granted(world, caller, scope));
+    if has_any { Ok(()) } else { Err(Box::new(errors::missing_scopes(scopes))) }
+}
+
+/// Refuses a caller whose token lacks one of these scopes.
+pub(crate) fn require_all(world: &World, caller: Caller, scopes: &[String]) -> Result<(), Box<Response>> {
+    let has_all = scopes.iter().all(|scope| is_granted(world, caller, scope));
+    let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
+    if has_all { Ok(()) } else { Err(Box::new(errors::missing_scopes(&scopes))) }
+}
+
+fn is_granted(world: &World, caller: Caller, scope: &str) -> bool {
     let granted = world.portals.get(&caller.hub_id).map(|portal| match caller.app {
         App::OAuth => &portal.scopes,
         App::Private => &portal.private_scopes,
     });
-    let is_granted = |scope: &&str| granted.is_some_and(|granted| granted.iter().any(|granted| granted == scope));
-    if scopes.iter().any(is_granted) { Ok(caller) } else { Err(Box::new(errors::missing_scopes(scopes))) }
+    let is_withdrawn = world.settings.missing_scopes.iter().any(|missing| missing == scope);
+    !is_withdrawn && granted.is_some_and(|granted| granted.iter().any(|granted| granted == scope))
 }
 
-fn authenticate(world: &World, headers: &HeaderMap) -> Result<Caller, Box<Response>> {
+/// Returns the caller of a request, whatever its scopes are.
+pub(crate) fn authenticate(world: &World, headers: &HeaderMap) -> Result<Caller, Box<Response>> {
     let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
     let Some(token) = token else {
         return Err(Box::new(errors::unauthenticated()));

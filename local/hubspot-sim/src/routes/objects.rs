@@ -17,9 +17,11 @@ use super::{
 use crate::{
     Shared, clock,
     limits::{ExceededLimit, RequestKind},
-    links::Link,
-    lock, odd,
-    world::{Object, Record, World},
+    links::AssociationType,
+    lock,
+    object::Object,
+    odd,
+    world::{Record, World},
 };
 
 /// The parameters of a list. A name may occur several times.
@@ -28,7 +30,7 @@ pub(crate) struct ListQuery {
     after: Option<u64>,
     properties: Vec<String>,
     archived: bool,
-    associations: String,
+    associations: Vec<String>,
 }
 
 impl ListQuery {
@@ -40,7 +42,7 @@ impl ListQuery {
             after: values("after").next().map(|after| after.parse().ok()).unwrap_or(Some(0)),
             properties: properties.map(str::to_owned).collect(),
             archived: values("archived").any(|archived| archived == "true"),
-            associations: values("associations").collect(),
+            associations: values("associations").flat_map(|names| names.split(',')).map(str::to_owned).collect(),
         })
     }
 }
@@ -76,9 +78,39 @@ pub(crate) fn admit(
     scopes: &[&str],
 ) -> Result<Caller, Box<Response>> {
     let caller = oauth::authorize(world, headers, scopes)?;
+    count(world, caller, asked).map(|()| caller)
+}
+
+/// Checks the token of a request for records of the type that the path means, and counts the request.
+pub(crate) fn admit_object(
+    world: &mut World,
+    headers: &HeaderMap,
+    object: &str,
+) -> Result<(Caller, Object), Box<Response>> {
+    let (caller, object) = oauth::authorize_object(world, headers, object)?;
+    count(world, caller, RequestKind::Other).map(|()| (caller, object))
+}
+
+/// Checks the token of a request for definitions of a type, and counts the request. Other connectors request them of types
+/// of which they read no records, so that only a custom object has to exist.
+pub(crate) fn admit_schema(
+    world: &mut World,
+    headers: &HeaderMap,
+    text: &str,
+) -> Result<(Caller, Object), Box<Response>> {
+    let caller = oauth::authenticate(world, headers)?;
+    let known = world.resolve(caller.hub_id, text).or_else(|| Object::parse(text).filter(|object| !object.is_custom()));
+    let object = known.ok_or_else(|| Box::new(errors::unknown_object(text)))?;
+    let scopes = object.schema_scopes();
+    oauth::require_any(world, caller, &scopes.iter().map(String::as_str).collect::<Vec<_>>())?;
+    count(world, caller, RequestKind::Other).map(|()| (caller, object))
+}
+
+/// Counts a request against its limit. Fails with the refusal if the limit is exceeded.
+fn count(world: &mut World, caller: Caller, asked: RequestKind) -> Result<(), Box<Response>> {
     let limit = world.settings.limit(caller.app, asked);
     let refusal = match world.portal(caller.hub_id).usage.count_request(clock::now(), limit) {
-        Ok(()) => return Ok(caller),
+        Ok(()) => return Ok(()),
         Err(ExceededLimit::TenSecondly) => errors::ten_secondly(),
         Err(ExceededLimit::Daily) => errors::daily(),
     };
@@ -101,13 +133,13 @@ pub(crate) fn with_limits(world: &mut World, caller: Caller, asked: RequestKind,
 }
 
 fn list(world: &mut World, object: &str, query: &ListQuery, headers: &HeaderMap) -> Response {
-    let Some(object) = Object::parse(object) else {
-        return errors::invalid("Unable to infer object type");
-    };
-    let caller = match admit(world, headers, RequestKind::Other, &[object.scope()]) {
-        Ok(caller) => caller,
+    let (caller, object) = match admit_object(world, headers, object) {
+        Ok(admitted) => admitted,
         Err(refusal) => return *refusal,
     };
+    if query.archived && world.settings.without_recycle_bin.contains(&object) {
+        return errors::invalid("Paging through deleted objects is not yet supported");
+    }
     if query.limit > 100 {
         return errors::invalid("The limit is greater than the maximum of 100");
     }
@@ -117,7 +149,8 @@ fn list(world: &mut World, object: &str, query: &ListQuery, headers: &HeaderMap)
         let version = record.newest();
         version.archived == query.archived && (lists_merged || !version.merged) && !version.erased
     };
-    let mut rows = world.portal(caller.hub_id).records[&object].range(from..).map(|(_, record)| record).filter(wanted);
+    let records = world.portal(caller.hub_id).records.entry(object).or_default();
+    let mut rows = records.range(from..).map(|(_, record)| record).filter(wanted);
     let listed = |row| listed(object, row, query, early, now);
     let results: Vec<Value> = rows.by_ref().take(query.limit).map(listed).collect();
     let mut answer = json!({"results": results});
@@ -134,15 +167,25 @@ fn listed(object: Object, row: &Record, query: &ListQuery, early: i64, now: i64)
         shown["archivedAt"] = json!(clock::iso(row.newest().modified_at - early));
     }
     let links = row.links.visible(now);
-    if object == Object::Contacts && query.associations.contains("compan") && !links.is_empty() {
-        let typed = |link: &Link| {
-            let id = link.company.to_string();
-            link.types.iter().map(|kind| json!({"id": id, "type": kind.name()})).collect::<Vec<_>>()
-        };
-        let results: Vec<Value> = links.iter().flat_map(typed).collect();
+    if object == Object::CONTACTS && query.associations.iter().any(|name| name.contains("compan")) && !links.is_empty()
+    {
+        let results: Vec<Value> =
+            links.iter().flat_map(|link| typed(object, Object::COMPANIES, link.company, &link.types)).collect();
         shown["associations"] = json!({"companies": {"results": results}});
     }
+    for other in query.associations.iter().filter_map(|name| Object::parse(name)) {
+        let ends = row.related(other, now);
+        if !ends.is_empty() {
+            let results: Vec<Value> = ends.iter().flat_map(|end| typed(object, other, end.id, &end.types)).collect();
+            shown["associations"][other.name()] = json!({ "results": results });
+        }
+    }
     shown
+}
+
+/// Returns an association of a list's row: an entry for each of its types.
+fn typed(from: Object, to: Object, id: u64, types: &[AssociationType]) -> Vec<Value> {
+    types.iter().map(|kind| json!({"id": id.to_string(), "type": kind.name(from, to)})).collect()
 }
 
 #[derive(Deserialize)]
@@ -158,11 +201,8 @@ struct BatchInput {
 }
 
 fn batch(world: &mut World, object: &str, headers: &HeaderMap, request: &BatchRead) -> Response {
-    let Some(object) = Object::parse(object) else {
-        return errors::invalid("Unable to infer object type");
-    };
-    let caller = match admit(world, headers, RequestKind::Other, &[object.scope()]) {
-        Ok(caller) => caller,
+    let (caller, object) = match admit_object(world, headers, object) {
+        Ok(admitted) => admitted,
         Err(refusal) => return *refusal,
     };
     if request.inputs.len() > 100 {
@@ -172,7 +212,7 @@ fn batch(world: &mut World, object: &str, headers: &HeaderMap, request: &BatchRe
     let settings = &world.settings;
     let has_no_answer =
         is_asked(&settings.unshowable) || asks_for_more(&request.properties) && is_asked(&settings.unanswerable);
-    let records = &world.portal(caller.hub_id).records[&object];
+    let records = world.portal(caller.hub_id).records.entry(object).or_default();
     let find = |input: &BatchInput| records.get(&input.id.parse().ok()?).filter(|record| !record.newest().archived);
     let (found, missing): (Vec<&BatchInput>, Vec<&BatchInput>) =
         request.inputs.iter().partition(|input| find(input).is_some());

@@ -1,4 +1,4 @@
-//! The definitions of properties, which other connectors read before they read records.
+//! The definitions of properties and of custom objects.
 
 use axum::{
     Json,
@@ -8,36 +8,15 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::objects::admit;
-use crate::{Shared, limits::RequestKind, lock, world::Object};
+use super::{
+    errors,
+    oauth::{authenticate, require_any},
+    objects::admit_schema,
+};
+use crate::{Shared, definitions::Property, lock, object::Object, world::World};
 
-const COMPANY_PROPERTIES: [(&str, &str); 11] = [
-    ("name", "string"),
-    ("domain", "string"),
-    ("country", "string"),
-    ("industry", "string"),
-    ("description", "string"),
-    ("annualrevenue", "number"),
-    ("numberofemployees", "number"),
-    ("hs_lead_status", "string"),
-    ("createdate", "datetime"),
-    ("hs_lastmodifieddate", "datetime"),
-    ("hs_object_id", "number"),
-];
-const CONTACT_PROPERTIES: [(&str, &str); 12] = [
-    ("firstname", "string"),
-    ("lastname", "string"),
-    ("jobtitle", "string"),
-    ("email", "string"),
-    ("hubspotscore", "number"),
-    ("hs_lead_status", "string"),
-    ("associatedcompanyid", "number"),
-    ("hs_analytics_source", "string"),
-    ("hs_latest_source", "string"),
-    ("createdate", "datetime"),
-    ("lastmodifieddate", "datetime"),
-    ("hs_object_id", "number"),
-];
+/// The scopes of which any one is sufficient for reading the custom objects.
+const CUSTOM_SCOPES: [&str; 2] = ["crm.schemas.custom.read", "crm.objects.custom.read"];
 
 /// `GET /crm/properties/{version}/{object}`: in `results`.
 pub(crate) async fn handle(state: State<Shared>, path: Path<(String, String)>, headers: HeaderMap) -> Response {
@@ -64,23 +43,47 @@ pub(crate) async fn handle_oldest(
     handle_old(state, Path((version, object)), headers).await
 }
 
-/// `GET /crm-object-schemas/{version}/schemas`: there are no custom objects.
-pub(crate) async fn handle_schemas() -> Json<Value> {
-    Json(json!({"results": []}))
-}
-
 fn definitions(
     State(world): State<Shared>,
     Path((_, object)): Path<(String, String)>,
     headers: &HeaderMap,
 ) -> Result<Value, Box<Response>> {
-    // Other connectors request those of all objects, even if they read no records of them.
-    let object = Object::parse(&object).unwrap_or(Object::Contacts);
-    admit(&mut lock(&world), headers, RequestKind::Other, &[object.scope()])?;
-    let properties = match object {
-        Object::Companies => &COMPANY_PROPERTIES[..],
-        Object::Contacts => &CONTACT_PROPERTIES[..],
-    };
-    let define = |&(name, kind): &(&str, &str)| json!({"name": name, "label": name, "type": kind, "fieldType": "text", "groupName": "all", "calculated": false});
-    Ok(properties.iter().map(define).collect())
+    let mut world = lock(&world);
+    let (caller, object) = admit_schema(&mut world, headers, &object)?;
+    Ok(world.portal(caller.hub_id).definitions(object).iter().map(Property::to_json).collect())
+}
+
+/// `GET /crm-object-schemas/{version}/schemas`: the custom objects of the account.
+pub(crate) async fn handle_schemas(State(world): State<Shared>, headers: HeaderMap) -> Response {
+    schemas(&mut lock(&world), &headers).unwrap_or_else(|refusal| *refusal)
+}
+
+fn schemas(world: &mut World, headers: &HeaderMap) -> Result<Response, Box<Response>> {
+    let caller = authenticate(world, headers)?;
+    let portal = world.portal(caller.hub_id);
+    let objects: Vec<Object> = portal.schemas.keys().copied().collect();
+    // Other connectors request them with a token that has no scope for them. They are not refused if there are none.
+    if !objects.is_empty() {
+        require_any(world, caller, &CUSTOM_SCOPES)?;
+    }
+    let portal = world.portal(caller.hub_id);
+    let schemas: Vec<Value> = objects.into_iter().filter_map(|object| portal.schema_json(object)).collect();
+    Ok(Json(json!({ "results": schemas })).into_response())
+}
+
+/// `GET /crm-object-schemas/{version}/schemas/{object}`: one custom object.
+pub(crate) async fn handle_schema(
+    State(world): State<Shared>,
+    Path((_, object)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Response {
+    schema(&mut lock(&world), &headers, &object).unwrap_or_else(|refusal| *refusal)
+}
+
+fn schema(world: &mut World, headers: &HeaderMap, text: &str) -> Result<Response, Box<Response>> {
+    let caller = authenticate(world, headers)?;
+    require_any(world, caller, &CUSTOM_SCOPES)?;
+    let schema = world.resolve(caller.hub_id, text).and_then(|object| world.portal(caller.hub_id).schema_json(object));
+    let schema = schema.ok_or_else(|| Box::new(errors::unknown_object(text)))?;
+    Ok(Json(schema).into_response())
 }

@@ -13,10 +13,12 @@ use super::{errors, oauth};
 use crate::{
     Shared, clock,
     links::PRIMARY_COMPANY,
-    lock, odd,
+    lock,
+    object::Object,
+    odd,
     query::{Query, Row},
     settings::IdOrder,
-    world::{Object, Record, Version, World},
+    world::{Record, Version, World},
 };
 
 pub(crate) async fn handle(
@@ -31,11 +33,8 @@ pub(crate) async fn handle(
 }
 
 fn search(world: &mut World, arrived: i64, object: &str, headers: &HeaderMap, body: &[u8]) -> Response {
-    let Some(object) = Object::parse(object) else {
-        return errors::invalid("Unable to infer object type");
-    };
-    let hub_id = match oauth::authorize(world, headers, &[object.scope()]) {
-        Ok(caller) => caller.hub_id,
+    let (hub_id, object) = match oauth::authorize_object(world, headers, object) {
+        Ok((caller, object)) => (caller.hub_id, object),
         Err(refusal) => return *refusal,
     };
     let limit = world.settings.search_rps;
@@ -46,7 +45,7 @@ fn search(world: &mut World, arrived: i64, object: &str, headers: &HeaderMap, bo
         Ok(query) => query,
         Err(error) => return errors::invalid(&format!("Invalid input JSON: {error}")),
     };
-    if let Some((status, message)) = query.problem(body.len()) {
+    if let Some((status, message)) = query.problem(String::from_utf8_lossy(body).chars().count()) {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
         return errors::refuse(status, errors::category(status), &message);
     }
@@ -61,7 +60,7 @@ fn results(world: &mut World, hub_id: u64, object: Object, query: &Query) -> Opt
     let now = world.now();
     let settings = world.settings.clone();
     let mut random = StdRng::from_rng(&mut world.random);
-    let records = &world.portal(hub_id).records[&object];
+    let records = world.portal(hub_id).records.entry(object).or_default();
     let row = |record| {
         let (version, is_dated) = (Record::indexed(record, now)?, !settings.undated.contains(&record.id));
         Some(Row { object, record, version, order: settings.id_order, is_dated })
@@ -120,8 +119,9 @@ pub(crate) fn record(object: Object, record: &Record, version: &Version, asked: 
         properties.insert(name.clone(), value.unwrap_or(Value::Null));
     }
     // A record may have a text that is not a date.
-    let created = version.properties.get("createdate").cloned().unwrap_or_else(|| clock::iso(record.created_at));
-    properties.insert("createdate".to_owned(), Value::from(created));
+    let created = version.properties.get(object.created_property()).cloned();
+    let created = created.unwrap_or_else(|| clock::iso(record.created_at));
+    properties.insert(object.created_property().to_owned(), Value::from(created));
     properties.insert(object.modified_property().to_owned(), Value::from(modified.as_str()));
     properties.insert("hs_object_id".to_owned(), Value::from(record.id.to_string()));
     json!({

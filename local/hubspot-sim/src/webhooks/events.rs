@@ -4,10 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    event::Event,
-    links::AssociationType,
-    settings::WebhookForm,
-    world::{Object, World},
+    event::Event, links::AssociationType, object::Object, relations::Key, settings::WebhookForm, world::World,
 };
 
 /// What happened to a record.
@@ -25,7 +22,7 @@ pub(crate) enum What<'a> {
     },
     /// Its association with another record has this type, or does not have it any more.
     Associated {
-        to: u64,
+        to: Key,
         removed: bool,
         kind: &'a AssociationType,
     },
@@ -53,9 +50,10 @@ impl World {
         if self.settings.webhook_url.is_none() {
             return;
         }
-        // This event has no generic form.
-        let is_generic = self.settings.webhook_form == WebhookForm::Generic && !matches!(what, What::Erased);
-        let of = if is_generic { "object" } else { object.singular() };
+        // Privacy deletions have no generic form.
+        let is_told_so = self.settings.webhook_form == WebhookForm::Generic && !matches!(what, What::Erased);
+        let is_generic = is_told_so || !object.has_own_events();
+        let of = if is_generic { "object".to_owned() } else { object.singular() };
         self.events += 1;
         let mut event = json!({
             "eventId": self.events, "subscriptionId": 1, "portalId": hub_id, "appId": 1, "occurredAt": at,
@@ -70,13 +68,13 @@ impl World {
                 "objectId": id, "primaryObjectId": id, "mergedObjectIds": [loser], "newObjectId": survivor,
                 "numberOfPropertiesMoved": 1,
             }),
-            What::Associated { to, removed, kind } => association(object, (id, to), removed, kind),
+            What::Associated { to, removed, kind } => association((object, id), to, removed, kind),
         };
         add(&mut event, more);
         if is_generic {
             let generic = match what {
-                What::Associated { .. } => {
-                    json!({"fromObjectTypeId": object.type_id(), "toObjectTypeId": object.other().type_id()})
+                What::Associated { to, .. } => {
+                    json!({"fromObjectTypeId": object.type_id(), "toObjectTypeId": to.0.type_id()})
                 }
                 What::Changed(..) => json!({"objectTypeId": object.type_id(), "isSensitive": false}),
                 _ => json!({"objectTypeId": object.type_id()}),
@@ -87,13 +85,10 @@ impl World {
     }
 }
 
-fn association(object: Object, (from, to): (u64, u64), removed: bool, kind: &AssociationType) -> Value {
-    let name = match object {
-        Object::Contacts => "CONTACT_TO_COMPANY",
-        Object::Companies => "COMPANY_TO_CONTACT",
-    };
+fn association(from: Key, to: Key, removed: bool, kind: &AssociationType) -> Value {
+    let name = format!("{}_TO_{}", from.0.singular(), to.0.singular()).to_uppercase();
     json!({
-        "associationType": name, "fromObjectId": from, "toObjectId": to, "associationRemoved": removed,
+        "associationType": name, "fromObjectId": from.1, "toObjectId": to.1, "associationRemoved": removed,
         "isPrimaryAssociation": kind.is_primary(), "associationTypeId": kind.type_id,
         "associationCategory": kind.category,
     })
@@ -120,13 +115,13 @@ mod tests {
         let mut world = World::new(Settings { webhook_url, webhook_form: form, ..Settings::default() });
         let mut create = |object| world.create(HUB, object, 1, BTreeMap::new());
         let (company, ana, bob, eve) =
-            (create(Object::Companies), create(Object::Contacts), create(Object::Contacts), create(Object::Contacts));
+            (create(Object::COMPANIES), create(Object::CONTACTS), create(Object::CONTACTS), create(Object::CONTACTS));
         world.associate(HUB, ana, vec![company]);
         world.associate(HUB, ana, Vec::new());
-        assert!(world.update(HUB, Object::Contacts, ana, 2, &[("email", "a@firm.example"), ("jobtitle", "")]));
-        assert!(world.archive(HUB, Object::Contacts, eve, 3) && world.restore(HUB, Object::Contacts, eve, 4));
-        assert_eq!(world.merge(HUB, Object::Contacts, (ana, bob), 5, false), Some(ana));
-        let minted = world.merge(HUB, Object::Contacts, (ana, eve), 6, true);
+        assert!(world.update(HUB, Object::CONTACTS, ana, 2, &[("email", "a@firm.example"), ("jobtitle", "")]));
+        assert!(world.archive(HUB, Object::CONTACTS, eve, 3) && world.restore(HUB, Object::CONTACTS, eve, 4));
+        assert_eq!(world.merge(HUB, Object::CONTACTS, (ana, bob), 5, false), Some(ana));
+        let minted = world.merge(HUB, Object::CONTACTS, (ana, eve), 6, true);
         assert!(minted.is_some_and(|minted| world.forget(HUB, minted, 7)));
         assert!(!world.forget(HUB, ana, 8), "it is gone");
         let events: Vec<Value> = world.pending_events.iter().map(|event| event.to_json(0)).collect();
@@ -188,19 +183,48 @@ mod tests {
         assert!(events.iter().all(|event| event["changeSource"].is_string() && event["sourceId"].is_string()));
     }
 
+    #[test]
+    fn events_of_any_type_are_those_of_contacts() {
+        let told = |form, name: &str| -> Vec<(String, Option<String>)> {
+            let object: Object = name.parse().unwrap();
+            let webhook_url = Some("http://127.0.0.1:1".to_owned());
+            let mut world = World::new(Settings { webhook_url, webhook_form: form, ..Settings::default() });
+            let [kept, gone] = [1, 1].map(|at| world.create(HUB, object, at, BTreeMap::new()));
+            assert!(world.update(HUB, object, kept, 2, &[("name", "A")]) && world.archive(HUB, object, gone, 2));
+            assert!(world.restore(HUB, object, gone, 3) && world.erase(HUB, object, gone, 4));
+            let text = |value: &Value| value.as_str().map(str::to_owned);
+            let told = |event: &Value| (text(&event["subscriptionType"]).unwrap(), text(&event["objectTypeId"]));
+            world.pending_events.iter().map(|event| told(&event.to_json(0))).collect()
+        };
+        let expected = |of: &str, type_id: Option<&str>| {
+            let kinds = ["creation", "creation", "propertyChange", "deletion", "restore", "privacyDeletion"];
+            kinds.map(|kind| (format!("{of}.{kind}"), type_id.map(str::to_owned))).to_vec()
+        };
+        assert_eq!(told(WebhookForm::ByType, "deals"), expected("deal", None));
+        assert_eq!(told(WebhookForm::ByType, "line_items"), expected("line_item", None));
+        let generic = told(WebhookForm::Generic, "deals");
+        assert_eq!(generic[..5], expected("object", Some("0-3"))[..5]);
+        assert_eq!(generic[5], ("deal.privacyDeletion".to_owned(), None));
+        // These have no events of their own in either form.
+        for form in [WebhookForm::ByType, WebhookForm::Generic] {
+            assert_eq!(told(form, "2-1234567"), expected("object", Some("2-1234567")));
+            assert_eq!(told(form, "notes"), expected("object", Some("0-46")));
+        }
+    }
+
     /// Returns the associations that a change of links and of records reports.
     fn associations(form: WebhookForm, implied_association_events: bool) -> Vec<Value> {
         let webhook_url = Some("http://127.0.0.1:1".to_owned());
         let settings = Settings { webhook_url, webhook_form: form, implied_association_events, ..Settings::default() };
         let mut world = World::new(settings);
         let mut create = |object| world.create(HUB, object, 1, BTreeMap::new());
-        let (ana, firm, bank) = (create(Object::Contacts), create(Object::Companies), create(Object::Companies));
+        let (ana, firm, bank) = (create(Object::CONTACTS), create(Object::COMPANIES), create(Object::COMPANIES));
         world.associate(HUB, ana, vec![firm, bank]);
         world.pending_events.clear();
         assert!(
             world.set_primary(HUB, ana, bank, 2) && world.set_labels(HUB, ana, firm, 3, &[(31, "Billing contact")])
         );
-        assert!(world.archive(HUB, Object::Companies, bank, 4));
+        assert!(world.archive(HUB, Object::COMPANIES, bank, 4));
         let events = world.pending_events.iter().map(|event| event.to_json(0));
         events.filter(|event| event["associationType"].is_string()).collect()
     }

@@ -214,7 +214,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_taken_is_told_again_until_it_is() {
         let (app, simulator, _server) = app(1_000, 2).await;
-        simulator.world().create(7, Object::Companies, 1, BTreeMap::new());
+        simulator.world().create(7, Object::COMPANIES, 1, BTreeMap::new());
         let received = answered(&app, 3).await;
         let attempts: Vec<_> = received.iter().map(|events| events[0]["attemptNumber"].as_u64()).collect();
         assert_eq!(attempts, [Some(0), Some(1), Some(2)]);
@@ -224,7 +224,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_never_taken_is_told_ten_times_more() {
         let (app, simulator, _server) = app(1_000, 100).await;
-        simulator.world().create(7, Object::Companies, 1, BTreeMap::new());
+        simulator.world().create(7, Object::COMPANIES, 1, BTreeMap::new());
         let received = answered(&app, 11).await;
         assert_eq!(received[10][0]["attemptNumber"], 10);
     }

@@ -3,7 +3,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use crate::{links::LinkEnd, world::Object};
+use crate::{links::LinkEnd, object::Object};
 
 /// Returns the cursor of the page behind a record.
 pub(super) fn after(object: Object, id: u64) -> String {
@@ -31,12 +31,12 @@ mod tests {
 
     #[test]
     fn cursors_look_like_those_of_hubspot() {
-        let cursor = after(Object::Companies, 1_597_400_658);
+        let cursor = after(Object::COMPANIES, 1_597_400_658);
         assert_eq!(cursor, "MC0yLTE1OTc0MDA2NTg%3D");
-        assert_eq!(parse(Object::Companies, &cursor), Some(1_597_400_658));
-        assert_eq!(parse(Object::Companies, &cursor.replace("%3D", "=")), Some(1_597_400_658));
-        assert_eq!(parse(Object::Contacts, &cursor), None);
-        assert_eq!(parse(Object::Companies, "100"), None);
+        assert_eq!(parse(Object::COMPANIES, &cursor), Some(1_597_400_658));
+        assert_eq!(parse(Object::COMPANIES, &cursor.replace("%3D", "=")), Some(1_597_400_658));
+        assert_eq!(parse(Object::CONTACTS, &cursor), None);
+        assert_eq!(parse(Object::COMPANIES, "100"), None);
     }
 
     #[test]

@@ -19,8 +19,8 @@ async fn links_are_read_with_their_types_in_both_directions() {
     let simulator = start().await;
     let (contact, [firm, bank]) = {
         let mut world = simulator.world();
-        let companies = create(&mut world, Object::Companies);
-        let [contact] = create(&mut world, Object::Contacts);
+        let companies = create(&mut world, Object::COMPANIES);
+        let [contact] = create(&mut world, Object::CONTACTS);
         let at = world.now();
         assert!(companies.iter().all(|company| world.link(HUB, contact, *company, at)));
         assert!(world.set_labels(HUB, contact, companies[1], at, &[(31, "Billing contact")]));
@@ -50,7 +50,7 @@ async fn pages_have_500_links_and_cursors_lead_from_one_to_the_next() {
     let (company, contacts) = {
         let mut world = simulator.world();
         let ([company], contacts) =
-            (create(&mut world, Object::Companies), create::<1201>(&mut world, Object::Contacts));
+            (create(&mut world, Object::COMPANIES), create::<1201>(&mut world, Object::CONTACTS));
         contacts.iter().for_each(|contact| world.associate(HUB, *contact, vec![company]));
         (company, contacts)
     };
@@ -80,7 +80,7 @@ async fn inputs_without_links_are_among_the_errors() {
     let simulator = start().await;
     let ([contact], [company]) = {
         let mut world = simulator.world();
-        (create(&mut world, Object::Contacts), create(&mut world, Object::Companies))
+        (create(&mut world, Object::CONTACTS), create(&mut world, Object::COMPANIES))
     };
     for (direction, id, from) in [(TO_COMPANIES, contact, "contact"), (TO_CONTACTS, company, "company")] {
         let (status, read) = associations(&simulator, direction, json!([{"id": id.to_string()}])).await;
@@ -95,7 +95,7 @@ async fn reads_return_a_change_only_when_the_index_has_caught_up() {
     let simulator = start().await;
     let (contact, [firm, bank]) = {
         let mut world = simulator.world();
-        let (companies, [contact]) = (create(&mut world, Object::Companies), create(&mut world, Object::Contacts));
+        let (companies, [contact]) = (create(&mut world, Object::COMPANIES), create(&mut world, Object::CONTACTS));
         world.associate(HUB, contact, vec![companies[0]]);
         world.settings.association_lag_ms = 60_000;
         let at = world.now();

@@ -10,13 +10,8 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Shared,
-    linking::LinkChange,
-    links::Link,
-    lock,
-    world::{Object, World},
-};
+use super::done;
+use crate::{Shared, linking::LinkChange, links::Link, lock, object::Object, world::World};
 
 pub(super) fn routes() -> Router<Shared> {
     Router::new()
@@ -112,10 +107,6 @@ async fn erase(State(world): State<Shared>, Path((hub_id, object, id)): Path<(u6
     done(Object::parse(&object).is_some_and(|object| erase(&mut lock(&world), object)))
 }
 
-fn done(is_done: bool) -> StatusCode {
-    if is_done { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
-}
-
 #[cfg(test)]
 mod tests {
     use reqwest::Method;
@@ -129,7 +120,7 @@ mod tests {
         let simulator = start().await;
         let ([contact], [firm, bank]) = {
             let mut world = simulator.world();
-            (create(&mut world, Object::Contacts), create(&mut world, Object::Companies))
+            (create(&mut world, Object::CONTACTS), create(&mut world, Object::COMPANIES))
         };
         let path = |company: u64| format!("/_sim/portals/{HUB}/links/{contact}/{company}");
         let put = async |company, body| send(&simulator, Method::PUT, &path(company), body).await.0;
@@ -162,7 +153,7 @@ mod tests {
     #[tokio::test]
     async fn records_are_erased_and_the_erased_ones_listed() {
         let simulator = start().await;
-        let [contact] = create(&mut simulator.world(), Object::Contacts);
+        let [contact] = create(&mut simulator.world(), Object::CONTACTS);
         let path = format!("/_sim/portals/{HUB}/contacts/{contact}/erase");
         for status in [204, 404] {
             assert_eq!(send(&simulator, Method::POST, &path, Value::Null).await.0, status);
