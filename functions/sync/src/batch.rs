@@ -3,20 +3,18 @@
 //! Effects happen in this order: mark as pending, check the lease, send, mark as published, checkpoint (by the caller).
 //! A crash between any two of them repeats the batch, and changes nothing that is stored.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
-use hubspot::{AssociationInput, Associations, HubSpotError, Record, Row};
+use hubspot::Row;
 use model::{
     action::{Action, ActionKind},
     checkpoint::ActionCounts,
     ids::RecordId,
     message::{self, ActionBatch, MAX_ACTIONS},
     object::ObjectType,
-    time::DateTime,
 };
 use queue::{MAX_MESSAGE_BYTES, QueueError};
 use serde_json::{Map, Value};
-use store::LedgerEntry;
 
 use crate::{
     association_checks,

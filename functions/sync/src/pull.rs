@@ -40,7 +40,12 @@ impl ActiveSlice<'_> {
     }
 
     /// Reads the lanes concurrently, except those that have to wait. Returns the slice's result for the log.
-    pub(crate) async fn pull(&self, account: &Account, session: Session, is_marked: bool) -> Result<String, SliceError> {
+    pub(crate) async fn pull(
+        &self,
+        account: &Account,
+        session: Session,
+        is_marked: bool,
+    ) -> Result<String, SliceError> {
         let objects = self.choose(account);
         let with_associations = objects.keys().copied().filter(|object| !object.spec().associations.is_empty());
         let slice = SliceContext {

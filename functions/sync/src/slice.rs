@@ -1,18 +1,11 @@
 //! One slice of one account: take the lease, read, and decide what comes next. Nothing in here takes longer than the
 //! budget.
 
-use std::{
-    cell::{Cell, OnceCell, RefCell},
-    time::Duration,
-};
+use std::{cell::OnceCell, time::Duration};
 
-use futures::future::join_all;
-use hubspot::{Search, Session};
 use model::{
-    account::Account,
-    checkpoint::{Lane, PassKind, ProblemKind, RateLimitState, Run},
-    choice::Objects,
-    message::{Notified, SyncMessage, SyncRequest},
+    checkpoint::{Lane, PassKind, RateLimitState, Run},
+    message::{SyncMessage, SyncRequest},
     object::ObjectType,
     time::{self, DateTime},
 };
@@ -23,17 +16,13 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     SyncFunction,
     access::Access,
-    backoff,
     budget::Budget,
     chain::{self, Decision},
-    context::{ActiveSlice, SliceContext},
+    context::ActiveSlice,
     error::SliceError,
-    lane::{LaneEnd, LaneReader},
     outcome::{LaneOutcome, Outcome, Wait},
-    problem::{Failure, smaller_page},
-    state::LaneStep,
+    problem::Failure,
     tally::Tally,
-    tuning::Tuning,
 };
 
 /// How long a lease holds. Longer than any invocation, and shorter than the time until the message of a killed slice is
@@ -190,7 +179,11 @@ impl ActiveSlice<'_> {
     }
 
     /// Ends the run because the account cannot be read. Returns the slice's result for the log.
-    pub(crate) async fn leave_alone(&self, reason: &str, limits: Option<&RateLimitState>) -> Result<String, SliceError> {
+    pub(crate) async fn leave_alone(
+        &self,
+        reason: &str,
+        limits: Option<&RateLimitState>,
+    ) -> Result<String, SliceError> {
         self.release(RunDisposition::Stopped, limits).await?;
         Ok(format!("the account is left alone: {reason}"))
     }
@@ -211,7 +204,13 @@ impl ActiveSlice<'_> {
     }
 
     /// Returns the outcome of a lane after a failure of `pass`. `lane` has the failures before it.
-    pub(crate) fn failed(&self, object: ObjectType, lane: &Lane, pass: Option<PassKind>, failure: &Failure) -> LaneOutcome {
+    pub(crate) fn failed(
+        &self,
+        object: ObjectType,
+        lane: &Lane,
+        pass: Option<PassKind>,
+        failure: &Failure,
+    ) -> LaneOutcome {
         let problem = failure.after(lane.last_error.as_ref(), pass, DateTime::now(), rand::random());
         LaneOutcome::failed(object, lane, problem)
     }
@@ -229,7 +228,11 @@ impl ActiveSlice<'_> {
     ///
     /// # Errors
     /// The checkpoint could not be stored, or the message could not be sent.
-    pub(crate) async fn end(&self, lanes: Vec<LaneOutcome>, limits: Option<&RateLimitState>) -> Result<String, SliceError> {
+    pub(crate) async fn end(
+        &self,
+        lanes: Vec<LaneOutcome>,
+        limits: Option<&RateLimitState>,
+    ) -> Result<String, SliceError> {
         let Self { sync, request, leased, run, .. } = self;
         let store = &sync.store;
         self.tally.lanes(&lanes);
