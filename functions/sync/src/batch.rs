@@ -213,7 +213,8 @@ fn shorten(action: &mut Action, longest: usize) {
 
 #[cfg(test)]
 mod tests {
-    use model::account::AccountKey;
+    use hubspot::Record;
+    use model::{account::AccountKey, time::DateTime};
     use serde_json::json;
 
     use model::message::ActionsMessage;
