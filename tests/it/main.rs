@@ -19,6 +19,7 @@ mod hubspot_app;
 mod hubspot_client;
 mod layers;
 mod links;
+mod objects;
 mod permissions;
 mod production;
 mod rehearsal;

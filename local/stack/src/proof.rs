@@ -8,6 +8,7 @@ use hubspot_sim::{Change, ChangeKind, Object};
 use model::{
     account::AccountKey,
     changes::{ASSOCIATIONS, COMPANY_IDS},
+    object::ObjectType,
 };
 use mongodb::{
     Database,
@@ -184,13 +185,17 @@ pub async fn check(database: &Database, account: &AccountKey, ledger: &[Change])
     for action in actions(database, &mine).await? {
         let record = format!("{account}:{}:{}", action.get_str("object")?, action.get_str("recordId")?);
         if erased.contains(&record) {
-            proof.forgets(record, &action, &["identity", "userProperties", "companyProperties", "changes"]);
+            proof.forgets(
+                record,
+                &action,
+                &["identity", "userProperties", "companyProperties", "properties", "changes"],
+            );
         } else {
             proof.takes_action(&record, held.entry(record.clone()).or_default(), &action, &expected)?;
         }
     }
-    for object in [Object::COMPANIES, Object::CONTACTS] {
-        let mut cursor = database.collection::<Document>(object.name()).find(mine.clone()).await?;
+    for name in states(database).await? {
+        let mut cursor = database.collection::<Document>(&name).find(mine.clone()).await?;
         while let Some(state) = cursor.try_next().await? {
             let record = state.get_str("_id")?.to_owned();
             if erased.contains(&record) {
@@ -233,13 +238,20 @@ pub async fn check(database: &Database, account: &AccountKey, ledger: &[Change])
     Ok(proof)
 }
 
+/// Returns the names of the collections with current states.
+async fn states(database: &Database) -> Result<Vec<String>> {
+    let mut names = database.list_collection_names().await?;
+    names.retain(|name| ObjectType::of_collection(name).is_some());
+    Ok(names)
+}
+
 /// Returns the records that have a tombstone.
 async fn erased(database: &Database, mine: &Document) -> Result<HashSet<String>> {
     let mut erased = HashSet::new();
-    for object in [Object::COMPANIES, Object::CONTACTS] {
+    for name in states(database).await? {
         let mut tombstones = mine.clone();
         tombstones.insert("erasedAt", doc! { "$exists": true });
-        let states = database.collection::<Document>(object.name());
+        let states = database.collection::<Document>(&name);
         let found: Vec<Document> = states.find(tombstones).await?.try_collect().await?;
         erased.extend(found.iter().filter_map(|state| Some(state.get_str("_id").ok()?.to_owned())));
     }

@@ -1,11 +1,11 @@
 //! What is proved of MongoDB in the end: that it equals HubSpot.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Result, ensure};
 use hubspot_sim::{Link, Object};
 use model::object::ObjectType;
-use mongodb::bson::{DateTime, Document, doc};
+use mongodb::bson::{Bson, DateTime, Document, doc};
 use stack::proof;
 use store::{Erasure, collection};
 
@@ -74,6 +74,31 @@ impl World {
             let stored =
                 associations.iter().filter_map(|link| Some(link.as_document()?.get_array("types").ok()?.len()));
             ensure!(stored.sum::<usize>() == types, "{links:?} are the associations of {state}");
+        }
+        Ok(())
+    }
+
+    /// Compares the associations of all records of an object type with the simulator's.
+    ///
+    /// # Errors
+    /// They differ.
+    pub async fn prove_associations_of(&self, object: Object, with: &[Object]) -> Result<()> {
+        for state in self.all(&ObjectType::parse(object.name())?.collection()).await? {
+            let id: u64 = state.get_str("recordId")?.parse()?;
+            if state.contains_key("deletedAt") {
+                continue;
+            }
+            let hubspot = self.hubspot.world();
+            let linked =
+                |to: Object| hubspot.linked(HUB, (object, id), to).into_iter().map(move |id| (to.to_string(), id));
+            let expected: BTreeSet<(String, u64)> = with.iter().copied().flat_map(linked).collect();
+            let stored = state.get_array("associations").map_or(&[][..], Vec::as_slice);
+            let link = |link: &Bson| {
+                let link = link.as_document()?;
+                Some((link.get_str("to").ok()?.to_owned(), link.get_str("id").ok()?.parse().ok()?))
+            };
+            let stored: BTreeSet<(String, u64)> = stored.iter().filter_map(link).collect();
+            ensure!(stored == expected, "{expected:?} are the associations of {state}");
         }
         Ok(())
     }

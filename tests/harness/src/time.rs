@@ -1,6 +1,6 @@
 //! Simulates the passing of time by changing the times in the checkpoint.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use model::time;
@@ -28,12 +28,20 @@ impl World {
     pub async fn time_passes(&self) -> Result<()> {
         let now = DateTime::now();
         self.expire_lease().await?;
-        for lane in ["companies", "contacts"] {
+        for lane in self.lanes().await? {
             self.change_if_there(&format!("lanes.{lane}.lastError"), doc! { "retryAt": now }).await?;
             self.replace_if_there(&format!("lanes.{lane}.sweep.retryAt"), now).await?;
             self.replace_if_there(&format!("kept.{lane}.held.hold.retryAt"), now).await?;
+            self.replace_if_there(&format!("kept.{lane}.associations.retryAt"), now).await?;
         }
-        self.replace_if_there("kept.contacts.associations.retryAt", now).await
+        Ok(())
+    }
+
+    /// Returns the names of the lanes that its checkpoint has.
+    async fn lanes(&self) -> Result<BTreeSet<String>> {
+        let checkpoints = self.all(collection::CHECKPOINTS).await?;
+        let lanes = checkpoints.iter().filter_map(|checkpoint| checkpoint.get_document("lanes").ok());
+        Ok(lanes.flat_map(|lanes| lanes.keys().cloned()).collect())
     }
 
     /// Makes the comparison of all associations due, and the checks that were requested.
@@ -41,7 +49,10 @@ impl World {
     /// # Errors
     /// MongoDB cannot be reached.
     pub async fn associations_are_due(&self) -> Result<()> {
-        self.change_if_there("kept.contacts.associations", doc! { "endedAt": LONG_AGO, "retryAt": Bson::Null }).await?;
+        for lane in self.lanes().await? {
+            let due = doc! { "endedAt": LONG_AGO, "retryAt": Bson::Null };
+            self.change_if_there(&format!("kept.{lane}.associations"), due).await?;
+        }
         let checks = self.store.database().collection::<Document>(collection::ASSOCIATION_CHECKS);
         checks.update_many(doc! {}, doc! { "$set": { "checkAt": LONG_AGO } }).await?;
         Ok(())

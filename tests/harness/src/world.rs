@@ -7,10 +7,10 @@ use aws_lambda_events::sqs::SqsBatchResponse;
 use aws_sdk_sqs::types::{Message, QueueAttributeName};
 use futures::TryStreamExt;
 use hubspot::{Limits, OAuthApp};
-use hubspot_sim::{CLIENT_ID, CLIENT_SECRET, Fault, FaultKind, Settings, Simulator};
+use hubspot_sim::{CLIENT_ID, CLIENT_SECRET, Fault, FaultKind, Object, Settings, Simulator};
 use lambda_runtime::Diagnostic;
 use model::{account::AccountKey, choice::Choice};
-use mongodb::bson::{DateTime, Document, doc};
+use mongodb::bson::{Bson, DateTime, Document, doc};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use stack::accounts;
@@ -120,6 +120,34 @@ impl World {
     /// Never, because its ids are valid.
     pub fn account(&self) -> Result<AccountKey> {
         Ok(AccountKey::new(DOMAIN, HUB)?)
+    }
+
+    /// Chooses the object types to read in the account's entry, and grants access to them. HubSpot has the custom ones from
+    /// now on.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn choose(&self, objects: &[Object]) -> Result<()> {
+        let mut names = Vec::new();
+        for object in objects {
+            if object.name().starts_with("2-") {
+                self.hubspot.world().create_schema(HUB, object.name(), "cars", ("Car", "Cars"), Vec::new())?;
+            }
+            self.hubspot.world().grant_reading(HUB, *object);
+            names.push(object.name().to_owned());
+        }
+        self.change_entry("objects", names.into()).await
+    }
+
+    /// Sets a field of the account's entry in its Domain.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn change_entry(&self, field: &str, value: Bson) -> Result<()> {
+        let field = format!("integrations.hubspot.accounts.0.{field}");
+        let domains = self.store.database().collection::<Document>(collection::DOMAINS);
+        domains.update_one(doc! {}, doc! { "$set": { field: value } }).await?;
+        Ok(())
     }
 
     /// Records in the Domain that the former worker has read the account until `date`.
