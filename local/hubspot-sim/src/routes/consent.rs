@@ -53,7 +53,7 @@ pub(crate) async fn show(State(world): State<Shared>, Query(asked): Query<Consen
     }
     let portals: Vec<u64> = lock(&world).portals.keys().copied().collect();
     let body = html! {
-        p { "An app wants to read records of a HubSpot account. Which one?" }
+        p { "An app wants to read the contacts and companies of a HubSpot account. Which one?" }
         form method="post" action="/oauth/authorize" {
             @for (name, value) in [("client_id", &asked.client_id), ("redirect_uri", &asked.redirect_uri), ("scope", &asked.scope)] {
                 input type="hidden" name=(name) value=(value);
