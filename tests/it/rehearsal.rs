@@ -158,8 +158,7 @@ fn mongodb(database: &str) -> Result<String> {
     Ok(format!("MONGODB_URI='{}'\nMONGODB_DATABASE={database}\n", std::env::var("TEST_MONGODB_URI")?))
 }
 
-/// Each parameter that has a variable: a value for it other than the default. `DEPLOYMENT_PREFERENCE` needs CodeDeploy, which
-/// the local AWS does not have.
+/// Each parameter that has a variable: a value for it other than the default. The local AWS has no `DEPLOYMENT_PREFERENCE`.
 const ALL: [(&str, &str, &str); 40] = [
     ("MongoDbDatabase", "MONGODB_DATABASE", ""),
     ("MongoDbPlain", "MONGODB_PLAIN", "1"),

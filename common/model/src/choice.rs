@@ -1,15 +1,25 @@
 //! Which object types are read, and which of their properties: what the stack chooses, and what an account's entry in
 //! its Domain chooses instead.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bson::{Bson, Document};
 use thiserror::Error;
 
-use crate::object::{ObjectType, UnknownObject};
+use crate::{
+    catalogue::REQUIRED_SCOPES,
+    object::{ObjectType, UnknownObject},
+};
 
 /// The object types to read, each with the properties to request.
 pub type Objects = BTreeMap<ObjectType, Vec<String>>;
+
+/// Returns the scopes that these object types need beyond the required ones. A customer may leave them out.
+pub fn optional_scopes(objects: &Objects) -> Vec<&'static str> {
+    let scopes = objects.keys().flat_map(|object| object.spec().scopes.iter().copied());
+    let scopes: BTreeSet<&str> = scopes.filter(|scope| !REQUIRED_SCOPES.contains(scope)).collect();
+    scopes.into_iter().collect()
+}
 
 /// A choice of object types and properties. It may be incomplete, and is then completed by the stack's choice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -175,6 +185,14 @@ mod tests {
         let deals = &objects[&object(DEALS)];
         assert!(deals.contains(&"dealname".to_owned()) && deals.ends_with(&["x".to_owned()]), "{deals:?}");
         assert_eq!(deals.iter().filter(|name| *name == "amount").count(), 1);
+    }
+
+    #[test]
+    fn customers_are_asked_for_what_is_chosen() {
+        let scopes = |objects| optional_scopes(&stack(objects, "").of_account(&Choice::default()));
+        assert_eq!(scopes(""), [""; 0]);
+        assert_eq!(scopes("notes,contacts"), [""; 0], "contacts' scope is enough");
+        assert_eq!(scopes("deals,2-7,tickets,deals"), ["crm.objects.custom.read", "crm.objects.deals.read", "tickets"]);
     }
 
     #[test]

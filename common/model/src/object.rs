@@ -202,4 +202,16 @@ mod tests {
         assert!(custom.is_custom() && !ObjectType::COMPANIES.is_custom());
         assert_eq!((custom.label(), ObjectType::parse("deals").unwrap().label()), ("2-1234567", "Deal"));
     }
+
+    #[test]
+    fn rows_are_complete() {
+        for row in catalogue::CATALOGUE {
+            let is_word =
+                |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || b"_0123456789".contains(&byte));
+            assert!(ObjectType::parse(row.name).is_ok(), "{}", row.name);
+            assert!(!row.scopes.is_empty() && !row.default_properties.is_empty(), "{}", row.name);
+            assert!(row.default_properties.iter().all(|name| is_word(name)), "{}", row.name);
+            assert!(row.associations.iter().all(|to| ObjectType::parse(to).is_ok() && *to != row.name), "{}", row.name);
+        }
+    }
 }

@@ -11,7 +11,7 @@ use environment::{
     },
 };
 use hubspot::OAuthApp;
-use model::{catalogue, choice::Choice};
+use model::choice::{self, Choice};
 use reqwest::Url;
 use runtime::secrets::Secrets;
 use store::MongoConfig;
@@ -78,5 +78,5 @@ impl Config {
 
 fn optional_scopes() -> Result<Vec<&'static str>, ConfigError> {
     let objects = Choice::of_objects(&HUBSPOT_OBJECTS.list()).map_err(|error| HUBSPOT_OBJECTS.invalid(error))?;
-    Ok(catalogue::optional_scopes(objects.of_account(&Choice::default()).into_keys()))
+    Ok(choice::optional_scopes(&objects.of_account(&Choice::default())))
 }

@@ -44,9 +44,9 @@ impl LaneOutcome {
         }
     }
 
-    /// Returns true if the lane has nothing left to read, and failed at nothing.
+    /// Returns true if the lane was read, has nothing left to read, and failed at nothing.
     pub(crate) fn is_at_end(&self) -> bool {
-        self.retry_at.is_none() && self.problem.is_none()
+        self.retry_at.is_none() && self.problem.is_none() && !self.is_left_out
     }
 
     /// Returns the outcome of a lane with nothing left to read. `date` is up to when everything was read.

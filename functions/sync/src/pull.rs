@@ -92,11 +92,9 @@ impl ActiveSlice<'_> {
         if !lane.is_ready(DateTime::now()) {
             return Ok(LaneOutcome::waiting(object, &lane));
         }
-        if lane.first_seen.is_none() && !ObjectType::DEFAULT.contains(&object) {
-            slice.store().index_states(object).await.map_err(StoreError::from)?;
-        }
         if lane.first_seen.is_none() {
             lane.legacy_watermark = account.last_pulled(object);
+            slice.store().index_states_once(object).await.map_err(StoreError::from)?;
         }
         if self.receives > 1 {
             // The previous delivery of the message did not end. It may have run out of memory.

@@ -11,8 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use environment::config::words;
 use model::{
-    catalogue,
-    choice::{Choice, Objects},
+    choice::{self, Choice, Objects},
     object::ObjectType,
 };
 use serde_json::{Value, json};
@@ -108,7 +107,7 @@ impl HubSpotApp {
         let not_told = subscribe(&mut webhooks["config"]["subscriptions"], objects)?;
         let app = files.values_mut().find(|file| file["type"] == "app");
         let auth = &mut app.context("no file in hubspot-app has the type app")?["config"]["auth"];
-        auth["optionalScopes"] = json!(catalogue::optional_scopes(objects.keys().copied()));
+        auth["optionalScopes"] = json!(choice::optional_scopes(objects));
         Ok(Self { files, not_told })
     }
 

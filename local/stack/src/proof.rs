@@ -98,6 +98,9 @@ impl Proof {
     }
 }
 
+/// The fields of an action that say something of a person.
+const PERSONAL: [&str; 5] = ["identity", "userProperties", "companyProperties", "properties", "changes"];
+
 /// The documents of one record in MongoDB.
 #[derive(Default)]
 struct Held {
@@ -185,11 +188,7 @@ pub async fn check(database: &Database, account: &AccountKey, ledger: &[Change])
     for action in actions(database, &mine).await? {
         let record = format!("{account}:{}:{}", action.get_str("object")?, action.get_str("recordId")?);
         if erased.contains(&record) {
-            proof.forgets(
-                record,
-                &action,
-                &["identity", "userProperties", "companyProperties", "properties", "changes"],
-            );
+            proof.forgets(record, &action, &PERSONAL);
         } else {
             proof.takes_action(&record, held.entry(record.clone()).or_default(), &action, &expected)?;
         }

@@ -50,7 +50,8 @@ fn amount(number: i64, count: &str, of: &str) -> Markup {
 /// Returns the progress of the backfill, and how long the rest takes.
 fn first_load(object: &ObjectStatus) -> Markup {
     html! {
-        @match (object.backfill, object.backfilled_at) {
+        @if object.is_left_out { span class="warn" { "No access" } }
+        @else { @match (object.backfill, object.backfilled_at) {
             (Some(backfill), _) => {
                 @let read = labels::number(backfill.read);
                 @match backfill.total {
@@ -64,12 +65,12 @@ fn first_load(object: &ObjectStatus) -> Markup {
             }
             (None, Some(at)) => { "Done" div class="quiet" { (labels::time(at)) } }
             (None, None) => (labels::UNKNOWN),
-        }
+        } }
     }
 }
 
 fn name(object: &ObjectStatus) -> String {
-    let name = object.object.as_str();
+    let name = object.object.as_str().replace('_', " ");
     let (first, rest) = name.split_at(1);
     format!("{}{rest}", first.to_uppercase())
 }
