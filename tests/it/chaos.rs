@@ -105,6 +105,7 @@ async fn schedule(seed: u64) -> Result<Done> {
     world.config.overlap = Duration::from_secs(60);
     world.config.settle = Duration::from_secs(120);
     behave(&world.hubspot.shared(), &mut random);
+    choose(&world, &mut random).await?;
     let mut service = Service::new(world, WORKERS, WORKERS).await?;
     for _ in 0..random.random_range(10..30) {
         step(&mut service, &mut random).await?;
@@ -120,6 +121,24 @@ async fn schedule(seed: u64) -> Result<Done> {
     let done = Done { changes, invocations: service.invocations, killed: service.killed, actions: proof.actions };
     service.world.end().await?;
     Ok(done)
+}
+
+/// Returns object types besides companies and contacts: one with merges, one without, and a custom one.
+fn others() -> Result<[Object; 3]> {
+    Ok([Object::DEALS, "products".parse()?, "2-7654321".parse()?])
+}
+
+/// Some accounts have more object types than companies and contacts.
+async fn choose(world: &World, random: &mut StdRng) -> Result<()> {
+    let chosen: Vec<Object> = others()?.into_iter().filter(|_| random.random_bool(0.25)).collect();
+    if chosen.is_empty() {
+        return Ok(());
+    }
+    world.choose(&[&[Object::COMPANIES, Object::CONTACTS], &chosen[..]].concat()).await?;
+    for object in chosen {
+        world.hubspot.world().seed_objects(HUB, object, random.random_range(1..250), random.random());
+    }
+    Ok(())
 }
 
 /// How this HubSpot behaves, and what it holds.
@@ -237,7 +256,10 @@ fn watch(gates: Vec<Gate>, store: store::Store) -> JoinHandle<Result<()>> {
 /// A few changes in HubSpot.
 fn change(hubspot: &Shared, random: &mut StdRng) {
     let mut hubspot = hubspot_sim::lock(hubspot);
-    let object = *[Object::COMPANIES, Object::CONTACTS].choose(random).unwrap_or(&Object::CONTACTS);
+    let mut objects = vec![Object::COMPANIES, Object::CONTACTS];
+    let others = others().into_iter().flatten();
+    objects.extend(others.filter(|object| !hubspot.ids(HUB, *object).is_empty()));
+    let object = *objects.choose(random).unwrap_or(&Object::CONTACTS);
     for _ in 0..random.random_range(1..12) {
         let (ids, at) = (hubspot.ids(HUB, object), hubspot.now());
         let pick = |random: &mut StdRng| ids.choose(random).copied().unwrap_or_default();
@@ -245,8 +267,12 @@ fn change(hubspot: &Shared, random: &mut StdRng) {
         match random.random_range(0..12) {
             0..2 => {
                 let id = hubspot.create(HUB, object, at, Default::default());
-                let company = hubspot.ids(HUB, Object::COMPANIES).into_iter().take(3).collect();
-                hubspot.associate(HUB, id, company);
+                let companies: Vec<u64> = hubspot.ids(HUB, Object::COMPANIES).into_iter().take(3).collect();
+                if object == Object::CONTACTS {
+                    hubspot.associate(HUB, id, companies);
+                } else if is_linked(object) {
+                    companies.into_iter().for_each(|company| link(&mut hubspot, (object, id), company, at));
+                }
             }
             2..7 => {
                 // One text in twenty holds what JSON, UTF-8 or SQS do not allow.
@@ -265,12 +291,28 @@ fn change(hubspot: &Shared, random: &mut StdRng) {
             9 => {
                 hubspot.merge(HUB, object, (one, other), at, random.random_bool(0.5));
             }
+            10 if is_linked(object) => {
+                let companies = hubspot.ids(HUB, Object::COMPANIES);
+                let company = companies.choose(random).copied().unwrap_or_default();
+                if !hubspot.unlink_records(HUB, (object, one), (Object::COMPANIES, company), at) {
+                    link(&mut hubspot, (object, one), company, at);
+                }
+            }
             _ => {
                 let change = *LinkChange::ALL.choose(random).unwrap_or(&LinkChange::Link);
                 hubspot.change_link(HUB, change, random);
             }
         }
     }
+}
+
+/// Returns true for object types other than contacts whose associations with companies are read.
+fn is_linked(object: Object) -> bool {
+    ![Object::COMPANIES, Object::CONTACTS].contains(&object) && object.name() != "products"
+}
+
+fn link(hubspot: &mut hubspot_sim::World, record: (Object, u64), company: u64, at: i64) {
+    hubspot.link_records(HUB, record, (Object::COMPANIES, company), at);
 }
 
 /// HubSpot counts what it does not show, or has no answer for some of its records.

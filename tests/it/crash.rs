@@ -45,9 +45,33 @@ fn nearly_all_met(killed: &[bool]) -> Result<()> {
     Ok(())
 }
 
+/// Which object types an account has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Objects {
+    /// 5 companies and 250 contacts.
+    Default,
+    /// 85 deals, products and cars each.
+    Others,
+}
+
+impl Objects {
+    async fn seeded(self) -> Result<Service> {
+        if self == Self::Default {
+            return Service::seeded("crash_sync", 5, 250).await;
+        }
+        let service = Service::seeded("crash_objects", 0, 0).await?;
+        let others = [Object::DEALS, "products".parse()?, "2-7654321".parse()?];
+        service.world.choose(&others).await?;
+        for object in others {
+            service.world.hubspot.world().seed_objects(HUB, object, 85, 1);
+        }
+        Ok(service)
+    }
+}
+
 /// What a whole run does, effect by effect.
-async fn effects_of_sync() -> Result<Vec<String>> {
-    let mut service = Service::seeded("crash_sync", 5, 250).await?;
+async fn effects_of_sync(objects: Objects) -> Result<Vec<String>> {
+    let mut service = objects.seeded().await?;
     service.tick();
     service.process_next().await?;
     let effects = service.sync[0].gate.effects();
@@ -58,7 +82,7 @@ async fn effects_of_sync() -> Result<Vec<String>> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sync_killed_at_any_effect_loses_nothing_and_stores_nothing_twice() -> Result<()> {
-    let effects = effects_of_sync().await?;
+    let effects = effects_of_sync(Objects::Default).await?;
     for name in [
         "mongodb findAndModify checkpoints",
         "hubspot token",
@@ -71,12 +95,22 @@ async fn sync_killed_at_any_effect_loses_nothing_and_stores_nothing_twice() -> R
     ] {
         ensure!(effects.iter().any(|effect| effect == name), "{name} is not among {effects:?}");
     }
-    nearly_all_met(&at_each(&effects, kill_sync).await?)
+    nearly_all_met(&at_each(&effects, |number, when| kill_sync(Objects::Default, number, when)).await?)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sync_of_any_objects_killed_at_any_effect_loses_nothing_and_stores_nothing_twice() -> Result<()> {
+    let effects = effects_of_sync(Objects::Others).await?;
+    for name in ["hubspot search deals", "hubspot search products", "hubspot search 2-7654321", "hubspot associations"]
+    {
+        ensure!(effects.iter().any(|effect| effect == name), "{name} is not among {effects:?}");
+    }
+    nearly_all_met(&at_each(&effects, |number, when| kill_sync(Objects::Others, number, when)).await?)
 }
 
 /// Kills sync at one effect of its first slice, and delivers the message again, twice. Tells whether it came to that.
-async fn kill_sync(number: usize, when: When) -> Result<bool> {
-    let mut service = Service::seeded("crash_sync", 5, 250).await?;
+async fn kill_sync(objects: Objects, number: usize, when: When) -> Result<bool> {
+    let mut service = objects.seeded().await?;
     service.tick();
     service.sync[0].gate.kill_at(number, when);
     let tick = service.sync_messages.clone();

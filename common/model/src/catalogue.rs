@@ -32,6 +32,13 @@ pub struct ObjectSpec {
     pub associations: &'static [&'static str],
 }
 
+impl ObjectSpec {
+    /// Returns true if records can be associated with others, whichever side the associations are read from.
+    pub fn is_associated(&self) -> bool {
+        !self.associations.is_empty() || CATALOGUE.iter().any(|row| row.associations.contains(&self.name))
+    }
+}
+
 /// The scopes that every customer is asked for.
 pub const REQUIRED_SCOPES: [&str; 3] = ["oauth", "crm.objects.contacts.read", "crm.objects.companies.read"];
 

@@ -27,6 +27,7 @@ pub struct Checkpoint {
     pub run: Option<Run>,
     /// The object types that the latest slice was to read. Empty in the checkpoints of releases before 0.10, and before
     /// the first slice.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub objects: Vec<ObjectType>,
     /// How far each lane has been read.
     pub lanes: Lanes,

@@ -241,7 +241,8 @@ impl Store {
         let is_closed =
             doc! { "$in": [of("lastError.kind"), [to_bson(&ProblemKind::Forbidden)?, to_bson(&ProblemKind::Absent)?]] };
         let is_read = doc! { "$or": [{ "$in": ["$$object", &default] }, { "$not": [is_closed] }] };
-        let objects = doc! { "$ifNull": ["$objects", default] };
+        let is_chosen = doc! { "$gt": [{ "$size": { "$ifNull": ["$objects", []] } }, 0] };
+        let objects = doc! { "$cond": [is_chosen, "$objects", default] };
         let objects = doc! { "$filter": { "input": objects, "as": "object", "cond": is_read } };
         let marks = doc! { "$map": { "input": objects, "as": "object", "in": { "$ifNull": [mark, Bson::Null] } } };
         // Unlike `$min`, a sorted array includes missing values.

@@ -101,6 +101,8 @@ impl Standing {
             Some(REAUTHORIZE) => State::Reauthorize,
             _ if account.paused_at.is_some() => State::Paused,
             _ if !account.has_token => State::Reauthorize,
+            // HubSpot gives access to nothing that is to be read.
+            _ if lanes.is_empty() && account.checkpoint.is_some() => State::Failing,
             _ if lanes.iter().any(is_failing) => State::Failing,
             _ => match fresh_to {
                 None => State::New,

@@ -55,7 +55,7 @@ impl LaneReader<'_> {
         store.postpone_association_checks(slice.account(), self.object, &due).await?;
         match self.check(due).await {
             Err(SliceError::HubSpot(error)) if !error.concerns_account() => {
-                tracing::warn!(%error, "contacts' associations cannot be checked; it is tried again later");
+                tracing::warn!(%error, "records' associations cannot be checked; it is tried again later");
                 Ok(WindowOutcome::Closed)
             }
             checked => checked,

@@ -86,7 +86,7 @@ impl PublishLedger {
         }
     }
 
-    /// Sets the contacts' associations, which were read at `at`.
+    /// Sets the records' associations, which were read at `at`.
     pub(crate) fn learn_associations(&mut self, associations: Associations, at: DateTime) {
         (self.associations, self.associations_at) = (associations, at);
     }

@@ -67,11 +67,11 @@ pub(crate) enum Due {
     Count(Window),
     /// Records that were set aside.
     SetAside,
-    /// Contacts that are to be checked for changes of their associations.
+    /// Records that are to be checked for changes of their associations.
     AssociationChecks,
     /// The recycle bin.
     Sweep,
-    /// The associations of all contacts.
+    /// The associations of all records.
     Comparison,
 }
 

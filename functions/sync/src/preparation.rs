@@ -43,8 +43,8 @@ pub(crate) async fn prepare(
     loop {
         size = size.min(rows.len());
         let each_for_itself = each_for_itself || (size == 1 && is_suspect);
-        let contacts = Contacts { each_for_itself, of_all };
-        match load_ledger(slice, object, legacy_watermark, &rows[..size], contacts).await {
+        let reading = AssociationReading { each_for_itself, of_all };
+        match load_ledger(slice, object, legacy_watermark, &rows[..size], reading).await {
             Err(SliceError::HubSpot(error)) if size > 1 && is_suspect && error.is_transient() => size /= 2,
             ledger => {
                 let rest = rows.split_off(size);
@@ -54,12 +54,12 @@ pub(crate) async fn prepare(
     }
 }
 
-/// Which contacts' associations are read, and how.
+/// Which records' associations are read, and how.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Contacts {
+pub(crate) struct AssociationReading {
     /// As for [`hubspot::Session::associations`].
     pub(crate) each_for_itself: bool,
-    /// True for all contacts, false for those that changed.
+    /// True for all records, false for those that changed.
     pub(crate) of_all: bool,
 }
 
@@ -72,14 +72,14 @@ pub(crate) async fn load_ledger(
     object: ObjectType,
     legacy_watermark: Option<DateTime>,
     rows: &[Row],
-    contacts: Contacts,
+    reading: AssociationReading,
 ) -> Result<PublishLedger, SliceError> {
     let mut ledger = PublishLedger::new(object, legacy_watermark, seen(slice, object, rows).await?);
     if !object.spec().associations.is_empty() {
-        let is_read = |record: &&Record| ledger.is_changed(record) || (contacts.of_all && record.archived_at.is_none());
+        let is_read = |record: &&Record| ledger.is_changed(record) || (reading.of_all && record.archived_at.is_none());
         let read = records(rows).filter(is_read).map(|record| AssociationInput::first(record.id.clone())).collect();
         let read_at = DateTime::now();
-        let read = read_associations(slice, object, read, contacts.each_for_itself).await?;
+        let read = read_associations(slice, object, read, reading.each_for_itself).await?;
         ledger.learn_associations(read.ok_or(SliceError::NoTime)?, read_at);
     }
     Ok(ledger)
@@ -122,10 +122,9 @@ pub(crate) async fn read_associations(
                 let unfinished = inputs.into_iter().map(|input| AssociationInput { to: Some(to), ..input });
                 all.unfinished.extend(unfinished.map(|input| (input.id.to_string(), input)));
             }
-            // The grant does not cover the other object type. The records themselves are readable.
-            Err(HubSpotError::Forbidden(_) | HubSpotError::UnknownObject(_)) if !ObjectType::DEFAULT.contains(&to) => {
-                pending.extend(inputs);
-            }
+            // The grant does not cover the other object type. The records themselves are readable, and their associations
+            // are not known.
+            Err(HubSpotError::Forbidden(_) | HubSpotError::UnknownObject(_)) if !ObjectType::DEFAULT.contains(&to) => {}
             Err(error) => return Err(error),
         }
     }

@@ -12,7 +12,7 @@ use crate::{
     context::SliceContext,
     error::SliceError,
     lane::{LaneReader, WindowOutcome},
-    preparation::{self, Contacts},
+    preparation::{self, AssociationReading},
     state::LaneStep,
 };
 
@@ -121,8 +121,8 @@ impl LaneReader<'_> {
             |id: &String, times| entries.iter().any(|entry| entry.record_id == *id && entry.attempts >= times);
         let shown: HashSet<String> = read.rows.iter().map(|row| row.id.clone()).collect();
         let legacy_watermark = self.state.lane.legacy_watermark;
-        let contacts = Contacts { each_for_itself: entries.len() == 1, of_all: true };
-        let ledger = preparation::load_ledger(slice, object, legacy_watermark, &read.rows, contacts).await?;
+        let reading = AssociationReading { each_for_itself: entries.len() == 1, of_all: true };
+        let ledger = preparation::load_ledger(slice, object, legacy_watermark, &read.rows, reading).await?;
         let mut ledger = ledger.of_records_read_by_id();
         ledger.do_without_companies(ids.iter().filter(|id| were_tried(id, WITHOUT_COMPANIES_ATTEMPTS)).cloned());
         let mut failed = self.publish(read.rows, ledger).await?;

@@ -20,7 +20,7 @@ pub(crate) enum LaneStep {
     Pass(PassKind),
     /// Records that were set aside. Each attempt is recorded before it is made.
     SetAside,
-    /// Contacts whose associations may have changed.
+    /// Records whose associations may have changed.
     AssociationChecks,
     /// The recycle bin.
     Sweep,

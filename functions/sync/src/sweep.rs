@@ -10,7 +10,7 @@ use crate::{
     error::SliceError,
     lane::{LaneReader, WindowOutcome},
     plan,
-    preparation::{self, Contacts},
+    preparation::{self, AssociationReading},
     state::LaneStep,
 };
 
@@ -49,7 +49,8 @@ impl LaneReader<'_> {
         let began = Instant::now();
         let legacy_watermark = self.state.lane.legacy_watermark;
         let ledger =
-            preparation::load_ledger(self.slice, self.object, legacy_watermark, &rows, Contacts::default()).await?;
+            preparation::load_ledger(self.slice, self.object, legacy_watermark, &rows, AssociationReading::default())
+                .await?;
         let odd = self.publish(rows, ledger).await?;
         self.set_aside(&odd).await?;
         plan::sweep_page_done(&mut self.state.lane.sweep, next, DateTime::now());

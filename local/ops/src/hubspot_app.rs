@@ -25,9 +25,9 @@ const MAX_SUBSCRIPTIONS: usize = 1000;
 const NOT_TOLD: [&str; 2] = ["hs_lastmodifieddate", "num_unique_conversion_events"];
 
 /// What HubSpot reports of the records of an object type, besides changes of properties.
-const RECORD_EVENTS: [&str; 5] =
-    ["object.creation", "object.deletion", MERGE, "object.restore", "object.associationChange"];
+const RECORD_EVENTS: [&str; 5] = ["object.creation", "object.deletion", MERGE, "object.restore", ASSOCIATION];
 const MERGE: &str = "object.merge";
+const ASSOCIATION: &str = "object.associationChange";
 
 /// The files of a HubSpot app.
 #[derive(Clone, Debug)]
@@ -179,7 +179,12 @@ fn subscribe(subscriptions: &mut Value, objects: &Objects) -> Result<Vec<(Object
             not_told.push((*object, "every property".to_owned()));
             continue;
         };
-        let of_records = RECORD_EVENTS.into_iter().filter(|kind| *kind != MERGE || object.spec().merges);
+        let has = |kind: &&str| match *kind {
+            MERGE => object.spec().merges,
+            ASSOCIATION => object.spec().is_associated(),
+            _ => true,
+        };
+        let of_records = RECORD_EVENTS.into_iter().filter(has);
         for kind in of_records {
             let subscription = json!({ "subscriptionType": kind, "objectType": singular, "active": true });
             if !told.contains(&subscription) {

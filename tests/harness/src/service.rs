@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use hubspot_sim::Object;
 use serde_json::{Value, json};
 
 use crate::{
@@ -232,6 +233,9 @@ impl Service {
         }
         self.world.erase_what_hubspot_erased().await?;
         self.world.prove_associations().await?;
+        for object in [Object::DEALS, "2-7654321".parse()?] {
+            self.world.prove_associations_of(object, &[Object::COMPANIES, Object::CONTACTS]).await?;
+        }
         self.world.proof().await
     }
 

@@ -78,7 +78,7 @@ pub(super) fn meaning(operation: Operation) -> &'static str {
         Operation::Pause => "Nothing is asked of HubSpot for this account until it is resumed.",
         Operation::Resume => "Syncing continues where it stopped.",
         Operation::Resync => {
-            "All companies and contacts are read again from the beginning. What is stored is not stored twice; it takes as \
+            "All records are read again from the beginning. What is stored is not stored twice; it takes as \
              long as the first time, and uses HubSpot's limits meanwhile."
         }
         Operation::Disconnect => {

@@ -36,7 +36,7 @@ pub(crate) fn message(title: &str, words: &str) -> Markup {
 /// Returns the page that an install link opens: who will see the data, and the button that leads to HubSpot.
 pub(crate) fn install(company: &str, on: &str) -> Markup {
     let body = html! {
-        p { "HubSpot will ask you to let this service read the companies and contacts of an account. "
+        p { "HubSpot will ask you to let this service read the companies and contacts of an account, and what else it lists. "
             strong { (company) } " will see them, for as long as the account is connected." }
         p { a class="button" href=(on) { "Go on to HubSpot" } }
         p class="quiet" { "If you do not work with " (company) ", close this page: nothing is connected yet." }
@@ -48,7 +48,7 @@ pub(crate) fn install(company: &str, on: &str) -> Markup {
 pub(crate) fn connected(portal: &str, company: &str) -> Markup {
     let body = html! {
         p { "The HubSpot account " strong { (portal) } " is connected to " strong { (company) }
-            ", who sees its companies and contacts from now on." }
+            ", who sees from now on what you have let this service read." }
         p { "To undo this, uninstall the app in HubSpot (Settings, Integrations, Connected Apps), or ask " (company) "." }
         p { "You can close this page." }
     };
