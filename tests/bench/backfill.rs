@@ -49,6 +49,12 @@ pub(crate) async fn run() -> Result<()> {
         "| ms a request | records | odd ones | time, s | records/s | share of the limit | searches | associations | tokens | 429 | {COLUMNS} |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
+    if let Ok(objects) = std::env::var("OBJECTS") {
+        let objects: Vec<Object> = objects.split(',').map(str::parse).collect::<Result<_, _>>()?;
+        // The same number of records in the lanes that are the default, and in these.
+        one(150, COMPANIES, CONTACTS, None).await?;
+        return of_objects(150, &objects).await;
+    }
     for latency in [50, 150, 300] {
         one(latency, COMPANIES, CONTACTS, None).await?;
     }
@@ -88,6 +94,22 @@ async fn one(latency: u64, companies: usize, contacts: usize, odd_every: Option<
     let world = limited("bench_backfill", latency).await?;
     world.hubspot.world().seed(HUB, companies, contacts, 1);
     let odd = odd_every.map_or(0, |every| make_odd(&world, every));
+    measure(world, latency, companies + contacts, odd).await
+}
+
+/// As many records in equal parts in a lane for each of these object types.
+async fn of_objects(latency: u64, objects: &[Object]) -> Result<()> {
+    let world = limited("bench_objects", latency).await?;
+    world.choose(objects).await?;
+    let each = (COMPANIES + CONTACTS) / objects.len();
+    for object in objects {
+        world.hubspot.world().seed_objects(HUB, *object, each, 1);
+    }
+    measure(world, latency, each * objects.len(), 0).await
+}
+
+/// Reads the history of the world's account, and prints a row.
+async fn measure(world: World, latency: u64, records: usize, odd: usize) -> Result<()> {
     connect(&world).await?;
     let checkpoints = world.store.database().collection::<Document>(collection::CHECKPOINTS);
     let done = AtomicBool::new(false);
@@ -97,7 +119,7 @@ async fn one(latency: u64, companies: usize, contacts: usize, odd_every: Option<
     let ended = end_when(&done, Instant::now(), Duration::from_secs(180), caught_up);
     let (time, mut worked) = tokio::try_join!(ended, work(&world, 1, &done))?;
     let seen = world.store.database().collection::<Document>(collection::SEEN).count_documents(doc! {}).await?;
-    ensure!(seen == (companies + contacts) as u64, "only {seen} records were read in {time:?}");
+    ensure!(seen == records as u64, "only {seen} records were read in {time:?}");
     let all = |kind: &str| {
         let requests = &world.hubspot.world().requests;
         requests.iter().filter(|(name, _)| name.starts_with(kind)).map(|(_, count)| count).sum::<u64>()

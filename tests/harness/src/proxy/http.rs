@@ -151,7 +151,8 @@ fn without_hop(mut headers: HeaderMap) -> HeaderMap {
 }
 
 fn hubspot(path: &str) -> String {
-    let lane = if path.contains("/companies") { "companies" } else { "contacts" };
+    // `/crm/objects/<version>/<object type>/search`
+    let lane = path.split('/').nth(4).unwrap_or_default();
     if path.ends_with("/search") {
         format!("hubspot search {lane}")
     } else if path.starts_with("/crm/objects/") {
