@@ -6,6 +6,7 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use environment::variables::{MONGODB_DATABASE, MONGODB_URI};
+use model::object::ObjectType;
 use secrecy::SecretString;
 
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
     layout::{self, NAME},
     local,
     variables::{
-        ACTIONS_RETENTION_DAYS, DEMO_CHANGES, DEMO_COMPANIES, DEMO_CONTACTS, STACK_AWS_PORT,
+        ACTIONS_RETENTION_DAYS, DEMO_CHANGES, DEMO_COMPANIES, DEMO_CONTACTS, OBJECTS, STACK_AWS_PORT,
         STACK_HUBSPOT_ACCESS_TOKEN, STACK_HUBSPOT_CLIENT_ID, STACK_HUBSPOT_CLIENT_SECRET, STACK_HUBSPOT_HUB_ID,
         STACK_HUBSPOT_PORT, STACK_HUBSPOT_REFRESH_TOKEN, STACK_MONGODB_DATABASE, STACK_MONGODB_PORT, STACK_MONGODB_URI,
     },
@@ -36,6 +37,8 @@ pub struct Settings {
     pub companies: usize,
     /// `DEMO_CONTACTS`: contacts of the demo's first account.
     pub contacts: usize,
+    /// `OBJECTS`: the object types of the demo's first account.
+    pub objects: Vec<ObjectType>,
     /// `DEMO_CHANGES`: changes between the demo's two ticks.
     pub changes: usize,
     /// The stack on AWS.
@@ -184,6 +187,11 @@ impl Settings {
             },
             companies: DEMO_COMPANIES.parsed()?,
             contacts: DEMO_CONTACTS.parsed()?,
+            objects: OBJECTS
+                .list()
+                .iter()
+                .map(|name| ObjectType::parse(name).map_err(|error| OBJECTS.invalid(error)))
+                .collect::<Result<_, _>>()?,
             changes: DEMO_CHANGES.parsed()?,
             aws: OnAws {
                 config_env: which.config_env.clone(),

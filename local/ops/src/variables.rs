@@ -29,6 +29,8 @@ variables! {
     DEMO_COMPANIES: Number = "400", set_by Nobody, read_by &[];
     /// How many contacts.
     DEMO_CONTACTS: Number = "2000", set_by Nobody, read_by &[];
+    /// The object types of the demo's first account.
+    OBJECTS: List = "companies,contacts", set_by Nobody, read_by &[];
     /// How many changes are made between the two ticks of `make demo`.
     DEMO_CHANGES: Number = "100", set_by Nobody, read_by &[];
     /// After how many days MongoDB deletes actions (30 or more), or `none`. `make deploy` and `make migrate` set it in

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use model::account::AccountKey;
+use model::{account::AccountKey, object::ObjectType};
 use mongodb::bson::{doc, oid::ObjectId};
 use ops::{
     deployed::Stack,
@@ -70,11 +70,24 @@ async fn connect_simulated(stack: &Stack, settings: &Settings) -> Result<Vec<Acc
     }
     let first = simulator.seed(hub, settings.companies, settings.contacts).await?;
     let second = simulator.seed(hub + 1, settings.companies / 4, settings.contacts / 4).await?;
-    insert_domain(database, ObjectId::parse_str(domain)?, "Acme", vec![oauth(hub, &first.refresh_token)]).await?;
+    let mut entry = oauth(hub, &first.refresh_token);
+    if settings.objects != ObjectType::DEFAULT {
+        // What an account's entry chooses is read from its next run on.
+        entry.insert("objects", settings.objects.iter().map(ObjectType::to_string).collect::<Vec<_>>());
+    }
+    for object in others(settings) {
+        simulator.seed_objects(hub, object, settings.companies).await?;
+    }
+    insert_domain(database, ObjectId::parse_str(domain)?, "Acme", vec![entry]).await?;
     // A customer with two accounts. One has lost its credentials: it is skipped, and the other continues.
     let globex = vec![private_app(hub + 1, &second.private_token), doc! { "hubId": (hub + 2).to_string() }];
     insert_domain(database, "globex", "Globex", globex).await?;
     Ok(accounts)
+}
+
+/// Returns the object types of the first account besides companies and contacts.
+fn others(settings: &Settings) -> impl Iterator<Item = ObjectType> {
+    settings.objects.iter().copied().filter(|object| !ObjectType::DEFAULT.contains(object))
 }
 
 async fn with_simulator(stack: &Stack, settings: &Settings, accounts: &[AccountKey]) -> Result<()> {
@@ -84,7 +97,7 @@ async fn with_simulator(stack: &Stack, settings: &Settings, accounts: &[AccountK
     let hubs = [SAMPLE.1, SAMPLE.1 + 1];
     println!(
         "\nFirst tick: {} records of two HubSpot accounts, backfilled at HubSpot's limit",
-        companies + companies / 4 + contacts + contacts / 4
+        companies + companies / 4 + contacts + contacts / 4 + companies * others(settings).count()
     );
     if let Ok(url) = stack.output("ConnectUrl") {
         println!("  Watch it at {url}/ (sign in with what `make token` shows)");
@@ -98,6 +111,10 @@ async fn with_simulator(stack: &Stack, settings: &Settings, accounts: &[AccountK
     let mut made = 0;
     for (account, count) in hubs.into_iter().zip(changes) {
         let changed = simulator.change(account, count).await?;
+        made += changed.created + changed.updated;
+    }
+    for object in others(settings) {
+        let changed = simulator.change_objects(SAMPLE.1, object, settings.changes / 4).await?;
         made += changed.created + changed.updated;
     }
     println!("\nSecond tick: {made} changes were made in HubSpot");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use hubspot_sim::{Change, Changed};
+use model::object::ObjectType;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -46,6 +47,30 @@ impl Control {
     /// The simulator does not answer.
     pub async fn change(&self, hub_id: u64, count: usize) -> Result<Changed> {
         self.post(&format!("portals/{hub_id}/changes"), json!({"count": count})).await
+    }
+
+    /// Adds records of an object type to an account, and lets its tokens read them. A custom object is defined first.
+    ///
+    /// # Errors
+    /// The simulator does not answer.
+    pub async fn seed_objects(&self, hub_id: u64, object: ObjectType, count: usize) -> Result<()> {
+        if object.is_custom() {
+            let labels = json!({ "singular": "Car", "plural": "Cars" });
+            let schema = json!({ "typeId": object, "name": "cars", "labels": labels });
+            self.post::<Value>(&format!("portals/{hub_id}/schemas"), schema).await?;
+        }
+        let path = format!("{}/portals/{hub_id}/objects/{object}", self.url);
+        let answer = self.http.post(path).json(&json!({ "count": count })).send().await;
+        answer.and_then(reqwest::Response::error_for_status).context("the simulator does not answer")?;
+        Ok(())
+    }
+
+    /// Makes changes of records of an object type in an account. Returns how many.
+    ///
+    /// # Errors
+    /// The simulator does not answer.
+    pub async fn change_objects(&self, hub_id: u64, object: ObjectType, count: usize) -> Result<Changed> {
+        self.post(&format!("portals/{hub_id}/objects/{object}/changes"), json!({ "count": count })).await
     }
 
     /// Makes the simulator send webhooks to this address.
