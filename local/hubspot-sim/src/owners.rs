@@ -1,46 +1,17 @@
 //! Owners (the users to whom records are assigned) and pipelines (the stages that records go through).
 
-use serde::{Deserialize, Serialize};
-
 use crate::{
     object::Object,
+    owner::{Owner, Pipeline},
     world::{Portal, World},
 };
-
-/// A user of an account.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Owner {
-    /// The id, which `hubspot_owner_id` of a record names.
-    pub id: u64,
-    /// The address.
-    pub email: String,
-    /// The first name.
-    pub first_name: String,
-    /// The last name.
-    pub last_name: String,
-    /// True if the user left the account.
-    pub archived: bool,
-}
-
-/// A pipeline of an object type.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Pipeline {
-    /// The id, which a record's property of the pipeline has.
-    pub id: String,
-    /// The name for people.
-    pub label: String,
-    /// The ids and the names of its stages, in their order.
-    pub stages: Vec<(String, String)>,
-}
 
 impl World {
     /// Adds a user to an account, and returns the id.
     pub fn add_owner(&mut self, hub_id: u64, email: &str, first_name: &str, last_name: &str) -> u64 {
         let owners = &mut self.portal(hub_id).owners;
         let id = owners.last().map_or(101, |owner| owner.id + 1);
-        owners.push(owner(id, email, first_name, last_name));
+        owners.push(Owner::new(id, email, first_name, last_name));
         id
     }
 
@@ -62,16 +33,6 @@ impl Portal {
     pub(crate) fn pipelines(&mut self, object: Object) -> &[Pipeline] {
         self.pipelines.entry(object).or_insert_with(|| standard(object))
     }
-}
-
-fn owner(id: u64, email: &str, first_name: &str, last_name: &str) -> Owner {
-    let (email, first_name, last_name) = (email.to_owned(), first_name.to_owned(), last_name.to_owned());
-    Owner { id, email, first_name, last_name, archived: false }
-}
-
-/// Returns the users of a new account.
-pub(crate) fn first_owners() -> Vec<Owner> {
-    vec![owner(101, "ana@firm.example", "Ana", "Quintero"), owner(102, "mei@firm.example", "Mei", "Chen")]
 }
 
 /// Returns the pipeline of a new account, for the types that have one.

@@ -1,32 +1,14 @@
 //! Custom objects, which exist in the account where they were created.
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
     clock,
-    definitions::Property,
     object::{InvalidObject, Object},
+    property::Property,
+    schema::{Labels, Schema},
     world::{Portal, World},
 };
-
-/// The names of a custom object for people.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Labels {
-    /// Of one record.
-    pub singular: String,
-    /// Of several records.
-    pub plural: String,
-}
-
-/// The schema of a custom object.
-#[derive(Clone, Debug)]
-pub(crate) struct Schema {
-    /// The name, which begins with a letter. Paths accept it only with the account's prefix.
-    name: String,
-    labels: Labels,
-    created_at: i64,
-}
 
 impl World {
     /// Creates a custom object with properties beside those that every type has, and returns its type, which is named by

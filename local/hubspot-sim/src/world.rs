@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 use crate::{
     apps::SCOPES,
     clock,
-    definitions::Property,
     event::Event,
     faults::Fault,
     limits::{Rolling, Usage},
     links::Links,
     object::Object,
-    owners::{Owner, Pipeline, first_owners},
-    relations::Relation,
-    schemas::Schema,
+    owner::{Owner, Pipeline, first_owners},
+    property::Property,
+    relation::Relation,
+    schema::Schema,
     settings::Settings,
 };
 

@@ -1,7 +1,12 @@
 //! Changes of associations, always of both ends, and what becomes of those of a record that is deleted, erased or merged.
 
-use super::{Key, Relation};
-use crate::{links::AssociationType, object::Object, webhooks::What, world::World};
+use crate::{
+    links::AssociationType,
+    object::Object,
+    relation::{Key, Relation},
+    webhooks::What,
+    world::World,
+};
 
 impl World {
     /// Sets the types of the association of two records, each as seen from one end. Without types it ends. With

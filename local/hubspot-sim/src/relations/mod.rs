@@ -10,20 +10,9 @@ mod tests;
 use crate::{
     links::{AssociationCategory, AssociationType, LinkEnd},
     object::Object,
+    relation::{Key, Relation},
     world::{Record, World},
 };
-
-/// A record: its type and its id.
-pub type Key = (Object, u64);
-
-/// An association, as seen from one of its ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Relation {
-    /// The record at the other end.
-    pub(crate) to: Key,
-    /// The types in this direction.
-    pub(crate) types: Vec<AssociationType>,
-}
 
 impl World {
     /// Associates two records, and returns true. The first company of a deal or a ticket becomes its primary one. Returns

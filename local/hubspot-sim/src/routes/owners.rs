@@ -17,7 +17,7 @@ use crate::{
     Shared, clock,
     limits::RequestKind,
     lock,
-    owners::{Owner, Pipeline},
+    owner::{Owner, Pipeline},
     world::World,
 };
 

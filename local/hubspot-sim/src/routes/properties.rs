@@ -13,7 +13,7 @@ use super::{
     oauth::{authenticate, require_any},
     objects::admit_schema,
 };
-use crate::{Shared, definitions::Property, lock, object::Object, world::World};
+use crate::{Shared, lock, object::Object, property::Property, world::World};
 
 /// The scopes of which any one is sufficient for reading the custom objects.
 const CUSTOM_SCOPES: [&str; 2] = ["crm.schemas.custom.read", "crm.objects.custom.read"];

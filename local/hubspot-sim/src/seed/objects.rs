@@ -7,8 +7,8 @@ use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use super::{Changed, DAY_MILLIS, KINDS, STEMS, company, pick};
 use crate::{
     clock,
-    definitions::Property,
     object::Object,
+    property::Property,
     world::{Portal, World},
 };
 

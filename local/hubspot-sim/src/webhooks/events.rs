@@ -3,9 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{
-    event::Event, links::AssociationType, object::Object, relations::Key, settings::WebhookForm, world::World,
-};
+use crate::{event::Event, links::AssociationType, object::Object, relation::Key, settings::WebhookForm, world::World};
 
 /// What happened to a record.
 #[derive(Clone, Copy, Debug)]

@@ -10,7 +10,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::{Shared, definitions::Property, lock, object::Object, relations::Key, schemas::Labels, seed::Changed};
+use crate::{Shared, lock, object::Object, property::Property, relation::Key, schema::Labels, seed::Changed};
 
 pub(super) fn routes() -> Router<Shared> {
     Router::new()
