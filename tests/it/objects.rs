@@ -66,6 +66,10 @@ async fn rows_and_custom_objects_are_read_like_contacts() -> Result<()> {
     }
     world.run().await?;
     let at = world.hubspot.world().now();
+    let gone = actions(&world, DEALS).await?;
+    let gone = gone.iter().find(|action| action.get_str("actionName").is_ok_and(|name| name == "Deal Deleted"));
+    let gone = gone.context("a deal was deleted")?;
+    ensure!(gone.get_document("properties").is_ok_and(|properties| properties.contains_key("dealname")), "{gone}");
     for object in objects() {
         let gone = world.hubspot.world().archived(HUB, object);
         world.hubspot.world().restore(HUB, object, gone[0], at);

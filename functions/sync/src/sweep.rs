@@ -74,7 +74,8 @@ impl LaneReader<'_> {
         };
         loop {
             let Some(latest) = self.tuning.pace.latest_start(Concurrent::Nothing) else { return Ok(None) };
-            match self.slice.session.list_archived(self.object, after, rows, Some(latest)).await {
+            let properties = self.slice.properties(self.object);
+            match self.slice.session.list_archived(self.object, properties, after, rows, Some(latest)).await {
                 Err(error) if is_a_records(&error) && rows > 0 => rows /= 2,
                 answered => return answered,
             }

@@ -130,7 +130,7 @@ async fn limit_of_each_token_kind_is_respected_without_refusal() -> Result<()> {
         let (stopwatch, mut taken) = (Stopwatch::start(), 0);
         loop {
             let soon = tokio::time::Instant::now() + Duration::from_secs(1);
-            if session.list_archived(ObjectType::CONTACTS, None, 1, Some(soon)).await?.is_none() {
+            if session.list_archived(ObjectType::CONTACTS, &[], None, 1, Some(soon)).await?.is_none() {
                 break;
             }
             taken += 1;
