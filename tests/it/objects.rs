@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
 use harness::world::{HUB, World};
-use hubspot_sim::Object;
+use hubspot_sim::{FaultKind, Object};
 use model::{account::AccountKey, action::Action, choice::Choice, object::ObjectType};
 use mongodb::bson::{Bson, Document, doc};
 use serde_json::json;
@@ -255,5 +255,51 @@ async fn record_of_any_type_is_created_once() -> Result<()> {
         );
         ensure!(stored.iter().filter(|action| action.contains_key("created")).count() == 1);
     }
+    world.end().await
+}
+
+/// The grant does not cover deals, or the portal has no associations between the two: notes are read all the same, with
+/// their other associations.
+#[tokio::test]
+async fn association_without_access_hides_no_other() -> Result<()> {
+    let notes = object("notes");
+    for status in [403, 400] {
+        let world = World::new("objects_pairs").await?;
+        world.choose(&[Object::COMPANIES, Object::CONTACTS, DEALS, notes]).await?;
+        world.hubspot.world().seed(HUB, 2, 3, 1);
+        world.hubspot.world().seed_objects(HUB, notes, 130, 2);
+        {
+            let mut hubspot = world.hubspot.world();
+            let (at, contact) = (hubspot.now(), hubspot.ids(HUB, Object::CONTACTS)[0]);
+            for note in hubspot.ids(HUB, notes).into_iter().step_by(7) {
+                ensure!(hubspot.link_records(HUB, (notes, note), (Object::CONTACTS, contact), at));
+            }
+        }
+        world.fault("/notes/deals/", u32::MAX, FaultKind::Answer { status, body: None, retry_after: None });
+        world.run().await?;
+        world.proof().await?;
+        world.prove_associations_of(notes, &[Object::COMPANIES, Object::CONTACTS]).await?;
+        ensure!(world.all(collection::SET_ASIDE).await?.is_empty());
+        world.end().await?;
+    }
+    Ok(())
+}
+
+/// No object type that is chosen can be read: the account is tried again, and goes on once access is granted.
+#[tokio::test]
+async fn account_without_access_to_anything_is_tried_again() -> Result<()> {
+    let world = World::new("objects_nothing").await?;
+    world.change_entry("objects", vec![Bson::from(DEALS.name())].into()).await?;
+    world.hubspot.world().seed_objects(HUB, DEALS, 30, 2);
+    world.run().await?;
+    let refused = world.requests("search 403");
+    ensure!(refused > 0 && states(&world, DEALS).await?.is_empty());
+    world.run().await?;
+    ensure!(world.requests("search 403") == refused, "it waits");
+    world.hubspot.world().grant_reading(HUB, DEALS);
+    world.time_passes().await?;
+    world.run().await?;
+    ensure!(states(&world, DEALS).await?.len() == 30, "{}", world.checkpoint().await?);
+    world.proof().await?;
     world.end().await
 }

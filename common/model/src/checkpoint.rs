@@ -1,6 +1,7 @@
 //! The sync position of an account: its lease, its run, and how far each lane has been read. There is one document per
 //! account, and no other store of the position.
 
+mod known;
 mod lane;
 mod limits;
 
@@ -27,11 +28,12 @@ pub struct Checkpoint {
     pub run: Option<Run>,
     /// The object types that the latest slice was to read. Empty in the checkpoints of releases before 0.10, and before
     /// the first slice.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "known::list")]
     pub objects: Vec<ObjectType>,
     /// How far each lane has been read.
     pub lanes: Lanes,
     /// State of each lane that is stored beside it. See [`Lane::kept`].
+    #[serde(deserialize_with = "known::map")]
     pub kept: BTreeMap<ObjectType, Kept>,
     /// The use of the account's rate limits so far.
     pub limits: RateLimitState,
@@ -48,6 +50,7 @@ pub struct Checkpoint {
     /// The actions published in the last day, by hour (see [`hour`]).
     pub activity: BTreeMap<String, ActionCounts>,
     /// When a change of each object type was last published.
+    #[serde(deserialize_with = "known::map")]
     pub changed_at: BTreeMap<ObjectType, DateTime>,
 }
 
@@ -166,7 +169,7 @@ pub struct Run {
 /// The lanes of an account. An object type that was never read has none.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Lanes(BTreeMap<ObjectType, Lane>);
+pub struct Lanes(#[serde(deserialize_with = "known::map")] BTreeMap<ObjectType, Lane>);
 
 /// The lane of an object type that was never read.
 static NEW: LazyLock<Lane> = LazyLock::new(Lane::default);

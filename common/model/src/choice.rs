@@ -79,6 +79,13 @@ impl Choice {
     /// object type. What names nothing is ignored, because a mistake in it must not stop the account.
     pub fn of_entry(entry: &Document) -> Self {
         let mut choice = Self::default();
+        let is_list = |value: &Bson| matches!(value, Bson::Array(_) | Bson::Null);
+        choice
+            .ignored
+            .extend(entry.get("objects").filter(|value| !is_list(value)).map(|_| "objects: not a list".to_owned()));
+        let is_map = |value: &Bson| matches!(value, Bson::Document(_) | Bson::Null);
+        let other = entry.get("properties").filter(|value| !is_map(value));
+        choice.ignored.extend(other.map(|_| "properties: not a document".to_owned()));
         for name in entry.get_array("objects").into_iter().flatten() {
             match name.as_str().map(ObjectType::parse) {
                 Some(Ok(object)) => choice.add_object(object),
@@ -201,6 +208,7 @@ mod tests {
         let choice = Choice::of_entry(&entry);
         assert_eq!(names(&Choice::default().of_account(&choice)), [DEALS]);
         assert_eq!(choice.ignored().len(), 5);
+        assert_eq!(Choice::of_entry(&doc! { "objects": "deals", "properties": ["x"] }).ignored().len(), 2);
         assert!(matches!(Choice::of_objects(&["cars".to_owned()]), Err(InvalidChoice::Object(_))));
         let properties = |text| Choice::default().with_properties(text);
         assert!(matches!(properties("deals"), Err(InvalidChoice::Form(_))));

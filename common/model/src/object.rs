@@ -134,8 +134,9 @@ impl ObjectType {
 
 /// Returns true for the id of a custom object's type: a number above zero, a dash, and a number.
 fn is_custom(name: &str) -> bool {
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    name.split_once('-').is_some_and(|(kind, id)| is_number(kind) && is_number(id) && !kind.starts_with('0'))
+    let is_number =
+        |text: &str| !text.is_empty() && !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
+    name.split_once('-').is_some_and(|(kind, id)| is_number(kind) && is_number(id))
 }
 
 impl TryFrom<String> for ObjectType {
@@ -177,7 +178,8 @@ mod tests {
             assert_eq!(ObjectType::parse(id).map(|object| object.to_string()).as_deref(), Ok(name));
         }
         // Collections of the service, names that MongoDB and the keys of records read otherwise, and types unknown here.
-        for name in ["", "actions", "checkpoints", "deals.x", "$deals", "a:b", "Deals", "0-99999", "2-", "-2", "2-1-3"]
+        for name in
+            ["", "actions", "checkpoints", "deals.x", "$deals", "a:b", "Deals", "0-99999", "2-", "2-007", "-2", "2-1-3"]
         {
             assert!(ObjectType::parse(name).is_err(), "{name}");
         }

@@ -44,12 +44,17 @@ pub struct AssociationCheck {
 /// A part of a record's associations.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnfinishedAssociations {
-    /// The object type with which associations are read next.
+    /// The object type with which associations are read next. Releases before 0.10 read those with companies alone.
+    #[serde(default = "companies")]
     pub to: ObjectType,
     /// HubSpot's cursor of the next page. `None` for the first page.
     pub after: Option<String>,
     /// The associations before that page.
     pub before: Vec<Association>,
+}
+
+fn companies() -> ObjectType {
+    ObjectType::COMPANIES
 }
 
 /// A company that is gone, whose contacts are to be checked.
@@ -183,10 +188,13 @@ impl Store {
         object: ObjectType,
         count: i64,
     ) -> Result<Option<Vec<AssociationCheck>>, StoreError> {
+        let mut objects = vec![Bson::from(object.as_str())];
+        // Releases before 0.10 check contacts alone, and do not say so.
+        objects.extend((object == ObjectType::CONTACTS).then_some(Bson::Null));
         let due = doc! {
             "domainId": account.domain_id.as_str(),
             "hubId": account.hub_id.as_str(),
-            "object": object.as_str(),
+            "object": { "$in": objects },
             "checkAt": { "$lte": DateTime::now() },
         };
         let checks = self.collection(collection::ASSOCIATION_CHECKS);

@@ -240,7 +240,10 @@ impl Store {
         // As in `Lane::is_left_out`.
         let is_closed =
             doc! { "$in": [of("lastError.kind"), [to_bson(&ProblemKind::Forbidden)?, to_bson(&ProblemKind::Absent)?]] };
-        let is_read = doc! { "$or": [{ "$in": ["$$object", &default] }, { "$not": [is_closed] }] };
+        // A type that was chosen just now must not hide how fresh the others are.
+        let is_met = doc! { "$ne": [{ "$ifNull": [of("fresh.mark"), Bson::Null] }, Bson::Null] };
+        let is_read =
+            doc! { "$or": [{ "$in": ["$$object", &default] }, { "$and": [is_met, { "$not": [is_closed] }] }] };
         let is_chosen = doc! { "$gt": [{ "$size": { "$ifNull": ["$objects", []] } }, 0] };
         let objects = doc! { "$cond": [is_chosen, "$objects", default] };
         let objects = doc! { "$filter": { "input": objects, "as": "object", "cond": is_read } };

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use futures::TryStreamExt;
+use futures::{TryStreamExt, future::ready};
 use model::{
     account::AccountKey,
     object::ObjectType,
@@ -185,14 +185,16 @@ impl Store {
         #[derive(Deserialize)]
         struct Counted {
             #[serde(rename = "_id")]
-            object: ObjectType,
+            object: String,
             count: i64,
         }
         let own = doc! { "domainId": account.domain_id.as_str(), "hubId": account.hub_id.as_str() };
         let count = doc! { "_id": "$object", "count": { "$sum": 1_i64 } };
         let pipeline = [doc! { "$match": own }, doc! { "$group": count }];
         let found = self.collection(collection::SET_ASIDE).aggregate(pipeline).with_type::<Counted>().await?;
-        let counted = found.map_ok(|found| (found.object, u64::try_from(found.count).unwrap_or_default()));
+        // A later release may have set records of other object types aside.
+        let known = |found: Counted| Some((ObjectType::parse(&found.object).ok()?, u64::try_from(found.count).ok()?));
+        let counted = found.try_filter_map(|found| ready(Ok(known(found))));
         counted.try_collect().await
     }
 

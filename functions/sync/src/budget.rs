@@ -9,6 +9,12 @@ use crate::plan::MAX_READERS;
 /// How long ending a slice may take: give the lease back, send the continuation, answer Lambda.
 const SLICE_ENDING_TIME: Duration = Duration::from_millis(250);
 
+/// With at most this many lanes, each has its first turn early.
+const FEW_LANES: usize = 4;
+
+/// How long the first page of a lane may take, with its publishing, if there are more lanes.
+const FIRST_PAGE_RESERVE: Duration = Duration::from_millis(1200);
+
 /// How much is left for Lambda itself before its own deadline.
 const LAMBDA_MARGIN: Duration = Duration::from_millis(200);
 
@@ -52,6 +58,8 @@ pub(crate) enum Concurrent {
 #[derive(Debug)]
 pub(crate) struct PaceEstimator<'a> {
     budget: &'a Budget,
+    /// How long the first page is expected to take.
+    first_page: Duration,
     /// The longest time that HubSpot took for a page so far.
     longest_page: Cell<Duration>,
     /// The longest time that publishing a page took so far.
@@ -60,7 +68,13 @@ pub(crate) struct PaceEstimator<'a> {
 
 impl<'a> PaceEstimator<'a> {
     pub(crate) fn new(budget: &'a Budget) -> Self {
-        Self { budget, longest_page: Cell::default(), longest_publishing: Cell::default() }
+        Self { budget, first_page: Duration::ZERO, longest_page: Cell::default(), longest_publishing: Cell::default() }
+    }
+
+    /// Returns the pace of one of `lanes` lanes. If there are many, the last of them get their first turn late in the
+    /// slice, and must leave enough time for what they ask.
+    pub(crate) fn beside(self, lanes: usize) -> Self {
+        Self { first_page: if lanes > FEW_LANES { FIRST_PAGE_RESERVE } else { Duration::ZERO }, ..self }
     }
 
     /// Records how long HubSpot took for a page.
@@ -81,7 +95,8 @@ impl<'a> PaceEstimator<'a> {
         if concurrent == Concurrent::Publishing && now + 2 * publishing >= self.budget.work_ends {
             return None;
         }
-        self.budget.work_ends.checked_sub(self.longest_page.get() + publishing).filter(|latest| *latest > now)
+        let longest_page = Some(self.longest_page.get()).filter(|took| !took.is_zero()).unwrap_or(self.first_page);
+        self.budget.work_ends.checked_sub(longest_page + publishing).filter(|latest| *latest > now)
     }
 
     /// Returns how many windows to read concurrently, to make `rate` requests per second at the pace so far. A window's
@@ -109,6 +124,15 @@ mod tests {
         assert_eq!(pace.latest_start(Concurrent::Nothing), Some(budget.work_ends()));
         tokio::time::advance(FIVE).await;
         assert_eq!(pace.latest_start(Concurrent::Nothing), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_first_turn_leaves_time_for_its_page() {
+        let budget = Budget::start(FIVE, Duration::from_secs(60));
+        let pace = PaceEstimator::new(&budget).beside(20);
+        assert_eq!(pace.latest_start(Concurrent::Nothing), Some(budget.work_ends() - FIRST_PAGE_RESERVE));
+        pace.page_took(Duration::from_millis(100));
+        assert_eq!(pace.latest_start(Concurrent::Nothing), Some(budget.work_ends() - Duration::from_millis(100)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -35,7 +35,8 @@ pub(crate) enum Decision {
 
 /// Returns what a message is allowed to do, according to the account's checkpoint.
 pub(crate) fn decide(checkpoint: &Checkpoint, request: &SyncRequest, now: DateTime) -> Decision {
-    let is_ready = checkpoint.live_lanes().any(|lane| lane.is_ready(now));
+    // A lane that is left out is ready when it is to be tried again.
+    let is_ready = checkpoint.objects().iter().any(|object| checkpoint.lanes.get(*object).is_ready(now));
     let begin_if_ready = || match is_ready {
         _ if is_old(checkpoint, request) => Decision::Drop("a run has begun since this tick"),
         true => Decision::Work(new_run(now)),
@@ -175,6 +176,20 @@ mod tests {
         assert!(!begins(&waits(waiting, true, true)));
         assert!(!begins(&waits(Checkpoint::default(), true, true)));
         assert!(!begins(&run(3, true, time::after(NOW, Duration::from_secs(20)))));
+    }
+
+    #[test]
+    fn an_account_without_access_to_anything_is_tried_again() {
+        let deals = ObjectType::parse("deals").unwrap();
+        let closed = |retry_at| {
+            let mut checkpoint = waits(Checkpoint::default(), true, true);
+            let problem = checkpoint.lanes.get(ObjectType::CONTACTS).last_error.clone().unwrap();
+            let problem = LaneProblem { kind: ProblemKind::Forbidden, retry_at, ..problem };
+            checkpoint.lanes.get_mut(deals).last_error = Some(problem);
+            Checkpoint { objects: vec![deals], ..checkpoint }
+        };
+        assert!(!begins(&closed(time::after(NOW, HOUR))));
+        assert!(begins(&closed(time::before(NOW, HOUR))));
     }
 
     #[test]

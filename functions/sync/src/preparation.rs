@@ -96,6 +96,7 @@ pub(crate) async fn read_associations(
     records: Vec<AssociationInput>,
     each_for_itself: bool,
 ) -> Result<Option<Associations>, HubSpotError> {
+    let is_continued = records.iter().any(|input| input.to.is_some());
     let (mut all, mut pending) = (Associations::default(), records);
     for (index, to) in slice.association_types(from).enumerate() {
         let (inputs, later): (Vec<_>, Vec<_>) =
@@ -117,19 +118,33 @@ pub(crate) async fn read_associations(
                 });
                 pending.extend(found);
             }
-            Ok(None) if index == 0 => return Ok(None),
+            // Only what was continued anyway is broken off between two types: the rest would be published as it is not.
+            Ok(None) if index == 0 || !is_continued => return Ok(None),
             Ok(None) => {
                 let unfinished = inputs.into_iter().map(|input| AssociationInput { to: Some(to), ..input });
                 all.unfinished.extend(unfinished.map(|input| (input.id.to_string(), input)));
             }
-            // The grant does not cover the other object type. The records themselves are readable, and their associations
-            // are not known.
-            Err(HubSpotError::Forbidden(_) | HubSpotError::UnknownObject(_)) if !ObjectType::DEFAULT.contains(&to) => {}
+            // The grant does not cover the other object type, or the portal has no such association. The records
+            // themselves are readable.
+            Err(error) if is_closed(from, to, &error) => {
+                pending.extend(inputs.into_iter().map(|input| AssociationInput { to: None, after: None, ..input }));
+            }
             Err(error) => return Err(error),
         }
     }
     all.found = pending.into_iter().map(|input| (input.id.to_string(), input.before)).collect();
     Ok(Some(all))
+}
+
+/// Returns true if HubSpot gives no access to the associations between two object types, or has none. Contacts and
+/// companies are always associated. What HubSpot answers for a pair that a portal has not defined is not documented: a
+/// rejection is taken for that.
+fn is_closed(from: ObjectType, to: ObjectType, error: &HubSpotError) -> bool {
+    match error {
+        HubSpotError::Forbidden(_) | HubSpotError::UnknownObject(_) => !ObjectType::DEFAULT.contains(&to),
+        HubSpotError::Rejected { .. } => !ObjectType::DEFAULT.contains(&from),
+        _ => false,
+    }
 }
 
 /// Returns the rows' records that can be read.

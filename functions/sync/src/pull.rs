@@ -15,7 +15,7 @@ use model::{
     object::ObjectType,
     time::{self, DateTime},
 };
-use store::StoreError;
+use store::{StoreError, describe, is_away};
 use tokio::time::timeout_at;
 
 use crate::{
@@ -37,6 +37,18 @@ impl ActiveSlice<'_> {
                 "the account's entry chooses something that does not exist; it is ignored");
         }
         self.objects.get_or_init(|| self.sync.config.choice.of_account(&account.choice))
+    }
+
+    /// Returns the object types in the order in which their lanes begin. They wait for the search limit in this order, so
+    /// that of many lanes each is the first in some slice.
+    fn in_turn(&self, objects: &Objects) -> Vec<ObjectType> {
+        let mut objects: Vec<ObjectType> = objects.keys().copied().collect();
+        if objects.len() > ObjectType::DEFAULT.len() {
+            let slice = usize::try_from(self.run.slice).unwrap_or(0);
+            let first = slice % objects.len();
+            objects.rotate_left(first);
+        }
+        objects
     }
 
     /// Reads the lanes concurrently, except those that have to wait. Returns the slice's result for the log.
@@ -61,9 +73,9 @@ impl ActiveSlice<'_> {
             association_checks: RefCell::new(with_associations.collect()),
         };
         let checkpoint = &self.leased.checkpoint;
-        let lanes = objects.keys().map(|object| {
-            let lane = checkpoint.lanes.get(*object).clone();
-            self.pull_lane(&slice, account, *object, lane)
+        let lanes = self.in_turn(objects).into_iter().map(|object| {
+            let lane = checkpoint.lanes.get(object).clone();
+            self.pull_lane(&slice, account, object, lane)
         });
         let mut lanes = join_all(lanes).await.into_iter().collect::<Result<Vec<_>, _>>()?;
         // Companies that are gone came up when the lane of contacts was at its end.
@@ -94,13 +106,15 @@ impl ActiveSlice<'_> {
         }
         if lane.first_seen.is_none() {
             lane.legacy_watermark = account.last_pulled(object);
-            slice.store().index_states_once(object).await.map_err(StoreError::from)?;
+            if let Some(failure) = index_states(slice, object).await? {
+                return Ok(self.failed(object, &lane, None, &failure));
+            }
         }
         if self.receives > 1 {
             // The previous delivery of the message did not end. It may have run out of memory.
             lane.page_size = Some((lane.page_size.unwrap_or(Search::MAX_PAGE) >> (self.receives - 1).min(31)).max(1));
         }
-        let tuning = Tuning::new(self.budget, &lane);
+        let tuning = Tuning::new(self.budget, &lane, slice.objects.len());
         let mut reader = LaneReader::new(slice, object, lane.clone(), &tuning);
         slice.lanes.set(slice.lanes.get() + 1);
         let end = timeout_at(self.budget.work_ends(), reader.run(self.look_since())).await;
@@ -160,5 +174,18 @@ impl ActiveSlice<'_> {
     /// notification if that is later.
     fn look_since(&self) -> DateTime {
         self.leased.checkpoint.notified_at.map_or(self.run.started_at, |at| at.max(self.run.started_at))
+    }
+}
+
+/// Creates the indexes of an object type's current states before the first record is read. Returns the lane's failure if
+/// MongoDB refuses: it may have as many collections as it may have.
+///
+/// # Errors
+/// MongoDB cannot be reached.
+async fn index_states(slice: &SliceContext<'_>, object: ObjectType) -> Result<Option<Failure>, SliceError> {
+    match slice.store().index_states_once(object).await {
+        Ok(()) => Ok(None),
+        Err(error) if is_away(&error) => Err(StoreError::from(error).into()),
+        Err(error) => Ok(Some(Failure::passing(describe(&error)))),
     }
 }

@@ -168,7 +168,12 @@ impl ActiveSlice<'_> {
                     account.hub_id = %self.request.account.hub_id, reason = failure.reason, "the account has no token for now");
                 let checkpoint = &self.leased.checkpoint;
                 let failed = |object: &ObjectType| self.failed(*object, checkpoint.lanes.get(*object), None, &failure);
-                self.end(checkpoint.objects().iter().map(failed).collect(), None).await
+                let is_read = |object: &&ObjectType| !checkpoint.lanes.get(**object).is_left_out(**object);
+                let mut lanes: Vec<_> = checkpoint.objects().iter().filter(is_read).map(failed).collect();
+                if lanes.is_empty() {
+                    lanes.extend(checkpoint.objects().first().map(failed));
+                }
+                self.end(lanes, None).await
             }
             // All lanes continue with the new grant.
             Access::Reconnected => {

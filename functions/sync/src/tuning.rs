@@ -21,11 +21,11 @@ pub(crate) struct Tuning<'a> {
 }
 
 impl<'a> Tuning<'a> {
-    /// Returns the tuning for a slice, with the page size that the lane's last slice ended with.
-    pub(crate) fn new(budget: &'a Budget, lane: &Lane) -> Self {
+    /// Returns the tuning of one of `lanes` lanes for a slice, with the page size that the lane's last slice ended with.
+    pub(crate) fn new(budget: &'a Budget, lane: &Lane, lanes: usize) -> Self {
         let page_size = if lane.kept.bare { 0 } else { lane.page_size.unwrap_or(Search::MAX_PAGE) };
         Self {
-            pace: PaceEstimator::new(budget),
+            pace: PaceEstimator::new(budget).beside(lanes),
             page_size: Cell::new(page_size),
             isolated: Cell::new(0),
             has_asked: Cell::new(false),

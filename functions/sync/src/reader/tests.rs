@@ -215,7 +215,7 @@ fn is_publish(job: &Job) -> bool {
 fn read(world: &mut World, page_took: Duration) -> WindowOutcome {
     let budget = Budget::start(Duration::from_secs(500), Duration::from_secs(500));
     let (mut state, tally) = (LaneState::new(world.saved.clone()), Tally::default());
-    let tuning = Tuning::new(&budget, &state.lane);
+    let tuning = Tuning::new(&budget, &state.lane, 2);
     tuning.pace.page_took(page_took);
     Reading::new(&mut state, &tuning, &tally).run(world)
 }
@@ -252,7 +252,7 @@ async fn each_batch_is_checkpointed_before_the_next_one_and_the_next_page_is_ask
     let mut world = World::new(2 * PAGE, 0);
     let budget = Budget::start(Duration::from_secs(5), Duration::from_secs(5));
     let (mut state, tally) = (LaneState::new(world.saved.clone()), Tally::default());
-    let tuning = Tuning::new(&budget, &state.lane);
+    let tuning = Tuning::new(&budget, &state.lane, 2);
     let mut reading = Reading::new(&mut state, &tuning, &tally);
     reading.ask().unwrap();
     reading.end(&mut world, is_search);
@@ -274,7 +274,7 @@ async fn a_failure_waits_for_the_page_that_is_being_published() {
     let mut world = World::new(2 * PAGE, 0);
     let budget = Budget::start(Duration::from_secs(5), Duration::from_secs(5));
     let (mut state, tally) = (LaneState::new(world.saved.clone()), Tally::default());
-    let tuning = Tuning::new(&budget, &state.lane);
+    let tuning = Tuning::new(&budget, &state.lane, 2);
     let mut reading = Reading::new(&mut state, &tuning, &tally);
     reading.ask().unwrap();
     reading.end(&mut world, is_search);
