@@ -144,10 +144,9 @@ impl ActiveSlice<'_> {
                 reader.postpone_comparison("it takes longer than a slice").await?;
                 LaneOutcome::more(object)
             }
-            Err(_) if state.step == Some(LaneStep::AssociationChecks) => {
+            Err(_) if matches!(state.step, Some(LaneStep::AssociationChecks | LaneStep::SetAside)) => {
                 LaneOutcome::waits_until(object, self.next_try())
             }
-            Err(_) if state.step == Some(LaneStep::SetAside) => LaneOutcome::waits_until(object, self.next_try()),
             Err(_) => {
                 let page_size = Some(smaller_page(tuning.page_size()));
                 LaneOutcome { page_size, ..failed(Failure::too_slow(tuning.page_size())) }
