@@ -2,7 +2,7 @@
 //! at once), kills, freezes, lost connections and HubSpot's faults, in an order that a seed gives. Whatever the order,
 //! in the end MongoDB equals the ledger.
 //!
-//! `SEED=7` runs one seed, `SEEDS=2000` so many of them (`make chaos SEEDS=2000`), and both together so many from that one on.
+//! `SEED=7` runs seed 7, `SEEDS=2000` runs seeds 1 to 2000 (`make chaos SEEDS=2000`). `SEED=7 SEEDS=3` runs seeds 7 to 9.
 
 use std::time::{Duration, Instant};
 

@@ -147,7 +147,7 @@ async fn objects_chosen_later_are_read_from_their_beginning() -> Result<()> {
     ensure!(actions(&world, custom).await?.len() == 250 + changed.created + changed.updated);
     ensure!(world.requests("search 200") > searches);
 
-    // Chosen again, it goes on where it stopped.
+    // If it is chosen again, reading continues from the last checkpoint.
     world.choose(&[Object::COMPANIES, Object::CONTACTS, custom, DEALS]).await?;
     world.run().await?;
     world.proof().await?;

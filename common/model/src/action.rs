@@ -13,7 +13,7 @@ use crate::{
     time::{DateTime, rfc3339},
 };
 
-/// What happened to a record of an object type, as it is stored in `actionName`: `Deal Created`.
+/// An object type and a kind of change, in the stored form of `actionName`: `Deal Created`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ActionName {

@@ -9,7 +9,7 @@ pub(crate) use self::rows::CUSTOM;
 /// A row of the catalogue: everything that the service needs to know of an object type.
 #[derive(Debug)]
 pub struct ObjectSpec {
-    /// The name in HubSpot's paths, in messages and in checkpoints, and of the current-state collection.
+    /// The name in HubSpot's paths, in messages and in checkpoints.
     pub name: &'static str,
     /// HubSpot's id of the type (`0-3`), which webhooks name.
     pub type_id: &'static str,
@@ -18,7 +18,7 @@ pub struct ObjectSpec {
     /// What one record is called in subscriptions to webhooks and in their events (`deal.creation`). `None` if HubSpot
     /// has only generic subscriptions, in beta: then the schedule alone finds changes.
     pub webhooks: Option<&'static str>,
-    /// The OAuth scopes of which a grant needs one.
+    /// The OAuth scopes to ask for. Sources differ on whether one of several is enough.
     pub scopes: &'static [&'static str],
     /// The property with the modification time, by which records are searched.
     pub modified_property: &'static str,

@@ -68,10 +68,15 @@ impl ObjectType {
         catalogue::row(self.as_str()).unwrap_or(&catalogue::CUSTOM)
     }
 
+    /// Returns true for companies and contacts, which every portal has.
+    pub fn is_default(self) -> bool {
+        Self::DEFAULT.contains(&self)
+    }
+
     /// Returns the name of the collection with the current states of the records. It has a prefix, because the database
     /// is the product's own, which may well have `users` or `tasks`. Companies and contacts are older than that.
     pub fn collection(self) -> String {
-        if Self::DEFAULT.contains(&self) { self.to_string() } else { format!("{COLLECTION_PREFIX}{self}") }
+        if self.is_default() { self.to_string() } else { format!("{COLLECTION_PREFIX}{self}") }
     }
 
     /// Returns the object type whose [`ObjectType::collection`] this is.

@@ -260,7 +260,7 @@ impl<'a> ActionDocument<'a> {
             action_date: action.action_date,
             record_updated_at: action.record_updated_at,
             include_in_analytics: action.include_in_analytics,
-            created: action.action_name.is_created() && !ObjectType::DEFAULT.contains(&action.object),
+            created: action.action_name.is_created() && !action.object.is_default(),
             identity: action.identity.as_deref(),
             user_properties: &action.user_properties,
             company_properties: &action.company_properties,

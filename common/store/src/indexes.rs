@@ -95,7 +95,7 @@ impl Store {
     /// # Errors
     /// MongoDB cannot be reached.
     pub async fn index_states_once(&self, object: ObjectType) -> Result<(), Error> {
-        if ObjectType::DEFAULT.contains(&object) { Ok(()) } else { self.index_states(object).await }
+        if object.is_default() { Ok(()) } else { self.index_states(object).await }
     }
 
     /// Makes MongoDB keep actions forever from now on. Safe to run twice.

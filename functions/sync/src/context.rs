@@ -80,7 +80,7 @@ impl SliceContext<'_> {
     /// as far as the account's own records of them are read, or every grant covers them.
     pub(crate) fn association_types(&self, object: ObjectType) -> impl Iterator<Item = ObjectType> {
         let named = object.spec().associations.iter().filter_map(|name| ObjectType::parse(name).ok());
-        named.filter(|to| self.objects.contains_key(to) || ObjectType::DEFAULT.contains(to))
+        named.filter(|to| self.objects.contains_key(to) || to.is_default())
     }
 
     /// Returns true if there may be records of the object type to check for changes of their associations.

@@ -118,7 +118,8 @@ pub(crate) async fn read_associations(
                 });
                 pending.extend(found);
             }
-            // Only what was continued anyway is broken off between two types: the rest would be published as it is not.
+            // Reading ends between two types only if it continues an earlier one. Other records would be published without
+            // a part of their associations.
             Ok(None) if index == 0 || !is_continued => return Ok(None),
             Ok(None) => {
                 let unfinished = inputs.into_iter().map(|input| AssociationInput { to: Some(to), ..input });
@@ -141,8 +142,8 @@ pub(crate) async fn read_associations(
 /// rejection is taken for that.
 fn is_closed(from: ObjectType, to: ObjectType, error: &HubSpotError) -> bool {
     match error {
-        HubSpotError::Forbidden(_) | HubSpotError::UnknownObject(_) => !ObjectType::DEFAULT.contains(&to),
-        HubSpotError::Rejected { .. } => !ObjectType::DEFAULT.contains(&from),
+        HubSpotError::Forbidden(_) | HubSpotError::UnknownObject(_) => !to.is_default(),
+        HubSpotError::Rejected { .. } => !from.is_default(),
         _ => false,
     }
 }

@@ -87,7 +87,7 @@ async fn connect_simulated(stack: &Stack, settings: &Settings) -> Result<Vec<Acc
 
 /// Returns the object types of the first account besides companies and contacts.
 fn others(settings: &Settings) -> impl Iterator<Item = ObjectType> {
-    settings.objects.iter().copied().filter(|object| !ObjectType::DEFAULT.contains(object))
+    settings.objects.iter().copied().filter(|object| !object.is_default())
 }
 
 async fn with_simulator(stack: &Stack, settings: &Settings, accounts: &[AccountKey]) -> Result<()> {

@@ -52,8 +52,8 @@ async fn set_aside(world: &World) -> Result<Vec<(String, i64)>> {
     entries.iter().map(entry).collect()
 }
 
-/// Runs until all records that are set aside were tried so many times, and none more often. A slow slice has no time for
-/// the first one, which waits for its next retry then.
+/// Runs until each record that is set aside was tried `attempts` times, and none more often. If a slow slice has no time
+/// for the first one, that record waits for its next retry.
 async fn until_all_are_tried(world: &World, attempts: i64) -> Result<()> {
     for _ in 0..20 {
         let entries = set_aside(world).await?;

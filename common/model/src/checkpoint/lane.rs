@@ -163,7 +163,7 @@ impl Lane {
     /// object type. Companies and contacts are never left out: every portal has them.
     pub fn is_left_out(&self, object: ObjectType) -> bool {
         let is_closed = |problem: &LaneProblem| matches!(problem.kind, ProblemKind::Forbidden | ProblemKind::Absent);
-        !ObjectType::DEFAULT.contains(&object) && self.last_error.as_ref().is_some_and(is_closed)
+        !object.is_default() && self.last_error.as_ref().is_some_and(is_closed)
     }
 
     /// Returns true if the lane has no problem, or if its retry is due.
