@@ -1,6 +1,8 @@
 //! `make deploy` and `make smoke TARGET=aws`, the very program, against a local AWS as if it were AWS: with each form of `.env`
 //! that the documents show, the stack has what they promise.
 
+mod values;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::atomic::{AtomicBool, Ordering},
@@ -23,6 +25,7 @@ use harness::{
     world::{DOMAIN, HUB, World, secret},
 };
 
+use self::values::ALL;
 use crate::template;
 
 /// A client secret with everything that a shell, `.env`, YAML, or SAM might take for something else.
@@ -158,50 +161,6 @@ fn mongodb(database: &str) -> Result<String> {
     Ok(format!("MONGODB_URI='{}'\nMONGODB_DATABASE={database}\n", std::env::var("TEST_MONGODB_URI")?))
 }
 
-/// Each parameter that has a variable: a value for it other than the default. The local AWS has no `DEPLOYMENT_PREFERENCE`.
-const ALL: [(&str, &str, &str); 40] = [
-    ("MongoDbDatabase", "MONGODB_DATABASE", ""),
-    ("MongoDbPlain", "MONGODB_PLAIN", "1"),
-    ("HubSpotClientId", "HUBSPOT_CLIENT_ID", "id-3"),
-    ("HubSpotApiBaseUrl", "HUBSPOT_API_BASE_URL", "https://api-eu1.hubapi.com"),
-    ("HubSpotAuthorizeUrl", "HUBSPOT_AUTHORIZE_URL", "https://app-eu1.hubspot.com/oauth/authorize"),
-    ("Connect", "CONNECT", "ENABLED"),
-    ("ConnectUrl", "CONNECT_URL", "https://sync.example.com/hubspot"),
-    ("ConnectSecretArn", "CONNECT_SECRET_ARN", "arn:aws:secretsmanager:us-east-1:000000000000:secret:page"),
-    ("ConnectRequestsPerSecond", "CONNECT_REQUESTS_PER_SECOND", "60"),
-    ("ConnectConcurrency", "CONNECT_CONCURRENCY", "0"),
-    ("ConnectBehindCloudFront", "CONNECT_BEHIND_CLOUDFRONT", "true"),
-    ("TokenKeyArn", "TOKEN_KEY_ARN", "arn:aws:kms:us-east-1:000000000000:key/1"),
-    ("TokensSealedOnly", "TOKENS_SEALED_ONLY", "1"),
-    ("HubSpotObjects", "HUBSPOT_OBJECTS", "companies,contacts,deals"),
-    ("HubSpotProperties", "HUBSPOT_PROPERTIES", "deals:hs_priority;contacts:phone"),
-    ("HubSpotCompanyProperties", "HUBSPOT_COMPANY_PROPERTIES", "industry,numberofemployees"),
-    ("HubSpotContactProperties", "HUBSPOT_CONTACT_PROPERTIES", "city"),
-    ("HubSpotSearchRps", "HUBSPOT_SEARCH_RPS", "4"),
-    ("HubSpotPer10s", "HUBSPOT_PER_10S", "100"),
-    ("ScheduleExpression", "SCHEDULE_EXPRESSION", "rate(15 minutes)"),
-    ("ScheduleState", "SCHEDULE_STATE", "DISABLED"),
-    ("SyncOverlapSeconds", "SYNC_OVERLAP_SECONDS", "301"),
-    ("SyncSettleSeconds", "SYNC_SETTLE_SECONDS", "3601"),
-    ("SyncSweepSeconds", "SYNC_SWEEP_SECONDS", "0"),
-    ("SyncAssociationsSeconds", "SYNC_ASSOCIATIONS_SECONDS", "43200"),
-    ("SyncBudgetMs", "SYNC_BUDGET_MS", "4000"),
-    ("SchedulerMemory", "SCHEDULER_MEMORY", "128"),
-    ("SyncMemory", "SYNC_MEMORY", "384"),
-    ("ActionsMemory", "ACTIONS_MEMORY", "768"),
-    ("SyncConcurrency", "SYNC_CONCURRENCY", "30"),
-    ("ActionsConcurrency", "ACTIONS_CONCURRENCY", "5"),
-    ("SqsEndpointUrl", "AWS_ENDPOINT_URL_SQS", "https://vpce-1.sqs.us-east-1.vpce.amazonaws.com"),
-    ("LogLevel", "LOG_LEVEL", "info,mongodb=debug"),
-    ("LogRetentionDays", "LOG_RETENTION_DAYS", "60"),
-    ("OtlpEndpoint", "OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318"),
-    ("VpcSubnetIds", "VPC_SUBNET_IDS", "subnet-1,subnet-2"),
-    ("VpcSecurityGroupIds", "VPC_SECURITY_GROUP_IDS", "sg-1"),
-    ("AlarmTopicArn", "ALARM_TOPIC_ARN", "arn:aws:sns:us-east-1:000000000000:alarms"),
-    ("FreshnessAlarmSeconds", "FRESHNESS_ALARM_SECONDS", "3600"),
-    ("TickAlarmSeconds", "TICK_ALARM_SECONDS", "960"),
-];
-
 /// Every variable that a parameter has, at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_documented_variable_reaches_its_parameter() -> Result<()> {
@@ -217,9 +176,9 @@ async fn every_documented_variable_reaches_its_parameter() -> Result<()> {
     let mut env = format!("{}HUBSPOT_CLIENT_SECRET=secret\n", mongodb(&database)?);
     let mut given = Vec::new();
     for (parameter, variable, value) in ALL {
-        let value = if parameter == "MongoDbDatabase" { &database } else { value };
+        let value = if *parameter == "MongoDbDatabase" { &database } else { *value };
         env.push_str(&format!("{variable}='{value}'\n"));
-        given.push((parameter, value));
+        given.push((*parameter, value));
     }
     rehearsal.deploy(&env, &["--yes"], "").await?.expect_success()?;
     rehearsal.ensure_parameters(&given).await?;

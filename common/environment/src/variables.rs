@@ -43,8 +43,10 @@ variables! {
     HUBSPOT_CONTACT_PROPERTIES: List, set_by Parameter("HubSpotContactProperties"), read_by &[Sync];
     /// How many search requests a second are made for an account.
     HUBSPOT_SEARCH_RPS: Number = "5", set_by Parameter("HubSpotSearchRps"), read_by &[Sync];
-    /// How many other requests are made in ten seconds for an account.
+    /// How many other requests are made in ten seconds for an account, until HubSpot names its limit.
     HUBSPOT_PER_10S: Number = "110", set_by Parameter("HubSpotPer10s"), read_by &[Sync];
+    /// How many reads of associations are made in ten seconds for an account.
+    HUBSPOT_ASSOCIATIONS_PER_10S: Number = "100", set_by Parameter("HubSpotAssociationsPer10s"), read_by &[Sync];
 
     // --- sync ---
     /// How far a fresh pass overlaps the last one.

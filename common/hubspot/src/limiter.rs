@@ -33,7 +33,6 @@ const MIN_SHARE: f64 = 0.01;
 /// A rate limit. Waiting requests are admitted in the order in which they asked.
 #[derive(Debug)]
 pub(super) struct Limiter {
-    limit: usize,
     period: Duration,
     /// Held by the next request to be made, for as long as it waits.
     queue: tokio::sync::Mutex<()>,
@@ -42,6 +41,9 @@ pub(super) struct Limiter {
 
 #[derive(Debug)]
 struct State {
+    limit: usize,
+    /// True if HubSpot named the limit.
+    is_named: bool,
     /// The times of the latest requests, oldest first, never more than the limit.
     times: VecDeque<Instant>,
     share: f64,
@@ -50,24 +52,22 @@ struct State {
 }
 
 impl Limiter {
-    /// Creates a limiter of at most `limit` requests in a rolling `period`. Requests in the `snapshot` of an earlier slice
-    /// count.
+    /// Creates a limiter of at most `limit` requests in a rolling `period`, or as many as HubSpot named before. Requests in
+    /// the `snapshot` of an earlier slice count.
     pub(super) fn new(limit: NonZeroU32, period: Duration, snapshot: &LimiterSnapshot) -> Self {
         let (now, now_by_clock) = (Instant::now(), DateTime::now());
-        let limit = usize::try_from(limit.get()).unwrap_or(usize::MAX);
+        let named = snapshot.limit.and_then(NonZeroU32::new);
+        let limit = usize::try_from(named.unwrap_or(limit).get()).unwrap_or(usize::MAX);
         let ago = |at: &DateTime| now.checked_sub(time::between(*at, now_by_clock)).unwrap_or(now);
         let skipped = snapshot.requests.len().saturating_sub(limit);
         let state = State {
+            limit,
+            is_named: named.is_some(),
             times: snapshot.requests.iter().skip(skipped).map(ago).collect(),
             share: snapshot.share.clamp(MIN_SHARE, MAX_SHARE),
             closed_until: now,
         };
-        Self {
-            limit,
-            period: period.mul_f64(PERIOD_STRETCH),
-            queue: tokio::sync::Mutex::default(),
-            state: Mutex::new(state),
-        }
+        Self { period: period.mul_f64(PERIOD_STRETCH), queue: tokio::sync::Mutex::default(), state: Mutex::new(state) }
     }
 
     /// Waits for a permit, which counts as a request from then on. Returns `false` immediately if none is available
@@ -92,14 +92,14 @@ impl Limiter {
                 break;
             }
         }
-        self.state().note(Instant::now(), self.limit);
+        self.state().note(Instant::now());
         true
     }
 
     /// Returns the earliest time of the next request.
     fn next(&self) -> Instant {
         let state = self.state();
-        let ours = state.share.min(1.0) * self.limit as f64;
+        let ours = state.share.min(1.0) * state.limit as f64;
         // If less than one request per period is allowed, each takes several periods.
         let (count, period) = if ours >= 1.0 { (ours as usize, self.period) } else { (1, self.period.div_f64(ours)) };
         let before = state.times.len().checked_sub(count).and_then(|index| state.times.get(index));
@@ -129,14 +129,17 @@ impl Limiter {
         state.share = (state.share + SHARE_GAIN_ON_SUCCESS).min(MAX_SHARE);
     }
 
-    /// Adopts HubSpot's count of the requests that are left in the current period. Requests of other apps count as
-    /// ours.
-    pub(super) fn sync_remaining(&self, left: usize) {
+    /// Adopts HubSpot's count of the requests that are left in the current period, and its limit if it names one.
+    /// Requests of other apps count as ours.
+    pub(super) fn adopt(&self, left: usize, limit: Option<NonZeroU32>) {
         let now = Instant::now();
         let mut state = self.state();
+        if let Some(limit) = limit.and_then(|limit| usize::try_from(limit.get()).ok()) {
+            (state.limit, state.is_named) = (limit, true);
+        }
         let counted = state.times.iter().filter(|time| **time + self.period > now).count();
-        for _ in counted..self.limit.saturating_sub(left) {
-            state.note(now, self.limit);
+        for _ in counted..state.limit.saturating_sub(left) {
+            state.note(now);
         }
     }
 
@@ -144,10 +147,11 @@ impl Limiter {
     pub(super) fn snapshot(&self) -> LimiterSnapshot {
         let (now, now_by_clock) = (Instant::now(), DateTime::now());
         let state = self.state();
-        let longest = self.period.div_f64((state.share * self.limit as f64).min(1.0));
+        let longest = self.period.div_f64((state.share * state.limit as f64).min(1.0));
         let recent = state.times.iter().filter(|time| **time + longest > now);
         let by_clock = |time: &Instant| time::before(now_by_clock, now.duration_since(*time));
-        LimiterSnapshot { requests: recent.map(by_clock).collect(), share: state.share }
+        let limit = Some(state.limit).filter(|_| state.is_named).and_then(|limit| u32::try_from(limit).ok());
+        LimiterSnapshot { requests: recent.map(by_clock).collect(), share: state.share, limit }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -157,9 +161,9 @@ impl Limiter {
 }
 
 impl State {
-    fn note(&mut self, time: Instant, limit: usize) {
+    fn note(&mut self, time: Instant) {
         self.times.push_back(time);
-        while self.times.len() > limit {
+        while self.times.len() > self.limit {
             self.times.pop_front();
         }
     }
@@ -296,10 +300,29 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_limit_that_hubspot_names_is_adopted_and_remembered() {
+        for named in [4, 25] {
+            let limiter = limiter(10, &LimiterSnapshot::default());
+            limiter.admit(None).await;
+            limiter.adopt(named - 1, NonZeroU32::new(u32::try_from(named).unwrap()));
+            let began = Instant::now();
+            for _ in 1..named {
+                limiter.admit(None).await;
+            }
+            assert_eq!(began.elapsed(), Duration::ZERO, "{named} requests are allowed");
+            limiter.admit(None).await;
+            assert!(began.elapsed() >= Duration::from_millis(900), "{named} requests are allowed");
+            let next = Limiter::new(NonZeroU32::MIN, SECOND, &limiter.snapshot());
+            assert_eq!(next.state().limit, named);
+        }
+        assert_eq!(limiter(10, &LimiterSnapshot::default()).snapshot().limit, None);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn requests_of_other_apps_count() {
         let limiter = limiter(10, &LimiterSnapshot::default());
         limiter.admit(None).await;
-        limiter.sync_remaining(2);
+        limiter.adopt(2, None);
         let began = Instant::now();
         for _ in 0..2 {
             limiter.admit(None).await;

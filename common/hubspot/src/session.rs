@@ -23,13 +23,16 @@ use super::{HubSpot, HubSpotError, limiter::Limiter, response::ApiResponse, retr
 pub struct Limits {
     /// Search requests per second (`HUBSPOT_SEARCH_RPS`; HubSpot allows 5 per account).
     pub search_rps: NonZeroU32,
-    /// Other requests per ten seconds (`HUBSPOT_PER_10S`; HubSpot allows an OAuth app 110 per account).
+    /// Other requests per ten seconds, until HubSpot names its limit (`HUBSPOT_PER_10S`; HubSpot allows an OAuth app 110 per
+    /// account).
     pub per_10s: NonZeroU32,
+    /// Reads of associations per ten seconds (`HUBSPOT_ASSOCIATIONS_PER_10S`; HubSpot allows 100 and more per account).
+    pub associations_per_10s: NonZeroU32,
 }
 
-/// The rolling periods of HubSpot's search limit and of its general one.
+/// The rolling periods of HubSpot's search limit, and of its general one and that of associations.
 const SEARCH_PERIOD: Duration = Duration::from_secs(1);
-const GENERAL_PERIOD: Duration = Duration::from_secs(10);
+const TEN_SECONDS: Duration = Duration::from_secs(10);
 
 /// The numbers of requests made, by kind.
 #[derive(Debug, Default)]
@@ -67,6 +70,10 @@ pub struct Session {
     token: SecretString,
     search: Limiter,
     general: Limiter,
+    associations: Limiter,
+    /// True once a response has shown that reads of associations count among all other requests, too. HubSpot's
+    /// specification exempts them, and its guide gives them a limit of their own.
+    associations_are_general: AtomicBool,
     /// True once a request has failed in all of its tries. Later requests of the session are then tried once.
     has_stopped_retrying: AtomicBool,
     /// True once HubSpot has returned any record's associations.
@@ -88,7 +95,9 @@ impl Session {
             hubspot,
             token,
             search: Limiter::new(limits.search_rps, SEARCH_PERIOD, &remembered.search),
-            general: Limiter::new(limits.per_10s, GENERAL_PERIOD, &remembered.general),
+            general: Limiter::new(limits.per_10s, TEN_SECONDS, &remembered.general),
+            associations: Limiter::new(limits.associations_per_10s, TEN_SECONDS, &remembered.associations),
+            associations_are_general: AtomicBool::new(remembered.associations_are_general),
             has_stopped_retrying: AtomicBool::new(false),
             has_read_associations: AtomicBool::new(false),
             tally,
@@ -115,14 +124,19 @@ impl Session {
         self.search.next_at()
     }
 
-    /// Returns when the general limit allows the next request.
+    /// Returns when the limits allow the next request that is no search.
     pub fn next_other_at(&self) -> DateTime {
-        self.general.next_at()
+        self.general.next_at().max(self.associations.next_at())
     }
 
     /// Returns the state of the account's limits for the next slice.
     pub fn limits(&self) -> RateLimitState {
-        RateLimitState { search: self.search.snapshot(), general: self.general.snapshot() }
+        RateLimitState {
+            search: self.search.snapshot(),
+            general: self.general.snapshot(),
+            associations: self.associations.snapshot(),
+            associations_are_general: self.associations_are_general.load(Ordering::Relaxed),
+        }
     }
 
     /// Posts `body` to `path`, under the limit of `kind`. Returns `None` if the limit does not allow that before
@@ -163,19 +177,19 @@ impl Session {
             .with_jitter();
         let (limiter, count) = match kind {
             Kind::Search => (&self.search, &self.tally.searches),
-            Kind::Association => (&self.general, &self.tally.associations),
+            Kind::Association => (&self.associations, &self.tally.associations),
             Kind::List | Kind::Read => (&self.general, &self.tally.lists),
         };
         // The refusal must be returned even if the limit leaves no time for another try.
         let refused = Mutex::new(None);
         let is_too_late = AtomicBool::new(false);
         let result = (|| async {
-            if !limiter.admit(latest).await {
+            if !(limiter.admit(latest).await && self.admit_generally(kind, latest).await) {
                 is_too_late.store(true, Ordering::Relaxed);
                 return refused.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(None), Err);
             }
             count.fetch_add(1, Ordering::Relaxed);
-            let response = self.hubspot.spent.during(self.send_once(limiter, request())).await;
+            let response = self.hubspot.spent.during(self.send_once(kind, request())).await;
             match &response {
                 Ok(_) => {
                     self.tally.answered.fetch_add(1, Ordering::Relaxed);
@@ -204,7 +218,13 @@ impl Session {
         result
     }
 
-    async fn send_once(&self, limiter: &Limiter, request: RequestBuilder) -> Result<ApiResponse, HubSpotError> {
+    /// Waits for the general limit, too, if it counts reads of associations.
+    async fn admit_generally(&self, kind: Kind, latest: Option<Instant>) -> bool {
+        let is_both = matches!(kind, Kind::Association) && self.associations_are_general.load(Ordering::Relaxed);
+        !is_both || self.general.admit(latest).await
+    }
+
+    async fn send_once(&self, kind: Kind, request: RequestBuilder) -> Result<ApiResponse, HubSpotError> {
         let began = Instant::now();
         let request = request.bearer_auth(self.token.expose_secret());
         let response = request.send().await.map_err(HubSpotError::from_transport)?;
@@ -213,7 +233,10 @@ impl Session {
             self.tally.rate_limited.fetch_add(1, Ordering::Relaxed);
         }
         if let Some(left) = requests_left(&response) {
-            limiter.sync_remaining(left);
+            if matches!(kind, Kind::Association) {
+                self.associations_are_general.store(true, Ordering::Relaxed);
+            }
+            self.general.adopt(left, limit_named(&response));
         }
         let date = header_text(&response, header::DATE.as_str()).and_then(http_date);
         if !status.is_success() {
@@ -247,6 +270,12 @@ pub(super) async fn read_body(mut response: Response) -> Result<Vec<u8>, HubSpot
 fn requests_left(response: &Response) -> Option<usize> {
     let interval = header_text(response, "x-hubspot-ratelimit-interval-milliseconds")?;
     (interval == "10000").then(|| header_text(response, "x-hubspot-ratelimit-remaining")?.parse().ok()).flatten()
+}
+
+/// Returns how many requests HubSpot allows in ten seconds, by the kind of the token and the customer's subscription
+/// ("Usage guidelines").
+fn limit_named(response: &Response) -> Option<NonZeroU32> {
+    header_text(response, "x-hubspot-ratelimit-max")?.parse().ok()
 }
 
 fn header_text<'a>(response: &'a Response, name: &str) -> Option<&'a str> {

@@ -6,10 +6,10 @@ use environment::{
     config::ConfigError,
     production, tls,
     variables::{
-        ACTIONS_QUEUE_URL, HUBSPOT_API_BASE_URL, HUBSPOT_COMPANY_PROPERTIES, HUBSPOT_CONTACT_PROPERTIES,
-        HUBSPOT_OBJECTS, HUBSPOT_PER_10S, HUBSPOT_PROPERTIES, HUBSPOT_SEARCH_RPS, SYNC_ASSOCIATIONS_SECONDS,
-        SYNC_BUDGET_MS, SYNC_CLOCK_TOLERANCE_SECONDS, SYNC_OVERLAP_SECONDS, SYNC_QUEUE_URL, SYNC_SETTLE_SECONDS,
-        SYNC_SWEEP_SECONDS, TOKENS_SEALED_ONLY,
+        ACTIONS_QUEUE_URL, HUBSPOT_API_BASE_URL, HUBSPOT_ASSOCIATIONS_PER_10S, HUBSPOT_COMPANY_PROPERTIES,
+        HUBSPOT_CONTACT_PROPERTIES, HUBSPOT_OBJECTS, HUBSPOT_PER_10S, HUBSPOT_PROPERTIES, HUBSPOT_SEARCH_RPS,
+        SYNC_ASSOCIATIONS_SECONDS, SYNC_BUDGET_MS, SYNC_CLOCK_TOLERANCE_SECONDS, SYNC_OVERLAP_SECONDS, SYNC_QUEUE_URL,
+        SYNC_SETTLE_SECONDS, SYNC_SWEEP_SECONDS, TOKENS_SEALED_ONLY,
     },
 };
 use hubspot::{Limits, OAuthApp};
@@ -56,7 +56,7 @@ pub struct Config {
     pub clock_tolerance: Duration,
     /// `SYNC_BUDGET_MS`: how long an invocation may take.
     pub budget: Duration,
-    /// `HUBSPOT_SEARCH_RPS`, `HUBSPOT_PER_10S`.
+    /// `HUBSPOT_SEARCH_RPS`, `HUBSPOT_PER_10S`, `HUBSPOT_ASSOCIATIONS_PER_10S`.
     pub limits: Limits,
     /// `HUBSPOT_OBJECTS`, `HUBSPOT_PROPERTIES`, `HUBSPOT_COMPANY_PROPERTIES`, `HUBSPOT_CONTACT_PROPERTIES`: the object types to
     /// read, and the properties to keep of each besides those always kept. An account's entry may choose otherwise.
@@ -88,7 +88,11 @@ impl Config {
             associations_every: Some(SYNC_ASSOCIATIONS_SECONDS.seconds()?).filter(|every| !every.is_zero()),
             clock_tolerance: SYNC_CLOCK_TOLERANCE_SECONDS.seconds()?,
             budget: SYNC_BUDGET_MS.milliseconds()?,
-            limits: Limits { search_rps: HUBSPOT_SEARCH_RPS.parsed()?, per_10s: HUBSPOT_PER_10S.parsed()? },
+            limits: Limits {
+                search_rps: HUBSPOT_SEARCH_RPS.parsed()?,
+                per_10s: HUBSPOT_PER_10S.parsed()?,
+                associations_per_10s: HUBSPOT_ASSOCIATIONS_PER_10S.parsed()?,
+            },
             choice: choice()?,
         })
     }

@@ -23,7 +23,7 @@ enum For {
 }
 
 /// The parameters that the environment or `.env` may set, with their variables.
-const PARAMETERS: [(&str, &str, For); 43] = [
+const PARAMETERS: [(&str, &str, For); 44] = [
     ("MongoDbUri", "MONGODB_URI", For::Aws),
     ("MongoDbSecretArn", "MONGODB_SECRET_ARN", For::Aws),
     ("MongoDbDatabase", "MONGODB_DATABASE", For::Aws),
@@ -35,6 +35,7 @@ const PARAMETERS: [(&str, &str, For); 43] = [
     ("HubSpotAuthorizeUrl", "HUBSPOT_AUTHORIZE_URL", For::Aws),
     ("HubSpotSearchRps", "HUBSPOT_SEARCH_RPS", For::Both),
     ("HubSpotPer10s", "HUBSPOT_PER_10S", For::Both),
+    ("HubSpotAssociationsPer10s", "HUBSPOT_ASSOCIATIONS_PER_10S", For::Both),
     ("HubSpotObjects", "HUBSPOT_OBJECTS", For::Both),
     ("HubSpotProperties", "HUBSPOT_PROPERTIES", For::Both),
     ("HubSpotCompanyProperties", "HUBSPOT_COMPANY_PROPERTIES", For::Both),

@@ -333,6 +333,7 @@ fn environment(world: &World) -> HashMap<&'static str, String> {
         ("SYNC_BUDGET_MS", config.budget.as_millis().to_string()),
         ("HUBSPOT_SEARCH_RPS", config.limits.search_rps.to_string()),
         ("HUBSPOT_PER_10S", config.limits.per_10s.to_string()),
+        ("HUBSPOT_ASSOCIATIONS_PER_10S", config.limits.associations_per_10s.to_string()),
     ]);
     if let Some(app) = &config.app {
         variables.insert("HUBSPOT_CLIENT_ID", app.client_id.clone());

@@ -107,7 +107,7 @@ impl World {
             // Tests move HubSpot's clock.
             clock_tolerance: Duration::from_secs(u32::MAX.into()),
             budget: Duration::from_secs(5),
-            limits: Limits { search_rps: limit(1000)?, per_10s: limit(10_000)? },
+            limits: Limits { search_rps: limit(1000)?, per_10s: limit(10_000)?, associations_per_10s: limit(10_000)? },
             choice: Choice::default(),
         };
         let log = env::var_os("TEST_LOG").map(PathBuf::from);

@@ -48,21 +48,25 @@ async fn slices_of_a_run_respect_search_limit_together() -> Result<()> {
     Ok(())
 }
 
+/// The first answer shows that HubSpot counts them so.
 #[tokio::test]
 async fn association_reads_respect_general_limit() -> Result<()> {
-    let general = AssociationLimits::General;
-    keep_four_in_ten_seconds(Settings { per_10s: Some(4), association_limits: general, ..Settings::unlimited() }).await
+    let association_limits = AssociationLimits::General;
+    let limits = |world: &mut World| world.config.limits.per_10s = FOUR;
+    keep_four_in_ten_seconds(Settings { per_10s: Some(4), association_limits, ..Settings::unlimited() }, limits).await
 }
 
-/// We count reads of associations against the general limit, which is right if HubSpot does, and keeps theirs if it does not.
 #[tokio::test]
 async fn association_reads_respect_their_own_limit() -> Result<()> {
-    keep_four_in_ten_seconds(Settings { associations_per_10s: Some(4), ..Settings::unlimited() }).await
+    let limits = |world: &mut World| world.config.limits.associations_per_10s = FOUR;
+    keep_four_in_ten_seconds(Settings { associations_per_10s: Some(4), ..Settings::unlimited() }, limits).await
 }
 
-async fn keep_four_in_ten_seconds(settings: Settings) -> Result<()> {
+const FOUR: NonZeroU32 = NonZeroU32::MIN.saturating_add(3);
+
+async fn keep_four_in_ten_seconds(settings: Settings, limits: impl FnOnce(&mut World)) -> Result<()> {
     let mut world = World::new("keep_general").await?;
-    world.config.limits.per_10s = NonZeroU32::new(4).context("it is not zero")?;
+    limits(&mut world);
     world.hubspot.world().settings = settings;
     world.hubspot.world().seed(HUB, 0, 1_200, 1);
     let stopwatch = Stopwatch::start();
@@ -77,7 +81,7 @@ async fn keep_four_in_ten_seconds(settings: Settings) -> Result<()> {
 #[tokio::test]
 async fn association_limit_below_ours_loses_nothing() -> Result<()> {
     let mut world = World::new("associations_lower").await?;
-    world.config.limits.per_10s = NonZeroU32::new(110).context("it is not zero")?;
+    world.config.limits.associations_per_10s = NonZeroU32::new(100).context("it is not zero")?;
     world.hubspot.world().settings.associations_per_10s = Some(2);
     world.hubspot.world().seed(HUB, 2, 600, 1);
     world.run().await?;
@@ -104,7 +108,7 @@ async fn daily_association_limit_does_not_stop_companies_lane() -> Result<()> {
     Ok(())
 }
 
-/// What headers tell is kept, whatever our own setting allows: no request is refused.
+/// HubSpot's first answer names the limit, which is kept and used, whatever our own setting allows: no request is refused.
 #[tokio::test]
 async fn limit_of_each_token_kind_is_respected_without_refusal() -> Result<()> {
     use Distribution::{Marketplace, Private};
@@ -116,7 +120,7 @@ async fn limit_of_each_token_kind_is_respected_without_refusal() -> Result<()> {
         (Tier::Professional, Marketplace, false, 190),
         (Tier::AddOn, Marketplace, false, 250),
     ];
-    for (tier, distribution, is_oauth, allowed) in table {
+    for ((tier, distribution, is_oauth, allowed), ours) in table.into_iter().zip([1_000, 20].into_iter().cycle()) {
         let settings = Settings { tier, distribution, ..Settings::default() };
         let hubspot = Simulator::start(0, settings).await?;
         let client = HubSpot::new(&hubspot.url())?;
@@ -124,8 +128,9 @@ async fn limit_of_each_token_kind_is_respected_without_refusal() -> Result<()> {
             true => oauth_token(&hubspot, &client).await?,
             false => SecretString::from(hubspot.world().portal(HUB).private_token.clone()),
         };
-        let ours = NonZeroU32::new(1_000).context("it is not zero")?;
-        let (limits, tally) = (Limits { search_rps: ours, per_10s: ours }, Tally::default().into());
+        let ours = NonZeroU32::new(ours).context("it is not zero")?;
+        let (limits, tally) =
+            (Limits { search_rps: ours, per_10s: ours, associations_per_10s: ours }, Tally::default().into());
         let session = Session::new(client, token, limits, &RateLimitState::default(), tally);
         let (stopwatch, mut taken) = (Stopwatch::start(), 0);
         loop {
@@ -175,15 +180,15 @@ async fn exhausted_search_limit_ends_slice_and_run_waits_in_queue() -> Result<()
 
 /// The same where companies cannot be asked for: pages of contacts are not read again and again meanwhile.
 #[tokio::test]
-async fn exhausted_general_limit_ends_slice_and_run_waits_in_queue() -> Result<()> {
+async fn exhausted_association_limit_ends_slice_and_run_waits_in_queue() -> Result<()> {
     let mut world = World::new("used_up_general").await?;
-    world.config.limits.per_10s = NonZeroU32::MIN;
+    world.config.limits.associations_per_10s = NonZeroU32::MIN;
     world.hubspot.world().seed(HUB, 1, 20, 1);
     let sync = world.sync().await?;
     world.fault("/contacts/search", 1, FaultKind::Answer { status: 477, body: None, retry_after: Some(1) });
     world.deliver(&sync, &world.tick()).await?;
     world.time_passes().await?;
-    let used = doc! { "$set": { "limits.general": { "requests": [DateTime::now()], "share": 0.05 } } };
+    let used = doc! { "$set": { "limits.associations": { "requests": [DateTime::now()], "share": 0.05 } } };
     let checkpoints = world.store.database().collection::<Document>(collection::CHECKPOINTS);
     checkpoints.update_one(doc! {}, used).await?;
     world.deliver(&sync, &world.due_message().await?).await?;

@@ -16,11 +16,14 @@ pub struct LimiterSnapshot {
     pub requests: Vec<DateTime>,
     /// Our part of the limit. Less than 1 if HubSpot refused requests that our own count allowed.
     pub share: f64,
+    /// The number of requests that HubSpot says it allows. Absent if it has not said one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
 }
 
 impl Default for LimiterSnapshot {
     fn default() -> Self {
-        Self { requests: Vec::new(), share: MAX_SHARE }
+        Self { requests: Vec::new(), share: MAX_SHARE, limit: None }
     }
 }
 
@@ -32,4 +35,8 @@ pub struct RateLimitState {
     pub search: LimiterSnapshot,
     /// The limit of all other requests.
     pub general: LimiterSnapshot,
+    /// The limit of reads of associations.
+    pub associations: LimiterSnapshot,
+    /// True if HubSpot counts reads of associations among all other requests, too.
+    pub associations_are_general: bool,
 }
