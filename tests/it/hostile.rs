@@ -147,7 +147,8 @@ async fn lane_with_12000_records_of_one_millisecond_is_read_completely() -> Resu
 }
 
 /// All of it, with few more searches than it has pages: one look a lane, the last page of each window that was divided
-/// off (six times in two at most), and what was asked for ahead when a slice's time was over (four readers).
+/// off (six times in two at most), and a few for each slice: its looks at both lanes, what its four readers had asked for
+/// ahead when its time was over, and the smaller pages after a slice that a slow machine delays.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lane_of_100000_records_is_read_completely_with_few_extra_searches() -> Result<()> {
     // Some more than a search of HubSpot's shows of a window, in any case.
@@ -161,12 +162,12 @@ async fn lane_of_100000_records_is_read_completely_with_few_extra_searches() -> 
             hubspot.create(HUB, Object::CONTACTS, start + number * 500, BTreeMap::new());
         }
     }
-    let slices = world.run().await? as u64;
+    let slices = world.run_on().await?;
     ensure!(world.all(collection::SEEN).await?.len() == records);
     let proof = world.proof().await?;
     ensure!(proof.actions == records);
     let (searches, pages) = (world.requests("search 200"), records as u64 / 200);
-    ensure!(searches <= pages + 2 + 64 + 4 * slices, "{searches} searches in {slices} slices");
+    ensure!(searches <= pages + 2 + 64 + 8 * slices, "{searches} searches in {slices} slices");
     world.end().await
 }
 

@@ -121,23 +121,25 @@ impl World {
     }
 
     /// Continues the live run, or starts one with a tick, until the account is caught up, without any waiting. Stores
-    /// the actions.
+    /// the actions. Returns the number of slices.
     ///
     /// # Errors
-    /// A message fails until SQS stops delivering it, or the account is not caught up after 100 slices.
-    pub async fn run_on(&self) -> Result<()> {
+    /// A message fails until SQS stops delivering it, or the account is not caught up after 400 slices.
+    pub async fn run_on(&self) -> Result<u64> {
+        const MAX_SLICES: u64 = 400;
         let sync = self.sync().await?;
-        for _ in 0..100 {
+        for slices in 1..=MAX_SLICES {
             self.time_passes().await?;
             let message = self.due_message().await.unwrap_or_else(|_| self.tick());
             self.deliver(&sync, &message).await?;
             // A slice that a slow machine kept from ending leaves no run, and lanes that wait briefly.
             let waits = self.pause().await?.is_some_and(|pause| pause <= MAX_DELAY);
             if !waits && self.checkpoint().await?.get_document("run").is_err() {
-                return self.drain().await;
+                self.drain().await?;
+                return Ok(slices);
             }
         }
-        bail!("the account is not caught up after 100 slices")
+        bail!("the account is not caught up after {MAX_SLICES} slices")
     }
 
     /// Runs until MongoDB matches the simulator's ledger. A later run completes what a slow machine kept from ending.

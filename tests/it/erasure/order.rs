@@ -51,7 +51,8 @@ async fn late_page_and_recycle_bin_bring_no_erased_contact_back() -> Result<()> 
         world.deliver(&world.sync().await?, &world.tick()).await?;
         let published = world.take(&world.actions_queue).await?;
         ensure!(published.is_empty(), "something was published: {published:?}");
-        world.run_on().await
+        world.run_on().await?;
+        anyhow::Ok(())
     };
     rename(&world, id)?;
     is_silent().await?;
