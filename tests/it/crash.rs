@@ -1,48 +1,21 @@
 //! The real bootstraps, killed (SIGKILL) before and after each of their effects in turn, with every message delivered
 //! again; afterwards MongoDB equals the ledger.
 
+mod points;
+
 use anyhow::{Context as _, Result, ensure};
-use futures::{StreamExt, TryStreamExt, stream};
 use harness::{
     bootstrap::Invoked,
-    extent::{Extent, side_by_side},
-    gate::When,
     service::{Delivery, Message, Service},
     world::{HUB, World},
 };
 use hubspot_sim::Object;
+use mongodb::bson::doc;
 
-/// How many of the points a sample has.
-const SAMPLE: usize = 12;
+use self::points::{Point, at_each, deliver_until_killed, nearly_all_met};
 
 fn one(messages: Vec<Message>) -> Vec<Delivery> {
     vec![Delivery { worker: 0, messages, again: false }]
-}
-
-/// Tries `kill` before and after each of the effects, or at some of these points, and gives for each whether it came to
-/// that.
-async fn at_each<F: Future<Output = Result<bool>>>(
-    effects: &[String],
-    kill: impl Fn(usize, When) -> F,
-) -> Result<Vec<bool>> {
-    let points = (0..effects.len()).flat_map(|number| [(number, When::Before), (number, When::After)]).collect();
-    let points = Extent::of_this_run().some_of(points, SAMPLE);
-    let names: Vec<_> =
-        points.iter().map(|(number, when)| format!("{when:?} {number}, {}", effects[*number])).collect();
-    println!("killed at {} points: {}", names.len(), names.join("; "));
-    let tried = stream::iter(points).map(|(number, when)| {
-        let tried = kill(number, when);
-        async move { tried.await.with_context(|| format!("killed {when:?} effect {number}, {}", effects[number])) }
-    });
-    tried.buffer_unordered(side_by_side()?).try_collect().await
-}
-
-/// Lanes run side by side, so that the last effects may come in another number; nearly all points are met.
-fn nearly_all_met(killed: &[bool]) -> Result<()> {
-    let met = killed.iter().filter(|killed| **killed).count();
-    ensure!(killed.len() - met <= (killed.len() / 10).max(3), "only {met} of {} points were met", killed.len());
-    println!("sync was killed at {met} points");
-    Ok(())
 }
 
 /// Which object types an account has.
@@ -95,7 +68,7 @@ async fn sync_killed_at_any_effect_loses_nothing_and_stores_nothing_twice() -> R
     ] {
         ensure!(effects.iter().any(|effect| effect == name), "{name} is not among {effects:?}");
     }
-    nearly_all_met(&at_each(&effects, |number, when| kill_sync(Objects::Default, number, when)).await?)
+    nearly_all_met(&at_each(&effects, |point| kill_sync(Objects::Default, point)).await?)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -105,16 +78,16 @@ async fn sync_of_any_objects_killed_at_any_effect_loses_nothing_and_stores_nothi
     {
         ensure!(effects.iter().any(|effect| effect == name), "{name} is not among {effects:?}");
     }
-    nearly_all_met(&at_each(&effects, |number, when| kill_sync(Objects::Others, number, when)).await?)
+    nearly_all_met(&at_each(&effects, |point| kill_sync(Objects::Others, point)).await?)
 }
 
-/// Kills sync at one effect of its first slice, and delivers the message again, twice. Tells whether it came to that.
-async fn kill_sync(objects: Objects, number: usize, when: When) -> Result<bool> {
+/// Kills sync at one effect of its first run, and delivers the message again, twice. Tells whether it came to that.
+async fn kill_sync(objects: Objects, point: Point) -> Result<bool> {
     let mut service = objects.seeded().await?;
     service.tick();
-    service.sync[0].gate.kill_at(number, when);
+    point.kill(&service.sync[0].gate);
     let tick = service.sync_messages.clone();
-    let died = service.deliver_next().await? == Invoked::Died;
+    let died = deliver_until_killed(&mut service).await?;
     // SQS delivers it again when its visibility timeout is over, and a copy of it later.
     service.sync_messages.extend(tick);
     service.world.time_passes().await?;
@@ -143,19 +116,17 @@ async fn sync_killed_around_continuation_continues_its_run() -> Result<()> {
     let sending = effects.iter().position(|effect| effect == "sqs SendMessage sync");
     let sending = sending.with_context(|| format!("there was no continuation: {effects:?}"))?;
     first.world.end().await?;
-    for number in [sending - 1, sending, sending + 1] {
-        for when in [When::Before, When::After] {
-            let what = || format!("killed {when:?} effect {number}, {}", effects[number]);
-            let mut service = told_to_wait().await?;
-            service.sync[0].gate.kill_at(number, when);
-            let tick = service.sync_messages.clone();
-            ensure!(service.deliver_next().await? == Invoked::Died, "{}: it lives", what());
-            service.sync_messages.extend(tick);
-            service.world.time_passes().await?;
-            let proof = service.finish().await.with_context(what)?;
-            ensure!(proof.actions == 255);
-            service.world.end().await?;
-        }
+    for point in &Point::of(&effects)[2 * (sending - 1)..2 * (sending + 2)] {
+        let what = || format!("killed {point}");
+        let mut service = told_to_wait().await?;
+        point.kill(&service.sync[0].gate);
+        let tick = service.sync_messages.clone();
+        ensure!(service.deliver_next().await? == Invoked::Died, "{}: it lives", what());
+        service.sync_messages.extend(tick);
+        service.world.time_passes().await?;
+        let proof = service.finish().await.with_context(what)?;
+        ensure!(proof.actions == 255);
+        service.world.end().await?;
     }
     Ok(())
 }
@@ -187,8 +158,8 @@ async fn sync_killed_while_publishing_deletions_and_merges_publishes_them_once()
     let actions = first.finish().await?.actions;
     first.world.end().await?;
     ensure!(effects.iter().any(|effect| effect.starts_with("hubspot list")), "{effects:?}");
-    let killed = at_each(&effects, async |number, when| {
-        let (died, told) = kill_sync_while_it_tells(number, when).await?;
+    let killed = at_each(&effects, async |point| {
+        let (died, told) = kill_sync_while_it_tells(point).await?;
         // The survivor's change may be published with the merge, or by itself.
         ensure!((actions..=actions + 1).contains(&told), "{told} actions");
         Ok(died)
@@ -198,11 +169,11 @@ async fn sync_killed_while_publishing_deletions_and_merges_publishes_them_once()
 
 /// Kills sync at one effect of the slice that tells what is gone, and delivers the message again. Tells whether it came
 /// to that, and how many actions there are.
-async fn kill_sync_while_it_tells(number: usize, when: When) -> Result<(bool, usize)> {
+async fn kill_sync_while_it_tells(point: Point) -> Result<(bool, usize)> {
     let mut service = some_are_gone().await?;
-    service.sync[0].gate.kill_at(number, when);
+    point.kill(&service.sync[0].gate);
     let tick = service.sync_messages.clone();
-    let died = service.deliver_next().await? == Invoked::Died;
+    let died = deliver_until_killed(&mut service).await?;
     // Meanwhile the survivor of a merge is modified: what is published again is still the same.
     {
         let mut hubspot = service.world.hubspot.world();
@@ -245,15 +216,57 @@ async fn sync_killed_while_publishing_associations_publishes_each_change_once() 
     let associations = first.finish().await?.associations;
     first.world.end().await?;
     ensure!(associations >= 30, "{associations} changes in {effects:?}");
-    let killed = at_each(&effects, async |number, when| {
+    let killed = at_each(&effects, async |point| {
         let mut service = some_are_associated_anew().await?;
-        service.sync[0].gate.kill_at(number, when);
+        point.kill(&service.sync[0].gate);
         let tick = service.sync_messages.clone();
-        let died = service.deliver_next().await? == Invoked::Died;
+        let died = deliver_until_killed(&mut service).await?;
         service.sync_messages.extend(tick);
         service.world.time_passes().await?;
         let published = service.finish().await?.associations;
         ensure!(published == associations, "{published} of {associations} changes");
+        service.world.end().await?;
+        Ok(died)
+    });
+    nearly_all_met(&killed.await?)
+}
+
+/// A service whose account is caught up, and of which a property was then chosen that every second record has.
+async fn one_is_chosen_later() -> Result<Service> {
+    let mut service = Service::seeded("crash_chosen", 5, 120).await?;
+    for object in [Object::COMPANIES, Object::CONTACTS] {
+        let mut hubspot = service.world.hubspot.world();
+        let at = hubspot.now() - 60_000;
+        for id in hubspot.ids(HUB, object).into_iter().step_by(2) {
+            hubspot.update(HUB, object, id, at, &[("city", "Turku")]);
+        }
+    }
+    service.tick();
+    service.process_next().await?;
+    let properties = doc! { "companies": ["city"], "contacts": ["city"] };
+    service.world.change_entry("properties", properties.into()).await?;
+    service.sync[0].gate.open();
+    service.tick();
+    Ok(service)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sync_killed_while_filling_in_property_publishes_each_record_once() -> Result<()> {
+    let mut first = one_is_chosen_later().await?;
+    first.process_next().await?;
+    let effects = first.sync[0].gate.effects();
+    let filled = first.finish().await?.chosen_properties;
+    first.world.end().await?;
+    ensure!(filled >= 30, "{filled} records in {effects:?}");
+    let killed = at_each(&effects, async |point| {
+        let mut service = one_is_chosen_later().await?;
+        point.kill(&service.sync[0].gate);
+        let tick = service.sync_messages.clone();
+        let died = deliver_until_killed(&mut service).await?;
+        service.sync_messages.extend(tick);
+        service.world.time_passes().await?;
+        let published = service.finish().await?.chosen_properties;
+        ensure!(published == filled, "{published} of {filled} records");
         service.world.end().await?;
         Ok(died)
     });
@@ -305,10 +318,11 @@ async fn queued() -> Result<Service> {
 }
 
 /// Kills actions at one effect, and delivers the messages again, to three workers at once.
-async fn kill_actions(number: usize, when: When) -> Result<bool> {
+async fn kill_actions(point: Point) -> Result<bool> {
     let mut service = queued().await?;
     let messages = std::mem::take(&mut service.actions_messages);
-    service.actions[0].gate.kill_at(number, when);
+    // A drain does one thing after the other.
+    service.actions[0].gate.kill_at_number(point.number, point.when);
     let died = service.deliver_actions(one(messages.clone())).await? == [Invoked::Died];
     service.actions_messages.clear();
     let again = |worker| Delivery { worker, messages: messages.clone(), again: false };

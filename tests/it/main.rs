@@ -22,6 +22,7 @@ mod links;
 mod objects;
 mod permissions;
 mod production;
+mod properties;
 mod rehearsal;
 mod repair;
 mod scheduler;

@@ -183,6 +183,7 @@ async fn properties_are_chosen_by_stack_and_by_account() -> Result<()> {
     let second = create(&world);
     world.run().await?;
     ensure!(kept(&world, second).await? == ["dealname", "margin"]);
+    ensure!(kept(&world, first).await? == ["dealname", "margin"], "what was read before has it, too");
     ensure!(world.all("contacts").await?.is_empty(), "contacts are not chosen");
     world.end().await
 }

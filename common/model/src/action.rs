@@ -111,7 +111,7 @@ pub struct Action {
     /// The kind of change.
     pub action_name: ActionName,
     /// When the change happened: the creation time for Created, when it was first seen for a change of associations
-    /// alone, otherwise the same as `record_updated_at`.
+    /// alone, when the properties were chosen for an action about them alone, otherwise the same as `record_updated_at`.
     #[serde(with = "rfc3339")]
     pub action_date: DateTime,
     /// The record's modification time. For Deleted, when the record was deleted, or when its merge was first seen.
@@ -139,6 +139,9 @@ pub struct Action {
     /// record's modification time then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub associations_digest: Option<String>,
+    /// When properties were chosen, if the action is only about properties that were chosen later than the object type.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "rfc3339::option")]
+    pub properties_at: Option<DateTime>,
     /// The record's current state in HubSpot. Absent for deleted records. An action without a state updates no state
     /// document, unless it is a deletion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -167,6 +170,10 @@ pub struct RecordState {
     /// When the associations were read. Later ones replace earlier ones.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "rfc3339::option")]
     pub associations_at: Option<DateTime>,
+    /// When the properties were chosen. Of two states with the same modification time, the one with the later choice
+    /// replaces the other. Absent if none was chosen later than the object type.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "rfc3339::option")]
+    pub properties_at: Option<DateTime>,
 }
 
 impl Action {
@@ -178,6 +185,9 @@ impl Action {
             return format!("{key}:{}:associations:{digest}", self.action_date.timestamp_millis());
         }
         let at = self.record_updated_at.timestamp_millis();
+        if let Some(chosen_at) = self.properties_at {
+            return format!("{key}:{at}:properties:{}", chosen_at.timestamp_millis());
+        }
         let suffix = if self.action_name.is_deleted() { ":deleted" } else { "" };
         format!("{key}:{at}{suffix}")
     }

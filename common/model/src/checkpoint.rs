@@ -10,7 +10,9 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use bson::Document;
 use serde::{Deserialize, Serialize};
 
-pub use lane::{Backfilled, Hold, IdOrder, Kept, Lane, LaneProblem, Pass, PassKind, ProblemKind, Sweep, Window};
+pub use lane::{
+    Backfilled, ChosenProperties, Hold, IdOrder, Kept, Lane, LaneProblem, Pass, PassKind, ProblemKind, Sweep, Window,
+};
 pub use limits::MAX_SHARE;
 pub use limits::{LimiterSnapshot, RateLimitState};
 

@@ -185,10 +185,10 @@ fn changes_of(changes: &StateChanges, index: usize) -> Option<&Map<String, Value
     changes.get(&index).and_then(|change| change.changes.as_ref())
 }
 
-/// Returns true if the action is about a change of associations, and they are as they were. The ledger does not know
-/// what an older release has published.
+/// Returns true if the action is about a change of associations, or about properties that were chosen later, and they are
+/// as they were. The ledger does not know what an older release has published.
 fn is_no_change(action: &Action, changes: Option<&Map<String, Value>>) -> bool {
-    action.associations_digest.is_some() && changes.is_some_and(Map::is_empty)
+    (action.associations_digest.is_some() || action.properties_at.is_some()) && changes.is_some_and(Map::is_empty)
 }
 
 /// Returns the action for a change of associations that came with a repetition of `action`. Returns `None` if it does
@@ -199,6 +199,7 @@ fn associations_action(action: &Action) -> Option<Action> {
         action_name: ActionName::updated(action.object),
         action_date: record.associations_at?,
         associations_digest: Some(association::digest(record.associations.as_deref()?)),
+        properties_at: None,
         ..action.clone()
     })
 }
@@ -239,6 +240,8 @@ struct ActionDocument<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     associations_digest: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    properties_at: Option<DateTime>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     merged_into: Option<&'a str>,
     stored_at: DateTime,
 }
@@ -267,6 +270,7 @@ impl<'a> ActionDocument<'a> {
             properties: &action.properties,
             changes: changes.filter(|_| !action.action_name.is_created()),
             associations_digest: action.associations_digest.as_deref(),
+            properties_at: action.properties_at,
             merged_into: action.merged_into.as_ref().map(RecordId::as_str),
             stored_at: now,
         }

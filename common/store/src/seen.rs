@@ -28,6 +28,8 @@ pub struct LedgerEntry {
     pub associations_digest: Option<String>,
     /// A change of associations that was about to be published. It may have been.
     pub pending_associations: Option<PendingAssociations>,
+    /// When the properties were chosen that were published last. Absent if none was chosen later than the object type.
+    pub properties_at: Option<DateTime>,
     /// When the erasure of the record was requested. Nothing is published of it any more.
     pub erased_at: Option<DateTime>,
 }
@@ -161,7 +163,7 @@ fn upsert(
     object: ObjectType,
     (record, seen): &(RecordId, LedgerEntry),
 ) -> Result<bulk::Write, Error> {
-    let times = [("at", seen.at), ("goneAt", seen.gone_at)];
+    let times = [("at", seen.at), ("goneAt", seen.gone_at), ("propertiesAt", seen.properties_at)];
     let times: Document = times.into_iter().filter_map(|(name, time)| Some((name.to_owned(), time?.into()))).collect();
     let (mut set, mut unset) = (Document::new(), Document::new());
     if seen.begun {

@@ -41,6 +41,7 @@ pub(crate) fn action(
         record_id: record.id,
         merged_into: None,
         associations_digest: None,
+        properties_at: None,
         record: Some(RecordState {
             created_at: record.created_at,
             properties: record.properties,
@@ -48,6 +49,7 @@ pub(crate) fn action(
             companies_unknown: is_contact && associations.is_none(),
             associations,
             associations_at,
+            properties_at: None,
         }),
     }
 }
@@ -79,6 +81,7 @@ fn gone(object: ObjectType, record_id: RecordId, at: DateTime) -> Action {
         properties: Map::new(),
         merged_into: None,
         associations_digest: None,
+        properties_at: None,
         record: None,
     }
 }

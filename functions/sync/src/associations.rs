@@ -16,7 +16,7 @@ use crate::{
     budget::Concurrent,
     error::SliceError,
     lane::{LaneReader, WindowOutcome},
-    ledger::PublishLedger,
+    ledger::{PublishLedger, PublishTerms},
     plan, preparation,
     set_aside::is_a_records,
     state::LaneStep,
@@ -151,7 +151,7 @@ impl LaneReader<'_> {
         inputs: Vec<AssociationInput>,
         seen: HashMap<RecordId, LedgerEntry>,
     ) -> Result<PublishLedger, SliceError> {
-        let mut ledger = PublishLedger::new(self.object, self.state.lane.legacy_watermark, seen);
+        let mut ledger = PublishLedger::new(self.object, PublishTerms::of(&self.state.lane), seen);
         if inputs.is_empty() {
             return Ok(ledger);
         }
@@ -234,7 +234,7 @@ impl LaneReader<'_> {
                 Err(error) => return Err(error),
             };
             let seen = preparation::seen(slice, object, &read.rows).await?;
-            let mut part = PublishLedger::new(object, self.state.lane.legacy_watermark, seen).of_records_read_by_id();
+            let mut part = PublishLedger::new(object, PublishTerms::of(&self.state.lane), seen).of_records_read_by_id();
             ledger.give_associations(&mut part, &ids);
             let odd = self.publish(read.rows, part).await?;
             self.set_aside(&odd).await?;

@@ -9,6 +9,7 @@ use hubspot::{AssociationInput, Associations, Record};
 use model::{
     action::Action,
     association,
+    checkpoint::Lane,
     ids::RecordId,
     object::ObjectType,
     time::{self, DateTime},
@@ -23,12 +24,33 @@ use crate::{
 /// How far the timestamps of two of HubSpot's servers may differ.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(10);
 
+/// What of a lane decides how its records are published.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PublishTerms {
+    /// The time from which on an account is read that another system had pulled before. Absent for other accounts.
+    pub(crate) legacy_watermark: Option<DateTime>,
+    /// The properties that were chosen later than the object type.
+    pub(crate) added_properties: Vec<String>,
+    /// When they were chosen. Absent if there are none.
+    pub(crate) added_at: Option<DateTime>,
+}
+
+impl PublishTerms {
+    pub(crate) fn of(lane: &Lane) -> Self {
+        let properties = lane.kept.properties.clone().unwrap_or_default();
+        Self {
+            legacy_watermark: lane.legacy_watermark,
+            added_properties: properties.added,
+            added_at: properties.added_at,
+        }
+    }
+}
+
 /// What is known of records before they are published.
 #[derive(Debug)]
 pub(crate) struct PublishLedger {
     object: ObjectType,
-    /// The time from which on an account is read that another system had pulled before. Absent for other accounts.
-    legacy_watermark: Option<DateTime>,
+    terms: PublishTerms,
     seen: HashMap<RecordId, LedgerEntry>,
     /// The associations of the contacts, as far as they were read.
     associations: Associations,
@@ -56,14 +78,10 @@ pub(crate) struct Batch {
 }
 
 impl PublishLedger {
-    pub(crate) fn new(
-        object: ObjectType,
-        legacy_watermark: Option<DateTime>,
-        seen: HashMap<RecordId, LedgerEntry>,
-    ) -> Self {
+    pub(crate) fn new(object: ObjectType, terms: PublishTerms, seen: HashMap<RecordId, LedgerEntry>) -> Self {
         Self {
             object,
-            legacy_watermark,
+            terms,
             seen,
             associations: Associations::default(),
             associations_at: DateTime::MIN,
@@ -131,6 +149,16 @@ impl PublishLedger {
         record.archived_at.is_none() && self.seen.get(&record.id).is_none_or(is_later)
     }
 
+    /// Returns true if the record was published as it is, before properties were chosen of which it has one.
+    pub(crate) fn lacks_properties(&self, record: &Record) -> bool {
+        let is_older = |seen: &LedgerEntry| {
+            seen.is_live() && seen.at == Some(record.modified_at) && seen.properties_at < self.terms.added_at
+        };
+        record.archived_at.is_none()
+            && self.seen.get(&record.id).is_some_and(is_older)
+            && self.terms.added_properties.iter().any(|name| record.properties.contains_key(name))
+    }
+
     /// Returns the records that were never published. They are marked as pending before anything is queued. If the
     /// slice ends in between, and a record is deleted before the retry, its deletion is still published.
     pub(crate) fn unpublished<'a>(&self, records: impl Iterator<Item = &'a Record>) -> Vec<Mark> {
@@ -150,16 +178,15 @@ impl PublishLedger {
                 batch.actions.push(action_builder::deleted(self.object, record, archived_at));
             }
         } else if self.is_changed(&record) {
-            let at = Some(record.modified_at);
             let survives = self.record_merges(&record, record.modified_at, batch);
             let is_first = !survives && self.is_first(&record);
-            let associations = self.associations.found.remove(record.id.as_str());
-            let associations_digest = associations.as_deref().map(association::digest);
-            let mark = LedgerEntry { at, associations_digest, ..LedgerEntry::default() };
-            own_marks::merge(self.seen.entry(record.id.clone()).or_default(), &mark);
-            batch.published.push((record.id.clone(), mark));
-            let associations = associations.map(|read| (read, self.associations_at));
-            batch.actions.push(action_builder::action(self.object, record, associations, is_first));
+            let action = self.publish(record, is_first, batch);
+            batch.actions.push(action);
+        } else if self.lacks_properties(&record) {
+            let action = self.publish(record, false, batch);
+            let chosen_at = self.terms.added_at;
+            let action_date = chosen_at.unwrap_or(action.action_date);
+            batch.actions.push(Action { action_date, properties_at: chosen_at, ..action });
         } else if self.is_associated_anew(&record.id) {
             if self.is_read_by_id {
                 self.record_associations(record, batch);
@@ -170,6 +197,29 @@ impl PublishLedger {
             // What was merged into it is erased, too, once that is known.
             self.record_merges(&record, record.modified_at, batch);
         }
+    }
+
+    /// Marks a record as published, with its properties and associations. Returns its action.
+    fn publish(&mut self, record: Record, is_first: bool, batch: &mut Batch) -> Action {
+        let associations = self.associations.found.remove(record.id.as_str());
+        let mark = LedgerEntry {
+            at: Some(record.modified_at),
+            properties_at: self.terms.added_at,
+            associations_digest: associations.as_deref().map(association::digest),
+            ..LedgerEntry::default()
+        };
+        own_marks::merge(self.seen.entry(record.id.clone()).or_default(), &mark);
+        batch.published.push((record.id.clone(), mark));
+        let associations = associations.map(|read| (read, self.associations_at));
+        self.chosen(action_builder::action(self.object, record, associations, is_first))
+    }
+
+    /// Adds to an action when the properties of its record were chosen.
+    fn chosen(&self, mut action: Action) -> Action {
+        if let Some(record) = &mut action.record {
+            record.properties_at = self.terms.added_at;
+        }
+        action
     }
 
     /// Adds the action for a record of which the associations alone have changed.
@@ -190,7 +240,7 @@ impl PublishLedger {
         let mark = LedgerEntry { associations_digest: seen.associations_digest.clone(), ..LedgerEntry::default() };
         batch.published.push((record.id.clone(), mark));
         let read = Some((read, self.associations_at));
-        let action = action_builder::action(self.object, record, read, false);
+        let action = self.chosen(action_builder::action(self.object, record, read, false));
         batch.actions.push(Action { action_date: seen_at, associations_digest: Some(digest), ..action });
     }
 
@@ -223,7 +273,7 @@ impl PublishLedger {
     /// Returns true if the record existed before the account was taken over. The system that pulled the account then
     /// has announced it.
     fn was_announced_before(&self, record: &Record) -> bool {
-        self.legacy_watermark.is_some_and(|start| record.created_at < start)
+        self.terms.legacy_watermark.is_some_and(|start| record.created_at < start)
     }
 
     /// Returns true if no change of the record was published before.
@@ -235,7 +285,7 @@ impl PublishLedger {
     /// Returns when a record of the recycle bin was deleted. Returns `None` if that was published already, or if the
     /// record was never published: then its deletion is not published either.
     fn newly_gone_at(&self, record: &Record, archived_at: DateTime) -> Option<DateTime> {
-        let began_before = self.legacy_watermark.is_none_or(|start| start <= archived_at);
+        let began_before = self.terms.legacy_watermark.is_none_or(|start| start <= archived_at);
         let seen = self.seen.get(&record.id);
         // A published edit has the later timestamp if two of HubSpot's clocks differ, or if the deletion was an edit,
         // too.

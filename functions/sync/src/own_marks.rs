@@ -47,6 +47,7 @@ pub(crate) fn merge(entry: &mut LedgerEntry, mark: &LedgerEntry) {
     entry.begun &= mark.at.is_none();
     entry.at = entry.at.max(mark.at);
     entry.gone_at = entry.gone_at.max(mark.gone_at);
+    entry.properties_at = entry.properties_at.max(mark.properties_at);
     entry.into = mark.into.clone().or(entry.into.take());
     if mark.pending_associations.is_some() {
         entry.pending_associations.clone_from(&mark.pending_associations);

@@ -13,11 +13,13 @@ use model::{
 };
 
 mod hold;
+mod properties;
 mod sweep;
 
 pub(crate) use hold::{
     count_soon, hold, hold_back, is_held_too_long, is_worth_halving, read_again, recount_later, release,
 };
+pub(crate) use properties::choose_properties;
 pub(crate) use sweep::{
     comparison_is_due, comparison_step_done, postpone_comparison, postpone_sweep, sweep_is_due, sweep_page_done,
 };

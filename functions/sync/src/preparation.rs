@@ -6,7 +6,11 @@ use hubspot::{AssociationInput, Associations, HubSpotError, Record, Row};
 use model::{ids::RecordId, object::ObjectType, time::DateTime};
 use store::LedgerEntry;
 
-use crate::{context::SliceContext, error::SliceError, ledger::PublishLedger};
+use crate::{
+    context::SliceContext,
+    error::SliceError,
+    ledger::{PublishLedger, PublishTerms},
+};
 
 /// Rows to be prepared for publishing.
 #[derive(Debug)]
@@ -20,7 +24,7 @@ pub(crate) struct Preparation {
     pub(crate) each_for_itself: bool,
     /// True if the associations of all contacts are read. False if only those of contacts that changed are.
     pub(crate) of_all: bool,
-    pub(crate) legacy_watermark: Option<DateTime>,
+    pub(crate) terms: PublishTerms,
 }
 
 /// Rows with what was published of them before.
@@ -39,12 +43,12 @@ pub(crate) async fn prepare(
     object: ObjectType,
     preparation: Preparation,
 ) -> Result<Prepared, SliceError> {
-    let Preparation { mut rows, mut size, is_suspect, each_for_itself, of_all, legacy_watermark } = preparation;
+    let Preparation { mut rows, mut size, is_suspect, each_for_itself, of_all, terms } = preparation;
     loop {
         size = size.min(rows.len());
         let each_for_itself = each_for_itself || (size == 1 && is_suspect);
         let reading = AssociationReading { each_for_itself, of_all };
-        match load_ledger(slice, object, legacy_watermark, &rows[..size], reading).await {
+        match load_ledger(slice, object, terms.clone(), &rows[..size], reading).await {
             Err(SliceError::HubSpot(error)) if size > 1 && is_suspect && error.is_transient() => size /= 2,
             ledger => {
                 let rest = rows.split_off(size);
@@ -70,13 +74,16 @@ pub(crate) struct AssociationReading {
 pub(crate) async fn load_ledger(
     slice: &SliceContext<'_>,
     object: ObjectType,
-    legacy_watermark: Option<DateTime>,
+    terms: PublishTerms,
     rows: &[Row],
     reading: AssociationReading,
 ) -> Result<PublishLedger, SliceError> {
-    let mut ledger = PublishLedger::new(object, legacy_watermark, seen(slice, object, rows).await?);
+    let mut ledger = PublishLedger::new(object, terms, seen(slice, object, rows).await?);
     if !object.spec().associations.is_empty() {
-        let is_read = |record: &&Record| ledger.is_changed(record) || (reading.of_all && record.archived_at.is_none());
+        let is_read = |record: &&Record| {
+            let of_all = reading.of_all && record.archived_at.is_none();
+            of_all || ledger.is_changed(record) || ledger.lacks_properties(record)
+        };
         let read = records(rows).filter(is_read).map(|record| AssociationInput::first(record.id.clone())).collect();
         let read_at = DateTime::now();
         let read = read_associations(slice, object, read, reading.each_for_itself).await?;

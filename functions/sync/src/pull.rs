@@ -24,6 +24,7 @@ use crate::{
     error::SliceError,
     lane::{LaneEnd, LaneReader},
     outcome::LaneOutcome,
+    plan,
     problem::{Failure, smaller_page},
     state::LaneStep,
     tuning::Tuning,
@@ -104,11 +105,8 @@ impl ActiveSlice<'_> {
         if !lane.is_ready(DateTime::now()) {
             return Ok(LaneOutcome::waiting(object, &lane));
         }
-        if lane.first_seen.is_none() {
-            lane.legacy_watermark = account.last_pulled(object);
-            if let Some(failure) = index_states(slice, object).await? {
-                return Ok(self.failed(object, &lane, None, &failure));
-            }
+        if let Some(failure) = begin_lane(slice, account, object, &mut lane).await? {
+            return Ok(self.failed(object, &lane, None, &failure));
         }
         if self.receives > 1 {
             // The previous delivery of the message did not end. It may have run out of memory.
@@ -174,6 +172,30 @@ impl ActiveSlice<'_> {
     fn look_since(&self) -> DateTime {
         self.leased.checkpoint.notified_at.map_or(self.run.started_at, |at| at.max(self.run.started_at))
     }
+}
+
+/// Notes what the lane needs to know of the account. Returns the lane's failure if it cannot be read.
+///
+/// # Errors
+/// MongoDB cannot be reached, or the lease was lost.
+async fn begin_lane(
+    slice: &SliceContext<'_>,
+    account: &Account,
+    object: ObjectType,
+    lane: &mut Lane,
+) -> Result<Option<Failure>, SliceError> {
+    if lane.first_seen.is_none() {
+        lane.legacy_watermark = account.last_pulled(object);
+        if let Some(failure) = index_states(slice, object).await? {
+            return Ok(Some(failure));
+        }
+    }
+    if plan::choose_properties(lane, slice.properties(object), DateTime::now()) {
+        tracing::info!(account.domain_id = %account.key.domain_id, account.hub_id = %account.key.hub_id, %object,
+            "other properties are chosen");
+        slice.save_lane(object, lane).await?;
+    }
+    Ok(None)
 }
 
 /// Creates the indexes of an object type's current states before the first record is read. Returns the lane's failure if

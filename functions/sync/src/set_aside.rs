@@ -12,6 +12,7 @@ use crate::{
     context::SliceContext,
     error::SliceError,
     lane::{LaneReader, WindowOutcome},
+    ledger::PublishTerms,
     preparation::{self, AssociationReading},
     state::LaneStep,
 };
@@ -120,9 +121,9 @@ impl LaneReader<'_> {
         let were_tried =
             |id: &String, times| entries.iter().any(|entry| entry.record_id == *id && entry.attempts >= times);
         let shown: HashSet<String> = read.rows.iter().map(|row| row.id.clone()).collect();
-        let legacy_watermark = self.state.lane.legacy_watermark;
+        let terms = PublishTerms::of(&self.state.lane);
         let reading = AssociationReading { each_for_itself: entries.len() == 1, of_all: true };
-        let ledger = preparation::load_ledger(slice, object, legacy_watermark, &read.rows, reading).await?;
+        let ledger = preparation::load_ledger(slice, object, terms, &read.rows, reading).await?;
         let mut ledger = ledger.of_records_read_by_id();
         ledger.do_without_companies(ids.iter().filter(|id| were_tried(id, WITHOUT_COMPANIES_ATTEMPTS)).cloned());
         let mut failed = self.publish(read.rows, ledger).await?;

@@ -9,6 +9,7 @@ use crate::{
     budget::Concurrent,
     error::SliceError,
     lane::{LaneReader, WindowOutcome},
+    ledger::PublishTerms,
     plan,
     preparation::{self, AssociationReading},
     state::LaneStep,
@@ -47,10 +48,9 @@ impl LaneReader<'_> {
             return Err(HubSpotError::Malformed("the list's cursor does not move".to_owned()).into());
         }
         let began = Instant::now();
-        let legacy_watermark = self.state.lane.legacy_watermark;
+        let terms = PublishTerms::of(&self.state.lane);
         let ledger =
-            preparation::load_ledger(self.slice, self.object, legacy_watermark, &rows, AssociationReading::default())
-                .await?;
+            preparation::load_ledger(self.slice, self.object, terms, &rows, AssociationReading::default()).await?;
         let odd = self.publish(rows, ledger).await?;
         self.set_aside(&odd).await?;
         plan::sweep_page_done(&mut self.state.lane.sweep, next, DateTime::now());

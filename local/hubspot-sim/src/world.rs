@@ -241,6 +241,12 @@ impl World {
         records.values().filter(|record| !record.newest().archived).map(|record| record.id).collect()
     }
 
+    /// Returns the current value of a record's property. Returns `None` if it has none.
+    pub fn value(&mut self, hub_id: u64, object: Object, id: u64, name: &str) -> Option<String> {
+        let records = self.portal(hub_id).records.entry(object).or_default();
+        records.get(&id).and_then(|record| record.newest().properties.get(name).cloned())
+    }
+
     /// Returns the ids of the records in the recycle bin, without merged and erased ones.
     pub fn archived(&self, hub_id: u64, object: Object) -> Vec<u64> {
         let records = self.portals.get(&hub_id).and_then(|portal| portal.records.get(&object));

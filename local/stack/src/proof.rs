@@ -23,6 +23,8 @@ pub struct Proof {
     pub actions: usize,
     /// How many of its actions are about associations alone. They are not among `actions`.
     pub associations: usize,
+    /// How many are about properties alone that were chosen later. They are not among `actions` either.
+    pub chosen_properties: usize,
     /// How many records the account has in the ledger, without those in the recycle bin.
     pub records: usize,
     /// Records whose last change has no action.
@@ -82,9 +84,13 @@ impl Proof {
         if !follows(&mut held.values, action) {
             self.broken.push(record.to_owned());
         }
+        // No change of the record accounts for these two.
         if action.contains_key("associationsDigest") {
-            // No change of the record accounts for it.
             self.associations += 1;
+            return Ok(());
+        }
+        if action.contains_key("propertiesAt") {
+            self.chosen_properties += 1;
             return Ok(());
         }
         let stored = StoredAction::read(action)?;
@@ -257,14 +263,14 @@ async fn erased(database: &Database, mine: &Document) -> Result<HashSet<String>>
     Ok(erased)
 }
 
-/// Returns the actions in the order of their changes. A change of associations alone comes after the record's own change
-/// with the same modification time.
+/// Returns the actions in the order of their changes. Changes of associations alone, and of properties that were chosen
+/// later, come after the record's own change with the same modification time.
 async fn actions(database: &Database, mine: &Document) -> Result<Vec<Document>> {
     let found = database.collection::<Document>(collection::ACTIONS).find(mine.clone()).await?;
     let mut actions: Vec<Document> = found.try_collect().await?;
     actions.sort_by_cached_key(|action| {
         let time = |name: &str| action.get_datetime(name).ok().copied();
-        let is_alone = action.contains_key("associationsDigest");
+        let is_alone = action.contains_key("associationsDigest") || action.contains_key("propertiesAt");
         (time("recordUpdatedAt"), is_alone, time("actionDate").filter(|_| is_alone))
     });
     Ok(actions)

@@ -130,11 +130,21 @@ impl Gate {
         self.set(|_| Verdict::Pass);
     }
 
-    /// Sets a rule that kills the process at one effect.
-    pub fn kill_at(&self, number: usize, when: When) {
+    /// Sets a rule that kills the process at one of all effects, counted from 0.
+    pub fn kill_at_number(&self, number: usize, when: When) {
         self.set(
             move |effect| if effect.number == number && effect.when == when { Verdict::Kill } else { Verdict::Pass },
         );
+    }
+
+    /// Sets a rule that kills the process at one of the effects of a name, counted from 0.
+    pub fn kill_at(&self, name: &str, occurrence: usize, when: When) {
+        let (name, mut came) = (name.to_owned(), 0);
+        self.set(move |effect| {
+            let is_meant = effect.name == name && effect.when == when;
+            came += usize::from(is_meant);
+            if is_meant && came == occurrence + 1 { Verdict::Kill } else { Verdict::Pass }
+        });
     }
 
     /// Returns the names of the effects so far.

@@ -204,7 +204,7 @@ async fn messages_of_killed_drain_are_redelivered_after_visibility_timeout() -> 
     let mut live = LiveQueue::new(&world.sqs, &world.actions_queue, "ActionsQueue")?;
     let mut worker = Bootstrap::start(Function::Actions, &world).await?;
     world.sqs.send_message().queue_url(&world.actions_queue).message_body(message("1")).send().await?;
-    worker.gate.kill_at(0, When::Before);
+    worker.gate.kill_at_number(0, When::Before);
     ensure!(live.deliver(&mut worker).await? == Some(Invoked::Died));
     let mut worker = Bootstrap::start(Function::Actions, &world).await?;
     ensure!(live.time_passes().await? == Some(Rules::from_template("ActionsQueue")?.visibility));

@@ -59,6 +59,23 @@ pub struct Kept {
     /// True if not even one row could be read within a slice. The next page is then a single row without its
     /// properties, which is set aside.
     pub bare: bool,
+    /// The properties that are read. Absent in the lanes of releases before 0.10, and of object types that were never read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub properties: Option<ChosenProperties>,
+}
+
+/// The properties that are read of an object type.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ChosenProperties {
+    /// Their names, in order.
+    pub names: Vec<String>,
+    /// Those of them that were chosen later than the object type. Records that have one of them are published again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub added: Vec<String>,
+    /// When the latest of them were chosen, by Lambda's clock. Absent if none was chosen later than the object type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub added_at: Option<DateTime>,
 }
 
 /// How much of a lane's history has been read. Rows of windows that are read again count twice.

@@ -75,8 +75,10 @@ pub(super) fn by_record(object: ObjectType, given: ActionRefs<'_>) -> Pending {
     }
     let order = |index: &usize| {
         let action = given[*index].1;
-        let associations_at = action.record.as_ref().and_then(|record| record.associations_at);
-        (action.record_updated_at, action.action_name.is_deleted(), associations_at)
+        let record = action.record.as_ref();
+        let (properties_at, associations_at) =
+            record.map(|record| (record.properties_at, record.associations_at)).unwrap_or_default();
+        (action.record_updated_at, action.action_name.is_deleted(), properties_at, associations_at)
     };
     pending.values_mut().for_each(|indexes| indexes.sort_by_key(order));
     pending
@@ -309,6 +311,30 @@ mod tests {
         assert_eq!((plan.inserts.len(), plan.updates.len()), (1, 0));
         let is_erased = [0, 1, 2, 3].map(|index| plan.changes[&index].is_erased);
         assert_eq!(is_erased, [true, true, true, false]);
+    }
+
+    /// Returns an action that fills in a property that was chosen at second `chosen_at`, for a company of second `at`.
+    fn filled(record: u64, at: u64, name: &str, chosen_at: i64) -> Action {
+        let mut action = updated(record, at, name);
+        action.properties_at = Some(DateTime::from_millis(chosen_at * 1000));
+        action.record.as_mut().unwrap().properties_at = action.properties_at;
+        action
+    }
+
+    #[test]
+    fn properties_that_were_chosen_later_replace_those_of_the_same_change_in_any_order() {
+        let found = state(&[created(1, 1, "a")]);
+        let later = filled(1, 1, "b", 9);
+        assert_eq!(plan(&[found], std::slice::from_ref(&later)), (0, 1, vec![(true, changed("a", "b"))]));
+        let found = state(&[created(1, 1, "a"), later.clone()]);
+        let again = [later.clone(), created(1, 1, "a"), filled(1, 1, "c", 8)];
+        let said = vec![(false, changed("a", "b")), (false, None), (false, None)];
+        assert_eq!(plan(std::slice::from_ref(&found), &again), (0, 0, said));
+        assert_eq!(plan(&[found], &[filled(1, 1, "c", 10)]), (0, 1, vec![(true, changed("b", "c"))]));
+        let backwards = state(&[updated(1, 2, "d"), later]);
+        assert_eq!(plan(&[backwards], &[updated(1, 2, "d")]).0, 0);
+        let moved_on = state(&[filled(1, 1, "b", 9), updated(1, 2, "d")]);
+        assert_eq!(plan(&[moved_on], &[filled(1, 2, "e", 11)]), (0, 1, vec![(true, changed("d", "e"))]));
     }
 
     #[test]

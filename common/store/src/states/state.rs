@@ -35,6 +35,9 @@ pub(super) struct State {
     /// When the associations were read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     associations_at: Option<DateTime>,
+    /// When the properties were chosen. Absent if none was chosen later than the object type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    properties_at: Option<DateTime>,
     /// Absent if nothing but the record's end is known yet, as is `updated_at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     created_at: Option<DateTime>,
@@ -62,6 +65,9 @@ pub(super) struct HistoryEntry {
     /// True if the record's associations alone have changed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) associations_alone: bool,
+    /// When properties were chosen, if the record has changed only in these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) properties_at: Option<DateTime>,
     pub(super) changes: Map<String, Value>,
 }
 
@@ -70,7 +76,10 @@ impl HistoryEntry {
     pub(super) fn is_of(&self, action: &Action) -> bool {
         let (is_alone, record) = (action.associations_digest.is_some(), action.record.as_ref());
         let at = record.and_then(|record| record.associations_at).filter(|_| is_alone);
-        record.is_some() && self.associations_alone == is_alone && self.at == at.unwrap_or(action.record_updated_at)
+        record.is_some()
+            && self.associations_alone == is_alone
+            && self.properties_at == action.properties_at
+            && self.at == at.unwrap_or(action.record_updated_at)
     }
 
     /// Returns true if this is a change of associations that came with a repetition of the action.
@@ -81,9 +90,16 @@ impl HistoryEntry {
     }
 }
 
-/// What tells one state of a record from another: when it was modified, when its associations were read, since when it
-/// is gone, what it was merged into, and when it was erased.
-pub(super) type Version = (Option<DateTime>, Option<DateTime>, Option<DateTime>, Option<String>, Option<DateTime>);
+/// What tells one state of a record from another.
+#[derive(Clone, Debug)]
+pub(super) struct Version {
+    updated_at: Option<DateTime>,
+    properties_at: Option<DateTime>,
+    associations_at: Option<DateTime>,
+    deleted_at: Option<DateTime>,
+    merged_into: Option<String>,
+    erased_at: Option<DateTime>,
+}
 
 impl State {
     /// The state of a record of which nothing is known.
@@ -97,6 +113,7 @@ impl State {
             company_ids: (action.object == ObjectType::CONTACTS).then(Vec::new),
             associations: None,
             associations_at: None,
+            properties_at: None,
             created_at: None,
             updated_at: None,
             deleted_at: None,
@@ -108,7 +125,14 @@ impl State {
     }
 
     pub(super) fn version(&self) -> Version {
-        (self.updated_at, self.associations_at, self.deleted_at, self.merged_into.clone(), self.erased_at)
+        Version {
+            updated_at: self.updated_at,
+            properties_at: self.properties_at,
+            associations_at: self.associations_at,
+            deleted_at: self.deleted_at,
+            merged_into: self.merged_into.clone(),
+            erased_at: self.erased_at,
+        }
     }
 
     /// Returns true if the record was erased.
@@ -118,9 +142,10 @@ impl State {
 
     /// Makes the record as it was modified at `at` the current one, and its associations if they were read later than
     /// those at hand. Returns false if neither is newer, or if the record was erased. A record that is modified after it
-    /// was deleted was restored.
+    /// was deleted was restored. A record with properties that were chosen later is newer, although it was not modified.
     pub(super) fn apply_update(&mut self, record: &RecordState, at: DateTime) -> bool {
-        let is_newer = self.updated_at < Some(at);
+        let is_modified = self.updated_at < Some(at);
+        let is_newer = is_modified || (self.updated_at == Some(at) && self.properties_at < record.properties_at);
         let takes_associations = self.takes_associations(record, is_newer);
         if self.is_erased() || (!is_newer && !takes_associations) {
             return false;
@@ -135,7 +160,8 @@ impl State {
             };
             let changes = changes::diff(self.as_diff_side(), after);
             let at = record.associations_at.filter(|_| !is_newer).unwrap_or(at);
-            self.history.push(HistoryEntry { at, associations_alone: !is_newer, changes });
+            let properties_at = record.properties_at.filter(|_| is_newer && !is_modified);
+            self.history.push(HistoryEntry { at, associations_alone: !is_newer, properties_at, changes });
         }
         if takes_associations {
             self.company_ids = self.company_ids.take().and(ids);
@@ -144,6 +170,7 @@ impl State {
         }
         if is_newer {
             self.properties.clone_from(&record.properties);
+            self.properties_at = record.properties_at;
             self.created_at = Some(record.created_at);
             self.updated_at = Some(at);
             self.deleted_at = self.deleted_at.filter(|deleted_at| *deleted_at >= at || self.merged_into.is_some());
@@ -206,16 +233,17 @@ struct Literal<'a> {
 
 impl<'a> Replace<'a> {
     pub(super) fn new(version: Version, state: &'a State) -> Self {
-        let (updated_at, associations_at, deleted_at, merged_into, erased_at) = version;
+        let Version { updated_at, properties_at, associations_at, deleted_at, merged_into, erased_at } = version;
         // In an array, a field that is missing is null.
         let was = vec![
             Bson::from(updated_at),
+            Bson::from(properties_at),
             Bson::from(associations_at),
             Bson::from(deleted_at),
             Bson::from(merged_into),
             Bson::from(erased_at),
         ];
-        let is = vec!["$updatedAt", "$associationsAt", "$deletedAt", "$mergedInto", "$erasedAt"];
+        let is = vec!["$updatedAt", "$propertiesAt", "$associationsAt", "$deletedAt", "$mergedInto", "$erasedAt"];
         let is_as_it_was = doc! { "$eq": [is, { "$literal": was }] };
         Self { with: Condition { parts: (is_as_it_was, Literal { state }, "$$ROOT") } }
     }

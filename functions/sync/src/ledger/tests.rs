@@ -33,7 +33,8 @@ fn archived(record: u64, at: i64) -> Record {
 }
 
 fn known(legacy_watermark: Option<i64>) -> PublishLedger {
-    PublishLedger::new(ObjectType::CONTACTS, legacy_watermark.map(time), HashMap::new())
+    let terms = PublishTerms { legacy_watermark: legacy_watermark.map(time), ..PublishTerms::default() };
+    PublishLedger::new(ObjectType::CONTACTS, terms, HashMap::new())
 }
 
 /// Returns the actions that a record adds, as (record, name, time).
@@ -200,7 +201,7 @@ fn what_only_this_slice_has_marked_as_pending_is_not_published() {
     let mut own = OwnMarks::default();
     own.add_pending(&begun);
     // The ledger was read after that.
-    let mut known = PublishLedger::new(ObjectType::CONTACTS, None, begun.into_iter().collect());
+    let mut known = PublishLedger::new(ObjectType::CONTACTS, PublishTerms::default(), begun.into_iter().collect());
     known.add_own_marks([&survivor].into_iter(), &own);
     assert_eq!(tell(&mut known, survivor), one(1, CREATED, 30));
     assert_eq!(tell(&mut known, loser), []);
@@ -262,4 +263,32 @@ fn a_loser_that_was_seen_deleted_first_is_merged_under_the_same_action() {
     tell(&mut known, live(2, 20, ""));
     assert_eq!(tell(&mut known, archived(2, 25)), one(2, DELETED, 25));
     assert_eq!(tell(&mut known, live(1, 30, "2"))[0], one(2, DELETED, 25)[0]);
+}
+
+#[test]
+fn a_record_is_published_again_for_a_property_that_was_chosen_later() {
+    let with = |record: u64, at: i64| {
+        let properties = json!({"city": "Turku"}).as_object().unwrap().clone();
+        Record { properties, ..live(record, at, "") }
+    };
+    let seen = |at: i64| LedgerEntry { at: Some(time(at)), ..LedgerEntry::default() };
+    let terms = PublishTerms {
+        added_properties: vec!["city".to_owned()],
+        added_at: Some(time(500)),
+        ..PublishTerms::default()
+    };
+    let entries = HashMap::from([(id(1), seen(20)), (id(2), seen(20)), (id(3), seen(30))]);
+    let mut known = PublishLedger::new(ObjectType::CONTACTS, terms, entries);
+    let mut batch = Batch::default();
+    known.apply(with(1, 20), &mut batch);
+    let action = batch.actions.pop().unwrap();
+    assert_eq!((action.action_name, action.action_date, action.properties_at), (UPDATED, time(500), Some(time(500))));
+    assert_eq!(action.record.unwrap().properties_at, Some(time(500)));
+    assert_eq!(tell(&mut known, with(1, 20)), [], "once");
+    assert_eq!(tell(&mut known, live(2, 20, "")), [], "it has no value of it");
+    assert_eq!(tell(&mut known, with(3, 20)), [], "HubSpot's index shows it as it was");
+    assert_eq!(tell(&mut known, with(4, 20)), one(4, CREATED, 20));
+    assert_eq!(tell(&mut known, with(4, 20)), [], "it was published with it");
+    assert_eq!(tell(&mut known, with(2, 40)), one(2, UPDATED, 40));
+    assert_eq!(tell(&mut known, with(2, 40)), []);
 }

@@ -14,6 +14,7 @@ use crate::{
     batch,
     error::SliceError,
     fetch,
+    ledger::PublishTerms,
     preparation::{Preparation, Prepared},
     state::LaneStep,
 };
@@ -31,7 +32,7 @@ impl PassReader<'_> {
             each_for_itself: page.each_for_itself,
             // HubSpot associates a new contact by its e-mail domain, seconds after its creation.
             of_all: self.kind == PassKind::Settled,
-            legacy_watermark: self.state.lane.legacy_watermark,
+            terms: PublishTerms::of(&self.state.lane),
         };
         self.start(Job::Prepare { id: reader.id, preparation });
         self.readers.insert(reader.id, reader);

@@ -19,7 +19,7 @@ use crate::{
     budget::Budget,
     error::SliceError,
     lane::WindowOutcome,
-    ledger::PublishLedger,
+    ledger::{PublishLedger, PublishTerms},
     plan::{self, Settings},
     preparation::Prepared,
     state::LaneState,
@@ -122,7 +122,7 @@ impl World {
             }
             Job::Prepare { id, preparation } => {
                 let mut rows = preparation.rows;
-                let ledger = PublishLedger::new(ObjectType::COMPANIES, None, [].into());
+                let ledger = PublishLedger::new(ObjectType::COMPANIES, PublishTerms::default(), [].into());
                 let rest =
                     if self.has_parts && self.chance(4) == 0 { rows.split_off(rows.len().div_ceil(2)) } else { vec![] };
                 Done::Prepared { id, prepared: Ok(Prepared { rows, ledger, rest }) }
