@@ -3,6 +3,9 @@
 //! The limiter is exact, unlike a token bucket: a bucket that allows 5 requests a second on average also allows bursts
 //! of 5. It leaves room for other apps of the same account, and its state outlives a slice
 //! (`docs/decisions/0005-a-rolling-window-limiter.md`).
+//!
+//! HubSpot counts a request when it arrives. If requests are held up on their way, the limiter takes a part of each
+//! answer's delay for time before the arrival (`docs/decisions/0023-hubspot-counts-arrivals.md`).
 
 use std::{
     collections::VecDeque,
@@ -15,20 +18,36 @@ use model::{
     checkpoint::{LimiterSnapshot, MAX_SHARE},
     time::{self, DateTime},
 };
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::{
+    select,
+    sync::Notify,
+    time::{Instant, sleep_until, timeout_at},
+};
 
 use super::retry_after::Reason;
 
-/// The length of our period as a multiple of HubSpot's, because requests overtake each other on the way.
-const PERIOD_STRETCH: f64 = 1.02;
+/// The length of our period as a multiple of HubSpot's, because clocks and timers are not exact.
+const PERIOD_STRETCH: f64 = 1.01;
 
 /// Multiplicative decrease of our share after a refusal, additive increase after a success (AIMD). If other apps use a
-/// constant part of the limit, about one request in fifty is refused.
+/// constant part of the limit, about one request in forty is refused.
 const SHARE_FACTOR_ON_REFUSAL: f64 = 1.0 / MAX_SHARE;
 const SHARE_GAIN_ON_SUCCESS: f64 = 0.004;
 
 /// The smallest share of the limit. If it allows less than one request per period, requests are several periods apart.
 const MIN_SHARE: f64 = 0.01;
+
+/// How much caution an accepted request costs. A refusal restores all of it.
+const CAUTION_LOSS_ON_SUCCESS: f64 = 0.001;
+
+/// With at least this much caution, a refusal is not explained by requests that were held up: other apps use the limit.
+const FULL_CAUTION: f64 = 0.95;
+
+/// The longest time for which a request is assumed to be held up before HubSpot counts it.
+const LONGEST_HOLD_UP: Duration = Duration::from_secs(1);
+
+/// The weight of the latest answer in the usual delay of answers.
+const DELAY_WEIGHT: f64 = 0.1;
 
 /// A rate limit. Waiting requests are admitted in the order in which they asked.
 #[derive(Debug)]
@@ -37,6 +56,8 @@ pub(super) struct Limiter {
     /// Held by the next request to be made, for as long as it waits.
     queue: tokio::sync::Mutex<()>,
     state: Mutex<State>,
+    /// Notified when an answer may allow a request earlier.
+    answered: Notify,
 }
 
 #[derive(Debug)]
@@ -44,11 +65,37 @@ struct State {
     limit: usize,
     /// True if HubSpot named the limit.
     is_named: bool,
-    /// The times of the latest requests, oldest first, never more than the limit.
-    times: VecDeque<Instant>,
+    /// The latest requests, in the order in which they were made.
+    requests: VecDeque<Request>,
+    /// The number of the next request.
+    next: u64,
     share: f64,
+    /// The part of an answer's delay that is taken for time before HubSpot counted the request, 0 to 1. The rest is time
+    /// that HubSpot takes to answer, and the way back.
+    caution: f64,
+    /// How long the quickest answer took.
+    quickest: Option<Duration>,
+    /// By how much answers are usually slower than the quickest.
+    usual_delay: Duration,
     /// No request is made before this time, because HubSpot refused one.
     closed_until: Instant,
+}
+
+/// A request that counts towards the limit.
+#[derive(Clone, Copy, Debug)]
+struct Request {
+    number: u64,
+    made_at: Instant,
+    /// By how much its answer was slower than the quickest. `None` until it is answered.
+    delay: Option<Duration>,
+}
+
+/// A permit for one request.
+#[derive(Debug)]
+#[must_use = "an answer is recorded with it"]
+pub(super) struct Permit {
+    number: u64,
+    made_at: Instant,
 }
 
 impl Limiter {
@@ -59,51 +106,81 @@ impl Limiter {
         let named = snapshot.limit.and_then(NonZeroU32::new);
         let limit = usize::try_from(named.unwrap_or(limit).get()).unwrap_or(usize::MAX);
         let ago = |at: &DateTime| now.checked_sub(time::between(*at, now_by_clock)).unwrap_or(now);
-        let skipped = snapshot.requests.len().saturating_sub(limit);
-        let state = State {
+        let mut state = State {
             limit,
             is_named: named.is_some(),
-            times: snapshot.requests.iter().skip(skipped).map(ago).collect(),
+            requests: VecDeque::new(),
+            next: 0,
             share: snapshot.share.clamp(MIN_SHARE, MAX_SHARE),
+            caution: snapshot.caution.clamp(0.0, 1.0),
+            quickest: snapshot.quickest_ms.map(|millis| Duration::from_millis(millis.into())),
+            usual_delay: Duration::ZERO,
             closed_until: now,
         };
-        Self { period: period.mul_f64(PERIOD_STRETCH), queue: tokio::sync::Mutex::default(), state: Mutex::new(state) }
+        let skipped = snapshot.requests.len().saturating_sub(limit);
+        snapshot.requests.iter().skip(skipped).for_each(|at| state.note(ago(at), Some(Duration::ZERO)));
+        Self {
+            period: period.mul_f64(PERIOD_STRETCH),
+            queue: tokio::sync::Mutex::default(),
+            state: Mutex::new(state),
+            answered: Notify::new(),
+        }
     }
 
-    /// Waits for a permit, which counts as a request from then on. Returns `false` immediately if none is available
-    /// before `latest`. A cancelled wait consumes no permit.
-    pub(super) async fn admit(&self, latest: Option<Instant>) -> bool {
+    /// Waits for a permit, which counts as a request from then on. Returns `None` as soon as it is clear that there is
+    /// none before `latest`. A cancelled wait consumes no permit.
+    pub(super) async fn admit(&self, latest: Option<Instant>) -> Option<Permit> {
         let turn = self.queue.lock();
         let _turn = match latest {
             None => turn.await,
-            Some(latest) => match timeout_at(latest, turn).await {
-                Ok(turn) => turn,
-                Err(_) => return false,
-            },
+            Some(latest) => timeout_at(latest, turn).await.ok()?,
         };
         loop {
-            let moment = self.next().max(Instant::now());
-            if latest.is_some_and(|latest| moment > latest) {
-                return false;
+            let (now, moment) = (Instant::now(), self.next());
+            if latest.is_some_and(|latest| moment.max(now) > latest) {
+                return None;
             }
-            sleep_until(moment).await;
-            // A refusal in the meantime has moved the time.
-            if self.next() <= Instant::now() {
+            if moment <= now {
                 break;
             }
+            // An answer may make it earlier, and a refusal later.
+            select! {
+                () = sleep_until(moment) => {}
+                () = self.answered.notified() => {}
+            }
         }
-        self.state().note(Instant::now());
-        true
+        let (mut state, made_at) = (self.state(), Instant::now());
+        state.forget_old(self.period, made_at);
+        state.note(made_at, None);
+        Some(Permit { number: state.next - 1, made_at })
     }
 
-    /// Returns the earliest time of the next request.
+    /// Records that a request was answered, or failed.
+    pub(super) fn record_answer(&self, permit: &Permit) {
+        let took = permit.made_at.elapsed();
+        let mut state = self.state();
+        let quickest = state.quickest.map_or(took, |quickest| quickest.min(took));
+        let delay = took - quickest;
+        state.quickest = Some(quickest);
+        state.usual_delay = state.usual_delay.mul_f64(1.0 - DELAY_WEIGHT) + delay.mul_f64(DELAY_WEIGHT);
+        if let Some(request) = state.requests.iter_mut().find(|request| request.number == permit.number) {
+            request.delay = Some(delay);
+        }
+        drop(state);
+        self.answered.notify_one();
+    }
+
+    /// Returns the earliest time of the next request, as far as it is known now.
     fn next(&self) -> Instant {
-        let state = self.state();
+        let (state, now) = (self.state(), Instant::now());
         let ours = state.share.min(1.0) * state.limit as f64;
         // If less than one request per period is allowed, each takes several periods.
         let (count, period) = if ours >= 1.0 { (ours as usize, self.period) } else { (1, self.period.div_f64(ours)) };
-        let before = state.times.len().checked_sub(count).and_then(|index| state.times.get(index));
-        before.map_or(state.closed_until, |before| state.closed_until.max(*before + period))
+        let Some(index) = state.requests.len().checked_sub(count) else { return state.closed_until };
+        let mut leave: Vec<Instant> =
+            state.requests.iter().map(|request| state.arrival(request, now) + period).collect();
+        let (_, moment, _) = leave.select_nth_unstable(index);
+        state.closed_until.max(*moment)
     }
 
     /// Returns the clock time at which the next request is allowed.
@@ -111,14 +188,17 @@ impl Limiter {
         time::after(DateTime::now(), self.next().saturating_duration_since(Instant::now()))
     }
 
-    /// Records that HubSpot refused a request by this limit, which other apps use, too. No request is made for as long
-    /// as HubSpot asks (cut to a plausible length), or for one period. Requests that were under way together count as
-    /// one refusal.
+    /// Records that HubSpot refused a request by this limit. Requests that were held up are the first explanation, and
+    /// other apps that use the limit the second one. No request is made for as long as HubSpot asks (cut to a plausible
+    /// length), or for one period. Requests that were under way together count as one refusal.
     pub(super) fn record_refusal(&self, retry_after: Option<Duration>) {
         let now = Instant::now();
         let mut state = self.state();
         if state.closed_until <= now {
-            state.share = (state.share * SHARE_FACTOR_ON_REFUSAL).max(MIN_SHARE);
+            if state.caution >= FULL_CAUTION {
+                state.share = (state.share * SHARE_FACTOR_ON_REFUSAL).max(MIN_SHARE);
+            }
+            state.caution = 1.0;
             state.closed_until = now + retry_after.map_or(self.period, |asked| asked.min(Reason::RateLimit.longest()));
         }
     }
@@ -127,6 +207,7 @@ impl Limiter {
     pub(super) fn record_success(&self) {
         let mut state = self.state();
         state.share = (state.share + SHARE_GAIN_ON_SUCCESS).min(MAX_SHARE);
+        state.caution = (state.caution - CAUTION_LOSS_ON_SUCCESS).max(0.0);
     }
 
     /// Adopts HubSpot's count of the requests that are left in the current period, and its limit if it names one.
@@ -137,9 +218,9 @@ impl Limiter {
         if let Some(limit) = limit.and_then(|limit| usize::try_from(limit.get()).ok()) {
             (state.limit, state.is_named) = (limit, true);
         }
-        let counted = state.times.iter().filter(|time| **time + self.period > now).count();
-        for _ in counted..state.limit.saturating_sub(left) {
-            state.note(now);
+        state.forget_old(self.period, now);
+        for _ in state.requests.len()..state.limit.saturating_sub(left) {
+            state.note(now, Some(Duration::ZERO));
         }
     }
 
@@ -148,10 +229,16 @@ impl Limiter {
         let (now, now_by_clock) = (Instant::now(), DateTime::now());
         let state = self.state();
         let longest = self.period.div_f64((state.share * state.limit as f64).min(1.0));
-        let recent = state.times.iter().filter(|time| **time + longest > now);
-        let by_clock = |time: &Instant| time::before(now_by_clock, now.duration_since(*time));
-        let limit = Some(state.limit).filter(|_| state.is_named).and_then(|limit| u32::try_from(limit).ok());
-        LimiterSnapshot { requests: recent.map(by_clock).collect(), share: state.share, limit }
+        let arrivals = state.requests.iter().map(|request| state.arrival(request, now).min(now));
+        let recent = arrivals.filter(|at| *at + longest > now);
+        let by_clock = |at: Instant| time::before(now_by_clock, now.duration_since(at));
+        LimiterSnapshot {
+            requests: recent.map(by_clock).collect(),
+            share: state.share,
+            caution: state.caution,
+            quickest_ms: state.quickest.and_then(|quickest| u32::try_from(quickest.as_millis()).ok()),
+            limit: Some(state.limit).filter(|_| state.is_named).and_then(|limit| u32::try_from(limit).ok()),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -161,174 +248,33 @@ impl Limiter {
 }
 
 impl State {
-    fn note(&mut self, time: Instant) {
-        self.times.push_back(time);
-        while self.times.len() > self.limit {
-            self.times.pop_front();
+    fn note(&mut self, made_at: Instant, delay: Option<Duration>) {
+        self.requests.push_back(Request { number: self.next, made_at, delay });
+        self.next += 1;
+    }
+
+    /// Returns when HubSpot has counted a request at the latest, by our caution.
+    fn arrival(&self, request: &Request, now: Instant) -> Instant {
+        let delay = request.delay.unwrap_or_else(|| {
+            let so_far = now.saturating_duration_since(request.made_at);
+            so_far.saturating_sub(self.quickest.unwrap_or_default()).max(self.usual_delay)
+        });
+        request.made_at + delay.min(LONGEST_HOLD_UP).mul_f64(self.caution)
+    }
+
+    /// Forgets the requests that have left the period. More than the limit can be under way if HubSpot lowered it.
+    fn forget_old(&mut self, period: Duration, now: Instant) {
+        // With a small share, a request counts for several periods.
+        let period = period.div_f64((self.share * self.limit as f64).min(1.0));
+        while let Some(first) = self.requests.front()
+            && self.arrival(first, now) + period <= now
+        {
+            self.requests.pop_front();
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn limiter(limit: u32, snapshot: &LimiterSnapshot) -> Limiter {
-        Limiter::new(NonZeroU32::new(limit).unwrap(), SECOND, snapshot)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn no_rolling_second_holds_more_than_the_limit() {
-        let limiter = limiter(5, &LimiterSnapshot::default());
-        let mut times = Vec::new();
-        for pause in [0, 0, 0, 700, 0, 0, 0, 0, 100, 0, 900, 0, 0, 0, 0, 0] {
-            tokio::time::advance(Duration::from_millis(pause)).await;
-            assert!(limiter.admit(None).await);
-            times.push(Instant::now());
-        }
-        for (first, sixth) in times.iter().zip(&times[5..]) {
-            assert!(sixth.duration_since(*first) > SECOND);
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_pause_is_made_up_for() {
-        let limiter = limiter(5, &LimiterSnapshot::default());
-        let began = Instant::now();
-        for _ in 0..5 {
-            limiter.admit(None).await;
-        }
-        assert_eq!(began.elapsed(), Duration::ZERO);
-        limiter.admit(None).await;
-        assert!(began.elapsed() >= SECOND);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_request_that_would_be_too_late_is_not_made() {
-        let limiter = limiter(1, &LimiterSnapshot::default());
-        let soon = Some(Instant::now() + Duration::from_millis(500));
-        assert!(limiter.admit(soon).await);
-        assert!(!limiter.admit(soon).await);
-        assert!(limiter.admit(Some(Instant::now() + 2 * SECOND)).await);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_next_slice_goes_on_with_what_was_remembered() {
-        let first = limiter(2, &LimiterSnapshot::default());
-        first.admit(None).await;
-        first.admit(None).await;
-        first.record_refusal(None);
-        first.state().closed_until = Instant::now();
-        first.record_refusal(None);
-        let snapshot = first.snapshot();
-        assert_eq!(snapshot.requests.len(), 2);
-        assert!(snapshot.share < 1.0);
-        let began = Instant::now();
-        let second = limiter(2, &snapshot);
-        second.admit(None).await;
-        assert!(began.elapsed() > Duration::from_millis(900));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_refusal_closes_the_limit_and_leaves_less_of_it_until_requests_are_taken_again() {
-        let limiter = limiter(5, &LimiterSnapshot::default());
-        limiter.admit(None).await;
-        limiter.record_refusal(None);
-        limiter.record_refusal(None);
-        let ten_requests = async || {
-            let began = Instant::now();
-            for _ in 0..10 {
-                limiter.admit(None).await;
-            }
-            began.elapsed()
-        };
-        // The first refusal costs one period and no share.
-        assert_eq!(ten_requests().await, limiter.period * 2);
-        limiter.record_refusal(None);
-        // Later, each period admits four of five requests.
-        assert_eq!(ten_requests().await, limiter.period * 3);
-        assert!((limiter.snapshot().share - SHARE_FACTOR_ON_REFUSAL).abs() < 0.001);
-        for _ in 0..200 {
-            limiter.record_success();
-        }
-        assert!((limiter.snapshot().share - MAX_SHARE).abs() < 0.001);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn refused_again_and_again_it_makes_a_request_every_few_periods() {
-        let limiter = limiter(2, &LimiterSnapshot::default());
-        for _ in 0..10 {
-            limiter.admit(None).await;
-            limiter.record_refusal(None);
-        }
-        limiter.admit(None).await;
-        let began = Instant::now();
-        limiter.admit(None).await;
-        let waited = began.elapsed();
-        assert!(waited > 2 * SECOND && waited < 10 * SECOND, "{waited:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_request_that_is_given_up_while_it_waits_is_forgotten() {
-        let limiter = limiter(2, &LimiterSnapshot::default());
-        limiter.admit(None).await;
-        limiter.admit(None).await;
-        for _ in 0..3 {
-            assert!(tokio::time::timeout(SECOND / 10, limiter.admit(None)).await.is_err());
-        }
-        assert_eq!(limiter.snapshot().requests.len(), 2, "the two that were made still count");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn hubspot_may_say_for_how_long() {
-        let limiter = limiter(5, &LimiterSnapshot::default());
-        limiter.record_refusal(Some(Duration::from_millis(300)));
-        let began = Instant::now();
-        limiter.admit(None).await;
-        assert_eq!(began.elapsed(), Duration::from_millis(300));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn hubspot_may_not_say_for_years() {
-        let limiter = limiter(5, &LimiterSnapshot::default());
-        limiter.record_refusal(Some(Duration::MAX));
-        let began = Instant::now();
-        limiter.admit(None).await;
-        assert_eq!(began.elapsed(), Duration::from_secs(120));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_limit_that_hubspot_names_is_adopted_and_remembered() {
-        for named in [4, 25] {
-            let limiter = limiter(10, &LimiterSnapshot::default());
-            limiter.admit(None).await;
-            limiter.adopt(named - 1, NonZeroU32::new(u32::try_from(named).unwrap()));
-            let began = Instant::now();
-            for _ in 1..named {
-                limiter.admit(None).await;
-            }
-            assert_eq!(began.elapsed(), Duration::ZERO, "{named} requests are allowed");
-            limiter.admit(None).await;
-            assert!(began.elapsed() >= Duration::from_millis(900), "{named} requests are allowed");
-            let next = Limiter::new(NonZeroU32::MIN, SECOND, &limiter.snapshot());
-            assert_eq!(next.state().limit, named);
-        }
-        assert_eq!(limiter(10, &LimiterSnapshot::default()).snapshot().limit, None);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn requests_of_other_apps_count() {
-        let limiter = limiter(10, &LimiterSnapshot::default());
-        limiter.admit(None).await;
-        limiter.adopt(2, None);
-        let began = Instant::now();
-        for _ in 0..2 {
-            limiter.admit(None).await;
-        }
-        assert_eq!(began.elapsed(), Duration::ZERO);
-        limiter.admit(None).await;
-        assert!(began.elapsed() >= Duration::from_millis(900));
-    }
-}
+mod network;
+#[cfg(test)]
+mod tests;

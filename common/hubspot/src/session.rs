@@ -16,7 +16,12 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::{HubSpot, HubSpotError, limiter::Limiter, response::ApiResponse, retry_after::http_date};
+use super::{
+    HubSpot, HubSpotError,
+    limiter::{Limiter, Permit},
+    response::ApiResponse,
+    retry_after::http_date,
+};
 
 /// An account's rate limits, as HubSpot documents them.
 #[derive(Clone, Copy, Debug)]
@@ -184,12 +189,12 @@ impl Session {
         let refused = Mutex::new(None);
         let is_too_late = AtomicBool::new(false);
         let result = (|| async {
-            if !(limiter.admit(latest).await && self.admit_generally(kind, latest).await) {
+            let Some(permits) = self.admit(kind, limiter, latest).await else {
                 is_too_late.store(true, Ordering::Relaxed);
                 return refused.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(None), Err);
-            }
+            };
             count.fetch_add(1, Ordering::Relaxed);
-            let response = self.hubspot.spent.during(self.send_once(kind, request())).await;
+            let response = self.hubspot.spent.during(self.send_once(kind, &permits, request())).await;
             match &response {
                 Ok(_) => {
                     self.tally.answered.fetch_add(1, Ordering::Relaxed);
@@ -218,16 +223,33 @@ impl Session {
         result
     }
 
-    /// Waits for the general limit, too, if it counts reads of associations.
-    async fn admit_generally(&self, kind: Kind, latest: Option<Instant>) -> bool {
+    /// Waits for a permit of the limiter, and of the general one if that counts reads of associations, too. Returns `None`
+    /// if there is none before `latest`.
+    async fn admit<'a>(
+        &'a self,
+        kind: Kind,
+        limiter: &'a Limiter,
+        latest: Option<Instant>,
+    ) -> Option<Vec<(&'a Limiter, Permit)>> {
         let is_both = matches!(kind, Kind::Association) && self.associations_are_general.load(Ordering::Relaxed);
-        !is_both || self.general.admit(latest).await
+        let mut permits = vec![(limiter, limiter.admit(latest).await?)];
+        if is_both {
+            permits.push((&self.general, self.general.admit(latest).await?));
+        }
+        Some(permits)
     }
 
-    async fn send_once(&self, kind: Kind, request: RequestBuilder) -> Result<ApiResponse, HubSpotError> {
+    async fn send_once(
+        &self,
+        kind: Kind,
+        permits: &[(&Limiter, Permit)],
+        request: RequestBuilder,
+    ) -> Result<ApiResponse, HubSpotError> {
         let began = Instant::now();
         let request = request.bearer_auth(self.token.expose_secret());
-        let response = request.send().await.map_err(HubSpotError::from_transport)?;
+        let response = request.send().await;
+        permits.iter().for_each(|(limiter, permit)| limiter.record_answer(permit));
+        let response = response.map_err(HubSpotError::from_transport)?;
         let status = response.status();
         if status == StatusCode::TOO_MANY_REQUESTS {
             self.tally.rate_limited.fetch_add(1, Ordering::Relaxed);

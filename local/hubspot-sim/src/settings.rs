@@ -10,6 +10,10 @@ use crate::object::Object;
 pub struct Settings {
     /// The latency of every response, in milliseconds.
     pub latency_ms: u64,
+    /// How long each request is held up on its way at most, before it is counted, in milliseconds: between 0 and this.
+    pub hold_up_ms: u64,
+    /// How much longer an answer takes at most after that, in the same way.
+    pub answering_ms: u64,
     /// Search requests allowed per account and rolling second. 0 is no limit.
     pub search_rps: usize,
     /// The HubSpot subscription of the accounts.
@@ -117,6 +121,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             latency_ms: 0,
+            hold_up_ms: 0,
+            answering_ms: 0,
             search_rps: 5,
             tier: Tier::Starter,
             distribution: Distribution::Marketplace,

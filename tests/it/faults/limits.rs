@@ -197,6 +197,19 @@ async fn exhausted_association_limit_ends_slice_and_run_waits_in_queue() -> Resu
     Ok(())
 }
 
+/// One in seven would be refused if requests were counted when they leave.
+#[tokio::test]
+async fn requests_that_are_held_up_are_hardly_refused() -> Result<()> {
+    let world = limited("held_up", 5, 5).await?;
+    world.hubspot.world().settings.hold_up_ms = 250;
+    world.hubspot.world().seed(HUB, 0, 8_000, 1);
+    world.run_on().await?;
+    let (taken, refused) = (world.requests("search 200"), world.requests("search 429"));
+    ensure!(taken >= 40 && refused * 12 <= taken, "{taken} taken, {refused} refused");
+    ensure!(world.proof().await?.actions == 8_000);
+    Ok(())
+}
+
 /// Other apps of the same account use two of its five searches a second.
 #[tokio::test]
 async fn search_rate_adapts_to_share_taken_by_other_apps() -> Result<()> {

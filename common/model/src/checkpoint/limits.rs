@@ -16,6 +16,12 @@ pub struct LimiterSnapshot {
     pub requests: Vec<DateTime>,
     /// Our part of the limit. Less than 1 if HubSpot refused requests that our own count allowed.
     pub share: f64,
+    /// The part of an answer's delay that is taken for time before HubSpot counted the request, 0 to 1.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub caution: f64,
+    /// How long the quickest answer took, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quickest_ms: Option<u32>,
     /// The number of requests that HubSpot says it allows. Absent if it has not said one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
@@ -23,8 +29,12 @@ pub struct LimiterSnapshot {
 
 impl Default for LimiterSnapshot {
     fn default() -> Self {
-        Self { requests: Vec::new(), share: MAX_SHARE, limit: None }
+        Self { requests: Vec::new(), share: MAX_SHARE, caution: 0.0, quickest_ms: None, limit: None }
     }
+}
+
+fn is_zero(number: &f64) -> bool {
+    *number == 0.0
 }
 
 /// The use of an account's rate limits, across the slices of its runs.

@@ -69,10 +69,12 @@ pub(crate) fn app(world: Shared) -> Router {
 /// Wraps every request to HubSpot: latency, faults, the clock, and the count.
 async fn as_hubspot(State(world): State<Shared>, request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
-    let (latency, fault) = {
+    let (latency, answering, fault) = {
         let mut world = lock(&world);
         let asked = request.uri().path_and_query().map_or(path.as_str(), |asked| asked.as_str());
-        (world.settings.latency_ms, faults::take_fault(&mut world.faults, asked))
+        let fault = faults::take_fault(&mut world.faults, asked);
+        let settings = &world.settings;
+        (settings.latency_ms + up_to(settings.hold_up_ms), up_to(settings.answering_ms), fault)
     };
     tokio::time::sleep(Duration::from_millis(latency)).await;
     let mut response = match fault {
@@ -92,6 +94,7 @@ async fn as_hubspot(State(world): State<Shared>, request: Request, next: Next) -
         Some(FaultKind::Endless) => broken::endless(),
         None => next.run(request).await,
     };
+    tokio::time::sleep(Duration::from_millis(answering)).await;
     let mut world = lock(&world);
     let headers = response.headers_mut();
     if let Ok(date) = HeaderValue::from_str(&clock::http_date(world.now() + world.settings.date_skew_ms)) {
@@ -100,6 +103,11 @@ async fn as_hubspot(State(world): State<Shared>, request: Request, next: Next) -
     headers.insert("x-hubspot-correlation-id", HeaderValue::from_static("00000000-0000-4000-8000-000000000000"));
     *world.requests.entry(format!("{} {}", kind(&path), response.status().as_u16())).or_default() += 1;
     response
+}
+
+/// Returns a random number of milliseconds.
+fn up_to(millis: u64) -> u64 {
+    rand::random_range(0..=millis)
 }
 
 fn kind(path: &str) -> &'static str {
