@@ -12,7 +12,7 @@ use harness::{
 use hubspot_sim::Object;
 use mongodb::bson::doc;
 
-use self::points::{Point, at_each, deliver_until_killed, nearly_all_met};
+use self::points::{Point, at_each, deliver_all, deliver_until_killed, nearly_all_met};
 
 fn one(messages: Vec<Message>) -> Vec<Delivery> {
     vec![Delivery { worker: 0, messages, again: false }]
@@ -46,7 +46,7 @@ impl Objects {
 async fn effects_of_sync(objects: Objects) -> Result<Vec<String>> {
     let mut service = objects.seeded().await?;
     service.tick();
-    service.process_next().await?;
+    deliver_all(&mut service).await?;
     let effects = service.sync[0].gate.effects();
     service.finish().await?;
     service.world.end().await?;
@@ -135,7 +135,7 @@ async fn sync_killed_around_continuation_continues_its_run() -> Result<()> {
 async fn some_are_gone() -> Result<Service> {
     let mut service = Service::seeded("crash_gone", 5, 60).await?;
     service.tick();
-    service.process_next().await?;
+    deliver_all(&mut service).await?;
     {
         let mut hubspot = service.world.hubspot.world();
         for object in [Object::COMPANIES, Object::CONTACTS] {
@@ -153,7 +153,7 @@ async fn some_are_gone() -> Result<Service> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sync_killed_while_publishing_deletions_and_merges_publishes_them_once() -> Result<()> {
     let mut first = some_are_gone().await?;
-    first.process_next().await?;
+    deliver_all(&mut first).await?;
     let effects = first.sync[0].gate.effects();
     let actions = first.finish().await?.actions;
     first.world.end().await?;
@@ -192,7 +192,7 @@ async fn kill_sync_while_it_tells(point: Point) -> Result<(bool, usize)> {
 async fn some_are_associated_anew() -> Result<Service> {
     let mut service = Service::seeded("crash_linked", 5, 60).await?;
     service.tick();
-    service.process_next().await?;
+    deliver_all(&mut service).await?;
     {
         let mut hubspot = service.world.hubspot.world();
         let (companies, contacts) = (hubspot.ids(HUB, Object::COMPANIES), hubspot.ids(HUB, Object::CONTACTS));
@@ -211,7 +211,7 @@ async fn some_are_associated_anew() -> Result<Service> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sync_killed_while_publishing_associations_publishes_each_change_once() -> Result<()> {
     let mut first = some_are_associated_anew().await?;
-    first.process_next().await?;
+    deliver_all(&mut first).await?;
     let effects = first.sync[0].gate.effects();
     let associations = first.finish().await?.associations;
     first.world.end().await?;
@@ -242,7 +242,7 @@ async fn one_is_chosen_later() -> Result<Service> {
         }
     }
     service.tick();
-    service.process_next().await?;
+    deliver_all(&mut service).await?;
     let properties = doc! { "companies": ["city"], "contacts": ["city"] };
     service.world.change_entry("properties", properties.into()).await?;
     service.sync[0].gate.open();
@@ -253,7 +253,7 @@ async fn one_is_chosen_later() -> Result<Service> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sync_killed_while_filling_in_property_publishes_each_record_once() -> Result<()> {
     let mut first = one_is_chosen_later().await?;
-    first.process_next().await?;
+    deliver_all(&mut first).await?;
     let effects = first.sync[0].gate.effects();
     let filled = first.finish().await?.chosen_properties;
     first.world.end().await?;
@@ -303,7 +303,7 @@ async fn queued() -> Result<Service> {
     world.hubspot.world().seed(HUB, 5, 250, 1);
     let mut service = Service::new(world, 1, 3).await?;
     service.tick();
-    service.process_next().await?;
+    deliver_all(&mut service).await?;
     let created = service.actions_messages.clone();
     let some = created[..created.len() / 2].to_vec();
     service.actions_messages.clear();
@@ -311,7 +311,7 @@ async fn queued() -> Result<Service> {
     service.actions_messages = created;
     service.world.hubspot.world().make_changes(HUB, 60, 2);
     service.tick();
-    service.process_next().await?;
+    deliver_all(&mut service).await?;
     // The changes before the creations.
     service.actions_messages.reverse();
     Ok(service)

@@ -131,7 +131,7 @@ async fn run(network: Network, others: Others, seed: u64) -> Outcome {
 
 #[tokio::test(start_paused = true)]
 async fn limit_is_used_and_hardly_exceeded_on_any_network() {
-    const SEEDS: u64 = 20;
+    const SEEDS: u64 = 10;
     let (quiet, held_up) = (Network::default(), Network { held_up: 250, answering: 0 });
     let (a_little, slow) = (Network { held_up: 50, answering: 50 }, Network { held_up: 0, answering: 250 });
     let both = Network { held_up: 125, answering: 125 };
