@@ -1,6 +1,6 @@
 //! The drain against a real MongoDB.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use hubspot_sim::Object;
 use model::object::ObjectType;
 use mongodb::bson::{Document, doc};
@@ -243,30 +243,44 @@ async fn deletion_restoration_and_merge_end_in_same_state_in_any_order() -> Resu
         (vec![created, updated, gone, deleted(DAYS[2], Some("9"))], "COO", Some(DAYS[2]), Some("9")),
     ];
     let world = World::new("orders").await?;
-    for (object, (story, title, gone, into)) in
-        ROWS.into_iter().flat_map(|object| stories.iter().map(move |story| (object, story.clone())))
-    {
-        let story: Vec<Value> = story.into_iter().map(|action| of(object, action)).collect::<Result<_>>()?;
+    for (story, title, gone, into) in stories {
         for order in orders(&story) {
-            let apart: Vec<String> = order.iter().map(|action| message(std::slice::from_ref(action))).collect();
-            let together = message(&order);
+            // The same happens to a record of each kind.
+            let each =
+                |action: &Value| ROWS.into_iter().map(|object| of(object, action.clone())).collect::<Result<_>>();
+            let steps: Vec<Vec<Value>> = order.iter().map(each).collect::<Result<_>>()?;
+            let apart: Vec<String> = steps.iter().map(|step| message(step)).collect();
+            let together = message(&steps.concat());
             for batches in [apart.iter().map(std::slice::from_ref).collect::<Vec<_>>(), vec![&[together][..]]] {
                 for batch in batches {
                     assert_accepted(world.store(batch).await)?;
                 }
-                let states = world.states_of(object).await?;
-                let [state] = states.as_slice() else { bail!("{} states", states.len()) };
-                let time = state.get_datetime("deletedAt").ok().map(|time| time.try_to_rfc3339_string()).transpose()?;
-                assert_eq!(state.get_document("properties")?.get_str("jobtitle")?, title, "{order:?}");
-                assert_eq!((time.as_deref(), state.get_str("mergedInto").ok()), (gone, into), "{order:?}");
                 let times: std::collections::HashSet<&str> =
                     order.iter().filter_map(|action| action["recordUpdatedAt"].as_str()).collect();
-                assert_eq!(world.all(collection::ACTIONS).await?.len(), times.len(), "{order:?}");
-                for name in [&ObjectType::parse(object.name())?.collection(), collection::ACTIONS] {
-                    world.store.database().collection::<Document>(name).delete_many(doc! {}).await?;
+                assert_eq!(world.all(collection::ACTIONS).await?.len(), ROWS.len() * times.len(), "{order:?}");
+                for object in ROWS {
+                    ensure_state(&world, object, (title, gone, into)).await.with_context(|| format!("{order:?}"))?;
+                    let states = ObjectType::parse(object.name())?.collection();
+                    world.store.database().collection::<Document>(&states).delete_many(doc! {}).await?;
                 }
+                world.store.database().collection::<Document>(collection::ACTIONS).delete_many(doc! {}).await?;
             }
         }
     }
     world.end().await
+}
+
+/// Checks the one state of an object type: its title, since when it is gone, and what it was merged into.
+async fn ensure_state(
+    world: &World,
+    object: Object,
+    (title, gone, into): (&str, Option<&str>, Option<&str>),
+) -> Result<()> {
+    let states = world.states_of(object).await?;
+    let [state] = states.as_slice() else { bail!("{} states of {object:?}", states.len()) };
+    let time = state.get_datetime("deletedAt").ok().map(|time| time.try_to_rfc3339_string()).transpose()?;
+    let is_expected = state.get_document("properties")?.get_str("jobtitle")? == title
+        && (time.as_deref(), state.get_str("mergedInto").ok()) == (gone, into);
+    ensure!(is_expected, "{object:?}: {state}");
+    Ok(())
 }

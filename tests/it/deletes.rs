@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    rows::{MERGEABLE, ROWS, label_of, text_of},
+    rows::{MERGEABLE, ROWS, SEARCH, label_of, text_of},
     world::{HUB, World},
 };
 use hubspot_sim::{FaultKind, Object};
@@ -312,7 +312,7 @@ async fn deletion_webhook_during_run_is_published_without_waiting_for_sweep() ->
     let (mut world, ids) = seeded("told_meanwhile", &ROWS).await?;
     world.config.sweep_every = Some(Duration::from_secs(6 * 3600));
     let moving = FaultKind::Answer { status: 477, body: None, retry_after: Some(20) };
-    world.fault_each("/{}/search", &ROWS, 1, &moving);
+    world.fault_each(SEARCH, &ROWS, 1, &moving);
     let sync = world.sync().await?;
     world.deliver(&sync, &world.tick()).await?;
     ensure!(world.checkpoint().await?.get_document("run").is_ok(), "no run is live");

@@ -12,7 +12,7 @@ use serde_json::json;
 use store::collection;
 
 use harness::{
-    rows::{LANES, LINKED, ROWS},
+    rows::{ASSOCIATIONS, LANES, LINKED, ROWS, SEARCH},
     world::{HUB, World, assert_accepted},
 };
 
@@ -162,9 +162,9 @@ async fn transient_hubspot_faults_are_survived_within_the_run() -> Result<()> {
     let world = World::of("trouble", &ROWS).await?;
     world.fill(50, &ROWS, 175, 1);
     world.fault("/search", 2, answer(502));
-    world.fault_each("/{}/search", &ROWS, 3, &answer(429));
+    world.fault_each(SEARCH, &ROWS, 3, &answer(429));
     let html = FaultKind::Answer { status: 503, body: Some("<html>".to_owned()), retry_after: None };
-    world.fault_each("/associations/{}/", &LINKED, 1, &html);
+    world.fault_each(ASSOCIATIONS, &LINKED, 1, &html);
     world.run().await?;
     assert_eq!(world.proof().await?.actions, 750);
     Ok(())
@@ -349,7 +349,7 @@ async fn message_for_unknown_account_is_dropped_and_unknown_version_fails() -> R
 async fn caught_up_lane_is_written_back_while_other_lane_waits() -> Result<()> {
     let world = World::of("one_lane", &ROWS).await?;
     world.fill(2, &ROWS, 2, 1);
-    world.fault_each("/{}/search", &ROWS, 1, &moving(3));
+    world.fault_each(SEARCH, &ROWS, 1, &moving(3));
     let sync = world.sync().await?;
     world.deliver(&sync, &world.tick()).await?;
     let entry = world.entry().await?;

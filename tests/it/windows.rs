@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    rows::{LANES, ROWS, text_of},
+    rows::{LANES, ROWS, SEARCH, text_of},
     world::{HUB, World},
 };
 use hubspot_sim::{FaultKind, Object};
@@ -162,7 +162,7 @@ async fn row_missing_from_first_page_of_history_is_found_by_count() -> Result<()
         let mut ids = world.ids(object);
         ids.truncate(200);
         ids.remove(56);
-        world.fault_each("/{}/search", &[object], 1, &page(object, &ids, 300, true, &world));
+        world.fault_each(SEARCH, &[object], 1, &page(object, &ids, 300, true, &world));
     }
     world.run().await?;
     ensure!(world.proof().await?.actions == 300 * ROWS.len());
@@ -176,7 +176,7 @@ async fn rows_missing_from_pages_and_totals_are_found_when_history_is_recounted(
     create(&world, &ROWS, 40, 86_400_000);
     for object in ROWS {
         let page = page(object, &world.ids(object)[..30], 30, false, &world);
-        world.fault_each("/{}/search", &[object], 1, &page);
+        world.fault_each(SEARCH, &[object], 1, &page);
     }
     world.run().await?;
     ensure!(world.all(collection::ACTIONS).await?.len() == 30 * ROWS.len());
@@ -194,7 +194,7 @@ async fn empty_page_followed_by_others_is_passed() -> Result<()> {
     for (object, skip) in ROWS.into_iter().flat_map(|object| [(object, 0), (object, 1)]) {
         let body = json!({"total": 500, "results": [], "paging": {"next": {"after": "0"}}}).to_string();
         let kind = FaultKind::Answer { status: 200, body: Some(body), retry_after: None };
-        let fault = hubspot_sim::Fault { path: format!("/{}/search", object.name()), skip, times: 1, kind };
+        let fault = hubspot_sim::Fault { path: SEARCH.replace("{}", object.name()), skip, times: 1, kind };
         world.hubspot.world().faults.push(fault);
     }
     world.run().await?;

@@ -39,10 +39,14 @@ pub fn text_of(object: Object) -> &'static str {
     }
 }
 
-/// Returns the path of the reads of records by their ids, for [`World::fault_each`]. Those of associations end alike.
-pub fn by_id() -> String {
-    format!("/objects/{API_VERSION}/{{}}/batch/read")
-}
+/// The path of the searches of a lane, for [`World::fault_each`].
+pub const SEARCH: &str = "/{}/search";
+
+/// The path of the reads of the associations of a lane's records.
+pub const ASSOCIATIONS: &str = "/associations/{version}/{}/";
+
+/// The path of the reads of a lane's records by their ids.
+pub const BY_ID: &str = "/objects/{version}/{}/batch/read";
 
 /// Returns what one record is called in the names of actions: `Deal`.
 ///
@@ -108,10 +112,10 @@ impl World {
     }
 
     /// Causes a fault for each of these object types by itself: in the next requests to HubSpot whose path contains `path`,
-    /// in which `{}` stands for the object type.
+    /// in which `{}` stands for the object type, and `{version}` for the version of HubSpot's API.
     pub fn fault_each(&self, path: &str, objects: &[Object], times: u32, kind: &FaultKind) {
         let faults = objects.iter().map(|object| {
-            let path = path.replace("{}", object.name());
+            let path = path.replace("{version}", API_VERSION).replace("{}", object.name());
             Fault { path, skip: 0, times, kind: kind.clone() }
         });
         self.hubspot.world().faults.extend(faults);

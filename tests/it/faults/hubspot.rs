@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    rows::{ROWS, text_of},
+    rows::{ASSOCIATIONS, ROWS, SEARCH, text_of},
     world::World,
 };
 use hubspot_sim::FaultKind;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use store::collection;
 
 use super::outcomes::{
-    ASSOCIATIONS, LASTING, SEARCH, SOON,
+    LASTING, SOON,
     Then::{GoesOn, Reauthorize, Waits},
     all_meet, answer, limited, plain,
 };

@@ -9,7 +9,7 @@ use harness::{
     bootstrap::Invoked,
     extent::Extent,
     gate::{Effect, Verdict, When},
-    rows::{LINKED, ROWS},
+    rows::{ASSOCIATIONS, LINKED, ROWS, SEARCH},
     service::Service,
     stopwatch::Stopwatch,
     world::{HUB, World, assert_accepted, event, lambda},
@@ -57,7 +57,7 @@ async fn sync_frozen_between_invocations_continues_with_new_connections() -> Res
 async fn deadline_nearer_than_budget_ends_slice() -> Result<()> {
     let world = World::of("deadline", &ROWS).await?;
     world.fill(5, &ROWS, 50, 1);
-    world.fault_each("/{}/search", &ROWS, 1_000, &FaultKind::Delay { millis: 30_000 });
+    world.fault_each(SEARCH, &ROWS, 1_000, &FaultKind::Delay { millis: 30_000 });
     let sync = world.sync().await?;
     let mut invocation = lambda(event(&[world.tick().to_string()]));
     invocation.context.deadline -= 8_500;
@@ -77,7 +77,7 @@ async fn deadline_nearer_than_budget_ends_slice() -> Result<()> {
 /// and tried again later; the other lane is not slowed down, and nothing is lost when HubSpot is itself again.
 #[tokio::test]
 async fn hubspot_answering_in_4_9_seconds_ends_slices_in_time_and_loses_nothing() -> Result<()> {
-    for (path, lanes) in [("/{}/search", &ROWS[..]), ("/associations/{}/", &LINKED)] {
+    for (path, lanes) in [(SEARCH, &ROWS[..]), (ASSOCIATIONS, &LINKED)] {
         let mut service = Service::of_rows("slow_answer", 11).await?;
         service.world.fault_each(path, lanes, 3, &FaultKind::Delay { millis: 4_900 });
         slices(&mut service).await?;
@@ -88,7 +88,7 @@ async fn hubspot_answering_in_4_9_seconds_ends_slices_in_time_and_loses_nothing(
 
 #[tokio::test]
 async fn hanging_hubspot_ends_slice_within_budget() -> Result<()> {
-    for (path, lanes) in [("/{}/search", &ROWS[..]), ("/associations/{}/", &LINKED), ("/oauth/", &ROWS[..1])] {
+    for (path, lanes) in [(SEARCH, &ROWS[..]), (ASSOCIATIONS, &LINKED), ("/oauth/", &ROWS[..1])] {
         let mut service = Service::of_rows("hangs", 11).await?;
         service.world.fault_each(path, lanes, 2, &FaultKind::Delay { millis: 60_000 });
         slices(&mut service).await?;
@@ -101,7 +101,7 @@ async fn hanging_hubspot_ends_slice_within_budget() -> Result<()> {
 #[tokio::test]
 async fn dripping_hubspot_shrinks_pages_until_they_fit_into_slice() -> Result<()> {
     let mut service = Service::of_rows("drips", 150).await?;
-    service.world.fault_each("/{}/search", &ROWS, 1_000, &FaultKind::Drip { millis: 10 });
+    service.world.fault_each(SEARCH, &ROWS, 1_000, &FaultKind::Drip { millis: 10 });
     service.tick();
     let (mut smallest, mut read) = ([200; ROWS.len()], [0; ROWS.len()]);
     let began = Instant::now();

@@ -4,7 +4,7 @@ use std::{num::NonZeroU32, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use harness::{
-    rows::{LANES, LINKED, ROWS},
+    rows::{LANES, LINKED, ROWS, SEARCH},
     stopwatch::{MAX_PROCESSOR_WAIT, Stopwatch},
     world::{HUB, World},
 };
@@ -187,7 +187,7 @@ async fn exhausted_general_limit_ends_slice_and_run_waits_in_queue() -> Result<(
     world.fill(1, &LINKED, 20, 1);
     let sync = world.sync().await?;
     let moving = FaultKind::Answer { status: 477, body: None, retry_after: Some(1) };
-    world.fault_each("/{}/search", &LINKED, 1, &moving);
+    world.fault_each(SEARCH, &LINKED, 1, &moving);
     world.deliver(&sync, &world.tick()).await?;
     world.time_passes().await?;
     let used = doc! { "$set": { "limits.general": { "requests": [DateTime::now()], "share": 0.05 } } };

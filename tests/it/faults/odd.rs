@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Result, ensure};
 use harness::{
     extent::Extent,
-    rows::{LINKED, ROWS, by_id, text_of},
+    rows::{BY_ID, LINKED, ROWS, text_of},
     world::{HUB, World},
 };
 use hubspot_sim::{
@@ -162,7 +162,7 @@ async fn deleted_record_that_is_set_aside_is_not_retried() -> Result<()> {
         world.hubspot.world().update(HUB, pair[1].0, pair[1].1, at, &[(text_of(pair[1].0), "CTO")]);
     }
     let nothing = FaultKind::Answer { status: 200, body: Some(r#"{"results": []}"#.to_owned()), retry_after: None };
-    world.fault_each(&by_id(), &ROWS, 1, &nothing);
+    world.fault_each(BY_ID, &ROWS, 1, &nothing);
     world.store.retry_set_aside().await?;
     world.run_on().await?;
     let set_aside = world.all(collection::SET_ASIDE).await?.len();

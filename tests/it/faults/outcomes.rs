@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use futures::future::try_join_all;
 use harness::{
-    rows::{LINKED, ROWS},
+    rows::{ASSOCIATIONS, LINKED, ROWS, SEARCH},
     service::INVOCATION_LIMIT,
     stopwatch::{MAX_PROCESSOR_WAIT, Stopwatch},
     world::{World, assert_accepted},
@@ -29,12 +29,6 @@ pub(super) enum Then {
 
 /// A growing, jittered pause, as it is after a first failure.
 pub(super) const SOON: RangeInclusive<u64> = 0..=2;
-
-/// Each lane's searches, but for companies'.
-pub(super) const SEARCH: &str = "/{}/search";
-
-/// Each lane's reads of associations.
-pub(super) const ASSOCIATIONS: &str = "/associations/{}/";
 
 /// For good, as far as one slice can tell.
 pub(super) const LASTING: u32 = 1_000;

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail, ensure};
 use harness::{
-    rows::{CARS, LINKED, ROWS, by_id},
+    rows::{BY_ID, CARS, LINKED, ROWS, SEARCH},
     world::{HUB, World, assert_accepted, lambda, message_event},
 };
 use hubspot_sim::{Fault, FaultKind, Object};
@@ -113,7 +113,7 @@ async fn many_set_aside_records_delay_no_change() -> Result<()> {
 #[tokio::test]
 async fn set_aside_record_without_answer_delays_no_change() -> Result<()> {
     let (world, ids) = with_one_set_aside("scope_hangs", 20).await?;
-    world.fault_each(&by_id(), &LINKED, u32::MAX, &FaultKind::Delay { millis: 6_000 });
+    world.fault_each(BY_ID, &LINKED, u32::MAX, &FaultKind::Delay { millis: 6_000 });
     for attempts in 2..=3 {
         world.store.retry_set_aside().await?;
         let changed = world.create_each(&LINKED, 0);
@@ -135,7 +135,7 @@ async fn rate_limit_counts_as_no_attempt_at_set_aside_record() -> Result<()> {
         world.run_on().await?;
         for attempts in 2..=3 {
             let refusal = FaultKind::Answer { status: 429, body: None, retry_after: Some(1) };
-            world.fault_each(&by_id(), &[object], 1, &refusal);
+            world.fault_each(BY_ID, &[object], 1, &refusal);
             for expected in [attempts - 1, attempts] {
                 world.store.retry_set_aside().await?;
                 world.run_on().await?;
@@ -252,7 +252,7 @@ async fn more_empty_pages_than_fit_into_a_slice_lose_no_record() -> Result<()> {
     for next in 0..60 {
         let body = json!({"total": 300, "results": [], "paging": {"next": {"after": next.to_string()}}}).to_string();
         let kind = FaultKind::Answer { status: 200, body: Some(body), retry_after: None };
-        world.fault_each("/{}/search", &ROWS, 1, &kind);
+        world.fault_each(SEARCH, &ROWS, 1, &kind);
     }
     world.run_on().await?;
     ensure!(world.run_until_proved().await?.actions == 300 * ROWS.len());
