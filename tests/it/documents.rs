@@ -7,7 +7,11 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use environment::{config::Function, variables};
-use ops::{cost, layout, reference};
+use model::{catalogue::CATALOGUE, object::ObjectType};
+use ops::{
+    cost::{self, Load},
+    layout, reference,
+};
 
 use crate::layers;
 
@@ -107,17 +111,31 @@ fn every_row_is_read_and_its_functions_are_named() -> Result<()> {
 #[test]
 fn documented_cost_matches_the_cost_model() -> Result<()> {
     let document = std::fs::read_to_string(layout::root().join("docs/reference/cost.md"))?;
-    let total = |accounts, changes_per_day, tick_minutes| -> Result<f64> {
-        let items = cost::bill(&cost::Load { accounts, changes_per_day, tick_minutes })?;
-        Ok(items.iter().map(|item| item.dollars).sum())
+    let total = |load: &Load| -> Result<f64> { Ok(cost::bill(load)?.iter().map(|item| item.dollars).sum()) };
+    let load = |accounts, changes_per_day, tick_minutes| Load {
+        accounts,
+        changes_per_day,
+        tick_minutes,
+        objects: ObjectType::DEFAULT.to_vec(),
     };
-    for item in cost::bill(&cost::Load { accounts: 1000, changes_per_day: 50_000, tick_minutes: 5 })? {
+    let usual = load(1000, 50_000, 5);
+    for item in cost::bill(&usual)? {
         let row = format!("| {} | {} | {:.2} |", item.name, item.amount, item.dollars);
         ensure!(document.contains(&row), "docs/reference/cost.md has no row {row}");
     }
-    for (load, shown) in [((1000, 50_000, 5), "**{}**"), ((100, 5_000, 5), "${}"), ((1000, 50_000, 15), "${}")] {
-        let shown = shown.replace("{}", &format!("{:.2}", total(load.0, load.1, load.2)?));
+    for (load, shown) in [(&usual, "**{}**"), (&load(100, 5_000, 5), "${}"), (&load(1000, 50_000, 15), "${}")] {
+        let shown = shown.replace("{}", &format!("{:.2}", total(load)?));
         ensure!(document.contains(&shown), "docs/reference/cost.md does not say {shown}");
+    }
+    let types = CATALOGUE.iter().map(|row| ObjectType::parse(row.name)).collect::<Result<Vec<_>, _>>()?;
+    for count in [2, 3, 5, 8, 20] {
+        let more = total(&Load { objects: types[..count].to_vec(), ..usual.clone() })? - total(&usual)?;
+        let is_row =
+            |line: &str| line.starts_with(&format!("| {count} | ")) && line.ends_with(&format!(" | {more:.2} |"));
+        ensure!(
+            document.lines().any(is_row),
+            "docs/reference/cost.md does not say that {count} types cost {more:.2} more"
+        );
     }
     Ok(())
 }
