@@ -159,7 +159,7 @@ fn mongodb(database: &str) -> Result<String> {
 }
 
 /// Each parameter that has a variable: a value for it other than the default. The local AWS has no `DEPLOYMENT_PREFERENCE`.
-const ALL: [(&str, &str, &str); 40] = [
+const ALL: [(&str, &str, &str); 42] = [
     ("MongoDbDatabase", "MONGODB_DATABASE", ""),
     ("MongoDbPlain", "MONGODB_PLAIN", "1"),
     ("HubSpotClientId", "HUBSPOT_CLIENT_ID", "id-3"),
@@ -174,9 +174,11 @@ const ALL: [(&str, &str, &str); 40] = [
     ("TokenKeyArn", "TOKEN_KEY_ARN", "arn:aws:kms:us-east-1:000000000000:key/1"),
     ("TokensSealedOnly", "TOKENS_SEALED_ONLY", "1"),
     ("HubSpotObjects", "HUBSPOT_OBJECTS", "companies,contacts,deals"),
+    ("HubSpotOptionalObjects", "HUBSPOT_OPTIONAL_OBJECTS", "tickets,2-1"),
     ("HubSpotProperties", "HUBSPOT_PROPERTIES", "deals:hs_priority;contacts:phone"),
     ("HubSpotCompanyProperties", "HUBSPOT_COMPANY_PROPERTIES", "industry,numberofemployees"),
     ("HubSpotContactProperties", "HUBSPOT_CONTACT_PROPERTIES", "city"),
+    ("HubSpotContactScoreProperty", "HUBSPOT_CONTACT_SCORE_PROPERTY", "fit"),
     ("HubSpotSearchRps", "HUBSPOT_SEARCH_RPS", "4"),
     ("HubSpotPer10s", "HUBSPOT_PER_10S", "100"),
     ("ScheduleExpression", "SCHEDULE_EXPRESSION", "rate(15 minutes)"),
@@ -212,10 +214,8 @@ async fn every_documented_variable_reaches_its_parameter() -> Result<()> {
     let missing: Vec<_> = documented.difference(&covered).filter(|(name, _)| !elsewhere.contains(name)).collect();
     ensure!(missing.is_empty() && covered.is_subset(&documented), "{missing:?}");
 
-    let rehearsal = Rehearsal::new("every").await?;
-    let database = format!("every_{}", std::process::id());
-    let mut env = format!("{}HUBSPOT_CLIENT_SECRET=secret\n", mongodb(&database)?);
-    let mut given = Vec::new();
+    let (rehearsal, database) = (Rehearsal::new("every").await?, format!("every_{}", std::process::id()));
+    let (mut env, mut given) = (format!("{}HUBSPOT_CLIENT_SECRET=secret\n", mongodb(&database)?), Vec::new());
     for (parameter, variable, value) in ALL {
         let value = if parameter == "MongoDbDatabase" { &database } else { value };
         env.push_str(&format!("{variable}='{value}'\n"));
