@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use environment::{config::Function, variables};
 use model::{catalogue::CATALOGUE, object::ObjectType};
 use ops::{
@@ -105,6 +105,38 @@ fn every_row_is_read_and_its_functions_are_named() -> Result<()> {
     let unread: Vec<_> = variables::ALL.iter().filter(|variable| !found.contains(variable.name)).collect();
     ensure!(unread.is_empty(), "nobody reads {unread:?}");
     Ok(())
+}
+
+/// Both tables of docs/guide/objects.md have the catalogue's rows, in its order. The marks of the sources are the document's own.
+#[test]
+fn documented_object_types_are_the_catalogues() -> Result<()> {
+    let document = std::fs::read_to_string(layout::root().join("docs/guide/objects.md"))?;
+    let (_, tables) = document.split_once("## The catalogue").context("the catalogue has a section")?;
+    let rows = tables.lines().filter(|line| line.starts_with("| `"));
+    let rows: Vec<Vec<&str>> = rows.map(|line| line.split('|').map(str::trim).collect()).collect();
+    // A row begins and ends with a bar.
+    let (facts, properties): (Vec<_>, Vec<_>) = rows.into_iter().partition(|cells| cells.len() > 5);
+    let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let yes = |cell: &str| cell.split(' ').next() == Some("yes");
+    ensure!(facts.len() == CATALOGUE.len() && properties.len() == CATALOGUE.len(), "a table has more rows, or fewer");
+    for ((row, facts), properties) in CATALOGUE.iter().zip(facts).zip(properties) {
+        let [_, name, id, label, scopes, _, merges, bin, associations, webhooks, _] = facts[..] else {
+            bail!("{facts:?} has other columns");
+        };
+        let associations: Vec<&str> = associations.split([' ', ',']).filter(|word| row_names(word)).collect();
+        let is_row =
+            quoted(name) == [row.name] && id == row.type_id && label == row.label && quoted(scopes) == row.scopes;
+        let is_read = yes(merges) == row.merges && yes(bin) == row.has_recycle_bin && associations == row.associations;
+        ensure!(is_row && is_read && yes(webhooks) == row.webhooks.is_some(), "{facts:?} is not the row {row:?}");
+        let is_listed = quoted(properties[1]) == [row.name] && quoted(properties[2]) == row.default_properties;
+        ensure!(is_listed, "{properties:?} are not those of {row:?}");
+    }
+    Ok(())
+}
+
+/// Returns true if the word is the name of an object type.
+fn row_names(word: &str) -> bool {
+    CATALOGUE.iter().any(|row| row.name == word)
 }
 
 /// docs/reference/cost.md shows what the model says.
