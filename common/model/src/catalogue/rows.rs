@@ -200,6 +200,18 @@ pub static CATALOGUE: &[ObjectSpec] = &[
         ..ROW
     },
     ObjectSpec {
+        name: "carts",
+        type_id: "0-142",
+        label: "Cart",
+        scopes: &["crm.objects.carts.read"],
+        default_properties: &[
+            "hs_cart_name", "hs_total_price", "hs_currency_code", "hs_external_cart_id", "hs_external_status",
+            "hs_source_store",
+        ],
+        associations: &["contacts", "deals", "orders"],
+        ..ROW
+    },
+    ObjectSpec {
         name: "invoices",
         type_id: "0-53",
         label: "Invoice",
