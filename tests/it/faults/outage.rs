@@ -34,6 +34,26 @@ async fn deliver_all(queue: &mut LiveQueue, worker: &mut Bootstrap) -> Result<Ve
     Ok(all)
 }
 
+/// Delivers what is visible, and lets time pass, until no message is left or hidden.
+async fn deliver_until_none_waits(queue: &mut LiveQueue, worker: &mut Bootstrap) -> Result<()> {
+    loop {
+        deliver_all(queue, worker).await?;
+        if queue.time_passes().await?.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// The dead-letter queue does not take the first three messages.
+fn refuse_three(worker: &Bootstrap) {
+    let mut refusals = 3;
+    worker.gate.set(move |effect: &Effect| {
+        let hit = effect.name == "sqs SendMessage dead letters" && effect.when == When::Before && refusals > 0;
+        refusals -= u32::from(hit);
+        if hit { Verdict::Refuse(503) } else { Verdict::Pass }
+    });
+}
+
 /// Records change forty times a second, of which the changes of one second are made each time that others come back.
 #[tokio::test]
 async fn mongodb_outage_of_two_days_loses_nothing_and_dead_letters_nothing() -> Result<()> {
@@ -139,25 +159,15 @@ async fn poisoned_message_is_dead_lettered_soon_and_alone_even_after_outage() ->
     }
     ensure!(world.take(&world.actions_dead_letters).await?.is_empty(), "an outage is not the message's fault");
 
-    // The dead-letter queue does not take the first ones.
-    let (mut worker, mut refusals) = (Bootstrap::start(Function::Actions, &world).await?, 3);
-    worker.gate.set(move |effect: &Effect| {
-        let hit = effect.name == "sqs SendMessage dead letters" && effect.when == When::Before && refusals > 0;
-        refusals -= u32::from(hit);
-        if hit { Verdict::Refuse(503) } else { Verdict::Pass }
-    });
+    let mut worker = Bootstrap::start(Function::Actions, &world).await?;
+    refuse_three(&worker);
     let unread = "{\"type\": \"actions.v9\"}".to_owned();
     let unread_as = send(&unread).await?;
     for object in ROWS {
         send(&message(object, "14")?).await?;
     }
     let back = live.now;
-    loop {
-        deliver_all(&mut live, &mut worker).await?;
-        if live.time_passes().await?.is_none() {
-            break;
-        }
-    }
+    deliver_until_none_waits(&mut live, &mut worker).await?;
     let took = live.now.saturating_sub(back);
     ensure!(took < Duration::from_secs(30 * 60), "it took {took:?}");
     for object in ROWS {
