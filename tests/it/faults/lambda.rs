@@ -106,7 +106,7 @@ async fn dripping_hubspot_shrinks_pages_until_they_fit_into_slice() -> Result<()
     let (mut smallest, mut read) = ([200; ROWS.len()], [0; ROWS.len()]);
     let began = Instant::now();
     let is_done = |smallest: i32, read: u64| smallest < 200 && read > 30;
-    while began.elapsed() < Duration::from_secs(300) {
+    while began.elapsed() < Duration::from_secs(900) {
         if service.sync_messages.is_empty() {
             // The continuation is still delayed in its queue.
             service.world.expire_run().await?;
