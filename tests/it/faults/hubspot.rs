@@ -29,7 +29,10 @@ async fn hubspot_429_of_each_policy_maps_to_documented_wait() -> Result<()> {
         (SEARCH, LASTING, answer(429, None, Some(&secondly)), Waits(SOON)),
         (SEARCH, LASTING, answer(429, Some(7), Some(&secondly)), Waits(7..=7)),
         (ASSOCIATIONS, 1, answer(429, None, Some(&ten)), Waits(10..=10)),
-        (ASSOCIATIONS, 1, answer(429, Some(1), Some(&ten)), GoesOn),
+        // One lane at a time: the limit is the account's, and a slice has no time to be refused again and again.
+        ("/associations/{version}/contacts/", 1, answer(429, Some(1), Some(&ten)), GoesOn),
+        ("/associations/{version}/deals/", 1, answer(429, Some(1), Some(&ten)), GoesOn),
+        ("/associations/{version}/2-7654321/", 1, answer(429, Some(1), Some(&ten)), GoesOn),
         (SEARCH, 1, answer(429, None, Some(&daily)), Waits(900..=900)),
         (SEARCH, 1, answer(429, Some(7200), Some(&daily)), Waits(7_200..=7_200)),
     ])

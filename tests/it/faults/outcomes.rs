@@ -72,7 +72,7 @@ async fn is_met(what: &str, path: &str, times: u32, kind: FaultKind, then: &Then
     };
     let is_limit = matches!(kind, FaultKind::Answer { status: 429, .. });
     match lanes {
-        [] => world.fault(path, times, kind),
+        [] => world.fault_each(path, &[Object::COMPANIES], times, &kind),
         lanes => world.fault_each(path, lanes, times, &kind),
     }
     let sync = world.sync().await?;
