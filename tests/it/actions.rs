@@ -1,16 +1,29 @@
 //! The drain against a real MongoDB.
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
+use hubspot_sim::Object;
+use model::object::ObjectType;
 use mongodb::bson::{Document, doc};
 use serde_json::{Value, json};
 use store::collection;
 
-use harness::world::{World, assert_accepted};
+use harness::{
+    rows::{ROWS, label_of},
+    world::{World, assert_accepted},
+};
 
 fn change(name: &str, at: &str, title: &str) -> Value {
     json!({"object": "contacts", "recordId": "151", "actionName": name, "actionDate": at, "recordUpdatedAt": at,
         "includeInAnalytics": 0, "identity": "ana@firm.example", "userProperties": {"contact_title": title, "contact_score": 0},
         "record": {"createdAt": "2026-01-01T00:00:00Z", "properties": {"jobtitle": title, "note": "$costs.5"}, "companyIds": ["51"]}})
+}
+
+/// The same action of a record of another object type.
+fn of(object: Object, mut action: Value) -> Result<Value> {
+    let name = action["actionName"].as_str().context("an action has a name")?;
+    let name = name.replace("Contact", &label_of(object)?);
+    (action["actionName"], action["object"]) = (name.into(), object.name().into());
+    Ok(action)
 }
 
 fn message(actions: &[Value]) -> String {
@@ -36,18 +49,17 @@ async fn redelivered_action_is_stored_once() -> Result<()> {
 #[tokio::test]
 async fn state_keeps_newest_change_when_older_action_arrives_later() -> Result<()> {
     let world = World::new("state").await?;
-    let newest_first = [
-        message(&[change("Contact Updated", "2026-01-03T00:00:00Z", "CEO")]),
-        message(&[change("Contact Updated", "2026-01-02T00:00:00Z", "CTO")]),
-    ];
-    for batch in newest_first {
-        assert_accepted(world.store(&[batch]).await)?;
+    for object in ROWS {
+        for (at, title) in [("2026-01-03T00:00:00Z", "CEO"), ("2026-01-02T00:00:00Z", "CTO")] {
+            let updated = of(object, change("Contact Updated", at, title))?;
+            assert_accepted(world.store(&[message(&[updated])]).await)?;
+        }
+        let states = world.states_of(object).await?;
+        assert_eq!(states.len(), 1, "{object:?}");
+        assert_eq!(states[0].get_document("properties")?, &doc! { "jobtitle": "CEO", "note": "$costs.5" });
+        assert_eq!(states[0].get_datetime("updatedAt")?.try_to_rfc3339_string()?, "2026-01-03T00:00:00Z");
     }
-    let states = world.all("contacts").await?;
-    assert_eq!(states.len(), 1);
-    assert_eq!(states[0].get_document("properties")?, &doc! { "jobtitle": "CEO", "note": "$costs.5" });
-    assert_eq!(states[0].get_datetime("updatedAt")?.try_to_rfc3339_string()?, "2026-01-03T00:00:00Z");
-    assert_eq!(world.all(collection::ACTIONS).await?.len(), 2);
+    assert_eq!(world.all(collection::ACTIONS).await?.len(), 2 * ROWS.len());
     Ok(())
 }
 
@@ -172,17 +184,21 @@ async fn malformed_message_fails_alone() -> Result<()> {
 #[tokio::test]
 async fn unreadable_state_fails_only_the_message_of_its_record() -> Result<()> {
     let world = World::new("unreadable").await?;
-    assert_accepted(world.store(&[message(&[change("Contact Created", DAYS[0], "CTO")])]).await)?;
-    let states = world.store.database().collection::<Document>("contacts");
-    states.update_one(doc! {}, doc! { "$set": { "updatedAt": "yesterday" } }).await?;
-    let mut other = change("Contact Created", DAYS[0], "CTO");
-    other["recordId"] = json!("152");
-    let bodies = [message(&[change("Contact Updated", DAYS[1], "CEO")]), message(&[other])];
-    let response = world.store(&bodies).await.map_err(|error| anyhow::anyhow!(error.error_message))?;
-    let failed: Vec<&str> =
-        response.batch_item_failures.iter().map(|failure| failure.item_identifier.as_str()).collect();
-    assert_eq!(failed, ["m0"]);
-    assert_eq!(world.all(collection::ACTIONS).await?.len(), 2);
+    for object in ROWS {
+        let created = of(object, change("Contact Created", DAYS[0], "CTO"))?;
+        assert_accepted(world.store(&[message(std::slice::from_ref(&created))]).await)?;
+        let states = world.store.database().collection::<Document>(&ObjectType::parse(object.name())?.collection());
+        states.update_one(doc! {}, doc! { "$set": { "updatedAt": "yesterday" } }).await?;
+        let mut other = created;
+        other["recordId"] = json!("152");
+        let updated = of(object, change("Contact Updated", DAYS[1], "CEO"))?;
+        let response = world.store(&[message(&[updated]), message(&[other])]).await;
+        let response = response.map_err(|error| anyhow::anyhow!(error.error_message))?;
+        let failed: Vec<&str> =
+            response.batch_item_failures.iter().map(|failure| failure.item_identifier.as_str()).collect();
+        assert_eq!(failed, ["m0"], "{object:?}");
+    }
+    assert_eq!(world.all(collection::ACTIONS).await?.len(), 2 * ROWS.len());
     Ok(())
 }
 
@@ -229,25 +245,42 @@ async fn deletion_restoration_and_merge_end_in_same_state_in_any_order() -> Resu
     let world = World::new("orders").await?;
     for (story, title, gone, into) in stories {
         for order in orders(&story) {
-            let apart: Vec<String> = order.iter().map(|action| message(std::slice::from_ref(action))).collect();
-            let together = message(&order);
+            // The same happens to a record of each kind.
+            let each =
+                |action: &Value| ROWS.into_iter().map(|object| of(object, action.clone())).collect::<Result<_>>();
+            let steps: Vec<Vec<Value>> = order.iter().map(each).collect::<Result<_>>()?;
+            let apart: Vec<String> = steps.iter().map(|step| message(step)).collect();
+            let together = message(&steps.concat());
             for batches in [apart.iter().map(std::slice::from_ref).collect::<Vec<_>>(), vec![&[together][..]]] {
                 for batch in batches {
                     assert_accepted(world.store(batch).await)?;
                 }
-                let states = world.all("contacts").await?;
-                let [state] = states.as_slice() else { bail!("{} states", states.len()) };
-                let time = state.get_datetime("deletedAt").ok().map(|time| time.try_to_rfc3339_string()).transpose()?;
-                assert_eq!(state.get_document("properties")?.get_str("jobtitle")?, title, "{order:?}");
-                assert_eq!((time.as_deref(), state.get_str("mergedInto").ok()), (gone, into), "{order:?}");
                 let times: std::collections::HashSet<&str> =
                     order.iter().filter_map(|action| action["recordUpdatedAt"].as_str()).collect();
-                assert_eq!(world.all(collection::ACTIONS).await?.len(), times.len(), "{order:?}");
-                for name in ["contacts", collection::ACTIONS] {
-                    world.store.database().collection::<Document>(name).delete_many(doc! {}).await?;
+                assert_eq!(world.all(collection::ACTIONS).await?.len(), ROWS.len() * times.len(), "{order:?}");
+                for object in ROWS {
+                    ensure_state(&world, object, (title, gone, into)).await.with_context(|| format!("{order:?}"))?;
+                    let states = ObjectType::parse(object.name())?.collection();
+                    world.store.database().collection::<Document>(&states).delete_many(doc! {}).await?;
                 }
+                world.store.database().collection::<Document>(collection::ACTIONS).delete_many(doc! {}).await?;
             }
         }
     }
     world.end().await
+}
+
+/// Checks the one state of an object type: its title, since when it is gone, and what it was merged into.
+async fn ensure_state(
+    world: &World,
+    object: Object,
+    (title, gone, into): (&str, Option<&str>, Option<&str>),
+) -> Result<()> {
+    let states = world.states_of(object).await?;
+    let [state] = states.as_slice() else { bail!("{} states of {object:?}", states.len()) };
+    let time = state.get_datetime("deletedAt").ok().map(|time| time.try_to_rfc3339_string()).transpose()?;
+    let is_expected = state.get_document("properties")?.get_str("jobtitle")? == title
+        && (time.as_deref(), state.get_str("mergedInto").ok()) == (gone, into);
+    ensure!(is_expected, "{object:?}: {state}");
+    Ok(())
 }

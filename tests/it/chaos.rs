@@ -254,13 +254,18 @@ fn watch(gates: Vec<Gate>, store: store::Store) -> JoinHandle<Result<()>> {
     })
 }
 
-/// A few changes in HubSpot.
-fn change(hubspot: &Shared, random: &mut StdRng) {
-    let mut hubspot = hubspot_sim::lock(hubspot);
+/// Companies, contacts, or an object type that the account has beside them.
+fn any_object(hubspot: &mut hubspot_sim::World, random: &mut StdRng) -> Object {
     let mut objects = vec![Object::COMPANIES, Object::CONTACTS];
     let others = others().into_iter().flatten();
     objects.extend(others.filter(|object| !hubspot.ids(HUB, *object).is_empty()));
-    let object = *objects.choose(random).unwrap_or(&Object::CONTACTS);
+    *objects.choose(random).unwrap_or(&Object::CONTACTS)
+}
+
+/// A few changes in HubSpot.
+fn change(hubspot: &Shared, random: &mut StdRng) {
+    let mut hubspot = hubspot_sim::lock(hubspot);
+    let object = any_object(&mut hubspot, random);
     for _ in 0..random.random_range(1..12) {
         let (ids, at) = (hubspot.ids(HUB, object), hubspot.now());
         let pick = |random: &mut StdRng| ids.choose(random).copied().unwrap_or_default();
@@ -319,7 +324,8 @@ fn link(hubspot: &mut hubspot_sim::World, record: (Object, u64), company: u64, a
 /// HubSpot counts what it does not show, or has no answer for some of its records.
 fn be_odd(hubspot: &Shared, random: &mut StdRng) {
     let mut hubspot = hubspot_sim::lock(hubspot);
-    let ids = hubspot.ids(HUB, Object::CONTACTS);
+    let object = any_object(&mut hubspot, random);
+    let ids = hubspot.ids(HUB, object);
     let some: Vec<u64> = ids.sample(random, 2).copied().collect();
     let at = hubspot.now() - random.random_range(0..600_000);
     match random.random_range(0..6) {
@@ -361,7 +367,17 @@ fn break_something(faults: &mut Vec<Fault>, random: &mut StdRng) {
         faults.push(Fault { path: "/crm/".to_owned(), skip: 0, times: random.random_range(5..40), kind: answer(401) });
         return;
     }
-    let path = *["/search", "/contacts/search", "/associations/", "/oauth/"].choose(random).unwrap_or(&"/search");
+    let paths = [
+        "/search",
+        "/contacts/search",
+        "/deals/search",
+        "/products/search",
+        "/2-7654321/search",
+        "/associations/",
+        "archived=true",
+        "/oauth/",
+    ];
+    let path = *paths.choose(random).unwrap_or(&"/search");
     let kind = match kinds.choose(random).cloned() {
         // A token endpoint that refuses the grant is another story: its owner connects the account again.
         Some(FaultKind::Answer { status: 400..=403, .. }) if path == "/oauth/" => answer(500),

@@ -5,9 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use environment::{config::Function, variables};
-use ops::{cost, layout, reference};
+use model::{catalogue::CATALOGUE, object::ObjectType};
+use ops::{
+    cost::{self, Load},
+    layout, reference,
+};
 
 use crate::layers;
 
@@ -103,21 +107,67 @@ fn every_row_is_read_and_its_functions_are_named() -> Result<()> {
     Ok(())
 }
 
+/// Both tables of docs/guide/objects.md have the catalogue's rows, in its order. The marks of the sources are the document's own.
+#[test]
+fn documented_object_types_are_the_catalogues() -> Result<()> {
+    let document = std::fs::read_to_string(layout::root().join("docs/guide/objects.md"))?;
+    let (_, tables) = document.split_once("## The catalogue").context("the catalogue has a section")?;
+    let rows = tables.lines().filter(|line| line.starts_with("| `"));
+    let rows: Vec<Vec<&str>> = rows.map(|line| line.split('|').map(str::trim).collect()).collect();
+    // A row begins and ends with a bar.
+    let (facts, properties): (Vec<_>, Vec<_>) = rows.into_iter().partition(|cells| cells.len() > 5);
+    let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let yes = |cell: &str| cell.split(' ').next() == Some("yes");
+    ensure!(facts.len() == CATALOGUE.len() && properties.len() == CATALOGUE.len(), "a table has more rows, or fewer");
+    for ((row, facts), properties) in CATALOGUE.iter().zip(facts).zip(properties) {
+        let [_, name, id, label, scopes, _, merges, bin, associations, webhooks, _] = facts[..] else {
+            bail!("{facts:?} has other columns");
+        };
+        let associations: Vec<&str> = associations.split([' ', ',']).filter(|word| row_names(word)).collect();
+        let is_row =
+            quoted(name) == [row.name] && id == row.type_id && label == row.label && quoted(scopes) == row.scopes;
+        let is_read = yes(merges) == row.merges && yes(bin) == row.has_recycle_bin && associations == row.associations;
+        ensure!(is_row && is_read && yes(webhooks) == row.webhooks.is_some(), "{facts:?} is not the row {row:?}");
+        let is_listed = quoted(properties[1]) == [row.name] && quoted(properties[2]) == row.default_properties;
+        ensure!(is_listed, "{properties:?} are not those of {row:?}");
+    }
+    Ok(())
+}
+
+/// Returns true if the word is the name of an object type.
+fn row_names(word: &str) -> bool {
+    CATALOGUE.iter().any(|row| row.name == word)
+}
+
 /// docs/reference/cost.md shows what the model says.
 #[test]
 fn documented_cost_matches_the_cost_model() -> Result<()> {
     let document = std::fs::read_to_string(layout::root().join("docs/reference/cost.md"))?;
-    let total = |accounts, changes_per_day, tick_minutes| -> Result<f64> {
-        let items = cost::bill(&cost::Load { accounts, changes_per_day, tick_minutes })?;
-        Ok(items.iter().map(|item| item.dollars).sum())
+    let total = |load: &Load| -> Result<f64> { Ok(cost::bill(load)?.iter().map(|item| item.dollars).sum()) };
+    let load = |accounts, changes_per_day, tick_minutes| Load {
+        accounts,
+        changes_per_day,
+        tick_minutes,
+        objects: ObjectType::DEFAULT.to_vec(),
     };
-    for item in cost::bill(&cost::Load { accounts: 1000, changes_per_day: 50_000, tick_minutes: 5 })? {
+    let usual = load(1000, 50_000, 5);
+    for item in cost::bill(&usual)? {
         let row = format!("| {} | {} | {:.2} |", item.name, item.amount, item.dollars);
         ensure!(document.contains(&row), "docs/reference/cost.md has no row {row}");
     }
-    for (load, shown) in [((1000, 50_000, 5), "**{}**"), ((100, 5_000, 5), "${}"), ((1000, 50_000, 15), "${}")] {
-        let shown = shown.replace("{}", &format!("{:.2}", total(load.0, load.1, load.2)?));
+    for (load, shown) in [(&usual, "**{}**"), (&load(100, 5_000, 5), "${}"), (&load(1000, 50_000, 15), "${}")] {
+        let shown = shown.replace("{}", &format!("{:.2}", total(load)?));
         ensure!(document.contains(&shown), "docs/reference/cost.md does not say {shown}");
+    }
+    let types = CATALOGUE.iter().map(|row| ObjectType::parse(row.name)).collect::<Result<Vec<_>, _>>()?;
+    for count in [2, 3, 5, 8, 20] {
+        let more = total(&Load { objects: types[..count].to_vec(), ..usual.clone() })? - total(&usual)?;
+        let is_row =
+            |line: &str| line.starts_with(&format!("| {count} | ")) && line.ends_with(&format!(" | {more:.2} |"));
+        ensure!(
+            document.lines().any(is_row),
+            "docs/reference/cost.md does not say that {count} types cost {more:.2} more"
+        );
     }
     Ok(())
 }

@@ -9,10 +9,11 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use harness::{
     extent::Extent,
     gate::{Effect, Verdict},
+    rows::{MERGEABLE, ROWS, text_of},
     service::Service,
     world::{HUB, World},
 };
@@ -21,22 +22,27 @@ use mongodb::bson::{Document, doc};
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use store::collection;
 
-/// A real sync bootstrap, and something that happens in HubSpot before each page is asked for.
+/// How many records each of the lanes has whose pages are disturbed.
+const EACH: usize = 500;
+
+/// A real sync bootstrap, and something that happens to some records of HubSpot's before each page of their lane is asked
+/// for.
 async fn during_every_page(
     name: &str,
-    contacts: usize,
-    mut happens: impl FnMut(&mut hubspot_sim::World, &mut StdRng) + Send + 'static,
+    objects: &[Object],
+    mut happens: impl FnMut(&mut hubspot_sim::World, Object, &mut StdRng) + Send + 'static,
 ) -> Result<Service> {
-    let world = World::new(name).await?;
-    world.hubspot.world().seed(HUB, 50, contacts, 1);
+    let world = World::of(name, objects).await?;
+    world.fill(50, objects, EACH, 1);
     let mut service = Service::new(world, 1, 1).await?;
     let (hubspot, mut random) = (service.world.hubspot.shared(), StdRng::seed_from_u64(1));
-    let pages = Arc::new(AtomicUsize::new(0));
-    let counted = pages.clone();
+    let pages: Arc<Vec<AtomicUsize>> = Arc::new(objects.iter().map(|_| AtomicUsize::new(0)).collect());
+    let (counted, lanes) = (pages.clone(), objects.to_vec());
     service.sync[0].gate.set(move |effect: &Effect| {
-        if effect.name.starts_with("hubspot search") {
-            counted.fetch_add(1, Ordering::Relaxed);
-            happens(&mut hubspot_sim::lock(&hubspot), &mut random);
+        let searched = effect.name.strip_prefix("hubspot search ");
+        if let Some(lane) = lanes.iter().position(|object| searched == Some(object.name())) {
+            counted[lane].fetch_add(1, Ordering::Relaxed);
+            happens(&mut hubspot_sim::lock(&hubspot), lanes[lane], &mut random);
         }
         Verdict::Pass
     });
@@ -48,23 +54,24 @@ async fn during_every_page(
         slices += 1;
         ensure!(slices < 30, "it is not done after {slices} slices");
     }
-    ensure!(pages.load(Ordering::Relaxed) >= 2 * (contacts / 200), "there were too few pages");
+    let pages: Vec<usize> = pages.iter().map(|pages| pages.load(Ordering::Relaxed)).collect();
+    ensure!(pages.iter().all(|pages| *pages >= 2 * (EACH / 200)), "there were too few pages: {pages:?}");
     Ok(service)
 }
 
-fn some(hubspot: &mut hubspot_sim::World, random: &mut StdRng, count: usize) -> Vec<u64> {
-    let ids = hubspot.ids(HUB, Object::CONTACTS);
-    ids.sample(random, count).copied().collect()
+fn some(hubspot: &mut hubspot_sim::World, object: Object, random: &mut StdRng) -> Vec<u64> {
+    let ids = hubspot.ids(HUB, object);
+    ids.sample(random, 20).copied().collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn modifications_and_creations_during_every_page_are_all_stored() -> Result<()> {
-    let mut service = during_every_page("page_modified", 2_000, |hubspot, random| {
+    let mut service = during_every_page("page_modified", &ROWS, |hubspot, object, random| {
         let at = hubspot.now();
-        for id in some(hubspot, random, 20) {
-            hubspot.update(HUB, Object::CONTACTS, id, at, &[("jobtitle", "CTO")]);
+        for id in some(hubspot, object, random) {
+            hubspot.update(HUB, object, id, at, &[(text_of(object), "CTO")]);
         }
-        hubspot.create(HUB, Object::CONTACTS, at, BTreeMap::new());
+        hubspot.create(HUB, object, at, BTreeMap::new());
     })
     .await?;
     service.finish().await?;
@@ -73,13 +80,13 @@ async fn modifications_and_creations_during_every_page_are_all_stored() -> Resul
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deletions_and_restorations_during_every_page_are_all_stored() -> Result<()> {
-    let mut service = during_every_page("page_deleted", 2_000, |hubspot, random| {
+    let mut service = during_every_page("page_deleted", &ROWS, |hubspot, object, random| {
         let at = hubspot.now();
-        for id in hubspot.archived(HUB, Object::CONTACTS).into_iter().step_by(2) {
-            hubspot.restore(HUB, Object::CONTACTS, id, at);
+        for id in hubspot.archived(HUB, object).into_iter().step_by(2) {
+            hubspot.restore(HUB, object, id, at);
         }
-        for id in some(hubspot, random, 20) {
-            hubspot.archive(HUB, Object::CONTACTS, id, at);
+        for id in some(hubspot, object, random) {
+            hubspot.archive(HUB, object, id, at);
         }
     })
     .await?;
@@ -89,11 +96,11 @@ async fn deletions_and_restorations_during_every_page_are_all_stored() -> Result
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn merges_during_every_page_are_all_stored() -> Result<()> {
-    let mut service = during_every_page("page_merged", 2_000, |hubspot, random| {
+    let mut service = during_every_page("page_merged", &MERGEABLE, |hubspot, object, random| {
         let at = hubspot.now();
-        for pair in some(hubspot, random, 20).chunks(2) {
+        for pair in some(hubspot, object, random).chunks(2) {
             let mint = random.random_bool(0.5);
-            hubspot.merge(HUB, Object::CONTACTS, (pair[0], pair[pair.len() - 1]), at, mint);
+            hubspot.merge(HUB, object, (pair[0], pair[pair.len() - 1]), at, mint);
         }
     })
     .await?;
@@ -105,7 +112,7 @@ async fn merges_during_every_page_are_all_stored() -> Result<()> {
 async fn every_observed_paging_anomaly_loses_nothing() -> Result<()> {
     let ways = [(IdOrder::Numeric, 0, -120_000), (IdOrder::Lexical, 5_500, 120_000), (IdOrder::Lexical, 3_000, 0)];
     for (id_order, lag, clock) in ways {
-        let world = World::new("ways").await?;
+        let world = World::of("ways", &ROWS).await?;
         {
             let mut hubspot = world.hubspot.world();
             // Ids that a number of JavaScript cannot hold.
@@ -114,8 +121,8 @@ async fn every_observed_paging_anomaly_loses_nothing() -> Result<()> {
             (settings.id_order, settings.short_pages, settings.clock_offset_ms) = (id_order, true, clock);
             (settings.index_lag_min_ms, settings.index_lag_max_ms) = (0, lag);
             settings.disorder_ms = 3_600_000;
-            hubspot.seed(HUB, 60, 900, 3);
         }
+        world.fill(60, &ROWS, 225, 3);
         let mut service = Service::new(world, 1, 1).await?;
         for seed in 0..3 {
             service.tick();
@@ -123,7 +130,9 @@ async fn every_observed_paging_anomaly_loses_nothing() -> Result<()> {
                 service.world.time_passes().await?;
                 service.process_next().await?;
             }
-            service.world.hubspot.world().make_changes(HUB, 120, seed);
+            for object in ROWS {
+                service.world.hubspot.world().change_objects(HUB, object, 30, seed);
+            }
         }
         service.finish().await?;
         service.world.end().await?;
@@ -133,16 +142,17 @@ async fn every_observed_paging_anomaly_loses_nothing() -> Result<()> {
 
 #[tokio::test]
 async fn lane_with_12000_records_of_one_millisecond_is_read_completely() -> Result<()> {
-    let world = World::new("ties").await?;
-    {
+    let objects = Extent::of_this_run().some_of(ROWS.to_vec(), 1);
+    let world = World::of("ties", &objects).await?;
+    for object in &objects {
         let mut hubspot = world.hubspot.world();
         let at = hubspot.now() - 7_200_000;
         for _ in 0..12_000 {
-            hubspot.create(HUB, Object::CONTACTS, at, BTreeMap::new());
+            hubspot.create(HUB, *object, at, BTreeMap::new());
         }
     }
     world.run().await?;
-    ensure!(world.proof().await?.actions == 12_000);
+    ensure!(world.proof().await?.actions == 12_000 * objects.len());
     Ok(())
 }
 
@@ -153,13 +163,20 @@ async fn lane_with_12000_records_of_one_millisecond_is_read_completely() -> Resu
 async fn lane_of_100000_records_is_read_completely_with_few_extra_searches() -> Result<()> {
     // Some more than a search of HubSpot's shows of a window, in any case.
     let records = Extent::of_this_run().choose(15_000, 100_000);
-    let mut world = World::new("large").await?;
+    for object in Extent::of_this_run().some_of(ROWS.to_vec(), 1) {
+        large_lane(object, records).await.with_context(|| format!("{object:?}"))?;
+    }
+    Ok(())
+}
+
+async fn large_lane(object: Object, records: usize) -> Result<()> {
+    let mut world = World::of("large", &[object]).await?;
     world.config.settle = Duration::from_secs(3_600);
     {
         let mut hubspot = world.hubspot.world();
         let start = hubspot.now() - 86_400_000;
         for number in 0..i64::try_from(records)? {
-            hubspot.create(HUB, Object::CONTACTS, start + number * 500, BTreeMap::new());
+            hubspot.create(HUB, object, start + number * 500, BTreeMap::new());
         }
     }
     let slices = world.run_on().await?;
@@ -171,10 +188,9 @@ async fn lane_of_100000_records_is_read_completely_with_few_extra_searches() -> 
     world.end().await
 }
 
-/// Up to when the contacts were looked at for changes.
-async fn looked_until(world: &World) -> Result<Option<mongodb::bson::DateTime>> {
-    let Ok(checkpoint) = world.checkpoint().await else { return Ok(None) };
-    let lane = checkpoint.get_document("lanes")?.get_document("contacts")?;
+/// Up to when a lane was looked at for changes.
+async fn looked_until(world: &World, object: Object) -> Result<Option<mongodb::bson::DateTime>> {
+    let Ok(lane) = world.lane(object).await else { return Ok(None) };
     Ok(lane.get_document("fresh")?.get_datetime("mark").ok().copied())
 }
 
@@ -182,22 +198,29 @@ async fn looked_until(world: &World) -> Result<Option<mongodb::bson::DateTime>> 
 /// long before the backfill ends.
 #[tokio::test]
 async fn fresh_changes_do_not_wait_for_a_long_backfill() -> Result<()> {
-    let mut world = World::new("live").await?;
+    for object in Extent::of_this_run().some_of(ROWS.to_vec(), 1) {
+        changes_during_backfill(object).await.with_context(|| format!("{object:?}"))?;
+    }
+    Ok(())
+}
+
+async fn changes_during_backfill(object: Object) -> Result<()> {
+    let mut world = World::of("live", &[object]).await?;
     world.config.fresh_every = Duration::from_millis(500);
     world.config.budget = Duration::from_millis(1_500);
     world.config.limits.search_rps = std::num::NonZeroU32::MIN.saturating_add(7);
     world.hubspot.world().settings.search_rps = 8;
-    world.hubspot.world().seed(HUB, 100, 12_000, 1);
+    world.fill(100, &[object], 12_000, 1);
     let sync = world.sync().await?;
     let (done, slices) = (AtomicBool::new(false), AtomicUsize::new(0));
     let backfill = async {
         let mut message = world.tick();
         loop {
-            let before = looked_until(&world).await?;
+            let before = looked_until(&world, object).await?;
             world.deliver(&sync, &message).await?;
             world.drain().await?;
             // A slice that a slow machine ended before it could look for changes is none that they wait for.
-            if looked_until(&world).await? > before {
+            if looked_until(&world, object).await? > before {
                 slices.fetch_add(1, Ordering::Relaxed);
             }
             match world.due_message().await {
@@ -215,7 +238,7 @@ async fn fresh_changes_do_not_wait_for_a_long_backfill() -> Result<()> {
             let (id, at) = {
                 let mut hubspot = world.hubspot.world();
                 let at = hubspot.now();
-                (hubspot.create(HUB, Object::CONTACTS, at, BTreeMap::new()), at)
+                (hubspot.create(HUB, object, at, BTreeMap::new()), at)
             };
             let before = slices.load(Ordering::Relaxed);
             let stored =

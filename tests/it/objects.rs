@@ -188,6 +188,32 @@ async fn properties_are_chosen_by_stack_and_by_account() -> Result<()> {
     world.end().await
 }
 
+/// The score is read whatever the account chooses, and a contact without one has none unless zero is asked for.
+#[tokio::test]
+async fn contact_score_is_the_number_of_the_property_that_is_named() -> Result<()> {
+    for (score, without) in [("fit", None), ("fit:0", Some(0))] {
+        let mut world = World::new("objects_score").await?;
+        world.config.contact_score = score.parse()?;
+        world.change_entry("properties", doc! { "contacts": ["city"] }.into()).await?;
+        let ids = [("fit", "17"), ("hubspotscore", "3")].map(|(name, value)| {
+            let mut hubspot = world.hubspot.world();
+            let at = hubspot.now();
+            hubspot.create(HUB, Object::CONTACTS, at, BTreeMap::from([(name.to_owned(), value.to_owned())]))
+        });
+        world.run().await?;
+        for (id, expected) in ids.into_iter().zip([Some(17), without]) {
+            let all = actions(&world, Object::CONTACTS).await?;
+            let action = all.iter().find(|action| action.get_str("recordId").is_ok_and(|of| of == id.to_string()));
+            let stored = action.context("it is stored")?.get_document("userProperties").ok();
+            let stored = stored.and_then(|properties| properties.get_i64("contact_score").ok());
+            ensure!(stored == expected, "{score}: {all:?}");
+        }
+        world.proof().await?;
+        world.end().await?;
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn object_without_access_delays_nothing_and_is_read_once_granted() -> Result<()> {
     for is_absent in [false, true] {

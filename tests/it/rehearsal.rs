@@ -171,10 +171,8 @@ async fn every_documented_variable_reaches_its_parameter() -> Result<()> {
     let missing: Vec<_> = documented.difference(&covered).filter(|(name, _)| !elsewhere.contains(name)).collect();
     ensure!(missing.is_empty() && covered.is_subset(&documented), "{missing:?}");
 
-    let rehearsal = Rehearsal::new("every").await?;
-    let database = format!("every_{}", std::process::id());
-    let mut env = format!("{}HUBSPOT_CLIENT_SECRET=secret\n", mongodb(&database)?);
-    let mut given = Vec::new();
+    let (rehearsal, database) = (Rehearsal::new("every").await?, format!("every_{}", std::process::id()));
+    let (mut env, mut given) = (format!("{}HUBSPOT_CLIENT_SECRET=secret\n", mongodb(&database)?), Vec::new());
     for (parameter, variable, value) in ALL {
         let value = if *parameter == "MongoDbDatabase" { &database } else { *value };
         env.push_str(&format!("{variable}='{value}'\n"));

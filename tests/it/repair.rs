@@ -4,10 +4,12 @@ use std::{os::unix::fs::PermissionsExt as _, time::Duration};
 
 use anyhow::{Context as _, Result};
 use harness::{
+    extent::Extent,
     front::Front,
+    rows::{LANES, ROWS, label_of},
     world::{DOMAIN, HUB, World, lambda, queue},
 };
-use hubspot_sim::FaultKind;
+use hubspot_sim::{FaultKind, Object};
 use model::{account::Unusable, object::ObjectType, time::DateTime};
 use mongodb::bson::{Bson, Document, doc};
 use ops::dead_letters::{Chosen, DeadLetterQueue, DeadLetters};
@@ -75,26 +77,33 @@ async fn dead_letter_is_listed_with_its_reason_and_exported_privately() -> Resul
 
 #[tokio::test]
 async fn resync_restores_actions_lost_in_mongodb() -> Result<()> {
-    let world = World::new("resync").await?;
-    world.hubspot.world().seed(HUB, 5, 250, 1);
+    let world = World::of("resync", &ROWS).await?;
+    world.fill(5, &ROWS, 60, 1);
     let (account, beginning) = (world.account()?, DateTime::from_millis(0));
-    assert_eq!(world.store.resync(&account, ObjectType::CONTACTS, beginning).await?, Resync::New);
+    let types = ROWS.iter().map(|object| ObjectType::parse(object.name())).collect::<Result<Vec<_>, _>>()?;
+    for object in &types {
+        assert_eq!(world.store.resync(&account, *object, beginning).await?, Resync::New);
+    }
     world.run().await?;
-    world.hubspot.world().make_changes(HUB, 60, 2);
+    for object in ROWS {
+        world.hubspot.world().change_objects(HUB, object, 40, 2);
+    }
     world.run().await?;
     let before = world.all(collection::ACTIONS).await?;
-    // The latest actions of changed contacts.
+    // The latest actions of changed records.
     let latest = |state: &Document| {
         let at = state.get_datetime("updatedAt").ok()?.timestamp_millis();
         Some(format!("{}:{at}", state.get_str("_id").ok()?))
     };
-    let latest: Vec<String> = world.all("contacts").await?.iter().filter_map(latest).collect();
-    let lost = doc! { "_id": { "$in": latest }, "actionName": "Contact Updated" };
-    let lost = world.store.database().collection::<Document>(collection::ACTIONS).delete_many(lost).await?;
-    assert!(lost.deleted_count > 10);
+    for object in ROWS {
+        let latest: Vec<String> = world.states_of(object).await?.iter().filter_map(latest).collect();
+        let lost = doc! { "_id": { "$in": latest }, "actionName": format!("{} Updated", label_of(object)?) };
+        let lost = world.store.database().collection::<Document>(collection::ACTIONS).delete_many(lost).await?;
+        assert!(lost.deleted_count > 10, "{object:?}");
+    }
     // Twice is the same as once.
-    for _ in 0..2 {
-        assert_eq!(world.store.resync(&account, ObjectType::CONTACTS, beginning).await?, Resync::Due);
+    for object in [types.as_slice(), &types].concat() {
+        assert_eq!(world.store.resync(&account, object, beginning).await?, Resync::Due);
     }
     world.run().await?;
     world.proof().await?;
@@ -105,7 +114,7 @@ async fn resync_restores_actions_lost_in_mongodb() -> Result<()> {
     assert_eq!(without_time(world.all(collection::ACTIONS).await?), without_time(before));
     let lease = world.store.lease(&account, std::time::Duration::from_secs(20)).await?;
     assert!(lease.is_some());
-    assert_eq!(world.store.resync(&account, ObjectType::CONTACTS, beginning).await?, Resync::Busy);
+    assert_eq!(world.store.resync(&account, types[0], beginning).await?, Resync::Busy);
     Ok(())
 }
 
@@ -132,18 +141,22 @@ async fn paused_account_is_skipped_until_it_is_resumed() -> Result<()> {
 /// What `make resync ... FROM=` asks for comes on top of the history that was not read yet.
 #[tokio::test]
 async fn resync_during_backfill_keeps_rest_of_the_history() -> Result<()> {
-    let mut world = World::new("resync_early").await?;
+    for object in Extent::of_this_run().some_of(ROWS.to_vec(), 1) {
+        resync_during_backfill(object).await.with_context(|| format!("{object:?}"))?;
+    }
+    Ok(())
+}
+
+async fn resync_during_backfill(object: Object) -> Result<()> {
+    let mut world = World::of("resync_early", &[object]).await?;
     world.config.budget = Duration::from_millis(1_500);
     world.config.settle = Duration::from_secs(3600);
-    {
-        let mut hubspot = world.hubspot.world();
-        hubspot.seed(HUB, 0, 3_000, 1);
-        hubspot.settings.latency_ms = 200;
-    }
+    world.fill(0, &[object], 3_000, 1);
+    world.hubspot.world().settings.latency_ms = 200;
     let sync = world.sync().await?;
     let lane = async || {
         let lanes = world.checkpoint().await?.get_document("lanes")?.clone();
-        anyhow::Ok(lanes.get_document("contacts").cloned().unwrap_or_default())
+        anyhow::Ok(lanes.get_document(object.name()).cloned().unwrap_or_default())
     };
     world.deliver(&sync, &world.tick()).await?;
     // How much fits into a slice does not matter: the lane is met, and some of it is left.
@@ -160,7 +173,8 @@ async fn resync_during_backfill_keeps_rest_of_the_history() -> Result<()> {
     // The older the date, the more windows it cuts through; twice is the same as once.
     for ago in [60_000, 86_400_000, 86_400_000, 40 * 86_400_000_i64] {
         let from = DateTime::from_millis(now - ago);
-        assert_eq!(world.store.resync(&world.account()?, ObjectType::CONTACTS, from).await?, Resync::Due);
+        let object = ObjectType::parse(object.name())?;
+        assert_eq!(world.store.resync(&world.account()?, object, from).await?, Resync::Due);
     }
     assert_eq!(world.run_until_proved().await?.actions, 3_000);
     Ok(())
@@ -204,10 +218,10 @@ async fn portal_with_several_entries_uses_the_working_one_everywhere() -> Result
 /// Whoever connects HubSpot again does not wait for what went wrong before, also if a slice was killed meanwhile.
 #[tokio::test]
 async fn reconnect_ends_waits_of_lanes_whose_slice_was_killed() -> Result<()> {
-    let world = World::new("retry_killed").await?;
-    world.hubspot.world().seed(HUB, 2, 3, 1);
+    let world = World::of("retry_killed", &ROWS).await?;
+    world.fill(2, &ROWS, 3, 1);
     let missing = FaultKind::Answer { status: 403, body: None, retry_after: None };
-    world.fault("/search", 2, missing);
+    world.fault("/search", LANES, missing);
     let account = world.account()?;
     world.deliver(&world.sync().await?, &world.tick()).await?;
     let waits = async || anyhow::Ok(world.pause().await?.is_some());

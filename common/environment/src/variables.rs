@@ -35,12 +35,18 @@ variables! {
     HUBSPOT_AUTHORIZE_URL: Address = "https://app.hubspot.com/oauth/authorize", set_by Parameter("HubSpotAuthorizeUrl"), read_by &[Connect];
     /// The object types to read, unless an account's entry chooses others.
     HUBSPOT_OBJECTS: List = "companies,contacts", set_by Parameter("HubSpotObjects"), read_by &[Sync, Connect];
+    /// Object types that an account's entry may choose beside those: the OAuth app lists their scopes, and the consent page asks
+    /// a customer for them whose account chooses them.
+    HUBSPOT_OPTIONAL_OBJECTS: List, set_by Parameter("HubSpotOptionalObjects"), read_by &[Connect];
     /// More properties to keep, by object type: `deals:amount,dealstage;2-7654321:serial`.
     HUBSPOT_PROPERTIES: Text, set_by Parameter("HubSpotProperties"), read_by &[Sync];
     /// More properties of companies to keep.
     HUBSPOT_COMPANY_PROPERTIES: List, set_by Parameter("HubSpotCompanyProperties"), read_by &[Sync];
     /// More properties of contacts to keep.
     HUBSPOT_CONTACT_PROPERTIES: List, set_by Parameter("HubSpotContactProperties"), read_by &[Sync];
+    /// The property whose number is the `contact_score` of a contact's actions. With `:0` after it, a contact without a number
+    /// has the score zero; otherwise it has none.
+    HUBSPOT_CONTACT_SCORE_PROPERTY: Text = "hubspotscore:0", set_by Parameter("HubSpotContactScoreProperty"), read_by &[Sync];
     /// How many search requests a second are made for an account.
     HUBSPOT_SEARCH_RPS: Number = "5", set_by Parameter("HubSpotSearchRps"), read_by &[Sync];
     /// How many other requests are made in ten seconds for an account, until HubSpot names its limit.

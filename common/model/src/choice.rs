@@ -28,6 +28,8 @@ pub struct Choice {
     objects: Vec<ObjectType>,
     /// The properties to keep, besides the default ones of their object type.
     properties: Objects,
+    /// The properties to keep whatever an account chooses.
+    required: Objects,
     /// The parts of the choice that name nothing. They are ignored.
     ignored: Vec<String>,
 }
@@ -113,6 +115,13 @@ impl Choice {
         self
     }
 
+    /// Adds a property to keep of records of an object type, whatever an account chooses.
+    #[must_use]
+    pub fn with_required(mut self, object: ObjectType, property: &str) -> Self {
+        self.required.entry(object).or_default().push(property.to_owned());
+        self
+    }
+
     /// Returns the parts that name nothing.
     pub fn ignored(&self) -> &[String] {
         &self.ignored
@@ -126,7 +135,8 @@ impl Choice {
         let objects = chosen.map_or(&ObjectType::DEFAULT[..], Vec::as_slice);
         let properties = |object: &ObjectType| {
             let more = account.properties.get(object).or_else(|| self.properties.get(object));
-            (*object, object.properties(more.cloned().unwrap_or_default()))
+            let more = [more, self.required.get(object)].into_iter().flatten().flatten();
+            (*object, object.properties(more.cloned()))
         };
         objects.iter().map(properties).collect()
     }
@@ -192,6 +202,10 @@ mod tests {
         let deals = &objects[&object(DEALS)];
         assert!(deals.contains(&"dealname".to_owned()) && deals.ends_with(&["x".to_owned()]), "{deals:?}");
         assert_eq!(deals.iter().filter(|name| *name == "amount").count(), 1);
+        let stack = stack.with_required(object("2-7"), "score").with_required(object("leads"), "score");
+        let objects = stack.of_account(&Choice::of_entry(&entry));
+        assert_eq!(objects[&object("2-7")], ["model", "year", "score"], "what is required is always read");
+        assert_eq!(names(&objects), ["2-7", DEALS]);
     }
 
     #[test]

@@ -138,22 +138,25 @@ impl Store {
         self.write(leased, doc! { "$set": set }).await
     }
 
-    /// Saves why a lane's slice made no progress, and the size of its next page. Leaves the rest of the lane unchanged.
+    /// Saves why lanes made no progress in a slice, each with the size of its next page. Leaves the rest of the lanes
+    /// unchanged. It is one write, however many lanes there are, because it comes at the end of a slice.
     ///
     /// # Errors
     /// The lease was lost, or MongoDB cannot be reached.
-    pub async fn save_problem(
+    pub async fn save_problems(
         &self,
         leased: &Leased,
-        object: ObjectType,
-        problem: &LaneProblem,
-        page_size: Option<u32>,
+        problems: &[(ObjectType, &LaneProblem, Option<u32>)],
     ) -> Result<(), StoreError> {
-        let set = doc! {
-            format!("lanes.{object}.lastError"): to_bson(problem)?,
-            format!("lanes.{object}.pageSize"): page_size.map(|rows| rows.max(1)),
-            format!("kept.{object}.bare"): page_size == Some(0),
-        };
+        if problems.is_empty() {
+            return Ok(());
+        }
+        let mut set = Document::new();
+        for (object, problem, page_size) in problems {
+            set.insert(format!("lanes.{object}.lastError"), to_bson(problem)?);
+            set.insert(format!("lanes.{object}.pageSize"), page_size.map(|rows| rows.max(1)));
+            set.insert(format!("kept.{object}.bare"), *page_size == Some(0));
+        }
         self.write(leased, doc! { "$set": set }).await
     }
 

@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 use futures::TryStreamExt;
 use model::{
     account::{self, AccountKey, DISCONNECTED},
+    choice::Choice,
     ids::{DomainId, HubId},
     time::{self, DateTime},
 };
@@ -19,7 +20,7 @@ use super::{
     SealedTokens, Store,
     checkpoints::is_duplicate_key,
     collection,
-    domains::{ACCOUNTS, field},
+    domains::{ACCOUNTS, entries, entries_of, field, own_entry},
     marks::mark_fields,
 };
 
@@ -116,6 +117,18 @@ impl Store {
         let fields = doc! { "company.name": 1 };
         let found = domains.find_one(doc! { "_id": { "$in": domain.bson_forms() } }).projection(fields).await?;
         Ok(found.map(|found| company_name(&found).unwrap_or_else(|| domain.to_string())))
+    }
+
+    /// Returns what the entries of a Domain choose for themselves: the entry of `portal`, or all entries. Accounts that are not
+    /// connected yet, or not any more, are among them.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn choices(&self, domain: &DomainId, portal: Option<&HubId>) -> Result<Vec<Choice>, Error> {
+        let fields = doc! { ACCOUNTS: portal.map_or_else(entries, own_entry) };
+        let of = doc! { "_id": { "$in": domain.bson_forms() } };
+        let found = self.collection(collection::DOMAINS).find_one(of).projection(fields).await?;
+        Ok(found.iter().flat_map(entries_of).map(Choice::of_entry).collect())
     }
 
     /// Returns true if the integration of a Domain with connected accounts was switched off. Whoever has a link must

@@ -57,7 +57,7 @@ pub use erasures::{Erasure, ErasureReport};
 pub use health::{Freshness, Health, HourOfHealth};
 pub use keys::SealedTokens;
 pub use probe::ProbeError;
-pub use resync::Resync;
+pub use resync::{LanesResync, Resync};
 pub use revocations::Revocation;
 pub use seen::{LedgerEntry, PendingAssociations, records_of};
 pub use sessions::StoredSession;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::{StreamExt, TryStreamExt, stream};
 use model::{
     account::AccountKey,
     checkpoint::{Backfilled, Pass, Sweep, Window},
@@ -9,11 +10,15 @@ use model::{
     time::{self, DateTime},
 };
 use mongodb::bson::{Document, doc};
+use tokio::time::{Instant, timeout_at};
 
-use super::{RunDisposition, SliceReport, Store, StoreError, collection, seen::records_of};
+use super::{Leased, RunDisposition, SliceReport, Store, StoreError, collection, seen::records_of};
 
 /// How long the lease is held while the checkpoint is changed.
 const RESYNC_LEASE: Duration = Duration::from_secs(30);
+
+/// How many lanes are changed at once.
+const LANES_AT_ONCE: usize = 4;
 
 /// The result of a request to read a lane again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +31,18 @@ pub enum Resync {
     New,
 }
 
+/// The result of a request to read several lanes again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LanesResync {
+    /// A slice is under way. Try again.
+    Busy,
+    /// The account's next slice begins with it, or reads lanes that were not read yet from their beginning.
+    Done {
+        /// The lanes for which there was no time. Request it again for these.
+        left: Vec<ObjectType>,
+    },
+}
+
 impl Store {
     /// Makes a lane's records that were modified or deleted at or after `from` be read and published again. Stored
     /// actions are not stored twice, missing ones are stored as Updated. The rest of the lane's history is still read.
@@ -35,36 +52,74 @@ impl Store {
     /// MongoDB cannot be reached.
     pub async fn resync(&self, account: &AccountKey, object: ObjectType, from: DateTime) -> Result<Resync, StoreError> {
         let Some(leased) = self.lease(account, RESYNC_LEASE).await? else { return Ok(Resync::Busy) };
-        let mut lane = leased.checkpoint.lanes.get(object).clone();
-        let result = if lane.first_seen.is_some() {
-            let from = from.max(Window::BEGINNING);
-            let keys = records_of(account, object);
-            let seen = self.database.collection::<Document>(collection::SEEN);
-            let since = |field: &str| doc! { "_id": &keys, field: { "$gte": from } };
-            // The time at which a merge was first seen is part of its action's id, so it is kept. HubSpot reports when
-            // a record was deleted.
-            let (mut deleted, mut merged) = (since("goneAt"), since("goneAt"));
-            deleted.insert("into", doc! { "$exists": false });
-            merged.insert("into", doc! { "$exists": true });
-            seen.update_many(deleted, doc! { "$unset": { "goneAt": "" } }).await?;
-            seen.update_many(merged, doc! { "$set": { "into": null } }).await?;
-            let before = time::before(from, Duration::from_millis(1));
-            seen.update_many(since("at"), doc! { "$set": { "at": before } }).await?;
-            if !lane.has_history_to_read() {
-                lane.backfilled = Backfilled::default();
-            }
-            // Rows that are read again count twice, so the history cannot be counted as a whole.
-            lane.backfilled.from = None;
-            lane.backfill = Pass { windows: from_then_on(&lane.backfill.windows, from), ..Pass::default() };
-            lane.sweep = Sweep::default();
-            lane.last_error = None;
-            self.save_lane(&leased, object, &lane).await?;
-            Resync::Due
-        } else {
-            Resync::New
-        };
+        let result = self.resync_lane(&leased, account, object, from).await?;
         self.release(&leased, RunDisposition::Unchanged, SliceReport::default()).await?;
         Ok(result)
+    }
+
+    /// Does the same for several lanes at once, until `ends`. A lane for which there was no time keeps what was done for it so
+    /// far, and goes on with that if it is requested again.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn resync_lanes(
+        &self,
+        account: &AccountKey,
+        objects: &[ObjectType],
+        from: DateTime,
+        ends: Instant,
+    ) -> Result<LanesResync, StoreError> {
+        let Some(leased) = self.lease(account, RESYNC_LEASE).await? else { return Ok(LanesResync::Busy) };
+        let lane = |object: ObjectType| {
+            let leased = &leased;
+            async move {
+                match timeout_at(ends, self.resync_lane(leased, account, object, from)).await {
+                    Ok(done) => done.map(|_| None),
+                    Err(_) => Ok(Some(object)),
+                }
+            }
+        };
+        let lanes = stream::iter(objects.iter().copied().map(lane)).buffered(LANES_AT_ONCE);
+        let left: Result<Vec<Option<ObjectType>>, StoreError> = lanes.try_collect().await;
+        // The account must not wait until the lease expires, whatever happened.
+        self.release(&leased, RunDisposition::Unchanged, SliceReport::default()).await?;
+        Ok(LanesResync::Done { left: left?.into_iter().flatten().collect() })
+    }
+
+    async fn resync_lane(
+        &self,
+        leased: &Leased,
+        account: &AccountKey,
+        object: ObjectType,
+        from: DateTime,
+    ) -> Result<Resync, StoreError> {
+        let mut lane = leased.checkpoint.lanes.get(object).clone();
+        if lane.first_seen.is_none() {
+            return Ok(Resync::New);
+        }
+        let from = from.max(Window::BEGINNING);
+        let keys = records_of(account, object);
+        let seen = self.database.collection::<Document>(collection::SEEN);
+        let since = |field: &str| doc! { "_id": &keys, field: { "$gte": from } };
+        // The time at which a merge was first seen is part of its action's id, so it is kept. HubSpot reports when
+        // a record was deleted.
+        let (mut deleted, mut merged) = (since("goneAt"), since("goneAt"));
+        deleted.insert("into", doc! { "$exists": false });
+        merged.insert("into", doc! { "$exists": true });
+        seen.update_many(deleted, doc! { "$unset": { "goneAt": "" } }).await?;
+        seen.update_many(merged, doc! { "$set": { "into": null } }).await?;
+        let before = time::before(from, Duration::from_millis(1));
+        seen.update_many(since("at"), doc! { "$set": { "at": before } }).await?;
+        if !lane.has_history_to_read() {
+            lane.backfilled = Backfilled::default();
+        }
+        // Rows that are read again count twice, so the history cannot be counted as a whole.
+        lane.backfilled.from = None;
+        lane.backfill = Pass { windows: from_then_on(&lane.backfill.windows, from), ..Pass::default() };
+        lane.sweep = Sweep::default();
+        lane.last_error = None;
+        self.save_lane(leased, object, &lane).await?;
+        Ok(Resync::Due)
     }
 }
 

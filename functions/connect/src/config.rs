@@ -7,17 +7,17 @@ use environment::{
     production, tls,
     variables::{
         CONNECT_URL, FRESHNESS_ALARM_SECONDS, HUBSPOT_API_BASE_URL, HUBSPOT_AUTHORIZE_URL, HUBSPOT_OBJECTS,
-        SYNC_QUEUE_URL, TOKENS_SEALED_ONLY,
+        HUBSPOT_OPTIONAL_OBJECTS, SYNC_QUEUE_URL, TOKENS_SEALED_ONLY,
     },
 };
 use hubspot::OAuthApp;
-use model::choice::{self, Choice};
+use model::choice::Choice;
 use reqwest::Url;
 use runtime::secrets::Secrets;
 use store::MongoConfig;
 use token_vault::MasterKey;
 
-use crate::tokens::Tokens;
+use crate::{consent::OptionalScopes, tokens::Tokens};
 
 /// The connect function's configuration.
 #[derive(Clone, Debug)]
@@ -28,8 +28,8 @@ pub struct Config {
     pub hubspot_base_url: String,
     /// `HUBSPOT_AUTHORIZE_URL`: HubSpot's consent page.
     pub authorize_url: Url,
-    /// The scopes that the object types of `HUBSPOT_OBJECTS` need beyond the required ones. Customers may leave them out.
-    pub optional_scopes: Vec<&'static str>,
+    /// The scopes that the object types of `HUBSPOT_OBJECTS` and `HUBSPOT_OPTIONAL_OBJECTS` need beyond the required ones.
+    pub optional_scopes: OptionalScopes,
     /// `HUBSPOT_CLIENT_ID` and `HUBSPOT_CLIENT_SECRET`, or `HUBSPOT_SECRET_ARN`. If it is absent, no account can be
     /// connected and no webhook is accepted.
     pub app: Option<OAuthApp>,
@@ -76,7 +76,9 @@ impl Config {
     }
 }
 
-fn optional_scopes() -> Result<Vec<&'static str>, ConfigError> {
-    let objects = Choice::of_objects(&HUBSPOT_OBJECTS.list()).map_err(|error| HUBSPOT_OBJECTS.invalid(error))?;
-    Ok(choice::optional_scopes(&objects.of_account(&Choice::default())))
+fn optional_scopes() -> Result<OptionalScopes, ConfigError> {
+    let [stack, offered] = [&HUBSPOT_OBJECTS, &HUBSPOT_OPTIONAL_OBJECTS]
+        .map(|variable| Choice::of_objects(&variable.list()).map_err(|error| variable.invalid(error)));
+    let stack = stack?;
+    Ok(OptionalScopes::new(&stack.of_account(&Choice::default()), &stack.of_account(&offered?)))
 }

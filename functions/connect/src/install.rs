@@ -131,12 +131,13 @@ pub(crate) async fn begin(
     let expires_at = time::after(DateTime::now(), CONSENT_TIMEOUT);
     let link_of = connect.remembered(&link);
     let hub_id = HubId::try_from(link.hub).ok();
+    let choices = connect.store.choices(&domain, hub_id.as_ref()).await.map_err(internal_error_page)?;
+    let optional = connect.config.optional_scopes.of(&choices);
     let challenge_text = challenge.as_str().to_owned();
     let pending = PendingConnect { domain_id: domain, challenge: challenge_text, expires_at, hub_id, link: link_of };
     connect.store.begin_connect(&hash(&state), &pending).await.map_err(internal_error_page)?;
     let page = &connect.config.authorize_url;
-    let optional = &connect.config.optional_scopes;
-    let consent = consent_url(connect.app()?, page, &callback_url(&base), optional, &state, challenge);
+    let consent = consent_url(connect.app()?, page, &callback_url(&base), &optional, &state, challenge);
     let cookie = VERIFIER.set(verifier.secret(), &base, CONSENT_TIMEOUT.as_secs());
     Ok((cookie, redirect_to(consent.as_str())).into_response())
 }

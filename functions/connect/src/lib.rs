@@ -6,6 +6,7 @@ mod address;
 mod api;
 mod auth;
 mod config;
+mod consent;
 mod cookies;
 mod install;
 mod links;
@@ -48,6 +49,7 @@ use crate::{
 };
 pub use crate::{
     config::Config,
+    consent::OptionalScopes,
     links::install_link,
     malformed::{Answer, refused},
     tokens::{Role, Tokens},

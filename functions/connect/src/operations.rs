@@ -16,7 +16,7 @@ use model::{
     time::{self, DateTime},
 };
 use serde::Deserialize;
-use store::{Resync, TimelineEvent};
+use store::{LanesResync, TimelineEvent};
 use token_vault::revoke::{FIRST_PAUSE, GrantRevoker};
 use tokio::time::Instant;
 
@@ -69,6 +69,9 @@ enum Disconnected {
 /// The timeout for revoking a grant. API Gateway waits for thirty seconds.
 const REVOCATION_TIMEOUT: Duration = Duration::from_secs(8);
 
+/// The timeout for having all object types of an account read again. Lambda's own timeout is twenty seconds.
+const RESYNC_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// `POST /hubspot/disconnect`: disconnects an account for a program. Answers 202 if its grant still has to be revoked,
 /// and 404 if there is no such account.
 pub(crate) async fn disconnect(
@@ -116,13 +119,17 @@ impl AppState {
             Operation::Resync => {
                 let status = self.store.status(account).await.map_err(internal_error_page)?;
                 let checkpoint = status.and_then(|status| status.checkpoint).unwrap_or_default();
-                for object in checkpoint.objects() {
-                    if self.resync(account, *object).await? == Resync::Busy {
-                        return Ok("busy");
-                    }
-                }
+                let LanesResync::Done { left } = self.resync(account, checkpoint.objects()).await? else {
+                    return Ok("busy");
+                };
                 self.request_sync_now(account).await?;
                 self.note(account, TimelineEvent::ResyncAsked, Some(actor)).await;
+                if !left.is_empty() {
+                    let left = left.iter().map(ObjectType::as_str).collect::<Vec<_>>().join(" ");
+                    tracing::warn!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id, left,
+                        "there was no time to have all object types of an account read again");
+                    return Ok("partly");
+                }
             }
             Operation::Disconnect => {
                 if self.disconnect(account, actor).await? == Disconnected::Owed {
@@ -133,17 +140,19 @@ impl AppState {
         Ok(operation.name())
     }
 
-    /// Requests a resync of a lane. Tries for five seconds if the account is busy: a slice ends within seconds. Returns
+    /// Requests a resync of all lanes. Tries for five seconds if the account is busy: a slice ends within seconds. Returns
     /// `Busy` if it still is.
-    async fn resync(&self, account: &AccountKey, object: ObjectType) -> Result<Resync, AppError> {
+    async fn resync(&self, account: &AccountKey, objects: &[ObjectType]) -> Result<LanesResync, AppError> {
         const TRIES: u32 = 12;
+        let ends = Instant::now() + RESYNC_TIMEOUT;
         for _ in 1..TRIES {
-            match self.store.resync(account, object, Window::BEGINNING).await.map_err(internal_error_page)? {
-                Resync::Busy => tokio::time::sleep(Duration::from_millis(500)).await,
+            let done = self.store.resync_lanes(account, objects, Window::BEGINNING, ends).await;
+            match done.map_err(internal_error_page)? {
+                LanesResync::Busy => tokio::time::sleep(Duration::from_millis(500)).await,
                 done => return Ok(done),
             }
         }
-        Ok(Resync::Busy)
+        Ok(LanesResync::Busy)
     }
 
     /// Queues a request to check the account for changes now.

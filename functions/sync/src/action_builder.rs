@@ -6,17 +6,20 @@ use model::{
     association::Association,
     ids::RecordId,
     object::ObjectType,
+    score::{ContactScore, number},
     time::DateTime,
 };
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 
 /// Returns the action for a change of a record. `created` is true for the record's first action. `associations` are the
-/// record's associations, a contact's primary company first, and when they were read. `None` if they are not known.
+/// record's associations, a contact's primary company first, and when they were read. `None` if they are not known. `score`
+/// says what a contact's score is.
 pub(crate) fn action(
     object: ObjectType,
     record: Record,
     associations: Option<(Vec<Association>, DateTime)>,
     created: bool,
+    score: &ContactScore,
 ) -> Action {
     let is_contact = object == ObjectType::CONTACTS;
     let (associations, associations_at) = associations.filter(|_| !object.spec().associations.is_empty()).unzip();
@@ -27,7 +30,7 @@ pub(crate) fn action(
         false => (ActionName::updated(object), record.modified_at),
     };
     let Fields { identity, user_properties, company_properties, properties } =
-        Fields::of(object, &record, companies.first());
+        Fields::of(object, &record, companies.first(), score);
     Action {
         object,
         action_name,
@@ -55,8 +58,8 @@ pub(crate) fn action(
 }
 
 /// Returns the action for a record that was deleted at `at`, with what the recycle bin still has of it.
-pub(crate) fn deleted(object: ObjectType, record: Record, at: DateTime) -> Action {
-    let Fields { identity, user_properties, company_properties, properties } = Fields::of(object, &record, None);
+pub(crate) fn deleted(object: ObjectType, record: Record, at: DateTime, score: &ContactScore) -> Action {
+    let Fields { identity, user_properties, company_properties, properties } = Fields::of(object, &record, None, score);
     let deleted = gone(object, record.id, at);
     Action { identity, user_properties, company_properties, properties, ..deleted }
 }
@@ -98,11 +101,11 @@ struct Fields {
 impl Fields {
     /// Returns the fields under the product's names for contacts and companies, and under HubSpot's names for everything
     /// else. `company` is a contact's primary company.
-    fn of(object: ObjectType, record: &Record, company: Option<&RecordId>) -> Self {
+    fn of(object: ObjectType, record: &Record, company: Option<&RecordId>, score: &ContactScore) -> Self {
         match object {
             ObjectType::CONTACTS => Self {
                 identity: text(record, "email").map(str::to_owned),
-                user_properties: user_properties(record, company),
+                user_properties: user_properties(record, company, score),
                 ..Self::default()
             },
             ObjectType::COMPANIES => Self { company_properties: company_properties(record), ..Self::default() },
@@ -111,23 +114,22 @@ impl Fields {
     }
 }
 
-fn user_properties(record: &Record, company: Option<&RecordId>) -> Map<String, Value> {
+fn user_properties(record: &Record, company: Option<&RecordId>, score: &ContactScore) -> Map<String, Value> {
     let names: Vec<&str> = ["firstname", "lastname"].iter().filter_map(|name| text(record, name)).collect();
-    let score = number(record, "hubspotscore").unwrap_or_else(|| Number::from(0));
     let properties = [
         ("company_id", company.map(|id| Value::from(id.as_str()))),
         ("contact_name", (!names.is_empty()).then(|| Value::from(names.join(" ")))),
         ("contact_title", text(record, "jobtitle").map(Value::from)),
         ("contact_source", text(record, "hs_analytics_source").map(Value::from)),
         ("contact_status", text(record, "hs_lead_status").map(Value::from)),
-        ("contact_score", Some(Value::Number(score))),
+        ("contact_score", score.of(&record.properties).map(Value::Number)),
     ];
     present(properties)
 }
 
 fn company_properties(record: &Record) -> Map<String, Value> {
     let property = |name| text(record, name).map(Value::from);
-    let numeric = |name| number(record, name).map(Value::Number);
+    let numeric = |name| number(&record.properties, name).map(Value::Number);
     let properties = [
         ("company_id", Some(Value::from(record.id.as_str()))),
         ("company_domain", property("domain")),
@@ -149,13 +151,6 @@ fn present<const N: usize>(properties: [(&str, Option<Value>); N]) -> Map<String
 /// Returns a property's text, trimmed. Returns `None` if it is absent or empty.
 fn text<'a>(record: &'a Record, name: &str) -> Option<&'a str> {
     record.properties.get(name).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty())
-}
-
-/// Returns a property's number. Returns `None` if it is not a number: HubSpot has been seen to hold `id;id` in a
-/// number's place.
-fn number(record: &Record, name: &str) -> Option<Number> {
-    let text = text(record, name)?;
-    text.parse::<i64>().map(Number::from).ok().or_else(|| Number::from_f64(text.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -181,7 +176,7 @@ mod tests {
             "hubspotscore": "17", "hs_lead_status": "NEW", "hs_analytics_source": "OFFLINE"}));
         let company = json!([{"to": "companies", "id": "51", "types": []}]);
         let companies = (serde_json::from_value(company).unwrap(), DateTime::from_millis(3000));
-        let action = action(ObjectType::CONTACTS, record, Some(companies), true);
+        let action = action(ObjectType::CONTACTS, record, Some(companies), true, &ContactScore::default());
         assert_eq!(action.action_name, ActionName::created(ObjectType::CONTACTS));
         assert_eq!(action.action_date, DateTime::from_millis(1000));
         assert_eq!(action.identity.as_deref(), Some("ana@firm.example"));
@@ -192,8 +187,11 @@ mod tests {
 
     #[test]
     fn a_bare_contact_still_yields_its_action() {
-        let action =
-            action(ObjectType::CONTACTS, record(json!({"hubspotscore": "n/a", "firstname": " "})), None, false);
+        let bare = || record(json!({"hubspotscore": "n/a", "firstname": " "}));
+        let action = |score: &ContactScore| action(ObjectType::CONTACTS, bare(), None, false, score);
+        let named = action(&"my_score".parse().unwrap());
+        assert_eq!(Value::Object(named.user_properties), json!({}));
+        let action = action(&ContactScore::default());
         assert_eq!(action.action_name, ActionName::updated(ObjectType::CONTACTS));
         assert_eq!(action.action_date, DateTime::from_millis(2000));
         assert_eq!(action.identity, None);
@@ -204,7 +202,7 @@ mod tests {
     fn a_company_carries_numbers_only_where_they_are_numbers() {
         let record =
             record(json!({"name": "Ørsted & 東京", "annualrevenue": "1250000.5", "numberofemployees": "12;13"}));
-        let action = action(ObjectType::COMPANIES, record, None, true);
+        let action = action(ObjectType::COMPANIES, record, None, true, &ContactScore::default());
         let expected =
             json!({"company_id": "151", "company_name": "Ørsted & 東京", "company_annual_revenue": 1_250_000.5});
         assert_eq!(Value::Object(action.company_properties), expected);

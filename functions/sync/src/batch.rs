@@ -70,8 +70,9 @@ pub(crate) async fn publish_rows(
     rows: Vec<Row>,
     ledger: &mut PublishLedger,
 ) -> Result<Published, SliceError> {
-    let (mut batch, mut odd) = (Batch::default(), Vec::new());
-    slice.tally.rows(rows.len());
+    let contact_score = slice.sync.config.contact_score.clone();
+    let (mut batch, mut odd) = (Batch { contact_score, ..Batch::default() }, Vec::new());
+    slice.tally.rows(object, rows.len());
     for row in rows {
         match row.record {
             Ok(record) => match ledger.lacks_companies(&record) {
@@ -81,7 +82,7 @@ pub(crate) async fn publish_rows(
             Err(reason) => odd.push((row.id, reason)),
         }
     }
-    let Batch { actions, first_seen, mut published, differing } = batch;
+    let Batch { actions, first_seen, mut published, differing, .. } = batch;
     mark_pending(slice, object, &first_seen).await?;
     let gone = actions.iter().filter(|action| action.action_name.is_deleted());
     let gone: Vec<RecordId> = gone.map(|action| action.record_id.clone()).collect();
@@ -214,7 +215,7 @@ fn shorten(action: &mut Action, longest: usize) {
 #[cfg(test)]
 mod tests {
     use hubspot::Record;
-    use model::{account::AccountKey, time::DateTime};
+    use model::{account::AccountKey, score::ContactScore, time::DateTime};
     use serde_json::json;
 
     use model::message::ActionsMessage;
@@ -230,7 +231,9 @@ mod tests {
             archived_at: None,
             properties: json!({"description": description}).as_object().unwrap().clone(),
         };
-        (0..count).map(|id| action_builder::action(ObjectType::COMPANIES, record(id), None, true)).collect()
+        (0..count)
+            .map(|id| action_builder::action(ObjectType::COMPANIES, record(id), None, true, &ContactScore::default()))
+            .collect()
     }
 
     /// Returns how many actions each message has.

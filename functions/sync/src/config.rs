@@ -7,13 +7,14 @@ use environment::{
     production, tls,
     variables::{
         ACTIONS_QUEUE_URL, HUBSPOT_API_BASE_URL, HUBSPOT_ASSOCIATIONS_PER_10S, HUBSPOT_COMPANY_PROPERTIES,
-        HUBSPOT_CONTACT_PROPERTIES, HUBSPOT_OBJECTS, HUBSPOT_PER_10S, HUBSPOT_PROPERTIES, HUBSPOT_SEARCH_RPS,
-        SYNC_ASSOCIATIONS_SECONDS, SYNC_BUDGET_MS, SYNC_CLOCK_TOLERANCE_SECONDS, SYNC_OVERLAP_SECONDS, SYNC_QUEUE_URL,
-        SYNC_SETTLE_SECONDS, SYNC_SWEEP_SECONDS, TOKENS_SEALED_ONLY,
+        HUBSPOT_CONTACT_PROPERTIES, HUBSPOT_CONTACT_SCORE_PROPERTY, HUBSPOT_OBJECTS, HUBSPOT_PER_10S,
+        HUBSPOT_PROPERTIES, HUBSPOT_SEARCH_RPS, SYNC_ASSOCIATIONS_SECONDS, SYNC_BUDGET_MS,
+        SYNC_CLOCK_TOLERANCE_SECONDS, SYNC_OVERLAP_SECONDS, SYNC_QUEUE_URL, SYNC_SETTLE_SECONDS, SYNC_SWEEP_SECONDS,
+        TOKENS_SEALED_ONLY,
     },
 };
 use hubspot::{Limits, OAuthApp};
-use model::{choice::Choice, object::ObjectType};
+use model::{choice::Choice, object::ObjectType, score::ContactScore};
 use runtime::secrets::Secrets;
 use store::MongoConfig;
 use token_vault::MasterKey;
@@ -61,6 +62,8 @@ pub struct Config {
     /// `HUBSPOT_OBJECTS`, `HUBSPOT_PROPERTIES`, `HUBSPOT_COMPANY_PROPERTIES`, `HUBSPOT_CONTACT_PROPERTIES`: the object types to
     /// read, and the properties to keep of each besides those always kept. An account's entry may choose otherwise.
     pub choice: Choice,
+    /// `HUBSPOT_CONTACT_SCORE_PROPERTY`: the property that becomes the `contact_score`. It is read of all contacts.
+    pub contact_score: ContactScore,
 }
 
 impl Config {
@@ -94,6 +97,7 @@ impl Config {
                 associations_per_10s: HUBSPOT_ASSOCIATIONS_PER_10S.parsed()?,
             },
             choice: choice()?,
+            contact_score: HUBSPOT_CONTACT_SCORE_PROPERTY.parsed()?,
         })
     }
 }

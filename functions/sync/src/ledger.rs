@@ -12,6 +12,7 @@ use model::{
     checkpoint::Lane,
     ids::RecordId,
     object::ObjectType,
+    score::ContactScore,
     time::{self, DateTime},
 };
 use store::{LedgerEntry, PendingAssociations};
@@ -65,6 +66,8 @@ pub(crate) struct PublishLedger {
 /// What a batch has to publish and to mark.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
+    /// What a contact's score is.
+    pub(crate) contact_score: ContactScore,
     pub(crate) actions: Vec<Action>,
     /// What was seen for the first time of records: that they were merged into others, or that their associations alone
     /// have changed. These are marked before the actions are queued: the ids of the actions have the time at which that
@@ -175,7 +178,7 @@ impl PublishLedger {
                 let gone = LedgerEntry { gone_at: Some(archived_at), ..LedgerEntry::default() };
                 self.seen.entry(record.id.clone()).or_default().gone_at = Some(archived_at);
                 batch.published.push((record.id.clone(), gone));
-                batch.actions.push(action_builder::deleted(self.object, record, archived_at));
+                batch.actions.push(action_builder::deleted(self.object, record, archived_at, &batch.contact_score));
             }
         } else if self.is_changed(&record) {
             let survives = self.record_merges(&record, record.modified_at, batch);
@@ -211,7 +214,8 @@ impl PublishLedger {
         own_marks::merge(self.seen.entry(record.id.clone()).or_default(), &mark);
         batch.published.push((record.id.clone(), mark));
         let associations = associations.map(|read| (read, self.associations_at));
-        self.chosen(action_builder::action(self.object, record, associations, is_first))
+        let score = &batch.contact_score;
+        self.chosen(action_builder::action(self.object, record, associations, is_first, score))
     }
 
     /// Adds to an action when the properties of its record were chosen.
@@ -240,7 +244,7 @@ impl PublishLedger {
         let mark = LedgerEntry { associations_digest: seen.associations_digest.clone(), ..LedgerEntry::default() };
         batch.published.push((record.id.clone(), mark));
         let read = Some((read, self.associations_at));
-        let action = self.chosen(action_builder::action(self.object, record, read, false));
+        let action = self.chosen(action_builder::action(self.object, record, read, false, &batch.contact_score));
         batch.actions.push(Action { action_date: seen_at, associations_digest: Some(digest), ..action });
     }
 

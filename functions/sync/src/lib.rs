@@ -36,7 +36,7 @@ use std::{collections::BTreeMap, time::Duration};
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use hubspot::HubSpot;
 use lambda_runtime::{Diagnostic, LambdaEvent};
-use model::{account::AccountKey, message::SyncMessage};
+use model::{account::AccountKey, message::SyncMessage, object::ObjectType};
 use queue::{
     MAX_DELAY, Queue, QueueError,
     batch::{decode, respond},
@@ -63,7 +63,8 @@ impl SyncFunction {
     ///
     /// # Errors
     /// The configuration names something that cannot be used.
-    pub async fn new(config: Config) -> anyhow::Result<Self> {
+    pub async fn new(mut config: Config) -> anyhow::Result<Self> {
+        config.choice = config.choice.with_required(ObjectType::CONTACTS, config.contact_score.property());
         let sqs = Queue::client().await;
         let store = Store::connect(&config.mongo).await?;
         Ok(Self {

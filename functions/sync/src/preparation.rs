@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
+use futures::future::try_join_all;
 use hubspot::{AssociationInput, Associations, HubSpotError, Record, Row};
-use model::{ids::RecordId, object::ObjectType, time::DateTime};
+use model::{association, ids::RecordId, object::ObjectType, time::DateTime};
 use store::LedgerEntry;
 
 use crate::{
@@ -103,7 +104,58 @@ pub(crate) async fn read_associations(
     records: Vec<AssociationInput>,
     each_for_itself: bool,
 ) -> Result<Option<Associations>, HubSpotError> {
-    let is_continued = records.iter().any(|input| input.to.is_some());
+    if records.iter().any(|input| input.to.is_some()) {
+        return continue_associations(slice, from, records, each_for_itself).await;
+    }
+    // One after the other, slow answers would leave no time for a record with several types.
+    let reads = slice.association_types(from).map(|to| {
+        let inputs = records.clone();
+        async move {
+            match slice.session.associations(from, to, inputs, slice.budget.work_ends(), each_for_itself).await {
+                Err(error) if is_closed(from, to, &error) => Ok(None),
+                // Other records would be published without a part of their associations.
+                Ok(None) => Ok(Some((to, None))),
+                read => read.map(|read| Some((to, read))),
+            }
+        }
+    });
+    let read: Vec<_> = try_join_all(reads).await?.into_iter().flatten().collect();
+    let read: Option<Vec<_>> = read.into_iter().map(|(to, read)| Some((to, read?))).collect();
+    Ok(read.map(|read| together(&records, read)))
+}
+
+/// Puts the associations with several object types together, in their order.
+fn together(records: &[AssociationInput], mut read: Vec<(ObjectType, Associations)>) -> Associations {
+    let took = read.iter().map(|(_, read)| read.took).max().unwrap_or_default();
+    let mut all = Associations { took, ..Associations::default() };
+    'records: for AssociationInput { id, .. } in records {
+        let mut found = Vec::new();
+        for (to, read) in &mut read {
+            if let Some(reason) = read.unread.remove(id.as_str()) {
+                all.unread.insert(id.to_string(), reason);
+                continue 'records;
+            }
+            if let Some(input) = read.unfinished.remove(id.as_str()) {
+                // The next reading goes on with this object type, and then with those behind it.
+                let before = [found, input.before].concat();
+                all.unfinished.insert(id.to_string(), AssociationInput { to: Some(*to), before, ..input });
+                continue 'records;
+            }
+            let Some(with) = read.found.remove(id.as_str()) else { continue 'records };
+            found.extend(with);
+        }
+        all.found.insert(id.to_string(), association::in_order(found));
+    }
+    all
+}
+
+/// Continues readings that stopped in the middle of a record's associations with one object type.
+async fn continue_associations(
+    slice: &SliceContext<'_>,
+    from: ObjectType,
+    records: Vec<AssociationInput>,
+    each_for_itself: bool,
+) -> Result<Option<Associations>, HubSpotError> {
     let (mut all, mut pending) = (Associations::default(), records);
     for (index, to) in slice.association_types(from).enumerate() {
         let (inputs, later): (Vec<_>, Vec<_>) =
@@ -125,9 +177,8 @@ pub(crate) async fn read_associations(
                 });
                 pending.extend(found);
             }
-            // Reading ends between two types only if it continues an earlier one. Other records would be published without
-            // a part of their associations.
-            Ok(None) if index == 0 || !is_continued => return Ok(None),
+            Ok(None) if index == 0 => return Ok(None),
+            // Reading may end between two types.
             Ok(None) => {
                 let unfinished = inputs.into_iter().map(|input| AssociationInput { to: Some(to), ..input });
                 all.unfinished.extend(unfinished.map(|input| (input.id.to_string(), input)));
@@ -172,4 +223,45 @@ pub(crate) async fn seen(
         return Ok(HashMap::new());
     }
     Ok(slice.store().seen(slice.account(), object, ids.iter()).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use model::association::Association;
+    use serde_json::json;
+
+    use super::*;
+
+    fn links(to: &str, ids: &[&str]) -> Vec<Association> {
+        let link = |id: &&str| serde_json::from_value(json!({"to": to, "id": id, "types": []})).unwrap();
+        ids.iter().map(link).collect()
+    }
+
+    #[test]
+    fn record_of_which_one_object_type_is_unfinished_goes_on_with_that_type() {
+        let records: Vec<AssociationInput> =
+            ["1", "2", "3", "4"].map(|id| AssociationInput::first(id.to_owned().try_into().unwrap())).into();
+        let [companies, contacts] = ObjectType::DEFAULT;
+        let part = |id: &str, to, ids| AssociationInput {
+            after: Some("next".to_owned()),
+            before: links(to, ids),
+            ..AssociationInput::first(id.to_owned().try_into().unwrap())
+        };
+        let mut with_companies = Associations::default();
+        with_companies.found.extend(["1", "2", "4"].map(|id| (id.to_owned(), links("companies", &["50"]))));
+        with_companies.unfinished.insert("3".to_owned(), part("3", "companies", &["51"]));
+        let mut with_contacts = Associations::default();
+        with_contacts.found.extend(["1", "3"].map(|id| (id.to_owned(), links("contacts", &["70"]))));
+        with_contacts.unfinished.insert("2".to_owned(), part("2", "contacts", &["71"]));
+        with_contacts.unread.insert("4".to_owned(), "no".to_owned());
+
+        let all = together(&records, vec![(companies, with_companies), (contacts, with_contacts)]);
+        assert_eq!(all.found.keys().collect::<Vec<_>>(), ["1"]);
+        assert_eq!(all.found["1"], [links("companies", &["50"]), links("contacts", &["70"])].concat());
+        let unfinished = |id: &str| (all.unfinished[id].to, all.unfinished[id].before.clone());
+        let before = [links("companies", &["50"]), links("contacts", &["71"])].concat();
+        assert_eq!(unfinished("2"), (Some(contacts), before));
+        assert_eq!(unfinished("3"), (Some(companies), links("companies", &["51"])), "contacts are read later");
+        assert_eq!(all.unread.keys().collect::<Vec<_>>(), ["4"]);
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::{cell::OnceCell, time::Duration};
 
+use futures::future::join_all;
 use model::{
     checkpoint::{Lane, PassKind, RateLimitState, Run},
     message::{SyncMessage, SyncRequest},
@@ -228,6 +229,30 @@ impl ActiveSlice<'_> {
         }
     }
 
+    /// Stores why lanes made no progress. Adds an event to the account's timeline for each of them that failed for the first
+    /// time.
+    ///
+    /// # Errors
+    /// The lease was lost, or MongoDB cannot be reached.
+    async fn record_problems(&self, lanes: &[LaneOutcome]) -> Result<(), SliceError> {
+        let problem = |lane: &'_ LaneOutcome| Some((lane.object, lane.problem.clone()?, lane.page_size));
+        let problems: Vec<_> = lanes.iter().filter_map(problem).collect();
+        for (object, problem, _) in &problems {
+            tracing::warn!(account.domain_id = %self.request.account.domain_id,
+                account.hub_id = %self.request.account.hub_id, object = object.as_str(), reason = problem.reason,
+                attempts = problem.attempts, retry_at = %problem.retry_at, "a lane did not get on");
+        }
+        let saved: Vec<_> = problems.iter().map(|(object, problem, size)| (*object, problem, *size)).collect();
+        self.sync.store.save_problems(&self.leased, &saved).await?;
+        // All at once: there may be many lanes, and little of the budget is left.
+        let new = problems.iter().filter(|(_, problem, _)| problem.attempts == 1);
+        join_all(new.map(async |(object, problem, _)| {
+            self.note(TimelineEvent::Failed, Some(&format!("{object}: {}", problem.reason))).await;
+        }))
+        .await;
+        Ok(())
+    }
+
     /// Ends the slice: stores in the checkpoint how the lanes and the run continue, and sends the next slice's message.
     /// Returns the slice's result for the log.
     ///
@@ -238,20 +263,10 @@ impl ActiveSlice<'_> {
         lanes: Vec<LaneOutcome>,
         limits: Option<&RateLimitState>,
     ) -> Result<String, SliceError> {
-        let Self { sync, request, leased, run, .. } = self;
+        let Self { sync, request, run, .. } = self;
         let store = &sync.store;
         self.tally.lanes(&lanes);
-        for lane in &lanes {
-            if let Some(problem) = &lane.problem {
-                tracing::warn!(account.domain_id = %request.account.domain_id, account.hub_id = %request.account.hub_id,
-                    object = lane.object.as_str(), reason = problem.reason, attempts = problem.attempts,
-                    retry_at = %problem.retry_at, "a lane did not get on");
-                store.save_problem(leased, lane.object, problem, lane.page_size).await?;
-                if problem.attempts == 1 {
-                    self.note(TimelineEvent::Failed, Some(&format!("{}: {}", lane.object, problem.reason))).await;
-                }
-            }
-        }
+        self.record_problems(&lanes).await?;
         let caught_up: Vec<_> = lanes.iter().filter_map(|lane| Some((lane.object, lane.caught_up?))).collect();
         store.write_back(&request.account, &caught_up).await?;
 

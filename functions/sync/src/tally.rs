@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
-    collections::BTreeSet,
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -22,11 +22,12 @@ use crate::{SyncFunction, error::SliceError, metrics::SliceMetrics, outcome::Lan
 /// What a slice did.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    rows: Cell<u32>,
+    /// The rows that were read, by object type.
+    rows: RefCell<BTreeMap<ObjectType, u32>>,
     /// The actions that were queued.
     announced: Cell<ActionCounts>,
-    /// The object types of these actions.
-    changed: RefCell<BTreeSet<ObjectType>>,
+    /// How many of them, by object type.
+    changed: RefCell<BTreeMap<ObjectType, u32>>,
     set_aside: Cell<u32>,
     mismatches: Cell<u32>,
     held: Cell<u32>,
@@ -48,14 +49,19 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Adds rows that were read.
-    pub(crate) fn rows(&self, count: usize) {
-        add(&self.rows, count);
+    /// Adds rows of an object type that were read.
+    pub(crate) fn rows(&self, object: ObjectType, count: usize) {
+        add_of(&self.rows, object, count);
+    }
+
+    /// Returns how many rows were read.
+    fn all_rows(&self) -> u32 {
+        self.rows.borrow().values().fold(0, |all, rows| all.saturating_add(*rows))
     }
 
     /// Adds actions that were queued.
     pub(crate) fn announce(&self, object: ObjectType, batch: ActionCounts) {
-        self.changed.borrow_mut().insert(object);
+        add_of(&self.changed, object, usize::try_from(batch.total()).unwrap_or(usize::MAX));
         let mut announced = self.announced.get();
         announced.created += batch.created;
         announced.updated += batch.updated;
@@ -70,7 +76,7 @@ impl Tally {
 
     /// Returns the object types of the actions that were queued.
     pub(crate) fn changed(&self) -> Vec<ObjectType> {
-        self.changed.borrow().iter().copied().collect()
+        self.changed.borrow().keys().copied().collect()
     }
 
     fn actions(&self) -> u32 {
@@ -87,7 +93,7 @@ impl Tally {
         let count = |counter: &AtomicU32| i64::from(counter.load(Ordering::Relaxed));
         RunStats {
             slices: run.slices + 1,
-            records: run.records + i64::from(self.rows.get()),
+            records: run.records + i64::from(self.all_rows()),
             actions: run.actions + self.announced().total(),
             requests: run.requests + i64::from(self.requests()),
             rate_limited: run.rate_limited + count(&self.hubspot.rate_limited),
@@ -163,8 +169,10 @@ impl Tally {
             run.idle_slices = run.idle,
             attempt = request.attempt,
             duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
-            rows = self.rows.get(),
+            rows = self.all_rows(),
+            rows.by_object = by_object(&self.rows),
             actions = self.actions(),
+            actions.by_object = by_object(&self.changed),
             checkpoints = self.checkpoints.get(),
             set_aside = self.set_aside.get(),
             window_mismatches = self.mismatches.get(),
@@ -194,7 +202,7 @@ impl Tally {
             domain_id: request.account.domain_id.to_string(),
             hub_id: request.account.hub_id.to_string(),
             run_id: self.run.get().map(|run| run.id.clone()),
-            records_pulled: self.rows.get(),
+            records_pulled: self.all_rows(),
             actions_sent: self.actions(),
             batches: self.checkpoints.get(),
             records_set_aside: self.set_aside.get(),
@@ -218,6 +226,20 @@ impl Tally {
         }
         .emit();
     }
+}
+
+fn add_of(counters: &RefCell<BTreeMap<ObjectType, u32>>, object: ObjectType, count: usize) {
+    let (mut counters, count) = (counters.borrow_mut(), u32::try_from(count).unwrap_or(u32::MAX));
+    let counter = counters.entry(object).or_default();
+    *counter = counter.saturating_add(count);
+}
+
+/// Returns the counts of all object types that have one: `contacts:12 deals:3`. They are no metrics with a dimension, because
+/// CloudWatch bills each object type and metric by itself.
+fn by_object(counters: &RefCell<BTreeMap<ObjectType, u32>>) -> String {
+    let counters = counters.borrow();
+    let counts = counters.iter().filter(|(_, count)| **count > 0).map(|(object, count)| format!("{object}:{count}"));
+    counts.collect::<Vec<_>>().join(" ")
 }
 
 fn add(counter: &Cell<u32>, count: usize) {

@@ -63,8 +63,14 @@ impl Object {
     /// Meetings (`0-47`).
     pub const MEETINGS: Self = Self::of("meetings");
 
+    /// Products (`0-7`).
+    pub const PRODUCTS: Self = Self::of("products");
+
     /// Returns the type with a name that is known to be valid when this is compiled.
-    const fn of(name: &str) -> Self {
+    ///
+    /// # Panics
+    /// If the name is too long, or not ASCII.
+    pub const fn of(name: &str) -> Self {
         match TinyAsciiStr::try_from_str(name) {
             Ok(name) => Self(name),
             Err(_) => panic!("the name is too long, or not ASCII"),

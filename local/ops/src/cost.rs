@@ -3,6 +3,7 @@
 
 use anyhow::{Result, ensure};
 use clap::Args;
+use model::object::ObjectType;
 
 /// The load of the service.
 #[derive(Clone, Debug, Args)]
@@ -16,6 +17,9 @@ pub struct Load {
     /// Minutes between two ticks of the schedule.
     #[arg(long, default_value_t = 5)]
     pub tick_minutes: u32,
+    /// The object types that are read of each account: their names, separated by commas.
+    #[arg(long, value_delimiter = ',', value_parser = ObjectType::parse, default_value = "companies,contacts")]
+    pub objects: Vec<ObjectType>,
 }
 
 /// A line of the bill.
@@ -67,6 +71,11 @@ mod measured {
     pub(super) const FAN_OUT: f64 = 13_550.0;
 }
 
+/// How many searches of an account HubSpot allows a second. So many are made at once; each further one waits.
+const SEARCHES_AT_ONCE: f64 = 5.0;
+/// How often each object type is searched a second time at a look, in minutes.
+const SETTLED_EVERY: f64 = 10.0;
+
 /// The memory of the functions, in GB, as in the template.
 const SCHEDULER_GB: f64 = 0.25;
 const SYNC_GB: f64 = 0.25;
@@ -81,12 +90,22 @@ const EMPTY_RECEIVES_A_DAY: f64 = 2.0 * 5.0 * 86_400.0 / 20.0;
 /// X-Ray's default rule samples a twentieth of the requests (and the first of each second, which is ignored here).
 const SAMPLED: f64 = 0.05;
 
+/// Returns how long a slice waits for HubSpot's limit of searches, in seconds, on average. Each object type is searched once at
+/// each look, and a second time every ten minutes.
+fn waits_for_searches(load: &Load) -> f64 {
+    let types = load.objects.len() as f64;
+    let wait = |searches: f64| (searches - SEARCHES_AT_ONCE).max(0.0) / SEARCHES_AT_ONCE;
+    let twice = (f64::from(load.tick_minutes) / SETTLED_EVERY).min(1.0);
+    twice * wait(2.0 * types) + (1.0 - twice) * wait(types)
+}
+
 /// Returns the bill.
 ///
 /// # Errors
 /// The load or the time between ticks is zero.
 pub fn bill(load: &Load) -> Result<Vec<Item>> {
     ensure!(load.accounts > 0 && load.tick_minutes > 0, "there must be an account, and a time between ticks");
+    ensure!(!load.objects.is_empty(), "there must be an object type");
     let (accounts, changes) = (f64::from(load.accounts), f64::from(load.changes_per_day) * DAYS);
     let ticks = DAYS * 24.0 * 60.0 / f64::from(load.tick_minutes);
     let slices = accounts * ticks;
@@ -96,7 +115,7 @@ pub fn bill(load: &Load) -> Result<Vec<Item>> {
     // For small accounts, a drain rarely receives more than one message.
     let drains = messages;
     let gb_seconds = SCHEDULER_GB * slices / measured::FAN_OUT
-        + SYNC_GB * (slices * measured::SLICE + changed * measured::SLICE_CHANGED)
+        + SYNC_GB * (slices * (measured::SLICE + waits_for_searches(load)) + changed * measured::SLICE_CHANGED)
         + ACTIONS_GB * drains * measured::DRAIN;
     let invocations = ticks + slices + drains;
     // Messages are sent ten at a time by the scheduler, and received and deleted one by one.
@@ -131,8 +150,11 @@ pub fn bill(load: &Load) -> Result<Vec<Item>> {
 pub fn print(load: &Load) -> Result<()> {
     let items = bill(load)?;
     println!(
-        "{} accounts, {} changes a day, a tick every {} minutes; us-east-1, x86_64, 30 days, no free tier\n",
-        load.accounts, load.changes_per_day, load.tick_minutes
+        "{} accounts of {} object types, {} changes a day, a tick every {} minutes; us-east-1, x86_64, 30 days, no free tier\n",
+        load.accounts,
+        load.objects.len(),
+        load.changes_per_day,
+        load.tick_minutes
     );
     println!("| service | a month | $ a month |\n|---|---|---|");
     for Item { name, amount, dollars } in &items {
@@ -156,8 +178,13 @@ pub fn print(load: &Load) -> Result<()> {
 mod tests {
     use super::*;
 
+    fn load(accounts: u32, changes_per_day: u32, tick_minutes: u32, objects: &str) -> Load {
+        let objects = objects.split(',').map(|name| ObjectType::parse(name).unwrap()).collect();
+        Load { accounts, changes_per_day, tick_minutes, objects }
+    }
+
     fn total(accounts: u32, changes_per_day: u32, tick_minutes: u32) -> f64 {
-        let load = Load { accounts, changes_per_day, tick_minutes };
+        let load = load(accounts, changes_per_day, tick_minutes, "companies,contacts");
         bill(&load).unwrap().iter().map(|item| item.dollars).sum()
     }
 
@@ -168,6 +195,17 @@ mod tests {
         assert!(large > small && large < 200.0 * small, "{large}");
         assert!(total(1000, 50_000, 10) < large, "fewer ticks cost less");
         assert!(total(1000, 100_000, 5) > large, "more changes cost more");
-        assert!(bill(&Load { accounts: 0, changes_per_day: 0, tick_minutes: 5 }).is_err());
+        assert!(bill(&load(0, 0, 5, "companies")).is_err());
+        assert!(bill(&Load { objects: Vec::new(), ..load(1, 0, 5, "companies") }).is_err());
+    }
+
+    #[test]
+    fn object_types_cost_what_their_searches_wait_for_hubspots_limit() {
+        let waits = |objects, minutes| waits_for_searches(&load(1, 0, minutes, objects));
+        assert_eq!(waits("companies,contacts", 5), 0.0, "four searches are made at once");
+        assert_eq!(waits("companies,contacts,deals", 10), 0.2, "the sixth one waits");
+        assert_eq!(waits("companies,contacts,deals", 5), 0.1, "at every other look there are three");
+        let seven = "companies,contacts,deals,tickets,products,line_items,2-7";
+        assert_eq!(waits(seven, 15), 1.8);
     }
 }

@@ -13,6 +13,7 @@ use environment::config::words;
 use model::{
     choice::{self, Choice, Objects},
     object::ObjectType,
+    score::ContactScore,
 };
 use serde_json::{Value, json};
 
@@ -84,7 +85,15 @@ impl HubSpotApp {
             Choice::of_objects(&words(value("HUBSPOT_OBJECTS")?))?.with_properties(value("HUBSPOT_PROPERTIES")?)?;
         let choice = choice.with(ObjectType::COMPANIES, words(value("HUBSPOT_COMPANY_PROPERTIES")?));
         let choice = choice.with(ObjectType::CONTACTS, words(value("HUBSPOT_CONTACT_PROPERTIES")?));
-        Self::new(project, outputs, &choice.of_account(&Choice::default()))
+        let score: ContactScore = value("HUBSPOT_CONTACT_SCORE_PROPERTY")?.parse()?;
+        let choice = choice.with_required(ObjectType::CONTACTS, score.property());
+        // The app lists what accounts may choose as well.
+        let connect = outputs.get("ConnectFunction").context("the stack has no output ConnectFunction")?;
+        let offered = aws.environment(connect).await?;
+        let offered = offered.get("HUBSPOT_OPTIONAL_OBJECTS").context("connect has no HUBSPOT_OPTIONAL_OBJECTS")?;
+        let mut objects = choice.of_account(&Choice::default());
+        objects.extend(choice.of_account(&Choice::of_objects(&words(offered))?));
+        Self::new(project, outputs, &objects)
     }
 
     /// Returns the app with all templates filled in.

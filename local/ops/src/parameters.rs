@@ -23,7 +23,7 @@ enum For {
 }
 
 /// The parameters that the environment or `.env` may set, with their variables.
-const PARAMETERS: [(&str, &str, For); 44] = [
+const PARAMETERS: [(&str, &str, For); 46] = [
     ("MongoDbUri", "MONGODB_URI", For::Aws),
     ("MongoDbSecretArn", "MONGODB_SECRET_ARN", For::Aws),
     ("MongoDbDatabase", "MONGODB_DATABASE", For::Aws),
@@ -37,9 +37,11 @@ const PARAMETERS: [(&str, &str, For); 44] = [
     ("HubSpotPer10s", "HUBSPOT_PER_10S", For::Both),
     ("HubSpotAssociationsPer10s", "HUBSPOT_ASSOCIATIONS_PER_10S", For::Both),
     ("HubSpotObjects", "HUBSPOT_OBJECTS", For::Both),
+    ("HubSpotOptionalObjects", "HUBSPOT_OPTIONAL_OBJECTS", For::Both),
     ("HubSpotProperties", "HUBSPOT_PROPERTIES", For::Both),
     ("HubSpotCompanyProperties", "HUBSPOT_COMPANY_PROPERTIES", For::Both),
     ("HubSpotContactProperties", "HUBSPOT_CONTACT_PROPERTIES", For::Both),
+    ("HubSpotContactScoreProperty", "HUBSPOT_CONTACT_SCORE_PROPERTY", For::Both),
     ("Connect", "CONNECT", For::Both),
     ("ConnectUrl", "CONNECT_URL", For::Aws),
     ("ConnectSecretArn", "CONNECT_SECRET_ARN", For::Aws),

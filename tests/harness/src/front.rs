@@ -12,10 +12,11 @@ use axum::{
     response::Response,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use connect::{Config, Connect, Tokens};
+use connect::{Config, Connect, OptionalScopes, Tokens};
 use hubspot_sim::CLIENT_SECRET;
 use model::{
     account::AccountKey,
+    choice::Choice,
     ids::DomainId,
     time::{self, DateTime},
 };
@@ -81,11 +82,27 @@ impl Front {
     /// # Errors
     /// The configuration cannot be used.
     pub async fn start_below(world: &mut World, secret: &Value, path: &str) -> Result<Self> {
+        Self::start_as(world, secret, path, OptionalScopes::default()).await
+    }
+
+    /// Starts the function of a stack that reads these object types, and whose accounts may choose the others.
+    ///
+    /// # Errors
+    /// The configuration cannot be used.
+    pub async fn offering(world: &mut World, objects: &[&str], others: &[&str]) -> Result<Self> {
+        let choice =
+            |names: &[&str]| Choice::of_objects(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        let stack = choice(objects)?;
+        let scopes = OptionalScopes::new(&stack.of_account(&Choice::default()), &stack.of_account(&choice(others)?));
+        Self::start_as(world, &tokens(), "/", scopes).await
+    }
+
+    async fn start_as(world: &mut World, secret: &Value, path: &str, optional_scopes: OptionalScopes) -> Result<Self> {
         world.config.token_key = Some(token_key());
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let url = Url::parse(&format!("http://{}{path}", listener.local_addr()?))?;
         let config = Config {
-            optional_scopes: Vec::new(),
+            optional_scopes,
             mongo: world.config.mongo.clone(),
             hubspot_base_url: world.config.hubspot_base_url.clone(),
             authorize_url: Url::parse(&format!("{}/oauth/authorize", world.hubspot.url()))?,

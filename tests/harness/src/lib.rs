@@ -13,6 +13,7 @@ pub mod program;
 mod proofs;
 pub mod proxy;
 pub mod queues;
+pub mod rows;
 pub mod service;
 pub mod stopwatch;
 mod time;

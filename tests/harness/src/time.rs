@@ -1,6 +1,9 @@
 //! Simulates the passing of time by changing the times in the checkpoint.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use model::time;
@@ -80,13 +83,25 @@ impl World {
     /// # Errors
     /// MongoDB cannot be read.
     pub async fn pause(&self) -> Result<Option<Duration>> {
+        Ok(self.pauses().await?.into_values().min())
+    }
+
+    /// Returns how long each lane waits that has failed and is still to be read, counted from its failure.
+    ///
+    /// # Errors
+    /// MongoDB cannot be read.
+    pub async fn pauses(&self) -> Result<BTreeMap<String, Duration>> {
         let checkpoint = self.checkpoint().await?;
-        let pause = |lane: &str| {
-            let problem =
-                checkpoint.get_document("lanes").ok()?.get_document(lane).ok()?.get_document("lastError").ok()?;
+        let objects = checkpoint.get_array("objects").ok();
+        let is_read = |lane: &String| {
+            objects.is_none_or(|objects| objects.iter().any(|object| object.as_str() == Some(lane.as_str())))
+        };
+        let pause = |lane: &Bson| {
+            let problem = lane.as_document()?.get_document("lastError").ok()?;
             Some(time::between(*problem.get_datetime("at").ok()?, *problem.get_datetime("retryAt").ok()?))
         };
-        Ok(["companies", "contacts"].into_iter().filter_map(pause).min())
+        let lanes = checkpoint.get_document("lanes").into_iter().flatten().filter(|(lane, _)| is_read(lane));
+        Ok(lanes.filter_map(|(lane, of)| Some((lane.clone(), pause(of)?))).collect())
     }
 
     /// Returns the message of the next slice, as its run sent it.

@@ -9,7 +9,7 @@ use futures::TryStreamExt;
 use hubspot::{Limits, OAuthApp};
 use hubspot_sim::{CLIENT_ID, CLIENT_SECRET, Fault, FaultKind, Object, Settings, Simulator};
 use lambda_runtime::Diagnostic;
-use model::{account::AccountKey, choice::Choice};
+use model::{account::AccountKey, choice::Choice, score::ContactScore};
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
@@ -109,6 +109,7 @@ impl World {
             budget: Duration::from_secs(5),
             limits: Limits { search_rps: limit(1000)?, per_10s: limit(10_000)?, associations_per_10s: limit(10_000)? },
             choice: Choice::default(),
+            contact_score: ContactScore::default(),
         };
         let log = env::var_os("TEST_LOG").map(PathBuf::from);
         Ok(Self { hubspot, store, sync_queue, actions_queue, actions_dead_letters, config, sqs, log })

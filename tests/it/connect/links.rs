@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use model::account::AccountKey;
+use mongodb::bson::Bson;
 use reqwest::{StatusCode, Url};
 use serde_json::{Value, json};
 use store::collection;
@@ -143,5 +144,31 @@ async fn account_page_makes_link_only_when_button_is_pressed() -> Result<()> {
     let link = Url::parse(&link.with_context(|| format!("a link: {page}"))?.replace("&amp;", "&"))?;
     assert!(link.query_pairs().any(|(name, value)| name == "hub" && value == HUB.to_string()), "{link}");
     assert_eq!(opens(&front, &link).await?, StatusCode::OK);
+    world.end().await
+}
+
+/// An account that is connected or prepared may choose more than the stack. Its customer is asked for that, as far as the app
+/// lists it.
+#[tokio::test]
+async fn consent_page_asks_for_scopes_of_accounts_own_choice() -> Result<()> {
+    let mut world = World::new("links_choice").await?;
+    let front = Front::offering(&mut world, &["companies", "contacts", "tickets"], &["deals"]).await?;
+    let asked = async |wanted: Value| -> Result<String> {
+        let consent = Visitor::new(&front).open_link(&made(&front, wanted).await?).await?;
+        let asked = consent.query_pairs().find(|(name, _)| name == "optional_scope");
+        Ok(asked.context("scopes are asked for")?.1.into_owned())
+    };
+    let (any, own, other) = (
+        json!({"domain": DOMAIN}),
+        json!({"domain": DOMAIN, "hubId": HUB.to_string()}),
+        json!({"domain": DOMAIN, "hubId": (HUB + 1).to_string()}),
+    );
+    assert_eq!(asked(own.clone()).await?, "tickets", "the account chooses nothing");
+    // HubSpot refuses a link with a scope that the app does not list, as that of leads.
+    let chosen = ["companies", "contacts", "deals", "leads"].map(Bson::from);
+    world.change_entry("objects", chosen.to_vec().into()).await?;
+    assert_eq!(asked(own).await?, "crm.objects.deals.read tickets");
+    assert_eq!(asked(any).await?, "crm.objects.deals.read tickets", "the link may be for this account");
+    assert_eq!(asked(other).await?, "tickets");
     world.end().await
 }

@@ -1,10 +1,13 @@
 //! The buttons of an account's page.
 
 use anyhow::{Context, Result};
-use model::account::Unusable;
+use hubspot_sim::Object;
+use model::{account::Unusable, catalogue::CATALOGUE, object::ObjectType};
+use mongodb::bson::{DateTime, Document};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use store::collection;
+use store::{LanesResync, collection};
+use tokio::time::Instant;
 
 use harness::{
     front::{Front, location},
@@ -77,5 +80,37 @@ async fn resync_and_disconnect_ask_for_confirmation_first() -> Result<()> {
         assert!(asked.contains(">Cancel<") && asked.contains(&format!("action=\"{account}/{operation}\"")), "{asked}");
     }
     assert!(world.store.account(&world.account()?).await?.context("the account")?.is_ok(), "asking does nothing");
+    world.end().await
+}
+
+/// An account may have all object types of the catalogue. They are changed side by side under one lease, and in bounded time.
+#[tokio::test]
+async fn all_lanes_are_read_again_together_and_within_bound() -> Result<()> {
+    let mut world = World::new("operate_lanes").await?;
+    let front = Front::start(&mut world).await?;
+    let objects = CATALOGUE.iter().map(|row| row.name.parse()).collect::<Result<Vec<Object>, _>>()?;
+    world.choose(&objects).await?;
+    for object in &objects {
+        world.hubspot.world().seed_objects(HUB, *object, 3, 1);
+    }
+    world.run().await?;
+    let fence = world.checkpoint().await?.get_i64("fence")?;
+
+    // What there is no time for is left, and the account is free again.
+    let types = objects.iter().map(|object| ObjectType::parse(object.name())).collect::<Result<Vec<_>, _>>()?;
+    let (account, beginning) = (world.account()?, DateTime::from_millis(0));
+    let done = world.store.resync_lanes(&account, &types, beginning, Instant::now()).await?;
+    assert_eq!(done, LanesResync::Done { left: types });
+
+    world.store.database().collection::<Document>(collection::ACTIONS).drop().await?;
+    world.store.migrate(None).await?;
+    let page = format!("/accounts/{DOMAIN}/{HUB}/resync");
+    let mut visitor = front.sign_in().await?;
+    let answer = visitor.submit_operation(&page, &page).await?;
+    assert!(location(&answer)?.as_str().ends_with("?done=resync"), "{}", location(&answer)?);
+    assert_eq!(world.checkpoint().await?.get_i64("fence")?, fence + 2, "each took the lease once");
+    world.take(&world.sync_queue).await?;
+    world.run().await?;
+    assert_eq!(world.all(collection::ACTIONS).await?.len(), 3 * objects.len(), "what was lost is there again");
     world.end().await
 }

@@ -7,17 +7,16 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     bootstrap::Invoked,
     gate::{Effect, Verdict, When},
+    rows::{MERGEABLE, ROWS, label_of, text_of},
     service::{INVOCATION_LIMIT, Service},
     stopwatch::MAX_PROCESSOR_WAIT,
     world::{DOMAIN, HUB, World, message_event},
 };
 use hubspot_sim::Object;
-use model::message::MAX_ACTIONS;
+use model::{message::MAX_ACTIONS, object::ObjectType};
 use mongodb::bson::Document;
 use serde_json::{Value, json};
 use stack::process;
-
-const CONTACTS: Object = Object::CONTACTS;
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -64,8 +63,8 @@ async fn overtaken(
 #[tokio::test]
 async fn stale_lease_holder_writes_no_checkpoint() -> Result<()> {
     for name in ["mongodb update checkpoints", "sqs SendMessage actions", "mongodb update seen"] {
-        let world = World::new("stale").await?;
-        world.hubspot.world().seed(HUB, 5, 250, 1);
+        let world = World::of("stale", &ROWS).await?;
+        world.fill(51, &ROWS, 51, 1);
         let mut service = Service::new(world, 2, 1).await?;
         let (invoked, checkpoint) = overtaken(&mut service, name, |_| {}).await?;
         ensure!(invoked.is_success() && checkpoint.get_i64("fence")? == 3, "{name}: {invoked:?}");
@@ -77,17 +76,19 @@ async fn stale_lease_holder_writes_no_checkpoint() -> Result<()> {
 /// The one that was stopped has met the loser alive, the other one the merge.
 #[tokio::test]
 async fn frozen_slice_does_not_create_loser_whose_merge_another_slice_has_seen() -> Result<()> {
-    let world = World::new("stale_loser").await?;
-    world.hubspot.world().seed(HUB, 0, 2, 1);
-    let mut service = Service::new(world, 2, 1).await?;
-    let (invoked, _) = overtaken(&mut service, "mongodb update seen", |world| {
-        let mut hubspot = world.hubspot.world();
-        let (ids, at) = (hubspot.ids(HUB, CONTACTS), hubspot.now());
-        hubspot.merge(HUB, CONTACTS, (ids[0], ids[1]), at, false);
-    })
-    .await?;
-    ensure!(invoked.is_success(), "{invoked:?}");
-    ensure!(service.finish().await?.actions == 1);
+    for object in MERGEABLE {
+        let world = World::of("stale_loser", &[object]).await?;
+        world.fill(0, &[object], 2, 1);
+        let mut service = Service::new(world, 2, 1).await?;
+        let (invoked, _) = overtaken(&mut service, "mongodb update seen", |world| {
+            let mut hubspot = world.hubspot.world();
+            let (ids, at) = (hubspot.ids(HUB, object), hubspot.now());
+            hubspot.merge(HUB, object, (ids[0], ids[1]), at, false);
+        })
+        .await?;
+        ensure!(invoked.is_success(), "{object:?}: {invoked:?}");
+        ensure!(service.finish().await?.actions == 1, "{object:?}");
+    }
     Ok(())
 }
 
@@ -95,7 +96,15 @@ async fn frozen_slice_does_not_create_loser_whose_merge_another_slice_has_seen()
 /// before it gets to the survivor.
 #[tokio::test]
 async fn loser_created_while_slice_with_its_merge_is_frozen_is_deleted() -> Result<()> {
-    let world = World::new("stale_merge").await?;
+    for object in MERGEABLE {
+        let done = loser_meets_frozen_merge(object).await;
+        done.with_context(|| format!("{object:?}"))?;
+    }
+    Ok(())
+}
+
+async fn loser_meets_frozen_merge(object: Object) -> Result<()> {
+    let world = World::of("stale_merge", &[object]).await?;
     let lag = |world: &World, millis| {
         let settings = &mut world.hubspot.world().settings;
         (settings.index_lag_min_ms, settings.index_lag_max_ms) = (millis, millis);
@@ -103,20 +112,20 @@ async fn loser_created_while_slice_with_its_merge_is_frozen_is_deleted() -> Resu
     let hour = 3_600_000;
     world.hubspot.world().settings.newer_rows = false;
     let at = world.hubspot.world().now();
-    let create = |_| world.hubspot.world().create(HUB, CONTACTS, at, BTreeMap::new());
+    let create = |_| world.hubspot.world().create(HUB, object, at, BTreeMap::new());
     lag(&world, 60_000);
     let loser = create(0);
     // A batch of others stands between the two.
     lag(&world, 0);
-    let survivor = (0..MAX_ACTIONS).map(create).max().context("there are contacts")?;
+    let survivor = (0..MAX_ACTIONS).map(create).max().context("there are records")?;
     let mut service = Service::new(world, 2, 1).await?;
     service.tick();
     service.deliver_next().await?;
     let world = &service.world;
     lag(world, hour);
-    world.hubspot.world().merge(HUB, CONTACTS, (survivor, loser), at + 1, false).context("both are there")?;
+    world.hubspot.world().merge(HUB, object, (survivor, loser), at + 1, false).context("both are there")?;
     lag(world, 0);
-    ensure!(world.hubspot.world().update(HUB, CONTACTS, survivor, at + 2, &[("jobtitle", "CTO")]));
+    ensure!(world.hubspot.world().update(HUB, object, survivor, at + 2, &[(text_of(object), "CTO")]));
     let killed = service.sync[1].gate.clone();
     killed.set(|effect: &Effect| match effect.name == "sqs SendMessage actions" && effect.when == When::After {
         true => Verdict::Kill,
@@ -137,27 +146,38 @@ async fn loser_created_while_slice_with_its_merge_is_frozen_is_deleted() -> Resu
 /// An older change finds the state as the merge leaves it, apart from what it was merged into.
 #[tokio::test]
 async fn merge_stored_by_another_drain_survives_older_update() -> Result<()> {
+    let mut service = Service::new(World::new("merge_race").await?, 0, 2).await?;
+    for object in MERGEABLE {
+        merge_races_older_update(&mut service, object).await.with_context(|| format!("{object:?}"))?;
+    }
+    Ok(())
+}
+
+async fn merge_races_older_update(service: &mut Service, object: Object) -> Result<()> {
     let day = |day: u32| format!("2026-01-{day:02}T00:00:00Z");
+    let label = label_of(object)?;
     let message = |action: Value| {
         let message = json!({"type": "actions.v1", "domainId": DOMAIN, "hubId": HUB.to_string(), "actions": [action]});
         message_event(&[message.to_string()])
     };
     let changed = |name: &str, at: u32| {
-        message(json!({"object": "contacts", "recordId": "151", "actionName": name, "actionDate": day(at),
+        message(
+            json!({"object": object, "recordId": "151", "actionName": format!("{label} {name}"), "actionDate": day(at),
             "recordUpdatedAt": day(at), "includeInAnalytics": 0,
-            "record": {"createdAt": day(1), "properties": {"jobtitle": at.to_string()}, "companyIds": []}}))
+            "record": {"createdAt": day(1), "properties": {"title": at.to_string()}, "companyIds": []}}),
+        )
     };
     let deleted = |merged_into: Option<&str>| {
-        message(json!({"object": "contacts", "recordId": "151", "actionName": "Contact Deleted", "actionDate": day(4),
-            "recordUpdatedAt": day(4), "includeInAnalytics": 0, "mergedInto": merged_into}))
+        message(json!({"object": object, "recordId": "151", "actionName": format!("{label} Deleted"),
+            "actionDate": day(4), "recordUpdatedAt": day(4), "includeInAnalytics": 0, "mergedInto": merged_into}))
     };
-    let mut service = Service::new(World::new("merge_race").await?, 0, 2).await?;
-    for event in [changed("Contact Created", 1), deleted(None)] {
+    for event in [changed("Created", 1), deleted(None)] {
         ensure!(service.actions[0].invoke(&event).await?.0.is_success());
     }
     let mut once = true;
+    let update = format!("mongodb update {}", ObjectType::parse(object.name())?.collection());
     service.actions[0].gate.set(move |effect: &Effect| {
-        let hit = effect.name == "mongodb update contacts" && effect.when == When::Before && std::mem::take(&mut once);
+        let hit = effect.name == update && effect.when == When::Before && std::mem::take(&mut once);
         if hit { Verdict::Freeze } else { Verdict::Pass }
     });
     let (first, second) = service.actions.split_at_mut(1);
@@ -168,11 +188,11 @@ async fn merge_stored_by_another_drain_survives_older_update() -> Result<()> {
         gate.thaw();
         anyhow::Ok(merged)
     };
-    let older = changed("Contact Updated", 3);
+    let older = changed("Updated", 3);
     let ((older, _), merged) = tokio::try_join!(first[0].invoke(&older), merged)?;
     ensure!(older.is_success() && merged.is_success(), "{older:?} {merged:?}");
-    let states = service.world.all("contacts").await?;
-    ensure!(states.len() == 1 && states[0].get_document("properties")?.get_str("jobtitle")? == "3", "{states:?}");
+    let states = service.world.states_of(object).await?;
+    ensure!(states.len() == 1 && states[0].get_document("properties")?.get_str("title")? == "3", "{states:?}");
     ensure!(states[0].get_str("mergedInto").ok() == Some("9"), "the merge was lost: {states:?}");
     Ok(())
 }

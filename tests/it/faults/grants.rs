@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use harness::{
     front::{Front, TOKEN, Visitor},
+    rows::{ROWS, text_of},
     world::{DOMAIN, HUB, World},
 };
 use hubspot_sim::Object;
@@ -103,32 +104,41 @@ async fn grant_without_any_scope_never_marks_account() -> Result<()> {
     Ok(())
 }
 
-/// A scope that is taken away later holds up what needs it, and no more.
+/// A scope that is taken away later holds up what needs it, and no more. A lane of another object type than companies and
+/// contacts is left out meanwhile.
 #[tokio::test]
 async fn scope_withdrawn_between_ticks_stops_only_its_lane() -> Result<()> {
-    let world = World::new("grants_later").await?;
-    world.hubspot.world().seed(HUB, 3, 10, 1);
+    let world = World::of("grants_later", &ROWS).await?;
+    world.fill(3, &ROWS, 5, 1);
     world.run().await?;
-    world.hubspot.world().portal(HUB).scopes = vec![COMPANIES.to_owned()];
-    let (company, contact) = {
-        let mut hubspot = world.hubspot.world();
-        let at = hubspot.now();
-        let (company, contact) = (hubspot.ids(HUB, Object::COMPANIES)[0], hubspot.ids(HUB, Object::CONTACTS)[0]);
-        hubspot.update(HUB, Object::COMPANIES, company, at, &[("industry", "DESIGN")]);
-        hubspot.update(HUB, Object::CONTACTS, contact, at, &[("jobtitle", "CTO")]);
-        (company.to_string(), contact.to_string())
-    };
-    world.deliver(&world.sync().await?, &world.tick()).await?;
-    world.drain().await?;
-    let actions = world.all(collection::ACTIONS).await?;
-    let told =
-        |id: &str| actions.iter().filter(|action| action.get_str("recordId").is_ok_and(|record| record == id)).count();
-    ensure!((told(&company), told(&contact)) == (2, 1), "{} and {}", told(&company), told(&contact));
-    let checkpoint = world.checkpoint().await?;
-    let problem = checkpoint.get_document("lanes")?.get_document("contacts")?.get_document("lastError")?;
-    ensure!(problem.get_str("reason")? == reason(CONTACTS), "{problem}");
-    world.hubspot.world().portal(HUB).scopes.push(CONTACTS.to_owned());
-    world.run_on().await.context("it goes on")?;
+    let all = world.hubspot.world().portal(HUB).scopes.clone();
+    let mut expected = world.all(collection::ACTIONS).await?.len();
+    for object in ROWS {
+        let scopes = object.scopes();
+        world.hubspot.world().portal(HUB).scopes.retain(|scope| !scopes.contains(scope));
+        let mut changed = Vec::new();
+        for other in [&[Object::COMPANIES], &ROWS[..]].concat() {
+            let (id, at) = (world.ids(other)[0], world.hubspot.world().now());
+            world.hubspot.world().update(HUB, other, id, at, &[(text_of(other), object.name())]);
+            changed.push((other, id));
+        }
+        world.deliver(&world.sync().await?, &world.tick()).await?;
+        world.drain().await?;
+        expected += ROWS.len();
+        ensure!(world.all(collection::ACTIONS).await?.len() == expected, "all but {object:?} are read");
+        for (other, id) in changed {
+            let stored = world.stored_text(other, id, text_of(other)).await.ok();
+            ensure!((stored.as_deref() == Some(object.name())) == (other != object), "{other:?} without {scopes:?}");
+        }
+        let lane = world.lane(object).await?;
+        let told = lane.get_document("lastError")?.get_str("reason")?;
+        ensure!(scopes.iter().any(|scope| told == reason(scope)) || told.contains(&scopes[0]), "{told}");
+        world.hubspot.world().portal(HUB).scopes.clone_from(&all);
+        world.time_passes().await?;
+        world.run_on().await.context("it goes on")?;
+        expected += 1;
+        ensure!(world.all(collection::ACTIONS).await?.len() == expected, "{object:?} is read again");
+    }
     world.proof().await?;
     world.end().await
 }

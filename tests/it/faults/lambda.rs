@@ -3,16 +3,19 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use futures::{StreamExt, TryStreamExt};
 use harness::{
     bootstrap::Invoked,
+    extent::Extent,
     gate::{Effect, Verdict, When},
+    rows::{ASSOCIATIONS, LINKED, ROWS, SEARCH},
     service::Service,
     stopwatch::Stopwatch,
     world::{HUB, World, assert_accepted, event, lambda},
 };
-use hubspot_sim::FaultKind;
+use hubspot_sim::{FaultKind, Object};
+use store::collection;
 
 /// Delivers until nothing is left to do, while the waits pass at once; gives the number of slices. That none of them
 /// is too long is seen to by the service.
@@ -32,9 +35,11 @@ async fn slices(service: &mut Service) -> Result<usize> {
 /// Four minutes pass between two invocations: the process is stopped, and every connection is closed meanwhile.
 #[tokio::test]
 async fn sync_frozen_between_invocations_continues_with_new_connections() -> Result<()> {
-    let mut service = Service::seeded("frozen", 5, 20).await?;
+    let mut service = Service::of_rows("frozen", 5).await?;
     slices(&mut service).await?;
-    service.world.hubspot.world().make_changes(HUB, 10, 2);
+    for object in ROWS {
+        service.world.hubspot.world().change_objects(HUB, object, 5, 2);
+    }
     let gate = service.sync[0].gate.clone();
     gate.freeze();
     gate.cut_connections();
@@ -49,9 +54,9 @@ async fn sync_frozen_between_invocations_continues_with_new_connections() -> Res
 
 #[tokio::test]
 async fn deadline_nearer_than_budget_ends_slice() -> Result<()> {
-    let world = World::new("deadline").await?;
-    world.hubspot.world().seed(HUB, 5, 250, 1);
-    world.fault("/contacts/search", 1_000, FaultKind::Delay { millis: 30_000 });
+    let world = World::of("deadline", &ROWS).await?;
+    world.fill(5, &ROWS, 50, 1);
+    world.fault_each(SEARCH, &ROWS, 1_000, &FaultKind::Delay { millis: 30_000 });
     let sync = world.sync().await?;
     let mut invocation = lambda(event(&[world.tick().to_string()]));
     invocation.context.deadline -= 8_500;
@@ -71,9 +76,9 @@ async fn deadline_nearer_than_budget_ends_slice() -> Result<()> {
 /// and tried again later; the other lane is not slowed down, and nothing is lost when HubSpot is itself again.
 #[tokio::test]
 async fn hubspot_answering_in_4_9_seconds_ends_slices_in_time_and_loses_nothing() -> Result<()> {
-    for path in ["/contacts/search", "/associations/"] {
-        let mut service = Service::seeded("slow_answer", 5, 50).await?;
-        service.world.fault(path, 3, FaultKind::Delay { millis: 4_900 });
+    for (path, lanes) in [(SEARCH, &ROWS[..]), (ASSOCIATIONS, &LINKED)] {
+        let mut service = Service::of_rows("slow_answer", 11).await?;
+        service.world.fault_each(path, lanes, 3, &FaultKind::Delay { millis: 4_900 });
         slices(&mut service).await?;
         ensure!(service.finish().await?.actions == 55, "{path}");
     }
@@ -82,9 +87,9 @@ async fn hubspot_answering_in_4_9_seconds_ends_slices_in_time_and_loses_nothing(
 
 #[tokio::test]
 async fn hanging_hubspot_ends_slice_within_budget() -> Result<()> {
-    for path in ["/contacts/search", "/associations/", "/oauth/"] {
-        let mut service = Service::seeded("hangs", 5, 50).await?;
-        service.world.fault(path, 2, FaultKind::Delay { millis: 60_000 });
+    for (path, lanes) in [(SEARCH, &ROWS[..]), (ASSOCIATIONS, &LINKED), ("/oauth/", &ROWS[..1])] {
+        let mut service = Service::of_rows("hangs", 11).await?;
+        service.world.fault_each(path, lanes, 2, &FaultKind::Delay { millis: 60_000 });
         slices(&mut service).await?;
         ensure!(service.finish().await?.actions == 55, "{path}");
     }
@@ -94,36 +99,52 @@ async fn hanging_hubspot_ends_slice_within_budget() -> Result<()> {
 /// Answers drip in so slowly that only a smaller page arrives within a slice; then pages grow again.
 #[tokio::test]
 async fn dripping_hubspot_shrinks_pages_until_they_fit_into_slice() -> Result<()> {
-    let mut service = Service::seeded("drips", 5, 60).await?;
-    service.world.fault("/contacts/search", 1_000, FaultKind::Drip { millis: 10 });
-    service.tick();
+    for object in Extent::of_this_run().some_of(ROWS.to_vec(), 1) {
+        pages_shrink(object).await.with_context(|| format!("{object:?}"))?;
+    }
+    Ok(())
+}
+
+async fn pages_shrink(object: Object) -> Result<()> {
+    let world = World::of("drips", &[object]).await?;
+    world.fill(5, &[object], 150, 1);
+    let mut service = Service::new(world, 1, 1).await?;
+    service.world.fault_each(SEARCH, &[object], 1_000, &FaultKind::Drip { millis: 10 });
     let (mut smallest, began) = (200, Instant::now());
-    while !service.sync_messages.is_empty() && began.elapsed() < Duration::from_secs(300) {
+    while began.elapsed() < Duration::from_secs(900) {
+        if service.sync_messages.is_empty() {
+            // The run has not begun, or its continuation is still delayed in its queue.
+            service.world.expire_run().await?;
+            service.tick();
+        }
         service.world.time_passes().await?;
         service.process_next().await?;
-        let lanes = service.world.checkpoint().await?.get_document("lanes")?.clone();
-        smallest = smallest.min(lanes.get_document("contacts")?.get_i32("pageSize").unwrap_or(200));
-        if smallest < 200 && service.world.all("seen").await?.len() > 30 {
+        smallest = smallest.min(service.world.lane(object).await?.get_i32("pageSize").unwrap_or(200));
+        if smallest < 200 && service.world.all(collection::SEEN).await?.len() > 30 {
             break;
         }
     }
     ensure!(smallest < 200, "pages did not get smaller");
-    ensure!(service.world.all("seen").await?.len() > 30, "no progress was made");
+    ensure!(service.world.all(collection::SEEN).await?.len() > 30, "no progress was made");
     service.world.hubspot.world().faults.clear();
-    ensure!(service.finish().await?.actions == 65);
+    ensure!(service.finish().await?.actions == 155);
     Ok(())
 }
+
+/// How many effects a sample has after which nothing answers.
+const SAMPLE: usize = 12;
 
 /// Whatever does not answer, the invocation ends in time, and the message is delivered again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hang_at_any_effect_ends_invocation_in_time() -> Result<()> {
     let effects = {
-        let mut service = Service::seeded("bound", 5, 250).await?;
+        let mut service = Service::of_rows("bound", 51).await?;
         slices(&mut service).await?;
         service.sync[0].gate.effects()
     };
-    let tried = (0..effects.len()).step_by(3).map(|number| async move {
-        let mut service = Service::seeded("bound", 5, 250).await?;
+    let numbers = Extent::of_this_run().some_of((0..effects.len()).collect(), SAMPLE);
+    let tried = numbers.into_iter().map(|number| async move {
+        let mut service = Service::of_rows("bound", 51).await?;
         service.sync[0].gate.set(move |effect: &Effect| match effect.number >= number && effect.when == When::After {
             true => Verdict::Hang,
             false => Verdict::Pass,

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use futures::future::try_join_all;
-use harness::world::{DOMAIN, HUB, World, lambda};
+use harness::{
+    rows::{LANES, ROWS},
+    world::{DOMAIN, HUB, World, lambda},
+};
 use hubspot::OAuthApp;
 use hubspot_sim::{FaultKind, OTHER_CLIENT_ID, OTHER_CLIENT_SECRET};
 use model::time::{before, between};
@@ -64,8 +67,8 @@ async fn fan_out(world: &World) -> Result<Vec<Value>> {
 /// HubSpot's API takes no token for a while, though it gives new ones: the grant is proved to be alive each time.
 #[tokio::test]
 async fn refused_access_token_never_marks_account_while_refresh_succeeds() -> Result<()> {
-    let world = World::new("marks_refused").await?;
-    world.hubspot.world().seed(HUB, 2, 10, 1);
+    let world = World::of("marks_refused", &ROWS).await?;
+    world.fill(4, &ROWS, 2, 1);
     world.fault("/search", 1_000, UNAUTHORIZED);
     for slice in 1..=12 {
         slices(&world, 1).await?;
@@ -85,12 +88,19 @@ async fn refused_access_token_never_marks_account_while_refresh_succeeds() -> Re
     Ok(())
 }
 
-#[tokio::test]
-async fn private_app_token_refused_for_hours_marks_account() -> Result<()> {
-    let world = World::new("marks_private").await?;
-    world.hubspot.world().seed(HUB, 2, 10, 1);
+/// A world whose account has the token of a private app, and 12 records in lanes of every kind.
+async fn private(name: &str) -> Result<World> {
+    let world = World::new(name).await?;
     let token = world.hubspot.world().portal(HUB).private_token.clone();
     write_domain(world.store.database(), DOMAIN, "Acme", vec![private_app(HUB, &token)]).await?;
+    world.choose_with_companies(&ROWS).await?;
+    world.fill(4, &ROWS, 2, 1);
+    Ok(world)
+}
+
+#[tokio::test]
+async fn private_app_token_refused_for_hours_marks_account() -> Result<()> {
+    let world = private("marks_private").await?;
     world.fault("/search", 1_000, UNAUTHORIZED);
     slices(&world, 12).await?;
     ensure!(!is_marked(&world).await?, "it was marked within a moment");
@@ -118,11 +128,8 @@ async fn private_app_token_refused_for_hours_marks_account() -> Result<()> {
 
 #[tokio::test]
 async fn private_app_token_refused_once_is_tried_again() -> Result<()> {
-    let world = World::new("marks_once").await?;
-    world.hubspot.world().seed(HUB, 2, 10, 1);
-    let token = world.hubspot.world().portal(HUB).private_token.clone();
-    write_domain(world.store.database(), DOMAIN, "Acme", vec![private_app(HUB, &token)]).await?;
-    world.fault("/search", 2, UNAUTHORIZED);
+    let world = private("marks_once").await?;
+    world.fault("/search", LANES, UNAUTHORIZED);
     world.run_on().await?;
     ensure!(world.entry().await?.get("state").is_none());
     ensure!(world.proof().await?.actions == 12);
@@ -148,8 +155,8 @@ async fn deleted_portal_marks_its_account() -> Result<()> {
 /// A refusal that names nothing that is known: introspection tells whether the grant is alive.
 #[tokio::test]
 async fn unclear_token_refusal_is_decided_by_introspection() -> Result<()> {
-    let world = World::new("marks_unclear").await?;
-    world.hubspot.world().seed(HUB, 2, 10, 1);
+    let world = World::of("marks_unclear", &ROWS).await?;
+    world.fill(4, &ROWS, 2, 1);
     let body = r#"{"status":"error","category":"VALIDATION_ERROR","message":"it cannot be used"}"#;
     let unclear = || FaultKind::Answer { status: 400, body: Some(body.to_owned()), retry_after: None };
     world.fault("/token", 1, unclear());
@@ -241,8 +248,8 @@ async fn mark_for_grant_to_another_app_names_that_app() -> Result<()> {
 
 #[tokio::test]
 async fn marked_account_is_tried_every_few_hours_and_recovers_by_itself() -> Result<()> {
-    let world = World::new("marks_heal").await?;
-    world.hubspot.world().seed(HUB, 2, 10, 1);
+    let world = World::of("marks_heal", &ROWS).await?;
+    world.fill(4, &ROWS, 2, 1);
     let sync = world.sync().await?;
     let grant = world.hubspot.world().portal(HUB).refresh_token.take();
     slices(&world, 1).await?;

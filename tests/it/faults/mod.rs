@@ -9,6 +9,7 @@ mod marks;
 mod mongodb;
 mod odd;
 mod outage;
+mod outcomes;
 mod scope;
 mod sqs;
 mod tokens;

@@ -6,8 +6,9 @@ use anyhow::{Context as _, Result, ensure};
 use harness::{
     bootstrap::{Bootstrap, Function, Invoked},
     gate::{Effect, Verdict, When},
+    rows::ROWS,
     service::{INVOCATION_LIMIT, Service},
-    world::{HUB, World, message_event},
+    world::{World, message_event},
 };
 use mongodb::{
     bson::doc,
@@ -20,8 +21,8 @@ use store::{MongoConfig, Store};
 
 #[tokio::test]
 async fn mongodb_unreachable_at_start_fails_message_in_time_and_process_recovers() -> Result<()> {
-    let mut world = World::new("mongo_start").await?;
-    world.hubspot.world().seed(HUB, 5, 20, 1);
+    let mut world = World::of("mongo_start", &ROWS).await?;
+    world.fill(5, &ROWS, 5, 1);
     let tick = message_event(&[world.tick().to_string()]);
     let there = world.config.mongo.uri.clone();
     world.config.mongo.uri = "mongodb://127.0.0.1:1/".into();
@@ -45,7 +46,7 @@ async fn mongodb_unreachable_at_start_fails_message_in_time_and_process_recovers
 async fn mongodb_lost_in_middle_of_slice_loses_nothing() -> Result<()> {
     for verdict in [Verdict::Lose, Verdict::Hang] {
         for from in [1, 3, 6, 10, 14] {
-            let mut service = Service::seeded("mongo_gone", 5, 250).await?;
+            let mut service = Service::of_rows("mongo_gone", 51).await?;
             let gone = verdict.clone();
             service.sync[0].gate.set(move |effect: &Effect| {
                 let gone = gone.clone();
@@ -65,7 +66,7 @@ async fn mongodb_lost_in_middle_of_slice_loses_nothing() -> Result<()> {
 #[tokio::test]
 async fn mongodb_write_whose_answer_is_lost_is_repeated() -> Result<()> {
     for name in ["mongodb update seen", "mongodb update checkpoints", "mongodb findAndModify checkpoints"] {
-        let mut service = Service::seeded("mongo_answer", 5, 250).await?;
+        let mut service = Service::of_rows("mongo_answer", 51).await?;
         let mut once = true;
         service.sync[0].gate.set(move |effect: &Effect| {
             let hit = effect.name == name && effect.when == When::After && std::mem::take(&mut once);
@@ -80,7 +81,7 @@ async fn mongodb_write_whose_answer_is_lost_is_repeated() -> Result<()> {
 
 #[tokio::test]
 async fn slow_mongodb_takes_more_slices_and_none_is_too_long() -> Result<()> {
-    let mut service = Service::seeded("mongo_slow", 5, 900).await?;
+    let mut service = Service::of_rows("mongo_slow", 181).await?;
     let slow = |effect: &Effect| match effect.name.starts_with("mongodb") && effect.when == When::Before {
         true => Verdict::Late(Duration::from_millis(250)),
         false => Verdict::Pass,
@@ -114,7 +115,8 @@ async fn mongodb_primary_step_down_fails_slice_and_loses_nothing() -> Result<()>
 
 async fn step_down(port: u16) -> Result<()> {
     let world = World::with_mongodb("step_down", &local::mongodb_uri(port)).await?;
-    world.hubspot.world().seed(HUB, 5, 250, 1);
+    world.choose_with_companies(&ROWS).await?;
+    world.fill(51, &ROWS, 51, 1);
     let admin = world.store.database().client().database("admin");
     let mut service = Service::new(world, 1, 1).await?;
     let mut once = true;

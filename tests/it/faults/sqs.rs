@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use harness::{
     bootstrap::{Bootstrap, Function, Invoked},
     gate::{Effect, Verdict, When},
+    rows::{LANES, ROWS},
     service::{Delivery, Service},
     world::{HUB, World, message_event},
 };
@@ -21,7 +22,7 @@ fn at_sends(queue: &'static str, mut times: u32, verdict: Verdict) -> impl FnMut
 #[tokio::test]
 async fn failed_send_is_retried_within_the_slice() -> Result<()> {
     for verdict in [Verdict::Refuse(503), Verdict::Lose] {
-        let mut service = Service::seeded("send_once", 5, 250).await?;
+        let mut service = Service::of_rows("send_once", 51).await?;
         service.sync[0].gate.set(at_sends("actions", 1, verdict));
         service.tick();
         let slice = service.deliver_next().await?;
@@ -40,11 +41,11 @@ async fn permanently_failing_send_fails_message_and_loses_nothing() -> Result<()
         ("actions", Verdict::Hang),
         ("sync", Verdict::Hang),
     ] {
-        let mut service = Service::seeded("send_never", 5, 250).await?;
+        let mut service = Service::of_rows("send_never", 51).await?;
         if queue == "sync" {
             // There is a continuation to send only where there is something to wait for.
             let moving = hubspot_sim::FaultKind::Answer { status: 477, body: None, retry_after: Some(2) };
-            service.world.fault("/search", 2, moving);
+            service.world.fault("/search", LANES, moving);
         }
         service.sync[0].gate.set(at_sends(queue, 1_000, verdict.clone()));
         service.tick();
@@ -82,7 +83,7 @@ async fn refused_entries_of_a_batch_are_sent_again() -> Result<()> {
 
 #[tokio::test]
 async fn unreadable_message_fails_alone_and_others_are_processed() -> Result<()> {
-    let mut service = Service::seeded("bad_messages", 5, 250).await?;
+    let mut service = Service::of_rows("bad_messages", 51).await?;
     let tick = service.world.tick().to_string();
     let bad = ["", "no JSON", "{\"type\": \"sync.v9\"}", "{\"type\": \"sync.v1\", \"domainId\": \"acme\"}", "[]"];
     for body in bad {
@@ -112,8 +113,8 @@ async fn message_for_unknown_domain_or_account_starts_no_run() -> Result<()> {
 
 #[tokio::test]
 async fn message_delivered_to_two_workers_and_again_is_stored_once() -> Result<()> {
-    let world = World::new("twice").await?;
-    world.hubspot.world().seed(HUB, 5, 250, 1);
+    let world = World::of("twice", &ROWS).await?;
+    world.fill(51, &ROWS, 51, 1);
     let mut service = Service::new(world, 2, 2).await?;
     service.tick();
     let messages = std::mem::take(&mut service.sync_messages);

@@ -100,6 +100,9 @@ pub(crate) fn done(name: &str) -> Option<&'static str> {
             "The account is disconnected. Its access could not be given back to HubSpot yet. This is tried again for seven days; \
              to be sure, let the customer uninstall the app in HubSpot."
         }
+        "partly" => {
+            "Some object types are read again. There was no time for the others: please read everything again once more."
+        }
         "busy" => "A sync of the account is running. Please try again, or pause it first.",
         _ => return None,
     })
