@@ -4,6 +4,7 @@ use std::{num::NonZeroU32, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use harness::{
+    extent::Extent,
     rows::{LANES, LINKED, ROWS, SEARCH},
     stopwatch::{MAX_PROCESSOR_WAIT, Stopwatch},
     world::{HUB, World},
@@ -17,8 +18,8 @@ use mongodb::bson::{DateTime, Document, doc};
 use secrecy::SecretString;
 use store::collection;
 
-async fn limited(name: &str, ours: u32, theirs: usize) -> Result<World> {
-    let mut world = World::of(name, &ROWS).await?;
+async fn limited(name: &str, objects: &[Object], ours: u32, theirs: usize) -> Result<World> {
+    let mut world = World::of(name, objects).await?;
     world.config.limits.search_rps = NonZeroU32::new(ours).context("it is not zero")?;
     world.hubspot.world().settings.search_rps = theirs;
     Ok(world)
@@ -39,9 +40,16 @@ fn asked(world: &World, kind: &str) -> u64 {
 /// Short slices, so that there are many: each begins with what the one before has left.
 #[tokio::test]
 async fn slices_of_a_run_respect_search_limit_together() -> Result<()> {
-    let mut world = limited("keep_limit", 5, 5).await?;
+    for object in Extent::of_this_run().some_of(ROWS.to_vec(), 1) {
+        short_slices_respect_search_limit(object).await.with_context(|| format!("{object:?}"))?;
+    }
+    Ok(())
+}
+
+async fn short_slices_respect_search_limit(object: Object) -> Result<()> {
+    let mut world = limited("keep_limit", &[object], 5, 5).await?;
     world.config.budget = Duration::from_millis(1_500);
-    world.fill(100, &ROWS, 1_250, 1);
+    world.fill(100, &[object], 5_000, 1);
     let stopwatch = Stopwatch::start();
     let slices = world.run().await?;
     ensure!(slices >= 4, "{slices} slices are too few to tell");
@@ -170,7 +178,7 @@ async fn goes_on_in(world: &World) -> Result<Duration> {
 /// Another app uses all of the limit: what could not be asked in a slice is not tried again at once.
 #[tokio::test]
 async fn exhausted_search_limit_ends_slice_and_run_waits_in_queue() -> Result<()> {
-    let world = limited("used_up", 5, 5).await?;
+    let world = limited("used_up", &ROWS, 5, 5).await?;
     world.fill(1, &ROWS, 1, 1);
     world.run().await?;
     let used = doc! { "$set": { "limits.search": { "requests": [DateTime::now()], "share": 0.01 } } };
@@ -220,7 +228,7 @@ async fn requests_that_are_held_up_are_hardly_refused() -> Result<()> {
 /// Other apps of the same account use two of its five searches a second.
 #[tokio::test]
 async fn search_rate_adapts_to_share_taken_by_other_apps() -> Result<()> {
-    let world = limited("others", 5, 3).await?;
+    let world = limited("others", &ROWS, 5, 3).await?;
     world.fill(0, &ROWS, 2_000, 1);
     let stopwatch = Stopwatch::start();
     world.run().await?;
