@@ -22,6 +22,7 @@ mod links;
 mod objects;
 mod permissions;
 mod production;
+mod references;
 mod rehearsal;
 mod repair;
 mod scheduler;

@@ -159,7 +159,7 @@ fn mongodb(database: &str) -> Result<String> {
 }
 
 /// Each parameter that has a variable: a value for it other than the default. The local AWS has no `DEPLOYMENT_PREFERENCE`.
-const ALL: [(&str, &str, &str); 40] = [
+const ALL: [(&str, &str, &str); 41] = [
     ("MongoDbDatabase", "MONGODB_DATABASE", ""),
     ("MongoDbPlain", "MONGODB_PLAIN", "1"),
     ("HubSpotClientId", "HUBSPOT_CLIENT_ID", "id-3"),
@@ -185,6 +185,7 @@ const ALL: [(&str, &str, &str); 40] = [
     ("SyncSettleSeconds", "SYNC_SETTLE_SECONDS", "3601"),
     ("SyncSweepSeconds", "SYNC_SWEEP_SECONDS", "0"),
     ("SyncAssociationsSeconds", "SYNC_ASSOCIATIONS_SECONDS", "43200"),
+    ("SyncReferencesSeconds", "SYNC_REFERENCES_SECONDS", "3600"),
     ("SyncBudgetMs", "SYNC_BUDGET_MS", "4000"),
     ("SchedulerMemory", "SCHEDULER_MEMORY", "128"),
     ("SyncMemory", "SYNC_MEMORY", "384"),
@@ -202,7 +203,6 @@ const ALL: [(&str, &str, &str); 40] = [
     ("TickAlarmSeconds", "TICK_ALARM_SECONDS", "960"),
 ];
 
-/// Every variable that a parameter has, at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_documented_variable_reaches_its_parameter() -> Result<()> {
     let documented: BTreeSet<(&str, &str)> = parameters::variables().collect();

@@ -45,6 +45,8 @@ pub struct Checkpoint {
     pub notified_at: Option<DateTime>,
     /// When HubSpot last reported deletions by webhook. The next run reads the recycle bin.
     pub deletions_notified_at: Option<DateTime>,
+    /// When reference data is read next, by this machine's clock. Absent if it was never read.
+    pub references_due_at: Option<DateTime>,
     /// The latest run, also while it is live.
     pub last_run: Option<LastRun>,
     /// The actions published in the last day, by hour (see [`hour`]).

@@ -7,16 +7,19 @@ use bson::{Bson, Document};
 use thiserror::Error;
 
 use crate::{
-    catalogue::REQUIRED_SCOPES,
+    catalogue::{OWNER_PROPERTY, OWNERS_SCOPE, REQUIRED_SCOPES},
     object::{ObjectType, UnknownObject},
 };
 
 /// The object types to read, each with the properties to request.
 pub type Objects = BTreeMap<ObjectType, Vec<String>>;
 
-/// Returns the scopes that these object types need beyond the required ones. A customer may leave them out.
+/// Returns the scopes that these object types need beyond the required ones, and that for owners if a property is read
+/// that names one. A customer may leave them out.
 pub fn optional_scopes(objects: &Objects) -> Vec<&'static str> {
     let scopes = objects.keys().flat_map(|object| object.spec().scopes.iter().copied());
+    let names_owners = objects.values().flatten().any(|name| name == OWNER_PROPERTY);
+    let scopes = scopes.chain(names_owners.then_some(OWNERS_SCOPE));
     let scopes: BTreeSet<&str> = scopes.filter(|scope| !REQUIRED_SCOPES.contains(scope)).collect();
     scopes.into_iter().collect()
 }
@@ -198,8 +201,10 @@ mod tests {
     fn customers_are_asked_for_what_is_chosen() {
         let scopes = |objects| optional_scopes(&stack(objects, "").of_account(&Choice::default()));
         assert_eq!(scopes(""), [""; 0]);
-        assert_eq!(scopes("notes,contacts"), [""; 0], "contacts' scope is enough");
-        assert_eq!(scopes("deals,2-7,tickets,deals"), ["crm.objects.custom.read", "crm.objects.deals.read", "tickets"]);
+        assert_eq!(scopes("products,contacts"), ["crm.objects.products.read", "e-commerce"]);
+        assert_eq!(scopes("notes,contacts"), [OWNERS_SCOPE], "contacts' scope is enough for notes");
+        let deals = ["crm.objects.custom.read", "crm.objects.deals.read", OWNERS_SCOPE, "tickets"];
+        assert_eq!(scopes("deals,2-7,tickets,deals"), deals);
     }
 
     #[test]

@@ -10,4 +10,5 @@ pub mod choice;
 pub mod ids;
 pub mod message;
 pub mod object;
+pub mod reference;
 pub mod time;

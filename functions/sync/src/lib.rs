@@ -23,6 +23,7 @@ mod preparation;
 mod problem;
 mod pull;
 mod reader;
+mod references;
 mod set_aside;
 mod slice;
 mod state;

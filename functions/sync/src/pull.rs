@@ -25,6 +25,7 @@ use crate::{
     lane::{LaneEnd, LaneReader},
     outcome::LaneOutcome,
     problem::{Failure, smaller_page},
+    references,
     state::LaneStep,
     tuning::Tuning,
 };
@@ -77,7 +78,8 @@ impl ActiveSlice<'_> {
             let lane = checkpoint.lanes.get(object).clone();
             self.pull_lane(&slice, account, object, lane)
         });
-        let mut lanes = join_all(lanes).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let lanes = async { join_all(lanes).await.into_iter().collect() };
+        let mut lanes = references::read_beside(&slice, lanes).await?;
         // Companies that are gone came up when the lane of contacts was at its end.
         for lane in lanes.iter_mut().filter(|lane| lane.is_at_end() && slice.has_association_checks(lane.object)) {
             *lane = LaneOutcome { fresh_to: lane.fresh_to, ..LaneOutcome::more(lane.object) };

@@ -14,11 +14,19 @@ const ROW: ObjectSpec = ObjectSpec {
     merges: false,
     has_recycle_bin: true,
     associations: &[],
+    has_pipelines: false,
 };
 
+/// The same of records that go through the stages of pipelines.
+const STAGED: ObjectSpec = ObjectSpec { has_pipelines: true, ..ROW };
+
 /// Stands for every custom object. Each portal defines its own.
-pub(crate) static CUSTOM: ObjectSpec =
-    ObjectSpec { scopes: &["crm.objects.custom.read"], merges: true, associations: &["companies", "contacts"], ..ROW };
+pub(crate) static CUSTOM: ObjectSpec = ObjectSpec {
+    scopes: &["crm.objects.custom.read"],
+    merges: true,
+    associations: &["companies", "contacts"],
+    ..STAGED
+};
 
 /// The object types that can be chosen.
 pub static CATALOGUE: &[ObjectSpec] = &[
@@ -79,7 +87,7 @@ pub static CATALOGUE: &[ObjectSpec] = &[
         ],
         merges: true,
         associations: &["companies", "contacts"],
-        ..ROW
+        ..STAGED
     },
     ObjectSpec {
         name: "tickets",
@@ -98,7 +106,7 @@ pub static CATALOGUE: &[ObjectSpec] = &[
         ],
         merges: true,
         associations: &["companies", "contacts"],
-        ..ROW
+        ..STAGED
     },
     ObjectSpec {
         name: "tasks",
@@ -245,7 +253,7 @@ pub static CATALOGUE: &[ObjectSpec] = &[
             "hubspot_owner_id",
         ],
         associations: &["contacts", "companies"],
-        ..ROW
+        ..STAGED
     },
     // Merging is in the specification of 2026-03, and not in that of 2026-09.
     ObjectSpec {
@@ -264,7 +272,7 @@ pub static CATALOGUE: &[ObjectSpec] = &[
         ],
         merges: true,
         associations: &["companies", "contacts", "deals"],
-        ..ROW
+        ..STAGED
     },
     ObjectSpec {
         name: "invoices",
@@ -322,7 +330,7 @@ pub static CATALOGUE: &[ObjectSpec] = &[
         default_properties: &["hs_appointment_name", "hs_appointment_start", "hs_appointment_end"],
         merges: true,
         associations: &["contacts", "companies", "deals"],
-        ..ROW
+        ..STAGED
     },
     // A public app may have no access to services.
     ObjectSpec {
@@ -340,7 +348,7 @@ pub static CATALOGUE: &[ObjectSpec] = &[
         ],
         merges: true,
         associations: &["contacts", "companies", "deals", "tickets"],
-        ..ROW
+        ..STAGED
     },
     ObjectSpec {
         name: "courses",
@@ -356,7 +364,7 @@ pub static CATALOGUE: &[ObjectSpec] = &[
         ],
         merges: true,
         associations: &["contacts", "companies", "deals"],
-        ..ROW
+        ..STAGED
     },
     ObjectSpec {
         name: "listings",
@@ -366,7 +374,7 @@ pub static CATALOGUE: &[ObjectSpec] = &[
         default_properties: &["hs_name", "hs_price", "hs_city", "hs_bedrooms", "hs_bathrooms", "hs_listing_type"],
         merges: true,
         associations: &["contacts", "companies", "deals"],
-        ..ROW
+        ..STAGED
     },
     // No source says that deleted users are listed.
     ObjectSpec {
