@@ -7,6 +7,7 @@ mod chaos;
 mod connect;
 mod crash;
 mod crates;
+mod custom_objects;
 mod data;
 mod deletes;
 mod documents;

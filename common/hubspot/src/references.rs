@@ -1,7 +1,7 @@
-//! Lists beside those of records: owners, pipelines, and the definitions of properties. They have no search and no times.
+//! Lists beside those of records: custom objects, owners, pipelines, and the definitions of properties. They have no search and no times.
 //!
-//! Owners come in pages, pipelines and properties in one answer (developers.hubspot.com, "Owners", "Pipelines",
-//! "Properties").
+//! Owners come in pages, the others in one answer (developers.hubspot.com, "Owners", "Pipelines", "Properties", and the
+//! specification "Schemas" of 2026-09).
 
 use model::{
     reference::{ReferenceItem, Source},
@@ -18,6 +18,13 @@ use super::{
 
 /// The number of owners on a page. It is HubSpot's default.
 const OWNERS_PAGE: &str = "100";
+
+/// Leaves out of the list of custom objects what is not kept.
+const SCHEMAS_ALONE: [(&str, &str); 3] = [
+    ("includePropertyDefinitions", "false"),
+    ("includeAssociationDefinitions", "false"),
+    ("includeAuditMetadata", "false"),
+];
 
 /// A page of a list.
 #[derive(Debug)]
@@ -51,12 +58,17 @@ impl Session {
         latest: Option<Instant>,
     ) -> Result<Option<ReferencePage>, HubSpotError> {
         let path = match source {
+            Source::CustomObjects => format!("/crm-object-schemas/{API_VERSION}/schemas"),
             Source::Owners => format!("/crm/owners/{API_VERSION}"),
             Source::Pipelines(object) => format!("/crm/pipelines/{API_VERSION}/{object}"),
             Source::Schemas(object) => format!("/crm/properties/{API_VERSION}/{object}"),
         };
-        let limit = matches!(source, Source::Owners).then_some(("limit", OWNERS_PAGE));
-        let query: Vec<(&str, &str)> = limit.into_iter().chain(after.map(|after| ("after", after))).collect();
+        let mut query: Vec<(&str, &str)> = match source {
+            Source::CustomObjects => SCHEMAS_ALONE.to_vec(),
+            Source::Owners => vec![("limit", OWNERS_PAGE)],
+            Source::Pipelines(_) | Source::Schemas(_) => Vec::new(),
+        };
+        query.extend(after.map(|after| ("after", after)));
         let response = self.list_once(&path, &query, latest).await?;
         response.map(|response| page(source, after, &response)).transpose()
     }
@@ -80,6 +92,7 @@ fn page(source: Source, after: Option<&str>, response: &ApiResponse) -> Result<R
 /// they may move although nothing else changes.
 fn item(source: Source, raw: &Value) -> Option<ReferenceItem> {
     let (id, fields): (_, &[&str]) = match source {
+        Source::CustomObjects => ("objectTypeId", &["name", "fullyQualifiedName", "labels"]),
         Source::Owners => ("id", &["email", "firstName", "lastName", "type", "userId"]),
         Source::Pipelines(_) => ("id", &["label", "displayOrder"]),
         Source::Schemas(_) => ("name", &["label", "type", "fieldType", "calculated"]),
@@ -87,7 +100,7 @@ fn item(source: Source, raw: &Value) -> Option<ReferenceItem> {
     let id = id_text(raw.get(id)?).filter(|id| !id.is_empty())?;
     let mut definition = kept(raw, fields);
     let parts: Option<(&str, &[&str])> = match source {
-        Source::Owners => None,
+        Source::CustomObjects | Source::Owners => None,
         Source::Pipelines(_) => Some(("stages", &["id", "label", "metadata"])),
         Source::Schemas(_) => Some(("options", &["value", "label", "hidden"])),
     };
@@ -153,6 +166,11 @@ mod tests {
         let (id, kept) = only(Source::Pipelines(ObjectType::CONTACTS), pipeline);
         assert_eq!((id.as_str(), &kept["displayOrder"]), ("0", &json!(2)));
         assert_eq!(kept["stages"], json!([{"id": "won", "label": "Won", "metadata": {"probability": "1.0"}}]));
+        let car = json!({"objectTypeId": "2-7", "id": "7", "name": "cars", "fullyQualifiedName": "p1_cars", "properties": []});
+        assert_eq!(
+            only(Source::CustomObjects, car),
+            ("2-7".to_owned(), json!({"name": "cars", "fullyQualifiedName": "p1_cars"}))
+        );
         let owner = json!({"id": "7", "email": "a@b.example", "firstName": null, "teams": [], "userId": 9});
         assert_eq!(only(Source::Owners, owner), ("7".to_owned(), json!({"email": "a@b.example", "userId": 9})));
     }

@@ -16,7 +16,7 @@ use crate::{
     account::AccountKey,
     action::ActionKind,
     catalogue::OWNER_PROPERTY,
-    choice::Objects,
+    choice::Selection,
     object::{COLLECTION_PREFIX, ObjectType},
     time::{DateTime, rfc3339},
 };
@@ -25,6 +25,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Source {
+    /// The custom objects of the account.
+    CustomObjects,
     /// The users to whom records are assigned.
     Owners,
     /// The pipelines of an object type, with their stages.
@@ -33,26 +35,30 @@ pub enum Source {
     Schemas(ObjectType),
 }
 
+const OBJECTS: &str = "objects";
 const OWNERS: &str = "owners";
 const PIPELINES: &str = "pipelines";
 const SCHEMAS: &str = "schemas";
 
 impl Source {
     /// The collections of all sources.
-    pub const COLLECTIONS: [&'static str; 3] = ["hubspot_owners", "hubspot_pipelines", "hubspot_schemas"];
+    pub const COLLECTIONS: [&'static str; 4] =
+        ["hubspot_objects", "hubspot_owners", "hubspot_pipelines", "hubspot_schemas"];
 
-    /// Returns the lists that explain what is read of an account: the owners if a property that names one is read, the
-    /// pipelines of each object type that has any, and the properties of each.
-    pub fn of(objects: &Objects) -> Vec<Self> {
+    /// Returns the lists that explain what is read of an account: the custom objects if the choice names some, the owners if
+    /// a property that names one is read, the pipelines of each object type that has any, and the properties of each.
+    pub fn of(Selection { objects, names_custom, .. }: &Selection) -> Vec<Self> {
         let names_owners = |properties: &Vec<String>| properties.iter().any(|name| name == OWNER_PROPERTY);
         let owners = objects.values().any(names_owners).then_some(Self::Owners);
         let pipelines = objects.keys().filter(|object| object.spec().has_pipelines).copied().map(Self::Pipelines);
-        owners.into_iter().chain(pipelines).chain(objects.keys().copied().map(Self::Schemas)).collect()
+        let custom = names_custom.then_some(Self::CustomObjects);
+        custom.into_iter().chain(owners).chain(pipelines).chain(objects.keys().copied().map(Self::Schemas)).collect()
     }
 
-    /// Returns the kind of list: `owners`, `pipelines` or `schemas`.
+    /// Returns the kind of list: `objects`, `owners`, `pipelines` or `schemas`.
     pub fn kind(self) -> &'static str {
         match self {
+            Self::CustomObjects => OBJECTS,
             Self::Owners => OWNERS,
             Self::Pipelines(_) => PIPELINES,
             Self::Schemas(_) => SCHEMAS,
@@ -62,7 +68,7 @@ impl Source {
     /// Returns the object type that the list is about.
     pub fn object(self) -> Option<ObjectType> {
         match self {
-            Self::Owners => None,
+            Self::CustomObjects | Self::Owners => None,
             Self::Pipelines(object) | Self::Schemas(object) => Some(object),
         }
     }
@@ -98,6 +104,7 @@ impl Source {
         let (kind, object) = text.split_once(':').unwrap_or((text, ""));
         let object = || ObjectType::parse(object).ok();
         match kind {
+            OBJECTS if text == OBJECTS => Some(Self::CustomObjects),
             OWNERS if text == OWNERS => Some(Self::Owners),
             PIPELINES => object().map(Self::Pipelines),
             SCHEMAS => object().map(Self::Schemas),
@@ -194,15 +201,16 @@ mod tests {
     use super::*;
     use crate::{catalogue::CATALOGUE, choice::Choice};
 
-    fn objects(names: &str) -> Objects {
+    fn chosen(names: &str) -> Selection {
         let names: Vec<String> = names.split(',').map(str::to_owned).collect();
-        Choice::of_objects(&names).unwrap().of_account(&Choice::default())
+        Choice::of_objects(&names).unwrap().select(&Choice::default(), None)
     }
 
     #[test]
     fn lists_are_those_of_what_is_read() {
-        let of = |names| Source::of(&objects(names)).iter().map(ToString::to_string).collect::<Vec<_>>();
+        let of = |names| Source::of(&chosen(names)).iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(of("companies,contacts"), ["schemas:companies", "schemas:contacts"]);
+        assert_eq!(of("contacts,cars"), ["objects", "schemas:contacts"]);
         assert_eq!(
             of("deals,2-7,notes"),
             ["owners", "pipelines:2-7", "pipelines:deals", "schemas:2-7", "schemas:deals", "schemas:notes",]
@@ -211,7 +219,7 @@ mod tests {
 
     #[test]
     fn sources_are_read_as_they_are_written() {
-        for name in ["owners", "pipelines:deals", "schemas:2-7"] {
+        for name in ["objects", "owners", "pipelines:deals", "schemas:2-7"] {
             let source = Source::try_from(name.to_owned()).unwrap();
             assert_eq!(source.to_string(), name);
             assert!(Source::COLLECTIONS.contains(&source.collection().as_str()), "{name}");

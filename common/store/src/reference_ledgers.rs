@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 use futures::TryStreamExt;
 use model::{
     account::AccountKey,
+    choice::CustomObject,
+    object::ObjectType,
     reference::{Ledger, Source},
     time::DateTime,
 };
 use mongodb::{
-    bson::{Document, deserialize_from_document, doc, serialize_to_document},
+    bson::{Document, deserialize_from_document, doc, serialize_to_bson, serialize_to_document},
     error::Error,
 };
 
@@ -68,12 +70,27 @@ impl Store {
         }
     }
 
-    /// Saves when reference data of the account is read next.
+    /// Saves when reference data about these object types is read next.
     ///
     /// # Errors
     /// The lease was lost, or MongoDB cannot be reached.
-    pub async fn save_references_due(&self, leased: &Leased, due_at: DateTime) -> Result<(), StoreError> {
-        self.write(leased, doc! { "$set": { "referencesDueAt": due_at } }).await
+    pub async fn save_references_due(
+        &self,
+        leased: &Leased,
+        due_at: DateTime,
+        objects: impl Iterator<Item = &ObjectType>,
+    ) -> Result<(), StoreError> {
+        let of: Vec<&str> = objects.map(ObjectType::as_str).collect();
+        self.write(leased, doc! { "$set": { "referencesDueAt": due_at, "referencesOf": of } }).await
+    }
+
+    /// Saves the custom objects of the account.
+    ///
+    /// # Errors
+    /// The lease was lost, or MongoDB cannot be reached.
+    pub async fn save_custom_objects(&self, leased: &Leased, custom: &[CustomObject]) -> Result<(), StoreError> {
+        let custom = serialize_to_bson(custom).map_err(Error::from)?;
+        self.write(leased, doc! { "$set": { "customObjects": custom } }).await
     }
 
     /// Makes the lists due that could not be read, because the account has a new grant.

@@ -11,7 +11,7 @@ use environment::{
     },
 };
 use hubspot::OAuthApp;
-use model::choice::{self, Choice};
+use model::choice::Choice;
 use reqwest::Url;
 use runtime::secrets::Secrets;
 use store::MongoConfig;
@@ -77,6 +77,6 @@ impl Config {
 }
 
 fn optional_scopes() -> Result<Vec<&'static str>, ConfigError> {
-    let objects = Choice::of_objects(&HUBSPOT_OBJECTS.list()).map_err(|error| HUBSPOT_OBJECTS.invalid(error))?;
-    Ok(choice::optional_scopes(&objects.of_account(&Choice::default())))
+    let choice = Choice::of_objects(&HUBSPOT_OBJECTS.list()).map_err(|error| HUBSPOT_OBJECTS.invalid(error))?;
+    Ok(choice.optional_scopes())
 }

@@ -10,7 +10,7 @@ use hubspot::{Search, Session};
 use model::{
     account::Account,
     checkpoint::{Lane, ProblemKind},
-    choice::Objects,
+    choice::{Objects, Selection},
     message::Notified,
     object::ObjectType,
     time::{self, DateTime},
@@ -32,12 +32,14 @@ use crate::{
 
 impl ActiveSlice<'_> {
     /// Returns what to read of the account. Logs the parts of its own choice that name nothing.
-    fn choose(&self, account: &Account) -> &Objects {
-        for part in account.choice.ignored() {
+    fn choose(&self, account: &Account) -> &Selection {
+        let custom = self.leased.checkpoint.custom_objects.as_deref();
+        let selection = self.selection.get_or_init(|| self.sync.config.choice.select(&account.choice, custom));
+        for part in account.choice.ignored().iter().chain(&selection.not_found) {
             tracing::warn!(account.domain_id = %account.key.domain_id, account.hub_id = %account.key.hub_id, part,
                 "the account's entry chooses something that does not exist; it is ignored");
         }
-        self.objects.get_or_init(|| self.sync.config.choice.of_account(&account.choice))
+        selection
     }
 
     /// Returns the object types in the order in which their lanes begin. They wait for the search limit in this order, so
@@ -59,7 +61,8 @@ impl ActiveSlice<'_> {
         session: Session,
         is_marked: bool,
     ) -> Result<String, SliceError> {
-        let objects = self.choose(account);
+        let selection = self.choose(account);
+        let objects = &selection.objects;
         let with_associations = objects.keys().copied().filter(|object| !object.spec().associations.is_empty());
         let slice = SliceContext {
             sync: self.sync,
@@ -69,7 +72,7 @@ impl ActiveSlice<'_> {
             budget: self.budget,
             tally: self.tally,
             sweep_since: self.deletions_notified_at(),
-            objects,
+            selection,
             lanes: Cell::new(0),
             association_checks: RefCell::new(with_associations.collect()),
         };
@@ -116,7 +119,7 @@ impl ActiveSlice<'_> {
             // The previous delivery of the message did not end. It may have run out of memory.
             lane.page_size = Some((lane.page_size.unwrap_or(Search::MAX_PAGE) >> (self.receives - 1).min(31)).max(1));
         }
-        let tuning = Tuning::new(self.budget, &lane, slice.objects.len());
+        let tuning = Tuning::new(self.budget, &lane, slice.objects().len());
         let mut reader = LaneReader::new(slice, object, lane.clone(), &tuning);
         slice.lanes.set(slice.lanes.get() + 1);
         let end = timeout_at(self.budget.work_ends(), reader.run(self.look_since())).await;

@@ -1,4 +1,4 @@
-//! Reads reference data beside the lanes: owners, pipelines and definitions of properties, each list once a day.
+//! Reads reference data beside the lanes: custom objects, owners, pipelines and definitions of properties, each list once a day.
 //!
 //! It never delays records. Lists have requests of another limit than searches, are not retried, and are left to a later
 //! slice as soon as a lane could go on. A slice without anything due makes no request and no query for it: the checkpoint
@@ -11,9 +11,12 @@ use std::{pin::pin, time::Duration};
 use futures::future::{Either, select};
 use hubspot::HubSpotError;
 use model::{
-    reference::{Ledger, Source},
+    choice::CustomObject,
+    object::ObjectType,
+    reference::{Ledger, ReferenceItem, Source},
     time::{self, DateTime},
 };
+use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{context::SliceContext, error::SliceError, outcome::LaneOutcome};
@@ -64,7 +67,7 @@ pub(crate) async fn read_beside(
             }
         }
     };
-    slice.store().save_references_due(slice.leased, due_at).await?;
+    slice.store().save_references_due(slice.leased, due_at, slice.objects().keys()).await?;
     Ok(lanes)
 }
 
@@ -72,7 +75,8 @@ pub(crate) async fn read_beside(
 fn is_due(slice: &SliceContext<'_>) -> bool {
     let checkpoint = &slice.leased.checkpoint;
     let is_time = checkpoint.references_due_at.is_none_or(|due_at| due_at <= DateTime::now());
-    is_time || !slice.objects.keys().eq(checkpoint.objects())
+    let is_named_first = slice.selection.names_custom && checkpoint.custom_objects.is_none();
+    is_time || is_named_first || !slice.objects().keys().eq(&checkpoint.references_of)
 }
 
 /// Returns when reading must end because a lane can go on, or because the slice ends.
@@ -100,7 +104,7 @@ async fn read_lists(slice: &SliceContext<'_>, every: Duration) -> Result<DateTim
     let now = DateTime::now();
     let due_times = slice.store().reference_due_times(slice.key).await?;
     let mut next = time::after(now, every);
-    for source in Source::of(slice.objects) {
+    for source in Source::of(slice.selection) {
         let waits_until = due_times.get(&source).copied().filter(|due_at| *due_at > now);
         let due_at = match waits_until {
             Some(due_at) => due_at,
@@ -138,6 +142,10 @@ async fn read_list(slice: &SliceContext<'_>, source: Source, every: Duration) ->
     if error.concerns_account() || error.is_transient() {
         return Ok(ListEnd::AllDueAt(due_at));
     }
+    if source == Source::CustomObjects && slice.leased.checkpoint.custom_objects.is_none() {
+        // Nobody waits for their names.
+        save_custom_objects(slice, &[]).await?;
+    }
     // HubSpot may refuse the cursor.
     ledger.after = None;
     ledger.due_at = Some(due_at);
@@ -158,6 +166,10 @@ async fn read_pages(
         let page = slice.session.list_references(source, ledger.after.as_deref(), latest).await?;
         let Some(page) = page else { return Ok(ListEnd::OutOfTime) };
         let is_last = page.next.is_none();
+        if source == Source::CustomObjects {
+            // Before the ledger, which makes the list wait for a day.
+            save_custom_objects(slice, &page.items).await?;
+        }
         let changes = ledger.add_page(page.items, page.next, source.has_actions());
         publish::publish(slice, source, page.date, changes).await?;
         ledger.failure = None;
@@ -171,6 +183,17 @@ async fn read_pages(
         (ledger.read_at, ledger.due_at) = (Some(page.date), Some(due_at));
         return save(slice, source, ledger, ListEnd::DueAt(due_at)).await;
     }
+}
+
+/// Saves the names of the account's custom objects, by which its choice names them.
+async fn save_custom_objects(slice: &SliceContext<'_>, items: &[ReferenceItem]) -> Result<(), SliceError> {
+    let custom = items.iter().filter_map(|item| {
+        let text = |name: &str| item.definition.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let object = ObjectType::parse(&item.id).ok().filter(|object| object.is_custom())?;
+        Some(CustomObject { object, name: text("name"), full_name: text("fullyQualifiedName") })
+    });
+    let custom: Vec<CustomObject> = custom.collect();
+    Ok(slice.store().save_custom_objects(slice.leased, &custom).await?)
 }
 
 /// Saves a list's ledger. Returns `end`, or that there is no time, if another slice has the list.

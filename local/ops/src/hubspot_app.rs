@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use environment::config::words;
 use model::{
-    choice::{self, Choice, Objects},
+    choice::{Choice, Objects},
     object::ObjectType,
 };
 use serde_json::{Value, json};
@@ -84,7 +84,7 @@ impl HubSpotApp {
             Choice::of_objects(&words(value("HUBSPOT_OBJECTS")?))?.with_properties(value("HUBSPOT_PROPERTIES")?)?;
         let choice = choice.with(ObjectType::COMPANIES, words(value("HUBSPOT_COMPANY_PROPERTIES")?));
         let choice = choice.with(ObjectType::CONTACTS, words(value("HUBSPOT_CONTACT_PROPERTIES")?));
-        Self::new(project, outputs, &choice.of_account(&Choice::default()))
+        Self::new(project, outputs, &choice)
     }
 
     /// Returns the app with all templates filled in.
@@ -92,7 +92,7 @@ impl HubSpotApp {
     /// # Errors
     /// A template is not JSON, names an output that the stack does not have, or there are more subscriptions than
     /// HubSpot allows for an app.
-    pub fn new(project: &str, outputs: &BTreeMap<String, String>, objects: &Objects) -> Result<Self> {
+    pub fn new(project: &str, outputs: &BTreeMap<String, String>, choice: &Choice) -> Result<Self> {
         let mut values: BTreeMap<&str, &str> =
             outputs.iter().map(|(name, value)| (name.as_str(), value.trim_end_matches('/'))).collect();
         values.insert("ProjectName", project);
@@ -104,10 +104,10 @@ impl HubSpotApp {
         }
         let webhooks = files.values_mut().find(|file| file["type"] == "webhooks");
         let webhooks = webhooks.context("no file in hubspot-app has the type webhooks")?;
-        let not_told = subscribe(&mut webhooks["config"]["subscriptions"], objects)?;
+        let not_told = subscribe(&mut webhooks["config"]["subscriptions"], &choice.of_account(&Choice::default()))?;
         let app = files.values_mut().find(|file| file["type"] == "app");
         let auth = &mut app.context("no file in hubspot-app has the type app")?["config"]["auth"];
-        auth["optionalScopes"] = json!(choice::optional_scopes(objects));
+        auth["optionalScopes"] = json!(choice.optional_scopes());
         Ok(Self { files, not_told })
     }
 
