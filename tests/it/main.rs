@@ -2,6 +2,7 @@
 
 mod actions;
 mod alarms;
+mod all_properties;
 mod associations;
 mod chaos;
 mod connect;

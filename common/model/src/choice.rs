@@ -18,7 +18,7 @@ use crate::{
 /// The object types to read, each with the properties to request.
 pub type Objects = BTreeMap<ObjectType, Vec<String>>;
 
-/// What stands for all object types.
+/// What stands for all object types, and for all properties of one.
 const ALL: &str = "*";
 
 /// A custom object of an account.
@@ -33,6 +33,14 @@ pub struct CustomObject {
     pub full_name: String,
 }
 
+/// The properties that are chosen of an object type.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Properties {
+    names: Vec<String>,
+    /// True if all properties are kept that the object type has.
+    all: bool,
+}
+
 /// A choice of object types and properties. It may be incomplete, and is then completed by the stack's choice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Choice {
@@ -41,7 +49,7 @@ pub struct Choice {
     /// True if all object types are read: all rows of the catalogue, and all custom objects of the account.
     all_objects: bool,
     /// The properties to keep, besides the default ones of their object type.
-    properties: BTreeMap<TypeName, Vec<String>>,
+    properties: BTreeMap<TypeName, Properties>,
     /// The parts of the choice that name nothing. They are ignored.
     ignored: Vec<String>,
 }
@@ -51,10 +59,19 @@ pub struct Choice {
 pub struct Selection {
     /// The object types, with their properties.
     pub objects: Objects,
+    /// Those of which all properties are read. `objects` has only the ones of them that are always read, or named.
+    pub with_all_properties: BTreeSet<ObjectType>,
     /// True if the account's custom objects have to be known.
     pub names_custom: bool,
     /// The names in the account's entry that none of its custom objects has.
     pub not_found: Vec<String>,
+}
+
+impl Selection {
+    /// Returns true if a property is read that names an owner.
+    pub(crate) fn names_owners(&self) -> bool {
+        !self.with_all_properties.is_empty() || self.objects.values().flatten().any(|name| name == OWNER_PROPERTY)
+    }
 }
 
 /// A choice that cannot be read.
@@ -122,7 +139,9 @@ impl Choice {
             }
         }
         for (object, names) in entry.get_document("properties").into_iter().flatten() {
-            let (Ok(object), Some(names)) = (TypeName::parse(object), names.as_array()) else {
+            let one = std::slice::from_ref(names);
+            let names = names.as_array().map(Vec::as_slice).or_else(|| (names.as_str() == Some(ALL)).then_some(one));
+            let (Ok(object), Some(names)) = (TypeName::parse(object), names) else {
                 choice.ignored.push(format!("properties: {object:?}"));
                 continue;
             };
@@ -138,7 +157,7 @@ impl Choice {
     /// Adds properties to keep of records of an object type.
     #[must_use]
     pub fn with(mut self, object: ObjectType, properties: impl IntoIterator<Item = String>) -> Self {
-        self.properties.entry(TypeName::Known(object)).or_default().extend(properties);
+        self.properties.entry(TypeName::Known(object)).or_default().names.extend(properties);
         self
     }
 
@@ -154,11 +173,11 @@ impl Choice {
 
     /// Returns the scopes that this choice of a stack needs beyond the required ones. A customer may leave them out.
     pub fn optional_scopes(&self) -> Vec<&'static str> {
-        let Selection { objects, names_custom, .. } = self.select(&Self::default(), None);
+        let selection = self.select(&Self::default(), None);
+        let Selection { objects, names_custom, .. } = &selection;
         let of_types = objects.keys().map(|object| object.spec()).chain(names_custom.then_some(&CUSTOM));
         let scopes = of_types.flat_map(|spec| spec.scopes.iter().copied());
-        let names_owners = objects.values().flatten().any(|name| name == OWNER_PROPERTY);
-        let scopes = scopes.chain(names_owners.then_some(OWNERS_SCOPE));
+        let scopes = scopes.chain(selection.names_owners().then_some(OWNERS_SCOPE));
         let scopes: BTreeSet<&str> = scopes.filter(|scope| !REQUIRED_SCOPES.contains(scope)).collect();
         scopes.into_iter().collect()
     }
@@ -200,12 +219,14 @@ impl Choice {
         names_custom |= is_any_custom && with_names.into_iter().any(TypeName::is_name);
         let unresolved = account.properties.keys().filter(|name| name.resolve(known).is_none());
         not_found.extend(unresolved.map(|name| format!("properties: {name}")));
-        let objects = types.into_iter().map(|object| {
+        let mut selection = Selection { names_custom, ..Selection::default() };
+        for object in types {
             let more = account.properties_of(object, known).or_else(|| self.properties_of(object, known));
-            (object, object.properties(more.cloned().unwrap_or_default()))
-        });
-        let objects = objects.collect();
-        Selection { objects, names_custom, not_found: if custom.is_some() { not_found } else { Vec::new() } }
+            let Properties { names, all } = more.cloned().unwrap_or_default();
+            selection.objects.insert(object, object.properties(names));
+            selection.with_all_properties.extend(all.then_some(object));
+        }
+        Selection { not_found: if custom.is_some() { not_found } else { Vec::new() }, ..selection }
     }
 
     /// Returns true if it chooses object types.
@@ -214,7 +235,7 @@ impl Choice {
     }
 
     /// Returns the properties that are chosen of an object type, by its id or by its name.
-    fn properties_of(&self, object: ObjectType, custom: &[CustomObject]) -> Option<&Vec<String>> {
+    fn properties_of(&self, object: ObjectType, custom: &[CustomObject]) -> Option<&Properties> {
         let by_name = || self.properties.iter().find(|(name, _)| name.resolve(custom) == Some(object));
         self.properties.get(&TypeName::Known(object)).or_else(|| by_name().map(|(_, names)| names))
     }
@@ -232,11 +253,16 @@ impl Choice {
     }
 
     fn add_property<'a>(&mut self, object: &TypeName, name: &'a str) -> Result<(), &'a str> {
+        let properties = self.properties.entry(object.clone()).or_default();
+        if name == ALL {
+            properties.all = true;
+            return Ok(());
+        }
         let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         if !is_name {
             return Err(name);
         }
-        self.properties.entry(object.clone()).or_default().push(name.to_owned());
+        properties.names.push(name.to_owned());
         Ok(())
     }
 }
@@ -247,114 +273,4 @@ fn quoted(value: &Bson) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use bson::doc;
-
-    use super::*;
-
-    const DEALS: &str = "deals";
-
-    fn object(name: &str) -> ObjectType {
-        ObjectType::parse(name).unwrap()
-    }
-
-    fn stack(objects: &str, properties: &str) -> Choice {
-        let objects: Vec<String> = objects.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
-        Choice::of_objects(&objects).unwrap().with_properties(properties).unwrap()
-    }
-
-    fn names(objects: &Objects) -> Vec<&str> {
-        objects.keys().map(ObjectType::as_str).collect()
-    }
-
-    fn cars() -> [CustomObject; 2] {
-        [("2-7", "cars"), ("2-8", "boats")].map(|(id, name)| CustomObject {
-            object: object(id),
-            name: name.to_owned(),
-            full_name: format!("p1_{name}"),
-        })
-    }
-
-    #[test]
-    fn companies_and_contacts_are_read_unless_others_are_chosen() {
-        let of = |stack: &Choice, entry: Document| stack.of_account(&Choice::of_entry(&entry));
-        assert_eq!(names(&of(&stack("", ""), doc! {})), ["companies", "contacts"]);
-        let chosen = stack("contacts,deals,contacts", "");
-        assert_eq!(names(&of(&chosen, doc! {})), ["contacts", DEALS]);
-        assert_eq!(names(&of(&chosen, doc! { "objects": [] })), ["contacts", DEALS]);
-        assert_eq!(names(&of(&chosen, doc! { "objects": ["2-7", "companies"] })), ["2-7", "companies"]);
-    }
-
-    #[test]
-    fn an_accounts_properties_replace_the_stacks_of_the_same_object_type() {
-        let stack = stack("deals,2-7", "deals: amount ,x;2-7:serial;;");
-        let entry = doc! { "properties": { "2-7": ["model", "year"] } };
-        let objects = stack.of_account(&Choice::of_entry(&entry));
-        assert_eq!(objects[&object("2-7")], ["model", "year"]);
-        let deals = &objects[&object(DEALS)];
-        assert!(deals.contains(&"dealname".to_owned()) && deals.ends_with(&["x".to_owned()]), "{deals:?}");
-        assert_eq!(deals.iter().filter(|name| *name == "amount").count(), 1);
-    }
-
-    #[test]
-    fn custom_objects_are_found_by_their_names() {
-        let entry = |entry: Document| Choice::of_entry(&entry);
-        let nobodys = Choice::default();
-        let own = entry(
-            doc! { "objects": ["cars", "p1_boats", "trains"], "properties": { "cars": ["plate"], "ships": ["x"] } },
-        );
-        let selection = nobodys.select(&own, Some(&cars()));
-        assert_eq!(names(&selection.objects), ["2-7", "2-8"]);
-        assert_eq!(selection.objects[&object("2-7")], ["plate"]);
-        assert_eq!(selection.not_found, ["objects: trains", "properties: ships"]);
-        // Nothing else is read as long as nobody knows them.
-        let unknown = nobodys.select(&own, None);
-        assert_eq!((names(&unknown.objects).len(), unknown.names_custom, unknown.not_found.len()), (0, true, 0));
-        // Other accounts do not have what the stack names.
-        let of_stack = stack("contacts,cars,trains", "cars:plate").select(&nobodys, Some(&cars()));
-        assert_eq!((names(&of_stack.objects), of_stack.not_found.len()), (vec!["2-7", "contacts"], 0));
-        assert_eq!(of_stack.objects[&object("2-7")], ["plate"]);
-        let by_id = entry(doc! { "objects": ["2-7"] });
-        assert_eq!(stack("", "cars:plate").select(&by_id, Some(&cars())).objects[&object("2-7")], ["plate"]);
-        assert!(!stack("", "cars:plate").select(&nobodys, Some(&cars())).names_custom);
-    }
-
-    #[test]
-    fn a_star_is_every_row_and_every_custom_object() {
-        let all = stack("*", "").select(&Choice::default(), Some(&cars()));
-        assert_eq!(all.objects.len(), CATALOGUE.len() + 2);
-        assert!(all.names_custom);
-        let few = stack("*", "").select(&Choice::of_entry(&doc! { "objects": ["contacts"] }), Some(&cars()));
-        assert_eq!((names(&few.objects), few.names_custom), (vec!["contacts"], false));
-        let own = Choice::default().select(&Choice::of_entry(&doc! { "objects": ["*"] }), None);
-        assert_eq!(own.objects.len(), CATALOGUE.len());
-    }
-
-    #[test]
-    fn customers_are_asked_for_what_is_chosen() {
-        let scopes = |objects| stack(objects, "").optional_scopes();
-        assert_eq!(scopes(""), [""; 0]);
-        assert_eq!(scopes("products,contacts"), ["crm.objects.products.read", "e-commerce"]);
-        assert_eq!(scopes("notes,contacts"), [OWNERS_SCOPE], "contacts' scope is enough for notes");
-        let deals = ["crm.objects.custom.read", "crm.objects.deals.read", OWNERS_SCOPE, "tickets"];
-        assert_eq!(scopes("deals,2-7,tickets,deals"), deals);
-        assert_eq!(scopes("cars"), ["crm.objects.custom.read"]);
-        assert!(scopes("*").len() > 10 && scopes("*").contains(&"crm.objects.custom.read"));
-        assert_eq!(stack("contacts", "contacts:hubspot_owner_id").optional_scopes(), [OWNERS_SCOPE]);
-    }
-
-    #[test]
-    fn mistakes_of_an_entry_are_ignored_and_those_of_a_stack_are_not() {
-        let entry = doc! { "objects": ["deals", "deal", 7], "properties": { "c r": ["x"], "deals": ["amount", "a b"], "contacts": "x" } };
-        let choice = Choice::of_entry(&entry);
-        assert_eq!(names(&Choice::default().of_account(&choice)), [DEALS]);
-        assert_eq!(choice.ignored().len(), 5);
-        assert_eq!(Choice::of_entry(&doc! { "objects": "deals", "properties": ["x"] }).ignored().len(), 2);
-        assert!(matches!(Choice::of_objects(&["c r".to_owned()]), Err(InvalidChoice::Object(_))));
-        assert!(matches!(Choice::of_objects(&["deal".to_owned()]), Err(InvalidChoice::Nearly(_, DEALS))));
-        let properties = |text| Choice::default().with_properties(text);
-        assert!(matches!(properties("deals"), Err(InvalidChoice::Form(_))));
-        assert!(matches!(properties("contact:x"), Err(InvalidChoice::Nearly(..))));
-        assert!(matches!(properties("deals:a b"), Err(InvalidChoice::Property(_))));
-    }
-}
+mod tests;

@@ -15,7 +15,6 @@ pub use ledger::{Ledger, LedgerItem};
 use crate::{
     account::AccountKey,
     action::ActionKind,
-    catalogue::OWNER_PROPERTY,
     choice::Selection,
     object::{COLLECTION_PREFIX, ObjectType},
     time::{DateTime, rfc3339},
@@ -47,9 +46,9 @@ impl Source {
 
     /// Returns the lists that explain what is read of an account: the custom objects if the choice names some, the owners if
     /// a property that names one is read, the pipelines of each object type that has any, and the properties of each.
-    pub fn of(Selection { objects, names_custom, .. }: &Selection) -> Vec<Self> {
-        let names_owners = |properties: &Vec<String>| properties.iter().any(|name| name == OWNER_PROPERTY);
-        let owners = objects.values().any(names_owners).then_some(Self::Owners);
+    pub fn of(selection: &Selection) -> Vec<Self> {
+        let Selection { objects, names_custom, .. } = selection;
+        let owners = selection.names_owners().then_some(Self::Owners);
         let pipelines = objects.keys().filter(|object| object.spec().has_pipelines).copied().map(Self::Pipelines);
         let custom = names_custom.then_some(Self::CustomObjects);
         custom.into_iter().chain(owners).chain(pipelines).chain(objects.keys().copied().map(Self::Schemas)).collect()

@@ -1,7 +1,7 @@
 //! Sync's ledgers of reference data (collection `references`): what was published of each list of an account, and when
 //! the list is read next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use futures::TryStreamExt;
 use model::{
@@ -43,6 +43,26 @@ impl Store {
         let of = doc! { "_id": source.key(account) };
         let found = self.collection(collection::REFERENCES).find_one(of).await?;
         Ok(found.map(deserialize_from_document).transpose()?.unwrap_or_default())
+    }
+
+    /// Returns the ledgers of these lists. Lists that were never read are omitted.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached, or a ledger cannot be parsed.
+    pub async fn reference_ledgers(
+        &self,
+        account: &AccountKey,
+        sources: impl Iterator<Item = Source>,
+    ) -> Result<BTreeMap<Source, Ledger>, Error> {
+        let sources: HashMap<String, Source> = sources.map(|source| (source.key(account), source)).collect();
+        let keys: Vec<&String> = sources.keys().collect();
+        let found = self.collection(collection::REFERENCES).find(doc! { "_id": { "$in": keys } }).await?;
+        let found: Vec<Document> = found.try_collect().await?;
+        let read = |ledger: Document| {
+            let source = sources.get(ledger.get_str("_id").ok()?).copied()?;
+            Some(deserialize_from_document(ledger).map(|ledger| (source, ledger)).map_err(Error::from))
+        };
+        found.into_iter().filter_map(read).collect()
     }
 
     /// Saves the ledger of a list, and counts that. Returns false, and saves nothing, if another slice has saved it since it

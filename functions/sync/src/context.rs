@@ -32,6 +32,8 @@ pub(crate) struct SliceContext<'a> {
     pub(crate) sweep_since: Option<DateTime>,
     /// What is read of the account.
     pub(crate) selection: &'a Selection,
+    /// The properties of the object types of which all are read. Empty until they are looked up.
+    pub(crate) all_properties: OnceCell<Objects>,
     /// The number of lanes that are being read. They share the account's limits.
     pub(crate) lanes: Cell<u32>,
     /// The object types of which there may be records to check for changes of their associations.
@@ -68,7 +70,8 @@ impl SliceContext<'_> {
 
     /// Returns the properties to request of records of an object type.
     pub(crate) fn properties(&self, object: ObjectType) -> &[String] {
-        self.objects().get(&object).map_or(&[], Vec::as_slice)
+        let all = self.all_properties.get().and_then(|all| all.get(&object));
+        all.or_else(|| self.objects().get(&object)).map_or(&[], Vec::as_slice)
     }
 
     /// Returns how far HubSpot's clock may be ahead of this machine's.

@@ -3,6 +3,7 @@
 
 mod access;
 mod action_builder;
+mod all_properties;
 mod association_checks;
 mod associations;
 mod backoff;

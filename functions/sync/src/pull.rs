@@ -1,7 +1,7 @@
 //! Reads the lanes of a slice concurrently. They share the account's limits and the slice's time.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     time::Duration,
 };
 
@@ -19,7 +19,7 @@ use store::{StoreError, describe, is_away};
 use tokio::time::timeout_at;
 
 use crate::{
-    backoff,
+    all_properties, backoff,
     context::{ActiveSlice, SliceContext},
     error::SliceError,
     lane::{LaneEnd, LaneReader},
@@ -29,6 +29,9 @@ use crate::{
     state::LaneStep,
     tuning::Tuning,
 };
+
+/// How long a lane waits at least for the list of its properties, which is read beside the other lanes.
+const PAUSE_FOR_PROPERTIES: Duration = Duration::from_secs(2);
 
 impl ActiveSlice<'_> {
     /// Returns what to read of the account. Logs the parts of its own choice that name nothing.
@@ -73,13 +76,22 @@ impl ActiveSlice<'_> {
             tally: self.tally,
             sweep_since: self.deletions_notified_at(),
             selection,
+            all_properties: OnceCell::new(),
             lanes: Cell::new(0),
             association_checks: RefCell::new(with_associations.collect()),
         };
+        let unknown = all_properties::look_up(&slice).await?;
         let checkpoint = &self.leased.checkpoint;
         let lanes = self.in_turn(objects).into_iter().map(|object| {
             let lane = checkpoint.lanes.get(object).clone();
-            self.pull_lane(&slice, account, object, lane)
+            let is_unknown = unknown.contains(&object);
+            let slice = &slice;
+            async move {
+                if is_unknown {
+                    return Ok(LaneOutcome::waits_until(object, self.next_try_after(PAUSE_FOR_PROPERTIES)));
+                }
+                self.pull_lane(slice, account, object, lane).await
+            }
         });
         let lanes = async { join_all(lanes).await.into_iter().collect() };
         let mut lanes = references::read_beside(&slice, lanes).await?;
@@ -166,6 +178,11 @@ impl ActiveSlice<'_> {
         let idle = u32::try_from(self.run.idle).unwrap_or(0);
         let pause = if idle == 0 { Duration::ZERO } else { backoff::pause(idle, Duration::ZERO, rand::random()) };
         time::after(DateTime::now(), pause)
+    }
+
+    /// Returns the same, but not before `pause` is over.
+    fn next_try_after(&self, pause: Duration) -> DateTime {
+        self.next_try().max(time::after(DateTime::now(), pause))
     }
 
     /// Returns when HubSpot last reported deletions by webhook. Returns `None` if it never did.

@@ -84,11 +84,16 @@ impl Ledger {
 
     /// Returns the ids of the items that are listed.
     pub fn listed(&self) -> impl Iterator<Item = &str> {
-        self.items.iter().filter(|item| !item.digest.is_empty()).map(|item| item.id.as_str())
+        self.items.iter().filter(|item| item.is_listed()).map(|item| item.id.as_str())
     }
 }
 
 impl LedgerItem {
+    /// Returns true if the list has the item.
+    pub fn is_listed(&self) -> bool {
+        !self.digest.is_empty()
+    }
+
     /// Counts a new state, and returns it.
     fn change(
         &mut self,
