@@ -11,7 +11,7 @@ use harness::{
 use hubspot_sim::{FaultKind, Object, Pipeline, Property};
 use model::reference::Source;
 use mongodb::bson::{DateTime, Document, doc};
-use store::collection;
+use store::{Erasure, collection};
 
 const DEALS: Object = Object::DEALS;
 const OWNERS: &str = "hubspot_owners";
@@ -287,5 +287,26 @@ async fn choice_decides_what_is_read() -> Result<()> {
     world.config.references_every = None;
     run_a_day_later(&world).await?;
     ensure!(world.requests("other 200") == requests + 3, "it is switched off");
+    world.end().await
+}
+
+/// Owners have e-mail addresses. What is queued when the account is erased is not stored.
+#[tokio::test]
+async fn nothing_is_stored_of_an_erased_account() -> Result<()> {
+    let world = world("references_erased").await?;
+    world.slice(&world.sync().await?, &world.tick()).await.map_err(|error| anyhow::anyhow!("{error:?}"))?;
+    let messages = world.take(&world.actions_queue).await?;
+    ensure!(messages.iter().any(|message| message.contains("ana@firm.example")), "{} messages", messages.len());
+    let account = world.account()?;
+    world.store.remove_account(&account).await?;
+    world.store.request_erasures(&[Erasure::Account(account.clone())]).await?;
+    world.store.erase(&Erasure::Account(account)).await?;
+    for bodies in messages.chunks(10) {
+        assert_accepted(world.store(bodies).await)?;
+    }
+    for name in Source::COLLECTIONS.into_iter().chain([collection::REFERENCES, collection::ACTIONS]) {
+        ensure!(world.all(name).await?.is_empty(), "{name} has something");
+    }
+    ensure!(!world.everything().await?.contains("ana@firm.example"));
     world.end().await
 }
