@@ -21,7 +21,7 @@ fn one(messages: Vec<Message>) -> Vec<Delivery> {
 
 /// Tries `kill` before and after each of the effects, or at some of these points, and gives for each whether it came to
 /// that.
-async fn at_each<F: Future<Output = Result<bool>>>(
+pub(crate) async fn at_each<F: Future<Output = Result<bool>>>(
     effects: &[String],
     kill: impl Fn(usize, When) -> F,
 ) -> Result<Vec<bool>> {
@@ -38,7 +38,7 @@ async fn at_each<F: Future<Output = Result<bool>>>(
 }
 
 /// Lanes run side by side, so that the last effects may come in another number; nearly all points are met.
-fn nearly_all_met(killed: &[bool]) -> Result<()> {
+pub(crate) fn nearly_all_met(killed: &[bool]) -> Result<()> {
     let met = killed.iter().filter(|killed| **killed).count();
     ensure!(killed.len() - met <= (killed.len() / 10).max(3), "only {met} of {} points were met", killed.len());
     println!("sync was killed at {met} points");

@@ -1,5 +1,7 @@
 //! Reference data: owners, pipelines, and the definitions of properties.
 
+mod crash;
+
 use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
@@ -308,5 +310,24 @@ async fn nothing_is_stored_of_an_erased_account() -> Result<()> {
         ensure!(world.all(name).await?.is_empty(), "{name} has something");
     }
     ensure!(!world.everything().await?.contains("ana@firm.example"));
+    world.end().await
+}
+
+/// A slice that was frozen must not take back what another one has published since.
+#[tokio::test]
+async fn ledger_is_saved_by_the_first_of_two_slices() -> Result<()> {
+    let world = World::new("references_ledger").await?;
+    let account = world.account()?;
+    for _ in 0..2 {
+        let [mut first, mut second] = [
+            world.store.reference_ledger(&account, Source::Owners).await?,
+            world.store.reference_ledger(&account, Source::Owners).await?,
+        ];
+        first.reading += 1;
+        ensure!(world.store.save_reference_ledger(&account, Source::Owners, &mut first).await?);
+        ensure!(world.store.save_reference_ledger(&account, Source::Owners, &mut first).await?, "it goes on");
+        ensure!(!world.store.save_reference_ledger(&account, Source::Owners, &mut second).await?);
+        ensure!(world.store.reference_ledger(&account, Source::Owners).await? == first);
+    }
     world.end().await
 }
