@@ -1,7 +1,7 @@
 //! The real bootstraps, killed (SIGKILL) before and after each of their effects in turn, with every message delivered
 //! again; afterwards MongoDB equals the ledger.
 
-mod points;
+pub(crate) mod points;
 
 use anyhow::{Context as _, Result, ensure};
 use harness::{

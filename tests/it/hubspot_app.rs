@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use model::{catalogue::REQUIRED_SCOPES, choice::Objects, object::ObjectType};
+use model::{catalogue::REQUIRED_SCOPES, choice::Choice, object::ObjectType};
 use ops::hubspot_app::HubSpotApp;
 use reqwest::{StatusCode, Url};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -207,11 +207,13 @@ fn outputs(url: &str) -> BTreeMap<String, String> {
 
 #[test]
 fn each_property_that_is_kept_has_one_subscription() -> Result<()> {
-    let companies = ObjectType::COMPANIES.properties(["city", "name", "hs_lastmodifieddate"].map(str::to_owned));
+    let more = ["city", "name", "hs_lastmodifieddate"].map(str::to_owned);
+    let companies = ObjectType::COMPANIES.properties(more.clone());
     let contacts = ObjectType::CONTACTS.properties(["phone".to_owned()]);
-    let objects = Objects::from([(ObjectType::COMPANIES, companies.clone()), (ObjectType::CONTACTS, contacts.clone())]);
+    let choice = Choice::default().with(ObjectType::COMPANIES, more);
+    let choice = choice.with(ObjectType::CONTACTS, ["phone".to_owned()]);
     // The address of a custom domain may end with a slash.
-    let app = HubSpotApp::new("hubspot-sync", &outputs(&format!("{URL}/")), &objects)?;
+    let app = HubSpotApp::new("hubspot-sync", &outputs(&format!("{URL}/")), &choice, &Choice::default())?;
     assert_eq!(app.not_told, [(ObjectType::COMPANIES, "hs_lastmodifieddate".to_owned())]);
     let written = written(&app, "kept")?;
     check_structure(&written);
@@ -226,10 +228,13 @@ fn each_property_that_is_kept_has_one_subscription() -> Result<()> {
 
 #[test]
 fn app_that_hubspot_would_refuse_is_refused_locally() {
-    let disabled = HubSpotApp::new("hubspot-sync", &BTreeMap::new(), &Objects::new()).expect_err("it has no address");
+    let disabled = HubSpotApp::new("hubspot-sync", &BTreeMap::new(), &Choice::default(), &Choice::default())
+        .expect_err("it has no address");
     assert!(format!("{disabled:#}").contains("CONNECT=DISABLED"), "{disabled:#}");
-    let many = (0..1000).map(|number| format!("property_{number}")).collect();
-    let many = HubSpotApp::new("hubspot-sync", &outputs(URL), &Objects::from([(ObjectType::CONTACTS, many)]));
+    let usual = ObjectType::CONTACTS.default_properties().len();
+    let many = (usual..1000).map(|number| format!("property_{number}"));
+    let many = Choice::of_objects(&["contacts".to_owned()]).unwrap_or_default().with(ObjectType::CONTACTS, many);
+    let many = HubSpotApp::new("hubspot-sync", &outputs(URL), &many, &Choice::default());
     assert!(format!("{:#}", many.expect_err("an app has 1,000 subscriptions")).contains("1011 subscriptions"));
 }
 

@@ -2,11 +2,13 @@
 
 mod actions;
 mod alarms;
+mod all_properties;
 mod associations;
 mod chaos;
 mod connect;
 mod crash;
 mod crates;
+mod custom_objects;
 mod data;
 mod deletes;
 mod documents;
@@ -23,6 +25,7 @@ mod objects;
 mod permissions;
 mod production;
 mod properties;
+mod references;
 mod rehearsal;
 mod repair;
 mod scheduler;

@@ -38,9 +38,31 @@ impl Session {
     ///
     /// # Errors
     /// See [`HubSpotError`]. Failures are not retried here.
-    #[tracing::instrument(level = "debug", skip_all, name = "read", fields(records = ids.len()))]
     pub async fn read_by_ids(
         &self,
+        object: ObjectType,
+        ids: &[String],
+        properties: &[String],
+        latest: Option<Instant>,
+    ) -> Result<Option<ReadRecords>, HubSpotError> {
+        self.read(Kind::Read, object, ids, properties, latest).await
+    }
+
+    /// Reads a part of a page in the same way. Failures are retried as those of a list.
+    pub(super) async fn read_page(
+        &self,
+        object: ObjectType,
+        ids: &[String],
+        properties: &[String],
+        latest: Option<Instant>,
+    ) -> Result<Option<ReadRecords>, HubSpotError> {
+        self.read(Kind::List, object, ids, properties, latest).await
+    }
+
+    #[tracing::instrument(level = "debug", skip_all, name = "read", fields(records = ids.len()))]
+    async fn read(
+        &self,
+        kind: Kind,
         object: ObjectType,
         ids: &[String],
         properties: &[String],
@@ -51,7 +73,7 @@ impl Session {
         let inputs: Vec<Value> = ids.iter().map(|id| json!({ "id": id })).collect();
         let body = json!({ "properties": names, "inputs": inputs });
         let path = format!("/crm/objects/{API_VERSION}/{object}/batch/read");
-        let Some(response) = self.post(Kind::Read, &path, &body, latest).await? else { return Ok(None) };
+        let Some(response) = self.post(kind, &path, &body, latest).await? else { return Ok(None) };
         let batch: BatchResponse = response.parse("records are not of their form")?;
         let missing = batch.errors.iter().filter(|failure| failure.is_not_found()).flat_map(Failure::names).collect();
         Ok(Some(ReadRecords { rows: record::parse_rows(object, &batch.results)?, missing }))

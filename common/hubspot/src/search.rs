@@ -1,6 +1,6 @@
 //! CRM search: `POST /crm/objects/{version}/{type}/search`, always by id within a window of modification times.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use model::{object::ObjectType, time::DateTime};
 use serde::Deserialize;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
-    API_VERSION, HubSpotError, Session,
+    API_VERSION, HubSpotError, MAX_READ_IDS, ReadRecords, Session,
     record::{self, Row},
     response::{ApiResponse, id_text},
     session::Kind,
@@ -30,7 +30,16 @@ pub struct Search<'a> {
 impl Search<'_> {
     /// The most rows in one page (HubSpot's maximum since September 2024).
     pub const MAX_PAGE: u32 = 200;
+
+    /// Returns true if the names of the properties are too many for a search. The records of a page are then read by their
+    /// ids, which takes other requests.
+    pub fn is_long(&self) -> bool {
+        request(self).to_string().chars().count() > MAX_BODY
+    }
 }
+
+/// The most characters in the body of a search ("Search the CRM").
+const MAX_BODY: usize = 3000;
 
 /// Selects rows: a window of modification times, starting after the row `after_id`.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +82,9 @@ impl Page {
     }
 }
 
+/// Why a row cannot be read that a search has found, and that is not there when it is read by its id.
+const LEFT_OUT: &str = "HubSpot's answer leaves it out";
+
 #[derive(Deserialize)]
 struct RawPage {
     total: i64,
@@ -91,12 +103,35 @@ fn cursor(next: &Value) -> String {
 }
 
 impl Session {
-    /// Returns one page of a search. Returns `None` if the rate limit does not allow a request before `latest`.
+    /// Returns one page of a search. Returns `None` if a rate limit does not allow a request before `latest`. If there are
+    /// more properties than a search can name, it finds the records, and they are read by their ids. A record that is not
+    /// there any more by then is a row that cannot be read.
     ///
     /// # Errors
     /// See [`HubSpotError`]. Failures that pass within a moment were already retried.
-    #[tracing::instrument(level = "debug", skip_all, name = "page")]
     pub async fn search(&self, search: &Search<'_>, latest: Option<Instant>) -> Result<Option<Page>, HubSpotError> {
+        if !search.is_long() {
+            return self.search_page(search, latest).await;
+        }
+        let Some(mut page) = self.search_page(&Search { properties: &[], ..*search }, latest).await? else {
+            return Ok(None);
+        };
+        let began = Instant::now();
+        for rows in page.rows.chunks_mut(MAX_READ_IDS) {
+            let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
+            let read = self.read_page(search.object, &ids, search.properties, latest).await?;
+            let Some(ReadRecords { rows: read, .. }) = read else { return Ok(None) };
+            let mut read: HashMap<String, _> = read.into_iter().map(|row| (row.id, row.record)).collect();
+            for row in rows {
+                row.record = read.remove(&row.id).unwrap_or_else(|| Err(LEFT_OUT.to_owned()));
+            }
+        }
+        page.took += began.elapsed();
+        Ok(Some(page))
+    }
+
+    #[tracing::instrument(level = "debug", skip_all, name = "page")]
+    async fn search_page(&self, search: &Search<'_>, latest: Option<Instant>) -> Result<Option<Page>, HubSpotError> {
         let path = format!("/crm/objects/{API_VERSION}/{}/search", search.object);
         let response = self.post(Kind::Search, &path, &request(search), latest).await?;
         response.map(|response| page(search.object, &response)).transpose()
@@ -166,6 +201,23 @@ mod tests {
             json!({"propertyName": "hs_object_id", "operator": "GT", "value": "9"})
         );
         assert!(request.get("after").is_none());
+    }
+
+    #[test]
+    fn names_that_are_too_many_for_a_search_are_noticed() {
+        let filter = Filter {
+            from: DateTime::from_millis(1_700_000_000_000),
+            to: None,
+            undated: false,
+            after_id: None,
+            up_to_id: None,
+            after: None,
+        };
+        for (count, is_long) in [(0, false), (100, false), (120, true)] {
+            let properties: Vec<String> = (0..count).map(|index| format!("a_property_of_mine_{index:03}")).collect();
+            let search = Search { object: ObjectType::CONTACTS, filter, properties: &properties, limit: 200 };
+            assert_eq!(search.is_long(), is_long, "{count}: {}", request(&search).to_string().len());
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub struct ActionName {
 }
 
 /// The kind of change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ActionKind {
     /// A record's first action.
     Created,
@@ -35,12 +35,18 @@ pub enum ActionKind {
 impl ActionKind {
     const ALL: [Self; 3] = [Self::Created, Self::Updated, Self::Deleted];
 
-    const fn as_str(self) -> &'static str {
+    /// Returns the word in the names of actions.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Created => "Created",
             Self::Updated => "Updated",
             Self::Deleted => "Deleted",
         }
+    }
+
+    /// Returns the kind with this word.
+    fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == word)
     }
 }
 
@@ -93,7 +99,7 @@ impl TryFrom<String> for ActionName {
 
     fn try_from(text: String) -> Result<Self, String> {
         let parsed = text.rsplit_once(' ').and_then(|(label, kind)| {
-            let kind = ActionKind::ALL.into_iter().find(|known| known.as_str() == kind)?;
+            let kind = ActionKind::parse(kind)?;
             Some(Self { object: ObjectType::of_label(label)?, kind })
         });
         parsed.ok_or_else(|| format!("{text:?} is no name of an action"))

@@ -30,6 +30,8 @@ pub struct ObjectSpec {
     pub has_recycle_bin: bool,
     /// The object types with which associations are read.
     pub associations: &'static [&'static str],
+    /// True if records go through the stages of pipelines.
+    pub has_pipelines: bool,
 }
 
 impl ObjectSpec {
@@ -41,6 +43,12 @@ impl ObjectSpec {
 
 /// The scopes that every customer is asked for.
 pub const REQUIRED_SCOPES: [&str; 3] = ["oauth", "crm.objects.contacts.read", "crm.objects.companies.read"];
+
+/// The property of records that names their owner.
+pub const OWNER_PROPERTY: &str = "hubspot_owner_id";
+
+/// The scope for the list of owners.
+pub const OWNERS_SCOPE: &str = "crm.objects.owners.read";
 
 /// Returns the row of this name.
 pub(crate) fn row(name: &str) -> Option<&'static ObjectSpec> {

@@ -16,7 +16,7 @@ pub use lane::{
 pub use limits::MAX_SHARE;
 pub use limits::{LimiterSnapshot, RateLimitState};
 
-use crate::{object::ObjectType, time::DateTime};
+use crate::{choice::CustomObject, object::ObjectType, time::DateTime};
 
 /// The checkpoint of one account (collection `checkpoints`).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -47,6 +47,14 @@ pub struct Checkpoint {
     pub notified_at: Option<DateTime>,
     /// When HubSpot last reported deletions by webhook. The next run reads the recycle bin.
     pub deletions_notified_at: Option<DateTime>,
+    /// The custom objects of the account, by which the names in its choice are found. Absent if they were never read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub custom_objects: Option<Vec<CustomObject>>,
+    /// When reference data is read next, by this machine's clock. Absent if it was never read.
+    pub references_due_at: Option<DateTime>,
+    /// The object types whose lists that time is about. Those of others are due.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "known::list")]
+    pub references_of: Vec<ObjectType>,
     /// The latest run, also while it is live.
     pub last_run: Option<LastRun>,
     /// The actions published in the last day, by hour (see [`hour`]).

@@ -10,5 +10,6 @@ pub mod choice;
 pub mod ids;
 pub mod message;
 pub mod object;
+pub mod reference;
 pub mod score;
 pub mod time;

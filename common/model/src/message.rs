@@ -6,7 +6,8 @@ use crate::{
     account::AccountKey,
     action::Action,
     ids::{DomainId, HubId},
-    time::DateTime,
+    reference::{ReferenceBatch, ReferenceChange, Source},
+    time::{DateTime, rfc3339},
 };
 
 /// Encodes a message as JSON that SQS accepts.
@@ -109,11 +110,14 @@ impl TryFrom<String> for Continuation {
 
 /// A message on the actions queue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", from = "FlatActions")]
+#[serde(tag = "type", try_from = "FlatMessage")]
 pub enum ActionsMessage {
     /// The actions of one batch.
     #[serde(rename = "actions.v1")]
     V1(ActionBatch),
+    /// Changes of reference data.
+    #[serde(rename = "references.v1")]
+    References(ReferenceBatch),
 }
 
 /// Up to [`MAX_ACTIONS`] actions of one account.
@@ -140,27 +144,59 @@ impl ActionBatch {
     }
 }
 
-/// An [`ActionBatch`] that serde reads directly. For a tagged or flattened type serde first collects every value, which
+impl ReferenceBatch {
+    /// Returns the message of changes that are already encoded by [`encode`].
+    ///
+    /// # Errors
+    /// The message cannot be written as JSON.
+    pub fn encode<'a>(&self, items: impl Iterator<Item = &'a str>) -> serde_json::Result<String> {
+        let empty = encode(&ActionsMessage::References(Self { items: Vec::new(), ..self.clone() }))?;
+        let around = empty.strip_suffix("]}").unwrap_or_default();
+        let items: Vec<&str> = items.collect();
+        Ok(format!("{around}{}]}}", items.join(",")))
+    }
+}
+
+/// An [`ActionsMessage`] that serde reads directly. For a tagged or flattened type serde first collects every value, which
 /// took a tenth of the drain's time.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct FlatActions {
+struct FlatMessage {
     #[serde(rename = "type")]
-    _version: ActionsVersion,
+    kind: ActionsKind,
     domain_id: DomainId,
     hub_id: HubId,
-    actions: Vec<Action>,
+    actions: Option<Vec<Action>>,
+    source: Option<Source>,
+    #[serde(default, with = "rfc3339::option")]
+    read_at: Option<DateTime>,
+    items: Option<Vec<ReferenceChange>>,
 }
 
 #[derive(Deserialize)]
-enum ActionsVersion {
+enum ActionsKind {
     #[serde(rename = "actions.v1")]
     V1,
+    #[serde(rename = "references.v1")]
+    References,
 }
 
-impl From<FlatActions> for ActionsMessage {
-    fn from(FlatActions { domain_id, hub_id, actions, .. }: FlatActions) -> Self {
-        Self::V1(ActionBatch { account: AccountKey { domain_id, hub_id }, actions })
+impl TryFrom<FlatMessage> for ActionsMessage {
+    type Error = &'static str;
+
+    fn try_from(flat: FlatMessage) -> Result<Self, Self::Error> {
+        let account = AccountKey { domain_id: flat.domain_id, hub_id: flat.hub_id };
+        match flat.kind {
+            ActionsKind::V1 => {
+                let actions = flat.actions.ok_or("a message of actions has none")?;
+                Ok(Self::V1(ActionBatch { account, actions }))
+            }
+            ActionsKind::References => {
+                let parts = flat.source.zip(flat.read_at).zip(flat.items);
+                let ((source, read_at), items) = parts.ok_or("a message of reference data is not complete")?;
+                Ok(Self::References(ReferenceBatch { account, source, read_at, items }))
+            }
+        }
     }
 }
 
@@ -172,6 +208,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::{action::ActionKind, object::ObjectType};
 
     #[test]
     fn a_tick_is_read_as_the_design_writes_it() {
@@ -206,6 +243,36 @@ mod tests {
     }
 
     #[test]
+    fn changes_of_reference_data_survive_the_queue() {
+        let (account, read_at) = (AccountKey::new("d", 7).unwrap(), DateTime::from_millis(1_000));
+        let gone = ReferenceChange {
+            id: "amount".to_owned(),
+            revision: 3,
+            digest: String::new(),
+            action: Some(ActionKind::Deleted),
+            definition: None,
+        };
+        let listed = ReferenceChange {
+            action: None,
+            definition: json!({"label": "Amount"}).as_object().cloned(),
+            ..gone.clone()
+        };
+        let source = Source::Schemas(ObjectType::CONTACTS);
+        let batch = ReferenceBatch { account, source, read_at, items: vec![gone, listed] };
+        let items: Vec<String> = batch.items.iter().map(|item| encode(item).unwrap()).collect();
+        let text = batch.encode(items.iter().map(String::as_str)).unwrap();
+        let message = ActionsMessage::References(batch);
+        assert_eq!(text, encode(&message).unwrap());
+        assert!(
+            text.starts_with(r#"{"type":"references.v1","domainId":"d","hubId":"7","source":"schemas:contacts""#),
+            "{text}"
+        );
+        assert_eq!(serde_json::from_str::<ActionsMessage>(&text).unwrap(), message);
+        let part = json!({"type": "references.v1", "domainId": "d", "hubId": "7", "source": "owners", "items": []});
+        assert!(serde_json::from_value::<ActionsMessage>(part).is_err());
+    }
+
+    #[test]
     fn every_character_survives_the_queue() {
         let text: String = (0..=0x10FFFF_u32).filter_map(char::from_u32).collect();
         let encoded = encode(&text).unwrap();
@@ -219,6 +286,8 @@ mod tests {
         let text = json!({"type": "sync.v2", "domainId": "d", "hubId": "7", "tick": "2026-11-24T08:00:00Z"});
         assert!(serde_json::from_value::<SyncMessage>(text).is_err());
         let text = json!({"type": "actions.v2", "domainId": "d", "hubId": "7", "actions": []});
+        assert!(serde_json::from_value::<ActionsMessage>(text).is_err());
+        let text = json!({"type": "actions.v1", "domainId": "d", "hubId": "7"});
         assert!(serde_json::from_value::<ActionsMessage>(text).is_err());
         assert!(Continuation::try_from("r".to_owned()).is_err());
         assert!(Continuation::try_from("/1".to_owned()).is_err());

@@ -11,7 +11,8 @@ use crate::catalogue::{self, ObjectSpec};
 /// The longest name of an object type, in bytes.
 const MAX_NAME: usize = 32;
 
-const COLLECTION_PREFIX: &str = "hubspot_";
+/// What the names of the collections that the service makes in the product's database begin with.
+pub(crate) const COLLECTION_PREFIX: &str = "hubspot_";
 
 /// One of HubSpot's CRM object types. In the sync, a lane of an account.
 ///

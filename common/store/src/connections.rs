@@ -230,8 +230,8 @@ impl Store {
         Ok(if added.matched_count > 0 { Connected::Stored } else { Connected::NoDomain })
     }
 
-    /// Makes lanes ready that wait because of a failure with the former tokens, or from before the account's mark was
-    /// removed. Does nothing while a slice is under way.
+    /// Makes lanes and lists ready that wait because of a failure with the former tokens, or from before the account's mark
+    /// was removed. Does nothing while a slice is under way.
     ///
     /// # Errors
     /// MongoDB cannot be reached.
@@ -243,9 +243,9 @@ impl Store {
         let is_free = doc! { "$lt": [{ "$ifNull": ["$lease.until", DateTime::from_millis(0)] }, "$$NOW"] };
         let idle = doc! { "_id": account.to_string(), "$expr": is_free };
         self.collection(collection::CHECKPOINTS)
-            .update_one(idle, vec![doc! { "$set": { "lanes": lanes, "refused": null } }])
+            .update_one(idle, vec![doc! { "$set": { "lanes": lanes, "refused": null, "referencesDueAt": null } }])
             .await?;
-        Ok(())
+        self.retry_references(account).await
     }
 
     /// Returns the live accounts of a portal. There is one, except in Domains that others have written.

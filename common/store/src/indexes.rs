@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{action::ActionName, object::ObjectType};
+use model::{action::ActionName, object::ObjectType, reference::Source};
 use mongodb::{
     IndexModel,
     bson::{Document, doc},
@@ -59,6 +59,10 @@ impl Store {
         self.retain(collection::TIMELINE, "at", 30 * DAY).await?;
         for object in ObjectType::DEFAULT {
             self.index_states(object).await?;
+        }
+        for name in Source::COLLECTIONS {
+            let by_account = doc! { "domainId": 1, "hubId": 1, "object": 1 };
+            self.collection(name).create_index(index("by_account", by_account)).await?;
         }
         let contacts = self.database.collection::<Document>(&ObjectType::CONTACTS.collection());
         let of_company = doc! { "domainId": 1, "hubId": 1, "companyIds": 1 };

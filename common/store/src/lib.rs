@@ -17,6 +17,8 @@ mod marks;
 mod notifications;
 mod probe;
 mod protection;
+mod reference_ledgers;
+mod reference_states;
 mod resync;
 mod revocations;
 mod seen;
@@ -80,6 +82,8 @@ pub mod collection {
     pub const SET_ASIDE: &str = "setaside";
     /// Contacts whose associations are to be read again.
     pub const ASSOCIATION_CHECKS: &str = "associationchecks";
+    /// What was published of owners, pipelines and definitions of properties, and when they are read next.
+    pub const REFERENCES: &str = "references";
     /// Records and accounts that were erased, or are about to be.
     pub const ERASURES: &str = "erasures";
     /// Why messages went to the dead-letter queues.

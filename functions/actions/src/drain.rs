@@ -31,16 +31,20 @@ pub(crate) struct Drained {
     pub(crate) added: usize,
     /// How many of the actions MongoDB refuses.
     pub(crate) refused: usize,
+    /// True if MongoDB is unavailable, so that the rest of the event waits.
+    pub(crate) has_stopped: bool,
 }
 
-/// Stores the actions of all messages that can be decoded, until the time `ends`.
+/// Stores the actions of all messages that can be decoded, until the time `ends`. Leaves out reference data.
 pub(crate) async fn drain(store: &Store, messages: &[Received<ActionsMessage>], ends: Instant) -> Drained {
     let mut drained = Drained { outcomes: messages.iter().map(read).collect(), ..Drained::default() };
     let all: Vec<(usize, &AccountKey, &Action)> = (messages.iter().enumerate())
         .filter_map(|(index, message)| Some((index, message.body.as_ref().ok()?)))
-        .flat_map(|(index, ActionsMessage::V1(batch))| {
-            batch.actions.iter().map(move |action| (index, &batch.account, action))
+        .filter_map(|(index, message)| match message {
+            ActionsMessage::V1(batch) => Some((index, batch)),
+            ActionsMessage::References(_) => None,
         })
+        .flat_map(|(index, batch)| batch.actions.iter().map(move |action| (index, &batch.account, action)))
         .collect();
     drained.actions = all.len();
     let given: Vec<(&AccountKey, &Action)> = all.iter().map(|(_, account, action)| (*account, *action)).collect();
@@ -83,7 +87,7 @@ fn waits(mut drained: Drained, reason: &str) -> Drained {
     tracing::error!(reason, messages = drained.outcomes.len(), "MongoDB is away; the messages wait in their queue");
     let readable = drained.outcomes.iter_mut().filter(|outcome| **outcome == Outcome::Stored);
     readable.for_each(|outcome| *outcome = Outcome::Waits(reason.to_owned()));
-    Drained { actions: 0, ..drained }
+    Drained { actions: 0, has_stopped: true, ..drained }
 }
 
 /// Stores the actions. If MongoDB refuses them as a whole, stores each half by itself, down to the single actions that

@@ -9,6 +9,7 @@ mod drain;
 mod letters;
 mod metrics;
 mod pause;
+mod references;
 
 use std::time::Duration;
 
@@ -98,7 +99,10 @@ pub async fn handler(actions: &Actions, event: LambdaEvent<SqsEvent>) -> Result<
     let (began, ends) =
         (Instant::now(), Instant::now() + remaining(event.context.deadline).saturating_sub(FINISH_RESERVE));
     let messages = decode::<ActionsMessage>(event.payload);
-    let drained = drain::drain(&actions.store, &messages, ends).await;
+    let mut drained = drain::drain(&actions.store, &messages, ends).await;
+    if !drained.has_stopped {
+        references::drain_references(&actions.store, &messages, ends, &mut drained).await;
+    }
     let set_aside = letters::set_aside(actions, &messages, &drained.outcomes).await;
     let left: Vec<usize> = (0..messages.len())
         .filter(|index| drained.outcomes[*index] != Outcome::Stored && !set_aside.sent.contains(index))

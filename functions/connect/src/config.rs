@@ -80,5 +80,5 @@ fn optional_scopes() -> Result<OptionalScopes, ConfigError> {
     let [stack, offered] = [&HUBSPOT_OBJECTS, &HUBSPOT_OPTIONAL_OBJECTS]
         .map(|variable| Choice::of_objects(&variable.list()).map_err(|error| variable.invalid(error)));
     let stack = stack?;
-    Ok(OptionalScopes::new(&stack.of_account(&Choice::default()), &stack.of_account(&offered?)))
+    Ok(OptionalScopes::new(&stack.select(&Choice::default(), None), &stack.select(&offered?, None)))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use model::choice::{Choice, Objects, optional_scopes};
+use model::choice::{Choice, Selection};
 
 /// The scopes that customers may leave out. HubSpot refuses a consent link with a scope that the app's settings do not list, so
 /// only scopes of object types that the stack names are ever asked for.
@@ -16,16 +16,16 @@ pub struct OptionalScopes {
 
 impl OptionalScopes {
     /// Returns the scopes of the object types that are read of all accounts, and of those that an account may choose.
-    pub fn new(objects: &Objects, offered: &Objects) -> Self {
-        let scopes = |objects| optional_scopes(objects).into_iter().collect();
-        Self { asked: scopes(objects), offered: scopes(offered) }
+    pub fn new(selected: &Selection, offered: &Selection) -> Self {
+        let scopes = |selection: &Selection| selection.optional_scopes().into_iter().collect();
+        Self { asked: scopes(selected), offered: scopes(offered) }
     }
 
     /// Returns the scopes to ask a customer for whose accounts make these choices.
     pub(crate) fn of(&self, choices: &[Choice]) -> Vec<&'static str> {
         let mut asked = self.asked.clone();
         for choice in choices {
-            let chosen = optional_scopes(&Choice::default().of_account(choice));
+            let chosen = Choice::default().select(choice, None).optional_scopes();
             let (offered, unknown): (Vec<_>, Vec<_>) =
                 chosen.into_iter().partition(|scope| self.offered.contains(scope) || self.asked.contains(scope));
             if !unknown.is_empty() {
@@ -51,8 +51,8 @@ mod tests {
     #[test]
     fn accounts_are_asked_for_what_they_choose_as_far_as_it_is_offered() {
         let stack = choice(&["companies", "contacts", "tickets"]);
-        let offered = stack.of_account(&choice(&["deals", "2-7"]));
-        let scopes = OptionalScopes::new(&stack.of_account(&Choice::default()), &offered);
+        let offered = stack.select(&choice(&["deals", "2-7"]), None);
+        let scopes = OptionalScopes::new(&stack.select(&Choice::default(), None), &offered);
         assert_eq!(scopes.of(&[]), ["tickets"]);
         assert_eq!(scopes.of(&[Choice::default()]), ["tickets"]);
         assert_eq!(scopes.of(&[choice(&["contacts", "deals"])]), ["crm.objects.deals.read", "tickets"]);

@@ -242,7 +242,7 @@ mod tests {
         let count = |actions: Vec<(Action, String)>| {
             let text = ActionBatch::encode(&account, actions.iter().map(|(_, text)| &**text)).unwrap();
             assert!(text.len() <= MAX_MESSAGE_BYTES);
-            let ActionsMessage::V1(batch) = serde_json::from_str(&text).unwrap();
+            let ActionsMessage::V1(batch) = serde_json::from_str(&text).unwrap() else { panic!("{text}") };
             assert!(batch.actions.iter().eq(actions.iter().map(|(action, _)| action)));
             actions.len()
         };

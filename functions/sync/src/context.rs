@@ -10,7 +10,7 @@ use hubspot::Session;
 use model::{
     account::AccountKey,
     checkpoint::{Lane, Run},
-    choice::Objects,
+    choice::{Objects, Selection},
     message::SyncRequest,
     object::ObjectType,
     time::DateTime,
@@ -30,8 +30,10 @@ pub(crate) struct SliceContext<'a> {
     pub(crate) tally: &'a Tally,
     /// A sweep must have begun after this time, because HubSpot reported deletions then.
     pub(crate) sweep_since: Option<DateTime>,
-    /// The object types that are read, with their properties.
-    pub(crate) objects: &'a Objects,
+    /// What is read of the account.
+    pub(crate) selection: &'a Selection,
+    /// The properties of the object types of which all are read. Empty until they are looked up.
+    pub(crate) all_properties: OnceCell<Objects>,
     /// The number of lanes that are being read. They share the account's limits.
     pub(crate) lanes: Cell<u32>,
     /// The object types of which there may be records to check for changes of their associations.
@@ -61,9 +63,15 @@ impl SliceContext<'_> {
         self.key
     }
 
+    /// Returns the object types that are read, with their properties.
+    pub(crate) fn objects(&self) -> &Objects {
+        &self.selection.objects
+    }
+
     /// Returns the properties to request of records of an object type.
     pub(crate) fn properties(&self, object: ObjectType) -> &[String] {
-        self.objects.get(&object).map_or(&[], Vec::as_slice)
+        let all = self.all_properties.get().and_then(|all| all.get(&object));
+        all.or_else(|| self.objects().get(&object)).map_or(&[], Vec::as_slice)
     }
 
     /// Returns how far HubSpot's clock may be ahead of this machine's.
@@ -80,7 +88,7 @@ impl SliceContext<'_> {
     /// as far as the account's own records of them are read, or every grant covers them.
     pub(crate) fn association_types(&self, object: ObjectType) -> impl Iterator<Item = ObjectType> {
         let named = object.spec().associations.iter().filter_map(|name| ObjectType::parse(name).ok());
-        named.filter(|to| self.objects.contains_key(to) || to.is_default())
+        named.filter(|to| self.objects().contains_key(to) || to.is_default())
     }
 
     /// Returns true if there may be records of the object type to check for changes of their associations.
@@ -119,5 +127,5 @@ pub(crate) struct ActiveSlice<'a> {
     pub(crate) budget: &'a Budget,
     pub(crate) tally: &'a Tally,
     /// What is read of the account. Empty until its entry is read.
-    pub(crate) objects: OnceCell<Objects>,
+    pub(crate) selection: OnceCell<Selection>,
 }

@@ -80,6 +80,8 @@ impl Fetcher<'_> {
             let properties = if is_bare { &[] } else { slice.properties(object) };
             let search = Search { object, filter, properties, limit: rows.max(1) };
             match slice.session.search(&search, Some(latest)).await {
+                // The general limit may be the one that is used up.
+                Ok(None) if search.is_long() => return Err(SliceError::NoTime),
                 Ok(None) => return Ok(None),
                 Ok(Some(page)) if is_bare => return self.isolate(search, page, cause).await,
                 Ok(Some(page)) => {

@@ -3,6 +3,7 @@
 
 mod access;
 mod action_builder;
+mod all_properties;
 mod association_checks;
 mod associations;
 mod backoff;
@@ -23,6 +24,7 @@ mod preparation;
 mod problem;
 mod pull;
 mod reader;
+mod references;
 mod set_aside;
 mod slice;
 mod state;

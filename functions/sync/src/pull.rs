@@ -1,7 +1,7 @@
 //! Reads the lanes of a slice concurrently. They share the account's limits and the slice's time.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     time::Duration,
 };
 
@@ -10,7 +10,7 @@ use hubspot::{Search, Session};
 use model::{
     account::Account,
     checkpoint::{Lane, ProblemKind},
-    choice::Objects,
+    choice::{Objects, Selection},
     message::Notified,
     object::ObjectType,
     time::{self, DateTime},
@@ -19,25 +19,31 @@ use store::{StoreError, describe, is_away};
 use tokio::time::timeout_at;
 
 use crate::{
-    backoff,
+    all_properties, backoff,
     context::{ActiveSlice, SliceContext},
     error::SliceError,
     lane::{LaneEnd, LaneReader},
     outcome::LaneOutcome,
     plan,
     problem::{Failure, smaller_page},
+    references,
     state::LaneStep,
     tuning::Tuning,
 };
 
+/// How long a lane waits at least for the list of its properties, which is read beside the other lanes.
+const PAUSE_FOR_PROPERTIES: Duration = Duration::from_secs(2);
+
 impl ActiveSlice<'_> {
     /// Returns what to read of the account. Logs the parts of its own choice that name nothing.
-    fn choose(&self, account: &Account) -> &Objects {
-        for part in account.choice.ignored() {
+    fn choose(&self, account: &Account) -> &Selection {
+        let custom = self.leased.checkpoint.custom_objects.as_deref();
+        let selection = self.selection.get_or_init(|| self.sync.config.choice.select(&account.choice, custom));
+        for part in account.choice.ignored().iter().chain(&selection.not_found) {
             tracing::warn!(account.domain_id = %account.key.domain_id, account.hub_id = %account.key.hub_id, part,
                 "the account's entry chooses something that does not exist; it is ignored");
         }
-        self.objects.get_or_init(|| self.sync.config.choice.of_account(&account.choice))
+        selection
     }
 
     /// Returns the object types in the order in which their lanes begin. They wait for the search limit in this order, so
@@ -59,7 +65,8 @@ impl ActiveSlice<'_> {
         session: Session,
         is_marked: bool,
     ) -> Result<String, SliceError> {
-        let objects = self.choose(account);
+        let selection = self.choose(account);
+        let objects = &selection.objects;
         let with_associations = objects.keys().copied().filter(|object| !object.spec().associations.is_empty());
         let slice = SliceContext {
             sync: self.sync,
@@ -69,16 +76,26 @@ impl ActiveSlice<'_> {
             budget: self.budget,
             tally: self.tally,
             sweep_since: self.deletions_notified_at(),
-            objects,
+            selection,
+            all_properties: OnceCell::new(),
             lanes: Cell::new(0),
             association_checks: RefCell::new(with_associations.collect()),
         };
+        let unknown = all_properties::look_up(&slice).await?;
         let checkpoint = &self.leased.checkpoint;
         let lanes = self.in_turn(objects).into_iter().map(|object| {
             let lane = checkpoint.lanes.get(object).clone();
-            self.pull_lane(&slice, account, object, lane)
+            let is_unknown = unknown.contains(&object);
+            let slice = &slice;
+            async move {
+                if is_unknown {
+                    return Ok(LaneOutcome::waits_until(object, self.next_try_after(PAUSE_FOR_PROPERTIES)));
+                }
+                self.pull_lane(slice, account, object, lane).await
+            }
         });
-        let mut lanes = join_all(lanes).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let lanes = async { join_all(lanes).await.into_iter().collect() };
+        let mut lanes = references::read_beside(&slice, lanes).await?;
         // Companies that are gone came up when the lane of contacts was at its end.
         for lane in lanes.iter_mut().filter(|lane| lane.is_at_end() && slice.has_association_checks(lane.object)) {
             *lane = LaneOutcome { fresh_to: lane.fresh_to, ..LaneOutcome::more(lane.object) };
@@ -112,7 +129,7 @@ impl ActiveSlice<'_> {
             // The previous delivery of the message did not end. It may have run out of memory.
             lane.page_size = Some((lane.page_size.unwrap_or(Search::MAX_PAGE) >> (self.receives - 1).min(31)).max(1));
         }
-        let tuning = Tuning::new(self.budget, &lane, slice.objects.len());
+        let tuning = Tuning::new(self.budget, &lane, slice.objects().len());
         let mut reader = LaneReader::new(slice, object, lane.clone(), &tuning);
         slice.lanes.set(slice.lanes.get() + 1);
         let end = timeout_at(self.budget.work_ends(), reader.run(self.look_since())).await;
@@ -159,6 +176,11 @@ impl ActiveSlice<'_> {
         let idle = u32::try_from(self.run.idle).unwrap_or(0);
         let pause = if idle == 0 { Duration::ZERO } else { backoff::pause(idle, Duration::ZERO, rand::random()) };
         time::after(DateTime::now(), pause)
+    }
+
+    /// Returns the same, but not before `pause` is over.
+    fn next_try_after(&self, pause: Duration) -> DateTime {
+        self.next_try().max(time::after(DateTime::now(), pause))
     }
 
     /// Returns when HubSpot last reported deletions by webhook. Returns `None` if it never did.

@@ -80,8 +80,8 @@ async fn within_budget(
     match chain::decide(&leased.checkpoint, request, now) {
         Decision::Work(run) => {
             tally.works_for(&run);
-            let objects = OnceCell::new();
-            ActiveSlice { sync, request, receives, leased, run, budget, tally, objects }.within_lease().await
+            let selection = OnceCell::new();
+            ActiveSlice { sync, request, receives, leased, run, budget, tally, selection }.within_lease().await
         }
         Decision::Note => {
             let told = SliceReport { notified: request.notified.map(|of| (of, now)), ..SliceReport::default() };
@@ -203,7 +203,8 @@ impl ActiveSlice<'_> {
         // The next run must know of the notification if it takes over from this one.
         let notified = self.request.notified.filter(|_| self.request.run.is_none()).map(|of| (of, self.run.started_at));
         let (announced, changed) = (self.tally.announced(), self.tally.changed());
-        let objects: Option<Vec<ObjectType>> = self.objects.get().map(|objects| objects.keys().copied().collect());
+        let objects: Option<Vec<ObjectType>> =
+            self.selection.get().map(|chosen| chosen.objects.keys().copied().collect());
         let objects = objects.as_deref();
         let told = SliceReport { limits, run: Some(&run), announced, changed: &changed, objects, notified };
         self.sync.store.release(&self.leased, next, told).await

@@ -4,14 +4,14 @@
 //! HubSpot documents the files on developers.hubspot.com, "App configuration" and "Configure a webhook subscription".
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use environment::config::words;
 use model::{
-    choice::{self, Choice, Objects},
+    choice::{Choice, Objects, Selection},
     object::ObjectType,
     score::ContactScore,
 };
@@ -87,13 +87,10 @@ impl HubSpotApp {
         let choice = choice.with(ObjectType::CONTACTS, words(value("HUBSPOT_CONTACT_PROPERTIES")?));
         let score: ContactScore = value("HUBSPOT_CONTACT_SCORE_PROPERTY")?.parse()?;
         let choice = choice.with_required(ObjectType::CONTACTS, score.property());
-        // The app lists what accounts may choose as well.
         let connect = outputs.get("ConnectFunction").context("the stack has no output ConnectFunction")?;
         let offered = aws.environment(connect).await?;
         let offered = offered.get("HUBSPOT_OPTIONAL_OBJECTS").context("connect has no HUBSPOT_OPTIONAL_OBJECTS")?;
-        let mut objects = choice.of_account(&Choice::default());
-        objects.extend(choice.of_account(&Choice::of_objects(&words(offered))?));
-        Self::new(project, outputs, &objects)
+        Self::new(project, outputs, &choice, &Choice::of_objects(&words(offered))?)
     }
 
     /// Returns the app with all templates filled in.
@@ -101,7 +98,10 @@ impl HubSpotApp {
     /// # Errors
     /// A template is not JSON, names an output that the stack does not have, or there are more subscriptions than
     /// HubSpot allows for an app.
-    pub fn new(project: &str, outputs: &BTreeMap<String, String>, objects: &Objects) -> Result<Self> {
+    pub fn new(project: &str, outputs: &BTreeMap<String, String>, choice: &Choice, offered: &Choice) -> Result<Self> {
+        // The app lists what accounts may choose as well.
+        let selections = [choice.select(&Choice::default(), None), choice.select(offered, None)];
+        let objects: Objects = selections.iter().flat_map(|selection| selection.objects.clone()).collect();
         let mut values: BTreeMap<&str, &str> =
             outputs.iter().map(|(name, value)| (name.as_str(), value.trim_end_matches('/'))).collect();
         values.insert("ProjectName", project);
@@ -113,10 +113,11 @@ impl HubSpotApp {
         }
         let webhooks = files.values_mut().find(|file| file["type"] == "webhooks");
         let webhooks = webhooks.context("no file in hubspot-app has the type webhooks")?;
-        let not_told = subscribe(&mut webhooks["config"]["subscriptions"], objects)?;
+        let not_told = subscribe(&mut webhooks["config"]["subscriptions"], &objects)?;
         let app = files.values_mut().find(|file| file["type"] == "app");
         let auth = &mut app.context("no file in hubspot-app has the type app")?["config"]["auth"];
-        auth["optionalScopes"] = json!(choice::optional_scopes(objects));
+        let scopes: BTreeSet<&str> = selections.iter().flat_map(Selection::optional_scopes).collect();
+        auth["optionalScopes"] = json!(scopes);
         Ok(Self { files, not_told })
     }
 

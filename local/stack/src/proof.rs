@@ -266,7 +266,9 @@ async fn erased(database: &Database, mine: &Document) -> Result<HashSet<String>>
 /// Returns the actions in the order of their changes. Changes of associations alone, and of properties that were chosen
 /// later, come after the record's own change with the same modification time.
 async fn actions(database: &Database, mine: &Document) -> Result<Vec<Document>> {
-    let found = database.collection::<Document>(collection::ACTIONS).find(mine.clone()).await?;
+    // Actions about definitions of properties are no record's.
+    let of_records = doc! { "$and": [mine.clone(), { "object": { "$ne": "schemas" } }] };
+    let found = database.collection::<Document>(collection::ACTIONS).find(of_records).await?;
     let mut actions: Vec<Document> = found.try_collect().await?;
     actions.sort_by_cached_key(|action| {
         let time = |name: &str| action.get_datetime(name).ok().copied();

@@ -93,7 +93,8 @@ impl Front {
         let choice =
             |names: &[&str]| Choice::of_objects(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
         let stack = choice(objects)?;
-        let scopes = OptionalScopes::new(&stack.of_account(&Choice::default()), &stack.of_account(&choice(others)?));
+        let scopes =
+            OptionalScopes::new(&stack.select(&Choice::default(), None), &stack.select(&choice(others)?, None));
         Self::start_as(world, &tokens(), "/", scopes).await
     }
 

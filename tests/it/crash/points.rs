@@ -17,18 +17,18 @@ const SAMPLE: usize = 12;
 /// Where a worker is killed: before or after one of the effects of a name. Lanes run side by side, so that the number of an
 /// effect among all says little, and a slow machine needs several slices for what another does in one.
 #[derive(Clone, Debug)]
-pub(super) struct Point {
+pub(crate) struct Point {
     /// Which of all effects, from 0.
-    pub(super) number: usize,
+    pub(crate) number: usize,
     name: String,
     /// Which of the effects of that name, from 0.
     occurrence: usize,
-    pub(super) when: When,
+    pub(crate) when: When,
 }
 
 impl Point {
     /// Returns the points before and after each of these effects.
-    pub(super) fn of(effects: &[String]) -> Vec<Self> {
+    pub(crate) fn of(effects: &[String]) -> Vec<Self> {
         let mut counts = BTreeMap::new();
         let point = |(number, name): (usize, &String)| {
             let count = counts.entry(name.clone()).or_insert(0);
@@ -39,7 +39,7 @@ impl Point {
         effects.iter().enumerate().flat_map(point).collect()
     }
 
-    pub(super) fn kill(&self, gate: &Gate) {
+    pub(crate) fn kill(&self, gate: &Gate) {
         gate.kill_at(&self.name, self.occurrence, self.when);
     }
 }
@@ -52,7 +52,7 @@ impl fmt::Display for Point {
 
 /// Tries `kill` before and after each of the effects, or at some of these points, and gives for each whether it came to
 /// that.
-pub(super) async fn at_each<F: Future<Output = Result<bool>>>(
+pub(crate) async fn at_each<F: Future<Output = Result<bool>>>(
     effects: &[String],
     kill: impl Fn(Point) -> F,
 ) -> Result<Vec<bool>> {
@@ -67,7 +67,7 @@ pub(super) async fn at_each<F: Future<Output = Result<bool>>>(
 }
 
 /// Delivers to sync until it is killed, or there is nothing to deliver. Returns true if it was killed.
-pub(super) async fn deliver_until_killed(service: &mut Service) -> Result<bool> {
+pub(crate) async fn deliver_until_killed(service: &mut Service) -> Result<bool> {
     while !service.sync_messages.is_empty() {
         if service.deliver_next().await? == Invoked::Died {
             return Ok(true);
@@ -78,13 +78,13 @@ pub(super) async fn deliver_until_killed(service: &mut Service) -> Result<bool> 
 }
 
 /// Delivers to sync until there is nothing to deliver. A slow machine needs several slices for what another does in one.
-pub(super) async fn deliver_all(service: &mut Service) -> Result<()> {
+pub(crate) async fn deliver_all(service: &mut Service) -> Result<()> {
     ensure!(!deliver_until_killed(service).await?, "sync died");
     Ok(())
 }
 
 /// How many requests are made of a kind differs a little from run to run: nearly all points are met.
-pub(super) fn nearly_all_met(killed: &[bool]) -> Result<()> {
+pub(crate) fn nearly_all_met(killed: &[bool]) -> Result<()> {
     let met = killed.iter().filter(|killed| **killed).count();
     ensure!(killed.len() - met <= (killed.len() / 10).max(3), "only {met} of {} points were met", killed.len());
     println!("sync was killed at {met} points");

@@ -44,6 +44,11 @@ async fn fill(world: &World, account: &AccountKey) -> Result<()> {
         ("checkpoints", doc! { "_id": &key }),
         ("setaside", own(format!("{key}:contacts:1"))),
         ("erasures", own(format!("{key}:contacts:9"))),
+        ("references", own(format!("{key}:owners"))),
+        ("hubspot_objects", own(format!("{key}:objects:2-7"))),
+        ("hubspot_owners", own(format!("{key}:owners:101"))),
+        ("hubspot_pipelines", own(format!("{key}:pipelines:deals:default"))),
+        ("hubspot_schemas", own(format!("{key}:schemas:deals:amount"))),
         ("connects", pending),
         ("portals", doc! { "_id": hub, "domainId": domain, "at": DateTime::now() }),
         ("notifications", doc! { "_id": format!("{key}/changes"), "at": DateTime::now() }),
@@ -99,7 +104,7 @@ async fn account_erased_by_hand_leaves_nothing_and_other_accounts_stay() -> Resu
         world.sqs.send_message().queue_url(&url).message_body(letter.to_string()).send().await?;
     }
     // The Domain and the rejections name several accounts.
-    ensure!(lines(&world, &accounts[0]).await?.len() >= 14, "{:?}", lines(&world, &accounts[0]).await?);
+    ensure!(lines(&world, &accounts[0]).await?.len() >= 19, "{:?}", lines(&world, &accounts[0]).await?);
     let before = [lines(&world, &accounts[1]).await?.len(), lines(&world, &accounts[2]).await?.len()];
     for _ in 0..2 {
         erase(&world.store, &letters, &Scope::Account(accounts[0].clone())).await?;

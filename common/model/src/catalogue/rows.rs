@@ -14,11 +14,19 @@ const ROW: ObjectSpec = ObjectSpec {
     merges: false,
     has_recycle_bin: true,
     associations: &[],
+    has_pipelines: false,
 };
 
+/// The same of records that go through the stages of pipelines.
+const STAGED: ObjectSpec = ObjectSpec { has_pipelines: true, ..ROW };
+
 /// Stands for every custom object. Each portal defines its own.
-pub(crate) static CUSTOM: ObjectSpec =
-    ObjectSpec { scopes: &["crm.objects.custom.read"], merges: true, associations: &["companies", "contacts"], ..ROW };
+pub(crate) static CUSTOM: ObjectSpec = ObjectSpec {
+    scopes: &["crm.objects.custom.read"],
+    merges: true,
+    associations: &["companies", "contacts"],
+    ..STAGED
+};
 
 /// The object types that can be chosen.
 // Lists of names take fewer lines if they are wrapped as text is.
@@ -63,7 +71,7 @@ pub static CATALOGUE: &[ObjectSpec] = &[
         ],
         merges: true,
         associations: &["companies", "contacts"],
-        ..ROW
+        ..STAGED
     },
     ObjectSpec {
         name: "tickets",
@@ -77,7 +85,7 @@ pub static CATALOGUE: &[ObjectSpec] = &[
         ],
         merges: true,
         associations: &["companies", "contacts"],
-        ..ROW
+        ..STAGED
     },
     ObjectSpec {
         name: "tasks",
@@ -183,7 +191,7 @@ pub static CATALOGUE: &[ObjectSpec] = &[
             "hs_lead_name", "hs_lead_type", "hs_lead_label", "hs_pipeline", "hs_pipeline_stage", "hubspot_owner_id",
         ],
         associations: &["contacts", "companies"],
-        ..ROW
+        ..STAGED
     },
     // Merging is in the specification of 2026-03, and not in that of 2026-09.
     ObjectSpec {
@@ -197,7 +205,7 @@ pub static CATALOGUE: &[ObjectSpec] = &[
         ],
         merges: true,
         associations: &["companies", "contacts", "deals"],
-        ..ROW
+        ..STAGED
     },
     ObjectSpec {
         name: "carts",
@@ -255,7 +263,7 @@ pub static CATALOGUE: &[ObjectSpec] = &[
         default_properties: &["hs_appointment_name", "hs_appointment_start", "hs_appointment_end"],
         merges: true,
         associations: &["contacts", "companies", "deals"],
-        ..ROW
+        ..STAGED
     },
     // A public app may have no access to services.
     ObjectSpec {
@@ -268,7 +276,7 @@ pub static CATALOGUE: &[ObjectSpec] = &[
         ],
         merges: true,
         associations: &["contacts", "companies", "deals", "tickets"],
-        ..ROW
+        ..STAGED
     },
     ObjectSpec {
         name: "courses",
@@ -280,7 +288,7 @@ pub static CATALOGUE: &[ObjectSpec] = &[
         ],
         merges: true,
         associations: &["contacts", "companies", "deals"],
-        ..ROW
+        ..STAGED
     },
     ObjectSpec {
         name: "listings",
@@ -290,7 +298,7 @@ pub static CATALOGUE: &[ObjectSpec] = &[
         default_properties: &["hs_name", "hs_price", "hs_city", "hs_bedrooms", "hs_bathrooms", "hs_listing_type"],
         merges: true,
         associations: &["contacts", "companies", "deals"],
-        ..ROW
+        ..STAGED
     },
     // No source says that deleted users are listed.
     ObjectSpec {

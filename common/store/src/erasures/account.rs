@@ -8,6 +8,7 @@ use model::{
     account::AccountKey,
     ids::{DomainId, HubId},
     object::ObjectType,
+    reference::Source,
 };
 use mongodb::{
     bson::{Bson, Document, doc},
@@ -39,6 +40,9 @@ impl Store {
         }
         let key = account.to_string();
         for name in WITH_OWN_FIELDS {
+            self.collection(name).delete_many(own(account)).await?;
+        }
+        for name in Source::COLLECTIONS.into_iter().chain([collection::REFERENCES]) {
             self.collection(name).delete_many(own(account)).await?;
         }
         let names = self.database.list_collection_names().await?;
