@@ -74,6 +74,16 @@ impl Selection {
     }
 }
 
+/// Returns the scopes that are needed for reading this beyond the required ones. A customer may leave them out.
+pub fn optional_scopes(selection: &Selection) -> Vec<&'static str> {
+    let of_types = selection.objects.keys().map(|object| object.spec());
+    let of_types = of_types.chain(selection.names_custom.then_some(&CUSTOM));
+    let scopes = of_types.flat_map(|spec| spec.scopes.iter().copied());
+    let scopes = scopes.chain(selection.names_owners().then_some(OWNERS_SCOPE));
+    let scopes: BTreeSet<&str> = scopes.filter(|scope| !REQUIRED_SCOPES.contains(scope)).collect();
+    scopes.into_iter().collect()
+}
+
 /// A choice that cannot be read.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum InvalidChoice {
@@ -173,13 +183,7 @@ impl Choice {
 
     /// Returns the scopes that this choice of a stack needs beyond the required ones. A customer may leave them out.
     pub fn optional_scopes(&self) -> Vec<&'static str> {
-        let selection = self.select(&Self::default(), None);
-        let Selection { objects, names_custom, .. } = &selection;
-        let of_types = objects.keys().map(|object| object.spec()).chain(names_custom.then_some(&CUSTOM));
-        let scopes = of_types.flat_map(|spec| spec.scopes.iter().copied());
-        let scopes = scopes.chain(selection.names_owners().then_some(OWNERS_SCOPE));
-        let scopes: BTreeSet<&str> = scopes.filter(|scope| !REQUIRED_SCOPES.contains(scope)).collect();
-        scopes.into_iter().collect()
+        optional_scopes(&self.select(&Self::default(), None))
     }
 
     /// Returns what to read of an account with these custom objects, or `None` if they are not known yet. The account's own
