@@ -118,15 +118,14 @@ async fn run(network: Network, others: Others, seed: u64) -> Outcome {
             let (pause, count) = if others == Others::Bursts { (2_000, 4) } else { (500, 1) };
             while Instant::now() < ends {
                 sleep(Duration::from_millis(pause)).await;
-                let rests = others == Others::OfficeHours && (ends - Instant::now()).as_secs() / 30 % 2 == 0;
+                let rests = others == Others::OfficeHours && ((ends - Instant::now()).as_secs() / 30).is_multiple_of(2);
                 let accepted = (0..if rests { 0 } else { count }).filter(|_| server.borrow_mut().accepts()).count();
                 outcome.borrow_mut().others += accepted;
             }
         });
     }
     tasks.await;
-    let outcome = *outcome.borrow();
-    outcome
+    outcome.take()
 }
 
 #[tokio::test(start_paused = true)]
