@@ -33,6 +33,9 @@ pub async fn start_mongod_with(state: &Path, port: u16, arguments: &[&str]) -> R
     fs::create_dir_all(&data)?;
     let mut mongod = Command::new(layout::tools().join("mongodb/mongod"));
     mongod.args(["--replSet", "rs0", "--bind_ip", "127.0.0.1", "--wiredTigerCacheSizeGB", "0.5", "--quiet"]);
+    // Each test has a database of its own, and MongoDB keeps a file for each collection and each index. It usually closes them
+    // ten minutes after their last use, when there may be more of them than a process may have open.
+    mongod.args(["--setParameter", "wiredTigerFileHandleCloseIdleTime=20"]);
     mongod.arg("--port").arg(port.to_string()).arg("--dbpath").arg(&data).args(arguments);
     start(state, "mongod", &mut mongod)?;
     let ready = wait_until("MongoDB", START_TIMEOUT, async || become_primary(port).await.unwrap_or(false));
