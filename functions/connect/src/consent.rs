@@ -53,10 +53,12 @@ mod tests {
         let stack = choice(&["companies", "contacts", "tickets"]);
         let offered = stack.select(&choice(&["deals", "2-7"]), None);
         let scopes = OptionalScopes::new(&stack.select(&Choice::default(), None), &offered);
-        assert_eq!(scopes.of(&[]), ["tickets"]);
-        assert_eq!(scopes.of(&[Choice::default()]), ["tickets"]);
-        assert_eq!(scopes.of(&[choice(&["contacts", "deals"])]), ["crm.objects.deals.read", "tickets"]);
+        // Tickets and deals have owners.
+        const OWNERS: &str = "crm.objects.owners.read";
+        assert_eq!(scopes.of(&[]), [OWNERS, "tickets"]);
+        assert_eq!(scopes.of(&[Choice::default()]), [OWNERS, "tickets"]);
+        assert_eq!(scopes.of(&[choice(&["contacts", "deals"])]), ["crm.objects.deals.read", OWNERS, "tickets"]);
         let two = [choice(&["2-9"]), choice(&["deals", "leads"])];
-        assert_eq!(scopes.of(&two), ["crm.objects.custom.read", "crm.objects.deals.read", "tickets"]);
+        assert_eq!(scopes.of(&two), ["crm.objects.custom.read", "crm.objects.deals.read", OWNERS, "tickets"]);
     }
 }

@@ -163,12 +163,14 @@ async fn consent_page_asks_for_scopes_of_accounts_own_choice() -> Result<()> {
         json!({"domain": DOMAIN, "hubId": HUB.to_string()}),
         json!({"domain": DOMAIN, "hubId": (HUB + 1).to_string()}),
     );
-    assert_eq!(asked(own.clone()).await?, "tickets", "the account chooses nothing");
+    const OF_TICKETS: &str = "crm.objects.owners.read tickets";
+    assert_eq!(asked(own.clone()).await?, OF_TICKETS, "the account chooses nothing");
     // HubSpot refuses a link with a scope that the app does not list, as that of leads.
     let chosen = ["companies", "contacts", "deals", "leads"].map(Bson::from);
     world.change_entry("objects", chosen.to_vec().into()).await?;
-    assert_eq!(asked(own).await?, "crm.objects.deals.read tickets");
-    assert_eq!(asked(any).await?, "crm.objects.deals.read tickets", "the link may be for this account");
-    assert_eq!(asked(other).await?, "tickets");
+    let of_deals = format!("crm.objects.deals.read {OF_TICKETS}");
+    assert_eq!(asked(own).await?, of_deals);
+    assert_eq!(asked(any).await?, of_deals, "the link may be for this account");
+    assert_eq!(asked(other).await?, OF_TICKETS);
     world.end().await
 }
