@@ -48,7 +48,7 @@ invoke: tools local build ## Give an event to a function in a container beside t
 
 # --- working on it ---------------------------------------------------------------------------------------
 test: test-tools tests ## Run all tests, against servers of their own; of the longest ones a sample, which differs from run to run
-	@[ "$(TEST_EXTENT)" = full ] || echo "  sample $(TEST_SAMPLE) of seeds and crash points; the same once more: make test TEST_SAMPLE=$(TEST_SAMPLE)"
+	@echo "  sample $(TEST_SAMPLE) of seeds, crash points and object types; the same once more: make test TEST_SAMPLE=$(TEST_SAMPLE)"
 	@$(EXEC) $(NEXTEST) run $(NEXTEST_RUN)
 
 test-full: ## Run all tests with nothing left out: every seed, every crash point, lanes of 100,000 records

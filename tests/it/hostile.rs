@@ -142,7 +142,7 @@ async fn every_observed_paging_anomaly_loses_nothing() -> Result<()> {
 
 #[tokio::test]
 async fn lane_with_12000_records_of_one_millisecond_is_read_completely() -> Result<()> {
-    let objects = Extent::of_this_run().some_of(ROWS.to_vec(), 1);
+    let objects = Extent::sample().some_of(ROWS.to_vec(), 1);
     let world = World::of("ties", &objects).await?;
     for object in &objects {
         let mut hubspot = world.hubspot.world();
@@ -162,11 +162,9 @@ async fn lane_with_12000_records_of_one_millisecond_is_read_completely() -> Resu
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lane_of_100000_records_is_read_completely_with_few_extra_searches() -> Result<()> {
     // Some more than a search of HubSpot's shows of a window, in any case.
-    const MORE_THAN_SHOWN: usize = 15_000;
-    let mut records = Extent::of_this_run().choose(MORE_THAN_SHOWN, 100_000);
-    for object in Extent::of_this_run().some_of(ROWS.to_vec(), 1) {
+    let records = Extent::of_this_run().choose(15_000, 100_000);
+    for object in Extent::sample().some_of(ROWS.to_vec(), 1) {
         large_lane(object, records).await.with_context(|| format!("{object:?}"))?;
-        records = MORE_THAN_SHOWN;
     }
     Ok(())
 }
@@ -200,7 +198,7 @@ async fn looked_until(world: &World, object: Object) -> Result<Option<mongodb::b
 /// long before the backfill ends.
 #[tokio::test]
 async fn fresh_changes_do_not_wait_for_a_long_backfill() -> Result<()> {
-    for object in Extent::of_this_run().some_of(ROWS.to_vec(), 1) {
+    for object in Extent::sample().some_of(ROWS.to_vec(), 1) {
         changes_during_backfill(object).await.with_context(|| format!("{object:?}"))?;
     }
     Ok(())

@@ -25,9 +25,15 @@ impl Extent {
     pub fn of_this_run() -> Self {
         match std::env::var("TEST_EXTENT").as_deref() {
             Ok("full") => Self::Full,
-            // Outside of `make test` the sample is always the same.
-            _ => Self::Sample(std::env::var("TEST_SAMPLE").ok().and_then(|number| number.parse().ok()).unwrap_or(1)),
+            _ => Self::sample(),
         }
+    }
+
+    /// Returns a sample, whatever this run's extent is: of what takes minutes for each object type, one type is run, another
+    /// one from run to run.
+    pub fn sample() -> Self {
+        // Outside of `make test` the sample is always the same.
+        Self::Sample(std::env::var("TEST_SAMPLE").ok().and_then(|number| number.parse().ok()).unwrap_or(1))
     }
 
     /// Returns the first number for a sample, the second one for all.

@@ -99,7 +99,7 @@ async fn hanging_hubspot_ends_slice_within_budget() -> Result<()> {
 /// Answers drip in so slowly that only a smaller page arrives within a slice; then pages grow again.
 #[tokio::test]
 async fn dripping_hubspot_shrinks_pages_until_they_fit_into_slice() -> Result<()> {
-    for object in Extent::of_this_run().some_of(ROWS.to_vec(), 1) {
+    for object in Extent::sample().some_of(ROWS.to_vec(), 1) {
         pages_shrink(object).await.with_context(|| format!("{object:?}"))?;
     }
     Ok(())

@@ -40,7 +40,7 @@ fn asked(world: &World, kind: &str) -> u64 {
 /// Short slices, so that there are many: each begins with what the one before has left.
 #[tokio::test]
 async fn slices_of_a_run_respect_search_limit_together() -> Result<()> {
-    for object in Extent::of_this_run().some_of(ROWS.to_vec(), 1) {
+    for object in Extent::sample().some_of(ROWS.to_vec(), 1) {
         short_slices_respect_search_limit(object).await.with_context(|| format!("{object:?}"))?;
     }
     Ok(())
