@@ -12,6 +12,7 @@ use super::{
     API_VERSION, HubSpotError, Session,
     record::{self, Row},
     response::Paging,
+    session::Kind,
 };
 
 /// A page of the recycle bin.
@@ -66,7 +67,8 @@ impl Session {
         let limit = limit.clamp(1, ArchivedPage::MAX).to_string();
         let mut query = vec![("archived", "true"), ("limit", &limit), ("properties", &names)];
         query.extend(after.map(|after| ("after", after)));
-        let Some(response) = self.list(&format!("/crm/objects/{API_VERSION}/{object}"), &query, latest).await? else {
+        let path = format!("/crm/objects/{API_VERSION}/{object}");
+        let Some(response) = self.list(Kind::List, &path, &query, latest).await? else {
             return Ok(None);
         };
         let raw: RawPage = response.parse("a list's answer is not of its form")?;

@@ -127,8 +127,8 @@ impl Limiter {
         }
     }
 
-    /// Waits for a permit, which counts as a request from then on. Returns `None` as soon as it is clear that there is
-    /// none before `latest`. A cancelled wait consumes no permit.
+    /// Waits for a permit, which counts as a request from then on. Returns `None` if there is none before `latest`, by what
+    /// is known at that time. A cancelled wait consumes no permit.
     pub(super) async fn admit(&self, latest: Option<Instant>) -> Option<Permit> {
         let turn = self.queue.lock();
         let _turn = match latest {
@@ -170,7 +170,7 @@ impl Limiter {
         self.answered.notify_one();
     }
 
-    /// Returns the earliest time of the next request, as far as it is known now.
+    /// Returns the earliest time of the next request. Answers and refusals may change it.
     fn next(&self) -> Instant {
         let (state, now) = (self.state(), Instant::now());
         let ours = state.share.min(1.0) * state.limit as f64;

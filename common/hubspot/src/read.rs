@@ -48,19 +48,9 @@ impl Session {
         self.read(Kind::Read, object, ids, properties, latest).await
     }
 
-    /// Reads a part of a page in the same way. Failures are retried as those of a list.
-    pub(super) async fn read_page(
-        &self,
-        object: ObjectType,
-        ids: &[String],
-        properties: &[String],
-        latest: Option<Instant>,
-    ) -> Result<Option<ReadRecords>, HubSpotError> {
-        self.read(Kind::List, object, ids, properties, latest).await
-    }
-
+    /// Does the same as a request of `kind`, which decides whether failures are retried.
     #[tracing::instrument(level = "debug", skip_all, name = "read", fields(records = ids.len()))]
-    async fn read(
+    pub(super) async fn read(
         &self,
         kind: Kind,
         object: ObjectType,

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::{
     API_VERSION, HubSpotError, Session,
     response::{ApiResponse, Paging, id_text},
+    session::Kind,
 };
 
 /// The number of owners on a page. It is HubSpot's default.
@@ -69,7 +70,7 @@ impl Session {
             Source::Pipelines(_) | Source::Schemas(_) => Vec::new(),
         };
         query.extend(after.map(|after| ("after", after)));
-        let response = self.list_once(&path, &query, latest).await?;
+        let response = self.list(Kind::Read, &path, &query, latest).await?;
         response.map(|response| page(source, after, &response)).transpose()
     }
 }

@@ -119,7 +119,7 @@ impl Session {
         let began = Instant::now();
         for rows in page.rows.chunks_mut(MAX_READ_IDS) {
             let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
-            let read = self.read_page(search.object, &ids, search.properties, latest).await?;
+            let read = self.read(Kind::List, search.object, &ids, search.properties, latest).await?;
             let Some(ReadRecords { rows: read, .. }) = read else { return Ok(None) };
             let mut read: HashMap<String, _> = read.into_iter().map(|row| (row.id, row.record)).collect();
             for row in rows {

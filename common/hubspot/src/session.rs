@@ -64,7 +64,8 @@ pub(super) enum Kind {
     Search,
     Association,
     List,
-    /// Reads what has a schedule of its own, such as records that were set aside. Failures are not retried at once.
+    /// Reads what has a schedule of its own, such as records that were set aside. Failures are not retried at once,
+    /// and do not change how other requests are retried.
     Read,
 }
 
@@ -156,25 +157,15 @@ impl Session {
         self.send(kind, || self.hubspot.http.post(self.hubspot.url(path)).json(body), latest).await
     }
 
-    /// Reads a list at `path`. Returns `None` if the limit does not allow that before `latest`.
+    /// Gets the list at `path`, as a request of `kind`. Returns `None` if the limit does not allow that before `latest`.
     pub(super) async fn list(
         &self,
+        kind: Kind,
         path: &str,
         query: &[(&str, &str)],
         latest: Option<Instant>,
     ) -> Result<Option<ApiResponse>, HubSpotError> {
-        self.send(Kind::List, || self.hubspot.http.get(self.hubspot.url(path)).query(query), latest).await
-    }
-
-    /// Reads a list at `path` that has a schedule of its own: a failure is not retried, and does not change how other
-    /// requests are retried. Returns `None` if the limit does not allow that before `latest`.
-    pub(super) async fn list_once(
-        &self,
-        path: &str,
-        query: &[(&str, &str)],
-        latest: Option<Instant>,
-    ) -> Result<Option<ApiResponse>, HubSpotError> {
-        self.send(Kind::Read, || self.hubspot.http.get(self.hubspot.url(path)).query(query), latest).await
+        self.send(kind, || self.hubspot.http.get(self.hubspot.url(path)).query(query), latest).await
     }
 
     /// Sends a request when its limit allows it. A failure that may pass within a moment is retried a few times, with

@@ -138,7 +138,7 @@ impl TryFrom<String> for Source {
 pub struct ReferenceItem {
     /// The owner's or the pipeline's id, or the property's name.
     pub id: String,
-    /// What the list says of it, as far as it is stored.
+    /// Its fields that are stored.
     pub definition: Map<String, Value>,
 }
 

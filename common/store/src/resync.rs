@@ -58,7 +58,7 @@ impl Store {
     }
 
     /// Does the same for several lanes at once, until `ends`. A lane for which there was no time keeps what was done for it so
-    /// far, and goes on with that if it is requested again.
+    /// far, and continues from there if it is requested again.
     ///
     /// # Errors
     /// MongoDB cannot be reached.

@@ -152,7 +152,8 @@ impl PublishLedger {
         record.archived_at.is_none() && self.seen.get(&record.id).is_none_or(is_later)
     }
 
-    /// Returns true if the record was published as it is, before properties were chosen of which it has one.
+    /// Returns true if the record was published in its current version, and has a value of a property that was chosen
+    /// after that.
     pub(crate) fn lacks_properties(&self, record: &Record) -> bool {
         let is_older = |seen: &LedgerEntry| {
             seen.is_live() && seen.at == Some(record.modified_at) && seen.properties_at < self.terms.added_at

@@ -136,7 +136,7 @@ fn together(records: &[AssociationInput], mut read: Vec<(ObjectType, Association
                 continue 'records;
             }
             if let Some(input) = read.unfinished.remove(id.as_str()) {
-                // The next reading goes on with this object type, and then with those behind it.
+                // The next reading continues with this object type, and then with the later ones.
                 let before = [found, input.before].concat();
                 all.unfinished.insert(id.to_string(), AssociationInput { to: Some(*to), before, ..input });
                 continue 'records;

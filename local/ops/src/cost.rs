@@ -71,7 +71,7 @@ mod measured {
     pub(super) const FAN_OUT: f64 = 13_550.0;
 }
 
-/// How many searches of an account HubSpot allows a second. So many are made at once; each further one waits.
+/// The number of searches that HubSpot allows an account in a second. Further ones wait.
 const SEARCHES_AT_ONCE: f64 = 5.0;
 /// How often each object type is searched a second time at a look, in minutes.
 const SETTLED_EVERY: f64 = 10.0;

@@ -16,7 +16,7 @@ use model::{object::ObjectType, time};
 use mongodb::bson::{Bson, DateTime};
 use store::collection;
 
-/// A world of these object types. Each has eight records, and among them so many, one after the other, with this text.
+/// Returns a world of these object types. Each has eight records, and `count` of them in a row have this text.
 async fn with_texts(name: &str, objects: &[Object], text: &str, count: usize) -> Result<(World, Vec<(Object, u64)>)> {
     let world = World::of(name, objects).await?;
     world.fill(2, objects, 4, 1);
