@@ -4,6 +4,8 @@
 //!
 //! `SEED=7` runs seed 7, `SEEDS=2000` runs seeds 1 to 2000 (`make chaos SEEDS=2000`). `SEED=7 SEEDS=3` runs seeds 7 to 9.
 
+mod changes;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -12,15 +14,15 @@ use harness::{
     bootstrap::Bootstrap,
     extent::{Extent, side_by_side},
     gate::{Effect, Gate, Verdict, When},
-    service::{Delivery, Service},
+    neighbours::tick_of,
+    service::{Delivery, MAX_MESSAGES, Message, Service},
     world::{HUB, World},
 };
-use hubspot_sim::{
-    Fault, FaultKind, IdOrder, LinkChange, Object, Shared,
-    odd::{BYTE, CONTROL, HALF},
-};
+use hubspot_sim::{Fault, FaultKind, IdOrder, Object, Shared};
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use tokio::task::JoinHandle;
+
+use self::changes::{be_odd, change, others};
 
 /// How many seeds a sample has.
 const SAMPLE: u64 = 20;
@@ -30,9 +32,6 @@ const ALL: u64 = 200;
 
 /// How often progress is printed.
 const TOLD_EVERY: Duration = Duration::from_secs(15);
-
-/// What JSON, UTF-8 or SQS do not allow.
-const ODD: [char; 5] = [BYTE, CONTROL, HALF, '\u{fffe}', '\u{ffff}'];
 
 /// Workers of each function.
 const WORKERS: usize = 2;
@@ -107,6 +106,8 @@ async fn schedule(seed: u64) -> Result<Done> {
     world.config.settle = Duration::from_secs(120);
     behave(&world.hubspot.shared(), &mut random);
     choose(&world, &mut random).await?;
+    // Most schedules are of several accounts, which an invocation works for at the same time.
+    world.add_accounts(*[0, 1, 3, 9].choose(&mut random).unwrap_or(&0)).await?;
     let mut service = Service::new(world, WORKERS, WORKERS).await?;
     for _ in 0..random.random_range(10..30) {
         step(&mut service, &mut random).await?;
@@ -122,11 +123,6 @@ async fn schedule(seed: u64) -> Result<Done> {
     let done = Done { changes, invocations: service.invocations, killed: service.killed, actions: proof.actions };
     service.world.end().await?;
     Ok(done)
-}
-
-/// Returns object types besides companies and contacts: one with merges, one without, and a custom one.
-fn others() -> Result<[Object; 3]> {
-    Ok([Object::DEALS, "products".parse()?, "2-7654321".parse()?])
 }
 
 /// Some accounts have more object types than companies and contacts.
@@ -165,21 +161,21 @@ async fn step(service: &mut Service, random: &mut StdRng) -> Result<()> {
     match random.random_range(0..100) {
         0..20 => change(&service.world.hubspot.shared(), random),
         20..30 => service.world.hubspot.world().settings.clock_offset_ms += random.random_range(0..90_000),
-        30..42 => service.tick(),
+        30..42 => tick(service, random)?,
         42..48 => break_something(&mut service.world.hubspot.world().faults, random),
         48..50 => be_odd(&service.world.hubspot.shared(), random),
         50..55 => service.world.time_passes().await?,
         55..83 => {
             if service.sync_messages.is_empty() {
-                service.tick();
+                tick(service, random)?;
             }
-            let deliveries = deliveries(&mut service.sync_messages, 1, random);
+            let deliveries = deliveries(&mut service.sync_messages, MAX_MESSAGES, random);
             let watched = disturb(&service.sync, &service.world, random);
             service.deliver_sync(deliveries).await?;
             watched.abort();
         }
         _ => {
-            let deliveries = deliveries(&mut service.actions_messages, 10, random);
+            let deliveries = deliveries(&mut service.actions_messages, MAX_MESSAGES, random);
             let watched = disturb(&service.actions, &service.world, random);
             service.deliver_actions(deliveries).await?;
             watched.abort();
@@ -188,8 +184,19 @@ async fn step(service: &mut Service, random: &mut StdRng) -> Result<()> {
     Ok(())
 }
 
+/// Adds the messages of a tick, for the world's own account and some of the others.
+fn tick(service: &mut Service, random: &mut StdRng) -> Result<()> {
+    service.tick();
+    for account in service.world.accounts()?.iter().skip(1) {
+        if random.random_bool(0.5) {
+            service.sync_messages.push(Message { body: tick_of(account)?, received: 0 });
+        }
+    }
+    Ok(())
+}
+
 /// Takes messages at random, for one worker or for several at once; some of them stay to be delivered again.
-fn deliveries(messages: &mut Vec<harness::service::Message>, most: usize, random: &mut StdRng) -> Vec<Delivery> {
+fn deliveries(messages: &mut Vec<Message>, most: usize, random: &mut StdRng) -> Vec<Delivery> {
     let mut deliveries = Vec::new();
     for worker in 0..random.random_range(1..=WORKERS) {
         let count = random.random_range(1..=most).min(messages.len());
@@ -252,90 +259,6 @@ fn watch(gates: Vec<Gate>, store: store::Store) -> JoinHandle<Result<()>> {
             }
         }
     })
-}
-
-/// Companies, contacts, or an object type that the account has beside them.
-fn any_object(hubspot: &mut hubspot_sim::World, random: &mut StdRng) -> Object {
-    let mut objects = vec![Object::COMPANIES, Object::CONTACTS];
-    let others = others().into_iter().flatten();
-    objects.extend(others.filter(|object| !hubspot.ids(HUB, *object).is_empty()));
-    *objects.choose(random).unwrap_or(&Object::CONTACTS)
-}
-
-/// A few changes in HubSpot.
-fn change(hubspot: &Shared, random: &mut StdRng) {
-    let mut hubspot = hubspot_sim::lock(hubspot);
-    let object = any_object(&mut hubspot, random);
-    for _ in 0..random.random_range(1..12) {
-        let (ids, at) = (hubspot.ids(HUB, object), hubspot.now());
-        let pick = |random: &mut StdRng| ids.choose(random).copied().unwrap_or_default();
-        let (one, other) = (pick(random), pick(random));
-        match random.random_range(0..12) {
-            0..2 => {
-                let id = hubspot.create(HUB, object, at, Default::default());
-                let companies: Vec<u64> = hubspot.ids(HUB, Object::COMPANIES).into_iter().take(3).collect();
-                if object == Object::CONTACTS {
-                    hubspot.associate(HUB, id, companies);
-                } else if is_linked(object) {
-                    companies.into_iter().for_each(|company| link(&mut hubspot, (object, id), company, at));
-                }
-            }
-            2..7 => {
-                // One text in twenty holds what JSON, UTF-8 or SQS do not allow.
-                let odd = ODD.choose(random).filter(|_| random.random_bool(0.05));
-                let text = format!("{}{}", random.random_range(0..9), odd.map_or(String::new(), char::to_string));
-                hubspot.update(HUB, object, one, at, &[("hs_lead_status", &text)]);
-            }
-            7 => {
-                hubspot.archive(HUB, object, one, at);
-            }
-            8 => {
-                let gone = hubspot.archived(HUB, object);
-                let id = gone.choose(random).copied().unwrap_or_default();
-                hubspot.restore(HUB, object, id, at);
-            }
-            9 => {
-                hubspot.merge(HUB, object, (one, other), at, random.random_bool(0.5));
-            }
-            10 if is_linked(object) => {
-                let companies = hubspot.ids(HUB, Object::COMPANIES);
-                let company = companies.choose(random).copied().unwrap_or_default();
-                if !hubspot.unlink_records(HUB, (object, one), (Object::COMPANIES, company), at) {
-                    link(&mut hubspot, (object, one), company, at);
-                }
-            }
-            _ => {
-                let change = *LinkChange::ALL.choose(random).unwrap_or(&LinkChange::Link);
-                hubspot.change_link(HUB, change, random);
-            }
-        }
-    }
-}
-
-/// Returns true for object types other than contacts whose associations with companies are read.
-fn is_linked(object: Object) -> bool {
-    ![Object::COMPANIES, Object::CONTACTS].contains(&object) && object.name() != "products"
-}
-
-fn link(hubspot: &mut hubspot_sim::World, record: (Object, u64), company: u64, at: i64) {
-    hubspot.link_records(HUB, record, (Object::COMPANIES, company), at);
-}
-
-/// HubSpot counts what it does not show, or has no answer for some of its records.
-fn be_odd(hubspot: &Shared, random: &mut StdRng) {
-    let mut hubspot = hubspot_sim::lock(hubspot);
-    let object = any_object(&mut hubspot, random);
-    let ids = hubspot.ids(HUB, object);
-    let some: Vec<u64> = ids.sample(random, 2).copied().collect();
-    let at = hubspot.now() - random.random_range(0..600_000);
-    match random.random_range(0..6) {
-        0 => hubspot.settings.ghosts.push(at),
-        1 => hubspot.settings.unanswerable = some,
-        2 => hubspot.settings.unshowable = some,
-        3 => hubspot.settings.companies_fail = some,
-        4 => hubspot.settings.latency_ms = 40,
-        _ => hubspot.settings.without_companies = some,
-    }
 }
 
 /// Something goes wrong with HubSpot's next answers.

@@ -171,11 +171,12 @@ async fn local_stack_replaces_only_domains_it_wrote() -> Result<()> {
 }
 
 /// The environment of a function on AWS.
-const RIGHT: [(&str, &str); 11] = [
+const RIGHT: [(&str, &str); 12] = [
     ("AWS_LAMBDA_FUNCTION_NAME", "test"),
     ("AWS_REGION", "eu-west-1"),
     ("MONGODB_URI", "mongodb://127.0.0.1:1"),
     ("SYNC_QUEUE_URL", "https://sqs.eu-west-1.amazonaws.com/1/sync"),
+    ("CONTINUATION_QUEUE_URL", "https://sqs.eu-west-1.amazonaws.com/1/continuations"),
     ("ACTIONS_QUEUE_URL", "https://sqs.eu-west-1.amazonaws.com/1/actions"),
     ("ACTIONS_DEAD_LETTER_QUEUE_URL", "https://sqs.eu-west-1.amazonaws.com/1/dead"),
     ("AWS_ENDPOINT_URL_SQS", "https://sqs.eu-west-1.amazonaws.com"),

@@ -1,7 +1,11 @@
 //! What the functions say of themselves: metrics as CloudWatch, the alarms, the dashboard and `docs/reference/metrics.md` expect
 //! them.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+};
 
 use anyhow::{Context, Result};
 use hubspot::OAuthApp;
@@ -47,12 +51,30 @@ fn metrics(log: &str) -> Result<Metrics> {
     Ok(found)
 }
 
-/// The rows of `docs/reference/metrics.md` that begin with a name: its metrics with their units.
-fn documented() -> Result<Metrics> {
+/// What `docs/reference/metrics.md` says of a value that no alarm and no dashboard reads.
+const LINE_ONLY: &str = ", in the line only";
+
+/// The rows of `docs/reference/metrics.md` that begin with a name, with their units: the metrics, and what is in the line
+/// only.
+fn documented() -> Result<(Metrics, Metrics)> {
     let text = fs::read_to_string(layout::root().join("docs/reference/metrics.md"))?;
     let cells = |line: &str| line.split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
     let rows = text.lines().filter(|line| line.starts_with("| `")).map(cells);
-    Ok(rows.map(|cells| (cells[1].trim_matches('`').to_owned(), cells[2].clone())).collect())
+    let rows = rows.map(|cells| (cells[1].trim_matches('`').to_owned(), cells[2].clone()));
+    Ok(rows.partition(|(_, unit)| !unit.ends_with(LINE_ONLY)))
+}
+
+/// The names of the numbers of a log's lines with metrics that are no metrics.
+fn in_lines_only(log: &str) -> Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for line in log.lines().filter(|line| line.contains("\"_aws\"")) {
+        let line: Value = serde_json::from_str(line)?;
+        let numbers = line.as_object().context("an object")?.iter().filter(|(_, value)| value.is_number());
+        found.extend(numbers.map(|(name, _)| name.clone()));
+    }
+    let metrics = metrics(log)?;
+    found.retain(|name| !metrics.contains_key(name));
+    Ok(found)
 }
 
 #[tokio::test]
@@ -86,23 +108,30 @@ async fn every_metric_is_emitted_as_documented() -> Result<()> {
         let told = refused.lines().filter(|line| line.contains(&format!("\"{name}\":1"))).count();
         assert_eq!(told, 1, "{name}");
     }
-    let emitted = metrics(&fs::read_to_string(&log)?)?;
-    assert_eq!(emitted, documented()?);
+    let text = fs::read_to_string(&log)?;
+    let (emitted, (documented, in_line)) = (metrics(&text)?, documented()?);
+    assert_eq!(emitted, documented);
+    assert_eq!(in_lines_only(&text)?, in_line.into_keys().collect());
     fs::remove_file(log)?;
 
-    // What is watched is among them.
+    // What is watched is among them, and nothing else is paid for.
     let watched = fs::read_to_string(layout::root().join("monitoring.yaml"))?;
     let shown = watched.match_indices("[\"HubSpotSync\", \"").map(|(at, prefix)| &watched[at + prefix.len()..]);
-    for name in shown.filter_map(|rest| rest.split('"').next()) {
-        assert!(emitted.contains_key(name), "the dashboard shows {name}");
+    let shown: Vec<&str> = shown.filter_map(|rest| rest.split('"').next()).collect();
+    for name in &shown {
+        assert!(emitted.contains_key(*name), "the dashboard shows {name}");
     }
     let monitoring = template::read("monitoring.yaml")?;
+    let mut read: BTreeSet<String> = shown.into_iter().map(str::to_owned).collect();
     for (name, alarm) in template::of_type(&monitoring, ALARM)? {
         if alarm["Namespace"] == NAMESPACE {
-            assert!(alarm["MetricName"].as_str().is_some_and(|metric| emitted.contains_key(metric)), "{name}");
+            let metric = alarm["MetricName"].as_str().context("an alarm of a metric")?;
+            assert!(emitted.contains_key(metric), "{name}");
             assert_eq!(alarm["Dimensions"][0]["Name"], "Stack", "{name}");
+            read.insert(metric.to_owned());
         }
     }
+    assert_eq!(emitted.into_keys().collect::<BTreeSet<_>>(), read, "CloudWatch bills each metric");
     Ok(())
 }
 

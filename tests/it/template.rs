@@ -54,7 +54,7 @@ fn every_queue_has_a_dead_letter_queue_and_a_visibility_timeout_of_six_timeouts(
     let template = template()?;
     let queues = of_type(&template, "AWS::SQS::Queue")?;
     let (dead, live): (Vec<_>, Vec<_>) = queues.into_iter().partition(|(name, _)| name.contains("DeadLetter"));
-    assert_eq!(live.len(), 2);
+    assert_eq!(live.len(), 3);
     for (name, queue) in &live {
         let target = queue_of(&queue["RedrivePolicy"]["deadLetterTargetArn"]).context("a dead-letter queue")?;
         assert!(dead.iter().any(|(name, _)| *name == target), "{name}");
@@ -81,7 +81,7 @@ fn every_queue_has_a_dead_letter_queue_and_a_visibility_timeout_of_six_timeouts(
             assert!(queue["VisibilityTimeout"].as_u64() >= Some(6 * timeout), "{name}");
         }
     }
-    assert_eq!(mappings, 2);
+    assert_eq!(mappings, 3);
     Ok(())
 }
 
@@ -96,7 +96,9 @@ fn actions_wait_in_their_queue_for_as_long_as_sqs_keeps_them() -> Result<()> {
     assert!(pauses >= rules.retention, "the function's pauses add up to {pauses:?}");
     assert_eq!(actions::pause(rules.max_receives), rules.visibility, "the longest pause");
     // Sync sends a message again before SQS would give it away, with one delivery in reserve.
-    assert!(Rules::from_template("SyncQueue")?.max_receives > sync::LAST_RECEIVE);
+    for queue in ["SyncQueue", "ContinuationQueue"] {
+        assert!(Rules::from_template(queue)?.max_receives > sync::LAST_RECEIVE, "{queue}");
+    }
     Ok(())
 }
 

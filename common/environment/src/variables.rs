@@ -94,6 +94,8 @@ variables! {
     // --- queues ---
     /// The sync queue.
     SYNC_QUEUE_URL: Text, set_by Template, read_by &[Scheduler, Sync, Connect];
+    /// The queue of slices that continue a run. Each is worked on alone.
+    CONTINUATION_QUEUE_URL: Text, set_by Template, read_by &[Sync];
     /// The actions queue.
     ACTIONS_QUEUE_URL: Text, set_by Template, read_by &[Sync, Actions];
     /// Where messages go whose actions can never be stored.

@@ -3,7 +3,7 @@
 //! A lease carries a fencing number. Every write names the number of its lease, so a holder whose lease expired and was
 //! taken by another cannot write any more. Times are the server's (`$$NOW`).
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::TryStreamExt;
 use model::{
@@ -73,6 +73,8 @@ pub struct SliceReport<'a> {
     pub objects: Option<&'a [ObjectType]>,
     /// The kind and time of a webhook. The live run looks for its changes.
     pub notified: Option<(Notified, DateTime)>,
+    /// The positions of lanes that are not stored yet, if there are any.
+    pub lanes: Option<&'a BTreeMap<ObjectType, Lane>>,
 }
 
 /// How long hourly action counts are kept.
@@ -134,8 +136,7 @@ impl Store {
     /// # Errors
     /// The lease was lost, or MongoDB cannot be reached.
     pub async fn save_lane(&self, leased: &Leased, object: ObjectType, lane: &Lane) -> Result<(), StoreError> {
-        let set = doc! { format!("lanes.{object}"): to_bson(lane)?, format!("kept.{object}"): to_bson(&lane.kept)? };
-        self.write(leased, doc! { "$set": set }).await
+        self.write(leased, doc! { "$set": position(object, lane)? }).await
     }
 
     /// Saves why lanes made no progress in a slice, each with the size of its next page. Leaves the rest of the lanes
@@ -172,6 +173,9 @@ impl Store {
     ) -> Result<(), StoreError> {
         let now = DateTime::now();
         let mut set = doc! { "lease": Bson::Null };
+        for (object, lane) in report.lanes.into_iter().flatten() {
+            set.extend(position(*object, lane)?);
+        }
         if let Some(limits) = report.limits {
             set.insert("limits", to_bson(limits)?);
         }
@@ -266,6 +270,11 @@ impl Store {
         let written = checkpoints.update_one(leased.held(), update).await?;
         if written.matched_count == 1 { Ok(()) } else { Err(StoreError::LeaseLost) }
     }
+}
+
+/// Returns the fields of a checkpoint with a lane's position.
+fn position(object: ObjectType, lane: &Lane) -> Result<Document, Error> {
+    Ok(doc! { format!("lanes.{object}"): to_bson(lane)?, format!("kept.{object}"): to_bson(&lane.kept)? })
 }
 
 /// Returns the update that adds the published actions to their hour, and removes hours older than a day.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use metrique::{
     ServiceMetrics,
+    emf::flags::NoMetric,
     unit::{Count, Millisecond, Second},
     unit_of_work::metrics,
 };
@@ -25,19 +26,19 @@ pub(crate) struct Drain {
     #[metrics(unit = Count)]
     pub(crate) messages_failed: usize,
     /// Failed messages that were sent to the dead-letter queue.
-    #[metrics(unit = Count)]
+    #[metrics(unit = Count, flags(NoMetric))]
     pub(crate) messages_set_aside: usize,
     /// The age of the oldest message that stays in the queue.
     #[metrics(unit = Second)]
     pub(crate) oldest_waiting: Option<Duration>,
     /// How long the invocation took.
-    #[metrics(unit = Millisecond)]
+    #[metrics(unit = Millisecond, flags(NoMetric))]
     pub(crate) drain_duration: Duration,
     /// How long calls to SQS took.
-    #[metrics(name = "SQSTime", unit = Millisecond)]
+    #[metrics(name = "SQSTime", unit = Millisecond, flags(NoMetric))]
     pub(crate) sqs_time: Duration,
     /// How long connections to MongoDB were in use.
-    #[metrics(name = "MongoDBTime", unit = Millisecond)]
+    #[metrics(name = "MongoDBTime", unit = Millisecond, flags(NoMetric))]
     pub(crate) mongodb_time: Duration,
 }
 

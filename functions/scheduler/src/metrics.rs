@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use metrique::{
     ServiceMetrics,
+    emf::flags::NoMetric,
     unit::{Count, Millisecond, Second},
     unit_of_work::metrics,
 };
@@ -15,9 +16,9 @@ use model::account::Unusable;
 pub(crate) struct TickMetrics {
     #[metrics(unit = Count)]
     pub(crate) accounts_sent: usize,
-    #[metrics(unit = Count)]
+    #[metrics(unit = Count, flags(NoMetric))]
     pub(crate) accounts_paused: usize,
-    #[metrics(unit = Count)]
+    #[metrics(unit = Count, flags(NoMetric))]
     pub(crate) accounts_disconnected: usize,
     #[metrics(unit = Count)]
     pub(crate) accounts_to_reauthorize: usize,
@@ -33,11 +34,11 @@ pub(crate) struct TickMetrics {
     /// 1 if some accounts are left to the next tick.
     #[metrics(unit = Count)]
     pub(crate) fan_outs_cut_short: usize,
-    #[metrics(unit = Millisecond)]
+    #[metrics(unit = Millisecond, flags(NoMetric))]
     pub(crate) fan_out_duration: Duration,
-    #[metrics(name = "SQSTime", unit = Millisecond)]
+    #[metrics(name = "SQSTime", unit = Millisecond, flags(NoMetric))]
     pub(crate) sqs_time: Duration,
-    #[metrics(name = "MongoDBTime", unit = Millisecond)]
+    #[metrics(name = "MongoDBTime", unit = Millisecond, flags(NoMetric))]
     pub(crate) mongodb_time: Duration,
 }
 

@@ -6,9 +6,9 @@ use environment::{
     config::ConfigError,
     production, tls,
     variables::{
-        ACTIONS_QUEUE_URL, HUBSPOT_API_BASE_URL, HUBSPOT_ASSOCIATIONS_PER_10S, HUBSPOT_COMPANY_PROPERTIES,
-        HUBSPOT_CONTACT_PROPERTIES, HUBSPOT_CONTACT_SCORE_PROPERTY, HUBSPOT_OBJECTS, HUBSPOT_PER_10S,
-        HUBSPOT_PROPERTIES, HUBSPOT_SEARCH_RPS, SYNC_ASSOCIATIONS_SECONDS, SYNC_BUDGET_MS,
+        ACTIONS_QUEUE_URL, CONTINUATION_QUEUE_URL, HUBSPOT_API_BASE_URL, HUBSPOT_ASSOCIATIONS_PER_10S,
+        HUBSPOT_COMPANY_PROPERTIES, HUBSPOT_CONTACT_PROPERTIES, HUBSPOT_CONTACT_SCORE_PROPERTY, HUBSPOT_OBJECTS,
+        HUBSPOT_PER_10S, HUBSPOT_PROPERTIES, HUBSPOT_SEARCH_RPS, SYNC_ASSOCIATIONS_SECONDS, SYNC_BUDGET_MS,
         SYNC_CLOCK_TOLERANCE_SECONDS, SYNC_OVERLAP_SECONDS, SYNC_QUEUE_URL, SYNC_REFERENCES_SECONDS,
         SYNC_SETTLE_SECONDS, SYNC_SWEEP_SECONDS, TOKENS_SEALED_ONLY,
     },
@@ -36,8 +36,10 @@ pub struct Config {
     pub token_key: Option<MasterKey>,
     /// `TOKENS_SEALED_ONLY`: true if tokens stored in plain text must not be used.
     pub sealed_only: bool,
-    /// `SYNC_QUEUE_URL`: where continuations go.
+    /// `SYNC_QUEUE_URL`: where ticks and notifications come from, and return to if an account is busy.
     pub sync_queue_url: String,
+    /// `CONTINUATION_QUEUE_URL`: where continuations go.
+    pub continuation_queue_url: String,
     /// `ACTIONS_QUEUE_URL`: where actions go.
     pub actions_queue_url: String,
     /// `SYNC_OVERLAP_SECONDS`: how far a fresh pass reaches back before the end of the last one.
@@ -86,6 +88,7 @@ impl Config {
             token_key: MasterKey::from_env()?,
             sealed_only: TOKENS_SEALED_ONLY.flag()?,
             sync_queue_url: SYNC_QUEUE_URL.required()?,
+            continuation_queue_url: CONTINUATION_QUEUE_URL.required()?,
             actions_queue_url: ACTIONS_QUEUE_URL.required()?,
             overlap: SYNC_OVERLAP_SECONDS.seconds()?,
             settle: SYNC_SETTLE_SECONDS.seconds()?,

@@ -2,7 +2,7 @@
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
@@ -38,11 +38,51 @@ pub(crate) struct SliceContext<'a> {
     pub(crate) lanes: Cell<u32>,
     /// The object types of which there may be records to check for changes of their associations.
     pub(crate) association_checks: RefCell<BTreeSet<ObjectType>>,
+    /// The positions that are stored when the slice ends.
+    pub(crate) unsaved: &'a UnsavedLanes,
+}
+
+/// Positions of lanes that have published nothing in a slice. They are stored with its end, which is one write for all of
+/// them. A slice that ends abruptly reads again what they say was read.
+#[derive(Debug, Default)]
+pub(crate) struct UnsavedLanes(RefCell<BTreeMap<ObjectType, (usize, Lane)>>);
+
+/// How many times in a slice the position of a lane may be left to the slice's end.
+const MAX_LEFT: usize = 4;
+
+impl UnsavedLanes {
+    /// Keeps a position. Returns `false` if it must be stored now.
+    fn keep(&self, object: ObjectType, lane: &Lane) -> bool {
+        let mut lanes = self.0.borrow_mut();
+        let times = lanes.get(&object).map_or(0, |(times, _)| *times);
+        let is_kept = times < MAX_LEFT;
+        if is_kept {
+            lanes.insert(object, (times + 1, lane.clone()));
+        }
+        is_kept
+    }
+
+    /// Takes the positions.
+    pub(crate) fn take(&self) -> BTreeMap<ObjectType, Lane> {
+        std::mem::take(&mut *self.0.borrow_mut()).into_iter().map(|(object, (_, lane))| (object, lane)).collect()
+    }
 }
 
 impl SliceContext<'_> {
     pub(crate) fn store(&self) -> &Store {
         &self.sync.store
+    }
+
+    /// Stores the position of a lane. If the slice has published nothing of it, the position may be stored when the slice
+    /// ends.
+    ///
+    /// # Errors
+    /// MongoDB failed, or the lease was lost.
+    pub(crate) async fn save_lane_by_the_end(&self, object: ObjectType, lane: &Lane) -> Result<(), SliceError> {
+        if self.tally.has_rows(object) || !self.unsaved.keep(object, lane) {
+            return self.save_lane(object, lane).await;
+        }
+        Ok(())
     }
 
     /// Stores the position of a lane.
@@ -51,6 +91,7 @@ impl SliceContext<'_> {
     /// MongoDB failed, or the lease was lost.
     pub(crate) async fn save_lane(&self, object: ObjectType, lane: &Lane) -> Result<(), SliceError> {
         self.store().save_lane(self.leased, object, lane).await?;
+        self.unsaved.0.borrow_mut().remove(&object);
         self.tally.checkpoint();
         Ok(())
     }
@@ -128,4 +169,6 @@ pub(crate) struct ActiveSlice<'a> {
     pub(crate) tally: &'a Tally,
     /// What is read of the account. Empty until its entry is read.
     pub(crate) selection: OnceCell<Selection>,
+    /// The positions that are stored when the slice ends.
+    pub(crate) unsaved: UnsavedLanes,
 }

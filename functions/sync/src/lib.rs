@@ -1,5 +1,5 @@
-//! The sync function. It takes one message and works for at most one slice of one account. If the account is not caught
-//! up, it sends itself a continuation.
+//! The sync function. It takes up to ten messages at a time, and works for at most one slice of each account. If an
+//! account is not caught up, it sends itself a continuation, which comes alone.
 
 mod access;
 mod action_builder;
@@ -33,20 +33,25 @@ mod tally;
 mod token;
 mod tuning;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, panic::AssertUnwindSafe, time::Duration};
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
+use futures::{FutureExt as _, future::join_all};
 use hubspot::HubSpot;
 use lambda_runtime::{Diagnostic, LambdaEvent};
-use model::{account::AccountKey, message::SyncMessage, object::ObjectType};
+use model::{
+    message::{SyncMessage, SyncRequest},
+    object::ObjectType,
+};
 use queue::{
     MAX_DELAY, Queue, QueueError,
-    batch::{decode, respond},
+    batch::{Received, decode, respond},
 };
 use store::Store;
 use token_vault::Vault;
 use tokio::time::{Instant, timeout};
 
+use crate::metrics::SyncMetrics;
 pub use crate::{budget::Budget, config::Config};
 
 /// What the function keeps between invocations.
@@ -57,6 +62,7 @@ pub struct SyncFunction {
     vault: Vault,
     hubspot: HubSpot,
     sync_queue: Queue,
+    continuation_queue: Queue,
     actions_queue: Queue,
 }
 
@@ -74,6 +80,7 @@ impl SyncFunction {
             store,
             hubspot: HubSpot::new(&config.hubspot_base_url)?,
             sync_queue: Queue::new(sqs.clone(), config.sync_queue_url.clone()),
+            continuation_queue: Queue::new(sqs.clone(), config.continuation_queue_url.clone()),
             actions_queue: Queue::new(sqs, config.actions_queue_url.clone()),
             config,
         })
@@ -83,7 +90,7 @@ impl SyncFunction {
 impl SyncFunction {
     /// Returns the time spent with SQS since the last call.
     fn sqs_time(&self) -> Duration {
-        self.sync_queue.spent.take() + self.actions_queue.spent.take()
+        [&self.sync_queue, &self.continuation_queue, &self.actions_queue].map(|queue| queue.spent.take()).iter().sum()
     }
 
     /// Sends a copy of a message that has failed so often because MongoDB is away that SQS would move it to the
@@ -91,13 +98,11 @@ impl SyncFunction {
     ///
     /// # Errors
     /// SQS did not accept the copy, or did not answer in time.
-    async fn wait_out(&self, message: String, account: &AccountKey, left: Duration) -> Result<(), QueueError> {
-        let group = account.to_string();
-        let sent = timeout(
-            left.clamp(MIN_RESEND_TIMEOUT, RESEND_TIMEOUT),
-            self.sync_queue.send_text(message, &group, MAX_DELAY),
-        )
-        .await;
+    async fn wait_out(&self, message: String, request: &SyncRequest, left: Duration) -> Result<(), QueueError> {
+        let (account, group) = (&request.account, request.account.to_string());
+        let queue = if request.run.is_some() { &self.continuation_queue } else { &self.sync_queue };
+        let sent =
+            timeout(left.clamp(MIN_RESEND_TIMEOUT, RESEND_TIMEOUT), queue.send_text(message, &group, MAX_DELAY)).await;
         let sent = sent.unwrap_or_else(|_| Err(QueueError::Send("it does not answer in time".to_owned())));
         match &sent {
             Ok(()) => tracing::warn!(account.domain_id = %account.domain_id, account.hub_id = %account.hub_id,
@@ -122,42 +127,59 @@ const MIN_RESEND_TIMEOUT: Duration = Duration::from_millis(300);
 /// How long recording failures may take, if the budget leaves any time.
 const NOTE_FAILURES_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Handles an SQS event. Each of its messages is a slice of its own. They share one budget, therefore the template sets
-/// a batch size of 1.
+/// Handles an SQS event. Each of its messages is a slice of its own. They share one budget, and are worked on at the same
+/// time: most of a slice is waiting for HubSpot.
 ///
 /// # Errors
 /// Every message failed. SQS delivers them again.
 pub async fn handler(sync: &SyncFunction, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Diagnostic> {
     let budget = Budget::start(sync.config.budget, remaining(event.context.deadline));
     let messages = decode::<SyncMessage>(event.payload);
-    let count = messages.len();
-    let mut failed = BTreeMap::new();
-    for message in messages {
-        let result = match message.body {
-            Ok(SyncMessage::V1(request)) => match slice::run(sync, &request, message.receives, &budget).await {
-                Err(error) if error.is_outage() && message.receives >= LAST_RECEIVE => {
-                    let left = budget.ends().saturating_duration_since(Instant::now());
-                    sync.wait_out(message.text, &request.account, left).await.map_err(|_| error.to_string())
-                }
-                ended => ended.map_err(|error| {
-                    tracing::error!(account.domain_id = %request.account.domain_id,
-                        account.hub_id = %request.account.hub_id, error = %error,
-                        "a slice failed and will be delivered again");
-                    error.to_string()
-                }),
-            },
-            Err(error) => {
-                tracing::error!(message.id = message.message_id, error = %error, "a sync message is left to the dead-letter queue");
-                Err(error.to_string())
-            }
-        };
-        if let Err(reason) = result {
-            failed.insert(message.message_id, reason);
-        }
-    }
+    let (count, metrics) = (messages.len(), RefCell::default());
+    let handled = messages.into_iter().map(|message| async {
+        let id = message.message_id.clone();
+        let result = AssertUnwindSafe(handle(sync, message, &budget, &metrics)).catch_unwind().await;
+        // The panic hook has logged it. The other accounts' slices are not affected.
+        let result = result.unwrap_or_else(|_| Err("its slice panicked".to_owned()));
+        Some((id, result.err()?))
+    });
+    let failed: BTreeMap<String, String> = join_all(handled).await.into_iter().flatten().collect();
+    let metrics = metrics.into_inner();
+    let (hubspot_time, sqs_time) = (sync.hubspot.spent.take(), sync.sqs_time());
+    SyncMetrics { hubspot_time, sqs_time, mongodb_time: sync.store.spent.take(), ..metrics }.emit();
     let left = budget.ends().saturating_duration_since(Instant::now());
     note_failures(&sync.store, &failed, left.min(NOTE_FAILURES_TIMEOUT)).await;
     respond(count, failed.into_keys().collect())
+}
+
+/// Handles one message.
+///
+/// # Errors
+/// The message must be delivered again, for this reason.
+async fn handle(
+    sync: &SyncFunction,
+    message: Received<SyncMessage>,
+    budget: &Budget,
+    metrics: &RefCell<SyncMetrics>,
+) -> Result<(), String> {
+    let request = match message.body {
+        Ok(SyncMessage::V1(request)) => request,
+        Err(error) => {
+            tracing::error!(message.id = message.message_id, error = %error, "a sync message is left to the dead-letter queue");
+            return Err(error.to_string());
+        }
+    };
+    match slice::run(sync, &request, message.receives, budget, metrics).await {
+        Err(error) if error.is_outage() && message.receives >= LAST_RECEIVE => {
+            let left = budget.ends().saturating_duration_since(Instant::now());
+            sync.wait_out(message.text, &request, left).await.map_err(|_| error.to_string())
+        }
+        ended => ended.map_err(|error| {
+            tracing::error!(account.domain_id = %request.account.domain_id, account.hub_id = %request.account.hub_id,
+                error = %error, "a slice failed and will be delivered again");
+            error.to_string()
+        }),
+    }
 }
 
 /// Records why messages failed, for people who find them in the dead-letter queue. If that takes longer than

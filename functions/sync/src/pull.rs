@@ -34,6 +34,10 @@ use crate::{
 /// How long a lane waits at least for the list of its properties, which is read beside the other lanes.
 const PAUSE_FOR_PROPERTIES: Duration = Duration::from_secs(2);
 
+/// How old the date may be that the Domain has of a lane in which nothing changes (`lastPulledDates`). A look that finds
+/// nothing would otherwise write into the product's own collection.
+const MAX_WRITTEN_AGE: Duration = Duration::from_secs(3600);
+
 impl ActiveSlice<'_> {
     /// Returns what to read of the account. Logs the parts of its own choice that name nothing.
     fn choose(&self, account: &Account) -> &Selection {
@@ -80,6 +84,7 @@ impl ActiveSlice<'_> {
             all_properties: OnceCell::new(),
             lanes: Cell::new(0),
             association_checks: RefCell::new(with_associations.collect()),
+            unsaved: &self.unsaved,
         };
         let unknown = all_properties::look_up(&slice).await?;
         let checkpoint = &self.leased.checkpoint;
@@ -99,6 +104,11 @@ impl ActiveSlice<'_> {
         // Companies that are gone came up when the lane of contacts was at its end.
         for lane in lanes.iter_mut().filter(|lane| lane.is_at_end() && slice.has_association_checks(lane.object)) {
             *lane = LaneOutcome { fresh_to: lane.fresh_to, ..LaneOutcome::more(lane.object) };
+        }
+        for lane in &mut lanes {
+            let is_changed = self.tally.has_rows(lane.object);
+            lane.caught_up =
+                lane.caught_up.filter(|date| is_changed || is_long_ago(account.last_pulled(lane.object), *date));
         }
         let limits = slice.session.limits();
         let is_refused = lanes.iter().any(|lane| lane.has(ProblemKind::Unauthorized));
@@ -194,6 +204,11 @@ impl ActiveSlice<'_> {
     fn look_since(&self) -> DateTime {
         self.leased.checkpoint.notified_at.map_or(self.run.started_at, |at| at.max(self.run.started_at))
     }
+}
+
+/// Returns true if the date that the Domain has of a lane is to be replaced by `date` although nothing changed.
+fn is_long_ago(written: Option<DateTime>, date: DateTime) -> bool {
+    written.is_none_or(|written| time::between(written, date) >= MAX_WRITTEN_AGE)
 }
 
 /// Notes what the lane needs to know of the account. Returns the lane's failure if it cannot be read.

@@ -1,7 +1,10 @@
 //! One slice of one account: take the lease, read, and decide what comes next. Nothing in here takes longer than the
 //! budget.
 
-use std::{cell::OnceCell, time::Duration};
+use std::{
+    cell::{OnceCell, RefCell},
+    time::Duration,
+};
 
 use futures::future::join_all;
 use model::{
@@ -19,8 +22,9 @@ use crate::{
     access::Access,
     budget::Budget,
     chain::{self, Decision},
-    context::ActiveSlice,
+    context::{ActiveSlice, UnsavedLanes},
     error::SliceError,
+    metrics::SyncMetrics,
     outcome::{LaneOutcome, Outcome, Wait},
     problem::Failure,
     tally::Tally,
@@ -37,7 +41,8 @@ const MAX_NOTIFICATION_ATTEMPTS: u32 = 30;
 /// After this number of consecutive slices without progress, the log has a warning about the run.
 const IDLE_SLICES_TO_WARN: i32 = 5;
 
-/// Handles a message. `receives` is the number of times it was received, this time included.
+/// Handles a message. `receives` is the number of times it was received, this time included. Adds what the slice did to
+/// the metrics of the invocation.
 ///
 /// # Errors
 /// The message must be delivered again.
@@ -47,6 +52,7 @@ pub(crate) async fn run(
     request: &SyncRequest,
     receives: u32,
     budget: &Budget,
+    metrics: &RefCell<SyncMetrics>,
 ) -> Result<(), SliceError> {
     let (began, tally) = (Instant::now(), Tally::default());
     // Boxed, because the future of a whole slice is deep and large.
@@ -55,7 +61,7 @@ pub(crate) async fn run(
         Ok(result) => result,
         Err(_) => Err(SliceError::OutOfTime),
     };
-    tally.emit(sync, request, began.elapsed(), &result);
+    metrics.borrow_mut().add(tally.metrics(request, began.elapsed(), &result));
     result
 }
 
@@ -80,8 +86,8 @@ async fn within_budget(
     match chain::decide(&leased.checkpoint, request, now) {
         Decision::Work(run) => {
             tally.works_for(&run);
-            let selection = OnceCell::new();
-            ActiveSlice { sync, request, receives, leased, run, budget, tally, selection }.within_lease().await
+            let (selection, unsaved) = (OnceCell::new(), UnsavedLanes::default());
+            ActiveSlice { sync, request, receives, leased, run, budget, tally, selection, unsaved }.within_lease().await
         }
         Decision::Note => {
             let told = SliceReport { notified: request.notified.map(|of| (of, now)), ..SliceReport::default() };
@@ -108,7 +114,7 @@ async fn send(
     delay: Duration,
 ) -> Result<(), SliceError> {
     let message = SyncMessage::V1(chain::message(request, run, attempt));
-    sync.sync_queue.send(&message, &request.account.to_string(), delay).await?;
+    sync.continuation_queue.send(&message, &request.account.to_string(), delay).await?;
     sync.store.record_continuation_sent(&request.account, run).await?;
     Ok(())
 }
@@ -206,7 +212,16 @@ impl ActiveSlice<'_> {
         let objects: Option<Vec<ObjectType>> =
             self.selection.get().map(|chosen| chosen.objects.keys().copied().collect());
         let objects = objects.as_deref();
-        let told = SliceReport { limits, run: Some(&run), announced, changed: &changed, objects, notified };
+        let lanes = self.unsaved.take();
+        let told = SliceReport {
+            limits,
+            run: Some(&run),
+            announced,
+            changed: &changed,
+            objects,
+            notified,
+            lanes: Some(&lanes),
+        };
         self.sync.store.release(&self.leased, next, told).await
     }
 
@@ -238,10 +253,17 @@ impl ActiveSlice<'_> {
     async fn record_problems(&self, lanes: &[LaneOutcome]) -> Result<(), SliceError> {
         let problem = |lane: &'_ LaneOutcome| Some((lane.object, lane.problem.clone()?, lane.page_size));
         let problems: Vec<_> = lanes.iter().filter_map(problem).collect();
+        if problems.is_empty() {
+            return Ok(());
+        }
         for (object, problem, _) in &problems {
             tracing::warn!(account.domain_id = %self.request.account.domain_id,
                 account.hub_id = %self.request.account.hub_id, object = object.as_str(), reason = problem.reason,
                 attempts = problem.attempts, retry_at = %problem.retry_at, "a lane did not get on");
+        }
+        // Their positions come first, as a problem is stored within one.
+        for (object, lane) in self.unsaved.take() {
+            self.sync.store.save_lane(&self.leased, object, &lane).await?;
         }
         let saved: Vec<_> = problems.iter().map(|(object, problem, size)| (*object, problem, *size)).collect();
         self.sync.store.save_problems(&self.leased, &saved).await?;

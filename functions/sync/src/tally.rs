@@ -17,7 +17,7 @@ use model::{
     time::{self, DateTime},
 };
 
-use crate::{SyncFunction, error::SliceError, metrics::SliceMetrics, outcome::LaneOutcome};
+use crate::{error::SliceError, metrics::SyncMetrics, outcome::LaneOutcome};
 
 /// What a slice did.
 #[derive(Debug, Default)]
@@ -52,6 +52,11 @@ impl Tally {
     /// Adds rows of an object type that were read.
     pub(crate) fn rows(&self, object: ObjectType, count: usize) {
         add_of(&self.rows, object, count);
+    }
+
+    /// Returns true if rows of an object type were read.
+    pub(crate) fn has_rows(&self, object: ObjectType) -> bool {
+        self.rows.borrow().contains_key(&object)
     }
 
     /// Returns how many rows were read.
@@ -158,8 +163,25 @@ impl Tally {
         self.caught_up_after.set(duration).ok();
     }
 
-    /// Logs what the slice did, in one line.
+    /// Returns true if the slice was a whole run, found nothing that is new, and met nothing unusual.
+    fn is_idle(&self) -> bool {
+        let hubspot = [&self.hubspot.rate_limited, &self.hubspot.retries, &self.hubspot.mended];
+        let unusual = [&self.set_aside, &self.mismatches, &self.held, &self.accepted, &self.given_up];
+        self.run.get().is_some_and(|run| run.slice == 0)
+            && self.caught_up_after.get().is_some()
+            && self.announced() == ActionCounts::default()
+            && hubspot.into_iter().all(|counter| counter.load(Ordering::Relaxed) == 0)
+            && unusual.into_iter().all(|counter| counter.get() == 0)
+    }
+
+    /// Logs what the slice did, in one line. Most slices find nothing to do. Such a slice has its line only at the level
+    /// `debug`; the invocation's line counts it.
     pub(crate) fn log(&self, request: &SyncRequest, run: &Run, duration: Duration, result: &str) {
+        if self.is_idle() {
+            tracing::debug!(account.domain_id = %request.account.domain_id, account.hub_id = %request.account.hub_id,
+                run.id = run.id, "a slice found nothing to do");
+            return;
+        }
         let count = |counter: &AtomicU32| counter.load(Ordering::Relaxed);
         tracing::info!(
             account.domain_id = %request.account.domain_id,
@@ -185,23 +207,23 @@ impl Tally {
         );
     }
 
-    /// Writes the slice's metrics, unless its message had nothing to do.
-    pub(crate) fn emit(
+    /// Returns the slice's metrics. They are empty if its message had nothing to do.
+    pub(crate) fn metrics(
         &self,
-        sync: &SyncFunction,
         request: &SyncRequest,
         duration: Duration,
         result: &Result<(), SliceError>,
-    ) {
-        let times = (sync.hubspot.spent.take(), sync.sqs_time(), sync.store.spent.take());
+    ) -> SyncMetrics {
         if self.run.get().is_none() && result.is_ok() {
-            return;
+            return SyncMetrics::default();
         }
         let count = |counter: &AtomicU32| counter.load(Ordering::Relaxed);
-        SliceMetrics {
-            domain_id: request.account.domain_id.to_string(),
-            hub_id: request.account.hub_id.to_string(),
+        SyncMetrics {
+            domain_id: Some(request.account.domain_id.to_string()),
+            hub_id: Some(request.account.hub_id.to_string()),
             run_id: self.run.get().map(|run| run.id.clone()),
+            slices: 1,
+            slices_idle: u32::from(result.is_ok() && self.is_idle()),
             records_pulled: self.all_rows(),
             actions_sent: self.actions(),
             batches: self.checkpoints.get(),
@@ -217,14 +239,11 @@ impl Tally {
             hubspot_rate_limited: count(&self.hubspot.rate_limited),
             hubspot_retries: count(&self.hubspot.retries),
             slice_duration: duration,
-            hubspot_time: times.0,
-            sqs_time: times.1,
-            mongodb_time: times.2,
             continuation_delay: self.delay.get().copied(),
             freshness: self.fresh_to.get().map(|fresh_to| time::between(*fresh_to, DateTime::now())),
             catch_up_time: self.caught_up_after.get().copied(),
+            ..SyncMetrics::default()
         }
-        .emit();
     }
 }
 

@@ -107,6 +107,7 @@ async fn surroundings(
         "MONGODB_DATABASE": settings.database,
         "AWS_ENDPOINT_URL_SQS": format!("http://{}", relays.open(settings.ports.aws).await?),
         "SYNC_QUEUE_URL": outputs.get("SyncQueueUrl"),
+        "CONTINUATION_QUEUE_URL": outputs.get("ContinuationQueueUrl"),
         "ACTIONS_QUEUE_URL": outputs.get("ActionsQueueUrl"),
     });
     // In place of the secret, which a container cannot reach.
@@ -196,7 +197,9 @@ pub async fn invoke_all(settings: &Settings, state: &Path) -> Result<ExitCode> {
     write_domain(store.database(), ObjectId::parse_str(domain)?, "Sample", vec![entry]).await?;
     let aws = Aws::local(ports.aws).await;
     let mut outputs = BTreeMap::new();
-    for (output, name) in [("SyncQueueUrl", "sync"), ("ActionsQueueUrl", "actions")] {
+    for (output, name) in
+        [("SyncQueueUrl", "sync"), ("ContinuationQueueUrl", "continuations"), ("ActionsQueueUrl", "actions")]
+    {
         outputs.insert(output.to_owned(), aws.create_queue(name).await?);
     }
     let mut words = Words { token: TOKEN.into(), client_secret: client_secret(&settings), link: None };

@@ -322,6 +322,7 @@ fn environment(world: &World) -> HashMap<&'static str, String> {
         ("MONGODB_DATABASE", config.mongo.database.clone()),
         ("HUBSPOT_API_BASE_URL", config.hubspot_base_url.clone()),
         ("SYNC_QUEUE_URL", config.sync_queue_url.clone()),
+        ("CONTINUATION_QUEUE_URL", config.continuation_queue_url.clone()),
         ("ACTIONS_QUEUE_URL", config.actions_queue_url.clone()),
         ("ACTIONS_DEAD_LETTER_QUEUE_URL", world.actions_dead_letters.clone()),
         ("CONNECT_SECRET", crate::front::TOKEN.to_owned()),

@@ -9,6 +9,7 @@ pub mod extent;
 pub mod front;
 pub mod gate;
 pub mod live_queue;
+pub mod neighbours;
 pub mod program;
 mod proofs;
 pub mod proxy;

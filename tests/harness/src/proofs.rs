@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use hubspot_sim::{Link, Object};
 use model::object::ObjectType;
 use mongodb::bson::{Bson, DateTime, Document, doc};
@@ -12,15 +12,20 @@ use store::{Erasure, collection};
 use crate::world::{HUB, World};
 
 impl World {
-    /// Compares MongoDB with the simulator's ledger.
+    /// Compares MongoDB with the simulator's ledger. Returns the proof of the world's own account.
     ///
     /// # Errors
-    /// They differ.
+    /// They differ, for any of the accounts.
     pub async fn proof(&self) -> Result<proof::Proof> {
         let ledger = self.hubspot.world().ledger.clone();
-        let proof = proof::check(self.store.database(), &self.account()?, &ledger).await?;
-        proof.ensure()?;
-        Ok(proof)
+        let mut proofs = Vec::new();
+        for (account, hub) in self.accounts()?.into_iter().zip(self.hubs()) {
+            let ledger: Vec<_> = ledger.iter().filter(|change| change.hub_id == hub).cloned().collect();
+            let proof = proof::check(self.store.database(), &account, &ledger).await?;
+            proof.ensure().with_context(|| account.to_string())?;
+            proofs.push(proof);
+        }
+        Ok(proofs.swap_remove(0))
     }
 
     /// Requests the erasure of every record that HubSpot has erased, as its webhooks would.
@@ -28,12 +33,13 @@ impl World {
     /// # Errors
     /// MongoDB cannot be reached.
     pub async fn request_erasures(&self) -> Result<Vec<Erasure>> {
-        let (account, erased) = (self.account()?, self.hubspot.world().erased(HUB));
-        let erasure = |(object, id): (Object, u64)| {
-            let object = ObjectType::parse(object.name())?;
-            Ok(Erasure::Record(account.clone(), object, id.to_string().try_into()?))
-        };
-        let erasures = erased.into_iter().map(erasure).collect::<Result<Vec<_>>>()?;
+        let mut erasures = Vec::new();
+        for (account, hub) in self.accounts()?.into_iter().zip(self.hubs()) {
+            for (object, id) in self.hubspot.world().erased(hub) {
+                let object = ObjectType::parse(object.name())?;
+                erasures.push(Erasure::Record(account.clone(), object, id.to_string().try_into()?));
+            }
+        }
         self.store.request_erasures(&erasures).await?;
         Ok(erasures)
     }
@@ -62,7 +68,10 @@ impl World {
     /// # Errors
     /// They differ.
     pub async fn prove_associations(&self) -> Result<()> {
-        let expected = self.hubspot.world().links(HUB);
+        let mut expected = self.hubspot.world().links(HUB);
+        for hub in self.hubs().skip(1) {
+            expected.extend(self.hubspot.world().links(hub));
+        }
         for state in self.all("contacts").await? {
             let Some(links) = expected.get(&state.get_str("recordId")?.parse()?) else { continue };
             let companies: Vec<String> = links.iter().map(|link| link.company.to_string()).collect();

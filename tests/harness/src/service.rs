@@ -6,15 +6,20 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use hubspot_sim::Object;
 use serde_json::{Value, json};
+use store::collection;
 
 use crate::{
     bootstrap::{Bootstrap, Function, Invoked},
+    neighbours::tick_of,
     queues::Rules,
     world::{HUB, World},
 };
 
 /// The most rounds of ticks and deliveries until everything is caught up.
 const MAX_ROUNDS: usize = 60;
+
+/// The most messages of an event, as the template sets it.
+pub const MAX_MESSAGES: usize = 10;
 
 /// The time limit of an invocation of sync.
 pub const INVOCATION_LIMIT: Duration = Duration::from_secs(5);
@@ -239,11 +244,19 @@ impl Service {
         self.world.proof().await
     }
 
+    /// Adds a tick's message for each account.
+    fn tick_for_all(&mut self) -> Result<()> {
+        for account in self.world.accounts()? {
+            self.sync_messages.push(Message { body: tick_of(&account)?, received: 0 });
+        }
+        Ok(())
+    }
+
     async fn catch_up(&mut self) -> Result<usize> {
-        self.tick();
+        self.tick_for_all()?;
         for round in 0..MAX_ROUNDS {
             while !self.actions_messages.is_empty() {
-                let count = self.actions_messages.len().min(10);
+                let count = self.actions_messages.len().min(MAX_MESSAGES);
                 let messages = self.actions_messages.drain(..count).collect();
                 let delivery = Delivery { worker: 0, messages, again: false };
                 let invoked = self.deliver_actions(vec![delivery]).await?;
@@ -251,15 +264,17 @@ impl Service {
             }
             if self.sync_messages.is_empty() {
                 // A lost message is replaced by the next tick.
-                let checkpoint = self.world.checkpoint().await?;
-                if checkpoint.get_document("run").is_err() {
+                let checkpoints = self.world.all(collection::CHECKPOINTS).await?;
+                if checkpoints.iter().all(|checkpoint| checkpoint.get_document("run").is_err()) {
                     return Ok(round);
                 }
                 self.world.expire_run().await?;
-                self.tick();
+                self.tick_for_all()?;
             }
             self.world.time_passes().await?;
-            self.deliver_next().await?;
+            let count = self.sync_messages.len().min(MAX_MESSAGES);
+            let messages = self.sync_messages.drain(..count).collect();
+            self.deliver_sync(vec![Delivery { worker: 0, messages, again: false }]).await?;
         }
         Ok(MAX_ROUNDS)
     }

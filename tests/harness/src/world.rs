@@ -45,6 +45,8 @@ pub struct World {
     pub sqs: aws_sdk_sqs::Client,
     /// The file for its bootstraps' logs. Absent if they are not kept.
     pub log: Option<PathBuf>,
+    /// How many accounts it has beside its own.
+    pub(crate) neighbours: u64,
 }
 
 impl std::fmt::Debug for World {
@@ -98,6 +100,8 @@ impl World {
             token_key: None,
             sealed_only: false,
             sync_queue_url: sync_queue.clone(),
+            // One queue for both, so that a test finds an account's next message in one place.
+            continuation_queue_url: sync_queue.clone(),
             actions_queue_url: actions_queue.clone(),
             overlap: Duration::from_secs(300),
             settle: Duration::from_secs(6),
@@ -113,7 +117,7 @@ impl World {
             contact_score: ContactScore::default(),
         };
         let log = env::var_os("TEST_LOG").map(PathBuf::from);
-        Ok(Self { hubspot, store, sync_queue, actions_queue, actions_dead_letters, config, sqs, log })
+        Ok(Self { hubspot, store, sync_queue, actions_queue, actions_dead_letters, config, sqs, log, neighbours: 0 })
     }
 
     /// Returns the key of its account.

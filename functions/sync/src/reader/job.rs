@@ -95,7 +95,7 @@ pub(super) async fn perform(fetcher: Fetcher<'_>, job: Job) -> Done {
             let batch = publish(fetcher, &mut publication).await;
             Done::Published { publication, batch }
         }
-        Job::Save(lane) => Done::Saved(slice.save_lane(object, &lane).await),
+        Job::Save(lane) => Done::Saved(slice.save_lane_by_the_end(object, &lane).await),
     }
 }
 
