@@ -21,6 +21,7 @@ mod hubspot_app;
 mod hubspot_client;
 mod layers;
 mod links;
+mod looks;
 mod many_accounts;
 mod objects;
 mod permissions;

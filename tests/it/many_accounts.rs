@@ -146,11 +146,19 @@ async fn slow_account_delays_nobody_beyond_the_budget_and_goes_on_alone() -> Res
         }
     }
     assert_eq!(slow.len(), 1, "{slow:?}");
-    let mut slices = 0;
+    let (mut slices, mut continuations) = (0, Vec::new());
     while !is_caught_up(&world, slow[0]).await? && slices < MAX_SLICES {
-        let continuations = world.receive(&world.config.continuation_queue_url).await?;
-        assert_eq!(continuations.len(), 1, "{continuations:?}");
-        sync.invoke(&message_event(&continuations)).await?;
+        if continuations.is_empty() {
+            continuations = world.receive(&world.config.continuation_queue_url).await?;
+            assert_eq!(continuations.len(), 1, "{continuations:?}");
+        }
+        let (invoked, _) = sync.invoke(&message_event(&continuations)).await?;
+        if invoked.is_success() {
+            continuations.clear();
+        } else {
+            // A busy machine: SQS delivers the message again.
+            world.expire_lease().await?;
+        }
         slices += 1;
     }
     assert!(slices < MAX_SLICES);

@@ -57,7 +57,7 @@ async fn each_live_account_gets_one_message_and_the_others_are_skipped() -> Resu
         .insert_one(doc! { "_id": "strange", "integrations": { "hubspot": { "status": true, "accounts": "none" } } })
         .await?;
     let fan_out = tick(&world, 300_000).await?;
-    assert_eq!(fan_out, FanOut { sent: 3, skipped: 4, complete: true });
+    assert_eq!(fan_out, FanOut { sent: 3, skipped: 4, resting: 0, complete: true });
     assert_eq!(sent(&world).await?, [format!("acme:{HUB}"), format!("{id}:1"), format!("{id}:4")].into());
     Ok(())
 }

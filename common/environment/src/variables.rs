@@ -66,6 +66,8 @@ variables! {
     SYNC_ASSOCIATIONS_SECONDS: Seconds = "86400", set_by Parameter("SyncAssociationsSeconds"), read_by &[Sync];
     /// How often owners, pipelines and the definitions of properties are read. If it is 0, they are not.
     SYNC_REFERENCES_SECONDS: Seconds = "86400", set_by Parameter("SyncReferencesSeconds"), read_by &[Sync];
+    /// The longest pause between two looks at an account in which nothing changes. If it is 0, each tick looks at it.
+    SYNC_QUIET_SECONDS: Seconds = "900", set_by Parameter("SyncQuietSeconds"), read_by &[Sync];
     /// How long a slice may take.
     SYNC_BUDGET_MS: Milliseconds = "5000", set_by Parameter("SyncBudgetMs"), read_by &[Sync];
     /// How far HubSpot's clock may be ahead of the function's before it is taken for wrong.
@@ -89,7 +91,7 @@ variables! {
     /// The ARN of the secret with the tokens.
     CONNECT_SECRET_ARN: Text, set_by Parameter("ConnectSecretArn"), read_by &[Connect];
     /// An account that was not checked for this long is shown as behind.
-    FRESHNESS_ALARM_SECONDS: Seconds = "1800", set_by Parameter("FreshnessAlarmSeconds"), read_by &[Connect];
+    FRESHNESS_ALARM_SECONDS: Seconds = "1800", set_by Parameter("FreshnessAlarmSeconds"), read_by &[Sync, Connect];
 
     // --- queues ---
     /// The sync queue.

@@ -63,6 +63,8 @@ pub struct Account {
     pub pulled: BTreeMap<ObjectType, DateTime>,
     /// `objects` and `properties`: what is read of the account, if it differs from the stack's choice.
     pub choice: Choice,
+    /// `lookEverySeconds`: how long the pause between two looks is, if the entry says so.
+    pub look_every: Option<Duration>,
     /// `connectedWith`: the client id of the OAuth app that the grant belongs to, if known.
     pub connected_with: Option<String>,
 }
@@ -86,6 +88,13 @@ impl Account {
     /// Returns where the first pass of a lane starts, if the former worker has read the account.
     pub fn last_pulled(&self, object: ObjectType) -> Option<DateTime> {
         self.pulled.get(&object).copied()
+    }
+
+    /// Returns a number that changes with what the entry chooses: object types, properties, and the pause between looks.
+    pub fn digest(&self) -> i64 {
+        let mut hasher = DefaultHasher::new();
+        (&self.choice, self.look_every).hash(&mut hasher);
+        hasher.finish().cast_signed()
     }
 }
 
@@ -228,6 +237,7 @@ fn account(domain: &Document, entry: &Bson) -> Result<Account, Unusable> {
             credentials: credentials(entry)?,
             pulled,
             choice: Choice::of_entry(entry),
+            look_every: entry.get("lookEverySeconds").and_then(time::seconds),
             connected_with: entry.get_str("connectedWith").ok().map(str::to_owned),
         })
     };

@@ -16,7 +16,7 @@ pub use lane::{
 pub use limits::MAX_SHARE;
 pub use limits::{LimiterSnapshot, RateLimitState};
 
-use crate::{choice::CustomObject, object::ObjectType, time::DateTime};
+use crate::{choice::CustomObject, looks::NextLook, object::ObjectType, time::DateTime};
 
 /// The checkpoint of one account (collection `checkpoints`).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -45,6 +45,13 @@ pub struct Checkpoint {
     pub last_success_at: Option<DateTime>,
     /// When a webhook arrived during a live run. The run then makes one more pass over recent changes.
     pub notified_at: Option<DateTime>,
+    /// When a look last found changes of which no webhook had told. Absent if webhooks have told of all changes since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unannounced_at: Option<DateTime>,
+    /// When the account is looked at again. Absent if each tick looks at it. Whatever else writes to an account that is to be
+    /// looked at soon removes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_look: Option<NextLook>,
     /// When HubSpot last reported deletions by webhook. The next run reads the recycle bin.
     pub deletions_notified_at: Option<DateTime>,
     /// The custom objects of the account, by which the names in its choice are found. Absent if they were never read.

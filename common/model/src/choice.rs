@@ -34,7 +34,7 @@ pub struct CustomObject {
 }
 
 /// The properties that are chosen of an object type.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Properties {
     names: Vec<String>,
     /// True if all properties are kept that the object type has.
@@ -42,7 +42,7 @@ struct Properties {
 }
 
 /// A choice of object types and properties. It may be incomplete, and is then completed by the stack's choice.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Choice {
     /// The object types to read. Empty if none were chosen.
     objects: Vec<TypeName>,

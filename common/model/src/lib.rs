@@ -8,6 +8,7 @@ pub mod changes;
 pub mod checkpoint;
 pub mod choice;
 pub mod ids;
+pub mod looks;
 pub mod message;
 pub mod object;
 pub mod reference;

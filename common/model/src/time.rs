@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bson::Bson;
 pub use bson::DateTime;
 
 /// The first and the last time that RFC 3339 can express, in milliseconds since the epoch: the years 0 to 9999.
@@ -96,6 +97,12 @@ pub mod rfc3339 {
             Ok(Option::<Text>::deserialize(deserializer)?.map(|Text(time)| time))
         }
     }
+}
+
+/// Returns a stored number of seconds. Returns `None` if it is no number, or negative.
+pub fn seconds(value: &Bson) -> Option<Duration> {
+    let seconds = value.as_i64().or_else(|| value.as_i32().map(i64::from)).or_else(|| Some(value.as_f64()? as i64))?;
+    u64::try_from(seconds).ok().map(Duration::from_secs)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use futures::TryStreamExt;
 use model::{
     account::AccountKey,
     checkpoint::{ActionCounts, Checkpoint, Lane, LaneProblem, LastRun, ProblemKind, RateLimitState, Run, hour},
+    looks::{NextLook, WEBHOOK_DELAY},
     message::Notified,
     object::ObjectType,
     time::{self, DateTime},
@@ -73,6 +74,10 @@ pub struct SliceReport<'a> {
     pub objects: Option<&'a [ObjectType]>,
     /// The kind and time of a webhook. The live run looks for its changes.
     pub notified: Option<(Notified, DateTime)>,
+    /// True if the slice published changes of which no webhook had told.
+    pub is_unannounced: bool,
+    /// When the account is looked at again, if it is caught up. `None` if each tick looks at it.
+    pub next_look: Option<NextLook>,
     /// The positions of lanes that are not stored yet, if there are any.
     pub lanes: Option<&'a BTreeMap<ObjectType, Lane>>,
 }
@@ -209,6 +214,16 @@ impl Store {
                 set.insert("run", Bson::Null);
                 set.insert("lastSuccessAt", now);
             }
+        }
+        // Whoever takes the lease ends the pause, also to have a lane read again.
+        set.insert("nextLook", report.next_look.as_ref().map(to_bson).transpose()?);
+        if report.is_unannounced {
+            set.insert("unannouncedAt", now);
+        } else if report.notified.is_some()
+            && leased.checkpoint.unannounced_at >= Some(time::before(now, WEBHOOK_DELAY))
+        {
+            // Its webhook was only a little late.
+            set.insert("unannouncedAt", Bson::Null);
         }
         let mut update = doc! { "$set": set };
         update.extend(activity(&leased.checkpoint, report.announced, now));

@@ -89,7 +89,11 @@ impl Store {
         } else {
             (doc! { "a.pausedAt": { "$ne": null } }, doc! { "$unset": { field("pausedAt"): "" } })
         };
-        self.update_account(key, entry, update).await
+        let is_changed = self.update_account(key, entry, update).await?;
+        if !paused {
+            self.look_soon(key).await?;
+        }
+        Ok(is_changed)
     }
 
     /// Writes how far lanes have been read into the Domain, for others who read it there. Dates never move back.

@@ -13,6 +13,7 @@ mod health;
 mod indexes;
 mod keys;
 mod links;
+mod looks;
 mod marks;
 mod notifications;
 mod probe;

@@ -172,7 +172,8 @@ impl Store {
             let Some(object) = object.as_str() else { continue };
             let field = format!("kept.{object}.setAsideUntil");
             let waits = doc! { &field: { "$type": "date" } };
-            self.collection(collection::CHECKPOINTS).update_many(waits, doc! { "$set": { &field: now } }).await?;
+            let due = doc! { "$set": { &field: now }, "$unset": { "nextLook": "" } };
+            self.collection(collection::CHECKPOINTS).update_many(waits, due).await?;
         }
         Ok(changed)
     }

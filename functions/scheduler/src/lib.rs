@@ -40,6 +40,8 @@ pub struct FanOut {
     pub sent: usize,
     /// Accounts that were left out: without credentials, malformed, or to be connected again.
     pub skipped: usize,
+    /// Live accounts that are not due, because nothing has changed in them for long.
+    pub resting: usize,
     /// True if every Domain was reached.
     pub complete: bool,
 }
@@ -102,6 +104,7 @@ pub async fn handler(scheduler: &Scheduler, event: LambdaEvent<Tick>) -> Result<
         Diagnostic { error_type: "FanOutFailed".to_owned(), error_message: error.to_string() }
     })?;
     metrics.accounts_sent = fan_out.sent;
+    metrics.accounts_resting = fan_out.resting;
     metrics.fan_outs_cut_short = usize::from(!fan_out.complete);
     // The messages are sent. If the metric cannot be computed now, the next tick computes it.
     let measured =
@@ -120,6 +123,7 @@ pub async fn handler(scheduler: &Scheduler, event: LambdaEvent<Tick>) -> Result<
     tracing::info!(
         sent = fan_out.sent,
         skipped = fan_out.skipped,
+        resting = fan_out.resting,
         complete = fan_out.complete,
         "the tick was fanned out"
     );

@@ -16,6 +16,9 @@ use model::account::Unusable;
 pub(crate) struct TickMetrics {
     #[metrics(unit = Count)]
     pub(crate) accounts_sent: usize,
+    /// Accounts that are not due.
+    #[metrics(unit = Count, flags(NoMetric))]
+    pub(crate) accounts_resting: usize,
     #[metrics(unit = Count, flags(NoMetric))]
     pub(crate) accounts_paused: usize,
     #[metrics(unit = Count, flags(NoMetric))]

@@ -6,11 +6,11 @@ use environment::{
     config::ConfigError,
     production, tls,
     variables::{
-        ACTIONS_QUEUE_URL, CONTINUATION_QUEUE_URL, HUBSPOT_API_BASE_URL, HUBSPOT_ASSOCIATIONS_PER_10S,
-        HUBSPOT_COMPANY_PROPERTIES, HUBSPOT_CONTACT_PROPERTIES, HUBSPOT_CONTACT_SCORE_PROPERTY, HUBSPOT_OBJECTS,
-        HUBSPOT_PER_10S, HUBSPOT_PROPERTIES, HUBSPOT_SEARCH_RPS, SYNC_ASSOCIATIONS_SECONDS, SYNC_BUDGET_MS,
-        SYNC_CLOCK_TOLERANCE_SECONDS, SYNC_OVERLAP_SECONDS, SYNC_QUEUE_URL, SYNC_REFERENCES_SECONDS,
-        SYNC_SETTLE_SECONDS, SYNC_SWEEP_SECONDS, TOKENS_SEALED_ONLY,
+        ACTIONS_QUEUE_URL, CONTINUATION_QUEUE_URL, FRESHNESS_ALARM_SECONDS, HUBSPOT_API_BASE_URL,
+        HUBSPOT_ASSOCIATIONS_PER_10S, HUBSPOT_COMPANY_PROPERTIES, HUBSPOT_CONTACT_PROPERTIES,
+        HUBSPOT_CONTACT_SCORE_PROPERTY, HUBSPOT_OBJECTS, HUBSPOT_PER_10S, HUBSPOT_PROPERTIES, HUBSPOT_SEARCH_RPS,
+        SYNC_ASSOCIATIONS_SECONDS, SYNC_BUDGET_MS, SYNC_CLOCK_TOLERANCE_SECONDS, SYNC_OVERLAP_SECONDS, SYNC_QUEUE_URL,
+        SYNC_QUIET_SECONDS, SYNC_REFERENCES_SECONDS, SYNC_SETTLE_SECONDS, SYNC_SWEEP_SECONDS, TOKENS_SEALED_ONLY,
     },
 };
 use hubspot::{Limits, OAuthApp};
@@ -57,6 +57,11 @@ pub struct Config {
     /// `SYNC_REFERENCES_SECONDS`: how often owners, pipelines and the definitions of properties are read. `None` (0) if
     /// they are not.
     pub references_every: Option<Duration>,
+    /// `SYNC_QUIET_SECONDS`: the longest pause between two looks at an account in which nothing changes. Zero if each tick
+    /// looks at it.
+    pub quiet: Duration,
+    /// `FRESHNESS_ALARM_SECONDS`: after how long without a look an account is behind.
+    pub behind_after: Duration,
     /// `SYNC_CLOCK_TOLERANCE_SECONDS`: how far HubSpot's clock may be ahead of this machine's before it is considered
     /// wrong.
     pub clock_tolerance: Duration,
@@ -96,6 +101,8 @@ impl Config {
             sweep_every: Some(SYNC_SWEEP_SECONDS.seconds()?).filter(|every| !every.is_zero()),
             associations_every: Some(SYNC_ASSOCIATIONS_SECONDS.seconds()?).filter(|every| !every.is_zero()),
             references_every: Some(SYNC_REFERENCES_SECONDS.seconds()?).filter(|every| !every.is_zero()),
+            quiet: SYNC_QUIET_SECONDS.seconds()?,
+            behind_after: FRESHNESS_ALARM_SECONDS.seconds()?,
             clock_tolerance: SYNC_CLOCK_TOLERANCE_SECONDS.seconds()?,
             budget: SYNC_BUDGET_MS.milliseconds()?,
             limits: Limits {

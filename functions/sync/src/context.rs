@@ -157,6 +157,15 @@ impl SliceContext<'_> {
     }
 }
 
+/// What an account's entry says of looks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    /// See [`model::account::Account::digest`].
+    pub(crate) digest: i64,
+    /// The pause that it asks for.
+    pub(crate) look_every: Option<Duration>,
+}
+
 /// A slice under way: its message, its lease, and its run.
 pub(crate) struct ActiveSlice<'a> {
     pub(crate) sync: &'a SyncFunction,
@@ -171,4 +180,6 @@ pub(crate) struct ActiveSlice<'a> {
     pub(crate) selection: OnceCell<Selection>,
     /// The positions that are stored when the slice ends.
     pub(crate) unsaved: UnsavedLanes,
+    /// What the account's entry says of looks. Empty until it is read.
+    pub(crate) entry: OnceCell<Entry>,
 }

@@ -16,6 +16,7 @@ mod error;
 mod fetch;
 mod lane;
 mod ledger;
+mod looks;
 mod metrics;
 mod outcome;
 mod own_marks;

@@ -20,7 +20,7 @@ use tokio::time::timeout_at;
 
 use crate::{
     all_properties, backoff,
-    context::{ActiveSlice, SliceContext},
+    context::{ActiveSlice, Entry, SliceContext},
     error::SliceError,
     lane::{LaneEnd, LaneReader},
     outcome::LaneOutcome,
@@ -42,6 +42,7 @@ impl ActiveSlice<'_> {
     /// Returns what to read of the account. Logs the parts of its own choice that name nothing.
     fn choose(&self, account: &Account) -> &Selection {
         let custom = self.leased.checkpoint.custom_objects.as_deref();
+        self.entry.get_or_init(|| Entry { digest: account.digest(), look_every: account.look_every });
         let selection = self.selection.get_or_init(|| self.sync.config.choice.select(&account.choice, custom));
         for part in account.choice.ignored().iter().chain(&selection.not_found) {
             tracing::warn!(account.domain_id = %account.key.domain_id, account.hub_id = %account.key.hub_id, part,

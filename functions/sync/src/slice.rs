@@ -86,8 +86,9 @@ async fn within_budget(
     match chain::decide(&leased.checkpoint, request, now) {
         Decision::Work(run) => {
             tally.works_for(&run);
-            let (selection, unsaved) = (OnceCell::new(), UnsavedLanes::default());
-            ActiveSlice { sync, request, receives, leased, run, budget, tally, selection, unsaved }.within_lease().await
+            let (selection, entry, unsaved) = (OnceCell::new(), OnceCell::new(), UnsavedLanes::default());
+            let slice = ActiveSlice { sync, request, receives, leased, run, budget, tally, selection, unsaved, entry };
+            slice.within_lease().await
         }
         Decision::Note => {
             let told = SliceReport { notified: request.notified.map(|of| (of, now)), ..SliceReport::default() };
@@ -221,6 +222,8 @@ impl ActiveSlice<'_> {
             objects,
             notified,
             lanes: Some(&lanes),
+            is_unannounced: self.is_unannounced(),
+            next_look: self.next_look().filter(|_| matches!(next, RunDisposition::CaughtUp)),
         };
         self.sync.store.release(&self.leased, next, told).await
     }

@@ -163,6 +163,11 @@ impl Tally {
         self.caught_up_after.set(duration).ok();
     }
 
+    /// Returns true if something was left over that is tried again.
+    pub(crate) fn has_leftovers(&self) -> bool {
+        [&self.set_aside, &self.mismatches, &self.held, &self.given_up].into_iter().any(|counter| counter.get() > 0)
+    }
+
     /// Returns true if the slice was a whole run, found nothing that is new, and met nothing unusual.
     fn is_idle(&self) -> bool {
         let hubspot = [&self.hubspot.rate_limited, &self.hubspot.retries, &self.hubspot.mended];

@@ -109,6 +109,8 @@ impl World {
             sweep_every: Some(Duration::from_millis(1)),
             associations_every: Some(Duration::from_secs(86_400)),
             references_every: None,
+            quiet: Duration::ZERO,
+            behind_after: Duration::from_secs(1800),
             // Tests move HubSpot's clock.
             clock_tolerance: Duration::from_secs(u32::MAX.into()),
             budget: Duration::from_secs(5),

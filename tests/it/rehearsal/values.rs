@@ -31,6 +31,7 @@ pub(super) const ALL: &[(&str, &str, &str)] = &[
     ("SyncSweepSeconds", "SYNC_SWEEP_SECONDS", "0"),
     ("SyncAssociationsSeconds", "SYNC_ASSOCIATIONS_SECONDS", "43200"),
     ("SyncReferencesSeconds", "SYNC_REFERENCES_SECONDS", "3600"),
+    ("SyncQuietSeconds", "SYNC_QUIET_SECONDS", "600"),
     ("SyncBudgetMs", "SYNC_BUDGET_MS", "4000"),
     ("SchedulerMemory", "SCHEDULER_MEMORY", "128"),
     ("SyncMemory", "SYNC_MEMORY", "384"),

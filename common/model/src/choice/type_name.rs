@@ -14,7 +14,7 @@ use super::{CustomObject, InvalidChoice};
 const MAX_NAME: usize = 100;
 
 /// What names an object type.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum TypeName {
     /// A row of the catalogue, or the id of a custom object.
     Known(ObjectType),
