@@ -150,8 +150,8 @@ token: local ## Show the token of the status page: [TARGET=aws]
 rotate-keys: local ## Make a new data key and seal all of HubSpot's tokens under it: [TARGET=aws] [NEW_MASTER_KEY=1]
 	@$(OPS) rotate-keys $(PLACE) $(if $(NEW_MASTER_KEY),--new-master-key)
 
-cost: local ## Say what the service costs a month: ACCOUNTS=1000 CHANGES_PER_DAY=50000 [TICK_MINUTES=5] [OBJECTS=companies,contacts,deals]
-	@$(OPS) cost --accounts $(ACCOUNTS) --changes-per-day $(CHANGES_PER_DAY) --tick-minutes $(TICK_MINUTES) $(call named,OBJECTS,--objects)
+cost: local ## Say what the service costs a month: ACCOUNTS=1000 CHANGES_PER_DAY=50000 [TICK_MINUTES=5] [OBJECTS=companies,contacts,deals] [WEBHOOKS=1]
+	@$(OPS) cost --accounts $(ACCOUNTS) --changes-per-day $(CHANGES_PER_DAY) --tick-minutes $(TICK_MINUTES) $(call named,OBJECTS,--objects) $(if $(filter 1,$(WEBHOOKS)),--webhooks)
 
 # --- repair: of the local stack, or with TARGET=aws of the AWS and MongoDB of .env -------------------------
 redrive: local ## List what is in the dead-letter queues and set aside, and why; send it back: SEND=all or ids; or EXPORT=file

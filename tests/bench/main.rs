@@ -1,7 +1,7 @@
 //! `make bench`: how fast the real bootstraps are against a real MongoDB, real queues and the simulator over HTTP,
 //! printed as tables. Nothing is asserted: machines differ, ratios within one run tell.
 //!
-//! Arguments choose parts (`backfill`, `fleet`, `drain`, `start`, `tick`, `page`, `associations`, `fan-out`, `seen`); without any, all are run. `peers` is a part of its own.
+//! Arguments choose parts (`backfill`, `fleet`, `drain`, `start`, `tick`, `page`, `associations`, `fan-out`, `queue`, `seen`); without any, all are run. `peers` is a part of its own.
 
 mod associations;
 mod backfill;
@@ -11,6 +11,7 @@ mod fleet;
 mod page;
 mod peers;
 mod pool;
+mod queue;
 mod seen;
 mod start;
 mod tick;
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 /// The parts, and roughly how many seconds each takes on two processors.
-const PARTS: [(&str, u64); 9] = [
+const PARTS: [(&str, u64); 10] = [
     ("backfill", 150),
     ("fleet", 110),
     ("drain", 60),
@@ -30,6 +31,7 @@ const PARTS: [(&str, u64); 9] = [
     ("associations", 180),
     ("seen", 60),
     ("fan-out", 60),
+    ("queue", 1),
 ];
 
 #[tokio::main]
@@ -58,6 +60,7 @@ async fn main() -> Result<()> {
 async fn run(part: &str) -> Result<()> {
     match part {
         "backfill" => backfill::run().await,
+        "queue" => queue::run(),
         "fleet" => fleet::run().await,
         "drain" => drain::run().await,
         "start" => start::run().await,

@@ -126,15 +126,16 @@ pub async fn handler(actions: &Actions, event: LambdaEvent<SqsEvent>) -> Result<
         sqs_time: actions.queue.spent.take() + actions.dead_letters.spent.take(),
     }
     .emit();
-    tracing::info!(
-        messages = messages.len(),
-        messages_failed = left.len(),
-        messages_set_aside = set_aside.sent.len(),
-        actions = drained.actions,
-        actions_refused = drained.refused,
-        duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-        "a batch was drained"
-    );
+    if drained.refused > 0 || !left.is_empty() || !set_aside.sent.is_empty() {
+        tracing::info!(
+            messages = messages.len(),
+            messages_failed = left.len(),
+            messages_set_aside = set_aside.sent.len(),
+            actions = drained.actions,
+            actions_refused = drained.refused,
+            "a batch was not stored as a whole"
+        );
+    }
     let away = left.iter().find_map(|index| match &drained.outcomes[*index] {
         Outcome::Waits(reason) => Some(reason),
         _ => None,

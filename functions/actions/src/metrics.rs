@@ -17,7 +17,7 @@ pub(crate) struct Drain {
     #[metrics(unit = Count)]
     pub(crate) actions_stored: usize,
     /// Actions that were stored already.
-    #[metrics(unit = Count)]
+    #[metrics(unit = Count, flags(NoMetric))]
     pub(crate) actions_duplicate: usize,
     /// Actions that MongoDB refuses.
     #[metrics(unit = Count)]

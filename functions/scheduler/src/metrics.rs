@@ -29,13 +29,13 @@ pub(crate) struct TickMetrics {
     #[metrics(unit = Count)]
     pub(crate) accounts_unusable: usize,
     /// Accounts with a lane that was never checked for changes.
-    #[metrics(unit = Count)]
+    #[metrics(unit = Count, flags(NoMetric))]
     pub(crate) accounts_never_synced: usize,
     /// How long ago the least fresh account was checked for changes.
     #[metrics(unit = Second)]
     pub(crate) oldest_freshness: Option<Duration>,
     /// 1 if some accounts are left to the next tick.
-    #[metrics(unit = Count)]
+    #[metrics(unit = Count, flags(NoMetric))]
     pub(crate) fan_outs_cut_short: usize,
     #[metrics(unit = Millisecond, flags(NoMetric))]
     pub(crate) fan_out_duration: Duration,

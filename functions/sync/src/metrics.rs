@@ -26,7 +26,7 @@ pub(crate) struct SyncMetrics {
     pub(crate) slices_idle: u32,
     #[metrics(unit = Count)]
     pub(crate) records_pulled: u32,
-    #[metrics(unit = Count)]
+    #[metrics(unit = Count, flags(NoMetric))]
     pub(crate) actions_sent: u32,
     #[metrics(unit = Count, flags(NoMetric))]
     pub(crate) batches: u32,

@@ -1,9 +1,13 @@
 //! The monthly cost of the service, by AWS service: a small model of measurements (`make bench PART=tick`) and AWS's
 //! list prices. `docs/reference/cost.md` explains it.
 
+mod looks;
+
 use anyhow::{Result, ensure};
 use clap::Args;
 use model::object::ObjectType;
+
+pub use self::looks::looks_per_day;
 
 /// The load of the service.
 #[derive(Clone, Debug, Args)]
@@ -20,6 +24,9 @@ pub struct Load {
     /// The object types that are read of each account: their names, separated by commas.
     #[arg(long, value_delimiter = ',', value_parser = ObjectType::parse, default_value = "companies,contacts")]
     pub objects: Vec<ObjectType>,
+    /// HubSpot tells of all changes by webhook.
+    #[arg(long)]
+    pub webhooks: bool,
 }
 
 /// A line of the bill.
@@ -53,20 +60,27 @@ mod price {
     /// Airbyte Cloud, for each row of an API source.
     pub(super) const AIRBYTE_ROW: f64 = 15.0 / 1e6;
     pub(super) const AIRBYTE_BASE: f64 = 10.0;
+    /// AWS AppFlow, for each run of a flow, as others report it.
+    pub(super) const APPFLOW_RUN: f64 = 0.001;
 }
 
 /// Measurements, with 150 ms for each request to HubSpot. The sizes of logs include Lambda's own two lines for each
 /// invocation.
 mod measured {
-    /// The duration of a slice without changes, in seconds.
-    pub(super) const SLICE: f64 = 0.44;
-    /// The time that a change adds to it, in seconds.
-    pub(super) const SLICE_CHANGED: f64 = 0.05;
-    /// The duration of a drain of one message with few actions, in seconds.
+    /// How long an invocation of sync waits if nothing has changed, in seconds.
+    pub(super) const LOOK: f64 = 0.34;
+    /// How much processor time an account takes in it, in seconds.
+    pub(super) const LOOK_CPU: f64 = 0.006;
+    /// The time that a change adds, and the processor time.
+    pub(super) const CHANGE: f64 = 0.2;
+    pub(super) const CHANGE_CPU: f64 = 0.006;
+    /// The duration of a drain of one message with few actions, and its processor time.
     pub(super) const DRAIN: f64 = 0.01;
-    /// What a slice and a drain log, in bytes.
-    pub(super) const SLICE_LOG: f64 = 1680.0 + 500.0;
-    pub(super) const DRAIN_LOG: f64 = 790.0 + 500.0;
+    pub(super) const DRAIN_CPU: f64 = 0.005;
+    /// What an invocation of sync logs, what a slice adds that found something, and what a drain logs, in bytes.
+    pub(super) const INVOCATION_LOG: f64 = 1300.0 + 500.0;
+    pub(super) const SLICE_LOG: f64 = 750.0;
+    pub(super) const DRAIN_LOG: f64 = 620.0 + 500.0;
     /// How many accounts the scheduler sends in a second.
     pub(super) const FAN_OUT: f64 = 13_550.0;
 }
@@ -76,17 +90,23 @@ const SEARCHES_AT_ONCE: f64 = 5.0;
 /// How often each object type is searched a second time at a look, in minutes.
 const SETTLED_EVERY: f64 = 10.0;
 
-/// The memory of the functions, in GB, as in the template.
+/// How many accounts an invocation works for at most, and how many of them come together. Lambda gives what one request
+/// returns, and SQS may return fewer messages than are there. How many these are is not documented, and was not measured.
+const ACCOUNTS_AT_ONCE: f64 = 10.0;
+const FILLED: f64 = 0.8;
+
+/// The memory of the functions, in GB, as in the template. Lambda gives a whole processor to 1,769 MB.
 const SCHEDULER_GB: f64 = 0.25;
 const SYNC_GB: f64 = 0.25;
 const ACTIONS_GB: f64 = 0.5;
+const GB_PER_CPU: f64 = 1.769;
 /// How many alarms, metrics and secrets a stack has.
-const ALARMS: f64 = 28.0;
-const METRICS: f64 = 39.0;
+const ALARMS: f64 = 29.0;
+const METRICS: f64 = 20.0;
 const SECRETS: f64 = 3.0;
 const DAYS: f64 = 30.0;
-/// Lambda polls each of two queues with five pollers, each for up to 20 seconds at a time.
-const EMPTY_RECEIVES_A_DAY: f64 = 2.0 * 5.0 * 86_400.0 / 20.0;
+/// Lambda polls each of three queues with five pollers, each for up to 20 seconds at a time.
+const EMPTY_RECEIVES_A_DAY: f64 = 3.0 * 5.0 * 86_400.0 / 20.0;
 /// X-Ray's default rule samples a twentieth of the requests (and the first of each second, which is ignored here).
 const SAMPLED: f64 = 0.05;
 
@@ -108,31 +128,45 @@ pub fn bill(load: &Load) -> Result<Vec<Item>> {
     ensure!(!load.objects.is_empty(), "there must be an object type");
     let (accounts, changes) = (f64::from(load.accounts), f64::from(load.changes_per_day) * DAYS);
     let ticks = DAYS * 24.0 * 60.0 / f64::from(load.tick_minutes);
-    let slices = accounts * ticks;
-    // The model assumes the most expensive case: changes arrive one at a time, spread over the ticks.
-    let changed = changes.min(slices);
+    // The model assumes the most expensive case: changes arrive one at a time, spread over the day.
+    let of_each = changes / DAYS / accounts;
+    let looks = accounts * DAYS * looks_per_day(load.tick_minutes, of_each, load.webhooks);
+    let changed = changes.min(looks);
     let messages = changed.max(changes / 100.0);
+    // Looks of one tick come together. A webhook comes alone.
+    let notified = if load.webhooks { changed } else { 0.0 };
+    let together = (looks - notified).max(0.0) / (ACCOUNTS_AT_ONCE * FILLED).min(accounts).max(1.0);
+    let invocations = together + notified;
     // For small accounts, a drain rarely receives more than one message.
     let drains = messages;
-    let gb_seconds = SCHEDULER_GB * slices / measured::FAN_OUT
-        + SYNC_GB * (slices * (measured::SLICE + waits_for_searches(load)) + changed * measured::SLICE_CHANGED)
-        + ACTIONS_GB * drains * measured::DRAIN;
-    let invocations = ticks + slices + drains;
-    // Messages are sent ten at a time by the scheduler, and received and deleted one by one.
-    let requests = slices * (0.1 + 2.0) + messages * 3.0 + EMPTY_RECEIVES_A_DAY * DAYS;
-    let log_gb = (slices * measured::SLICE_LOG + drains * measured::DRAIN_LOG) / 1e9;
+    let seconds = |wait: f64, cpu: f64, gb: f64| gb * (wait + cpu * GB_PER_CPU / gb);
+    // Lambda bills an invocation until the last of its accounts is done.
+    let changed_invocations = changed.min(invocations);
+    let sync = seconds(
+        invocations * (measured::LOOK + waits_for_searches(load)) + changed_invocations * measured::CHANGE,
+        looks * measured::LOOK_CPU + changed * measured::CHANGE_CPU,
+        SYNC_GB,
+    );
+    let actions = seconds(drains * measured::DRAIN, drains * measured::DRAIN_CPU, ACTIONS_GB);
+    let gb_seconds = SCHEDULER_GB * accounts * ticks / measured::FAN_OUT + sync + actions;
+    let invoked = ticks + invocations + drains;
+    // The scheduler sends ten messages at a time, and sync's are received and deleted as they come together.
+    let requests = (looks - notified) / 10.0 + notified + 2.0 * invocations + messages * 3.0;
+    let requests = requests + EMPTY_RECEIVES_A_DAY * DAYS;
+    let logs = invocations * measured::INVOCATION_LOG + changed * measured::SLICE_LOG + drains * measured::DRAIN_LOG;
+    let log_gb = logs / 1e9;
     let watched = METRICS * price::METRIC + ALARMS * price::ALARM + price::DASHBOARD;
     // Each environment reads the secrets again every five minutes.
     let secret_calls = SECRETS * 3.0 * DAYS * 24.0 * 12.0;
     let item = |name, amount, dollars| Item { name, amount, dollars };
     Ok(vec![
         item("Lambda, duration", format!("{gb_seconds:.0} GB-s"), gb_seconds * price::LAMBDA_GB_SECOND),
-        item("Lambda, requests", format!("{invocations:.0}"), invocations * price::LAMBDA_REQUEST),
+        item("Lambda, requests", format!("{invoked:.0}"), invoked * price::LAMBDA_REQUEST),
         item("SQS", format!("{requests:.0} requests"), requests * price::SQS_REQUEST),
         item("EventBridge Scheduler", format!("{ticks:.0} invocations"), ticks * price::SCHEDULER_INVOCATION),
         item("CloudWatch Logs", format!("{log_gb:.1} GB"), log_gb * price::LOG_GB),
         item("CloudWatch metrics, alarms, dashboard", format!("{METRICS:.0}, {ALARMS:.0}, 1"), watched),
-        item("X-Ray", format!("{:.0} traces", invocations * SAMPLED), invocations * SAMPLED * price::TRACE),
+        item("X-Ray", format!("{:.0} traces", invoked * SAMPLED), invoked * SAMPLED * price::TRACE),
         item(
             "Secrets Manager",
             format!("{SECRETS:.0} secrets"),
@@ -143,34 +177,66 @@ pub fn bill(load: &Load) -> Result<Vec<Item>> {
     ])
 }
 
-/// Prints the bill, and the cost of alternatives.
+fn total(load: &Load) -> Result<f64> {
+    Ok(bill(load)?.iter().map(|item| item.dollars).sum())
+}
+
+/// Returns what the same costs elsewhere, by name.
+fn alternatives(load: &Load) -> [(String, f64); 4] {
+    let worker = DAYS * 24.0 * (price::FARGATE_VCPU_HOUR + 2.0 * price::FARGATE_GB_HOUR);
+    let rows = f64::from(load.changes_per_day) * DAYS;
+    let runs = f64::from(load.accounts) * load.objects.len() as f64 * DAYS * 1440.0 / f64::from(load.tick_minutes);
+    [
+        ("one worker that is always on (Fargate, 1 vCPU, 2 GB), without metrics and logs".to_owned(), worker),
+        ("two of them, so that one may fail".to_owned(), 2.0 * worker),
+        (
+            format!("Airbyte Cloud, {rows:.0} rows of an API source"),
+            rows.mul_add(price::AIRBYTE_ROW, price::AIRBYTE_BASE),
+        ),
+        (format!("AWS AppFlow, {runs:.0} runs, without its price by the GB"), runs * price::APPFLOW_RUN),
+    ]
+}
+
+/// How many changes an account has in a day, if it is quiet, and if it is busy.
+const QUIET: u32 = 1;
+const BUSY: u32 = 50;
+
+/// Prints the bill, the cost of alternatives, and the cost of other numbers of accounts.
 ///
 /// # Errors
 /// As [`bill`].
 pub fn print(load: &Load) -> Result<()> {
     let items = bill(load)?;
     println!(
-        "{} accounts of {} object types, {} changes a day, a tick every {} minutes; us-east-1, x86_64, 30 days, no free tier\n",
+        "{} accounts of {} object types, {} changes a day, {} webhooks, a tick every {} minutes; us-east-1, x86_64, 30 days, no free tier\n",
         load.accounts,
         load.objects.len(),
         load.changes_per_day,
+        if load.webhooks { "with" } else { "without" },
         load.tick_minutes
     );
     println!("| service | a month | $ a month |\n|---|---|---|");
     for Item { name, amount, dollars } in &items {
         println!("| {name} | {amount} | {dollars:.2} |");
     }
-    let total: f64 = items.iter().map(|item| item.dollars).sum();
-    println!("| **all** | | **{total:.2}** |\n");
-    let worker = DAYS * 24.0 * (price::FARGATE_VCPU_HOUR + 2.0 * price::FARGATE_GB_HOUR);
-    let rows = f64::from(load.changes_per_day) * DAYS;
+    println!("| **all** | | **{:.2}** |\n", total(load)?);
     println!("| instead | $ a month |\n|---|---|");
-    println!("| one worker that is always on (Fargate, 1 vCPU, 2 GB), without metrics and logs | {worker:.2} |");
-    println!("| two of them, so that one may fail | {:.2} |", 2.0 * worker);
+    for (name, dollars) in alternatives(load) {
+        println!("| {name} | {dollars:.2} |");
+    }
     println!(
-        "| Airbyte Cloud, {rows:.0} rows of an API source | {:.2} |",
-        rows.mul_add(price::AIRBYTE_ROW, price::AIRBYTE_BASE)
+        "\n| accounts | quiet | quiet, webhooks | busy | busy, webhooks | Airbyte Cloud, quiet | busy | AppFlow |"
     );
+    println!("|---|---|---|---|---|---|---|---|");
+    for accounts in [100, 1_000, 10_000, 100_000] {
+        let of = |each: u32, webhooks| Load { accounts, changes_per_day: accounts * each, webhooks, ..load.clone() };
+        let (quiet, busy) = (of(QUIET, false), of(BUSY, false));
+        let [_, _, (_, quiet_rows), (_, runs)] = alternatives(&quiet);
+        let [_, _, (_, busy_rows), _] = alternatives(&busy);
+        let ours = [&quiet, &of(QUIET, true), &busy, &of(BUSY, true)].map(total);
+        let ours: Vec<String> = ours.into_iter().map(|total| Ok(format!("{:.0}", total?))).collect::<Result<_>>()?;
+        println!("| {accounts} | {} | {quiet_rows:.0} | {busy_rows:.0} | {runs:.0} |", ours.join(" | "));
+    }
     Ok(())
 }
 
@@ -180,12 +246,11 @@ mod tests {
 
     fn load(accounts: u32, changes_per_day: u32, tick_minutes: u32, objects: &str) -> Load {
         let objects = objects.split(',').map(|name| ObjectType::parse(name).unwrap()).collect();
-        Load { accounts, changes_per_day, tick_minutes, objects }
+        Load { accounts, changes_per_day, tick_minutes, objects, webhooks: false }
     }
 
     fn total(accounts: u32, changes_per_day: u32, tick_minutes: u32) -> f64 {
-        let load = load(accounts, changes_per_day, tick_minutes, "companies,contacts");
-        bill(&load).unwrap().iter().map(|item| item.dollars).sum()
+        super::total(&load(accounts, changes_per_day, tick_minutes, "companies,contacts")).unwrap()
     }
 
     #[test]
