@@ -9,10 +9,16 @@ use model::{
     object::ObjectType,
     time::{self, DateTime},
 };
-use mongodb::bson::{Document, doc};
+use mongodb::{
+    bson::{Document, doc, serialize_to_bson},
+    error::Error,
+};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Leased, RunDisposition, SliceReport, Store, StoreError, collection, seen::records_of};
+use super::{
+    Leased, RunDisposition, SliceReport, Store, StoreError, collection,
+    seen::{PendingValues, records_of},
+};
 
 /// How long the lease is held while the checkpoint is changed.
 const RESYNC_LEASE: Duration = Duration::from_secs(30);
@@ -108,6 +114,12 @@ impl Store {
         merged.insert("into", doc! { "$exists": true });
         seen.update_many(deleted, doc! { "$unset": { "goneAt": "" } }).await?;
         seen.update_many(merged, doc! { "$set": { "into": null } }).await?;
+        if lane.kept.calculated.as_ref().is_some_and(|calculated| !calculated.names.is_empty()) {
+            // A state that is stored keeps its values. The next comparison publishes those that differ.
+            let several = PendingValues { digest: PendingValues::SEVERAL.to_owned(), seen_at: DateTime::now() };
+            let several = serialize_to_bson(&several).map_err(Error::from)?;
+            seen.update_many(since("at"), doc! { "$set": { "pendingCalculated": several } }).await?;
+        }
         let before = time::before(from, Duration::from_millis(1));
         seen.update_many(since("at"), doc! { "$set": { "at": before } }).await?;
         if !lane.has_history_to_read() {
