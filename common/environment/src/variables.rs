@@ -64,6 +64,9 @@ variables! {
     /// How often the associations of all contacts are compared with what was published. If it is 0, they are read only
     /// with a contact that changed, or after a webhook.
     SYNC_ASSOCIATIONS_SECONDS: Seconds = "86400", set_by Parameter("SyncAssociationsSeconds"), read_by &[Sync];
+    /// How often the values of calculated properties are compared with what was published, of the types of which any are
+    /// chosen. If it is 0, they are read only with a record that changed.
+    SYNC_CALCULATED_SECONDS: Seconds = "86400", set_by Parameter("SyncCalculatedSeconds"), read_by &[Sync];
     /// How often owners, pipelines and the definitions of properties are read. If it is 0, they are not.
     SYNC_REFERENCES_SECONDS: Seconds = "86400", set_by Parameter("SyncReferencesSeconds"), read_by &[Sync];
     /// How long a slice may take.

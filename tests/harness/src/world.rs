@@ -104,6 +104,7 @@ impl World {
             fresh_every: Duration::from_secs(30),
             sweep_every: Some(Duration::from_millis(1)),
             associations_every: Some(Duration::from_secs(86_400)),
+            calculated_every: Some(Duration::from_secs(86_400)),
             references_every: None,
             // Tests move HubSpot's clock.
             clock_tolerance: Duration::from_secs(u32::MAX.into()),
