@@ -39,11 +39,11 @@ variables! {
     /// a customer for them whose account chooses them.
     HUBSPOT_OPTIONAL_OBJECTS: List, set_by Parameter("HubSpotOptionalObjects"), read_by &[Connect];
     /// More properties to keep, by object type: `deals:amount,dealstage;2-7654321:serial`.
-    HUBSPOT_PROPERTIES: Text, set_by Parameter("HubSpotProperties"), read_by &[Sync];
+    HUBSPOT_PROPERTIES: Text, set_by Parameter("HubSpotProperties"), read_by &[Sync, Connect];
     /// More properties of companies to keep.
-    HUBSPOT_COMPANY_PROPERTIES: List, set_by Parameter("HubSpotCompanyProperties"), read_by &[Sync];
+    HUBSPOT_COMPANY_PROPERTIES: List, set_by Parameter("HubSpotCompanyProperties"), read_by &[Sync, Connect];
     /// More properties of contacts to keep.
-    HUBSPOT_CONTACT_PROPERTIES: List, set_by Parameter("HubSpotContactProperties"), read_by &[Sync];
+    HUBSPOT_CONTACT_PROPERTIES: List, set_by Parameter("HubSpotContactProperties"), read_by &[Sync, Connect];
     /// The property whose number is the `contact_score` of a contact's actions. With `:0` after it, a contact without a number
     /// has the score zero; otherwise it has none.
     HUBSPOT_CONTACT_SCORE_PROPERTY: Text = "hubspotscore:0", set_by Parameter("HubSpotContactScoreProperty"), read_by &[Sync];
