@@ -11,6 +11,7 @@ use harness::{
 };
 use hubspot_sim::Object;
 use mongodb::bson::doc;
+use stack::proof::Proof;
 
 use self::points::{Point, at_each, deliver_all, deliver_until_killed, nearly_all_met};
 
@@ -188,6 +189,33 @@ async fn kill_sync_while_it_tells(point: Point) -> Result<(bool, usize)> {
     Ok((died, actions))
 }
 
+/// Kills sync before and after each of the effects of a service that `begin` begins, and delivers the message again. Each
+/// time, as many actions as without that are stored of those that `counted` counts, of which there are at least thirty.
+async fn kill_sync_at_each<F: Future<Output = Result<Service>>>(
+    begin: impl Fn() -> F,
+    counted: impl Fn(&Proof) -> usize,
+) -> Result<()> {
+    let mut first = begin().await?;
+    deliver_all(&mut first).await?;
+    let effects = first.sync[0].gate.effects();
+    let expected = counted(&first.finish().await?);
+    first.world.end().await?;
+    ensure!(expected >= 30, "{expected} actions in {effects:?}");
+    let killed = at_each(&effects, async |point| {
+        let mut service = begin().await?;
+        point.kill(&service.sync[0].gate);
+        let tick = service.sync_messages.clone();
+        let died = deliver_until_killed(&mut service).await?;
+        service.sync_messages.extend(tick);
+        service.world.time_passes().await?;
+        let published = counted(&service.finish().await?);
+        ensure!(published == expected, "{published} of {expected} actions");
+        service.world.end().await?;
+        Ok(died)
+    });
+    nearly_all_met(&killed.await?)
+}
+
 /// A service whose account is caught up, and in which contacts' companies then changed. A comparison of all is due.
 async fn some_are_associated_anew() -> Result<Service> {
     let mut service = Service::seeded("crash_linked", 5, 60).await?;
@@ -210,25 +238,7 @@ async fn some_are_associated_anew() -> Result<Service> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sync_killed_while_publishing_associations_publishes_each_change_once() -> Result<()> {
-    let mut first = some_are_associated_anew().await?;
-    deliver_all(&mut first).await?;
-    let effects = first.sync[0].gate.effects();
-    let associations = first.finish().await?.associations;
-    first.world.end().await?;
-    ensure!(associations >= 30, "{associations} changes in {effects:?}");
-    let killed = at_each(&effects, async |point| {
-        let mut service = some_are_associated_anew().await?;
-        point.kill(&service.sync[0].gate);
-        let tick = service.sync_messages.clone();
-        let died = deliver_until_killed(&mut service).await?;
-        service.sync_messages.extend(tick);
-        service.world.time_passes().await?;
-        let published = service.finish().await?.associations;
-        ensure!(published == associations, "{published} of {associations} changes");
-        service.world.end().await?;
-        Ok(died)
-    });
-    nearly_all_met(&killed.await?)
+    kill_sync_at_each(some_are_associated_anew, |proof| proof.associations).await
 }
 
 /// A service whose account is caught up, and of which a property was then chosen that every second record has.
@@ -252,25 +262,7 @@ async fn one_is_chosen_later() -> Result<Service> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sync_killed_while_filling_in_property_publishes_each_record_once() -> Result<()> {
-    let mut first = one_is_chosen_later().await?;
-    deliver_all(&mut first).await?;
-    let effects = first.sync[0].gate.effects();
-    let filled = first.finish().await?.chosen_properties;
-    first.world.end().await?;
-    ensure!(filled >= 30, "{filled} records in {effects:?}");
-    let killed = at_each(&effects, async |point| {
-        let mut service = one_is_chosen_later().await?;
-        point.kill(&service.sync[0].gate);
-        let tick = service.sync_messages.clone();
-        let died = deliver_until_killed(&mut service).await?;
-        service.sync_messages.extend(tick);
-        service.world.time_passes().await?;
-        let published = service.finish().await?.chosen_properties;
-        ensure!(published == filled, "{published} of {filled} records");
-        service.world.end().await?;
-        Ok(died)
-    });
-    nearly_all_met(&killed.await?)
+    kill_sync_at_each(one_is_chosen_later, |proof| proof.chosen_properties).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

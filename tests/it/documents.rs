@@ -149,6 +149,7 @@ fn documented_cost_matches_the_cost_model() -> Result<()> {
         changes_per_day,
         tick_minutes,
         objects: ObjectType::DEFAULT.to_vec(),
+        webhooks: false,
     };
     let usual = load(1000, 50_000, 5);
     for item in cost::bill(&usual)? {

@@ -4,6 +4,7 @@ mod actions;
 mod alarms;
 mod all_properties;
 mod associations;
+mod calculated;
 mod chaos;
 mod connect;
 mod crash;

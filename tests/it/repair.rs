@@ -6,6 +6,8 @@ use anyhow::{Context as _, Result};
 use harness::{
     extent::Extent,
     front::Front,
+    gate::Gate,
+    proxy::mongodb::MongoProxy,
     rows::{LANES, ROWS, label_of},
     world::{DOMAIN, HUB, World, lambda, queue},
 };
@@ -14,7 +16,7 @@ use model::{account::Unusable, object::ObjectType, time::DateTime};
 use mongodb::bson::{Bson, Document, doc};
 use ops::dead_letters::{Chosen, DeadLetterQueue, DeadLetters};
 use serde_json::json;
-use store::{Connected, Resync, SealedTokens, collection};
+use store::{Connected, MongoConfig, Resync, SealedTokens, Store, collection};
 
 const ACCOUNTS: &str = "integrations.hubspot.accounts";
 
@@ -116,6 +118,31 @@ async fn resync_restores_actions_lost_in_mongodb() -> Result<()> {
     assert!(lease.is_some());
     assert_eq!(world.store.resync(&account, types[0], beginning).await?, Resync::Busy);
     Ok(())
+}
+
+/// A lease is for thirty seconds, and a lane may have millions of records.
+#[tokio::test]
+async fn resync_of_a_large_lane_renews_its_lease() -> Result<()> {
+    const RECORDS: usize = 25_000;
+    let world = World::new("resync_large").await?;
+    world.hubspot.world().seed(HUB, 1, 1, 1);
+    world.run().await?;
+    let (account, at) = (world.account()?, DateTime::now());
+    let entry = |id: usize| doc! { "_id": format!("{account}:contacts:{}", 1_000_000 + id), "at": at };
+    let ledger = world.store.database().collection::<Document>(collection::SEEN);
+    ledger.insert_many((0..RECORDS).map(entry)).await?;
+    let gate = Gate::default();
+    let proxy = MongoProxy::start(world.mongodb_address()?, gate.clone()).await?;
+    let mongo = MongoConfig { uri: proxy.uri().into(), database: world.config.mongo.database.clone() };
+    let store = Store::connect(&mongo).await?;
+    let resynced = store.resync(&account, ObjectType::CONTACTS, DateTime::from_millis(0)).await?;
+    assert_eq!(resynced, Resync::Due);
+    let effects = gate.effects();
+    let saves = effects.iter().filter(|effect| *effect == "mongodb update checkpoints").count();
+    assert_eq!(saves, 4, "two renewals, the lane and the release: {effects:?}");
+    let marked = doc! { "_id": { "$regex": ":contacts:" }, "at": { "$gte": at } };
+    assert_eq!(ledger.count_documents(marked).await?, 0);
+    world.end().await
 }
 
 #[tokio::test]

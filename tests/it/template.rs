@@ -273,11 +273,15 @@ async fn sample_events_are_answered_by_the_handlers() -> Result<()> {
     assert_accepted(actions::handler(&actions, lambda(event)).await)?;
     assert_eq!(world.all(collection::ACTIONS).await?.len(), 15);
     assert_eq!(world.all("hubspot_deals").await?.len(), 1);
+    let event: SqsEvent = serde_json::from_str(&sample("actions-references")?)?;
+    assert_accepted(actions::handler(&actions, lambda(event)).await)?;
+    assert_eq!(world.all(collection::ACTIONS).await?.len(), 16, "one of its definitions has changed");
+    assert_eq!(world.all("hubspot_schemas").await?.len(), 2);
     let event: SqsEvent = serde_json::from_str(&sample("actions-one-malformed")?)?;
     let response =
         actions::handler(&actions, lambda(event)).await.map_err(|error| anyhow::anyhow!(error.error_message))?;
     assert_eq!(response.batch_item_failures.len(), 1);
-    assert_eq!(world.all(collection::ACTIONS).await?.len(), 15, "the readable message's action was there already");
+    assert_eq!(world.all(collection::ACTIONS).await?.len(), 16, "the readable message's action was there already");
     Ok(())
 }
 

@@ -39,11 +39,11 @@ variables! {
     /// a customer for them whose account chooses them.
     HUBSPOT_OPTIONAL_OBJECTS: List, set_by Parameter("HubSpotOptionalObjects"), read_by &[Connect];
     /// More properties to keep, by object type: `deals:amount,dealstage;2-7654321:serial`.
-    HUBSPOT_PROPERTIES: Text, set_by Parameter("HubSpotProperties"), read_by &[Sync];
+    HUBSPOT_PROPERTIES: Text, set_by Parameter("HubSpotProperties"), read_by &[Sync, Connect];
     /// More properties of companies to keep.
-    HUBSPOT_COMPANY_PROPERTIES: List, set_by Parameter("HubSpotCompanyProperties"), read_by &[Sync];
+    HUBSPOT_COMPANY_PROPERTIES: List, set_by Parameter("HubSpotCompanyProperties"), read_by &[Sync, Connect];
     /// More properties of contacts to keep.
-    HUBSPOT_CONTACT_PROPERTIES: List, set_by Parameter("HubSpotContactProperties"), read_by &[Sync];
+    HUBSPOT_CONTACT_PROPERTIES: List, set_by Parameter("HubSpotContactProperties"), read_by &[Sync, Connect];
     /// The property whose number is the `contact_score` of a contact's actions. With `:0` after it, a contact without a number
     /// has the score zero; otherwise it has none.
     HUBSPOT_CONTACT_SCORE_PROPERTY: Text = "hubspotscore:0", set_by Parameter("HubSpotContactScoreProperty"), read_by &[Sync];
@@ -64,6 +64,9 @@ variables! {
     /// How often the associations of all contacts are compared with what was published. If it is 0, they are read only
     /// with a contact that changed, or after a webhook.
     SYNC_ASSOCIATIONS_SECONDS: Seconds = "86400", set_by Parameter("SyncAssociationsSeconds"), read_by &[Sync];
+    /// How often the values of calculated properties are compared with what was published, of the types of which any are
+    /// chosen. If it is 0, they are read only with a record that changed.
+    SYNC_CALCULATED_SECONDS: Seconds = "86400", set_by Parameter("SyncCalculatedSeconds"), read_by &[Sync];
     /// How often owners, pipelines and the definitions of properties are read. If it is 0, they are not.
     SYNC_REFERENCES_SECONDS: Seconds = "86400", set_by Parameter("SyncReferencesSeconds"), read_by &[Sync];
     /// The longest pause between two looks at an account in which nothing changes. If it is 0, each tick looks at it.

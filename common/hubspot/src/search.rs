@@ -34,12 +34,16 @@ impl Search<'_> {
     /// Returns true if the names of the properties are too many for a search. The records of a page are then read by their
     /// ids, which takes other requests.
     pub fn is_long(&self) -> bool {
-        request(self).to_string().chars().count() > MAX_BODY
+        is_long(&request(self))
     }
 }
 
 /// The most characters in the body of a search ("Search the CRM").
 const MAX_BODY: usize = 3000;
+
+fn is_long(body: &Value) -> bool {
+    body.to_string().chars().count() > MAX_BODY
+}
 
 /// Selects rows: a window of modification times, starting after the row `after_id`.
 #[derive(Clone, Copy, Debug)]
@@ -110,12 +114,12 @@ impl Session {
     /// # Errors
     /// See [`HubSpotError`]. Failures that pass within a moment were already retried.
     pub async fn search(&self, search: &Search<'_>, latest: Option<Instant>) -> Result<Option<Page>, HubSpotError> {
-        if !search.is_long() {
-            return self.search_page(search, latest).await;
+        let body = request(search);
+        if !is_long(&body) {
+            return self.search_page(search.object, &body, latest).await;
         }
-        let Some(mut page) = self.search_page(&Search { properties: &[], ..*search }, latest).await? else {
-            return Ok(None);
-        };
+        let body = request(&Search { properties: &[], ..*search });
+        let Some(mut page) = self.search_page(search.object, &body, latest).await? else { return Ok(None) };
         let began = Instant::now();
         for rows in page.rows.chunks_mut(MAX_READ_IDS) {
             let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
@@ -131,10 +135,15 @@ impl Session {
     }
 
     #[tracing::instrument(level = "debug", skip_all, name = "page")]
-    async fn search_page(&self, search: &Search<'_>, latest: Option<Instant>) -> Result<Option<Page>, HubSpotError> {
-        let path = format!("/crm/objects/{API_VERSION}/{}/search", search.object);
-        let response = self.post(Kind::Search, &path, &request(search), latest).await?;
-        response.map(|response| page(search.object, &response)).transpose()
+    async fn search_page(
+        &self,
+        object: ObjectType,
+        body: &Value,
+        latest: Option<Instant>,
+    ) -> Result<Option<Page>, HubSpotError> {
+        let path = format!("/crm/objects/{API_VERSION}/{object}/search");
+        let response = self.post(Kind::Search, &path, body, latest).await?;
+        response.map(|response| page(object, &response)).transpose()
     }
 }
 

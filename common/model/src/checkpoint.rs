@@ -1,6 +1,7 @@
 //! The sync position of an account: its lease, its run, and how far each lane has been read. There is one document per
 //! account, and no other store of the position.
 
+mod calculated;
 mod known;
 mod lane;
 mod limits;
@@ -10,6 +11,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use bson::Document;
 use serde::{Deserialize, Serialize};
 
+pub use calculated::CalculatedProperties;
 pub use lane::{
     Backfilled, ChosenProperties, Hold, IdOrder, Kept, Lane, LaneProblem, Pass, PassKind, ProblemKind, Sweep, Window,
 };

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod action;
 pub mod association;
+pub mod calculated;
 pub mod catalogue;
 pub mod changes;
 pub mod checkpoint;

@@ -148,6 +148,13 @@ impl ReferenceItem {
         let text = Value::Object(self.definition.clone()).to_string();
         Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
     }
+
+    /// Returns true if it is a property that HubSpot calculates. The form's field of a score or a rollup says so as well
+    /// (`calculation_score`).
+    pub fn is_calculated(&self) -> bool {
+        let field = self.definition.get("fieldType").and_then(Value::as_str).unwrap_or_default();
+        self.definition.get("calculated") == Some(&Value::Bool(true)) || field.starts_with("calculation_")
+    }
 }
 
 /// A new state of an item, in the form of the actions queue.

@@ -136,6 +136,18 @@ impl Store {
         held.map(drop).ok_or(StoreError::LeaseLost)
     }
 
+    /// Holds the account's lease for another `duration` from now on.
+    ///
+    /// # Errors
+    /// The lease was lost, or MongoDB cannot be reached.
+    pub(super) async fn renew_lease(&self, leased: &Leased, duration: Duration) -> Result<(), StoreError> {
+        let until = doc! { "$add": ["$$NOW", time::millis(duration)] };
+        let checkpoints = self.database.collection::<Document>(collection::CHECKPOINTS);
+        let renewed = vec![doc! { "$set": { "lease.until": until } }];
+        let renewed = checkpoints.update_one(leased.held(), renewed).await?;
+        if renewed.matched_count == 1 { Ok(()) } else { Err(StoreError::LeaseLost) }
+    }
+
     /// Saves one lane's position.
     ///
     /// # Errors

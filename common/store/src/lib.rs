@@ -62,7 +62,7 @@ pub use keys::SealedTokens;
 pub use probe::ProbeError;
 pub use resync::{LanesResync, Resync};
 pub use revocations::Revocation;
-pub use seen::{LedgerEntry, PendingAssociations, records_of};
+pub use seen::{LedgerEntry, PendingAssociations, PendingValues, records_of};
 pub use sessions::StoredSession;
 pub use set_aside::SetAside;
 pub use status::AccountStatus;

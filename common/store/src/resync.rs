@@ -9,13 +9,22 @@ use model::{
     object::ObjectType,
     time::{self, DateTime},
 };
-use mongodb::bson::{Document, doc};
+use mongodb::{
+    bson::{Document, doc, serialize_to_bson},
+    error::Error,
+};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Leased, RunDisposition, SliceReport, Store, StoreError, collection, seen::records_of};
+use super::{
+    Leased, RunDisposition, SliceReport, Store, StoreError, collection,
+    seen::{PendingValues, records_of},
+};
 
-/// How long the lease is held while the checkpoint is changed.
+/// How long the lease is held while the checkpoint, or a part of a lane's ledger, is changed.
 const RESYNC_LEASE: Duration = Duration::from_secs(30);
+
+/// How many entries of a lane's ledger are changed before the lease is renewed. It takes about a second.
+const PART: u64 = 10_000;
 
 /// How many lanes are changed at once.
 const LANES_AT_ONCE: usize = 4;
@@ -98,18 +107,22 @@ impl Store {
             return Ok(Resync::New);
         }
         let from = from.max(Window::BEGINNING);
-        let keys = records_of(account, object);
+        let calculated = lane.kept.calculated.as_ref();
+        let has_calculated = calculated.is_some_and(|calculated| !calculated.names.is_empty());
+        let mut keys = records_of(account, object);
         let seen = self.database.collection::<Document>(collection::SEEN);
-        let since = |field: &str| doc! { "_id": &keys, field: { "$gte": from } };
-        // The time at which a merge was first seen is part of its action's id, so it is kept. HubSpot reports when
-        // a record was deleted.
-        let (mut deleted, mut merged) = (since("goneAt"), since("goneAt"));
-        deleted.insert("into", doc! { "$exists": false });
-        merged.insert("into", doc! { "$exists": true });
-        seen.update_many(deleted, doc! { "$unset": { "goneAt": "" } }).await?;
-        seen.update_many(merged, doc! { "$set": { "into": null } }).await?;
-        let before = time::before(from, Duration::from_millis(1));
-        seen.update_many(since("at"), doc! { "$set": { "at": before } }).await?;
+        loop {
+            let last = seen.find_one(doc! { "_id": &keys }).sort(doc! { "_id": 1 }).skip(PART - 1);
+            let last = last.projection(doc! { "_id": 1 }).await?;
+            let last = last.and_then(|last| last.get_str("_id").map(str::to_owned).ok());
+            let mut part = keys.clone();
+            part.extend(last.iter().map(|last| ("$lte".to_owned(), last.into())));
+            self.forget_since(&part, from, has_calculated).await?;
+            // A large lane takes longer than a lease.
+            let Some(last) = last else { break };
+            self.renew_lease(leased, RESYNC_LEASE).await?;
+            keys.insert("$gt", last);
+        }
         if !lane.has_history_to_read() {
             lane.backfilled = Backfilled::default();
         }
@@ -120,6 +133,28 @@ impl Store {
         lane.last_error = None;
         self.save_lane(leased, object, &lane).await?;
         Ok(Resync::Due)
+    }
+
+    /// Lets the records with these keys be published again that were modified or deleted at or after `from`.
+    async fn forget_since(&self, keys: &Document, from: DateTime, has_calculated: bool) -> Result<(), Error> {
+        let seen = self.database.collection::<Document>(collection::SEEN);
+        let since = |field: &str| doc! { "_id": keys, field: { "$gte": from } };
+        // The time at which a merge was first seen is part of its action's id, so it is kept. HubSpot reports when
+        // a record was deleted.
+        let (mut deleted, mut merged) = (since("goneAt"), since("goneAt"));
+        deleted.insert("into", doc! { "$exists": false });
+        merged.insert("into", doc! { "$exists": true });
+        seen.update_many(deleted, doc! { "$unset": { "goneAt": "" } }).await?;
+        seen.update_many(merged, doc! { "$set": { "into": null } }).await?;
+        if has_calculated {
+            // A state that is stored keeps its values. The next comparison publishes those that differ.
+            let several = PendingValues { digest: PendingValues::SEVERAL.to_owned(), seen_at: DateTime::now() };
+            let several = serialize_to_bson(&several)?;
+            seen.update_many(since("at"), doc! { "$set": { "pendingCalculated": several } }).await?;
+        }
+        let before = time::before(from, Duration::from_millis(1));
+        seen.update_many(since("at"), doc! { "$set": { "at": before } }).await?;
+        Ok(())
     }
 }
 

@@ -28,8 +28,14 @@ pub struct LedgerEntry {
     pub associations_digest: Option<String>,
     /// A change of associations that was about to be published. It may have been.
     pub pending_associations: Option<PendingAssociations>,
-    /// When the properties were chosen that were published last. Absent if none was chosen later than the object type.
+    /// When the properties were chosen that were published last, or when their calculated values were read, if that was
+    /// later. Absent if none was chosen later than the object type.
     pub properties_at: Option<DateTime>,
+    /// A digest of the values of calculated properties that were published last. Absent if there were none, or if they are
+    /// not known. An empty one removes it.
+    pub calculated_digest: Option<String>,
+    /// Values of calculated properties that were about to be published. They may have been.
+    pub pending_calculated: Option<PendingValues>,
     /// When the erasure of the record was requested. Nothing is published of it any more.
     pub erased_at: Option<DateTime>,
 }
@@ -42,6 +48,21 @@ pub struct PendingAssociations {
     pub digest: String,
     /// When they were first seen.
     pub seen_at: DateTime,
+}
+
+/// Values of calculated properties that are about to be published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PendingValues {
+    /// A digest of the values.
+    pub digest: String,
+    /// When they were first seen.
+    pub seen_at: DateTime,
+}
+
+impl PendingValues {
+    /// The digest of values that were about to be published several times, and not as the same ones.
+    pub const SEVERAL: &'static str = "several";
 }
 
 impl LedgerEntry {
@@ -58,6 +79,12 @@ impl LedgerEntry {
     /// Returns true if associations with this digest are to be published: others were published last, or may have been.
     pub fn differs_in_associations(&self, digest: &str) -> bool {
         self.associations_digest.as_deref() != Some(digest) || self.pending_associations.is_some()
+    }
+
+    /// Returns true if values of calculated properties with this digest are to be published: others were published last,
+    /// or may have been. The digest of no values is empty.
+    pub fn differs_in_values(&self, digest: &str) -> bool {
+        self.calculated_digest.as_deref().unwrap_or_default() != digest || self.pending_calculated.is_some()
     }
 
     /// Returns when the record was deleted or merged away. Returns `None` if it was not, or if a later state was
@@ -179,6 +206,16 @@ fn upsert(
     } else if let Some(digest) = &seen.associations_digest {
         set.insert("associationsDigest", digest);
         unset.insert("pendingAssociations", "");
+    }
+    if let Some(pending) = &seen.pending_calculated {
+        set.insert("pendingCalculated", serialize_to_bson(pending)?);
+    } else if let Some(digest) = &seen.calculated_digest {
+        if digest.is_empty() {
+            unset.insert("calculatedDigest", "");
+        } else {
+            set.insert("calculatedDigest", digest);
+        }
+        unset.insert("pendingCalculated", "");
     }
     let parts = [("$set", set), ("$unset", unset), ("$max", times)];
     let update: Document = parts

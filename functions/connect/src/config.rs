@@ -6,12 +6,13 @@ use environment::{
     config::ConfigError,
     production, tls,
     variables::{
-        CONNECT_URL, FRESHNESS_ALARM_SECONDS, HUBSPOT_API_BASE_URL, HUBSPOT_AUTHORIZE_URL, HUBSPOT_OBJECTS,
-        HUBSPOT_OPTIONAL_OBJECTS, SYNC_QUEUE_URL, TOKENS_SEALED_ONLY,
+        CONNECT_URL, FRESHNESS_ALARM_SECONDS, HUBSPOT_API_BASE_URL, HUBSPOT_AUTHORIZE_URL, HUBSPOT_COMPANY_PROPERTIES,
+        HUBSPOT_CONTACT_PROPERTIES, HUBSPOT_OBJECTS, HUBSPOT_OPTIONAL_OBJECTS, HUBSPOT_PROPERTIES, SYNC_QUEUE_URL,
+        TOKENS_SEALED_ONLY,
     },
 };
 use hubspot::OAuthApp;
-use model::choice::Choice;
+use model::{choice::Choice, object::ObjectType};
 use reqwest::Url;
 use runtime::secrets::Secrets;
 use store::MongoConfig;
@@ -28,7 +29,8 @@ pub struct Config {
     pub hubspot_base_url: String,
     /// `HUBSPOT_AUTHORIZE_URL`: HubSpot's consent page.
     pub authorize_url: Url,
-    /// The scopes that the object types of `HUBSPOT_OBJECTS` and `HUBSPOT_OPTIONAL_OBJECTS` need beyond the required ones.
+    /// The scopes that the object types of `HUBSPOT_OBJECTS` and `HUBSPOT_OPTIONAL_OBJECTS` need beyond the required ones, and
+    /// the one of owners if `HUBSPOT_PROPERTIES` or its like names a property with an owner's id.
     pub optional_scopes: OptionalScopes,
     /// `HUBSPOT_CLIENT_ID` and `HUBSPOT_CLIENT_SECRET`, or `HUBSPOT_SECRET_ARN`. If it is absent, no account can be
     /// connected and no webhook is accepted.
@@ -79,6 +81,10 @@ impl Config {
 fn optional_scopes() -> Result<OptionalScopes, ConfigError> {
     let [stack, offered] = [&HUBSPOT_OBJECTS, &HUBSPOT_OPTIONAL_OBJECTS]
         .map(|variable| Choice::of_objects(&variable.list()).map_err(|error| variable.invalid(error)));
-    let stack = stack?;
+    let stack = stack?
+        .with_properties(&HUBSPOT_PROPERTIES.optional().unwrap_or_default())
+        .map_err(|error| HUBSPOT_PROPERTIES.invalid(error))?
+        .with(ObjectType::COMPANIES, HUBSPOT_COMPANY_PROPERTIES.list())
+        .with(ObjectType::CONTACTS, HUBSPOT_CONTACT_PROPERTIES.list());
     Ok(OptionalScopes::new(&stack.select(&Choice::default(), None), &stack.select(&offered?, None)))
 }

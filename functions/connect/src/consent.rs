@@ -48,6 +48,10 @@ mod tests {
         Choice::of_objects(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap()
     }
 
+    fn stack_of_contacts() -> Choice {
+        choice(&["companies", "contacts"])
+    }
+
     #[test]
     fn accounts_are_asked_for_what_they_choose_as_far_as_it_is_offered() {
         let stack = choice(&["companies", "contacts", "tickets"]);
@@ -58,6 +62,11 @@ mod tests {
         assert_eq!(scopes.of(&[]), [OWNERS, "tickets"]);
         assert_eq!(scopes.of(&[Choice::default()]), [OWNERS, "tickets"]);
         assert_eq!(scopes.of(&[choice(&["contacts", "deals"])]), ["crm.objects.deals.read", OWNERS, "tickets"]);
+        let named = stack_of_contacts().with_properties("contacts:hubspot_owner_id").unwrap();
+        for (stack, scopes) in [(named, vec![OWNERS]), (stack_of_contacts(), vec![])] {
+            let asked = OptionalScopes::new(&stack.select(&Choice::default(), None), &Selection::default());
+            assert_eq!(asked.of(&[Choice::default()]), scopes);
+        }
         let two = [choice(&["2-9"]), choice(&["deals", "leads"])];
         assert_eq!(scopes.of(&two), ["crm.objects.custom.read", "crm.objects.deals.read", OWNERS, "tickets"]);
     }

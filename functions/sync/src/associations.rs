@@ -17,7 +17,8 @@ use crate::{
     error::SliceError,
     lane::{LaneReader, WindowOutcome},
     ledger::{PublishLedger, PublishTerms},
-    plan, preparation,
+    plan,
+    preparation::{self, AssociationReading},
     set_aside::is_a_records,
     state::LaneStep,
 };
@@ -203,18 +204,29 @@ impl LaneReader<'_> {
         }
     }
 
-    /// Reads those contacts by their ids whose associations differ from what was published, and publishes them. Sets
-    /// aside a contact that HubSpot cannot return. Returns `OutOfTime` if there is no time for all of them.
+    /// Reads those contacts by their ids whose associations differ from what was published, and publishes them.
     async fn publish_differing(
         &mut self,
         step: LaneStep,
         ids: Vec<RecordId>,
         mut ledger: PublishLedger,
     ) -> Result<WindowOutcome, SliceError> {
-        let (slice, object) = (self.slice, self.object);
         let differing: Vec<String> =
             ids.into_iter().filter(|id| ledger.is_associated_anew(id)).map(String::from).collect();
-        let mut parts: VecDeque<Vec<String>> = differing.chunks(MAX_READ_IDS).map(<[String]>::to_vec).collect();
+        self.publish_by_ids(step, &differing, Some(&mut ledger)).await
+    }
+
+    /// Reads records by their ids, and publishes them. `associations` has their associations. If it is `None`, they are
+    /// published because of their calculated values, and their associations are read. Sets aside a record that HubSpot
+    /// cannot return. Returns `OutOfTime` if there is no time for all of them.
+    pub(crate) async fn publish_by_ids(
+        &mut self,
+        step: LaneStep,
+        ids: &[String],
+        mut associations: Option<&mut PublishLedger>,
+    ) -> Result<WindowOutcome, SliceError> {
+        let (slice, object) = (self.slice, self.object);
+        let mut parts: VecDeque<Vec<String>> = ids.chunks(MAX_READ_IDS).map(<[String]>::to_vec).collect();
         while let Some(mut ids) = parts.pop_front() {
             let read = match self.read_by_ids(&ids).await {
                 Ok(Some(read)) => read,
@@ -233,9 +245,20 @@ impl LaneReader<'_> {
                 }
                 Err(error) => return Err(error),
             };
-            let seen = preparation::seen(slice, object, &read.rows).await?;
-            let mut part = PublishLedger::new(object, PublishTerms::of(&self.state.lane), seen).of_records_read_by_id();
-            ledger.give_associations(&mut part, &ids);
+            let terms = PublishTerms::of(&self.state.lane);
+            let part = match &mut associations {
+                Some(ledger) => {
+                    let seen = preparation::seen(slice, object, &read.rows).await?;
+                    let mut part = PublishLedger::new(object, terms, seen).of_records_read_by_id();
+                    ledger.give_associations(&mut part, &ids);
+                    part
+                }
+                None => {
+                    let reading = AssociationReading { each_for_itself: ids.len() == 1, of_all: true };
+                    let part = preparation::load_ledger(slice, object, terms, &read.rows, reading).await?;
+                    part.of_compared_values()
+                }
+            };
             let odd = self.publish(read.rows, part).await?;
             self.set_aside(&odd).await?;
             self.state.progress(step);

@@ -9,8 +9,9 @@ use environment::{
         ACTIONS_QUEUE_URL, CONTINUATION_QUEUE_URL, FRESHNESS_ALARM_SECONDS, HUBSPOT_API_BASE_URL,
         HUBSPOT_ASSOCIATIONS_PER_10S, HUBSPOT_COMPANY_PROPERTIES, HUBSPOT_CONTACT_PROPERTIES,
         HUBSPOT_CONTACT_SCORE_PROPERTY, HUBSPOT_OBJECTS, HUBSPOT_PER_10S, HUBSPOT_PROPERTIES, HUBSPOT_SEARCH_RPS,
-        SYNC_ASSOCIATIONS_SECONDS, SYNC_BUDGET_MS, SYNC_CLOCK_TOLERANCE_SECONDS, SYNC_OVERLAP_SECONDS, SYNC_QUEUE_URL,
-        SYNC_QUIET_SECONDS, SYNC_REFERENCES_SECONDS, SYNC_SETTLE_SECONDS, SYNC_SWEEP_SECONDS, TOKENS_SEALED_ONLY,
+        SYNC_ASSOCIATIONS_SECONDS, SYNC_BUDGET_MS, SYNC_CALCULATED_SECONDS, SYNC_CLOCK_TOLERANCE_SECONDS,
+        SYNC_OVERLAP_SECONDS, SYNC_QUEUE_URL, SYNC_QUIET_SECONDS, SYNC_REFERENCES_SECONDS, SYNC_SETTLE_SECONDS,
+        SYNC_SWEEP_SECONDS, TOKENS_SEALED_ONLY,
     },
 };
 use hubspot::{Limits, OAuthApp};
@@ -54,6 +55,9 @@ pub struct Config {
     /// `SYNC_ASSOCIATIONS_SECONDS`: how often the associations of all contacts are compared with what was published.
     /// `None` (0) if they are read only when HubSpot reports a change.
     pub associations_every: Option<Duration>,
+    /// `SYNC_CALCULATED_SECONDS`: how often the values of calculated properties are compared with what was published.
+    /// `None` (0) if they are read only with a record that changed.
+    pub calculated_every: Option<Duration>,
     /// `SYNC_REFERENCES_SECONDS`: how often owners, pipelines and the definitions of properties are read. `None` (0) if
     /// they are not.
     pub references_every: Option<Duration>,
@@ -100,6 +104,7 @@ impl Config {
             fresh_every: FRESH_PASS_EVERY,
             sweep_every: Some(SYNC_SWEEP_SECONDS.seconds()?).filter(|every| !every.is_zero()),
             associations_every: Some(SYNC_ASSOCIATIONS_SECONDS.seconds()?).filter(|every| !every.is_zero()),
+            calculated_every: Some(SYNC_CALCULATED_SECONDS.seconds()?).filter(|every| !every.is_zero()),
             references_every: Some(SYNC_REFERENCES_SECONDS.seconds()?).filter(|every| !every.is_zero()),
             quiet: SYNC_QUIET_SECONDS.seconds()?,
             behind_after: FRESHNESS_ALARM_SECONDS.seconds()?,

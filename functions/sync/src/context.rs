@@ -153,6 +153,7 @@ impl SliceContext<'_> {
             sweep_since: self.sweep_since.filter(|_| spec.has_recycle_bin),
             associations_every: config.associations_every.filter(|_| !spec.associations.is_empty()),
             has_association_checks: self.has_association_checks(object),
+            calculated_every: config.calculated_every,
         }
     }
 }

@@ -66,6 +66,7 @@ impl<'a> LaneReader<'a> {
                 Due::AssociationChecks => LaneStep::AssociationChecks,
                 Due::Sweep => LaneStep::Sweep,
                 Due::Comparison => LaneStep::Comparison,
+                Due::CalculatedValues => LaneStep::CalculatedValues,
             });
             let outcome = match due {
                 Some(Due::Pass(kind)) => self.read_pass(kind).await?,
@@ -74,6 +75,7 @@ impl<'a> LaneReader<'a> {
                 Some(Due::AssociationChecks) => self.check_associations().await?,
                 Some(Due::Sweep) => self.sweep().await?,
                 Some(Due::Comparison) => self.compare_associations().await?,
+                Some(Due::CalculatedValues) => self.compare_calculated_values().await?,
                 None => {
                     if self.state.lane.last_error.take().is_some() {
                         self.save_lane().await?;
@@ -105,6 +107,16 @@ impl<'a> LaneReader<'a> {
         let published = batch::publish_rows(self.slice, self.object, rows, &mut ledger).await?;
         self.state.marks.add(published.marks);
         Ok(published.odd)
+    }
+
+    /// Postpones what is being read for this reason, if it can wait, and saves the lane.
+    pub(crate) async fn postpone_step(&mut self, reason: &str) -> Result<(), SliceError> {
+        match self.state.step {
+            Some(LaneStep::Sweep) => self.postpone_archived_scan(reason).await,
+            Some(LaneStep::Comparison) => self.postpone_comparison(reason).await,
+            Some(LaneStep::CalculatedValues) => self.postpone_calculated_values(reason).await,
+            Some(LaneStep::Pass(_) | LaneStep::SetAside | LaneStep::AssociationChecks) | None => Ok(()),
+        }
     }
 
     /// Saves the lane. Forgets its last error if what failed has progressed.

@@ -22,6 +22,8 @@ use crate::{
     own_marks::{self, Mark, OwnMarks},
 };
 
+mod calculated;
+
 /// How far the timestamps of two of HubSpot's servers may differ.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(10);
 
@@ -34,15 +36,19 @@ pub(crate) struct PublishTerms {
     pub(crate) added_properties: Vec<String>,
     /// When they were chosen. Absent if there are none.
     pub(crate) added_at: Option<DateTime>,
+    /// The properties that HubSpot calculates.
+    pub(crate) calculated: Vec<String>,
 }
 
 impl PublishTerms {
     pub(crate) fn of(lane: &Lane) -> Self {
         let properties = lane.kept.properties.clone().unwrap_or_default();
+        let calculated = lane.kept.calculated.as_ref();
         Self {
             legacy_watermark: lane.legacy_watermark,
             added_properties: properties.added,
             added_at: properties.added_at,
+            calculated: calculated.map(|calculated| calculated.names.clone()).unwrap_or_default(),
         }
     }
 }
@@ -61,6 +67,10 @@ pub(crate) struct PublishLedger {
     does_without: HashSet<String>,
     /// True if the records were read by their ids, and not from HubSpot's index.
     is_read_by_id: bool,
+    /// True if records are published of which the calculated values alone differ.
+    compares_values: bool,
+    /// When the records were looked up, after they were read.
+    looked_up_at: DateTime,
 }
 
 /// What a batch has to publish and to mark.
@@ -90,6 +100,8 @@ impl PublishLedger {
             associations_at: DateTime::MIN,
             does_without: HashSet::new(),
             is_read_by_id: false,
+            compares_values: false,
+            looked_up_at: DateTime::now(),
         }
     }
 
@@ -184,13 +196,13 @@ impl PublishLedger {
         } else if self.is_changed(&record) {
             let survives = self.record_merges(&record, record.modified_at, batch);
             let is_first = !survives && self.is_first(&record);
-            let action = self.publish(record, is_first, batch);
+            let action = self.publish(record, is_first, self.terms.added_at, batch);
             batch.actions.push(action);
         } else if self.lacks_properties(&record) {
-            let action = self.publish(record, false, batch);
-            let chosen_at = self.terms.added_at;
-            let action_date = chosen_at.unwrap_or(action.action_date);
-            batch.actions.push(Action { action_date, properties_at: chosen_at, ..action });
+            self.publish_properties(record, self.terms.added_at, batch);
+        } else if self.compares_values && self.is_recalculated(&record) {
+            let seen_at = self.first_seen_values(&record, batch);
+            self.publish_properties(record, Some(seen_at), batch);
         } else if self.is_associated_anew(&record.id) {
             if self.is_read_by_id {
                 self.record_associations(record, batch);
@@ -203,28 +215,36 @@ impl PublishLedger {
         }
     }
 
-    /// Marks a record as published, with its properties and associations. Returns its action.
-    fn publish(&mut self, record: Record, is_first: bool, batch: &mut Batch) -> Action {
+    /// Adds the action for a record of which the properties alone are new, since `at`.
+    fn publish_properties(&mut self, record: Record, at: Option<DateTime>, batch: &mut Batch) {
+        let action = self.publish(record, false, at, batch);
+        let action_date = at.unwrap_or(action.action_date);
+        batch.actions.push(Action { action_date, properties_at: at, ..action });
+    }
+
+    /// Marks a record as published, with its properties, which are as of `properties_at`, and associations. Returns its
+    /// action.
+    fn publish(
+        &mut self,
+        record: Record,
+        is_first: bool,
+        properties_at: Option<DateTime>,
+        batch: &mut Batch,
+    ) -> Action {
+        let calculated_digest = self.begin_values(&record, batch);
         let associations = self.associations.found.remove(record.id.as_str());
         let mark = LedgerEntry {
             at: Some(record.modified_at),
-            properties_at: self.terms.added_at,
+            properties_at,
             associations_digest: associations.as_deref().map(association::digest),
+            calculated_digest,
             ..LedgerEntry::default()
         };
         own_marks::merge(self.seen.entry(record.id.clone()).or_default(), &mark);
         batch.published.push((record.id.clone(), mark));
         let associations = associations.map(|read| (read, self.associations_at));
         let score = &batch.contact_score;
-        self.chosen(action_builder::action(self.object, record, associations, is_first, score))
-    }
-
-    /// Adds to an action when the properties of its record were chosen.
-    fn chosen(&self, mut action: Action) -> Action {
-        if let Some(record) = &mut action.record {
-            record.properties_at = self.terms.added_at;
-        }
-        action
+        as_of(properties_at, action_builder::action(self.object, record, associations, is_first, score))
     }
 
     /// Adds the action for a record of which the associations alone have changed.
@@ -245,7 +265,8 @@ impl PublishLedger {
         let mark = LedgerEntry { associations_digest: seen.associations_digest.clone(), ..LedgerEntry::default() };
         batch.published.push((record.id.clone(), mark));
         let read = Some((read, self.associations_at));
-        let action = self.chosen(action_builder::action(self.object, record, read, false, &batch.contact_score));
+        let action = action_builder::action(self.object, record, read, false, &batch.contact_score);
+        let action = as_of(self.terms.added_at, action);
         batch.actions.push(Action { action_date: seen_at, associations_digest: Some(digest), ..action });
     }
 
@@ -304,6 +325,14 @@ impl PublishLedger {
         };
         is_newly_gone.then_some(at)
     }
+}
+
+/// Adds to an action of when the properties of its record are.
+fn as_of(properties_at: Option<DateTime>, mut action: Action) -> Action {
+    if let Some(record) = &mut action.record {
+        record.properties_at = properties_at;
+    }
+    action
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod associations;
 mod backoff;
 mod batch;
 mod budget;
+mod calculated;
 mod chain;
 mod config;
 mod context;

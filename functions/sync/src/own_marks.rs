@@ -55,4 +55,10 @@ pub(crate) fn merge(entry: &mut LedgerEntry, mark: &LedgerEntry) {
         entry.associations_digest.clone_from(&mark.associations_digest);
         entry.pending_associations = None;
     }
+    if mark.pending_calculated.is_some() {
+        entry.pending_calculated.clone_from(&mark.pending_calculated);
+    } else if mark.calculated_digest.is_some() {
+        entry.calculated_digest.clone_from(&mark.calculated_digest);
+        entry.pending_calculated = None;
+    }
 }

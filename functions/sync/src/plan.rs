@@ -19,9 +19,10 @@ mod sweep;
 pub(crate) use hold::{
     count_soon, hold, hold_back, is_held_too_long, is_worth_halving, read_again, recount_later, release,
 };
-pub(crate) use properties::choose_properties;
+pub(crate) use properties::{choose_properties, learn_calculated};
 pub(crate) use sweep::{
-    comparison_is_due, comparison_step_done, postpone_comparison, postpone_sweep, sweep_is_due, sweep_page_done,
+    calculated_is_due, comparison_is_due, comparison_step_done, postpone_comparison, postpone_sweep, sweep_is_due,
+    sweep_page_done,
 };
 
 /// How many windows of a pass are read concurrently at most.
@@ -58,6 +59,8 @@ pub(crate) struct Settings {
     pub(crate) associations_every: Option<Duration>,
     /// True if there may be contacts to check for changes of their associations.
     pub(crate) has_association_checks: bool,
+    /// See `SYNC_CALCULATED_SECONDS`. `None` if calculated values are not compared.
+    pub(crate) calculated_every: Option<Duration>,
 }
 
 /// What is due in a lane, the most urgent first.
@@ -75,6 +78,8 @@ pub(crate) enum Due {
     Sweep,
     /// The associations of all records.
     Comparison,
+    /// The values of calculated properties, of all records.
+    CalculatedValues,
 }
 
 /// Opens the windows that are due. Returns what is most urgent in a lane. Returns `None` if the lane is caught up.
@@ -90,8 +95,9 @@ pub(crate) fn next_due(lane: &mut Lane, settings: Settings, now: DateTime, look_
     let set_aside = || lane.kept.set_aside_until.is_some_and(|at| at <= now).then_some(Due::SetAside);
     let sweep = || sweep_is_due(lane, settings, now, look_since).then_some(Due::Sweep);
     let comparison = || comparison_is_due(lane, settings, now, look_since).then_some(Due::Comparison);
+    let values = || calculated_is_due(lane, settings, now, look_since).then_some(Due::CalculatedValues);
     let urgent = fresh.or_else(checks).or_else(settled).or_else(held);
-    urgent.or_else(rest).or_else(set_aside).or_else(sweep).or_else(comparison)
+    urgent.or_else(rest).or_else(set_aside).or_else(sweep).or_else(comparison).or_else(values)
 }
 
 /// Opens the windows that are due.

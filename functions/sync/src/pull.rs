@@ -19,7 +19,7 @@ use store::{StoreError, describe, is_away};
 use tokio::time::timeout_at;
 
 use crate::{
-    all_properties, backoff,
+    all_properties, backoff, calculated,
     context::{ActiveSlice, Entry, SliceContext},
     error::SliceError,
     lane::{LaneEnd, LaneReader},
@@ -162,12 +162,8 @@ impl ActiveSlice<'_> {
             Ok(Err(error)) => failed(Failure::of(error)?),
             // The lane progressed, and only the rest of the same step was cut off.
             Err(_) if state.progressed_in(state.step) => LaneOutcome::more(object),
-            Err(_) if state.step == Some(LaneStep::Sweep) => {
-                reader.postpone_archived_scan("it takes longer than a slice").await?;
-                LaneOutcome::more(object)
-            }
-            Err(_) if state.step == Some(LaneStep::Comparison) => {
-                reader.postpone_comparison("it takes longer than a slice").await?;
+            Err(_) if state.step.is_some_and(LaneStep::can_wait) => {
+                reader.postpone_step("it takes longer than a slice").await?;
                 LaneOutcome::more(object)
             }
             Err(_) if matches!(state.step, Some(LaneStep::AssociationChecks | LaneStep::SetAside)) => {
@@ -228,9 +224,12 @@ async fn begin_lane(
             return Ok(Some(failure));
         }
     }
-    if plan::choose_properties(lane, slice.properties(object), DateTime::now()) {
+    let are_chosen_anew = plan::choose_properties(lane, slice.properties(object), DateTime::now());
+    if are_chosen_anew {
         tracing::info!(account.domain_id = %account.key.domain_id, account.hub_id = %account.key.hub_id, %object,
             "other properties are chosen");
+    }
+    if calculated::learn(slice, object, lane, are_chosen_anew).await? || are_chosen_anew {
         slice.save_lane(object, lane).await?;
     }
     Ok(None)

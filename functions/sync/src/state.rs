@@ -26,6 +26,15 @@ pub(crate) enum LaneStep {
     Sweep,
     /// The associations of all contacts.
     Comparison,
+    /// The values of calculated properties, of all records.
+    CalculatedValues,
+}
+
+impl LaneStep {
+    /// Returns true if it is read beside changes, and postponed if it takes too long.
+    pub(crate) fn can_wait(self) -> bool {
+        matches!(self, Self::Sweep | Self::Comparison | Self::CalculatedValues)
+    }
 }
 
 /// The state of a lane within a slice.

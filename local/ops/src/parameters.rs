@@ -23,7 +23,7 @@ enum For {
 }
 
 /// The parameters that the environment or `.env` may set, with their variables.
-const PARAMETERS: [(&str, &str, For); 48] = [
+const PARAMETERS: [(&str, &str, For); 49] = [
     ("MongoDbUri", "MONGODB_URI", For::Aws),
     ("MongoDbSecretArn", "MONGODB_SECRET_ARN", For::Aws),
     ("MongoDbDatabase", "MONGODB_DATABASE", For::Aws),
@@ -57,6 +57,7 @@ const PARAMETERS: [(&str, &str, For); 48] = [
     ("SyncSettleSeconds", "SYNC_SETTLE_SECONDS", For::Both),
     ("SyncSweepSeconds", "SYNC_SWEEP_SECONDS", For::Both),
     ("SyncAssociationsSeconds", "SYNC_ASSOCIATIONS_SECONDS", For::Both),
+    ("SyncCalculatedSeconds", "SYNC_CALCULATED_SECONDS", For::Both),
     ("SyncReferencesSeconds", "SYNC_REFERENCES_SECONDS", For::Both),
     ("SyncQuietSeconds", "SYNC_QUIET_SECONDS", For::Both),
     ("SyncBudgetMs", "SYNC_BUDGET_MS", For::Both),

@@ -330,6 +330,7 @@ fn environment(world: &World) -> HashMap<&'static str, String> {
         ("SYNC_SETTLE_SECONDS", config.settle.as_secs().to_string()),
         ("SYNC_CLOCK_TOLERANCE_SECONDS", config.clock_tolerance.as_secs().to_string()),
         ("SYNC_ASSOCIATIONS_SECONDS", config.associations_every.map_or(0.0, |every| every.as_secs_f64()).to_string()),
+        ("SYNC_CALCULATED_SECONDS", config.calculated_every.map_or(0.0, |every| every.as_secs_f64()).to_string()),
         ("SYNC_REFERENCES_SECONDS", config.references_every.map_or(0.0, |every| every.as_secs_f64()).to_string()),
         ("SYNC_QUIET_SECONDS", config.quiet.as_secs().to_string()),
         ("SYNC_SWEEP_SECONDS", config.sweep_every.map_or(0.0, |every| every.as_secs_f64()).to_string()),

@@ -36,6 +36,7 @@ impl World {
             self.replace_if_there(&format!("lanes.{lane}.sweep.retryAt"), now).await?;
             self.replace_if_there(&format!("kept.{lane}.held.hold.retryAt"), now).await?;
             self.replace_if_there(&format!("kept.{lane}.associations.retryAt"), now).await?;
+            self.replace_if_there(&format!("kept.{lane}.calculated.comparison.retryAt"), now).await?;
         }
         Ok(())
     }
@@ -58,6 +59,18 @@ impl World {
         }
         let checks = self.store.database().collection::<Document>(collection::ASSOCIATION_CHECKS);
         checks.update_many(doc! {}, doc! { "$set": { "checkAt": LONG_AGO } }).await?;
+        Ok(())
+    }
+
+    /// Makes the comparison of calculated values due.
+    ///
+    /// # Errors
+    /// MongoDB cannot be reached.
+    pub async fn calculated_values_are_due(&self) -> Result<()> {
+        for lane in self.lanes().await? {
+            let due = doc! { "endedAt": LONG_AGO, "retryAt": Bson::Null };
+            self.change_if_there(&format!("kept.{lane}.calculated.comparison"), due).await?;
+        }
         Ok(())
     }
 

@@ -108,6 +108,7 @@ impl World {
             fresh_every: Duration::from_secs(30),
             sweep_every: Some(Duration::from_millis(1)),
             associations_every: Some(Duration::from_secs(86_400)),
+            calculated_every: Some(Duration::from_secs(86_400)),
             references_every: None,
             quiet: Duration::ZERO,
             behind_after: Duration::from_secs(1800),

@@ -30,6 +30,7 @@ pub(super) const ALL: &[(&str, &str, &str)] = &[
     ("SyncSettleSeconds", "SYNC_SETTLE_SECONDS", "3601"),
     ("SyncSweepSeconds", "SYNC_SWEEP_SECONDS", "0"),
     ("SyncAssociationsSeconds", "SYNC_ASSOCIATIONS_SECONDS", "43200"),
+    ("SyncCalculatedSeconds", "SYNC_CALCULATED_SECONDS", "43200"),
     ("SyncReferencesSeconds", "SYNC_REFERENCES_SECONDS", "3600"),
     ("SyncQuietSeconds", "SYNC_QUIET_SECONDS", "600"),
     ("SyncBudgetMs", "SYNC_BUDGET_MS", "4000"),

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::calculated::CalculatedProperties;
 use crate::{
     object::ObjectType,
     time::{self, DateTime},
@@ -62,6 +63,9 @@ pub struct Kept {
     /// The properties that are read. Absent in the lanes of releases before 0.10, and of object types that were never read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub properties: Option<ChosenProperties>,
+    /// The properties that HubSpot calculates. Absent if none can be among those that are read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calculated: Option<CalculatedProperties>,
 }
 
 /// The properties that are read of an object type.
@@ -91,7 +95,7 @@ pub struct Backfilled {
 }
 
 /// How far something has been read that cannot be filtered by time, so that each sweep reads all of it: the recycle bin,
-/// or the associations.
+/// the associations, or the values of calculated properties.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Sweep {

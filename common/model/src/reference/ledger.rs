@@ -40,6 +40,9 @@ pub struct LedgerItem {
     pub digest: String,
     /// The number of the latest reading of the list that had the item.
     pub reading: i64,
+    /// True if it is a property that HubSpot calculates.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub calculated: bool,
 }
 
 impl Ledger {
@@ -60,10 +63,11 @@ impl Ledger {
             self.items.drain(..).map(|item| (item.id.clone(), item)).collect();
         let mut changes = Vec::new();
         for item in page {
-            let digest = item.digest();
+            let (digest, is_calculated) = (item.digest(), item.is_calculated());
             let known =
                 items.entry(item.id.clone()).or_insert_with(|| LedgerItem { id: item.id, ..LedgerItem::default() });
             known.reading = self.reading;
+            known.calculated = is_calculated;
             if known.digest != digest {
                 let kind = if known.revision == 0 { ActionKind::Created } else { ActionKind::Updated };
                 known.digest = digest;
@@ -85,6 +89,11 @@ impl Ledger {
     /// Returns the ids of the items that are listed.
     pub fn listed(&self) -> impl Iterator<Item = &str> {
         self.items.iter().filter(|item| item.is_listed()).map(|item| item.id.as_str())
+    }
+
+    /// Returns the names of the listed properties that HubSpot calculates.
+    pub fn calculated(&self) -> impl Iterator<Item = &str> {
+        self.items.iter().filter(|item| item.calculated && item.is_listed()).map(|item| item.id.as_str())
     }
 }
 

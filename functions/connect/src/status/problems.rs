@@ -1,7 +1,7 @@
 //! The problems of an account, by part.
 
 use model::{
-    checkpoint::{Hold, Lane, ProblemKind},
+    checkpoint::{Hold, Lane, ProblemKind, Sweep},
     object::ObjectType,
     time::DateTime,
 };
@@ -13,7 +13,7 @@ use super::rfc3339;
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Problem {
-    /// The part: an object type, its deleted records, or its associations.
+    /// The part: an object type, its deleted records, its associations, or its calculated properties.
     pub(crate) part: String,
     /// What is wrong, in words.
     pub(crate) reason: String,
@@ -47,17 +47,18 @@ pub(super) fn problems(object: ObjectType, lane: &Lane, set_aside: u64) -> Vec<P
         retry_at: None,
         kind: None,
     });
-    let comparison = &lane.kept.associations;
-    let comparison_problem = comparison.last_error.as_ref().map(|reason| Problem {
-        part: format!("associations of {object}"),
-        reason: reason.clone(),
-        attempts: comparison.attempts,
-        at: comparison.ended_at,
-        retry_at: comparison.retry_at,
-        kind: None,
-    });
-    let problems = lane_problem.into_iter().chain(sweep_problem).chain(comparison_problem);
+    let values = lane.kept.calculated.as_ref().map(|calculated| &calculated.comparison);
+    let values_problem = values.and_then(|values| compared(format!("calculated properties of {object}"), values));
+    let associations_problem = compared(format!("associations of {object}"), &lane.kept.associations);
+    let problems = lane_problem.into_iter().chain(sweep_problem).chain(associations_problem).chain(values_problem);
     problems.chain(held(object, lane)).chain(aside(object, set_aside)).collect()
+}
+
+/// Returns the problem that a comparison could not be made. Returns `None` if it could.
+fn compared(part: String, comparison: &Sweep) -> Option<Problem> {
+    let reason = comparison.last_error.clone()?;
+    let (attempts, at, retry_at) = (comparison.attempts, comparison.ended_at, comparison.retry_at);
+    Some(Problem { part, reason, attempts, at, retry_at, kind: None })
 }
 
 /// Returns the holds of windows in which HubSpot counts more records than it returns.

@@ -292,3 +292,85 @@ fn a_record_is_published_again_for_a_property_that_was_chosen_later() {
     assert_eq!(tell(&mut known, with(2, 40)), one(2, UPDATED, 40));
     assert_eq!(tell(&mut known, with(2, 40)), []);
 }
+
+/// A ledger for a calculated property, at `looked_up_at`.
+fn comparing(entries: HashMap<RecordId, LedgerEntry>, looked_up_at: i64) -> PublishLedger {
+    let terms = PublishTerms { calculated: vec!["score".to_owned()], ..PublishTerms::default() };
+    let known = PublishLedger::new(ObjectType::CONTACTS, terms, entries);
+    PublishLedger { looked_up_at: time(looked_up_at), ..known.of_compared_values() }
+}
+
+fn with_score(at: i64, score: &str) -> Record {
+    let score = (!score.is_empty()).then(|| json!({ "score": score })).unwrap_or_default();
+    Record { properties: score.as_object().cloned().unwrap_or_default(), ..live(1, at, "") }
+}
+
+/// Applies a record. Returns the ids' times of what is published, and the marks before and after that.
+fn compare(known: &mut PublishLedger, record: Record) -> (Vec<(i64, Option<i64>)>, Vec<Mark>, Vec<Mark>) {
+    let mut batch = Batch::default();
+    known.apply(record, &mut batch);
+    let times = |action: &Action| {
+        (action.record_updated_at.timestamp_millis(), action.properties_at.map(|at| at.timestamp_millis()))
+    };
+    (batch.actions.iter().map(times).collect(), batch.first_seen, batch.published)
+}
+
+fn marked(entries: &HashMap<RecordId, LedgerEntry>, marks: &[&[Mark]]) -> HashMap<RecordId, LedgerEntry> {
+    let mut entries = entries.clone();
+    for (id, mark) in marks.concat() {
+        own_marks::merge(entries.entry(id).or_default(), &mark);
+    }
+    entries
+}
+
+#[test]
+fn a_calculated_value_alone_is_published_once_each_time_that_it_changes() {
+    let mut known = comparing(HashMap::new(), 100);
+    assert_eq!(compare(&mut known, with_score(20, "1")).0, [(20, None)]);
+    assert_eq!(compare(&mut known, with_score(20, "1")).0, []);
+    for (at, score) in [(200, "2"), (300, "1"), (400, "")] {
+        known.looked_up_at = time(at);
+        assert_eq!(compare(&mut known, with_score(20, score)).0, [(20, Some(at))]);
+        assert_eq!(compare(&mut known, with_score(20, score)).0, []);
+    }
+    assert_eq!(compare(&mut known, with_score(10, "5")).0, [], "HubSpot shows it as it was");
+    assert_eq!(compare(&mut known, with_score(30, "5")).0, [(30, None)]);
+    let mut pages = PublishLedger { compares_values: false, ..known };
+    assert_eq!(compare(&mut pages, with_score(30, "6")).0, [], "the index may be older");
+}
+
+#[test]
+fn a_calculated_value_that_was_begun_is_published_again_as_it_was() {
+    let mut first = comparing(HashMap::new(), 100);
+    let (_, begun, done) = compare(&mut first, with_score(20, "1"));
+    let before = marked(&HashMap::new(), &[&begun, &done]);
+    let (_, begun, _) = compare(&mut comparing(before.clone(), 200), with_score(20, "2"));
+    let again = marked(&before, &[&begun]);
+    for (score, at) in [("2", 200), ("3", 300), ("1", 300)] {
+        assert_eq!(compare(&mut comparing(again.clone(), 300), with_score(20, score)).0, [(20, Some(at))], "{score}");
+    }
+}
+
+#[test]
+fn values_that_differ_when_a_change_is_published_again_stay_pending() {
+    let (_, begun, done) = compare(&mut comparing(HashMap::new(), 100), with_score(20, "1"));
+    let before = marked(&HashMap::new(), &[&begun, &done]);
+    // The slice ended after it had queued the change.
+    let (told, begun, _) = compare(&mut comparing(before.clone(), 200), with_score(30, "2"));
+    let again = marked(&before, &[&begun]);
+    for (score, expected) in [("2", vec![]), ("3", vec![(30, Some(400))])] {
+        let (repeated, begun, done) = compare(&mut comparing(again.clone(), 300), with_score(30, score));
+        assert_eq!(repeated, told);
+        let after = marked(&again, &[&begun, &done]);
+        assert_eq!(compare(&mut comparing(after, 400), with_score(30, score)).0, expected, "{score}");
+    }
+}
+
+#[test]
+fn records_without_calculated_values_have_no_marks_for_them() {
+    let mut known = comparing(HashMap::new(), 100);
+    let (_, begun, done) = compare(&mut known, with_score(20, ""));
+    assert_eq!((begun.len(), done[0].1.calculated_digest.clone()), (0, None));
+    let (_, begun, done) = compare(&mut PublishLedger { terms: PublishTerms::default(), ..known }, with_score(30, "1"));
+    assert_eq!((begun.len(), done[0].1.calculated_digest.clone()), (0, None), "it is not chosen");
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use model::checkpoint::{Backfilled, ChosenProperties, Pass};
+use model::checkpoint::{Backfilled, CalculatedProperties, ChosenProperties, Pass};
 
 use super::{DateTime, Lane, Window, start};
 
@@ -40,6 +40,16 @@ pub(crate) fn choose_properties(lane: &mut Lane, names: &[String], now: DateTime
     };
     lane.kept.properties = Some(ChosenProperties { names: chosen(names), added, added_at });
     true
+}
+
+/// Records which of the properties that are read HubSpot calculates, according to its list. If the history of the lane is
+/// still to be read, their values are read with it, and compared only later.
+pub(crate) fn learn_calculated(lane: &mut Lane, names: Vec<String>, now: DateTime) {
+    let mut comparison = lane.kept.calculated.take().unwrap_or_default().comparison;
+    if lane.has_history_to_read() {
+        comparison.ended_at.get_or_insert(now);
+    }
+    lane.kept.calculated = Some(CalculatedProperties { names, learned_at: Some(now), comparison });
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Decides when the recycle bin is read, because search never shows deleted records, and when all associations are
-//! compared, because a change of them may not show in search either.
+//! Decides when the recycle bin is read, because search never shows deleted records, and when all associations and the
+//! values of calculated properties are compared, because a change of them may not show in search either.
 
 use std::time::Duration;
 
@@ -22,6 +22,12 @@ pub(crate) fn sweep_is_due(lane: &Lane, settings: Settings, now: DateTime, look_
 /// Returns true if the associations of further records are to be compared, in a lane that has nothing else to read.
 pub(crate) fn comparison_is_due(lane: &Lane, settings: Settings, now: DateTime, look_since: DateTime) -> bool {
     is_due(&lane.kept.associations, settings.associations_every, None, now, look_since)
+}
+
+/// Returns true if the calculated values of further records are to be compared, in a lane that has nothing else to read.
+pub(crate) fn calculated_is_due(lane: &Lane, settings: Settings, now: DateTime, look_since: DateTime) -> bool {
+    let calculated = lane.kept.calculated.as_ref().filter(|calculated| !calculated.names.is_empty());
+    calculated.is_some_and(|of| is_due(&of.comparison, settings.calculated_every, None, now, look_since))
 }
 
 fn is_due(
@@ -48,7 +54,7 @@ pub(crate) fn sweep_page_done(sweep: &mut Sweep, next: Option<String>, now: Date
     *sweep = Sweep { after: next, ended_at, began_at: sweep.began_at, attempts, ..Sweep::default() };
 }
 
-/// Records that the associations of some contacts were compared. `next` is the last of them, or `None` at the end. The
+/// Records that the associations or values of some records were compared. `next` is the last of them, or `None` at the end. The
 /// next step is as large as this one, or twice as large.
 pub(crate) fn comparison_step_done(comparison: &mut Sweep, next: Option<String>, now: DateTime) {
     let attempts = comparison.attempts.saturating_sub(1);
@@ -56,7 +62,7 @@ pub(crate) fn comparison_step_done(comparison: &mut Sweep, next: Option<String>,
     comparison.attempts = attempts;
 }
 
-/// Postpones the comparison, because associations could not be read. It continues from the same contact, with fewer of them.
+/// Postpones the comparison, because records could not be read. It continues from the same one, with fewer of them.
 pub(crate) fn postpone_comparison(comparison: &mut Sweep, reason: String, now: DateTime) {
     let after = comparison.after.clone();
     postpone_sweep(comparison, reason, now);

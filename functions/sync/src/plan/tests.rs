@@ -11,6 +11,7 @@ const SETTINGS: Settings = Settings {
     sweep_since: None,
     associations_every: None,
     has_association_checks: false,
+    calculated_every: None,
 };
 
 fn at(seconds: i64) -> DateTime {
@@ -40,8 +41,7 @@ fn met() -> Lane {
     record_first_contact(&mut lane, at(10_000), SETTINGS);
     let all = lane.backfill.windows[0].clone();
     complete(&mut lane.backfill, &all, at(10_000));
-    lane.fresh.mark = Some(at(10_000));
-    lane.checked_at = Some(at(10_000));
+    (lane.fresh.mark, lane.checked_at) = (Some(at(10_000)), Some(at(10_000)));
     lane.kept.undated = true;
     lane
 }

@@ -35,6 +35,7 @@ const SETTINGS: Settings = Settings {
     sweep_since: None,
     associations_every: None,
     has_association_checks: false,
+    calculated_every: None,
 };
 
 /// When HubSpot answers.
