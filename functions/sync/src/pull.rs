@@ -80,6 +80,7 @@ impl ActiveSlice<'_> {
             all_properties: OnceCell::new(),
             lanes: Cell::new(0),
             association_checks: RefCell::new(with_associations.collect()),
+            undefined_associations: RefCell::default(),
         };
         let unknown = all_properties::look_up(&slice).await?;
         let checkpoint = &self.leased.checkpoint;
