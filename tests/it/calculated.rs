@@ -2,6 +2,7 @@
 //! them, and nothing else.
 
 mod crash;
+mod erased;
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -122,6 +122,54 @@ async fn actions_and_states_have_hubspots_names_and_associations() -> Result<()>
     world.end().await
 }
 
+/// Reads deals of which each has a contact, while HubSpot rejects so many reads of their contacts, with this body. Returns
+/// how many reads that were, and how many deals are stored with their contact. In the end all have theirs.
+async fn read_rejected(times: u32, body: Option<&str>) -> Result<(u64, usize)> {
+    let world = World::new("objects_rejected").await?;
+    world.choose(&[DEALS, Object::CONTACTS]).await?;
+    world.hubspot.world().seed(HUB, 0, 1, 1);
+    world.hubspot.world().seed_objects(HUB, DEALS, 8, 1);
+    {
+        let mut hubspot = world.hubspot.world();
+        let (at, contact) = (hubspot.now(), hubspot.ids(HUB, Object::CONTACTS)[0]);
+        for id in hubspot.ids(HUB, DEALS) {
+            hubspot.link_records(HUB, (DEALS, id), (Object::CONTACTS, contact), at);
+        }
+    }
+    let body = body.map(str::to_owned);
+    world.fault("/deals/contacts/", times, FaultKind::Answer { status: 400, body, retry_after: None });
+    world.slice(&world.sync().await?, &world.tick()).await.map_err(|error| anyhow::anyhow!("{error:?}"))?;
+    let rejected = world.requests("associations 400");
+    world.drain().await?;
+    let stored = states(&world, DEALS).await?;
+    ensure!(stored.len() == 8 && world.all(collection::SET_ASIDE).await?.is_empty(), "{stored:?}");
+    let linked = stored.iter().filter(|state| state.get_array("associations").is_ok_and(|links| !links.is_empty()));
+    let linked = linked.count();
+    world.hubspot.world().faults.clear();
+    world.time_passes().await?;
+    world.associations_are_due().await?;
+    world.run_on().await?;
+    world.prove_associations_of(DEALS, &[Object::CONTACTS]).await?;
+    world.proof().await?;
+    world.end().await?;
+    Ok((rejected, linked))
+}
+
+/// HubSpot does not say how it answers for types that are never associated. What it answers once is no reason to let
+/// associations go.
+#[tokio::test]
+async fn rejected_associations_are_gone_only_if_hubspot_rejects_them_again() -> Result<()> {
+    let (rejected, linked) = read_rejected(u32::MAX, None).await?;
+    ensure!(linked == 0 && rejected % 2 == 0, "{linked} deals have a contact after {rejected} rejections");
+    let passing = u32::try_from(rejected)? / 2;
+    let (rejected, linked) = read_rejected(passing, None).await?;
+    ensure!((rejected, linked) == (passing.into(), 8), "{linked} deals have a contact after {rejected} rejections");
+    let defined =
+        r#"{"category":"VALIDATION_ERROR","message":"No association type exists between deals and contacts"}"#;
+    ensure!(read_rejected(u32::MAX, Some(defined)).await? == (1, 0), "what HubSpot says is not heard");
+    Ok(())
+}
+
 #[tokio::test]
 async fn objects_chosen_later_are_read_from_their_beginning() -> Result<()> {
     let world = World::new("objects_later").await?;

@@ -99,6 +99,8 @@ impl Session {
                     lookup.leave_out(&response, &inputs)?;
                     lookup.take(response.results, inputs);
                 }
+                // Contacts and companies are always associated, so that the cause is one of the records.
+                Err(error) if error.is_about_associations() && !from.is_default() => return Err(error),
                 Err(error) if error.is_about_contents() || (is_alone && self.may_concern_one_record(&error)) => {
                     lookup.split(inputs, &error);
                     if lookup.is_hopeless() {

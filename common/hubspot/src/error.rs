@@ -157,6 +157,11 @@ impl HubSpotError {
         matches!(self, Self::Rejected { .. } | Self::Malformed(_))
     }
 
+    /// Returns true if HubSpot rejects the request, and says that it does so because of an association or its type.
+    pub fn is_about_associations(&self) -> bool {
+        matches!(self, Self::Rejected { message, .. } if message.to_lowercase().contains("associat"))
+    }
+
     /// Returns the pause before the same request is retried within a slice. Returns `None` if that is not worthwhile,
     /// which ends the slice. `pause` is the backoff's proposal.
     pub fn retry_soon(&self, pause: Duration) -> Option<Duration> {

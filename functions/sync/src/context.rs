@@ -38,6 +38,8 @@ pub(crate) struct SliceContext<'a> {
     pub(crate) lanes: Cell<u32>,
     /// The object types of which there may be records to check for changes of their associations.
     pub(crate) association_checks: RefCell<BTreeSet<ObjectType>>,
+    /// The pairs of object types of which HubSpot has no associations.
+    pub(crate) undefined_associations: RefCell<BTreeSet<(ObjectType, ObjectType)>>,
     /// The positions that are stored when the slice ends.
     pub(crate) unsaved: &'a UnsavedLanes,
 }

@@ -111,17 +111,51 @@ pub(crate) async fn read_associations(
     let reads = slice.association_types(from).map(|to| {
         let inputs = records.clone();
         async move {
-            match slice.session.associations(from, to, inputs, slice.budget.work_ends(), each_for_itself).await {
-                Err(error) if is_closed(from, to, &error) => Ok(None),
-                // Other records would be published without a part of their associations.
-                Ok(None) => Ok(Some((to, None))),
-                read => read.map(|read| Some((to, read))),
-            }
+            let read = read_pair(slice, (from, to), inputs, each_for_itself).await?;
+            // Without time, other records would be published without a part of their associations.
+            Ok::<_, HubSpotError>(read.map(|read| (to, read)))
         }
     });
     let read: Vec<_> = try_join_all(reads).await?.into_iter().flatten().collect();
     let read: Option<Vec<_>> = read.into_iter().map(|(to, read)| Some((to, read?))).collect();
     Ok(read.map(|read| together(&records, read)))
+}
+
+/// Reads the associations between two object types. Returns `None` if HubSpot gives no access to them, or has none, and
+/// `Some(None)` if there is no time.
+///
+/// What HubSpot answers for a pair that an account has not defined is not documented. A rejection that speaks of associations
+/// is taken for that, and so is any other one of all records that comes again at once: a passing one must not take associations
+/// from records that have some.
+///
+/// # Errors
+/// HubSpot failed.
+async fn read_pair(
+    slice: &SliceContext<'_>,
+    pair: (ObjectType, ObjectType),
+    inputs: Vec<AssociationInput>,
+    each_for_itself: bool,
+) -> Result<Option<Option<Associations>>, HubSpotError> {
+    let (from, to) = pair;
+    if slice.undefined_associations.borrow().contains(&pair) {
+        return Ok(None);
+    }
+    for is_last in [false, true] {
+        let read = slice.session.associations(from, to, inputs.clone(), slice.budget.work_ends(), each_for_itself);
+        match read.await {
+            Err(HubSpotError::Forbidden(_) | HubSpotError::UnknownObject(_)) if !to.is_default() => return Ok(None),
+            // Contacts and companies are always associated.
+            Err(error @ HubSpotError::Rejected { .. }) if !from.is_default() => {
+                if is_last || error.is_about_associations() {
+                    tracing::warn!(object = from.as_str(), to = to.as_str(), %error, "HubSpot has no such associations");
+                    slice.undefined_associations.borrow_mut().insert(pair);
+                    return Ok(None);
+                }
+            }
+            read => return read.map(Some),
+        }
+    }
+    Ok(None)
 }
 
 /// Puts the associations with several object types together, in their order.
@@ -164,9 +198,8 @@ async fn continue_associations(
         if inputs.is_empty() {
             continue;
         }
-        let read = slice.session.associations(from, to, inputs.clone(), slice.budget.work_ends(), each_for_itself);
-        match read.await {
-            Ok(Some(read)) => {
+        match read_pair(slice, (from, to), inputs.clone(), each_for_itself).await? {
+            Some(Some(read)) => {
                 all.took = all.took.max(read.took);
                 all.unread.extend(read.unread);
                 let unfinished = read.unfinished.into_iter();
@@ -177,33 +210,19 @@ async fn continue_associations(
                 });
                 pending.extend(found);
             }
-            Ok(None) if index == 0 => return Ok(None),
+            Some(None) if index == 0 => return Ok(None),
             // Reading may end between two types.
-            Ok(None) => {
+            Some(None) => {
                 let unfinished = inputs.into_iter().map(|input| AssociationInput { to: Some(to), ..input });
                 all.unfinished.extend(unfinished.map(|input| (input.id.to_string(), input)));
             }
             // The grant does not cover the other object type, or the portal has no such association. The records
             // themselves are readable.
-            Err(error) if is_closed(from, to, &error) => {
-                pending.extend(inputs.into_iter().map(|input| AssociationInput { to: None, after: None, ..input }));
-            }
-            Err(error) => return Err(error),
+            None => pending.extend(inputs.into_iter().map(|input| AssociationInput { to: None, after: None, ..input })),
         }
     }
     all.found = pending.into_iter().map(|input| (input.id.to_string(), input.before)).collect();
     Ok(Some(all))
-}
-
-/// Returns true if HubSpot gives no access to the associations between two object types, or has none. Contacts and
-/// companies are always associated. What HubSpot answers for a pair that a portal has not defined is not documented: a
-/// rejection is taken for that.
-fn is_closed(from: ObjectType, to: ObjectType, error: &HubSpotError) -> bool {
-    match error {
-        HubSpotError::Forbidden(_) | HubSpotError::UnknownObject(_) => !to.is_default(),
-        HubSpotError::Rejected { .. } => !from.is_default(),
-        _ => false,
-    }
 }
 
 /// Returns the rows' records that can be read.

@@ -86,6 +86,7 @@ impl ActiveSlice<'_> {
             lanes: Cell::new(0),
             association_checks: RefCell::new(with_associations.collect()),
             unsaved: &self.unsaved,
+            undefined_associations: RefCell::default(),
         };
         let unknown = all_properties::look_up(&slice).await?;
         let checkpoint = &self.leased.checkpoint;

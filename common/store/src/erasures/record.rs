@@ -42,7 +42,9 @@ impl Store {
         }
         let at = requested.requested_at;
         let of = || doc! { "_id": &key };
-        let seen = doc! { "$min": { "erasedAt": at } };
+        // A value may be guessed from its digest.
+        let values = doc! { "calculatedDigest": "", "pendingCalculated": "" };
+        let seen = doc! { "$min": { "erasedAt": at }, "$unset": values };
         let tombstone = tombstone(account, record_id, at);
         tokio::try_join!(
             async { self.collection(collection::SEEN).update_one(of(), seen).upsert(true).await },

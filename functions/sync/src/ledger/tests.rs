@@ -301,12 +301,15 @@ fn comparing(entries: HashMap<RecordId, LedgerEntry>, looked_up_at: i64) -> Publ
 }
 
 fn with_score(at: i64, score: &str) -> Record {
-    let score = (!score.is_empty()).then(|| json!({ "score": score })).unwrap_or_default();
-    Record { properties: score.as_object().cloned().unwrap_or_default(), ..live(1, at, "") }
+    let score = Some(("score".to_owned(), json!(score))).filter(|_| !score.is_empty());
+    Record { properties: score.into_iter().collect(), ..live(1, at, "") }
 }
 
-/// Applies a record. Returns the ids' times of what is published, and the marks before and after that.
-fn compare(known: &mut PublishLedger, record: Record) -> (Vec<(i64, Option<i64>)>, Vec<Mark>, Vec<Mark>) {
+/// The times in the ids of actions, and the marks before and after these are queued.
+type Compared = (Vec<(i64, Option<i64>)>, Vec<Mark>, Vec<Mark>);
+
+/// Applies a record.
+fn compare(known: &mut PublishLedger, record: Record) -> Compared {
     let mut batch = Batch::default();
     known.apply(record, &mut batch);
     let times = |action: &Action| {
