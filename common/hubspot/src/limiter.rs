@@ -183,6 +183,16 @@ impl Limiter {
         state.closed_until.max(*moment)
     }
 
+    /// Returns the number of requests in a period, as far as it is known.
+    pub(super) fn limit(&self) -> usize {
+        self.state().limit
+    }
+
+    /// Changes the number of requests in a period.
+    pub(super) fn set_limit(&self, limit: NonZeroU32) {
+        self.state().limit = usize::try_from(limit.get()).unwrap_or(usize::MAX);
+    }
+
     /// Returns the clock time at which the next request is allowed.
     pub(super) fn next_at(&self) -> DateTime {
         time::after(DateTime::now(), self.next().saturating_duration_since(Instant::now()))

@@ -59,13 +59,13 @@ pub struct Filter<'a> {
     pub after: Option<&'a str>,
 }
 
-/// One page of a search.
+/// One page of a search, or of a list.
 #[derive(Debug)]
 pub struct Page {
     /// HubSpot's time of the response, to the second (the `Date` header).
     pub date: DateTime,
-    /// How many rows match in total, including this page.
-    pub total: i64,
+    /// How many rows match in total, including this page. `None` if this is a page of a list, which is not counted.
+    pub total: Option<i64>,
     /// The rows, in HubSpot's order.
     pub rows: Vec<Row>,
     /// How long the response took.
@@ -170,7 +170,7 @@ fn page(object: ObjectType, response: &ApiResponse) -> Result<Page, HubSpotError
     Ok(Page {
         date: response.date,
         took: response.took,
-        total: raw.total,
+        total: Some(raw.total),
         rows: record::parse_rows(object, &raw.results)?,
         next: raw.paging.and_then(|paging| paging.next).as_ref().map(cursor),
     })

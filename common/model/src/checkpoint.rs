@@ -4,6 +4,7 @@
 mod known;
 mod lane;
 mod limits;
+mod part;
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -15,6 +16,7 @@ pub use lane::{
 };
 pub use limits::MAX_SHARE;
 pub use limits::{LimiterSnapshot, RateLimitState};
+pub use part::{ListDoor, Part};
 
 use crate::{choice::CustomObject, object::ObjectType, time::DateTime};
 

@@ -4,7 +4,7 @@ use std::{cell::Cell, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::plan::MAX_READERS;
+use crate::{fetch::LISTS_PER_PAGE, plan::MAX_READERS};
 
 /// How long ending a slice may take: give the lease back, send the continuation, answer Lambda.
 const SLICE_ENDING_TIME: Duration = Duration::from_millis(250);
@@ -62,13 +62,16 @@ pub(crate) struct PaceEstimator<'a> {
     first_page: Duration,
     /// The longest time that HubSpot took for a page so far.
     longest_page: Cell<Duration>,
+    /// The longest time that HubSpot took for a page of a list so far.
+    longest_list: Cell<Duration>,
     /// The longest time that publishing a page took so far.
     longest_publishing: Cell<Duration>,
 }
 
 impl<'a> PaceEstimator<'a> {
     pub(crate) fn new(budget: &'a Budget) -> Self {
-        Self { budget, first_page: Duration::ZERO, longest_page: Cell::default(), longest_publishing: Cell::default() }
+        let [longest_page, longest_list, longest_publishing] = Default::default();
+        Self { budget, first_page: Duration::ZERO, longest_page, longest_list, longest_publishing }
     }
 
     /// Returns the pace of one of `lanes` lanes. If there are many, the last of them get their first turn late in the
@@ -82,6 +85,11 @@ impl<'a> PaceEstimator<'a> {
         self.longest_page.set(self.longest_page.get().max(took));
     }
 
+    /// Records how long HubSpot took for a page of a list.
+    pub(crate) fn list_took(&self, took: Duration) {
+        self.longest_list.set(self.longest_list.get().max(took));
+    }
+
     /// Records how long publishing a page took.
     pub(crate) fn publishing_took(&self, took: Duration) {
         self.longest_publishing.set(self.longest_publishing.get().max(took));
@@ -91,11 +99,20 @@ impl<'a> PaceEstimator<'a> {
     /// long as the longest so far. Returns `None` if that time has passed. A later request would be abandoned, and made
     /// again by the next slice.
     pub(crate) fn latest_start(&self, concurrent: Concurrent) -> Option<Instant> {
+        let longest_page = Some(self.longest_page.get()).filter(|took| !took.is_zero()).unwrap_or(self.first_page);
+        self.latest(longest_page, concurrent)
+    }
+
+    /// Does the same for a page of a list.
+    pub(crate) fn latest_list(&self, concurrent: Concurrent) -> Option<Instant> {
+        self.latest(self.longest_list.get(), concurrent)
+    }
+
+    fn latest(&self, longest_page: Duration, concurrent: Concurrent) -> Option<Instant> {
         let (now, publishing) = (Instant::now(), self.longest_publishing.get());
         if concurrent == Concurrent::Publishing && now + 2 * publishing >= self.budget.work_ends {
             return None;
         }
-        let longest_page = Some(self.longest_page.get()).filter(|took| !took.is_zero()).unwrap_or(self.first_page);
         self.budget.work_ends.checked_sub(longest_page + publishing).filter(|latest| *latest > now)
     }
 
@@ -103,8 +120,18 @@ impl<'a> PaceEstimator<'a> {
     /// next page is requested while the previous one is published. The result is a little higher than that, to make up
     /// for the pause between two slices.
     pub(crate) fn readers(&self, rate: f64) -> usize {
-        let longer = self.longest_page.get().max(self.longest_publishing.get());
-        let readers = (longer.as_secs_f64() * rate * 1.2).ceil();
+        self.readers_for(self.longest_page.get(), rate)
+    }
+
+    /// Returns how many windows to read concurrently by lists, to read `rate` pages per second. A page of a list takes
+    /// several requests, one after the other, each of which is assumed to take as long as a search at first.
+    pub(crate) fn list_readers(&self, rate: f64) -> usize {
+        let expected = self.longest_page.get() * LISTS_PER_PAGE;
+        self.readers_for(Some(self.longest_list.get()).filter(|took| !took.is_zero()).unwrap_or(expected), rate)
+    }
+
+    fn readers_for(&self, page: Duration, rate: f64) -> usize {
+        let readers = (page.max(self.longest_publishing.get()).as_secs_f64() * rate * 1.2).ceil();
         (1..=MAX_READERS).rev().find(|count| *count as f64 <= readers).unwrap_or(1)
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::part::{ListDoor, Part};
 use crate::{
     object::ObjectType,
     time::{self, DateTime},
@@ -62,6 +63,9 @@ pub struct Kept {
     /// The properties that are read. Absent in the lanes of releases before 0.10, and of object types that were never read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub properties: Option<ChosenProperties>,
+    /// Whether the history can be read by lists, too.
+    #[serde(skip_serializing_if = "ListDoor::is_new")]
+    pub lists: ListDoor,
 }
 
 /// The properties that are read of an object type.
@@ -260,6 +264,10 @@ pub struct Window {
     /// Set if its rows do not add up.
     #[serde(default)]
     pub hold: Option<Hold>,
+    /// Set if the window is read by ids, as a part of the history. A release that does not know it reads the rows after
+    /// the part, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
 }
 
 /// A window whose rows do not add up to HubSpot's count.
@@ -309,7 +317,13 @@ impl Window {
             repairs: 0,
             divisions: 0,
             hold: None,
+            part: None,
         }
+    }
+
+    /// Returns the raw id of the last row that can belong to the window. Returns `None` if all rows after its start can.
+    pub fn end_id(&self) -> Option<&str> {
+        self.part.as_ref().and_then(|part| part.end_id.as_deref())
     }
 }
 

@@ -57,7 +57,8 @@ impl PassReader<'_> {
             }
         }
         let totals = split.pages.each_ref().map(NextPage::total);
-        if self.kind != PassKind::Fresh && !plan::accounts_for(&split.whole, split.total, split.rows, totals) {
+        let accounts_for = |total| plan::accounts_for(&split.whole, total, split.rows, totals);
+        if self.kind != PassKind::Fresh && !split.total.is_some_and(accounts_for) {
             let last_id = split.last_id.clone();
             self.count(reader, last_id);
             return Ok(());
