@@ -85,9 +85,13 @@ pub(crate) fn cuts(
     let takers = takers.min(((left - skipped) / MIN_SHARED_ROWS * 2.0) as usize).max(1);
     let kept = if is_other_door { 0.5 } else { 1.0 / (takers + 1) as f64 };
     let share = |taken: usize| kept + (1.0 - kept) * taken as f64 / takers as f64;
-    let mut cuts: Vec<u128> =
-        (0..takers).filter_map(|taken| outlook.cut(window, left, skipped, share(taken))).collect();
-    cuts.dedup();
+    let mut cuts: Vec<u128> = Vec::new();
+    for cut in (0..takers).filter_map(|taken| outlook.cut(window, left, skipped, share(taken))) {
+        // The middle of the ids may come before the middle of the rows.
+        if cuts.last().is_none_or(|last| *last < cut) {
+            cuts.push(cut);
+        }
+    }
     cuts
 }
 

@@ -87,14 +87,19 @@ impl World {
     }
 
     fn is_behind(last_id: Option<&String>, id: usize) -> bool {
-        last_id.is_none_or(|last| last.parse::<usize>().unwrap() < id)
+        Self::first(last_id) <= id
+    }
+
+    /// The least id after this one.
+    fn first(last_id: Option<&String>) -> usize {
+        last_id.map_or(0, |last| last.parse::<usize>().unwrap() + 1)
     }
 
     fn search(&mut self, search: &Search) -> Option<Page> {
         self.searches = self.searches.checked_sub(1)?;
         let window = &search.window;
         let after = search.last_id.as_ref().or(window.last_id.as_ref()).or(window.start_id.as_ref());
-        let ids = (0..self.modified_at.len()).filter(|id| self.holds(window, *id) && Self::is_behind(after, *id));
+        let ids = (Self::first(after)..self.modified_at.len()).filter(|id| self.holds(window, *id));
         let row = |id: usize| Row { id: id.to_string(), record: Ok(self.record(id)) };
         let (rows, total) = (ids.clone().take(PAGE).map(row).collect(), ids.count());
         let next = (total > PAGE).then(|| "more".to_owned());
@@ -117,13 +122,13 @@ impl World {
             return;
         }
         let published: BTreeSet<usize> = self.published.iter().copied().collect();
+        let is_unread = |window: &&Window| !window.part.as_ref().is_some_and(|part| part.is_read);
+        let first = |window: &Window| Self::first(window.last_id.as_ref().or(window.start_id.as_ref()));
+        let windows = self.saved.backfill.windows.iter().filter(is_unread);
+        let windows: Vec<(usize, &Window)> = windows.map(|window| (first(window), window)).collect();
         for id in (0..self.modified_at.len()).filter(|id| !published.contains(id)) {
-            let is_to_be_read = |window: &Window| {
-                let after = window.last_id.as_ref().or(window.start_id.as_ref());
-                let is_read = window.part.as_ref().is_some_and(|part| part.is_read);
-                self.holds(window, id) && Self::is_behind(after, id) && !is_read
-            };
-            assert!(self.saved.backfill.windows.iter().any(is_to_be_read), "{id} is lost: {:?}", self.saved.backfill);
+            let is_to_be_read = windows.iter().any(|(first, window)| *first <= id && self.holds(window, id));
+            assert!(is_to_be_read, "{id} is lost: {:?}", self.saved.backfill);
         }
     }
 

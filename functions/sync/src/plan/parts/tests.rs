@@ -75,6 +75,12 @@ fn where_nothing_counts_the_rows_the_ids_do() {
     // The rows of the next page are further apart than all ids that are left: the middle of the ids is a beginning.
     let sparse = Outlook::of(&page((1..=200).map(|id| id * 20), Some(9_000))).unwrap();
     assert_eq!(cuts(&sparse, window, 1e9, 0, 1, true), [4_500]);
+    // Of several cuts, one by the rows may come after one by the ids.
+    let uneven = Outlook::of(&page((1..=200).map(|id| id * 2), Some(3_000))).unwrap();
+    for takers in 1..=4 {
+        let cuts = cuts(&uneven, window, 1e9, 0, takers, true);
+        assert!(cuts.is_sorted_by(|before, cut| before < cut) && *cuts.last().unwrap() < 5_000, "{cuts:?}");
+    }
 }
 
 #[test]

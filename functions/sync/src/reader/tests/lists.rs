@@ -46,7 +46,7 @@ impl World {
         }
         let after = last_id.as_ref().or(window.last_id.as_ref()).or(window.start_id.as_ref());
         let after = after.filter(|_| form != Form::FromStart);
-        let ids = (0..self.modified_at.len()).filter(|id| Self::is_behind(after, *id) && form != Form::Without(*id));
+        let ids = (Self::first(after)..self.modified_at.len()).filter(|id| form != Form::Without(*id));
         let row = |id: usize| Row { id: id.to_string(), record: Ok(self.record(id)) };
         let mut rows: Vec<Row> = ids.clone().take(PAGE).map(row).collect();
         if form == Form::Descending {
