@@ -25,6 +25,8 @@ pub struct Search<'a> {
     pub properties: &'a [String],
     /// The most rows to return. [`Search::MAX_PAGE`] is HubSpot's maximum.
     pub limit: u32,
+    /// True if lists are read beside the search. It then leaves a fifth of its limit to other apps that use it.
+    pub leaves_room: bool,
 }
 
 impl Search<'_> {
@@ -133,7 +135,8 @@ impl Session {
     #[tracing::instrument(level = "debug", skip_all, name = "page")]
     async fn search_page(&self, search: &Search<'_>, latest: Option<Instant>) -> Result<Option<Page>, HubSpotError> {
         let path = format!("/crm/objects/{API_VERSION}/{}/search", search.object);
-        let response = self.post(Kind::Search, &path, &request(search), latest).await?;
+        let kind = if search.leaves_room { Kind::SharedSearch } else { Kind::Search };
+        let response = self.post(kind, &path, &request(search), latest).await?;
         response.map(|response| page(search.object, &response)).transpose()
     }
 }
@@ -193,7 +196,8 @@ mod tests {
         let (from, to) = (DateTime::from_millis(1), Some(DateTime::from_millis(2)));
         let filter = Filter { from, to, undated: false, after_id: Some("9"), up_to_id: None, after: None };
         let properties = ["email".to_owned()];
-        let search = Search { object: ObjectType::CONTACTS, filter, properties: &properties, limit: 200 };
+        let search =
+            Search { object: ObjectType::CONTACTS, filter, properties: &properties, limit: 200, leaves_room: false };
         let request = request(&search);
         assert_eq!(request["filterGroups"][0]["filters"][0]["propertyName"], "lastmodifieddate");
         assert_eq!(
@@ -215,7 +219,13 @@ mod tests {
         };
         for (count, is_long) in [(0, false), (100, false), (120, true)] {
             let properties: Vec<String> = (0..count).map(|index| format!("a_property_of_mine_{index:03}")).collect();
-            let search = Search { object: ObjectType::CONTACTS, filter, properties: &properties, limit: 200 };
+            let search = Search {
+                object: ObjectType::CONTACTS,
+                filter,
+                properties: &properties,
+                limit: 200,
+                leaves_room: false,
+            };
             assert_eq!(search.is_long(), is_long, "{count}: {}", request(&search).to_string().len());
         }
     }

@@ -65,6 +65,8 @@ pub struct Tally {
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
     Search,
+    /// A search beside which lists are read. It leaves a part of its limit to other apps.
+    SharedSearch,
     Association,
     List,
     /// A list that is read beside a search, which reads the same records if the list fails. Failures are not retried at
@@ -211,7 +213,7 @@ impl Session {
             .with_max_times(if kind.is_retried() { 4 } else { 0 })
             .with_jitter();
         let (limiter, count) = match kind {
-            Kind::Search => (&self.search, &self.tally.searches),
+            Kind::Search | Kind::SharedSearch => (&self.search, &self.tally.searches),
             Kind::Association => (&self.associations, &self.tally.associations),
             Kind::List | Kind::FirstLoad | Kind::Read => (&self.general, &self.tally.lists),
         };
@@ -266,7 +268,11 @@ impl Session {
         if matches!(kind, Kind::FirstLoad) {
             permits.push((&self.first_load, self.first_load.admit(latest).await?));
         }
-        permits.push((limiter, limiter.admit(latest).await?));
+        let permit = match kind {
+            Kind::SharedSearch => limiter.admit_leaving_room(latest).await?,
+            _ => limiter.admit(latest).await?,
+        };
+        permits.push((limiter, permit));
         if is_both {
             permits.push((&self.general, self.general.admit(latest).await?));
         }

@@ -62,7 +62,7 @@ pub(crate) struct PaceEstimator<'a> {
     first_page: Duration,
     /// The longest time that HubSpot took for a page so far.
     longest_page: Cell<Duration>,
-    /// The longest time that HubSpot took for a page of a list so far.
+    /// The longest time that HubSpot took for a list so far. A page is several of them.
     longest_list: Cell<Duration>,
     /// The longest time that publishing a page took so far.
     longest_publishing: Cell<Duration>,
@@ -85,7 +85,7 @@ impl<'a> PaceEstimator<'a> {
         self.longest_page.set(self.longest_page.get().max(took));
     }
 
-    /// Records how long HubSpot took for a page of a list.
+    /// Records how long HubSpot took for a list.
     pub(crate) fn list_took(&self, took: Duration) {
         self.longest_list.set(self.longest_list.get().max(took));
     }
@@ -103,7 +103,7 @@ impl<'a> PaceEstimator<'a> {
         self.latest(longest_page, concurrent)
     }
 
-    /// Does the same for a page of a list.
+    /// Returns the latest time at which a list can still be requested and published, in the same way.
     pub(crate) fn latest_list(&self, concurrent: Concurrent) -> Option<Instant> {
         self.latest(self.longest_list.get(), concurrent)
     }
@@ -126,8 +126,8 @@ impl<'a> PaceEstimator<'a> {
     /// Returns how many windows to read concurrently by lists, to read `rate` pages per second. A page of a list takes
     /// several requests, one after the other, each of which is assumed to take as long as a search at first.
     pub(crate) fn list_readers(&self, rate: f64) -> usize {
-        let expected = self.longest_page.get() * LISTS_PER_PAGE;
-        self.readers_for(Some(self.longest_list.get()).filter(|took| !took.is_zero()).unwrap_or(expected), rate)
+        let list = Some(self.longest_list.get()).filter(|took| !took.is_zero()).unwrap_or(self.longest_page.get());
+        self.readers_for(list * LISTS_PER_PAGE, rate)
     }
 
     fn readers_for(&self, page: Duration, rate: f64) -> usize {

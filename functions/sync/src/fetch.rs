@@ -8,7 +8,7 @@ use model::{
     object::ObjectType,
     time::{self, DateTime},
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::{budget::Concurrent, context::SliceContext, error::SliceError, problem, tuning::Tuning};
 
@@ -38,6 +38,8 @@ pub(crate) struct Fetcher<'a> {
     pub(crate) tuning: &'a Tuning<'a>,
     /// True if a record is suspected of causing transient failures.
     pub(crate) is_suspect: bool,
+    /// True if lists are read beside searches.
+    pub(crate) leaves_room: bool,
 }
 
 impl Fetcher<'_> {
@@ -86,7 +88,7 @@ impl Fetcher<'_> {
         last_id: Option<&str>,
         concurrent: Concurrent,
     ) -> Result<Option<Page>, SliceError> {
-        let (slice, object, began) = (self.slice, self.object, Instant::now());
+        let (slice, object) = (self.slice, self.object);
         let mut after = last_id.or(window.last_id.as_deref()).or(window.start_id.as_deref()).map(str::to_owned);
         let mut all: Option<Page> = None;
         for _ in 0..LISTS_PER_PAGE {
@@ -104,12 +106,13 @@ impl Fetcher<'_> {
                 (Err(error), None) => return Err(error.into()),
             };
             self.tuning.asked();
+            self.tuning.pace.list_took(page.took);
             after = page.rows.last().map(|row| row.id.clone());
             let page = match all.take() {
                 // The first page's time is the earlier one.
                 Some(mut before) => {
                     before.rows.extend(page.rows);
-                    Page { next: page.next, ..before }
+                    Page { next: page.next, took: before.took + page.took, ..before }
                 }
                 None => page,
             };
@@ -120,8 +123,6 @@ impl Fetcher<'_> {
             }
         }
         let Some(mut page) = all else { return Ok(None) };
-        page.took = began.elapsed();
-        self.tuning.pace.list_took(page.took);
         page.date = trusted(page.date, DateTime::now(), slice.clock_tolerance());
         Ok(Some(page))
     }
@@ -136,7 +137,8 @@ impl Fetcher<'_> {
             let Some(latest) = self.tuning.pace.latest_start(concurrent) else { return Ok(None) };
             let is_bare = rows == 0;
             let properties = if is_bare { &[] } else { slice.properties(object) };
-            let search = Search { object, filter, properties, limit: rows.max(1) };
+            let (limit, leaves_room) = (rows.max(1), self.leaves_room);
+            let search = Search { object, filter, properties, limit, leaves_room };
             match slice.session.search(&search, Some(latest)).await {
                 // The general limit may be the one that is used up.
                 Ok(None) if search.is_long() => return Err(SliceError::NoTime),
@@ -254,7 +256,7 @@ impl Fetcher<'_> {
         let Some(latest) = self.tuning.pace.latest_start(Concurrent::Nothing) else { return Ok(None) };
         let up_to_id = up_to_id.or(window.end_id());
         let filter = Filter { up_to_id, ..filter(window, window.start_id.as_deref()) };
-        let count = Search { object: self.object, filter, properties: &[], limit: 1 };
+        let count = Search { object: self.object, filter, properties: &[], limit: 1, leaves_room: false };
         let page = self.slice.session.search(&count, Some(latest)).await?;
         if page.is_some() {
             self.tuning.asked();

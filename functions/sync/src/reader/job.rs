@@ -48,6 +48,8 @@ pub(super) struct Search {
     pub(super) last_id: Option<String>,
     pub(super) concurrent: Concurrent,
     pub(super) is_suspect: bool,
+    /// True if lists are read beside it.
+    pub(super) leaves_room: bool,
 }
 
 /// The result of a job.
@@ -81,8 +83,8 @@ pub(super) struct PublishedBatch {
 pub(super) async fn perform(fetcher: Fetcher<'_>, job: Job) -> Done {
     let (slice, object) = (fetcher.slice, fetcher.object);
     match job {
-        Job::Search(Search { id, half, window, last_id, concurrent, is_suspect }) => {
-            let fetcher = Fetcher { is_suspect, ..fetcher };
+        Job::Search(Search { id, half, window, last_id, concurrent, is_suspect, leaves_room }) => {
+            let fetcher = Fetcher { is_suspect, leaves_room, ..fetcher };
             Done::Searched { id, half, page: fetcher.fetch(&window, last_id.as_deref(), concurrent).await }
         }
         Job::List { id, window, last_id, concurrent } => {

@@ -153,7 +153,8 @@ impl<'a> PassReader<'a> {
     pub(super) fn search(&mut self, reader: &mut WindowReader, last_id: Option<String>, concurrent: Concurrent) {
         reader.next = NextPage::Asked;
         let (window, is_suspect) = (reader.window.clone(), self.state.is_suspect(&reader.window));
-        self.start(Job::Search(Search { id: reader.id, half: None, window, last_id, concurrent, is_suspect }));
+        let (id, leaves_room) = (reader.id, self.reads_lists() && plan::is_part(&window));
+        self.start(Job::Search(Search { id, half: None, window, last_id, concurrent, is_suspect, leaves_room }));
     }
 
     /// Adds a job to those to start.

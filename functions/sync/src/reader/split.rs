@@ -30,7 +30,8 @@ impl PassReader<'_> {
         for (half, window) in halves.iter().enumerate() {
             let (window, is_suspect) = (window.clone(), self.state.is_suspect(window));
             let (half, concurrent) = (Some(half), Concurrent::Publishing);
-            self.start(Job::Search(Search { id: reader.id, half, window, last_id: None, concurrent, is_suspect }));
+            let (id, last_id, leaves_room) = (reader.id, None, false);
+            self.start(Job::Search(Search { id, half, window, last_id, concurrent, is_suspect, leaves_room }));
         }
         reader.split = Some(Split {
             whole: reader.window.clone(),
