@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt, stream};
 use model::{
     account::AccountKey,
-    checkpoint::{Backfilled, Part, Pass, Sweep, Window},
+    checkpoint::{Backfilled, ListDoor, Part, Pass, Sweep, Window},
     object::ObjectType,
     time::{self, DateTime},
 };
@@ -116,6 +116,7 @@ impl Store {
         // Rows that are read again count twice, so the history cannot be counted as a whole.
         lane.backfilled.from = None;
         lane.backfill = Pass { windows: from_then_on(&lane.backfill.windows, from), ..Pass::default() };
+        lane.kept.lists = ListDoor::default();
         lane.sweep = Sweep::default();
         lane.last_error = None;
         self.save_lane(leased, object, &lane).await?;

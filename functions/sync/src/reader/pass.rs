@@ -203,15 +203,13 @@ impl<'a> PassReader<'a> {
         if let (PassKind::Backfill, Some(total)) = (self.kind, page.total) {
             self.state.lane.backfilled.total.get_or_insert(reader.window.read + total);
         }
-        let is_in_part = reader.window.part.is_none() || plan::end_at_part(&reader.window, &mut page).is_ok();
-        let problem = match accepted {
-            Err(Disorder) => Some(NO_ORDER),
-            Ok(_) if !is_in_part => Some(NO_ORDER),
-            Ok(_) if page.rows.is_empty() && page.has_more() => Some("its pages are empty, and others follow"),
-            Ok(_) => None,
+        let problem = match (&accepted, plan::end_at_part(&reader.window, &mut page)) {
+            (Err(Disorder), _) | (_, Err(Disorder)) => Some(NO_ORDER),
+            _ if page.rows.is_empty() && page.has_more() => Some("its pages are empty, and others follow"),
+            _ => None,
         };
         let (Ok(counting), None) = (accepted, problem) else {
-            self.refuse_page(&reader, problem.unwrap_or(NO_ORDER), is_in_part);
+            self.refuse_page(&reader, problem.unwrap_or(NO_ORDER));
             return Ok(());
         };
         self.begin_parts(&mut reader.window, &page);
@@ -241,11 +239,11 @@ impl<'a> PassReader<'a> {
 
     /// Does not publish a page that cannot be right. If a list has no order, or a part of the history has another one than
     /// the numeric order, lists are not used any more.
-    fn refuse_page(&mut self, reader: &WindowReader, reason: &str, is_in_part: bool) {
+    fn refuse_page(&mut self, reader: &WindowReader, reason: &str) {
         match reader.door {
             Door::List => self.close_lists(reason),
-            Door::Search if is_in_part => self.does_not_add_up(&reader.window, reason),
-            Door::Search => self.read_whole(),
+            Door::Search if reason == NO_ORDER && plan::is_part(&reader.window) => self.read_whole(),
+            Door::Search => self.does_not_add_up(&reader.window, reason),
         }
     }
 
