@@ -60,6 +60,8 @@ pub(crate) struct PaceEstimator<'a> {
     budget: &'a Budget,
     /// How long the first page is expected to take.
     first_page: Duration,
+    /// How long an answer is expected to take at least, before there is one.
+    expected: Duration,
     /// The longest time that HubSpot took for a page so far.
     longest_page: Cell<Duration>,
     /// The longest time that HubSpot took for a list so far. A page is several of them.
@@ -71,13 +73,19 @@ pub(crate) struct PaceEstimator<'a> {
 impl<'a> PaceEstimator<'a> {
     pub(crate) fn new(budget: &'a Budget) -> Self {
         let [longest_page, longest_list, longest_publishing] = Default::default();
-        Self { budget, first_page: Duration::ZERO, longest_page, longest_list, longest_publishing }
+        let [first_page, expected] = [Duration::ZERO; 2];
+        Self { budget, first_page, expected, longest_page, longest_list, longest_publishing }
     }
 
     /// Returns the pace of one of `lanes` lanes. If there are many, the last of them get their first turn late in the
     /// slice, and must leave enough time for what they ask.
     pub(crate) fn beside(self, lanes: usize) -> Self {
         Self { first_page: if lanes > FEW_LANES { FIRST_PAGE_RESERVE } else { Duration::ZERO }, ..self }
+    }
+
+    /// Returns the pace of a lane to which HubSpot took at least this long to answer in the slices before.
+    pub(crate) fn expecting(self, quickest: Duration) -> Self {
+        Self { expected: quickest, ..self }
     }
 
     /// Records how long HubSpot took for a page.
@@ -120,14 +128,14 @@ impl<'a> PaceEstimator<'a> {
     /// next page is requested while the previous one is published. The result is a little higher than that, to make up
     /// for the pause between two slices.
     pub(crate) fn readers(&self, rate: f64) -> usize {
-        self.readers_for(self.longest_page.get(), rate)
+        self.readers_for(self.longest_page.get().max(self.expected), rate)
     }
 
     /// Returns how many windows to read concurrently by lists, to read `rate` pages per second. A page of a list takes
     /// several requests, one after the other, each of which is assumed to take as long as a search at first.
     pub(crate) fn list_readers(&self, rate: f64) -> usize {
         let list = Some(self.longest_list.get()).filter(|took| !took.is_zero()).unwrap_or(self.longest_page.get());
-        self.readers_for(list * LISTS_PER_PAGE, rate)
+        self.readers_for(list.max(self.expected) * LISTS_PER_PAGE, rate)
     }
 
     fn readers_for(&self, page: Duration, rate: f64) -> usize {
@@ -193,5 +201,10 @@ mod tests {
             pace.page_took(Duration::from_millis(millis));
             assert_eq!(pace.readers(5.0), readers, "{millis} ms");
         }
+        let pace = PaceEstimator::new(&budget).expecting(Duration::from_millis(300));
+        assert_eq!((pace.readers(5.0), pace.list_readers(5.5)), (2, 4), "as in the slices before");
+        pace.list_took(Duration::from_millis(100));
+        pace.page_took(Duration::from_millis(400));
+        assert_eq!((pace.readers(5.0), pace.list_readers(5.5)), (3, 4));
     }
 }
