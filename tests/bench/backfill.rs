@@ -32,11 +32,16 @@ const ODD: [char; 5] = [BYTE, CONTROL, HALF, '\u{fffe}', '\u{ffff}'];
 const LIMIT: f64 = 5.0 * 200.0;
 
 /// A world whose limits are HubSpot's own, on both sides. `HOLD_UP` says by how many milliseconds requests are held up at
-/// most before HubSpot counts them.
+/// most before HubSpot counts them. `OTHERS` says how many searches a second other apps take.
 pub(crate) async fn limited(name: &str, latency_ms: u64) -> Result<World> {
     let mut world = World::new(name).await?;
     let hold_up_ms = std::env::var("HOLD_UP").map_or(Ok(0), |millis| millis.parse())?;
-    world.hubspot.world().settings = Settings { latency_ms, hold_up_ms, ..Settings::default() };
+    let others: usize = std::env::var("OTHERS").map_or(Ok(0), |searches| searches.parse())?;
+    let answering_ms = std::env::var("ANSWERING").map_or(Ok(0), |millis| millis.parse())?;
+    let search_rps = Settings::default().search_rps.saturating_sub(others);
+    world.hubspot.world().settings =
+        Settings { latency_ms, hold_up_ms, answering_ms, search_rps, ..Settings::default() };
+    world.config.search_only = std::env::var_os("SEARCH_ONLY").is_some();
     world.config.settle = Duration::from_secs(3600);
     let limit = |limit| NonZeroU32::new(limit).context("a limit is not zero");
     world.config.limits =
@@ -49,9 +54,9 @@ pub(crate) async fn run() -> Result<()> {
         "\nBackfill of one account, a sixth of it companies, the rest contacts; 5 searches/s, 110 requests/10 s\n"
     );
     println!(
-        "| ms a request | held up, ms | records | odd ones | time, s | records/s | share of the limit | searches | associations | tokens | 429 | {COLUMNS} |"
+        "| ms a request | held up, ms | records | odd ones | time, s | records/s | share of the limit | searches | lists | associations | tokens | 429 | {COLUMNS} |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     if let Ok(objects) = std::env::var("OBJECTS") {
         let objects: Vec<Object> = objects.split(',').map(str::parse).collect::<Result<_, _>>()?;
         // As many records a lane as the two default lanes have on average.
@@ -128,14 +133,15 @@ async fn measure(world: World, latency: u64, records: usize, odd: usize) -> Resu
         let requests = &world.hubspot.world().requests;
         requests.iter().filter(|(name, _)| name.starts_with(kind)).map(|(_, count)| count).sum::<u64>()
     };
-    let refused = world.requests("search 429") + world.requests("associations 429");
+    let refused = ["search 429", "list 429", "associations 429"].map(|kind| world.requests(kind)).iter().sum::<u64>();
     let held_up = world.hubspot.world().settings.hold_up_ms;
     let rate = seen as f64 / time.as_secs_f64();
     println!(
-        "| {latency} | {held_up} | {seen} | {odd} | {:.1} | {rate:.0} | {:.0} % | {} | {} | {} | {refused} | {} |",
+        "| {latency} | {held_up} | {seen} | {odd} | {:.1} | {rate:.0} | {:.0} % | {} | {} | {} | {} | {refused} | {} |",
         time.as_secs_f64(),
         rate / LIMIT * 100.0,
         all("search"),
+        all("list"),
         all("associations"),
         all("oauth"),
         worked.columns(),

@@ -26,12 +26,17 @@ enum Objects {
     Default,
     /// 85 deals, products and cars each.
     Others,
+    /// 5 companies and 1,300 contacts, which searches and lists read side by side.
+    Many,
 }
 
 impl Objects {
     async fn seeded(self) -> Result<Service> {
         if self == Self::Default {
             return Service::seeded("crash_sync", 5, 250).await;
+        }
+        if self == Self::Many {
+            return Service::seeded("crash_doors", 5, 1_300).await;
         }
         let service = Service::seeded("crash_objects", 0, 0).await?;
         let others = [Object::DEALS, "products".parse()?, "2-7654321".parse()?];
@@ -82,6 +87,14 @@ async fn sync_of_any_objects_killed_at_any_effect_loses_nothing_and_stores_nothi
     nearly_all_met(&at_each(&effects, |point| kill_sync(Objects::Others, point)).await?)
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sync_of_many_records_killed_at_any_effect_loses_nothing_and_stores_nothing_twice() -> Result<()> {
+    let effects = effects_of_sync(Objects::Many).await?;
+    let lists = effects.iter().filter(|effect| *effect == "hubspot list contacts").count();
+    ensure!(lists > 3, "there were {lists} lists: {effects:?}");
+    nearly_all_met(&at_each(&effects, |point| kill_sync(Objects::Many, point)).await?)
+}
+
 /// Kills sync at one effect of its first run, and delivers the message again, twice. Tells whether it came to that.
 async fn kill_sync(objects: Objects, point: Point) -> Result<bool> {
     let mut service = objects.seeded().await?;
@@ -93,7 +106,8 @@ async fn kill_sync(objects: Objects, point: Point) -> Result<bool> {
     service.sync_messages.extend(tick);
     service.world.time_passes().await?;
     let proof = service.finish().await?;
-    ensure!(proof.actions == 255, "{} actions were stored", proof.actions);
+    let records = if objects == Objects::Many { 1_305 } else { 255 };
+    ensure!(proof.actions == records, "{} actions were stored", proof.actions);
     service.world.end().await?;
     Ok(died)
 }

@@ -13,6 +13,7 @@ mod custom_objects;
 mod data;
 mod deletes;
 mod documents;
+mod doors;
 mod end_to_end;
 mod erasure;
 mod faults;

@@ -53,6 +53,8 @@ variables! {
     HUBSPOT_PER_10S: Number = "110", set_by Parameter("HubSpotPer10s"), read_by &[Sync];
     /// How many reads of associations are made in ten seconds for an account.
     HUBSPOT_ASSOCIATIONS_PER_10S: Number = "100", set_by Parameter("HubSpotAssociationsPer10s"), read_by &[Sync];
+    /// Whether a history is read by searches alone, and not by lists beside them.
+    HUBSPOT_SEARCH_ONLY: Flag, set_by Parameter("HubSpotSearchOnly"), read_by &[Sync];
 
     // --- sync ---
     /// How far a fresh pass overlaps the last one.

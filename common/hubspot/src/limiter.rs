@@ -37,6 +37,9 @@ const SHARE_GAIN_ON_SUCCESS: f64 = 0.004;
 /// The smallest share of the limit. If it allows less than one request per period, requests are several periods apart.
 const MIN_SHARE: f64 = 0.01;
 
+/// The part of our share that a first load takes of a limit while other apps use it.
+const SHARE_BESIDE_OTHERS: f64 = 0.8;
+
 /// How much caution an accepted request costs. A refusal restores all of it.
 const CAUTION_LOSS_ON_SUCCESS: f64 = 0.001;
 
@@ -130,13 +133,22 @@ impl Limiter {
     /// Waits for a permit, which counts as a request from then on. Returns `None` if there is none before `latest`, by what
     /// is known at that time. A cancelled wait consumes no permit.
     pub(super) async fn admit(&self, latest: Option<Instant>) -> Option<Permit> {
+        self.admit_within(1.0, latest).await
+    }
+
+    /// Does the same, but leaves a fifth of the limit to other apps as long as HubSpot's refusals show that they use it.
+    pub(super) async fn admit_leaving_room(&self, latest: Option<Instant>) -> Option<Permit> {
+        self.admit_within(SHARE_BESIDE_OTHERS, latest).await
+    }
+
+    async fn admit_within(&self, beside_others: f64, latest: Option<Instant>) -> Option<Permit> {
         let turn = self.queue.lock();
         let _turn = match latest {
             None => turn.await,
             Some(latest) => timeout_at(latest, turn).await.ok()?,
         };
         loop {
-            let (now, moment) = (Instant::now(), self.next());
+            let (now, moment) = (Instant::now(), self.next(beside_others));
             if latest.is_some_and(|latest| moment.max(now) > latest) {
                 return None;
             }
@@ -170,10 +182,12 @@ impl Limiter {
         self.answered.notify_one();
     }
 
-    /// Returns the earliest time of the next request. Answers and refusals may change it.
-    fn next(&self) -> Instant {
+    /// Returns the earliest time of the next request, which takes only a part of our share if others use the limit. Answers
+    /// and refusals may change it.
+    fn next(&self, beside_others: f64) -> Instant {
         let (state, now) = (self.state(), Instant::now());
-        let ours = state.share.min(1.0) * state.limit as f64;
+        let part = if state.share < 1.0 { beside_others } else { 1.0 };
+        let ours = (state.share.min(1.0) * part).max(MIN_SHARE) * state.limit as f64;
         // If less than one request per period is allowed, each takes several periods.
         let (count, period) = if ours >= 1.0 { (ours as usize, self.period) } else { (1, self.period.div_f64(ours)) };
         let Some(index) = state.requests.len().checked_sub(count) else { return state.closed_until };
@@ -183,9 +197,19 @@ impl Limiter {
         state.closed_until.max(*moment)
     }
 
+    /// Returns the number of requests in a period, as far as it is known.
+    pub(super) fn limit(&self) -> usize {
+        self.state().limit
+    }
+
+    /// Changes the number of requests in a period.
+    pub(super) fn set_limit(&self, limit: NonZeroU32) {
+        self.state().limit = usize::try_from(limit.get()).unwrap_or(usize::MAX);
+    }
+
     /// Returns the clock time at which the next request is allowed.
     pub(super) fn next_at(&self) -> DateTime {
-        time::after(DateTime::now(), self.next().saturating_duration_since(Instant::now()))
+        time::after(DateTime::now(), self.next(1.0).saturating_duration_since(Instant::now()))
     }
 
     /// Records that HubSpot refused a request by this limit. Requests that were held up are the first explanation, and

@@ -10,7 +10,10 @@ use std::{
 };
 
 use backon::{ExponentialBuilder, Retryable};
-use model::{checkpoint::RateLimitState, time::DateTime};
+use model::{
+    checkpoint::{LimiterSnapshot, RateLimitState},
+    time::DateTime,
+};
 use reqwest::{RequestBuilder, Response, StatusCode, header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
@@ -36,7 +39,7 @@ pub struct Limits {
 }
 
 /// The rolling periods of HubSpot's search limit, and of its general one and that of associations.
-const SEARCH_PERIOD: Duration = Duration::from_secs(1);
+const SECOND: Duration = Duration::from_secs(1);
 const TEN_SECONDS: Duration = Duration::from_secs(10);
 
 /// The numbers of requests made, by kind.
@@ -62,11 +65,29 @@ pub struct Tally {
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
     Search,
+    /// A search beside which lists are read. It leaves a part of its limit to other apps.
+    SharedSearch,
     Association,
     List,
+    /// A list that is read beside a search, which reads the same records if the list fails. Failures are not retried at
+    /// once, and do not change how other requests are retried.
+    FirstLoad,
     /// Reads what has a schedule of its own, such as records that were set aside. Failures are not retried at once,
     /// and do not change how other requests are retried.
     Read,
+}
+
+impl Kind {
+    /// Returns true if a request that failed is made again within a moment.
+    fn is_retried(self) -> bool {
+        !matches!(self, Self::FirstLoad | Self::Read)
+    }
+}
+
+/// Returns how many requests of a first load are made in a second, if the general limit allows `limit` in ten: a little
+/// more than a tenth, to make up for the pause between two slices.
+fn spread(limit: usize) -> NonZeroU32 {
+    u32::try_from(limit / 8).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN)
 }
 
 /// Sends one account's requests.
@@ -77,6 +98,8 @@ pub struct Session {
     search: Limiter,
     general: Limiter,
     associations: Limiter,
+    /// Spreads the requests of a first load over the general limit.
+    first_load: Limiter,
     /// True once a response has shown that reads of associations count among all other requests, too. HubSpot's
     /// specification exempts them, and its guide gives them a limit of their own.
     associations_are_general: AtomicBool,
@@ -97,11 +120,13 @@ impl Session {
         remembered: &RateLimitState,
         tally: Arc<Tally>,
     ) -> Self {
+        let general = Limiter::new(limits.per_10s, TEN_SECONDS, &remembered.general);
         Self {
             hubspot,
             token,
-            search: Limiter::new(limits.search_rps, SEARCH_PERIOD, &remembered.search),
-            general: Limiter::new(limits.per_10s, TEN_SECONDS, &remembered.general),
+            search: Limiter::new(limits.search_rps, SECOND, &remembered.search),
+            first_load: Limiter::new(spread(general.limit()), SECOND, &LimiterSnapshot::default()),
+            general,
             associations: Limiter::new(limits.associations_per_10s, TEN_SECONDS, &remembered.associations),
             associations_are_general: AtomicBool::new(remembered.associations_are_general),
             has_stopped_retrying: AtomicBool::new(false),
@@ -133,6 +158,11 @@ impl Session {
     /// Returns when the limits allow the next request that is no search.
     pub fn next_other_at(&self) -> DateTime {
         self.general.next_at().max(self.associations.next_at())
+    }
+
+    /// Returns how many pages of lists the general limit allows per second.
+    pub fn lists_per_second(&self) -> f64 {
+        self.general.limit() as f64 / TEN_SECONDS.as_secs_f64()
     }
 
     /// Returns the state of the account's limits for the next slice.
@@ -180,12 +210,12 @@ impl Session {
         let pauses = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(150))
             .with_max_delay(Duration::from_secs(1))
-            .with_max_times(if matches!(kind, Kind::Read) { 0 } else { 4 })
+            .with_max_times(if kind.is_retried() { 4 } else { 0 })
             .with_jitter();
         let (limiter, count) = match kind {
-            Kind::Search => (&self.search, &self.tally.searches),
+            Kind::Search | Kind::SharedSearch => (&self.search, &self.tally.searches),
             Kind::Association => (&self.associations, &self.tally.associations),
-            Kind::List | Kind::Read => (&self.general, &self.tally.lists),
+            Kind::List | Kind::FirstLoad | Kind::Read => (&self.general, &self.tally.lists),
         };
         // The refusal must be returned even if the limit leaves no time for another try.
         let refused = Mutex::new(None);
@@ -219,14 +249,14 @@ impl Session {
             tracing::debug!(error = %error, pause_ms = pause.as_millis() as u64, "a HubSpot request is made again");
         })
         .await;
-        if !matches!(kind, Kind::Read) && matches!(result, Err(HubSpotError::Transient { .. })) {
+        if kind.is_retried() && matches!(result, Err(HubSpotError::Transient { .. })) {
             self.stop_retrying();
         }
         result
     }
 
-    /// Waits for a permit of the limiter, and of the general one if that counts reads of associations, too. Returns `None`
-    /// if there is none before `latest`.
+    /// Waits for a permit of the limiter, and of the general one if that counts reads of associations, too. A request of a
+    /// first load waits for its turn before. Returns `None` if there is none before `latest`.
     async fn admit<'a>(
         &'a self,
         kind: Kind,
@@ -234,7 +264,15 @@ impl Session {
         latest: Option<Instant>,
     ) -> Option<Vec<(&'a Limiter, Permit)>> {
         let is_both = matches!(kind, Kind::Association) && self.associations_are_general.load(Ordering::Relaxed);
-        let mut permits = vec![(limiter, limiter.admit(latest).await?)];
+        let mut permits = Vec::new();
+        if matches!(kind, Kind::FirstLoad) {
+            permits.push((&self.first_load, self.first_load.admit(latest).await?));
+        }
+        let permit = match kind {
+            Kind::SharedSearch => limiter.admit_leaving_room(latest).await?,
+            _ => limiter.admit(latest).await?,
+        };
+        permits.push((limiter, permit));
         if is_both {
             permits.push((&self.general, self.general.admit(latest).await?));
         }
@@ -261,6 +299,7 @@ impl Session {
                 self.associations_are_general.store(true, Ordering::Relaxed);
             }
             self.general.adopt(left, limit_named(&response));
+            self.first_load.set_limit(spread(self.general.limit()));
         }
         let date = header_text(&response, header::DATE.as_str()).and_then(http_date);
         if !status.is_success() {

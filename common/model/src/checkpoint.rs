@@ -5,6 +5,7 @@ mod calculated;
 mod known;
 mod lane;
 mod limits;
+mod part;
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
@@ -17,6 +18,7 @@ pub use lane::{
 };
 pub use limits::MAX_SHARE;
 pub use limits::{LimiterSnapshot, RateLimitState};
+pub use part::{ListDoor, Part};
 
 use crate::{choice::CustomObject, looks::NextLook, object::ObjectType, time::DateTime};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt, stream};
 use model::{
     account::AccountKey,
-    checkpoint::{Backfilled, Pass, Sweep, Window},
+    checkpoint::{Backfilled, ListDoor, Part, Pass, Sweep, Window},
     object::ObjectType,
     time::{self, DateTime},
 };
@@ -129,6 +129,7 @@ impl Store {
         // Rows that are read again count twice, so the history cannot be counted as a whole.
         lane.backfilled.from = None;
         lane.backfill = Pass { windows: from_then_on(&lane.backfill.windows, from), ..Pass::default() };
+        lane.kept.lists = ListDoor::default();
         lane.sweep = Sweep::default();
         lane.last_error = None;
         self.save_lane(leased, object, &lane).await?;
@@ -164,7 +165,16 @@ impl Store {
 fn from_then_on(left: &[Window], from: DateTime) -> Vec<Window> {
     let before = left.iter().filter(|window| window.from < from).map(|window| match window.to {
         Some(to) if to <= from => window.clone(),
-        _ => Window { start_id: window.start_id.clone(), ..Window::new(window.from, Some(from)) },
+        _ => {
+            let again = |part: &Part| Part {
+                end_id: part.end_id.clone(),
+                counted_to: part.counted_to.min(from),
+                countable: 0,
+                is_read: false,
+            };
+            let (start_id, part) = (window.start_id.clone(), window.part.as_ref().map(again));
+            Window { start_id, part, ..Window::new(window.from, Some(from)) }
+        }
     });
     before.chain([Window::new(from, None)]).collect()
 }
@@ -191,5 +201,14 @@ mod tests {
         assert_eq!(from_then_on(&left, at(20)), [old, Window::new(at(20), None)]);
         assert_eq!(from_then_on(&left, at(10)), [Window::new(at(10), None)]);
         assert_eq!(from_then_on(&[], at(10)), [Window::new(at(10), None)]);
+    }
+
+    #[test]
+    fn a_part_of_a_history_that_was_read_is_read_again_up_to_its_last_id() {
+        let part =
+            |countable, is_read, to| Part { end_id: Some("9".to_owned()), counted_to: at(to), countable, is_read };
+        let read = Window { part: Some(part(7, true, 50)), read: 7, ..Window::new(at(20), Some(at(60))) };
+        let again = Window { part: Some(part(0, false, 30)), ..Window::new(at(20), Some(at(30))) };
+        assert_eq!(from_then_on(&[read], at(30)), [again, Window::new(at(30), None)]);
     }
 }

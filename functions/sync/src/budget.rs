@@ -4,7 +4,7 @@ use std::{cell::Cell, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::plan::MAX_READERS;
+use crate::{fetch::LISTS_PER_PAGE, plan::MAX_READERS};
 
 /// How long ending a slice may take: give the lease back, send the continuation, answer Lambda.
 const SLICE_ENDING_TIME: Duration = Duration::from_millis(250);
@@ -60,15 +60,21 @@ pub(crate) struct PaceEstimator<'a> {
     budget: &'a Budget,
     /// How long the first page is expected to take.
     first_page: Duration,
+    /// How long an answer is expected to take at least, before there is one.
+    expected: Duration,
     /// The longest time that HubSpot took for a page so far.
     longest_page: Cell<Duration>,
+    /// The longest time that HubSpot took for a list so far. A page is several of them.
+    longest_list: Cell<Duration>,
     /// The longest time that publishing a page took so far.
     longest_publishing: Cell<Duration>,
 }
 
 impl<'a> PaceEstimator<'a> {
     pub(crate) fn new(budget: &'a Budget) -> Self {
-        Self { budget, first_page: Duration::ZERO, longest_page: Cell::default(), longest_publishing: Cell::default() }
+        let [longest_page, longest_list, longest_publishing] = Default::default();
+        let [first_page, expected] = [Duration::ZERO; 2];
+        Self { budget, first_page, expected, longest_page, longest_list, longest_publishing }
     }
 
     /// Returns the pace of one of `lanes` lanes. If there are many, the last of them get their first turn late in the
@@ -77,9 +83,19 @@ impl<'a> PaceEstimator<'a> {
         Self { first_page: if lanes > FEW_LANES { FIRST_PAGE_RESERVE } else { Duration::ZERO }, ..self }
     }
 
+    /// Returns the pace of a lane to which HubSpot took at least this long to answer in the slices before.
+    pub(crate) fn expecting(self, quickest: Duration) -> Self {
+        Self { expected: quickest, ..self }
+    }
+
     /// Records how long HubSpot took for a page.
     pub(crate) fn page_took(&self, took: Duration) {
         self.longest_page.set(self.longest_page.get().max(took));
+    }
+
+    /// Records how long HubSpot took for a list.
+    pub(crate) fn list_took(&self, took: Duration) {
+        self.longest_list.set(self.longest_list.get().max(took));
     }
 
     /// Records how long publishing a page took.
@@ -91,11 +107,20 @@ impl<'a> PaceEstimator<'a> {
     /// long as the longest so far. Returns `None` if that time has passed. A later request would be abandoned, and made
     /// again by the next slice.
     pub(crate) fn latest_start(&self, concurrent: Concurrent) -> Option<Instant> {
+        let longest_page = Some(self.longest_page.get()).filter(|took| !took.is_zero()).unwrap_or(self.first_page);
+        self.latest(longest_page, concurrent)
+    }
+
+    /// Returns the latest time at which a list can still be requested and published, in the same way.
+    pub(crate) fn latest_list(&self, concurrent: Concurrent) -> Option<Instant> {
+        self.latest(self.longest_list.get(), concurrent)
+    }
+
+    fn latest(&self, longest_page: Duration, concurrent: Concurrent) -> Option<Instant> {
         let (now, publishing) = (Instant::now(), self.longest_publishing.get());
         if concurrent == Concurrent::Publishing && now + 2 * publishing >= self.budget.work_ends {
             return None;
         }
-        let longest_page = Some(self.longest_page.get()).filter(|took| !took.is_zero()).unwrap_or(self.first_page);
         self.budget.work_ends.checked_sub(longest_page + publishing).filter(|latest| *latest > now)
     }
 
@@ -103,8 +128,18 @@ impl<'a> PaceEstimator<'a> {
     /// next page is requested while the previous one is published. The result is a little higher than that, to make up
     /// for the pause between two slices.
     pub(crate) fn readers(&self, rate: f64) -> usize {
-        let longer = self.longest_page.get().max(self.longest_publishing.get());
-        let readers = (longer.as_secs_f64() * rate * 1.2).ceil();
+        self.readers_for(self.longest_page.get().max(self.expected), rate)
+    }
+
+    /// Returns how many windows to read concurrently by lists, to read `rate` pages per second. A page of a list takes
+    /// several requests, one after the other, each of which is assumed to take as long as a search at first.
+    pub(crate) fn list_readers(&self, rate: f64) -> usize {
+        let list = Some(self.longest_list.get()).filter(|took| !took.is_zero()).unwrap_or(self.longest_page.get());
+        self.readers_for(list.max(self.expected) * LISTS_PER_PAGE, rate)
+    }
+
+    fn readers_for(&self, page: Duration, rate: f64) -> usize {
+        let readers = (page.max(self.longest_publishing.get()).as_secs_f64() * rate * 1.2).ceil();
         (1..=MAX_READERS).rev().find(|count| *count as f64 <= readers).unwrap_or(1)
     }
 }
@@ -166,5 +201,10 @@ mod tests {
             pace.page_took(Duration::from_millis(millis));
             assert_eq!(pace.readers(5.0), readers, "{millis} ms");
         }
+        let pace = PaceEstimator::new(&budget).expecting(Duration::from_millis(300));
+        assert_eq!((pace.readers(5.0), pace.list_readers(5.5)), (2, 4), "as in the slices before");
+        pace.list_took(Duration::from_millis(100));
+        pace.page_took(Duration::from_millis(400));
+        assert_eq!((pace.readers(5.0), pace.list_readers(5.5)), (3, 4));
     }
 }

@@ -8,10 +8,10 @@ use environment::{
     variables::{
         ACTIONS_QUEUE_URL, CONTINUATION_QUEUE_URL, FRESHNESS_ALARM_SECONDS, HUBSPOT_API_BASE_URL,
         HUBSPOT_ASSOCIATIONS_PER_10S, HUBSPOT_COMPANY_PROPERTIES, HUBSPOT_CONTACT_PROPERTIES,
-        HUBSPOT_CONTACT_SCORE_PROPERTY, HUBSPOT_OBJECTS, HUBSPOT_PER_10S, HUBSPOT_PROPERTIES, HUBSPOT_SEARCH_RPS,
-        SYNC_ASSOCIATIONS_SECONDS, SYNC_BUDGET_MS, SYNC_CALCULATED_SECONDS, SYNC_CLOCK_TOLERANCE_SECONDS,
-        SYNC_OVERLAP_SECONDS, SYNC_QUEUE_URL, SYNC_QUIET_SECONDS, SYNC_REFERENCES_SECONDS, SYNC_SETTLE_SECONDS,
-        SYNC_SWEEP_SECONDS, TOKENS_SEALED_ONLY,
+        HUBSPOT_CONTACT_SCORE_PROPERTY, HUBSPOT_OBJECTS, HUBSPOT_PER_10S, HUBSPOT_PROPERTIES, HUBSPOT_SEARCH_ONLY,
+        HUBSPOT_SEARCH_RPS, SYNC_ASSOCIATIONS_SECONDS, SYNC_BUDGET_MS, SYNC_CALCULATED_SECONDS,
+        SYNC_CLOCK_TOLERANCE_SECONDS, SYNC_OVERLAP_SECONDS, SYNC_QUEUE_URL, SYNC_QUIET_SECONDS,
+        SYNC_REFERENCES_SECONDS, SYNC_SETTLE_SECONDS, SYNC_SWEEP_SECONDS, TOKENS_SEALED_ONLY,
     },
 };
 use hubspot::{Limits, OAuthApp};
@@ -73,6 +73,8 @@ pub struct Config {
     pub budget: Duration,
     /// `HUBSPOT_SEARCH_RPS`, `HUBSPOT_PER_10S`, `HUBSPOT_ASSOCIATIONS_PER_10S`.
     pub limits: Limits,
+    /// `HUBSPOT_SEARCH_ONLY`: true if a history is read by searches alone, and not by lists beside them.
+    pub search_only: bool,
     /// `HUBSPOT_OBJECTS`, `HUBSPOT_PROPERTIES`, `HUBSPOT_COMPANY_PROPERTIES`, `HUBSPOT_CONTACT_PROPERTIES`: the object types to
     /// read, and the properties to keep of each besides those always kept. An account's entry may choose otherwise.
     pub choice: Choice,
@@ -115,6 +117,7 @@ impl Config {
                 per_10s: HUBSPOT_PER_10S.parsed()?,
                 associations_per_10s: HUBSPOT_ASSOCIATIONS_PER_10S.parsed()?,
             },
+            search_only: HUBSPOT_SEARCH_ONLY.flag()?,
             choice: choice()?,
             contact_score: HUBSPOT_CONTACT_SCORE_PROPERTY.parsed()?,
         })

@@ -18,7 +18,7 @@ use model::{
 use queue::Queue;
 use store::{Leased, Store};
 
-use crate::{SyncFunction, budget::Budget, error::SliceError, plan::Settings, tally::Tally};
+use crate::{SyncFunction, budget::Budget, error::SliceError, fetch::LISTS_PER_PAGE, plan::Settings, tally::Tally};
 
 /// The state that the lanes of a slice share.
 pub(crate) struct SliceContext<'a> {
@@ -125,6 +125,16 @@ impl SliceContext<'_> {
     /// Returns a lane's share of the searches per second that HubSpot allows the account.
     pub(crate) fn search_rps(&self) -> f64 {
         f64::from(self.sync.config.limits.search_rps.get()) / f64::from(self.lanes.get().max(1))
+    }
+
+    /// Returns a lane's share of the pages of lists per second that HubSpot allows the account.
+    pub(crate) fn list_pages_per_second(&self) -> f64 {
+        self.session.lists_per_second() / f64::from(LISTS_PER_PAGE) / f64::from(self.lanes.get().max(1))
+    }
+
+    /// Returns true if the history of an object type may be read by lists, too.
+    pub(crate) fn may_list(&self, object: ObjectType) -> bool {
+        !self.sync.config.search_only && hubspot::can_list(object, self.properties(object))
     }
 
     /// Returns the object types with which the associations of records are read: those of their row in the catalogue,

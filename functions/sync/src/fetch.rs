@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use hubspot::{Filter, HubSpotError, Page, Search};
+use hubspot::{Filter, HubSpotError, MAX_LISTED, Page, Search};
 use model::{
     checkpoint::Window,
     object::ObjectType,
     time::{self, DateTime},
 };
+use tokio::time::timeout;
 
 use crate::{budget::Concurrent, context::SliceContext, error::SliceError, problem, tuning::Tuning};
 
@@ -23,6 +24,12 @@ const MAX_ISOLATED_RECORDS: u32 = 2;
 /// How many records are skipped, in each attempt to find one that HubSpot shows.
 const PROBE_POSITIONS: [Option<&str>; 4] = [None, Some("1"), Some("10"), Some("100")];
 
+/// How many requests make a page of a list, so that it is as large as a page of a search.
+pub(crate) const LISTS_PER_PAGE: u32 = Search::MAX_PAGE / MAX_LISTED;
+
+/// How long a request for a list may take, with its turn in the limit. A list that takes longer is left to searches.
+const LONGEST_LIST: Duration = Duration::from_secs(2);
+
 /// Requests the contents of a lane's windows.
 #[derive(Clone, Copy)]
 pub(crate) struct Fetcher<'a> {
@@ -31,6 +38,8 @@ pub(crate) struct Fetcher<'a> {
     pub(crate) tuning: &'a Tuning<'a>,
     /// True if a record is suspected of causing transient failures.
     pub(crate) is_suspect: bool,
+    /// True if lists are read beside searches.
+    pub(crate) leaves_room: bool,
 }
 
 impl Fetcher<'_> {
@@ -68,6 +77,56 @@ impl Fetcher<'_> {
         Ok(Some(page))
     }
 
+    /// Requests the window's rows after `last_id`, or after the last row that was read, from the list: as many as a page of
+    /// a search has, by several requests. Returns `None` if there is no time for any.
+    ///
+    /// # Errors
+    /// HubSpot failed.
+    pub(crate) async fn list(
+        &self,
+        window: &Window,
+        last_id: Option<&str>,
+        concurrent: Concurrent,
+    ) -> Result<Option<Page>, SliceError> {
+        let (slice, object) = (self.slice, self.object);
+        let mut after = last_id.or(window.last_id.as_deref()).or(window.start_id.as_deref()).map(str::to_owned);
+        let mut all: Option<Page> = None;
+        for _ in 0..LISTS_PER_PAGE {
+            let Some(latest) = self.tuning.pace.latest_list(concurrent) else { break };
+            let properties = slice.properties(object);
+            let list = slice.session.list_after(object, properties, after.as_deref(), Some(latest));
+            let list = timeout(LONGEST_LIST, list).await.unwrap_or_else(|_| {
+                Err(HubSpotError::Transient { reason: "no list in time".to_owned(), retry_after: None })
+            });
+            // What has arrived is published. The next request begins after it, and tells what is wrong.
+            let page = match (list, &all) {
+                (Ok(Some(page)), _) => page,
+                (Ok(None) | Err(_), Some(_)) => break,
+                (Ok(None), None) => return Ok(None),
+                (Err(error), None) => return Err(error.into()),
+            };
+            self.tuning.asked();
+            self.tuning.pace.list_took(page.took);
+            after = page.rows.last().map(|row| row.id.clone());
+            let page = match all.take() {
+                // The first page's time is the earlier one.
+                Some(mut before) => {
+                    before.rows.extend(page.rows);
+                    Page { next: page.next, took: before.took + page.took, ..before }
+                }
+                None => page,
+            };
+            let is_last = !page.has_more() || after.is_none();
+            all = Some(page);
+            if is_last {
+                break;
+            }
+        }
+        let Some(mut page) = all else { return Ok(None) };
+        page.date = trusted(page.date, DateTime::now(), slice.clock_tolerance());
+        Ok(Some(page))
+    }
+
     /// Requests one page, and smaller ones if that fails because of a record's contents. A single record that still
     /// fails is returned without its properties, to be set aside.
     async fn page(&self, filter: Filter<'_>, concurrent: Concurrent) -> Result<Option<Page>, SliceError> {
@@ -78,7 +137,8 @@ impl Fetcher<'_> {
             let Some(latest) = self.tuning.pace.latest_start(concurrent) else { return Ok(None) };
             let is_bare = rows == 0;
             let properties = if is_bare { &[] } else { slice.properties(object) };
-            let search = Search { object, filter, properties, limit: rows.max(1) };
+            let (limit, leaves_room) = (rows.max(1), self.leaves_room);
+            let search = Search { object, filter, properties, limit, leaves_room };
             match slice.session.search(&search, Some(latest)).await {
                 // The general limit may be the one that is used up.
                 Ok(None) if search.is_long() => return Err(SliceError::NoTime),
@@ -194,13 +254,14 @@ impl Fetcher<'_> {
     /// Returns how many rows the window has now, up to `up_to_id` or in all. Returns `None` if there is no time.
     pub(crate) async fn count(&self, window: &Window, up_to_id: Option<&str>) -> Result<Option<i64>, SliceError> {
         let Some(latest) = self.tuning.pace.latest_start(Concurrent::Nothing) else { return Ok(None) };
+        let up_to_id = up_to_id.or(window.end_id());
         let filter = Filter { up_to_id, ..filter(window, window.start_id.as_deref()) };
-        let count = Search { object: self.object, filter, properties: &[], limit: 1 };
+        let count = Search { object: self.object, filter, properties: &[], limit: 1, leaves_room: false };
         let page = self.slice.session.search(&count, Some(latest)).await?;
         if page.is_some() {
             self.tuning.asked();
         }
-        Ok(page.map(|page| page.total))
+        Ok(page.and_then(|page| page.total))
     }
 }
 
@@ -210,8 +271,15 @@ fn all<'a>() -> Filter<'a> {
 }
 
 /// Returns the filter for the window's rows after `after_id`.
-fn filter<'a>(window: &Window, after_id: Option<&'a str>) -> Filter<'a> {
-    Filter { from: window.from, to: window.to, undated: window.undated, after_id, up_to_id: None, after: None }
+fn filter<'a>(window: &'a Window, after_id: Option<&'a str>) -> Filter<'a> {
+    Filter {
+        from: window.from,
+        to: window.to,
+        undated: window.undated,
+        after_id,
+        up_to_id: window.end_id(),
+        after: None,
+    }
 }
 
 /// Returns HubSpot's time, or this machine's if HubSpot's is more than `tolerance` ahead and must be wrong: changes

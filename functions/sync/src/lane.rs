@@ -92,7 +92,7 @@ impl<'a> LaneReader<'a> {
 
     /// Returns the fetcher for the lane's windows.
     pub(crate) fn fetcher(&self) -> Fetcher<'a> {
-        Fetcher { slice: self.slice, object: self.object, tuning: self.tuning, is_suspect: false }
+        Fetcher { slice: self.slice, object: self.object, tuning: self.tuning, is_suspect: false, leaves_room: false }
     }
 
     /// Publishes rows. `ledger` has what was published of them before. Returns the records that cannot be published,

@@ -13,11 +13,16 @@ use model::{
 };
 
 mod hold;
+mod parts;
 mod properties;
 mod sweep;
 
 pub(crate) use hold::{
-    count_soon, hold, hold_back, is_held_too_long, is_worth_halving, read_again, recount_later, release,
+    count_later, count_soon, hold, hold_back, is_held_too_long, is_worth_halving, read_again, recount_later, release,
+};
+pub(crate) use parts::{
+    Door, MAX_LIST_FAILURES, Outlook, begin_parts, cut_window, cuts, end_at_part, is_part, part_is_read, read_whole,
+    to_be_counted, update,
 };
 pub(crate) use properties::{choose_properties, learn_calculated};
 pub(crate) use sweep::{
@@ -218,8 +223,8 @@ pub(crate) fn validate_page(window: &mut Window, page: &mut Page) -> Result<RowC
     let ids = before.into_iter().chain(page.rows.iter().map(|row| &row.id));
     window.order = compatible_id_order(window.order, ids.map(String::as_str))?;
     // A total from before the window had an end says nothing about its contents.
-    if is_first && counting == RowCounting::All {
-        window.expected.get_or_insert(window.read + page.total);
+    if let (true, RowCounting::All, Some(total)) = (is_first, counting, page.total) {
+        window.expected.get_or_insert(window.read + total);
     }
     Ok(counting)
 }
@@ -270,7 +275,8 @@ pub(crate) fn covers(window: &Window, holds_now: i64) -> bool {
 /// Returns the time at which to split the rest of the window, to read it concurrently once this page is published.
 /// Returns `None` if there are enough windows for `readers`, or if too few rows are left.
 pub(crate) fn split_point(pass: &Pass, window: &Window, page: &Page, readers: usize) -> Option<DateTime> {
-    if pass.windows.len() >= readers || page.total <= MAX_UNDIVIDED_ROWS || window.divisions >= MAX_DIVISIONS {
+    let is_large = page.total.is_some_and(|total| total > MAX_UNDIVIDED_ROWS);
+    if pass.windows.len() >= readers || !is_large || window.divisions >= MAX_DIVISIONS || window.part.is_some() {
         return None;
     }
     let to = window.to?;
@@ -327,10 +333,13 @@ pub(crate) fn replace_with_halves(pass: &mut Pass, window: &Window, halves: [Win
 
 /// Removes a window that was read completely from the pass. The pass's mark moves after its last window.
 pub(crate) fn complete(pass: &mut Pass, window: &Window, now: DateTime) {
+    let place = pass.windows.iter().find(|other| other.from == window.from);
+    // A part of the history is counted up to an earlier time.
+    let to = window.to.max(place.and_then(|place| place.to));
     if take_out(pass, window).is_none() {
         return;
     }
-    pass.reached = pass.reached.max(window.to);
+    pass.reached = pass.reached.max(to);
     if pass.windows.is_empty() {
         pass.mark = pass.mark.max(pass.reached.take());
         pass.completed_at = Some(now);
@@ -349,9 +358,14 @@ pub(crate) fn bisect_for_reread(pass: &mut Pass, window: &Window) -> bool {
         start_id: window.start_id.clone(),
         repairs: window.repairs + 1,
         hold: window.hold,
+        part: window.part.clone(),
         ..Window::new(from, to)
     };
-    let middle = time::after(window.from, half);
+    let mut middle = time::after(window.from, half);
+    // Parts of a history begin at almost the same time.
+    while pass.windows.iter().any(|other| other.from == middle) && window.to.is_some_and(|to| middle < to) {
+        middle = time::after(middle, Duration::from_millis(1));
+    }
     pass.windows.splice(index..index, [again(window.from, Some(middle)), again(middle, window.to)]);
     true
 }

@@ -141,7 +141,8 @@ impl ActiveSlice<'_> {
             // The previous delivery of the message did not end. It may have run out of memory.
             lane.page_size = Some((lane.page_size.unwrap_or(Search::MAX_PAGE) >> (self.receives - 1).min(31)).max(1));
         }
-        let tuning = Tuning::new(self.budget, &lane, slice.objects().len());
+        let quickest_ms = self.leased.checkpoint.limits.search.quickest_ms;
+        let tuning = Tuning::new(self.budget, &lane, slice.objects().len()).expecting(quickest_ms);
         let mut reader = LaneReader::new(slice, object, lane.clone(), &tuning);
         slice.lanes.set(slice.lanes.get() + 1);
         let end = timeout_at(self.budget.work_ends(), reader.run(self.look_since())).await;

@@ -4,6 +4,7 @@
 //! Its jobs own what they need, and run concurrently. One page at a time is published.
 
 mod close;
+mod doors;
 mod job;
 mod mismatch;
 mod pass;
@@ -38,7 +39,9 @@ impl LaneReader<'_> {
         let mut pass =
             PassReader::new(kind, self.object, &mut self.state, self.tuning, slice.tally, slice.settings(self.object));
         pass.search_rps = slice.search_rps();
+        pass.lists.are_allowed = slice.may_list(self.object);
         loop {
+            pass.lists.pages_per_second = slice.list_pages_per_second();
             jobs.extend(pass.next_jobs()?.into_iter().map(|job| job::perform(fetcher, job)));
             let Some(done) = jobs.next().await else { return Ok(pass.outcome()) };
             // The other lane may have ended meanwhile.

@@ -1,7 +1,7 @@
 //! What a slice learns from its requests about HubSpot and the account's records: how large a page may be, and how long
 //! one takes. Concurrent requests share it. They belong to one task, so nothing is locked.
 
-use std::cell::Cell;
+use std::{cell::Cell, time::Duration};
 
 use hubspot::Search;
 use model::checkpoint::Lane;
@@ -30,6 +30,12 @@ impl<'a> Tuning<'a> {
             isolated: Cell::new(0),
             has_asked: Cell::new(false),
         }
+    }
+
+    /// Returns the tuning of a lane whose quickest answer took so long in the slices before.
+    pub(crate) fn expecting(self, quickest_ms: Option<u32>) -> Self {
+        let quickest = Duration::from_millis(quickest_ms.unwrap_or_default().into());
+        Self { pace: self.pace.expecting(quickest), ..self }
     }
 
     /// Returns the number of rows per request.

@@ -53,7 +53,7 @@ pub use property::Property;
 pub use relation::Key;
 pub use schema::Labels;
 pub use seed::Changed;
-pub use settings::{AssociationLimits, Distribution, IdOrder, Settings, Tier, WebhookForm};
+pub use settings::{AssociationLimits, Distribution, IdOrder, ListForm, Settings, Tier, WebhookForm};
 pub use webhooks::{Localhost, signature};
 pub use world::{Change, ChangeKind, Portal, Version, World};
 

@@ -87,6 +87,12 @@ pub struct Settings {
     pub erasure_sends_deletion: bool,
     /// True if the recycle bin lists records that were merged into others. HubSpot does not document it.
     pub lists_merged: bool,
+    /// How lists of live records behave. HubSpot documents neither their order nor that any id may be their `after`.
+    pub list_form: ListForm,
+    /// Records that lists of live records leave out.
+    pub unlisted: Vec<u64>,
+    /// The longest path and query of a list, in bytes. A longer one gets a 414. HubSpot does not document its limit.
+    pub longest_list: usize,
     /// Object types whose recycle bin cannot be listed: `archived=true` gets a 400, as seen of meetings.
     pub without_recycle_bin: Vec<Object>,
     /// The address for webhooks. Absent if none are sent.
@@ -115,6 +121,22 @@ pub enum IdOrder {
     Numeric,
     /// As text.
     Lexical,
+}
+
+/// How lists of live records behave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ListForm {
+    /// By ascending id, from the id in `after` on.
+    FromId,
+    /// By ascending id, after the id in `after`.
+    AfterId,
+    /// From the first record on, whatever `after` says.
+    FromStart,
+    /// The records of a page in descending order.
+    Descending,
+    /// Every page says that it is the last one.
+    OnePage,
 }
 
 impl Default for Settings {
@@ -158,6 +180,9 @@ impl Default for Settings {
             implied_association_events: false,
             erasure_sends_deletion: false,
             lists_merged: false,
+            list_form: ListForm::FromId,
+            unlisted: Vec::new(),
+            longest_list: 8_000,
             without_recycle_bin: vec![Object::MEETINGS],
             webhook_url: None,
             webhook_form: WebhookForm::Generic,

@@ -23,7 +23,7 @@ enum For {
 }
 
 /// The parameters that the environment or `.env` may set, with their variables.
-const PARAMETERS: [(&str, &str, For); 49] = [
+const PARAMETERS: [(&str, &str, For); 50] = [
     ("MongoDbUri", "MONGODB_URI", For::Aws),
     ("MongoDbSecretArn", "MONGODB_SECRET_ARN", For::Aws),
     ("MongoDbDatabase", "MONGODB_DATABASE", For::Aws),
@@ -36,6 +36,7 @@ const PARAMETERS: [(&str, &str, For); 49] = [
     ("HubSpotSearchRps", "HUBSPOT_SEARCH_RPS", For::Both),
     ("HubSpotPer10s", "HUBSPOT_PER_10S", For::Both),
     ("HubSpotAssociationsPer10s", "HUBSPOT_ASSOCIATIONS_PER_10S", For::Both),
+    ("HubSpotSearchOnly", "HUBSPOT_SEARCH_ONLY", For::Both),
     ("HubSpotObjects", "HUBSPOT_OBJECTS", For::Both),
     ("HubSpotOptionalObjects", "HUBSPOT_OPTIONAL_OBJECTS", For::Both),
     ("HubSpotProperties", "HUBSPOT_PROPERTIES", For::Both),

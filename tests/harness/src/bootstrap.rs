@@ -343,6 +343,7 @@ fn environment(world: &World) -> HashMap<&'static str, String> {
         variables.insert("HUBSPOT_CLIENT_ID", app.client_id.clone());
         variables.insert("HUBSPOT_CLIENT_SECRET", app.client_secret.expose_secret().to_owned());
     }
+    variables.insert("HUBSPOT_SEARCH_ONLY", u8::from(config.search_only).to_string());
     variables.insert("TOKENS_SEALED_ONLY", u8::from(config.sealed_only).to_string());
     match &config.token_key {
         Some(MasterKey::Local(key)) => variables.insert("TOKEN_LOCAL_KEY", key.expose_secret().to_owned()),

@@ -116,6 +116,7 @@ impl World {
             clock_tolerance: Duration::from_secs(u32::MAX.into()),
             budget: Duration::from_secs(5),
             limits: Limits { search_rps: limit(1000)?, per_10s: limit(10_000)?, associations_per_10s: limit(10_000)? },
+            search_only: false,
             choice: Choice::default(),
             contact_score: ContactScore::default(),
         };

@@ -24,6 +24,7 @@ pub(super) const ALL: &[(&str, &str, &str)] = &[
     ("HubSpotSearchRps", "HUBSPOT_SEARCH_RPS", "4"),
     ("HubSpotPer10s", "HUBSPOT_PER_10S", "100"),
     ("HubSpotAssociationsPer10s", "HUBSPOT_ASSOCIATIONS_PER_10S", "150"),
+    ("HubSpotSearchOnly", "HUBSPOT_SEARCH_ONLY", "1"),
     ("ScheduleExpression", "SCHEDULE_EXPRESSION", "rate(15 minutes)"),
     ("ScheduleState", "SCHEDULE_STATE", "DISABLED"),
     ("SyncOverlapSeconds", "SYNC_OVERLAP_SECONDS", "301"),

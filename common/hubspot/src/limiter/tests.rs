@@ -41,6 +41,27 @@ async fn a_pause_is_made_up_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_fifth_is_left_to_others_only_while_they_use_the_limit() {
+    let counts = async |share| {
+        let limiter = limiter(5, &LimiterSnapshot { share, ..LimiterSnapshot::default() });
+        let (began, mut count) = (Instant::now(), 0);
+        while limiter.admit_leaving_room(Some(began)).await.is_some() {
+            count += 1;
+        }
+        // Other requests may use what was left.
+        let mut others = 0;
+        while limiter.admit(Some(began)).await.is_some() {
+            others += 1;
+        }
+        (count, others)
+    };
+    assert_eq!(counts(MAX_SHARE).await, (5, 0));
+    assert_eq!(counts(1.0).await, (5, 0));
+    assert_eq!(counts(0.99).await, (3, 1));
+    assert_eq!(counts(0.8).await, (3, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_that_would_be_too_late_is_not_made() {
     let limiter = limiter(1, &LimiterSnapshot::default());
     let soon = Some(Instant::now() + Duration::from_millis(500));

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::calculated::CalculatedProperties;
+use super::part::{ListDoor, Part};
 use crate::{
     object::ObjectType,
     time::{self, DateTime},
@@ -66,6 +67,9 @@ pub struct Kept {
     /// The properties that HubSpot calculates. Absent if none can be among those that are read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calculated: Option<CalculatedProperties>,
+    /// Whether the history can be read by lists, too.
+    #[serde(skip_serializing_if = "ListDoor::is_new")]
+    pub lists: ListDoor,
 }
 
 /// The properties that are read of an object type.
@@ -264,6 +268,10 @@ pub struct Window {
     /// Set if its rows do not add up.
     #[serde(default)]
     pub hold: Option<Hold>,
+    /// Set if the window is read by ids, as a part of the history. A release that does not know it reads the rows after
+    /// the part, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
 }
 
 /// A window whose rows do not add up to HubSpot's count.
@@ -313,7 +321,13 @@ impl Window {
             repairs: 0,
             divisions: 0,
             hold: None,
+            part: None,
         }
+    }
+
+    /// Returns the raw id of the last row that can belong to the window. Returns `None` if all rows after its start can.
+    pub fn end_id(&self) -> Option<&str> {
+        self.part.as_ref().and_then(|part| part.end_id.as_deref())
     }
 }
 

@@ -75,7 +75,8 @@ pub(crate) fn is_worth_halving(lane: &Lane) -> bool {
 /// Returns true if reading `window` also reads all rows of `other`.
 fn contains(window: &Window, other: &Window) -> bool {
     let is_start_covered = window.start_id.is_none() || window.start_id == other.start_id;
-    let is_whole = is_start_covered && window.last_id.is_none() && window.undated == other.undated;
+    let is_end_covered = window.end_id().is_none() || window.end_id() == other.end_id();
+    let is_whole = is_start_covered && is_end_covered && window.last_id.is_none() && window.undated == other.undated;
     is_whole && window.from <= other.from && window.to.is_none_or(|to| other.to.is_some_and(|end| end <= to))
 }
 
@@ -117,7 +118,7 @@ pub(crate) fn release(lane: &mut Lane, window: &Window) {
 pub(crate) fn read_again(lane: &mut Lane, again: Window) {
     // Windows of a pass are identified by their beginnings.
     match lane.kept.again.windows.iter_mut().find(|other| other.from == again.from) {
-        Some(other) if other.to >= again.to && other.start_id.is_none() => {}
+        Some(other) if other.to >= again.to && other.start_id.is_none() && other.part.is_none() => {}
         Some(other) => *other = Window { hold: again.hold, ..Window::new(again.from, other.to.max(again.to)) },
         None => lane.kept.again.windows.push(again),
     }
@@ -127,6 +128,13 @@ pub(crate) fn read_again(lane: &mut Lane, again: Window) {
 pub(crate) fn count_soon(lane: &mut Lane, window: &Window, now: DateTime) {
     let hold = window.hold.map_or(unproved(now, now), |hold| Hold { retry_at: now, unproved: true, ..hold });
     lane.kept.held.push(Window { hold: Some(hold), ..window.clone() });
+    lane.kept.held.sort_by_key(|window| window.from);
+}
+
+/// Holds a part of the history that was read, or all of it, to be counted again soon: rows that were edited a moment ago
+/// may be counted as they were before.
+pub(crate) fn count_later(lane: &mut Lane, window: &Window, now: DateTime) {
+    lane.kept.held.push(Window { hold: Some(unproved(now, time::after(now, FIRST_HOLD_PAUSE))), ..window.clone() });
     lane.kept.held.sort_by_key(|window| window.from);
 }
 

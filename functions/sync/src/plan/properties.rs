@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use model::checkpoint::{Backfilled, CalculatedProperties, ChosenProperties, Pass};
+use model::checkpoint::{Backfilled, CalculatedProperties, ChosenProperties, ListDoor, Pass};
 
 use super::{DateTime, Lane, Window, start};
 
@@ -34,6 +34,7 @@ pub(crate) fn choose_properties(lane: &mut Lane, names: &[String], now: DateTime
         lane.backfilled.from = None;
         lane.backfill = Pass { windows: vec![Window::new(start(lane), None)], ..Pass::default() };
         lane.kept.undated = false;
+        lane.kept.lists = ListDoor::default();
         (chosen(added), Some(now))
     } else {
         (before.added.clone(), before.added_at)

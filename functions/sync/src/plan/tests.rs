@@ -31,7 +31,7 @@ fn page(ids: &[&str], total: i64, has_more: bool, date: i64) -> Page {
         Row { id, record: Ok(record) }
     };
     let next = has_more.then(|| "next".to_owned());
-    Page { date: at(date), total, rows: ids.iter().map(row).collect(), took: Duration::ZERO, next }
+    Page { date: at(date), total: Some(total), rows: ids.iter().map(row).collect(), took: Duration::ZERO, next }
 }
 
 /// A lane that was first read at 10,000 s, and whose backfill is complete.

@@ -12,6 +12,11 @@ impl PassReader<'_> {
     /// Closes a window that has no more rows, after they are counted. A window of a fresh pass is not counted: rows
     /// that it left out are read by the next fresh pass if they are recent, and by the settled pass in any case.
     pub(super) fn end_window(&mut self, reader: WindowReader) -> Result<(), SliceError> {
+        let is_one_of_parts = self.state.lane.pass(self.kind).windows.len() > 1 || !plan::count_matches(&reader.window);
+        if plan::is_part(&reader.window) && is_one_of_parts {
+            self.end_part(&reader.window);
+            return Ok(());
+        }
         if self.kind == PassKind::Fresh || plan::count_matches(&reader.window) {
             self.close(&reader.window, true);
             return Ok(());
@@ -32,6 +37,10 @@ impl PassReader<'_> {
     /// Continues with a window that was counted. `count` is `None` if there was no time to count: a window that was
     /// read completely is then counted by the next slice.
     pub(super) fn counted(&mut self, reader: WindowReader, count: Option<i64>) -> Result<(), SliceError> {
+        if reader.is_count_only {
+            self.parts_counted(&reader.window, count);
+            return Ok(());
+        }
         match count {
             Some(holds_now) if !plan::covers(&reader.window, holds_now) => {
                 self.does_not_add_up(&reader.window, ROWS_MISSING);
@@ -44,7 +53,7 @@ impl PassReader<'_> {
     }
 
     /// Closes a window whose rows are all published.
-    fn close(&mut self, window: &Window, is_counted: bool) {
+    pub(super) fn close(&mut self, window: &Window, is_counted: bool) {
         let now = DateTime::now();
         let lane = &mut self.state.lane;
         if !is_counted {

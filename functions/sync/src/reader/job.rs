@@ -1,6 +1,6 @@
 //! The jobs of a pass. A job owns what it needs, and does not change the state of the lane.
 
-use hubspot::Page;
+use hubspot::{Page, Row};
 use model::{
     checkpoint::{Lane, Window},
     time::DateTime,
@@ -13,6 +13,7 @@ use crate::{
     error::SliceError,
     fetch::Fetcher,
     own_marks::Mark,
+    plan::RowCounting,
     preparation::{self, Preparation, Prepared},
     set_aside,
 };
@@ -22,6 +23,8 @@ use crate::{
 pub(super) enum Job {
     /// Request a page of a window from HubSpot.
     Search(Search),
+    /// Request a page of a window from a list. `last_id` as for [`Search::last_id`].
+    List { id: WindowId, window: Window, last_id: Option<String>, concurrent: Concurrent },
     /// Look up what was published of a page's rows before, and their companies.
     Prepare { id: WindowId, preparation: Preparation },
     /// Request the number of rows that the window has now, up to `up_to_id` or in all.
@@ -45,6 +48,8 @@ pub(super) struct Search {
     pub(super) last_id: Option<String>,
     pub(super) concurrent: Concurrent,
     pub(super) is_suspect: bool,
+    /// True if lists are read beside it.
+    pub(super) leaves_room: bool,
 }
 
 /// The result of a job.
@@ -63,6 +68,8 @@ pub(super) enum Done {
 pub(super) struct PublishedBatch {
     /// The number of its rows that count towards the window's total.
     pub(super) read: i64,
+    /// The number of its rows that are counted with the other parts of the history.
+    pub(super) countable: i64,
     pub(super) last_id: Option<String>,
     /// True if any of its records could be published, or was published before.
     pub(super) is_read: bool,
@@ -76,9 +83,12 @@ pub(super) struct PublishedBatch {
 pub(super) async fn perform(fetcher: Fetcher<'_>, job: Job) -> Done {
     let (slice, object) = (fetcher.slice, fetcher.object);
     match job {
-        Job::Search(Search { id, half, window, last_id, concurrent, is_suspect }) => {
-            let fetcher = Fetcher { is_suspect, ..fetcher };
+        Job::Search(Search { id, half, window, last_id, concurrent, is_suspect, leaves_room }) => {
+            let fetcher = Fetcher { is_suspect, leaves_room, ..fetcher };
             Done::Searched { id, half, page: fetcher.fetch(&window, last_id.as_deref(), concurrent).await }
+        }
+        Job::List { id, window, last_id, concurrent } => {
+            Done::Searched { id, half: None, page: fetcher.list(&window, last_id.as_deref(), concurrent).await }
         }
         Job::Prepare { id, preparation } => {
             Done::Prepared { id, prepared: preparation::prepare(slice, object, preparation).await }
@@ -106,10 +116,13 @@ async fn publish(fetcher: Fetcher<'_>, publication: &mut Publication) -> Result<
     let rows = std::mem::replace(&mut publication.rows, rest);
     let (count, last_id) = (rows.len(), rows.last().map(|row| row.id.clone()));
     let read = rows.iter().filter(|row| publication.counting.counts(row)).count();
+    let is_countable = |row: &&Row| publication.counted_to.is_some_and(|to| RowCounting::Before(to).counts(row));
+    let countable = rows.iter().filter(is_countable).count();
     let published = batch::publish_rows(slice, object, rows, &mut publication.ledger).await?;
     let set_aside_until = set_aside::set_aside(slice, object, &published.odd).await?;
     Ok(PublishedBatch {
         read: i64::try_from(read).unwrap_or_default(),
+        countable: i64::try_from(countable).unwrap_or_default(),
         last_id,
         is_read: published.odd.len() < count,
         marks: published.marks,

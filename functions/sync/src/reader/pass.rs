@@ -12,6 +12,7 @@ use model::{
 use tokio::time::Instant;
 
 use super::{
+    doors::Lists,
     job::{Done, Job, Search},
     window::{NextPage, PageAtHand, Publication, WindowId, WindowReader},
 };
@@ -20,11 +21,14 @@ use crate::{
     error::SliceError,
     fetch,
     lane::WindowOutcome,
-    plan::{self, Settings},
+    plan::{self, Disorder, Door, Outlook, Settings},
     state::LaneState,
     tally::Tally,
     tuning::Tuning,
 };
+
+/// Why a page is not published whose rows are in no order.
+const NO_ORDER: &str = "its ids are in no order";
 
 /// A pass that is being read.
 pub(super) struct PassReader<'a> {
@@ -36,6 +40,7 @@ pub(super) struct PassReader<'a> {
     pub(super) settings: Settings,
     /// The lane's share of the searches per second.
     pub(super) search_rps: f64,
+    pub(super) lists: Lists,
     pub(super) readers: BTreeMap<WindowId, WindowReader>,
     /// The number of windows that were opened so far.
     opened: usize,
@@ -66,6 +71,7 @@ impl<'a> PassReader<'a> {
             tally,
             settings,
             search_rps: 0.0,
+            lists: Lists::default(),
             readers: BTreeMap::new(),
             opened: 0,
             ready: VecDeque::new(),
@@ -137,32 +143,18 @@ impl<'a> PassReader<'a> {
         }
     }
 
-    /// Opens windows of the pass, up to the number that is read concurrently, and requests their first pages.
-    fn open_windows(&mut self) {
-        if self.outcome == WindowOutcome::OutOfTime {
-            return;
-        }
-        let is_read = |window: &&Window| self.readers.values().any(|reader| reader.window.from == window.from);
-        let unread: Vec<Window> =
-            self.state.lane.pass(self.kind).windows.iter().filter(|window| !is_read(window)).cloned().collect();
-        for window in unread.into_iter().take(plan::MAX_READERS.saturating_sub(self.readers.len())) {
-            let mut reader = self.open(window);
-            self.search(&mut reader, None, Concurrent::Nothing);
-            self.readers.insert(reader.id, reader);
-        }
-    }
-
     /// Returns the reader of a window, under a new name.
     pub(super) fn open(&mut self, window: Window) -> WindowReader {
         self.opened += 1;
         WindowReader::new(WindowId(self.opened), window, self.state.lane.first_seen.is_some())
     }
 
-    /// Requests the page after `last_id`, or after what is published.
-    fn search(&mut self, reader: &mut WindowReader, last_id: Option<String>, concurrent: Concurrent) {
+    /// Requests the page after `last_id`, or after what is published, by a search.
+    pub(super) fn search(&mut self, reader: &mut WindowReader, last_id: Option<String>, concurrent: Concurrent) {
         reader.next = NextPage::Asked;
         let (window, is_suspect) = (reader.window.clone(), self.state.is_suspect(&reader.window));
-        self.start(Job::Search(Search { id: reader.id, half: None, window, last_id, concurrent, is_suspect }));
+        let (id, leaves_room) = (reader.id, self.reads_lists() && plan::is_part(&window));
+        self.start(Job::Search(Search { id, half: None, window, last_id, concurrent, is_suspect, leaves_room }));
     }
 
     /// Adds a job to those to start.
@@ -179,10 +171,16 @@ impl<'a> PassReader<'a> {
             if let Some(page) = reader.next.take() {
                 return match page {
                     Ok(Some(page)) => self.begin_page(reader, page),
+                    // The search may have time left.
+                    Ok(None) if reader.door == Door::List => {
+                        self.lists.are_off = true;
+                        Ok(())
+                    }
                     Ok(None) => {
                         self.out_of_time();
                         Ok(())
                     }
+                    Err(error) if reader.door == Door::List => self.list_failed(error),
                     Err(error) => self.failed(reader, error),
                 };
             }
@@ -202,26 +200,33 @@ impl<'a> PassReader<'a> {
         let accepted = plan::validate_page(&mut reader.window, &mut page);
         // The first answer of all has HubSpot's time, from which the other passes are set up.
         plan::record_first_contact(&mut self.state.lane, page.date, self.settings);
-        if self.kind == PassKind::Backfill {
-            self.state.lane.backfilled.total.get_or_insert(reader.window.read + page.total);
+        if let (PassKind::Backfill, Some(total)) = (self.kind, page.total) {
+            self.state.lane.backfilled.total.get_or_insert(reader.window.read + total);
         }
-        let Ok(counting) = accepted else {
-            self.does_not_add_up(&reader.window, "its ids are in no order");
+        let problem = match (&accepted, plan::end_at_part(&reader.window, &mut page)) {
+            (Err(Disorder), _) | (_, Err(Disorder)) => Some(NO_ORDER),
+            _ if page.rows.is_empty() && page.has_more() => Some("its pages are empty, and others follow"),
+            _ => None,
+        };
+        let (Ok(counting), None) = (accepted, problem) else {
+            self.refuse_page(&reader, problem.unwrap_or(NO_ORDER));
             return Ok(());
         };
-        if page.rows.is_empty() && page.has_more() {
-            self.does_not_add_up(&reader.window, "its pages are empty, and others follow");
-            return Ok(());
+        self.begin_parts(&mut reader.window, &page);
+        reader.outlook = Outlook::of(&page);
+        if reader.door == Door::List {
+            self.state.lane.kept.lists.failures = 0;
         }
         if let Some(middle) = self.split_point(&reader.window, &page) {
             self.begin_split(&mut reader, &page, middle);
         } else if page.has_more() {
             let last_id = page.rows.last().map(|row| row.id.clone());
-            self.search(&mut reader, last_id, Concurrent::Publishing);
+            self.request(&mut reader, last_id, Concurrent::Publishing);
         }
         reader.page = Some(PageAtHand {
             size: page.rows.len(),
             counting,
+            counted_to: reader.window.part.as_ref().map(|part| part.counted_to),
             is_last: !page.has_more(),
             is_quick: page.took < fetch::QUICK_PAGE,
             is_suspect: self.state.is_suspect(&reader.window),
@@ -230,6 +235,16 @@ impl<'a> PassReader<'a> {
             rest: page.rows,
         });
         self.prepare(reader)
+    }
+
+    /// Does not publish a page that cannot be right. If a list has no order, or a part of the history has another one than
+    /// the numeric order, lists are not used any more.
+    fn refuse_page(&mut self, reader: &WindowReader, reason: &str) {
+        match reader.door {
+            Door::List => self.close_lists(reason),
+            Door::Search if reason == NO_ORDER && plan::is_part(&reader.window) => self.read_whole(),
+            Door::Search => self.does_not_add_up(&reader.window, reason),
+        }
     }
 
     /// Handles a failure of a window. A window that HubSpot refuses is held, except in a fresh pass: there HubSpot

@@ -15,6 +15,7 @@ use crate::{
     error::SliceError,
     fetch,
     ledger::PublishTerms,
+    plan,
     preparation::{Preparation, Prepared},
     state::LaneStep,
 };
@@ -50,6 +51,7 @@ impl PassReader<'_> {
             rows,
             ledger,
             counting: page.counting,
+            counted_to: page.counted_to,
             is_last: page.is_last && page.rest.is_empty(),
             is_begun: false,
         };
@@ -94,16 +96,18 @@ impl PassReader<'_> {
         if let Some(reader) = self.readers.get_mut(&publication.id) {
             let window = &mut reader.window;
             (window.read, window.last_id) = (window.read + batch.read, batch.last_id);
-            let windows = self.state.lane.pass_mut(self.kind).windows.iter_mut();
-            windows.filter(|place| place.from == window.from).for_each(|place| place.clone_from(window));
+            if let Some(part) = &mut window.part {
+                part.countable += batch.countable;
+            }
+            plan::update(self.state.lane.pass_mut(self.kind), window);
             self.state.got_on = true;
             // Skipping records that cannot be read is not progress.
             if self.kind != PassKind::Again && window.repairs == 0 && batch.is_read {
                 self.state.progress(LaneStep::Pass(self.kind));
             }
-        }
-        if self.kind == PassKind::Backfill {
-            self.state.lane.backfilled.read += batch.read;
+            if self.kind == PassKind::Backfill {
+                self.state.lane.backfilled.read += batch.read;
+            }
         }
         if !(publication.is_last && publication.rows.is_empty()) {
             self.state.forget_passed_error();

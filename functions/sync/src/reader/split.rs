@@ -30,7 +30,8 @@ impl PassReader<'_> {
         for (half, window) in halves.iter().enumerate() {
             let (window, is_suspect) = (window.clone(), self.state.is_suspect(window));
             let (half, concurrent) = (Some(half), Concurrent::Publishing);
-            self.start(Job::Search(Search { id: reader.id, half, window, last_id: None, concurrent, is_suspect }));
+            let (id, last_id, leaves_room) = (reader.id, None, false);
+            self.start(Job::Search(Search { id, half, window, last_id, concurrent, is_suspect, leaves_room }));
         }
         reader.split = Some(Split {
             whole: reader.window.clone(),
@@ -57,7 +58,8 @@ impl PassReader<'_> {
             }
         }
         let totals = split.pages.each_ref().map(NextPage::total);
-        if self.kind != PassKind::Fresh && !plan::accounts_for(&split.whole, split.total, split.rows, totals) {
+        let accounts_for = |total| plan::accounts_for(&split.whole, total, split.rows, totals);
+        if self.kind != PassKind::Fresh && !split.total.is_some_and(accounts_for) {
             let last_id = split.last_id.clone();
             self.count(reader, last_id);
             return Ok(());

@@ -10,7 +10,10 @@ use model::{
     time::DateTime,
 };
 
+mod lists;
+
 use super::{
+    doors::Lists,
     job::{Done, Job, PublishedBatch, Search},
     pass::PassReader,
 };
@@ -20,7 +23,7 @@ use crate::{
     error::SliceError,
     lane::WindowOutcome,
     ledger::{PublishLedger, PublishTerms},
-    plan::{self, Settings},
+    plan::{self, RowCounting, Settings},
     preparation::Prepared,
     state::LaneState,
     tally::Tally,
@@ -58,6 +61,10 @@ struct World {
     seed: u64,
     /// True if pages are sometimes prepared in parts.
     has_parts: bool,
+    /// How lists answer. `None` if they are not used.
+    list: Option<lists::Form>,
+    /// How many lists were requested.
+    lists: usize,
 }
 
 impl World {
@@ -65,7 +72,8 @@ impl World {
         let modified_at = (0..records).map(|id| 1_000_000 + (id as i64 * 7_919) % 1_000_000).collect();
         let (mut saved, searches) = (Lane::default(), usize::MAX);
         plan::next_due(&mut saved, SETTINGS, NOW, NOW);
-        Self { modified_at, published: vec![], saved, effects: String::new(), searches, seed, has_parts: seed > 0 }
+        let (published, effects, has_parts) = (vec![], String::new(), seed > 0);
+        Self { modified_at, published, saved, effects, searches, seed, has_parts, list: None, lists: 0 }
     }
 
     fn chance(&mut self, choices: usize) -> usize {
@@ -75,22 +83,28 @@ impl World {
 
     fn holds(&self, window: &Window, id: usize) -> bool {
         let at = DateTime::from_millis(self.modified_at[id]);
-        window.from <= at && window.to.is_none_or(|to| at < to)
+        let is_before_end = window.end_id().is_none_or(|end| id <= end.parse().unwrap());
+        window.from <= at && window.to.is_none_or(|to| at < to) && is_before_end
     }
 
     fn is_behind(last_id: Option<&String>, id: usize) -> bool {
-        last_id.is_none_or(|last| last.parse::<usize>().unwrap() < id)
+        Self::first(last_id) <= id
+    }
+
+    /// The least id after this one.
+    fn first(last_id: Option<&String>) -> usize {
+        last_id.map_or(0, |last| last.parse::<usize>().unwrap() + 1)
     }
 
     fn search(&mut self, search: &Search) -> Option<Page> {
         self.searches = self.searches.checked_sub(1)?;
         let window = &search.window;
         let after = search.last_id.as_ref().or(window.last_id.as_ref()).or(window.start_id.as_ref());
-        let ids = (0..self.modified_at.len()).filter(|id| self.holds(window, *id) && Self::is_behind(after, *id));
+        let ids = (Self::first(after)..self.modified_at.len()).filter(|id| self.holds(window, *id));
         let row = |id: usize| Row { id: id.to_string(), record: Ok(self.record(id)) };
         let (rows, total) = (ids.clone().take(PAGE).map(row).collect(), ids.count());
         let next = (total > PAGE).then(|| "more".to_owned());
-        Some(Page { date: NOW, total: total as i64, rows, took: Duration::ZERO, next })
+        Some(Page { date: NOW, total: Some(total as i64), rows, took: Duration::ZERO, next })
     }
 
     fn record(&self, id: usize) -> Record {
@@ -105,13 +119,17 @@ impl World {
 
     /// A crash right now would lose nothing: what is not published is still to be read.
     fn assert_nothing_is_lost(&self) {
+        if self.list.is_some_and(lists::Form::leaves_out) {
+            return;
+        }
         let published: BTreeSet<usize> = self.published.iter().copied().collect();
+        let is_unread = |window: &&Window| !window.part.as_ref().is_some_and(|part| part.is_read);
+        let first = |window: &Window| Self::first(window.last_id.as_ref().or(window.start_id.as_ref()));
+        let windows = self.saved.backfill.windows.iter().filter(is_unread);
+        let windows: Vec<(usize, &Window)> = windows.map(|window| (first(window), window)).collect();
         for id in (0..self.modified_at.len()).filter(|id| !published.contains(id)) {
-            let is_to_be_read = |window: &Window| {
-                let after = window.last_id.as_ref().or(window.start_id.as_ref());
-                self.holds(window, id) && Self::is_behind(after, id)
-            };
-            assert!(self.saved.backfill.windows.iter().any(is_to_be_read), "{id} is lost: {:?}", self.saved.backfill);
+            let is_to_be_read = windows.iter().any(|(first, window)| *first <= id && self.holds(window, id));
+            assert!(is_to_be_read, "{id} is lost: {:?}", self.saved.backfill);
         }
     }
 
@@ -120,6 +138,9 @@ impl World {
             Job::Search(search) => {
                 let page = Ok(self.search(&search));
                 Done::Searched { id: search.id, half: search.half, page }
+            }
+            Job::List { id, window, last_id, .. } => {
+                Done::Searched { id, half: None, page: self.list(&window, last_id) }
             }
             Job::Prepare { id, preparation } => {
                 let mut rows = preparation.rows;
@@ -145,7 +166,11 @@ impl World {
                 let read = rows.iter().filter(|row| publication.counting.counts(row)).count() as i64;
                 self.published.extend(rows.iter().map(|row| row.id.parse::<usize>().unwrap()));
                 let last_id = rows.last().map(|row| row.id.clone());
-                let batch = PublishedBatch { read, last_id, is_read: true, marks: vec![], set_aside_until: None };
+                let is_countable =
+                    |row: &&Row| publication.counted_to.is_some_and(|to| RowCounting::Before(to).counts(row));
+                let countable = rows.iter().filter(is_countable).count() as i64;
+                let (is_read, marks, set_aside_until) = (true, vec![], None);
+                let batch = PublishedBatch { read, countable, last_id, is_read, marks, set_aside_until };
                 Done::Published { publication, batch: Ok(batch) }
             }
             Job::Save(lane) => {
@@ -164,6 +189,11 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
+    fn with_lists(mut self, are_allowed: bool) -> Self {
+        self.pass.lists = Lists { are_allowed, pages_per_second: 5.5, are_off: false };
+        self
+    }
+
     fn new(state: &'a mut LaneState, tuning: &'a Tuning<'a>, tally: &'a Tally) -> Self {
         let mut pass = PassReader::new(PassKind::Backfill, ObjectType::COMPANIES, state, tuning, tally, SETTINGS);
         pass.search_rps = 5.0;
@@ -218,7 +248,7 @@ fn read(world: &mut World, page_took: Duration) -> WindowOutcome {
     let (mut state, tally) = (LaneState::new(world.saved.clone()), Tally::default());
     let tuning = Tuning::new(&budget, &state.lane, 2);
     tuning.pace.page_took(page_took);
-    Reading::new(&mut state, &tuning, &tally).run(world)
+    Reading::new(&mut state, &tuning, &tally).with_lists(world.list.is_some()).run(world)
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,10 +1,15 @@
 //! A window that is being read. At most one of its pages is published while the next one is requested.
 
-use hubspot::{Page, Row};
-use model::checkpoint::Window;
+use hubspot::{Page, Row, Search};
+use model::{checkpoint::Window, time::DateTime};
 use tokio::time::Instant;
 
-use crate::{error::SliceError, ledger::PublishLedger, own_marks::Mark, plan::RowCounting};
+use crate::{
+    error::SliceError,
+    ledger::PublishLedger,
+    own_marks::Mark,
+    plan::{Door, Outlook, RowCounting},
+};
 
 /// The name of a window while a pass is read. A window that is read again has another name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,6 +21,12 @@ pub(super) struct WindowReader {
     pub(super) id: WindowId,
     /// The window, with its end, order and total from its pages. Its position is after the rows that are published.
     pub(super) window: Window,
+    /// How its pages are read.
+    pub(super) door: Door,
+    /// What the latest page tells of the rows after it. `None` if there is no such page.
+    pub(super) outlook: Option<Outlook>,
+    /// True if all rows were read, and are only counted.
+    pub(super) is_count_only: bool,
     /// True if HubSpot's time was known before the window was read.
     pub(super) is_met: bool,
     /// The page that is being published.
@@ -45,6 +56,8 @@ pub(super) struct PageAtHand {
     /// How many rows are prepared at once at most.
     pub(super) size: usize,
     pub(super) counting: RowCounting,
+    /// The rows modified before this are counted with the other parts of the history.
+    pub(super) counted_to: Option<DateTime>,
     /// True if it is the last page of the window.
     pub(super) is_last: bool,
     /// True if HubSpot took little time for it.
@@ -63,6 +76,8 @@ pub(super) struct Publication {
     /// The marks as pending, made before the first of the rows is published.
     pub(super) pending: Vec<Mark>,
     pub(super) counting: RowCounting,
+    /// As for [`PageAtHand::counted_to`].
+    pub(super) counted_to: Option<DateTime>,
     /// True if the window ends with these rows. Then their last batch is checkpointed when the window is closed.
     pub(super) is_last: bool,
     /// True if a batch of them is published, or is about to be.
@@ -75,7 +90,7 @@ pub(super) struct Split {
     /// The window before the current page.
     pub(super) whole: Window,
     /// How many rows HubSpot counted from there on.
-    pub(super) total: i64,
+    pub(super) total: Option<i64>,
     /// How many rows the current page has.
     pub(super) rows: usize,
     /// The id of the page's last row.
@@ -87,7 +102,8 @@ pub(super) struct Split {
 
 impl WindowReader {
     pub(super) fn new(id: WindowId, window: Window, is_met: bool) -> Self {
-        Self { id, window, is_met, page: None, next: NextPage::None, split: None }
+        let (door, outlook, is_count_only) = (Door::Search, None, false);
+        Self { id, window, door, outlook, is_count_only, is_met, page: None, next: NextPage::None, split: None }
     }
 }
 
@@ -106,8 +122,18 @@ impl NextPage {
     /// Returns how many rows HubSpot counted from the page on. Returns `None` if the page has not arrived.
     pub(super) fn total(&self) -> Option<i64> {
         match self {
-            Self::Arrived(Ok(Some(page))) => Some(page.total),
+            Self::Arrived(Ok(Some(page))) => page.total,
             _ => None,
+        }
+    }
+
+    /// Returns how many rows are requested, or have arrived.
+    pub(super) fn rows_asked(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Asked => Search::MAX_PAGE as usize,
+            Self::Arrived(Ok(Some(page))) => page.rows.len(),
+            Self::Arrived(_) => 0,
         }
     }
 }

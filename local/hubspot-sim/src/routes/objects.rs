@@ -3,7 +3,7 @@
 use axum::{
     Json,
     extract::{Path, Query, State},
-    http::{HeaderMap, HeaderValue, StatusCode},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri},
     response::Response,
 };
 use serde::Deserialize;
@@ -21,6 +21,7 @@ use crate::{
     lock,
     object::Object,
     odd,
+    settings::ListForm,
     world::{Record, World},
 };
 
@@ -53,10 +54,15 @@ pub(crate) async fn handle_list(
     State(world): State<Shared>,
     Path((_, object)): Paths,
     Query(query): Query<Vec<(String, String)>>,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Response {
+    let mut world = lock(&world);
+    if uri.path_and_query().is_some_and(|asked| asked.as_str().len() > world.settings.longest_list) {
+        return errors::refuse(StatusCode::URI_TOO_LONG, "VALIDATION_ERROR", "The address is too long");
+    }
     match ListQuery::read(&query) {
-        Some(query) => list(&mut lock(&world), &object, &query, &headers),
+        Some(query) => list(&mut world, &object, &query, &headers),
         None => errors::invalid("The limit or the cursor is no number"),
     }
 }
@@ -143,18 +149,40 @@ fn list(world: &mut World, object: &str, query: &ListQuery, headers: &HeaderMap)
     if query.limit > 100 {
         return errors::invalid("The limit is greater than the maximum of 100");
     }
-    let (from, now) = (query.after.unwrap_or(0), world.now());
-    let (lists_merged, early) = (world.settings.lists_merged, world.settings.archived_early_ms);
+    let settings = world.settings.clone();
+    let form = if query.archived { ListForm::FromId } else { settings.list_form };
+    let from = match form {
+        ListForm::FromStart => 0,
+        ListForm::AfterId => query.after.map_or(0, |after| after + 1),
+        ListForm::FromId | ListForm::Descending | ListForm::OnePage => query.after.unwrap_or(0),
+    };
+    let now = world.now();
     let wanted = |record: &&Record| {
         let version = record.newest();
-        version.archived == query.archived && (lists_merged || !version.merged) && !version.erased
+        let is_listed = query.archived || !settings.unlisted.contains(&record.id);
+        version.archived == query.archived && is_listed && (settings.lists_merged || !version.merged) && !version.erased
     };
     let records = world.portal(caller.hub_id).records.entry(object).or_default();
     let mut rows = records.range(from..).map(|(_, record)| record).filter(wanted);
-    let listed = |row| listed(object, row, query, early, now);
-    let results: Vec<Value> = rows.by_ref().take(query.limit).map(listed).collect();
-    let mut answer = json!({"results": results});
-    if let Some(next) = rows.next() {
+    let mut page: Vec<&Record> = rows.by_ref().take(query.limit).collect();
+    let shows = |ids: &[u64]| page.iter().any(|record| ids.contains(&record.id));
+    let has_no_answer =
+        shows(&settings.unshowable) || asks_for_more(&query.properties) && shows(&settings.unanswerable);
+    if has_no_answer && !query.archived {
+        return errors::internal();
+    }
+    if form == ListForm::Descending {
+        page.reverse();
+    }
+    let listed = |row: &&Record| {
+        let mut shown = listed(object, row, query, settings.archived_early_ms, now);
+        if settings.undated.contains(&row.id) {
+            shown["properties"][object.modified_property()] = Value::Null;
+        }
+        shown
+    };
+    let mut answer = json!({"results": page.iter().map(listed).collect::<Vec<Value>>()});
+    if let Some(next) = rows.next().filter(|_| form != ListForm::OnePage) {
         answer["paging"] = json!({"next": {"after": next.id.to_string()}});
     }
     with_limits(world, caller, RequestKind::Other, odd::json(&answer))

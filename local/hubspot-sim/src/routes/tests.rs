@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
-    Object, Property, Simulator,
+    ListForm, Object, Property, Simulator,
     testing::{HUB, allow, create, get, grant, send, start},
 };
 
@@ -47,6 +47,38 @@ async fn every_type_is_searched_listed_and_read_by_its_name_and_by_its_id() {
     }
     create::<1>(&mut simulator.world(), Object::CONTACTS);
     assert_eq!(search(&simulator, "contacts", since("hs_lastmodifieddate", 1)).await.1["total"], 0);
+}
+
+#[tokio::test]
+async fn list_continues_at_any_id_and_has_the_form_that_is_set() {
+    let simulator = start().await;
+    let [first, second, third] = create(&mut simulator.world(), Object::CONTACTS);
+    let ids = async |query: String| {
+        let (status, listed) = get(&simulator, &format!("/crm/objects/2026-09/contacts?{query}")).await;
+        let rows = listed["results"].as_array().cloned().unwrap_or_default();
+        let ids: Vec<u64> = rows.iter().filter_map(|row| row["id"].as_str()?.parse().ok()).collect();
+        (status, ids, listed["paging"]["next"]["after"].as_str().map(str::to_owned))
+    };
+    let next = Some(third.to_string());
+    assert_eq!(ids("limit=2".to_owned()).await, (200, vec![first, second], next.clone()));
+    let table = [
+        (ListForm::FromId, vec![second, third], None),
+        (ListForm::AfterId, vec![third], None),
+        (ListForm::FromStart, vec![first, second], next.clone()),
+        (ListForm::Descending, vec![third, second], None),
+        (ListForm::OnePage, vec![second, third], None),
+    ];
+    for (form, expected, next) in table {
+        simulator.world().settings.list_form = form;
+        assert_eq!(ids(format!("limit=2&after={second}")).await, (200, expected, next), "{form:?}");
+    }
+    assert_eq!(ids("limit=2".to_owned()).await, (200, vec![first, second], None), "it says that it is the last page");
+    simulator.world().settings.unlisted = vec![second];
+    assert_eq!(ids(String::new()).await.1, [first, third]);
+    simulator.world().settings.unshowable = vec![third];
+    assert_eq!(ids(String::new()).await.0, 500);
+    simulator.world().settings.longest_list = 100;
+    assert_eq!(ids(format!("properties={}", "x".repeat(100))).await.0, 414);
 }
 
 #[tokio::test]
