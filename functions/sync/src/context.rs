@@ -156,7 +156,7 @@ impl SliceContext<'_> {
 
     /// Returns the settings of [`crate::plan`].
     pub(crate) fn settings(&self, object: ObjectType) -> Settings {
-        let (config, spec) = (&self.sync.config, object.spec());
+        let (config, spec, checkpoint) = (&self.sync.config, object.spec(), &self.leased.checkpoint);
         Settings {
             overlap: config.overlap,
             settle: config.settle,
@@ -165,6 +165,7 @@ impl SliceContext<'_> {
             sweep_since: self.sweep_since.filter(|_| spec.has_recycle_bin),
             associations_every: config.associations_every.filter(|_| !spec.associations.is_empty()),
             has_association_checks: self.has_association_checks(object),
+            changed_at: checkpoint.changed_at.get(&object).copied().or(checkpoint.lanes.get(object).first_seen),
             calculated_every: config.calculated_every,
         }
     }

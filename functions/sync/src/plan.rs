@@ -15,6 +15,8 @@ use model::{
 mod hold;
 mod parts;
 mod properties;
+mod quiet;
+mod settings;
 mod sweep;
 
 pub(crate) use hold::{
@@ -25,6 +27,8 @@ pub(crate) use parts::{
     to_be_counted, update,
 };
 pub(crate) use properties::{choose_properties, learn_calculated};
+pub(crate) use quiet::settle_empty;
+pub(crate) use settings::Settings;
 pub(crate) use sweep::{
     calculated_is_due, comparison_is_due, comparison_step_done, postpone_comparison, postpone_sweep, sweep_is_due,
     sweep_page_done,
@@ -46,27 +50,6 @@ const MAX_REPAIRS: i32 = 12;
 
 /// The resolution of the `Date` header.
 pub(crate) const DATE_RESOLUTION: Duration = Duration::from_secs(1);
-
-/// The times that the rules depend on.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
-    /// See `SYNC_OVERLAP_SECONDS`.
-    pub(crate) overlap: Duration,
-    /// See `SYNC_SETTLE_SECONDS`.
-    pub(crate) settle: Duration,
-    /// How often a fresh pass is made within a long run.
-    pub(crate) fresh_every: Duration,
-    /// See `SYNC_SWEEP_SECONDS`. `None` if the recycle bin is only read when HubSpot reports deletions.
-    pub(crate) sweep_every: Option<Duration>,
-    /// A sweep must have begun after this time, because HubSpot reported deletions then.
-    pub(crate) sweep_since: Option<DateTime>,
-    /// See `SYNC_ASSOCIATIONS_SECONDS`. `None` if they are not compared, or in the lane of companies.
-    pub(crate) associations_every: Option<Duration>,
-    /// True if there may be contacts to check for changes of their associations.
-    pub(crate) has_association_checks: bool,
-    /// See `SYNC_CALCULATED_SECONDS`. `None` if calculated values are not compared.
-    pub(crate) calculated_every: Option<Duration>,
-}
 
 /// What is due in a lane, the most urgent first.
 #[derive(Clone, Debug, PartialEq)]
@@ -121,7 +104,7 @@ fn open(lane: &mut Lane, settings: Settings, now: DateTime, look_since: DateTime
         }
     } else if lane.fresh.windows.is_empty() && is_stale(lane, settings, now, look_since) {
         let from = time::before(lane.fresh.mark.unwrap_or(now), settings.overlap.max(2 * DATE_RESOLUTION));
-        lane.fresh.windows = vec![Window::new(from, None)];
+        lane.fresh.windows = vec![Window::new(quiet::fresh_from(lane, settings, from), None)];
         lane.checked_at = Some(now);
     }
     if lane.first_seen.is_some() && lane.backfill.windows.is_empty() && !lane.kept.undated {

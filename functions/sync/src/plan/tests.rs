@@ -3,16 +3,7 @@ use model::ids::RecordId;
 
 use super::*;
 
-const SETTINGS: Settings = Settings {
-    overlap: Duration::from_secs(300),
-    settle: Duration::from_secs(3600),
-    fresh_every: Duration::from_secs(30),
-    sweep_every: Some(Duration::from_secs(600)),
-    sweep_since: None,
-    associations_every: None,
-    has_association_checks: false,
-    calculated_every: None,
-};
+const SETTINGS: Settings = Settings::USUAL;
 
 fn at(seconds: i64) -> DateTime {
     DateTime::from_millis(seconds * 1000)

@@ -212,6 +212,9 @@ impl<'a> PassReader<'a> {
             self.refuse_page(&reader, problem.unwrap_or(NO_ORDER));
             return Ok(());
         };
+        if self.kind == PassKind::Fresh && page.total == Some(0) && page.rows.is_empty() {
+            plan::settle_empty(&mut self.state.lane, &reader.window, self.settings);
+        }
         self.begin_parts(&mut reader.window, &page);
         reader.outlook = Outlook::of(&page);
         if reader.door == Door::List {

@@ -30,16 +30,7 @@ use crate::{
     tuning::Tuning,
 };
 
-const SETTINGS: Settings = Settings {
-    overlap: Duration::from_secs(300),
-    settle: Duration::from_secs(3600),
-    fresh_every: Duration::from_secs(30),
-    sweep_every: None,
-    sweep_since: None,
-    associations_every: None,
-    has_association_checks: false,
-    calculated_every: None,
-};
+const SETTINGS: Settings = Settings { sweep_every: None, ..Settings::USUAL };
 
 /// When HubSpot answers.
 const NOW: DateTime = DateTime::from_millis(100_000_000);
