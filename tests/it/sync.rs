@@ -30,6 +30,8 @@ async fn backfill_stores_each_record_once_as_created() -> Result<()> {
     let mut world = World::new("backfill").await?;
     world.config.settle = Duration::from_secs(3600);
     world.config.limits.search_rps = std::num::NonZeroU32::new(5).context("it is not zero")?;
+    // Each page is one search.
+    world.config.search_only = true;
     world.hubspot.world().seed(HUB, 130, 1_250, 1);
     let slices = world.run().await? as u64;
     let proof = world.proof().await?;

@@ -4,7 +4,7 @@ use std::{cell::Cell, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{fetch::LISTS_PER_PAGE, plan::MAX_READERS};
+use crate::plan::{LISTS_PER_PAGE, MAX_READERS};
 
 /// How long ending a slice may take: give the lease back, send the continuation, answer Lambda.
 const SLICE_ENDING_TIME: Duration = Duration::from_millis(250);

@@ -18,7 +18,13 @@ use model::{
 use queue::Queue;
 use store::{Leased, Store};
 
-use crate::{SyncFunction, budget::Budget, error::SliceError, fetch::LISTS_PER_PAGE, plan::Settings, tally::Tally};
+use crate::{
+    SyncFunction,
+    budget::Budget,
+    error::SliceError,
+    plan::{LISTS_PER_PAGE, Settings},
+    tally::Tally,
+};
 
 /// The state that the lanes of a slice share.
 pub(crate) struct SliceContext<'a> {

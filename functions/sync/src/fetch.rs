@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hubspot::{Filter, HubSpotError, MAX_LISTED, Page, Search};
+use hubspot::{Filter, HubSpotError, Page, Search};
 use model::{
     checkpoint::Window,
     object::ObjectType,
@@ -10,7 +10,9 @@ use model::{
 };
 use tokio::time::timeout;
 
-use crate::{budget::Concurrent, context::SliceContext, error::SliceError, problem, tuning::Tuning};
+use crate::{
+    budget::Concurrent, context::SliceContext, error::SliceError, plan::LISTS_PER_PAGE, problem, tuning::Tuning,
+};
 
 /// If a page took less than this to read, and less than this to publish, the next one may be larger.
 pub(crate) const QUICK_PAGE: Duration = Duration::from_secs(1);
@@ -23,9 +25,6 @@ const MAX_ISOLATED_RECORDS: u32 = 2;
 
 /// How many records are skipped, in each attempt to find one that HubSpot shows.
 const PROBE_POSITIONS: [Option<&str>; 4] = [None, Some("1"), Some("10"), Some("100")];
-
-/// How many requests make a page of a list, so that it is as large as a page of a search.
-pub(crate) const LISTS_PER_PAGE: u32 = Search::MAX_PAGE / MAX_LISTED;
 
 /// How long a request for a list may take, with its turn in the limit. A list that takes longer is left to searches.
 const LONGEST_LIST: Duration = Duration::from_secs(2);

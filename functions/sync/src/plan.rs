@@ -23,8 +23,8 @@ pub(crate) use hold::{
     count_later, count_soon, hold, hold_back, is_held_too_long, is_worth_halving, read_again, recount_later, release,
 };
 pub(crate) use parts::{
-    Door, MAX_LIST_FAILURES, Outlook, begin_parts, cut_window, cuts, end_at_part, is_part, part_is_read, read_whole,
-    to_be_counted, update,
+    Door, LISTS_PER_PAGE, MAX_LIST_FAILURES, Outlook, begin_parts, cut_window, cuts, end_at_part, is_part,
+    part_is_read, read_whole, to_be_counted, update,
 };
 pub(crate) use properties::{choose_properties, learn_calculated};
 pub(crate) use quiet::settle_empty;

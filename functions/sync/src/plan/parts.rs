@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use hubspot::Page;
+use hubspot::{MAX_LISTED, Page, Search};
 use model::checkpoint::{IdOrder, Part};
 
 use super::{DateTime, Disorder, Lane, Pass, Window, time};
@@ -18,6 +18,9 @@ pub(crate) enum Door {
     /// The list: 100 rows a request, under the general limit.
     List,
 }
+
+/// How many requests make a page of a list, so that it is as large as a page of a search.
+pub(crate) const LISTS_PER_PAGE: u32 = Search::MAX_PAGE / MAX_LISTED;
 
 /// With fewer rows left, a part is not shared.
 const MIN_SHARED_ROWS: f64 = 600.0;

@@ -1,15 +1,23 @@
 //! Shares a history between searches and lists, which read parts of its ids side by side.
 
-use model::{checkpoint::PassKind, checkpoint::Window, time::DateTime};
+use hubspot::{HubSpotError, Page};
+use model::{
+    checkpoint::{PassKind, Window},
+    time::DateTime,
+};
 
-use super::{job::Job, pass::PassReader, window::WindowReader};
+use super::{
+    job::Job,
+    pass::PassReader,
+    window::{NextPage, WindowReader},
+};
 use crate::{
     budget::Concurrent,
     error::SliceError,
     lane::WindowOutcome,
     plan::{self, Door},
+    state::LaneStep,
 };
-use hubspot::{HubSpotError, Page};
 
 /// What a pass needs to know to read lists.
 #[derive(Clone, Copy, Debug, Default)]
@@ -120,7 +128,7 @@ impl PassReader<'_> {
     /// Ends a part of the history. The parts are counted together, when all of them are read.
     pub(super) fn end_part(&mut self, window: &Window) {
         plan::part_is_read(self.state.lane.pass_mut(self.kind), window);
-        self.state.progress(crate::state::LaneStep::Pass(self.kind));
+        self.state.progress(LaneStep::Pass(self.kind));
         self.state.forget_passed_error();
         self.is_unsaved = true;
     }
@@ -204,7 +212,7 @@ impl PassReader<'_> {
         match reader.door {
             Door::Search => self.search(reader, last_id, concurrent),
             Door::List => {
-                reader.next = super::window::NextPage::Asked;
+                reader.next = NextPage::Asked;
                 let window = reader.window.clone();
                 self.start(Job::List { id: reader.id, window, last_id, concurrent });
             }
