@@ -12,6 +12,11 @@ use store::{Erasure, collection};
 use crate::world::{HUB, World};
 
 impl World {
+    /// Returns the number of requests to HubSpot of this kind and status.
+    pub fn requests(&self, kind_and_status: &str) -> u64 {
+        self.hubspot.world().requests.get(kind_and_status).copied().unwrap_or_default()
+    }
+
     /// Compares MongoDB with the simulator's ledger. Returns the proof of the world's own account.
     ///
     /// # Errors

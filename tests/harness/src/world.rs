@@ -100,7 +100,7 @@ impl World {
             token_key: None,
             sealed_only: false,
             sync_queue_url: sync_queue.clone(),
-            // One queue for both, so that a test finds an account's next message in one place.
+            // The same, so that a test finds an account's next message in one place.
             continuation_queue_url: sync_queue.clone(),
             actions_queue_url: actions_queue.clone(),
             overlap: Duration::from_secs(300),
@@ -383,11 +383,6 @@ impl World {
     /// MongoDB cannot be reached.
     pub async fn end(self) -> Result<()> {
         Ok(self.store.database().drop().await?)
-    }
-
-    /// Returns the number of requests to HubSpot of this kind and status.
-    pub fn requests(&self, kind_and_status: &str) -> u64 {
-        self.hubspot.world().requests.get(kind_and_status).copied().unwrap_or_default()
     }
 }
 
