@@ -113,10 +113,12 @@ fn watches(deployed: &Deployed, trigger: &Value) -> Result<()> {
             .iter()
             .map(|name| deployed.output(name))
             .collect::<Result<_>>()?,
-        ("AWS/SQS", "QueueName") => ["Sync", "Actions", "SyncDeadLetter", "ActionsDeadLetter", "ScheduleDeadLetter"]
-            .iter()
-            .map(|name| deployed.output(&format!("{name}QueueUrl")))
-            .collect::<Result<_>>()?,
+        ("AWS/SQS", "QueueName") => {
+            ["Sync", "Continuation", "Actions", "SyncDeadLetter", "ActionsDeadLetter", "ScheduleDeadLetter"]
+                .iter()
+                .map(|name| deployed.output(&format!("{name}QueueUrl")))
+                .collect::<Result<_>>()?
+        }
         ("AWS/ApiGateway", "ApiId") => {
             let url = deployed.output("ConnectUrl")?.trim_start_matches("http://");
             vec![url.split('.').next().unwrap_or_default()]

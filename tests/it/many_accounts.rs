@@ -7,7 +7,7 @@ use harness::{
     bootstrap::{Bootstrap, Function, Invoked},
     neighbours::tick_of,
     queues::queue,
-    service::INVOCATION_LIMIT,
+    service::{Delivery, INVOCATION_LIMIT, Message, Service},
     world::{HUB, World, message_event},
 };
 use hubspot_sim::FaultKind;
@@ -18,6 +18,8 @@ use model::{
 use mongodb::bson::{Document, doc};
 use serde_json::Value;
 use store::collection;
+
+use crate::crash::points::{at_each, nearly_all_met};
 
 /// How many slices an account with three records takes at most.
 const MAX_SLICES: usize = 20;
@@ -176,4 +178,45 @@ async fn slow_account_delays_nobody_beyond_the_budget_and_goes_on_alone() -> Res
     assert!(world.take(&world.sync_queue).await?.is_empty(), "it would be one of ten again");
     assert_eq!(published(&world, slow[0]).await?, world.records_of(slow[0]));
     world.end().await
+}
+
+/// An account with many contacts, and two others, in one invocation.
+async fn three_accounts() -> Result<Service> {
+    let mut world = World::new("crash_many").await?;
+    world.hubspot.world().seed(HUB, 3, 120, 1);
+    world.add_accounts(2).await?;
+    Service::new(world, 1, 1).await
+}
+
+/// Delivers ticks for all accounts in one event. Returns true if sync was killed.
+async fn deliver_together(service: &mut Service) -> Result<bool> {
+    for account in service.world.accounts()? {
+        service.sync_messages.push(Message { body: tick_of(&account)?, received: 0 });
+    }
+    let mut killed = false;
+    while !service.sync_messages.is_empty() {
+        let messages = service.sync_messages.drain(..).collect();
+        let delivery = Delivery { worker: 0, messages, again: false };
+        killed |= service.deliver_sync(vec![delivery]).await?.contains(&Invoked::Died);
+        service.world.time_passes().await?;
+    }
+    Ok(killed)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sync_killed_while_working_for_many_accounts_loses_nothing_of_any() -> Result<()> {
+    let mut service = three_accounts().await?;
+    assert!(!deliver_together(&mut service).await?);
+    let effects = service.sync[0].gate.effects();
+    service.finish().await?;
+    service.world.end().await?;
+    let killed = at_each(&effects, |point| async move {
+        let mut service = three_accounts().await?;
+        point.kill(&service.sync[0].gate);
+        let killed = deliver_together(&mut service).await?;
+        service.finish().await?;
+        service.world.end().await?;
+        Ok(killed)
+    });
+    nearly_all_met(&killed.await?)
 }

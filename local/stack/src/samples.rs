@@ -65,7 +65,7 @@ pub fn samples() -> Vec<Sample> {
     let second_failed = json!({"batchItemFailures": [{"itemIdentifier": "00000000-0000-4000-8000-000000000002"}]});
     let status = |status: u16| json!({ "statusCode": status });
     let all = [
-        ("scheduler-tick", "SchedulerFunction", json!({"sent": 1, "skipped": 0, "complete": true})),
+        ("scheduler-tick", "SchedulerFunction", json!({"sent": 1, "skipped": 0, "resting": 0, "complete": true})),
         ("sync-tick", "SyncFunction", all_done.clone()),
         ("sync-continuation", "SyncFunction", all_done.clone()),
         ("actions-batch", "ActionsFunction", all_done.clone()),

@@ -72,7 +72,10 @@ async fn refused_entries_of_a_batch_are_sent_again() -> Result<()> {
         if hit { Verdict::RefuseLast } else { Verdict::Pass }
     });
     let (answer, _) = scheduler.invoke(&json!({"time": "2026-11-24T08:00:00Z"})).await?;
-    ensure!(answer == Invoked::Answered(json!({"sent": 26, "skipped": 0, "complete": true})), "{answer:?}");
+    ensure!(
+        answer == Invoked::Answered(json!({"sent": 26, "skipped": 0, "resting": 0, "complete": true})),
+        "{answer:?}"
+    );
     let mut sent = world.take(&world.sync_queue).await?;
     ensure!(sent.len() == 26, "{} messages were sent", sent.len());
     sent.sort();
