@@ -49,6 +49,8 @@ async fn slices_of_a_run_respect_search_limit_together() -> Result<()> {
 async fn short_slices_respect_search_limit(object: Object) -> Result<()> {
     let mut world = limited("keep_limit", &[object], 5, 5).await?;
     world.config.budget = Duration::from_millis(1_500);
+    // With lists, there would be few slices.
+    world.config.search_only = true;
     world.fill(100, &[object], 5_000, 1);
     let stopwatch = Stopwatch::start();
     let slices = world.run().await?;
