@@ -124,7 +124,8 @@ async fn surroundings(
     // `sam local` does not resolve the parameters of a nested stack.
     let of_connect = json!({
         "MONGODB_SECRET_ARN": "", "MONGODB_PLAIN": "", "HUBSPOT_SECRET_ARN": "", "CONNECT_URL": "", "TOKEN_KMS_KEY_ID": "",
-        "TOKENS_SEALED_ONLY": "",
+        "TOKENS_SEALED_ONLY": "", "HUBSPOT_OBJECTS": "companies,contacts", "HUBSPOT_OPTIONAL_OBJECTS": "",
+        "HUBSPOT_PROPERTIES": "", "HUBSPOT_COMPANY_PROPERTIES": "", "HUBSPOT_CONTACT_PROPERTIES": "",
         "FRESHNESS_ALARM_SECONDS": "1800", "LOG_LEVEL": "info", "STACK_NAME": "local", "OTEL_EXPORTER_OTLP_ENDPOINT": "",
     });
     let env_vars = state.join("env.json");
