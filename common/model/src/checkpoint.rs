@@ -49,7 +49,7 @@ pub struct Checkpoint {
     pub last_success_at: Option<DateTime>,
     /// When a webhook arrived during a live run. The run then makes one more pass over recent changes.
     pub notified_at: Option<DateTime>,
-    /// When a look last found changes of which no webhook had told. Absent if webhooks have told of all changes since.
+    /// When a look last found changes that no webhook had reported. Absent if webhooks have reported all changes since.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unannounced_at: Option<DateTime>,
     /// When the account is looked at again. Absent if each tick looks at it. Whatever else writes to an account that is to be

@@ -46,7 +46,7 @@ pub struct Looks {
     pub changed_at: DateTime,
     /// When a webhook last arrived.
     pub notified_at: Option<DateTime>,
-    /// When a look last found a change of which no webhook had told.
+    /// When a look last found a change that no webhook had reported.
     pub unannounced_at: Option<DateTime>,
 }
 
@@ -69,7 +69,7 @@ impl Looks {
         }
     }
 
-    /// Returns true if webhooks have arrived lately, and have told of all changes.
+    /// Returns true if a webhook has arrived within a day, and webhooks have reported all changes of that day.
     fn webhooks_work(&self, now: DateTime) -> bool {
         let is_recent = |at: Option<DateTime>| at.is_some_and(|at| time::between(at, now) < WEBHOOKS_KNOWN);
         is_recent(self.notified_at) && !is_recent(self.unannounced_at)

@@ -74,7 +74,7 @@ pub struct SliceReport<'a> {
     pub objects: Option<&'a [ObjectType]>,
     /// The kind and time of a webhook. The live run looks for its changes.
     pub notified: Option<(Notified, DateTime)>,
-    /// True if the slice published changes of which no webhook had told.
+    /// True if the slice published changes that no webhook had reported.
     pub is_unannounced: bool,
     /// When the account is looked at again, if it is caught up. `None` if each tick looks at it.
     pub next_look: Option<NextLook>,

@@ -171,12 +171,12 @@ impl Tally {
     /// Returns true if the slice was a whole run, found nothing that is new, and met nothing unusual.
     fn is_idle(&self) -> bool {
         let hubspot = [&self.hubspot.rate_limited, &self.hubspot.retries, &self.hubspot.mended];
-        let unusual = [&self.set_aside, &self.mismatches, &self.held, &self.accepted, &self.given_up];
         self.run.get().is_some_and(|run| run.slice == 0)
             && self.caught_up_after.get().is_some()
             && self.announced() == ActionCounts::default()
             && hubspot.into_iter().all(|counter| counter.load(Ordering::Relaxed) == 0)
-            && unusual.into_iter().all(|counter| counter.get() == 0)
+            && !self.has_leftovers()
+            && self.accepted.get() == 0
     }
 
     /// Logs what the slice did, in one line. Most slices find nothing to do. Such a slice has its line only at the level

@@ -28,7 +28,7 @@ const MIN_SHARED_ROWS: f64 = 600.0;
 /// After this many failures of lists in a row, the rest of the history is read by searches alone.
 pub(crate) const MAX_LIST_FAILURES: u32 = 5;
 
-/// What a page tells of the rows after it.
+/// What a page says about the rows after it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Outlook {
     /// The id of the page's last row.
@@ -40,7 +40,7 @@ pub(crate) struct Outlook {
 }
 
 impl Outlook {
-    /// Returns what a page tells. Returns `None` if it is the last one, or tells nothing.
+    /// Returns what a page says about the rows after it. Returns `None` if it is the last one, or has too few rows.
     pub(crate) fn of(page: &Page) -> Option<Self> {
         let rows = page.rows.len();
         if !page.has_more() || rows < 2 {
