@@ -3,6 +3,7 @@
 //! HubSpot pages the associations of each record by itself. A record with more of them than can be read before the
 //! deadline is returned as unfinished, and can be read on from there.
 
+mod joint;
 mod lookup;
 mod response;
 
@@ -15,12 +16,9 @@ use model::{
 };
 use tokio::time::Instant;
 
-pub(crate) use self::response::Failure;
-use self::{
-    lookup::Lookup,
-    response::{Request, Response},
-};
-use super::{API_VERSION, HubSpotError, Session, session::Kind};
+use self::lookup::Lookup;
+pub(crate) use self::{joint::WaitingReads, response::Failure};
+use super::{API_VERSION, HubSpotError, Session};
 
 /// The most records whose associations one call reads (HubSpot's maximum).
 pub const MAX_ASSOCIATION_INPUTS: usize = 1000;
@@ -81,20 +79,18 @@ impl Session {
         let is_alone = each_for_itself && records.len() == 1;
         let mut lookup = Lookup::new(to, records, each_for_itself);
         while let Some(inputs) = lookup.next(latest) {
-            let result = match self.post(Kind::Association, &path, &Request { inputs: &inputs }, Some(latest)).await {
-                Ok(Some(response)) => {
-                    lookup.longest = lookup.longest.max(response.took);
-                    response.parse::<Response>("associations are not of their form")
-                }
+            let read = match is_alone {
+                true => self.read_inputs(&path, || inputs.clone(), latest).await,
+                false => self.read_jointly(&path, &inputs, latest).await,
+            };
+            match read {
                 Ok(None) if inputs.iter().all(|input| input.after.is_some()) => {
                     lookup.further.extend(inputs);
                     break;
                 }
                 Ok(None) => return Ok(None),
-                Err(error) => Err(error),
-            };
-            match result {
-                Ok(response) => {
+                Ok(Some(response)) => {
+                    lookup.longest = lookup.longest.max(response.took);
                     self.has_read_associations.store(true, Ordering::Relaxed);
                     lookup.leave_out(&response, &inputs)?;
                     lookup.take(response.results, inputs);

@@ -63,7 +63,7 @@ impl Session {
         let inputs: Vec<Value> = ids.iter().map(|id| json!({ "id": id })).collect();
         let body = json!({ "properties": names, "inputs": inputs });
         let path = format!("/crm/objects/{API_VERSION}/{object}/batch/read");
-        let Some(response) = self.post(kind, &path, &body, latest).await? else { return Ok(None) };
+        let Some(response) = self.post(kind, &path, || &body, latest).await? else { return Ok(None) };
         let batch: BatchResponse = response.parse("records are not of their form")?;
         let missing = batch.errors.iter().filter(|failure| failure.is_not_found()).flat_map(Failure::names).collect();
         Ok(Some(ReadRecords { rows: record::parse_rows(object, &batch.results)?, missing }))

@@ -40,13 +40,13 @@ impl ApiResponse {
 }
 
 /// How a list continues after this page.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(super) struct Paging {
     /// The next page, if there is one.
     pub(super) next: Option<Next>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(super) struct Next {
     /// The cursor to request the next page with.
     #[serde(deserialize_with = "id")]

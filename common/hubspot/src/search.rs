@@ -145,7 +145,7 @@ impl Session {
     ) -> Result<Option<Page>, HubSpotError> {
         let path = format!("/crm/objects/{API_VERSION}/{}/search", search.object);
         let kind = if search.leaves_room { Kind::SharedSearch } else { Kind::Search };
-        let response = self.post(kind, &path, body, latest).await?;
+        let response = self.post(kind, &path, || body, latest).await?;
         response.map(|response| page(search.object, &response)).transpose()
     }
 }

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use super::{
     HubSpot, HubSpotError,
+    associations::WaitingReads,
     limiter::{Limiter, Permit},
     response::ApiResponse,
     retry_after::http_date,
@@ -84,8 +85,8 @@ impl Kind {
     }
 }
 
-/// Returns how many requests of a first load are made in a second, if the general limit allows `limit` in ten: a little
-/// more than a tenth, to make up for the pause between two slices.
+/// Returns how many requests are made in a second, to use up a limit of `limit` in ten evenly: a little more than a tenth,
+/// to make up for the pause between two slices.
 fn spread(limit: usize) -> NonZeroU32 {
     u32::try_from(limit / 8).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN)
 }
@@ -100,6 +101,9 @@ pub struct Session {
     associations: Limiter,
     /// Spreads the requests of a first load over the general limit.
     first_load: Limiter,
+    /// Spreads reads of associations over their limit. What waits for a moment is joined, instead of waiting for seconds
+    /// when the limit is used up.
+    association_pace: Limiter,
     /// True once a response has shown that reads of associations count among all other requests, too. HubSpot's
     /// specification exempts them, and its guide gives them a limit of their own.
     associations_are_general: AtomicBool,
@@ -107,6 +111,7 @@ pub struct Session {
     has_stopped_retrying: AtomicBool,
     /// True once HubSpot has returned any record's associations.
     pub(super) has_read_associations: AtomicBool,
+    pub(super) waiting_reads: WaitingReads,
     tally: Arc<Tally>,
 }
 
@@ -126,11 +131,17 @@ impl Session {
             token,
             search: Limiter::new(limits.search_rps, SECOND, &remembered.search),
             first_load: Limiter::new(spread(general.limit()), SECOND, &LimiterSnapshot::default()),
+            association_pace: Limiter::new(
+                spread(limits.associations_per_10s.get() as usize),
+                SECOND,
+                &LimiterSnapshot::default(),
+            ),
             general,
             associations: Limiter::new(limits.associations_per_10s, TEN_SECONDS, &remembered.associations),
             associations_are_general: AtomicBool::new(remembered.associations_are_general),
             has_stopped_retrying: AtomicBool::new(false),
             has_read_associations: AtomicBool::new(false),
+            waiting_reads: WaitingReads::default(),
             tally,
         }
     }
@@ -175,16 +186,16 @@ impl Session {
         }
     }
 
-    /// Posts `body` to `path`, under the limit of `kind`. Returns `None` if the limit does not allow that before
-    /// `latest`.
-    pub(super) async fn post(
+    /// Posts `body` to `path`, under the limit of `kind`. The body is made when the limit allows the request. Returns `None`
+    /// if the limit does not allow that before `latest`.
+    pub(super) async fn post<B: Serialize>(
         &self,
         kind: Kind,
         path: &str,
-        body: &impl Serialize,
+        body: impl Fn() -> B,
         latest: Option<Instant>,
     ) -> Result<Option<ApiResponse>, HubSpotError> {
-        self.send(kind, || self.hubspot.http.post(self.hubspot.url(path)).json(body), latest).await
+        self.send(kind, || self.hubspot.http.post(self.hubspot.url(path)).json(&body()), latest).await
     }
 
     /// Gets the list at `path`, as a request of `kind`. Returns `None` if the limit does not allow that before `latest`.
@@ -255,8 +266,8 @@ impl Session {
         result
     }
 
-    /// Waits for a permit of the limiter, and of the general one if that counts reads of associations, too. A request of a
-    /// first load waits for its turn before. Returns `None` if there is none before `latest`.
+    /// Waits for a permit of the limiter, and of the general one if that counts reads of associations, too. A request whose
+    /// kind is spread over its limit waits for its turn before. Returns `None` if there is none before `latest`.
     async fn admit<'a>(
         &'a self,
         kind: Kind,
@@ -265,8 +276,13 @@ impl Session {
     ) -> Option<Vec<(&'a Limiter, Permit)>> {
         let is_both = matches!(kind, Kind::Association) && self.associations_are_general.load(Ordering::Relaxed);
         let mut permits = Vec::new();
-        if matches!(kind, Kind::FirstLoad) {
-            permits.push((&self.first_load, self.first_load.admit(latest).await?));
+        let pace = match kind {
+            Kind::FirstLoad => Some(&self.first_load),
+            Kind::Association => Some(&self.association_pace),
+            Kind::Search | Kind::SharedSearch | Kind::List | Kind::Read => None,
+        };
+        if let Some(pace) = pace {
+            permits.push((pace, pace.admit(latest).await?));
         }
         let permit = match kind {
             Kind::SharedSearch => limiter.admit_leaving_room(latest).await?,

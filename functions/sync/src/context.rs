@@ -1,7 +1,7 @@
 //! The shared state of a slice.
 
 use std::{
-    cell::{Cell, OnceCell, RefCell},
+    cell::{OnceCell, RefCell},
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
@@ -24,6 +24,7 @@ use crate::{
     error::SliceError,
     plan::{LISTS_PER_PAGE, Settings},
     tally::Tally,
+    turns::Turns,
 };
 
 /// The state that the lanes of a slice share.
@@ -40,8 +41,7 @@ pub(crate) struct SliceContext<'a> {
     pub(crate) selection: &'a Selection,
     /// The properties of the object types of which all are read. Empty until they are looked up.
     pub(crate) all_properties: OnceCell<Objects>,
-    /// The number of lanes that are being read. They share the account's limits.
-    pub(crate) lanes: Cell<u32>,
+    pub(crate) turns: Turns,
     /// The object types of which there may be records to check for changes of their associations.
     pub(crate) association_checks: RefCell<BTreeSet<ObjectType>>,
     /// The pairs of object types of which HubSpot has no associations.
@@ -130,12 +130,12 @@ impl SliceContext<'_> {
 
     /// Returns a lane's share of the searches per second that HubSpot allows the account.
     pub(crate) fn search_rps(&self) -> f64 {
-        f64::from(self.sync.config.limits.search_rps.get()) / f64::from(self.lanes.get().max(1))
+        f64::from(self.sync.config.limits.search_rps.get()) / self.turns.lanes()
     }
 
     /// Returns a lane's share of the pages of lists per second that HubSpot allows the account.
     pub(crate) fn list_pages_per_second(&self) -> f64 {
-        self.session.lists_per_second() / f64::from(LISTS_PER_PAGE) / f64::from(self.lanes.get().max(1))
+        self.session.lists_per_second() / f64::from(LISTS_PER_PAGE) / self.turns.lanes()
     }
 
     /// Returns true if the history of an object type may be read by lists, too.

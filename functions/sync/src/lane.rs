@@ -69,6 +69,7 @@ impl<'a> LaneReader<'a> {
                 Due::CalculatedValues => LaneStep::CalculatedValues,
             });
             let outcome = match due {
+                Some(Due::Pass(PassKind::Backfill)) => self.read_history().await?,
                 Some(Due::Pass(kind)) => self.read_pass(kind).await?,
                 Some(Due::Count(window)) => self.count_again(window).await?,
                 Some(Due::SetAside) => self.read_set_aside().await?,
@@ -88,6 +89,16 @@ impl<'a> LaneReader<'a> {
             }
         }
         Ok(LaneEnd::OutOfTime)
+    }
+
+    /// Reads the history, when it is the lane's turn.
+    async fn read_history(&mut self) -> Result<WindowOutcome, SliceError> {
+        let slice = self.slice;
+        let Some(latest) = self.tuning.pace.latest_start(Concurrent::Nothing) else {
+            return Ok(WindowOutcome::OutOfTime);
+        };
+        let Some(_turn) = slice.turns.history(latest).await else { return Ok(WindowOutcome::OutOfTime) };
+        self.read_pass(PassKind::Backfill).await
     }
 
     /// Returns the fetcher for the lane's windows.

@@ -34,6 +34,7 @@ mod sweep;
 mod tally;
 mod token;
 mod tuning;
+mod turns;
 
 use std::{cell::RefCell, collections::BTreeMap, panic::AssertUnwindSafe, time::Duration};
 

@@ -1,7 +1,7 @@
 //! Reads the lanes of a slice concurrently. They share the account's limits and the slice's time.
 
 use std::{
-    cell::{Cell, OnceCell, RefCell},
+    cell::{OnceCell, RefCell},
     time::Duration,
 };
 
@@ -29,6 +29,7 @@ use crate::{
     references,
     state::LaneStep,
     tuning::Tuning,
+    turns::Turns,
 };
 
 /// How long a lane waits at least for the list of its properties, which is read beside the other lanes.
@@ -83,7 +84,7 @@ impl ActiveSlice<'_> {
             sweep_since: self.deletions_notified_at(),
             selection,
             all_properties: OnceCell::new(),
-            lanes: Cell::new(0),
+            turns: Turns::new(),
             association_checks: RefCell::new(with_associations.collect()),
             unsaved: &self.unsaved,
             undefined_associations: RefCell::default(),
@@ -144,9 +145,9 @@ impl ActiveSlice<'_> {
         let quickest_ms = self.leased.checkpoint.limits.search.quickest_ms;
         let tuning = Tuning::new(self.budget, &lane, slice.objects().len()).expecting(quickest_ms);
         let mut reader = LaneReader::new(slice, object, lane.clone(), &tuning);
-        slice.lanes.set(slice.lanes.get() + 1);
+        let turn = slice.turns.read();
         let end = timeout_at(self.budget.work_ends(), reader.run(self.look_since())).await;
-        slice.lanes.set(slice.lanes.get() - 1);
+        drop(turn);
         let state = &reader.state;
         let (progressed, fresh_to, pass) = (state.got_on, state.lane.fresh.mark, state.reading());
         // After progress of its pass, a failure counts as the first attempt.

@@ -1,6 +1,6 @@
 //! The form of association reads: requests and responses.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use model::{
     association::{Association, AssociationType},
@@ -12,11 +12,11 @@ use serde_json::Value;
 use crate::response::{Paging, id, id_text};
 
 #[derive(Serialize)]
-pub(super) struct Request<'a> {
-    pub(super) inputs: &'a [Input],
+pub(super) struct Request {
+    pub(super) inputs: Vec<Input>,
 }
 
-#[derive(Clone, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct Input {
     pub(super) id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -24,15 +24,18 @@ pub(super) struct Input {
 }
 
 /// A 200, or a 207 whose `errors` name the records without associations: those are simply not in `results`.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(super) struct Response {
     pub(super) results: Vec<Associated>,
     #[serde(default)]
     pub(super) errors: Vec<Failure>,
+    /// How long it took.
+    #[serde(skip)]
+    pub(super) took: Duration,
 }
 
 /// HubSpot's reason why some of the inputs have no result.
-#[derive(Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Failure {
     #[serde(default)]
@@ -65,7 +68,7 @@ impl Failure {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(super) struct Associated {
     pub(super) from: Object,
     #[serde(default)]
@@ -73,13 +76,13 @@ pub(super) struct Associated {
     pub(super) paging: Option<Paging>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(super) struct Object {
     #[serde(deserialize_with = "id")]
     pub(super) id: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Link {
     #[serde(deserialize_with = "id")]
@@ -88,7 +91,7 @@ pub(super) struct Link {
     association_types: Vec<LinkType>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct LinkType {
     category: String,
