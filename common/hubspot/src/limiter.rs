@@ -80,6 +80,8 @@ struct State {
     quickest: Option<Duration>,
     /// By how much answers are usually slower than the quickest.
     usual_delay: Duration,
+    /// When HubSpot last refused a request.
+    refused_at: Option<Instant>,
     /// No request is made before this time, because HubSpot refused one.
     closed_until: Instant,
 }
@@ -108,6 +110,7 @@ impl Limiter {
         let (now, now_by_clock) = (Instant::now(), DateTime::now());
         let named = snapshot.limit.and_then(NonZeroU32::new);
         let limit = usize::try_from(named.unwrap_or(limit).get()).unwrap_or(usize::MAX);
+        let longest = Reason::RateLimit.longest();
         let ago = |at: &DateTime| now.checked_sub(time::between(*at, now_by_clock)).unwrap_or(now);
         let mut state = State {
             limit,
@@ -118,7 +121,10 @@ impl Limiter {
             caution: snapshot.caution.clamp(0.0, 1.0),
             quickest: snapshot.quickest_ms.map(|millis| Duration::from_millis(millis.into())),
             usual_delay: Duration::ZERO,
-            closed_until: now,
+            refused_at: None,
+            closed_until: snapshot
+                .closed_until
+                .map_or(now, |until| now + time::between(now_by_clock, until).min(longest)),
         };
         let skipped = snapshot.requests.len().saturating_sub(limit);
         snapshot.requests.iter().skip(skipped).for_each(|at| state.note(ago(at), Some(Duration::ZERO)));
@@ -212,19 +218,24 @@ impl Limiter {
         time::after(DateTime::now(), self.next(1.0).saturating_duration_since(Instant::now()))
     }
 
-    /// Records that HubSpot refused a request by this limit. Requests that were held up are the first explanation, and
-    /// other apps that use the limit the second one. No request is made for as long as HubSpot asks (cut to a plausible
-    /// length), or for one period. Requests that were under way together count as one refusal.
-    pub(super) fn record_refusal(&self, retry_after: Option<Duration>) {
+    /// Records that HubSpot refused a request by this limit. Requests that were held up are the first explanation: from now
+    /// on, a request waits until they have certainly left the period. Other apps that use the limit are the second one: they
+    /// get a part of it, and no request is made for one period. If HubSpot asks for a pause, it is made (cut to a plausible
+    /// length). Requests that were under way together count as one refusal.
+    pub(super) fn record_refusal(&self, permit: &Permit, retry_after: Option<Duration>) {
         let now = Instant::now();
         let mut state = self.state();
-        if state.closed_until <= now {
-            if state.caution >= FULL_CAUTION {
-                state.share = (state.share * SHARE_FACTOR_ON_REFUSAL).max(MIN_SHARE);
-            }
-            state.caution = 1.0;
-            state.closed_until = now + retry_after.map_or(self.period, |asked| asked.min(Reason::RateLimit.longest()));
+        if state.refused_at.is_some_and(|at| permit.made_at < at) {
+            return;
         }
+        let pause = if state.caution >= FULL_CAUTION {
+            state.share = (state.share * SHARE_FACTOR_ON_REFUSAL).max(MIN_SHARE);
+            self.period
+        } else {
+            Duration::ZERO
+        };
+        (state.caution, state.refused_at) = (1.0, Some(now));
+        state.closed_until = now + retry_after.map_or(pause, |asked| asked.min(Reason::RateLimit.longest()));
     }
 
     /// Records that HubSpot accepted a request.
@@ -261,6 +272,7 @@ impl Limiter {
             share: state.share,
             caution: state.caution,
             quickest_ms: state.quickest.and_then(|quickest| u32::try_from(quickest.as_millis()).ok()),
+            closed_until: (state.closed_until > now).then(|| time::after(now_by_clock, state.closed_until - now)),
             limit: Some(state.limit).filter(|_| state.is_named).and_then(|limit| u32::try_from(limit).ok()),
         }
     }

@@ -228,13 +228,17 @@ impl Session {
             Kind::Association => (&self.associations, &self.tally.associations),
             Kind::List | Kind::FirstLoad | Kind::Read => (&self.general, &self.tally.lists),
         };
-        // The refusal must be returned even if the limit leaves no time for another try.
-        let refused = Mutex::new(None);
+        // A failure must be returned even if the limit leaves no time for another try. A single refusal by a limit is only the
+        // reason why there is no time.
+        let failures = Mutex::new(Vec::<HubSpotError>::new());
         let is_too_late = AtomicBool::new(false);
         let result = (|| async {
             let Some(permits) = self.admit(kind, limiter, latest).await else {
                 is_too_late.store(true, Ordering::Relaxed);
-                return refused.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(None), Err);
+                return match failures.lock().unwrap_or_else(PoisonError::into_inner).as_slice() {
+                    [] | [HubSpotError::RateLimited { .. }] => Ok(None),
+                    [.., last] => Err(last.clone()),
+                };
             };
             count.fetch_add(1, Ordering::Relaxed);
             let response = self.hubspot.spent.during(self.send_once(kind, &permits, request())).await;
@@ -243,7 +247,11 @@ impl Session {
                     self.tally.answered.fetch_add(1, Ordering::Relaxed);
                     limiter.record_success();
                 }
-                Err(HubSpotError::RateLimited { retry_after, .. }) => limiter.record_refusal(*retry_after),
+                Err(HubSpotError::RateLimited { retry_after, .. }) => {
+                    if let Some((limiter, permit)) = permits.iter().find(|(of, _)| std::ptr::eq(*of, limiter)) {
+                        limiter.record_refusal(permit, *retry_after);
+                    }
+                }
                 Err(_) => {}
             }
             response.map(Some)
@@ -255,7 +263,7 @@ impl Session {
         })
         .adjust(|error, pause| pause.and_then(|pause| error.retry_soon(pause)))
         .notify(|error, pause| {
-            *refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+            failures.lock().unwrap_or_else(PoisonError::into_inner).push(error.clone());
             self.tally.retries.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(error = %error, pause_ms = pause.as_millis() as u64, "a HubSpot request is made again");
         })

@@ -106,7 +106,7 @@ async fn run(network: Network, others: Others, seed: u64) -> Outcome {
                     limiter.record_success();
                     outcome.borrow_mut().accepted += 1;
                 } else {
-                    limiter.record_refusal(None);
+                    limiter.record_refusal(&permit, None);
                     outcome.borrow_mut().refused += 1;
                 }
             }

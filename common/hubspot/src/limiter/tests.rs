@@ -14,6 +14,11 @@ async fn made(limiter: &Limiter) {
     limiter.record_answer(&permit);
 }
 
+/// Records that HubSpot refused a request that was made just now.
+fn refuse(limiter: &Limiter, retry_after: Option<Duration>) {
+    limiter.record_refusal(&Permit { number: 0, made_at: Instant::now() }, retry_after);
+}
+
 #[tokio::test(start_paused = true)]
 async fn no_rolling_second_holds_more_than_the_limit() {
     let limiter = limiter(5, &LimiterSnapshot::default());
@@ -76,8 +81,7 @@ async fn the_next_slice_goes_on_with_what_was_remembered() {
     made(&first).await;
     made(&first).await;
     for _ in 0..3 {
-        first.state().closed_until = Instant::now();
-        first.record_refusal(None);
+        refuse(&first, None);
     }
     let snapshot = first.snapshot();
     assert_eq!((snapshot.requests.len(), snapshot.quickest_ms), (2, Some(0)));
@@ -89,11 +93,8 @@ async fn the_next_slice_goes_on_with_what_was_remembered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_closes_the_limit_and_leaves_less_of_it_until_requests_are_taken_again() {
+async fn refusals_leave_less_of_the_limit_until_requests_are_taken_again() {
     let limiter = limiter(5, &LimiterSnapshot::default());
-    made(&limiter).await;
-    limiter.record_refusal(None);
-    limiter.record_refusal(None);
     let ten_requests = async || {
         let began = Instant::now();
         for _ in 0..10 {
@@ -101,12 +102,15 @@ async fn a_refusal_closes_the_limit_and_leaves_less_of_it_until_requests_are_tak
         }
         began.elapsed()
     };
-    // The first two refusals cost one period each and no share: requests may have been held up, or overtaken each other.
+    assert_eq!(ten_requests().await, limiter.period);
+    // The first refusal costs neither a pause nor a share: requests may have been held up.
+    refuse(&limiter, None);
     assert_eq!(ten_requests().await, limiter.period * 2);
-    limiter.record_refusal(None);
+    // The second one costs one period, and each later period admits four of five requests after the third one.
+    refuse(&limiter, None);
     assert_eq!(ten_requests().await, limiter.period * 2);
-    limiter.record_refusal(None);
-    // Later, each period admits four of five requests.
+    assert!((limiter.snapshot().share - SHARE_FACTOR_ON_REFUSAL * MAX_SHARE).abs() < 0.001);
+    refuse(&limiter, None);
     assert_eq!(ten_requests().await, limiter.period * 3);
     assert!((limiter.snapshot().share - SHARE_FACTOR_ON_REFUSAL).abs() < 0.001);
     for _ in 0..200 {
@@ -116,11 +120,24 @@ async fn a_refusal_closes_the_limit_and_leaves_less_of_it_until_requests_are_tak
 }
 
 #[tokio::test(start_paused = true)]
+async fn requests_that_were_under_way_together_are_one_refusal() {
+    let limiter = limiter(5, &LimiterSnapshot::default());
+    let permits = [limiter.admit(None).await.unwrap(), limiter.admit(None).await.unwrap()];
+    tokio::time::advance(SECOND / 10).await;
+    for permit in permits {
+        limiter.record_answer(&permit);
+        limiter.record_refusal(&permit, None);
+    }
+    let snapshot = limiter.snapshot();
+    assert_eq!((snapshot.share, snapshot.caution), (MAX_SHARE, 1.0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn refused_again_and_again_it_makes_a_request_every_few_periods() {
     let limiter = limiter(2, &LimiterSnapshot::default());
     for _ in 0..10 {
         made(&limiter).await;
-        limiter.record_refusal(None);
+        refuse(&limiter, None);
     }
     made(&limiter).await;
     let began = Instant::now();
@@ -143,16 +160,27 @@ async fn a_request_that_is_given_up_while_it_waits_is_forgotten() {
 #[tokio::test(start_paused = true)]
 async fn hubspot_may_say_for_how_long() {
     let limiter = limiter(5, &LimiterSnapshot::default());
-    limiter.record_refusal(Some(Duration::from_millis(300)));
+    refuse(&limiter, Some(Duration::from_millis(300)));
     let began = Instant::now();
     made(&limiter).await;
     assert_eq!(began.elapsed(), Duration::from_millis(300));
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_next_slice_makes_the_pause_that_hubspot_asks_for() {
+    let first = limiter(5, &LimiterSnapshot::default());
+    refuse(&first, Some(SECOND * 3));
+    let next = limiter(5, &first.snapshot());
+    let began = Instant::now();
+    made(&next).await;
+    assert!(began.elapsed() > Duration::from_millis(2_900) && began.elapsed() < Duration::from_millis(3_100));
+    assert_eq!(next.snapshot().closed_until, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn hubspot_may_not_say_for_years() {
     let limiter = limiter(5, &LimiterSnapshot::default());
-    limiter.record_refusal(Some(Duration::MAX));
+    refuse(&limiter, Some(Duration::MAX));
     let began = Instant::now();
     made(&limiter).await;
     assert_eq!(began.elapsed(), Duration::from_secs(120));

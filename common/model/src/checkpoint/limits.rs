@@ -25,11 +25,21 @@ pub struct LimiterSnapshot {
     /// The number of requests that HubSpot says it allows. Absent if it has not said one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
+    /// Until when no request is made, because HubSpot refused one. Absent if requests are allowed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closed_until: Option<DateTime>,
 }
 
 impl Default for LimiterSnapshot {
     fn default() -> Self {
-        Self { requests: Vec::new(), share: MAX_SHARE, caution: 0.0, quickest_ms: None, limit: None }
+        Self {
+            requests: Vec::new(),
+            share: MAX_SHARE,
+            caution: 0.0,
+            quickest_ms: None,
+            limit: None,
+            closed_until: None,
+        }
     }
 }
 
