@@ -21,6 +21,7 @@ mod guards;
 mod hostile;
 mod hubspot_app;
 mod hubspot_client;
+mod joint_reads;
 mod layers;
 mod links;
 mod looks;
