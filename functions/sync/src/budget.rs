@@ -4,7 +4,7 @@ use std::{cell::Cell, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::plan::{LISTS_PER_PAGE, MAX_READERS};
+use crate::plan::{LISTS_PER_PAGE, MAX_LIST_READERS, MAX_READERS};
 
 /// How long ending a slice may take: give the lease back, send the continuation, answer Lambda.
 const SLICE_ENDING_TIME: Duration = Duration::from_millis(250);
@@ -128,19 +128,19 @@ impl<'a> PaceEstimator<'a> {
     /// next page is requested while the previous one is published. The result is a little higher than that, to make up
     /// for the pause between two slices.
     pub(crate) fn readers(&self, rate: f64) -> usize {
-        self.readers_for(self.longest_page.get().max(self.expected), rate)
+        self.readers_for(self.longest_page.get().max(self.expected), rate, MAX_READERS)
     }
 
     /// Returns how many windows to read concurrently by lists, to read `rate` pages per second. A page of a list takes
     /// several requests, one after the other, each of which is assumed to take as long as a search at first.
     pub(crate) fn list_readers(&self, rate: f64) -> usize {
         let list = Some(self.longest_list.get()).filter(|took| !took.is_zero()).unwrap_or(self.longest_page.get());
-        self.readers_for(list.max(self.expected) * LISTS_PER_PAGE, rate)
+        self.readers_for(list.max(self.expected) * LISTS_PER_PAGE, rate, MAX_LIST_READERS)
     }
 
-    fn readers_for(&self, page: Duration, rate: f64) -> usize {
+    fn readers_for(&self, page: Duration, rate: f64, most: usize) -> usize {
         let readers = (page.max(self.longest_publishing.get()).as_secs_f64() * rate * 1.2).ceil();
-        (1..=MAX_READERS).rev().find(|count| *count as f64 <= readers).unwrap_or(1)
+        (1..=most).rev().find(|count| *count as f64 <= readers).unwrap_or(1)
     }
 }
 

@@ -34,8 +34,12 @@ pub(crate) use sweep::{
     sweep_page_done,
 };
 
-/// How many windows of a pass are read concurrently at most.
+/// How many windows of a pass are read concurrently by searches at most.
 pub(crate) const MAX_READERS: usize = 4;
+
+/// How many parts of a history are read concurrently by lists at most. A page of a list takes two requests, one after the
+/// other.
+pub(crate) const MAX_LIST_READERS: usize = 2 * MAX_READERS;
 
 /// A window with at most this many rows left is not split: the page that was just read, and one more.
 const MAX_UNDIVIDED_ROWS: i64 = 2 * Search::MAX_PAGE as i64;
