@@ -12,7 +12,7 @@ use std::{
 use backon::{ExponentialBuilder, Retryable};
 use model::{
     checkpoint::{LimiterSnapshot, RateLimitState},
-    time::DateTime,
+    time::{self, DateTime},
 };
 use reqwest::{RequestBuilder, Response, StatusCode, header};
 use secrecy::{ExposeSecret, SecretString};
@@ -171,9 +171,11 @@ impl Session {
         self.general.next_at().max(self.associations.next_at())
     }
 
-    /// Returns how many pages of lists the general limit allows per second.
+    /// Returns how many lists the general limit allows per second. Returns 0 if it is used up, and allows none for a while.
     pub fn lists_per_second(&self) -> f64 {
-        self.general.limit() as f64 / TEN_SECONDS.as_secs_f64()
+        const A_WHILE: Duration = Duration::from_millis(500);
+        let is_used_up = time::between(DateTime::now(), self.general.next_at()) > A_WHILE;
+        if is_used_up { 0.0 } else { self.general.limit() as f64 / TEN_SECONDS.as_secs_f64() }
     }
 
     /// Returns the state of the account's limits for the next slice.

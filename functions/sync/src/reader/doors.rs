@@ -24,7 +24,7 @@ use crate::{
 pub(super) struct Lists {
     /// True if the lane may read lists.
     pub(super) are_allowed: bool,
-    /// The lane's share of the pages of lists per second, each of several requests.
+    /// The lane's share of the pages of lists per second, each of several requests. 0 if the limit is used up for now.
     pub(super) pages_per_second: f64,
     /// True if no more lists are read in this slice.
     pub(super) are_off: bool,
@@ -70,7 +70,9 @@ impl PassReader<'_> {
     fn free_readers(&self, door: Door) -> usize {
         let wanted = match door {
             Door::Search => self.tuning.pace.readers(self.search_rps),
-            Door::List if self.reads_lists() => self.tuning.pace.list_readers(self.lists.pages_per_second),
+            Door::List if self.reads_lists() && self.lists.pages_per_second > 0.0 => {
+                self.tuning.pace.list_readers(self.lists.pages_per_second)
+            }
             Door::List => 0,
         };
         wanted.saturating_sub(self.readers.values().filter(|reader| reader.door == door).count())
@@ -207,8 +209,12 @@ impl PassReader<'_> {
         plan::read_whole(&mut self.state.lane, REASON);
     }
 
-    /// Requests the page after `last_id`, or after what is published, in the way in which the window is read.
+    /// Requests the page after `last_id`, or after what is published, in the way in which the window is read. A search reads
+    /// what a list would have to wait for.
     pub(super) fn request(&mut self, reader: &mut WindowReader, last_id: Option<String>, concurrent: Concurrent) {
+        if self.lists.pages_per_second == 0.0 {
+            reader.door = Door::Search;
+        }
         match reader.door {
             Door::Search => self.search(reader, last_id, concurrent),
             Door::List => {
