@@ -1,6 +1,5 @@
 #![doc = include_str!("../README.md")]
 
-mod archived;
 mod associations;
 mod consent;
 mod error;
@@ -20,7 +19,6 @@ mod token;
 use reqwest::{Client, Url};
 use telemetry::TimeSpent;
 
-pub use archived::ArchivedPage;
 pub use associations::{AssociationInput, Associations, MAX_ASSOCIATION_INPUTS};
 pub use consent::{Portal, consent_url};
 pub use error::{HubSpotError, RateLimit};

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use hubspot::{AssociationInput, Associations, MAX_ASSOCIATION_INPUTS, MAX_READ_IDS, ReadRecords};
+use hubspot::{AssociationInput, Associations, MAX_READ_IDS, ReadRecords};
 use model::{ids::RecordId, time::DateTime};
 use store::{AssociationCheck, LedgerEntry, UnfinishedAssociations};
 use tokio::time::Instant;
@@ -17,7 +17,7 @@ use crate::{
     error::SliceError,
     lane::{LaneReader, WindowOutcome},
     ledger::{PublishLedger, PublishTerms},
-    plan,
+    plan::Compared,
     preparation::{self, AssociationReading},
     set_aside::is_a_records,
     state::LaneStep,
@@ -91,56 +91,19 @@ impl LaneReader<'_> {
         Ok(outcome)
     }
 
-    /// Compares the associations of the next contacts with what was published, and publishes those that differ. If they
-    /// cannot be read, postpones the comparison, so that changes do not wait for it.
+    /// Compares the associations of these records with what was published, and publishes those that differ.
     ///
     /// # Errors
-    /// The failure concerns the whole account, or is not HubSpot's.
-    pub(crate) async fn compare_associations(&mut self) -> Result<WindowOutcome, SliceError> {
-        match self.compare_next().await {
-            Err(SliceError::HubSpot(error)) if !error.concerns_account() => {
-                self.postpone_comparison(&error.to_string()).await?;
-                Ok(WindowOutcome::Closed)
-            }
-            // Fewer contacts fit into a slice.
-            Ok(WindowOutcome::OutOfTime) if !self.state.progressed_in(Some(LaneStep::Comparison)) => {
-                self.postpone_comparison("there is no time to publish what differs").await?;
-                Ok(WindowOutcome::Closed)
-            }
-            compared => compared,
-        }
-    }
-
-    async fn compare_next(&mut self) -> Result<WindowOutcome, SliceError> {
-        let slice = self.slice;
-        let comparison = &mut self.state.lane.kept.associations;
-        let after = comparison.after.clone().and_then(|id| RecordId::try_from(id).ok());
-        if after.is_none() {
-            comparison.began_at = Some(DateTime::now());
-        }
-        // What took longer than a slice may fit if it is less.
-        let count = (MAX_ASSOCIATION_INPUTS >> comparison.attempts.min(31)).max(1);
-        let limit = i64::try_from(count).unwrap_or(i64::MAX);
-        let known = slice.store().seen_after(slice.account(), self.object, after.as_ref(), limit).await?;
-        let next = (known.len() == count).then(|| known.last().map(|(id, _)| id.to_string())).flatten();
+    /// HubSpot or MongoDB failed, or there is no time.
+    pub(crate) async fn compare_associations(
+        &mut self,
+        known: Vec<(RecordId, LedgerEntry)>,
+    ) -> Result<WindowOutcome, SliceError> {
         let live: Vec<RecordId> = known.iter().filter(|(_, seen)| seen.is_live()).map(|(id, _)| id.clone()).collect();
         let inputs = live.iter().cloned().map(AssociationInput::first).collect();
         let mut ledger = self.read_for_comparison(inputs, known.into_iter().collect()).await?;
-        store_unfinished(slice, self.object, ledger.take_unfinished(), &[]).await?;
-        if self.publish_differing(LaneStep::Comparison, live, ledger).await? == WindowOutcome::OutOfTime {
-            return Ok(WindowOutcome::OutOfTime);
-        }
-        plan::comparison_step_done(&mut self.state.lane.kept.associations, next, DateTime::now());
-        self.checkpoint_progress().await?;
-        self.state.progress(LaneStep::Comparison);
-        Ok(WindowOutcome::Closed)
-    }
-
-    /// Postpones the comparison for this reason, and saves the lane.
-    pub(crate) async fn postpone_comparison(&mut self, reason: &str) -> Result<(), SliceError> {
-        tracing::error!(error = reason, "associations cannot be compared; it is tried again later");
-        plan::postpone_comparison(&mut self.state.lane.kept.associations, reason.to_owned(), DateTime::now());
-        self.save_lane().await
+        store_unfinished(self.slice, self.object, ledger.take_unfinished(), &[]).await?;
+        self.publish_differing(LaneStep::Comparison(Compared::Associations), live, ledger).await
     }
 
     /// Reads the associations of contacts. `seen` is what was published of them.

@@ -16,6 +16,7 @@ use model::{
     reference::{Ledger, Source},
     time::{self, DateTime},
 };
+use store::LedgerEntry;
 
 use crate::{
     budget::Concurrent,
@@ -23,13 +24,11 @@ use crate::{
     error::SliceError,
     lane::{LaneReader, WindowOutcome},
     ledger::{PublishLedger, PublishTerms},
-    plan, preparation,
+    plan::{self, Compared},
+    preparation,
     set_aside::is_a_records,
     state::LaneStep,
 };
-
-/// How many records are compared at once. They are read by as many requests at the same time as that takes.
-const MAX_COMPARED: usize = 5 * MAX_READ_IDS;
 
 /// After this many failures in a row, a record that is read alone is left out of the comparison.
 const LEAVE_OUT_ATTEMPTS: u32 = 10;
@@ -82,62 +81,23 @@ fn is_up_to_date(calculated: Option<&CalculatedProperties>, listed_at: Option<Da
 }
 
 impl LaneReader<'_> {
-    /// Compares the calculated values of the next records with what was published, and publishes those that differ. If
-    /// they cannot be read, postpones the comparison, so that changes do not wait for it.
+    /// Compares the calculated values of these records with what was published, and publishes those that differ.
     ///
     /// # Errors
-    /// The failure concerns the whole account, or is not HubSpot's.
-    pub(crate) async fn compare_calculated_values(&mut self) -> Result<WindowOutcome, SliceError> {
-        match self.compare_next_values().await {
-            Err(SliceError::HubSpot(error)) if !error.concerns_account() => {
-                self.postpone_calculated_values(&error.to_string()).await?;
-                Ok(WindowOutcome::Closed)
-            }
-            // Fewer records fit into a slice.
-            Ok(WindowOutcome::OutOfTime) if !self.state.progressed_in(Some(LaneStep::CalculatedValues)) => {
-                self.postpone_calculated_values("there is no time to publish what differs").await?;
-                Ok(WindowOutcome::Closed)
-            }
-            compared => compared,
-        }
-    }
-
-    async fn compare_next_values(&mut self) -> Result<WindowOutcome, SliceError> {
-        let (slice, object) = (self.slice, self.object);
-        let Some(calculated) = &mut self.state.lane.kept.calculated else { return Ok(WindowOutcome::Closed) };
-        let (names, comparison) = (calculated.names.clone(), &mut calculated.comparison);
-        let after = comparison.after.clone().and_then(|id| RecordId::try_from(id).ok());
-        if after.is_none() {
-            comparison.began_at = Some(DateTime::now());
-        }
-        // What took longer than a slice may fit if it is less.
-        let count = (MAX_COMPARED >> comparison.attempts.min(31)).max(1);
-        let limit = i64::try_from(count).unwrap_or(i64::MAX);
-        let known = slice.store().seen_after(slice.account(), object, after.as_ref(), limit).await?;
-        let next = (known.len() == count).then(|| known.last().map(|(id, _)| id.to_string())).flatten();
+    /// HubSpot or MongoDB failed, or there is no time.
+    pub(crate) async fn compare_values(
+        &mut self,
+        known: Vec<(RecordId, LedgerEntry)>,
+    ) -> Result<WindowOutcome, SliceError> {
+        let Some(calculated) = &self.state.lane.kept.calculated else { return Ok(WindowOutcome::Closed) };
+        let names = calculated.names.clone();
         let live = known.iter().filter(|(_, seen)| seen.is_live()).map(|(id, _)| id.to_string()).collect();
         let Some(rows) = self.read_values(live, &names).await? else { return Ok(WindowOutcome::OutOfTime) };
-        let ledger = PublishLedger::new(object, PublishTerms::of(&self.state.lane), known.into_iter().collect());
+        let terms = PublishTerms::of(&self.state.lane);
+        let ledger = PublishLedger::new(self.object, terms, known.into_iter().collect());
         let differing = preparation::records(&rows).filter(|record| ledger.is_recalculated(record));
         let differing: Vec<String> = differing.map(|record| record.id.to_string()).collect();
-        if self.publish_by_ids(LaneStep::CalculatedValues, &differing, None).await? == WindowOutcome::OutOfTime {
-            return Ok(WindowOutcome::OutOfTime);
-        }
-        if let Some(calculated) = &mut self.state.lane.kept.calculated {
-            plan::comparison_step_done(&mut calculated.comparison, next, DateTime::now());
-        }
-        self.checkpoint_progress().await?;
-        self.state.progress(LaneStep::CalculatedValues);
-        Ok(WindowOutcome::Closed)
-    }
-
-    /// Postpones the comparison for this reason, and saves the lane.
-    pub(crate) async fn postpone_calculated_values(&mut self, reason: &str) -> Result<(), SliceError> {
-        tracing::error!(error = reason, "calculated values cannot be compared; it is tried again later");
-        if let Some(calculated) = &mut self.state.lane.kept.calculated {
-            plan::postpone_comparison(&mut calculated.comparison, reason.to_owned(), DateTime::now());
-        }
-        self.save_lane().await
+        self.publish_by_ids(LaneStep::Comparison(Compared::CalculatedValues), &differing, None).await
     }
 
     /// Reads the values of records by their ids, in halves if that fails, down to the record that HubSpot has no answer

@@ -65,8 +65,7 @@ impl<'a> LaneReader<'a> {
                 Due::SetAside => LaneStep::SetAside,
                 Due::AssociationChecks => LaneStep::AssociationChecks,
                 Due::Sweep => LaneStep::Sweep,
-                Due::Comparison => LaneStep::Comparison,
-                Due::CalculatedValues => LaneStep::CalculatedValues,
+                Due::Comparison(what) => LaneStep::Comparison(*what),
             });
             let outcome = match due {
                 Some(Due::Pass(PassKind::Backfill)) => self.read_history().await?,
@@ -75,8 +74,7 @@ impl<'a> LaneReader<'a> {
                 Some(Due::SetAside) => self.read_set_aside().await?,
                 Some(Due::AssociationChecks) => self.check_associations().await?,
                 Some(Due::Sweep) => self.sweep().await?,
-                Some(Due::Comparison) => self.compare_associations().await?,
-                Some(Due::CalculatedValues) => self.compare_calculated_values().await?,
+                Some(Due::Comparison(what)) => self.compare(what).await?,
                 None => {
                     if self.state.lane.last_error.take().is_some() {
                         self.save_lane().await?;
@@ -124,8 +122,7 @@ impl<'a> LaneReader<'a> {
     pub(crate) async fn postpone_step(&mut self, reason: &str) -> Result<(), SliceError> {
         match self.state.step {
             Some(LaneStep::Sweep) => self.postpone_archived_scan(reason).await,
-            Some(LaneStep::Comparison) => self.postpone_comparison(reason).await,
-            Some(LaneStep::CalculatedValues) => self.postpone_calculated_values(reason).await,
+            Some(LaneStep::Comparison(what)) => self.postpone_comparison(what, reason).await,
             Some(LaneStep::Pass(_) | LaneStep::SetAside | LaneStep::AssociationChecks) | None => Ok(()),
         }
     }

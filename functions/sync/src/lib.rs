@@ -11,6 +11,7 @@ mod batch;
 mod budget;
 mod calculated;
 mod chain;
+mod comparison;
 mod config;
 mod context;
 mod error;

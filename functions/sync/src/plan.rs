@@ -30,8 +30,8 @@ pub(crate) use properties::{choose_properties, learn_calculated};
 pub(crate) use quiet::settle_empty;
 pub(crate) use settings::Settings;
 pub(crate) use sweep::{
-    calculated_is_due, comparison_is_due, comparison_step_done, postpone_comparison, postpone_sweep, sweep_is_due,
-    sweep_page_done,
+    Compared, calculated_is_due, comparison_is_due, comparison_step_done, postpone_comparison, postpone_sweep,
+    sweep_is_due, sweep_page_done,
 };
 
 /// How many windows of a pass are read concurrently by searches at most.
@@ -68,10 +68,8 @@ pub(crate) enum Due {
     AssociationChecks,
     /// The recycle bin.
     Sweep,
-    /// The associations of all records.
-    Comparison,
-    /// The values of calculated properties, of all records.
-    CalculatedValues,
+    /// What is compared of all records.
+    Comparison(Compared),
 }
 
 /// Opens the windows that are due. Returns what is most urgent in a lane. Returns `None` if the lane is caught up.
@@ -86,10 +84,11 @@ pub(crate) fn next_due(lane: &mut Lane, settings: Settings, now: DateTime, look_
     let rest = || [PassKind::Again, PassKind::Backfill].into_iter().find(is_open).map(Due::Pass);
     let set_aside = || lane.kept.set_aside_until.is_some_and(|at| at <= now).then_some(Due::SetAside);
     let sweep = || sweep_is_due(lane, settings, now, look_since).then_some(Due::Sweep);
-    let comparison = || comparison_is_due(lane, settings, now, look_since).then_some(Due::Comparison);
-    let values = || calculated_is_due(lane, settings, now, look_since).then_some(Due::CalculatedValues);
+    let comparison = |what, is_due: bool| is_due.then_some(Due::Comparison(what));
+    let associations = || comparison(Compared::Associations, comparison_is_due(lane, settings, now, look_since));
+    let values = || comparison(Compared::CalculatedValues, calculated_is_due(lane, settings, now, look_since));
     let urgent = fresh.or_else(checks).or_else(settled).or_else(held);
-    urgent.or_else(rest).or_else(set_aside).or_else(sweep).or_else(comparison).or_else(values)
+    urgent.or_else(rest).or_else(set_aside).or_else(sweep).or_else(associations).or_else(values)
 }
 
 /// Opens the windows that are due.

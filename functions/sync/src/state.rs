@@ -8,7 +8,7 @@ use model::{
     time::DateTime,
 };
 
-use crate::{own_marks::OwnMarks, problem};
+use crate::{own_marks::OwnMarks, plan::Compared, problem};
 
 /// After this many failed attempts, a transient failure may be caused by a single record.
 const STUBBORN_ATTEMPTS: u32 = 5;
@@ -24,16 +24,14 @@ pub(crate) enum LaneStep {
     AssociationChecks,
     /// The recycle bin.
     Sweep,
-    /// The associations of all contacts.
-    Comparison,
-    /// The values of calculated properties, of all records.
-    CalculatedValues,
+    /// What is compared of all records.
+    Comparison(Compared),
 }
 
 impl LaneStep {
     /// Returns true if it is read beside changes, and postponed if it takes too long.
     pub(crate) fn can_wait(self) -> bool {
-        matches!(self, Self::Sweep | Self::Comparison | Self::CalculatedValues)
+        matches!(self, Self::Sweep | Self::Comparison(_))
     }
 }
 

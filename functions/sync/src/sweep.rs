@@ -1,7 +1,7 @@
 //! The sweep for deletions. Search never shows deleted records. Therefore all of the recycle bin is read from time to
 //! time, page by page, when a lane has nothing else to read.
 
-use hubspot::{ArchivedPage, HubSpotError};
+use hubspot::{HubSpotError, MAX_LISTED, Page};
 use model::time::DateTime;
 use tokio::time::Instant;
 
@@ -43,7 +43,7 @@ impl LaneReader<'_> {
         let Some(page) = self.archived_page(after.as_deref()).await? else { return Err(SliceError::NoTime) };
         self.tuning.asked();
         self.tuning.pace.page_took(page.took);
-        let ArchivedPage { rows, next, .. } = page;
+        let Page { rows, next, .. } = page;
         if next.is_some() && next == after {
             return Err(HubSpotError::Malformed("the list's cursor does not move".to_owned()).into());
         }
@@ -63,10 +63,10 @@ impl LaneReader<'_> {
     /// Requests a page of the recycle bin, and smaller ones if that fails because of a record's contents. A single
     /// record that still fails is requested without its properties, because only its deletion must be known. Returns
     /// `None` if there is no time.
-    async fn archived_page(&self, after: Option<&str>) -> Result<Option<ArchivedPage>, HubSpotError> {
+    async fn archived_page(&self, after: Option<&str>) -> Result<Option<Page>, HubSpotError> {
         let attempts = self.state.lane.sweep.attempts;
         // A page that took longer than a slice may fit if it is smaller.
-        let mut rows = (self.tuning.page_size().min(ArchivedPage::MAX) >> attempts.min(31)).max(1);
+        let mut rows = (self.tuning.page_size().min(MAX_LISTED) >> attempts.min(31)).max(1);
         // A failure that has not passed by now may be a record's.
         let is_stubborn = attempts >= 2;
         let is_a_records = |error: &HubSpotError| {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use hubspot::{MAX_ASSOCIATION_INPUTS, MAX_READ_IDS};
 use model::checkpoint::Sweep;
 
 use super::{DateTime, Lane, Settings, time};
@@ -13,6 +14,34 @@ const LONGEST_SWEEP_PAUSE: Duration = Duration::from_secs(6 * 3600);
 
 /// After this many failures the sweep begins again from the start, because HubSpot may reject the cursor.
 const RESTART_SWEEP_ATTEMPTS: u32 = 3;
+
+/// What is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Compared {
+    /// The associations of records.
+    Associations,
+    /// The values of their calculated properties.
+    CalculatedValues,
+}
+
+impl Compared {
+    /// Returns how many records are compared at once.
+    pub(crate) fn most(self) -> usize {
+        match self {
+            Self::Associations => MAX_ASSOCIATION_INPUTS,
+            // They are read by as many requests at the same time as that takes.
+            Self::CalculatedValues => 5 * MAX_READ_IDS,
+        }
+    }
+
+    /// Returns where the comparison of a lane is. Returns `None` if nothing is compared.
+    pub(crate) fn of(self, lane: &mut Lane) -> Option<&mut Sweep> {
+        match self {
+            Self::Associations => Some(&mut lane.kept.associations),
+            Self::CalculatedValues => lane.kept.calculated.as_mut().map(|calculated| &mut calculated.comparison),
+        }
+    }
+}
 
 /// Returns true if a page of the recycle bin is to be read, in a lane that has nothing else to read.
 pub(crate) fn sweep_is_due(lane: &Lane, settings: Settings, now: DateTime, look_since: DateTime) -> bool {
