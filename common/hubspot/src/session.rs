@@ -43,6 +43,9 @@ pub struct Limits {
 const SECOND: Duration = Duration::from_secs(1);
 const TEN_SECONDS: Duration = Duration::from_secs(10);
 
+/// How long a list of a first load waits for the general limit. Meanwhile a search can read the same.
+const LONGEST_LIST_WAIT: Duration = Duration::from_millis(500);
+
 /// The numbers of requests made, by kind.
 #[derive(Debug, Default)]
 pub struct Tally {
@@ -173,8 +176,7 @@ impl Session {
 
     /// Returns how many lists the general limit allows per second. Returns 0 if it is used up, and allows none for a while.
     pub fn lists_per_second(&self) -> f64 {
-        const A_WHILE: Duration = Duration::from_millis(500);
-        let is_used_up = time::between(DateTime::now(), self.general.next_at()) > A_WHILE;
+        let is_used_up = time::between(DateTime::now(), self.general.next_at()) > LONGEST_LIST_WAIT;
         if is_used_up { 0.0 } else { self.general.limit() as f64 / TEN_SECONDS.as_secs_f64() }
     }
 
@@ -296,6 +298,10 @@ impl Session {
         }
         let permit = match kind {
             Kind::SharedSearch => limiter.admit_leaving_room(latest).await?,
+            Kind::FirstLoad => {
+                let soon = Instant::now() + LONGEST_LIST_WAIT;
+                limiter.admit(Some(latest.map_or(soon, |latest| latest.min(soon)))).await?
+            }
             _ => limiter.admit(latest).await?,
         };
         permits.push((limiter, permit));

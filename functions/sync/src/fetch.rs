@@ -92,6 +92,9 @@ impl Fetcher<'_> {
         let mut all: Option<Page> = None;
         for _ in 0..LISTS_PER_PAGE {
             let Some(latest) = self.tuning.pace.latest_list(concurrent) else { break };
+            if all.is_some() && slice.list_pages_per_second() == 0.0 {
+                break;
+            }
             let properties = slice.properties(object);
             let list = slice.session.list_after(object, properties, after.as_deref(), Some(latest));
             let list = timeout(LONGEST_LIST, list).await.unwrap_or_else(|_| {

@@ -40,12 +40,12 @@ impl LaneReader<'_> {
             PassReader::new(kind, self.object, &mut self.state, self.tuning, slice.tally, slice.settings(self.object));
         pass.search_rps = slice.search_rps();
         pass.lists.are_allowed = slice.may_list(self.object);
+        pass.lists.pages_per_second = slice.list_pages_per_second();
         loop {
-            pass.lists.pages_per_second = slice.list_pages_per_second();
             jobs.extend(pass.next_jobs()?.into_iter().map(|job| job::perform(fetcher, job)));
             let Some(done) = jobs.next().await else { return Ok(pass.outcome()) };
             // The other lane may have ended meanwhile.
-            pass.search_rps = slice.search_rps();
+            (pass.search_rps, pass.lists.pages_per_second) = (slice.search_rps(), slice.list_pages_per_second());
             pass.take(done)?;
         }
     }

@@ -23,7 +23,7 @@ pub(crate) enum Door {
 pub(crate) const LISTS_PER_PAGE: u32 = Search::MAX_PAGE / MAX_LISTED;
 
 /// With fewer rows left, a part is not shared.
-const MIN_SHARED_ROWS: f64 = 600.0;
+const MIN_SHARED_ROWS: f64 = 400.0;
 
 /// After this many failures of lists in a row, the rest of the history is read by searches alone.
 pub(crate) const MAX_LIST_FAILURES: u32 = 5;

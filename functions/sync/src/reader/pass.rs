@@ -171,9 +171,9 @@ impl<'a> PassReader<'a> {
             if let Some(page) = reader.next.take() {
                 return match page {
                     Ok(Some(page)) => self.begin_page(reader, page),
-                    // The search may have time left.
+                    // Searches may have time left, and read this window as soon as one is free.
                     Ok(None) if reader.door == Door::List => {
-                        self.lists.are_off = true;
+                        self.lists.are_off |= self.lists.pages_per_second > 0.0;
                         Ok(())
                     }
                     Ok(None) => {
