@@ -6,6 +6,7 @@ mod error;
 mod json;
 mod limiter;
 mod list;
+mod permits;
 mod read;
 mod record;
 mod references;

@@ -20,10 +20,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{
-    HubSpot, HubSpotError,
-    associations::WaitingReads,
-    limiter::{Limiter, Permit},
-    response::ApiResponse,
+    HubSpot, HubSpotError, associations::WaitingReads, limiter::Limiter, permits::Permits, response::ApiResponse,
     retry_after::http_date,
 };
 
@@ -246,18 +243,8 @@ impl Session {
             };
             count.fetch_add(1, Ordering::Relaxed);
             let response = self.hubspot.spent.during(self.send_once(kind, &permits, request())).await;
-            match &response {
-                Ok(_) => {
-                    self.tally.answered.fetch_add(1, Ordering::Relaxed);
-                    limiter.record_success();
-                }
-                Err(HubSpotError::RateLimited { retry_after, .. }) => {
-                    if let Some((limiter, permit)) = permits.iter().find(|(of, _)| std::ptr::eq(*of, limiter)) {
-                        limiter.record_refusal(permit, *retry_after);
-                    }
-                }
-                Err(_) => {}
-            }
+            permits.record_outcome(&response);
+            self.tally.answered.fetch_add(u32::from(response.is_ok()), Ordering::Relaxed);
             response.map(Some)
         })
         .retry(pauses)
@@ -280,21 +267,16 @@ impl Session {
 
     /// Waits for a permit of the limiter, and of the general one if that counts reads of associations, too. A request whose
     /// kind is spread over its limit waits for its turn before. Returns `None` if there is none before `latest`.
-    async fn admit<'a>(
-        &'a self,
-        kind: Kind,
-        limiter: &'a Limiter,
-        latest: Option<Instant>,
-    ) -> Option<Vec<(&'a Limiter, Permit)>> {
+    async fn admit<'a>(&'a self, kind: Kind, limiter: &'a Limiter, latest: Option<Instant>) -> Option<Permits<'a>> {
         let is_both = matches!(kind, Kind::Association) && self.associations_are_general.load(Ordering::Relaxed);
-        let mut permits = Vec::new();
+        let mut others = Vec::new();
         let pace = match kind {
             Kind::FirstLoad => Some(&self.first_load),
             Kind::Association => Some(&self.association_pace),
             Kind::Search | Kind::SharedSearch | Kind::List | Kind::Read => None,
         };
         if let Some(pace) = pace {
-            permits.push((pace, pace.admit(latest).await?));
+            others.push((pace, pace.admit(latest).await?));
         }
         let permit = match kind {
             Kind::SharedSearch => limiter.admit_leaving_room(latest).await?,
@@ -304,23 +286,22 @@ impl Session {
             }
             _ => limiter.admit(latest).await?,
         };
-        permits.push((limiter, permit));
         if is_both {
-            permits.push((&self.general, self.general.admit(latest).await?));
+            others.push((&self.general, self.general.admit(latest).await?));
         }
-        Some(permits)
+        Some(Permits { own: (limiter, permit), others })
     }
 
     async fn send_once(
         &self,
         kind: Kind,
-        permits: &[(&Limiter, Permit)],
+        permits: &Permits<'_>,
         request: RequestBuilder,
     ) -> Result<ApiResponse, HubSpotError> {
         let began = Instant::now();
         let request = request.bearer_auth(self.token.expose_secret());
         let response = request.send().await;
-        permits.iter().for_each(|(limiter, permit)| limiter.record_answer(permit));
+        permits.record_answer();
         let response = response.map_err(HubSpotError::from_transport)?;
         let status = response.status();
         if status == StatusCode::TOO_MANY_REQUESTS {

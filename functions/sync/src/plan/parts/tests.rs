@@ -56,7 +56,7 @@ fn what_is_left_is_shared_by_the_rows_and_not_by_the_ids() {
     let third = cuts(&outlook, &window, 1e9, 100, 2, false);
     assert_eq!(third, [2_990 + 10 * (100 + 3_300), 2_990 + 10 * (100 + 6_600)]);
     assert!(half(0).is_empty());
-    for (left, shares) in [(500, false), (799, false), (800, true)] {
+    for (left, shares) in [(500, false), (599, false), (600, true)] {
         let outlook = Outlook::of(&page(1..201, Some(200 + left))).unwrap();
         assert_eq!(!cuts(&outlook, &window, 1e9, 200, 1, true).is_empty(), shares, "{left}");
     }
