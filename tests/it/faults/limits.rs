@@ -11,7 +11,7 @@ use harness::{
 };
 use hubspot::{HubSpot, Limits, OAuthApp, Session, Tally};
 use hubspot_sim::{
-    AssociationLimits, CLIENT_ID, CLIENT_SECRET, Distribution, FaultKind, Object, Settings, Simulator, Tier,
+    AssociationLimits, CLIENT_ID, CLIENT_SECRET, Distribution, Fault, FaultKind, Object, Settings, Simulator, Tier,
 };
 use model::{checkpoint::RateLimitState, object::ObjectType, time};
 use mongodb::bson::{DateTime, Document, doc};
@@ -211,6 +211,37 @@ async fn exhausted_association_limit_ends_slice_and_run_waits_in_queue() -> Resu
     world.deliver(&sync, &world.due_message().await?).await?;
     let pause = goes_on_in(&world).await?;
     ensure!(pause > Duration::from_secs(5), "it comes back in {pause:?}");
+    Ok(())
+}
+
+/// A refusal that leaves no time for another try in its slice is no failure: what was read is published, and the next slice
+/// makes the pause that HubSpot asked for.
+#[tokio::test]
+async fn late_refusal_ends_slice_and_is_no_failure() -> Result<()> {
+    for object in Extent::sample().some_of(ROWS.to_vec(), 1) {
+        late_refusal(object).await.with_context(|| format!("{object:?}"))?;
+    }
+    Ok(())
+}
+
+async fn late_refusal(object: Object) -> Result<()> {
+    let mut world = World::of("late_refusal", &[object]).await?;
+    world.config.budget = Duration::from_millis(2_500);
+    world.config.search_only = true;
+    world.fill(0, &[object], 1_000, 1);
+    let kind = FaultKind::Answer { status: 429, body: None, retry_after: Some(2) };
+    let path = SEARCH.replace("{version}", hubspot::API_VERSION).replace("{}", object.name());
+    world.hubspot.world().faults.push(Fault { path, skip: 2, times: 1, kind });
+    let stopwatch = Stopwatch::start();
+    world.deliver(&world.sync().await?, &world.tick()).await?;
+    ensure!(world.requests("search 429") == 1 && world.pauses().await?.is_empty(), "{:?}", world.pauses().await?);
+    let checkpoint = world.checkpoint().await?;
+    ensure!(checkpoint.get_document("limits")?.get_document("search")?.get_datetime("closedUntil").is_ok());
+    let published = world.store.database().collection::<Document>(collection::SEEN).count_documents(doc! {}).await?;
+    ensure!(published >= 200, "a page was read, and {published} records published");
+    world.run_on().await?;
+    ensure!(stopwatch.elapsed() >= Duration::from_secs(2), "the pause was not made");
+    ensure!(world.proof().await?.actions == 1_000);
     Ok(())
 }
 
