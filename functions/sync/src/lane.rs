@@ -89,13 +89,23 @@ impl<'a> LaneReader<'a> {
         Ok(LaneEnd::OutOfTime)
     }
 
-    /// Reads the history, when it is the lane's turn.
+    /// Reads the history, when it is the lane's turn. The first page of all needs no turn: many histories are not longer, and
+    /// whether HubSpot returns records of the lane is known at once.
     async fn read_history(&mut self) -> Result<WindowOutcome, SliceError> {
         let slice = self.slice;
-        let Some(latest) = self.tuning.pace.latest_start(Concurrent::Nothing) else {
-            return Ok(WindowOutcome::OutOfTime);
+        let turn = match slice.turns.free_history() {
+            None if self.state.lane.first_seen.is_none() => return self.read_first_page().await,
+            None => {
+                let Some(latest) = self.tuning.pace.latest_start(Concurrent::Nothing) else {
+                    return Ok(WindowOutcome::OutOfTime);
+                };
+                slice.turns.history(latest).await
+            }
+            turn => turn,
         };
-        let Some(_turn) = slice.turns.history(latest).await else { return Ok(WindowOutcome::OutOfTime) };
+        if turn.is_none() {
+            return Ok(WindowOutcome::OutOfTime);
+        }
         self.read_pass(PassKind::Backfill).await
     }
 

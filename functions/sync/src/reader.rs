@@ -34,10 +34,23 @@ impl LaneReader<'_> {
     /// # Errors
     /// As of [`PassReader::next_jobs`] and [`PassReader::take`].
     pub(crate) async fn read_pass(&mut self, kind: PassKind) -> Result<WindowOutcome, SliceError> {
+        self.read_windows(kind, false).await
+    }
+
+    /// Reads the first page of the history.
+    ///
+    /// # Errors
+    /// As of [`Self::read_pass`].
+    pub(crate) async fn read_first_page(&mut self) -> Result<WindowOutcome, SliceError> {
+        self.read_windows(PassKind::Backfill, true).await
+    }
+
+    async fn read_windows(&mut self, kind: PassKind, is_first_page_only: bool) -> Result<WindowOutcome, SliceError> {
         let (fetcher, slice) = (self.fetcher(), self.slice);
         let mut jobs = FuturesUnordered::new();
         let mut pass =
             PassReader::new(kind, self.object, &mut self.state, self.tuning, slice.tally, slice.settings(self.object));
+        pass.is_first_page_only = is_first_page_only;
         pass.search_rps = slice.search_rps();
         pass.lists.are_allowed = slice.may_list(self.object);
         pass.lists.pages_per_second = slice.list_pages_per_second();

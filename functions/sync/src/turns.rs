@@ -49,6 +49,11 @@ impl Turns {
         Turn { turns: self, is_read: false }
     }
 
+    /// Returns a turn to read a history, if nobody waits for one.
+    pub(crate) fn free_history(&self) -> Option<SemaphorePermit<'_>> {
+        self.histories.try_acquire().ok()
+    }
+
     /// Waits for the turn of a lane to read its history. Returns `None` if it does not come before `latest`.
     pub(crate) async fn history(&self, latest: Instant) -> Option<SemaphorePermit<'_>> {
         let _waiting = self.wait();
@@ -77,6 +82,7 @@ mod tests {
         let first = turns.history(latest).await;
         let second = turns.history(latest).await;
         assert_eq!((first.is_some(), second.is_some(), turns.lanes()), (true, true, 3.0));
+        assert!(turns.free_history().is_none());
         assert!(turns.history(latest).await.is_none(), "there are two");
         let third = turns.history(latest + Duration::from_secs(1));
         let end_first = async {

@@ -31,6 +31,9 @@ impl World {
     pub async fn time_passes(&self) -> Result<()> {
         let now = DateTime::now();
         self.expire_lease().await?;
+        for limit in ["search", "general", "associations"] {
+            self.replace_if_there(&format!("limits.{limit}.closedUntil"), now).await?;
+        }
         for lane in self.lanes().await? {
             self.change_if_there(&format!("lanes.{lane}.lastError"), doc! { "retryAt": now }).await?;
             self.replace_if_there(&format!("lanes.{lane}.sweep.retryAt"), now).await?;

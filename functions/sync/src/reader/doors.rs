@@ -41,7 +41,7 @@ impl PassReader<'_> {
     /// Opens windows of the pass, up to the numbers that are read concurrently, and requests their first pages. If there are
     /// not enough windows, takes parts of those that are being read.
     pub(super) fn open_windows(&mut self) {
-        if self.outcome() == WindowOutcome::OutOfTime {
+        if self.outcome() == WindowOutcome::OutOfTime || (self.is_first_page_only && self.opened > 0) {
             return;
         }
         let is_read = |window: &Window| self.readers.values().any(|reader| reader.window.from == window.from);

@@ -41,9 +41,11 @@ pub(super) struct PassReader<'a> {
     /// The lane's share of the searches per second.
     pub(super) search_rps: f64,
     pub(super) lists: Lists,
+    /// True if nothing is read after the first page.
+    pub(super) is_first_page_only: bool,
     pub(super) readers: BTreeMap<WindowId, WindowReader>,
     /// The number of windows that were opened so far.
-    opened: usize,
+    pub(super) opened: usize,
     /// The pages that are ready to be published. The one being published comes first.
     pub(super) ready: VecDeque<Publication>,
     /// True while a batch is published or the lane is saved.
@@ -72,6 +74,7 @@ impl<'a> PassReader<'a> {
             settings,
             search_rps: 0.0,
             lists: Lists::default(),
+            is_first_page_only: false,
             readers: BTreeMap::new(),
             opened: 0,
             ready: VecDeque::new(),
@@ -220,7 +223,9 @@ impl<'a> PassReader<'a> {
         if reader.door == Door::List {
             self.state.lane.kept.lists.failures = 0;
         }
-        if let Some(middle) = self.split_point(&reader.window, &page) {
+        if self.is_first_page_only {
+            // The rest is read when it is the lane's turn.
+        } else if let Some(middle) = self.split_point(&reader.window, &page) {
             self.begin_split(&mut reader, &page, middle);
         } else if page.has_more() {
             let last_id = page.rows.last().map(|row| row.id.clone());

@@ -124,6 +124,10 @@ impl PassReader<'_> {
         if page.is_quick && took < fetch::QUICK_PAGE && !self.state.has_failed_elsewhere() {
             self.tuning.ask_for(self.tuning.page_size() * 2);
         }
-        if page.is_last { self.end_window(reader) } else { self.go_on(reader) }
+        match page.is_last {
+            true => self.end_window(reader),
+            false if self.is_first_page_only => Ok(()),
+            false => self.go_on(reader),
+        }
     }
 }
