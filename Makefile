@@ -65,7 +65,7 @@ browser: tools local ## Test the status page in Chromium, and its accessibility 
 chaos: test-tools tests ## Try random schedules of everything that can happen: SEEDS=2000, or one: SEED=7
 	@SEEDS=$(SEEDS) $(EXEC) $(NEXTEST) run $(NEXTEST_RUN) --profile chaos --no-capture chaos::
 
-bench: tools local build ## Measure how fast the functions are as they are released, and print tables; PART=backfill OBJECTS=deals,tickets,... HOLD_UP=250
+bench: tools local build ## Measure how fast the functions are as they are released, and print tables; PART=backfill OBJECTS=deals,tickets,... HOLD_UP=250 LATENCY=50,150
 	@$(PROGRESS) "compiling the benchmarks" .tools/compile.log cargo bench --locked --package tests --bench bench --no-run
 	@$(STACK_PROGRAM) exec --release cargo bench --quiet --locked --package tests --bench bench -- $(PART)
 

@@ -63,6 +63,12 @@ pub(crate) async fn run() -> Result<()> {
         one(150, COMPANIES, CONTACTS, None).await?;
         return of_objects(150, &objects).await;
     }
+    if let Ok(latencies) = std::env::var("LATENCY") {
+        for latency in latencies.split(',') {
+            one(latency.parse()?, COMPANIES, CONTACTS, None).await?;
+        }
+        return Ok(());
+    }
     for latency in [50, 150, 300] {
         one(latency, COMPANIES, CONTACTS, None).await?;
     }
