@@ -29,7 +29,7 @@ pub use record::{Record, Row};
 pub use references::ReferencePage;
 pub use refusal::TokenError;
 pub use search::{Filter, Page, Search};
-pub use session::{Limits, Session, Tally};
+pub use session::{LONGEST_LIST_WAIT, Limits, Session, Tally};
 pub use token::{OAuthApp, Tokens};
 
 /// The date version of HubSpot's API that all requests use: generally available since 2026-09-08 and supported for 18

@@ -80,6 +80,8 @@ struct State {
     quickest: Option<Duration>,
     /// By how much answers are usually slower than the quickest.
     usual_delay: Duration,
+    /// True once HubSpot has accepted a request since this state was made.
+    has_accepted: bool,
     /// When HubSpot last refused a request.
     refused_at: Option<Instant>,
     /// No request is made before this time, because HubSpot refused one.
@@ -121,6 +123,7 @@ impl Limiter {
             caution: snapshot.caution.clamp(0.0, 1.0),
             quickest: snapshot.quickest_ms.map(|millis| Duration::from_millis(millis.into())),
             usual_delay: Duration::ZERO,
+            has_accepted: false,
             refused_at: None,
             closed_until: snapshot
                 .closed_until
@@ -225,7 +228,9 @@ impl Limiter {
     pub(super) fn record_refusal(&self, permit: &Permit, retry_after: Option<Duration>) {
         let now = Instant::now();
         let mut state = self.state();
+        let asked = retry_after.map(|asked| now + asked.min(Reason::RateLimit.longest()));
         if state.refused_at.is_some_and(|at| permit.made_at < at) {
+            state.closed_until = state.closed_until.max(asked.unwrap_or(now));
             return;
         }
         let pause = if state.caution >= FULL_CAUTION {
@@ -235,14 +240,20 @@ impl Limiter {
             Duration::ZERO
         };
         (state.caution, state.refused_at) = (1.0, Some(now));
-        state.closed_until = now + retry_after.map_or(pause, |asked| asked.min(Reason::RateLimit.longest()));
+        state.closed_until = asked.unwrap_or(now + pause);
     }
 
     /// Records that HubSpot accepted a request.
     pub(super) fn record_success(&self) {
         let mut state = self.state();
+        state.has_accepted = true;
         state.share = (state.share + SHARE_GAIN_ON_SUCCESS).min(MAX_SHARE);
         state.caution = (state.caution - CAUTION_LOSS_ON_SUCCESS).max(0.0);
+    }
+
+    /// Returns true if HubSpot has accepted a request of this slice.
+    pub(super) fn has_accepted(&self) -> bool {
+        self.state().has_accepted
     }
 
     /// Adopts HubSpot's count of the requests that are left in the current period, and its limit if it names one.

@@ -41,7 +41,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const TEN_SECONDS: Duration = Duration::from_secs(10);
 
 /// How long a list of a first load waits for the general limit. Meanwhile a search can read the same.
-const LONGEST_LIST_WAIT: Duration = Duration::from_millis(500);
+pub const LONGEST_LIST_WAIT: Duration = Duration::from_millis(500);
 
 /// The numbers of requests made, by kind.
 #[derive(Debug, Default)]
@@ -171,7 +171,8 @@ impl Session {
         self.general.next_at().max(self.associations.next_at())
     }
 
-    /// Returns how many lists the general limit allows per second. Returns 0 if it is used up, and allows none for a while.
+    /// Returns how many lists the general limit allows per second. Returns 0 if it allows none within
+    /// [`LONGEST_LIST_WAIT`].
     pub fn lists_per_second(&self) -> f64 {
         let is_used_up = time::between(DateTime::now(), self.general.next_at()) > LONGEST_LIST_WAIT;
         if is_used_up { 0.0 } else { self.general.limit() as f64 / TEN_SECONDS.as_secs_f64() }
@@ -229,15 +230,16 @@ impl Session {
             Kind::Association => (&self.associations, &self.tally.associations),
             Kind::List | Kind::FirstLoad | Kind::Read => (&self.general, &self.tally.lists),
         };
-        // A failure must be returned even if the limit leaves no time for another try. A single refusal by a limit is only the
-        // reason why there is no time.
+        // A failure must be returned even if the limit leaves no time for another try. A single refusal among requests that are
+        // accepted is only the reason why there is no time.
         let failures = Mutex::new(Vec::<HubSpotError>::new());
         let is_too_late = AtomicBool::new(false);
         let result = (|| async {
             let Some(permits) = self.admit(kind, limiter, latest).await else {
                 is_too_late.store(true, Ordering::Relaxed);
                 return match failures.lock().unwrap_or_else(PoisonError::into_inner).as_slice() {
-                    [] | [HubSpotError::RateLimited { .. }] => Ok(None),
+                    [] => Ok(None),
+                    [HubSpotError::RateLimited { .. }] if limiter.has_accepted() => Ok(None),
                     [.., last] => Err(last.clone()),
                 };
             };

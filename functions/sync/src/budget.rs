@@ -111,6 +111,13 @@ impl<'a> PaceEstimator<'a> {
         self.latest(longest_page, concurrent)
     }
 
+    /// Returns the latest time at which the reading of a history may begin. Nothing is known of its pages yet.
+    pub(crate) fn latest_turn(&self) -> Option<Instant> {
+        let latest =
+            self.budget.work_ends.checked_sub(FIRST_PAGE_RESERVE)?.min(self.latest_start(Concurrent::Nothing)?);
+        (latest > Instant::now()).then_some(latest)
+    }
+
     /// Returns the latest time at which a list can still be requested and published, in the same way.
     pub(crate) fn latest_list(&self, concurrent: Concurrent) -> Option<Instant> {
         self.latest(self.longest_list.get(), concurrent)

@@ -96,9 +96,7 @@ impl<'a> LaneReader<'a> {
         let turn = match slice.turns.free_history() {
             None if self.state.lane.first_seen.is_none() => return self.read_first_page().await,
             None => {
-                let Some(latest) = self.tuning.pace.latest_start(Concurrent::Nothing) else {
-                    return Ok(WindowOutcome::OutOfTime);
-                };
+                let Some(latest) = self.tuning.pace.latest_turn() else { return Ok(WindowOutcome::OutOfTime) };
                 slice.turns.history(latest).await
             }
             turn => turn,

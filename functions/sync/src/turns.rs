@@ -1,7 +1,7 @@
 //! How many lanes of a slice are read, and which of them read their histories.
 //!
 //! All lanes look for changes at the same time. Two of them read their histories at the same time, and the others wait for
-//! their turns: several pages of one lane need fewer reads of associations than one page of each of several lanes.
+//! their turns after the first page: several pages of one lane need fewer reads of associations than one page of each of several lanes.
 
 use std::cell::Cell;
 
@@ -20,7 +20,7 @@ pub(crate) struct Turns {
     histories: Semaphore,
 }
 
-/// A lane that is being read, or is not for as long as it waits. The opposite holds when it is dropped.
+/// Counts a lane, or leaves it out while it waits. Dropping it takes that back.
 #[derive(Debug)]
 pub(crate) struct Turn<'a> {
     turns: &'a Turns,
@@ -49,7 +49,7 @@ impl Turns {
         Turn { turns: self, is_read: false }
     }
 
-    /// Returns a turn to read a history, if nobody waits for one.
+    /// Returns a turn to read a history, if one is free.
     pub(crate) fn free_history(&self) -> Option<SemaphorePermit<'_>> {
         self.histories.try_acquire().ok()
     }

@@ -5,7 +5,7 @@ use std::{num::NonZeroU32, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use harness::{
     extent::Extent,
-    rows::{LANES, LINKED, ROWS, SEARCH},
+    rows::{ASSOCIATIONS, LANES, LINKED, ROWS, SEARCH},
     stopwatch::{MAX_PROCESSOR_WAIT, Stopwatch},
     world::{HUB, World},
 };
@@ -17,6 +17,8 @@ use model::{checkpoint::RateLimitState, object::ObjectType, time};
 use mongodb::bson::{DateTime, Document, doc};
 use secrecy::SecretString;
 use store::collection;
+
+use super::outcomes::LASTING;
 
 async fn limited(name: &str, objects: &[Object], ours: u32, theirs: usize) -> Result<World> {
     let mut world = World::of(name, objects).await?;
@@ -221,6 +223,30 @@ async fn late_refusal_ends_slice_and_is_no_failure() -> Result<()> {
     for object in Extent::sample().some_of(ROWS.to_vec(), 1) {
         late_refusal(object).await.with_context(|| format!("{object:?}"))?;
     }
+    Ok(())
+}
+
+/// HubSpot refuses every read of associations. Later slices have time for one try each, which counts as an attempt.
+#[tokio::test]
+async fn lasting_refusal_of_associations_is_a_failure_in_each_slice() -> Result<()> {
+    let objects = Extent::sample().some_of(LINKED.to_vec(), 1);
+    let world = World::of("refused_associations", &objects).await?;
+    world.fill(1, &objects, 10, 1);
+    let refused = FaultKind::Answer { status: 429, body: None, retry_after: None };
+    world.fault_each(ASSOCIATIONS, &objects, LASTING, &refused);
+    let sync = world.sync().await?;
+    for attempts in 1..=3 {
+        let message = world.due_message().await.unwrap_or_else(|_| world.tick());
+        world.deliver(&sync, &message).await?;
+        for object in &objects {
+            let problem = world.lane(*object).await?.get_document("lastError")?.clone();
+            ensure!(problem.get_i64("attempts")? == attempts, "{}: {problem}", object.name());
+        }
+        world.time_passes().await?;
+    }
+    world.hubspot.world().faults.clear();
+    world.run_on().await?;
+    ensure!(world.proof().await?.actions == 11);
     Ok(())
 }
 

@@ -2,11 +2,15 @@
 //! has the records of several pages.
 //!
 //! A read that finds none to join waits for the limit, and takes along those that join it until then. If HubSpot cannot
-//! answer for all records of a joint request, each read is made by itself: no record is read worse because of another.
+//! answer for all records of a joint request, each read that the failure may concern is made by itself: no record is read worse
+//! because of another.
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use tokio::{sync::oneshot, time::Instant};
@@ -22,7 +26,11 @@ type Answer = Result<Option<Response>, HubSpotError>;
 
 /// The reads that can be joined, by their path. Each waits for the limit.
 #[derive(Debug, Default)]
-pub(crate) struct WaitingReads(Mutex<HashMap<String, Weak<JointRead>>>);
+pub(crate) struct WaitingReads {
+    reads: Mutex<HashMap<String, Weak<JointRead>>>,
+    /// True once a joint request has failed as a whole. It may have been too large, so no more are made.
+    are_alone: AtomicBool,
+}
 
 /// Reads that become one request.
 #[derive(Debug)]
@@ -30,6 +38,8 @@ struct JointRead(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
+    /// The records of the read that others join.
+    ids: HashSet<String>,
     inputs: Vec<Input>,
     /// True once it is requested. No other read can join then.
     is_requested: bool,
@@ -47,7 +57,10 @@ struct Part {
 impl WaitingReads {
     /// Adds inputs to a read that waits. Returns where their answer will come. Returns `None` if there is no such read.
     fn join(&self, path: &str, inputs: &[Input]) -> Option<oneshot::Receiver<Answer>> {
-        let read = lock(&self.0).get(path)?.upgrade()?;
+        if self.are_alone.load(Ordering::Relaxed) {
+            return None;
+        }
+        let read = lock(&self.reads).get(path)?.upgrade()?;
         let mut state = lock(&read.0);
         let is_in = |input: &Input| state.inputs.iter().any(|other| other.id == input.id);
         let is_full = state.inputs.len() + inputs.len() > MAX_ASSOCIATION_INPUTS;
@@ -62,9 +75,10 @@ impl WaitingReads {
 
     /// Begins a read that others can join, as long as the result exists and is not requested.
     fn begin(&self, path: &str, inputs: &[Input]) -> Arc<JointRead> {
-        let state = State { inputs: inputs.to_vec(), is_requested: false, others: Vec::new() };
+        let ids = inputs.iter().map(|input| input.id.clone()).collect();
+        let state = State { ids, inputs: inputs.to_vec(), is_requested: false, others: Vec::new() };
         let read = Arc::new(JointRead(Mutex::new(state)));
-        lock(&self.0).insert(path.to_owned(), Arc::downgrade(&read));
+        lock(&self.reads).insert(path.to_owned(), Arc::downgrade(&read));
         read
     }
 }
@@ -77,10 +91,15 @@ impl JointRead {
         state.inputs.clone()
     }
 
-    /// Gives the reads that joined their parts of the answer. Returns what is left of it.
-    fn share(&self, answer: Answer) -> Answer {
-        let others = std::mem::take(&mut lock(&self.0).others);
-        let mut answer = answer;
+    /// Gives the reads that joined their parts of the answer. Returns the part of the read that they joined.
+    fn share(&self, mut answer: Answer) -> Answer {
+        let (ids, others) = {
+            let mut state = lock(&self.0);
+            (std::mem::take(&mut state.ids), std::mem::take(&mut state.others))
+        };
+        if others.is_empty() {
+            return answer;
+        }
         for Part { ids, answer: to } in others {
             let part = match &mut answer {
                 Ok(Some(response)) => Ok(Some(part_of(response, &ids))),
@@ -90,7 +109,7 @@ impl JointRead {
             // Nobody waits for it any more if the read was given up.
             to.send(part).ok();
         }
-        answer
+        answer.map(|response| response.map(|mut response| part_of(&mut response, &ids)))
     }
 
     fn is_shared(&self) -> bool {
@@ -119,7 +138,7 @@ fn may_concern_some(answer: &Answer) -> bool {
 
 impl Session {
     /// Requests a page of the associations of each input, together with other reads at `path` that wait for the limit at the
-    /// same time. Returns `None` if the limit leaves no time before `latest`.
+    /// same time. Returns `None` if the limit leaves no time before `latest`, which is the same for all reads of a session.
     ///
     /// # Errors
     /// See [`HubSpotError`].
@@ -138,6 +157,10 @@ impl Session {
                 if !is_shared {
                     return answer;
                 }
+                if matches!(&answer, Err(error) if error.is_transient() || matches!(error, HubSpotError::Malformed(_)))
+                {
+                    self.waiting_reads.are_alone.store(true, Ordering::Relaxed);
+                }
                 break answer;
             };
             // If the other read is given up, this one goes on without it.
@@ -149,7 +172,14 @@ impl Session {
             return answer;
         }
         match self.read_inputs(path, || inputs.to_vec(), latest).await {
-            Ok(None) => answer,
+            // Whose contents are the cause is not known. A failure of HubSpot is everybody's.
+            Ok(None) => {
+                if matches!(&answer, Err(error) if error.is_transient()) {
+                    answer
+                } else {
+                    Ok(None)
+                }
+            }
             alone => alone,
         }
     }

@@ -167,6 +167,19 @@ async fn hubspot_may_say_for_how_long() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_longest_pause_of_refusals_that_belong_together_is_made() {
+    let limiter = limiter(5, &LimiterSnapshot::default());
+    let permits = [limiter.admit(None).await.unwrap(), limiter.admit(None).await.unwrap()];
+    tokio::time::advance(SECOND / 10).await;
+    for (permit, asked) in permits.iter().zip([None, Some(SECOND * 2)]) {
+        limiter.record_refusal(permit, asked);
+    }
+    let began = Instant::now();
+    made(&limiter).await;
+    assert_eq!(began.elapsed(), SECOND * 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_next_slice_makes_the_pause_that_hubspot_asks_for() {
     let first = limiter(5, &LimiterSnapshot::default());
     refuse(&first, Some(SECOND * 3));

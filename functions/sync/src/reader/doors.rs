@@ -212,7 +212,7 @@ impl PassReader<'_> {
     /// Requests the page after `last_id`, or after what is published, in the way in which the window is read. A search reads
     /// what a list would have to wait for.
     pub(super) fn request(&mut self, reader: &mut WindowReader, last_id: Option<String>, concurrent: Concurrent) {
-        if self.lists.pages_per_second == 0.0 {
+        if self.lists.pages_per_second == 0.0 && self.free_readers(Door::Search) > 0 {
             reader.door = Door::Search;
         }
         match reader.door {

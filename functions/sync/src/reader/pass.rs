@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use hubspot::Page;
+use hubspot::{LONGEST_LIST_WAIT, Page};
 use model::{
     checkpoint::{PassKind, Window},
     object::ObjectType,
@@ -174,9 +174,12 @@ impl<'a> PassReader<'a> {
             if let Some(page) = reader.next.take() {
                 return match page {
                     Ok(Some(page)) => self.begin_page(reader, page),
-                    // Searches may have time left, and read this window as soon as one is free.
+                    // The limit allows no list for a while, or there is no time for one. Searches may have time left, and
+                    // read this window as soon as one is free.
                     Ok(None) if reader.door == Door::List => {
-                        self.lists.are_off |= self.lists.pages_per_second > 0.0;
+                        let soon = Instant::now() + LONGEST_LIST_WAIT;
+                        self.lists.are_off |=
+                            self.tuning.pace.latest_list(Concurrent::Nothing).is_none_or(|latest| latest < soon);
                         Ok(())
                     }
                     Ok(None) => {
