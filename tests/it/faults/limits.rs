@@ -226,6 +226,27 @@ async fn late_refusal_ends_slice_and_is_no_failure() -> Result<()> {
     Ok(())
 }
 
+async fn late_refusal(object: Object) -> Result<()> {
+    let mut world = World::of("late_refusal", &[object]).await?;
+    world.config.budget = Duration::from_millis(2_500);
+    world.config.search_only = true;
+    world.fill(0, &[object], 1_000, 1);
+    let kind = FaultKind::Answer { status: 429, body: None, retry_after: Some(2) };
+    let path = SEARCH.replace("{}", object.name());
+    world.hubspot.world().faults.push(Fault { path, skip: 2, times: 1, kind });
+    let stopwatch = Stopwatch::start();
+    world.deliver(&world.sync().await?, &world.tick()).await?;
+    ensure!(world.requests("search 429") == 1 && world.pauses().await?.is_empty(), "{:?}", world.pauses().await?);
+    let checkpoint = world.checkpoint().await?;
+    ensure!(checkpoint.get_document("limits")?.get_document("search")?.get_datetime("closedUntil").is_ok());
+    let published = world.store.database().collection::<Document>(collection::SEEN).count_documents(doc! {}).await?;
+    ensure!(published >= 200, "a page was read, and {published} records published");
+    world.run_on().await?;
+    ensure!(stopwatch.elapsed() >= Duration::from_secs(2), "the pause was not made");
+    ensure!(world.proof().await?.actions == 1_000);
+    Ok(())
+}
+
 /// HubSpot refuses every read of associations. Later slices have time for one try each, which counts as an attempt.
 #[tokio::test]
 async fn lasting_refusal_of_associations_is_a_failure_in_each_slice() -> Result<()> {
@@ -247,27 +268,6 @@ async fn lasting_refusal_of_associations_is_a_failure_in_each_slice() -> Result<
     world.hubspot.world().faults.clear();
     world.run_on().await?;
     ensure!(world.proof().await?.actions == 11);
-    Ok(())
-}
-
-async fn late_refusal(object: Object) -> Result<()> {
-    let mut world = World::of("late_refusal", &[object]).await?;
-    world.config.budget = Duration::from_millis(2_500);
-    world.config.search_only = true;
-    world.fill(0, &[object], 1_000, 1);
-    let kind = FaultKind::Answer { status: 429, body: None, retry_after: Some(2) };
-    let path = SEARCH.replace("{version}", hubspot::API_VERSION).replace("{}", object.name());
-    world.hubspot.world().faults.push(Fault { path, skip: 2, times: 1, kind });
-    let stopwatch = Stopwatch::start();
-    world.deliver(&world.sync().await?, &world.tick()).await?;
-    ensure!(world.requests("search 429") == 1 && world.pauses().await?.is_empty(), "{:?}", world.pauses().await?);
-    let checkpoint = world.checkpoint().await?;
-    ensure!(checkpoint.get_document("limits")?.get_document("search")?.get_datetime("closedUntil").is_ok());
-    let published = world.store.database().collection::<Document>(collection::SEEN).count_documents(doc! {}).await?;
-    ensure!(published >= 200, "a page was read, and {published} records published");
-    world.run_on().await?;
-    ensure!(stopwatch.elapsed() >= Duration::from_secs(2), "the pause was not made");
-    ensure!(world.proof().await?.actions == 1_000);
     Ok(())
 }
 

@@ -106,7 +106,7 @@ impl JointRead {
                 Ok(None) => Ok(None),
                 Err(error) => Err(error.clone()),
             };
-            // Nobody waits for it any more if the read was given up.
+            // Nobody receives it if the read was cancelled.
             to.send(part).ok();
         }
         answer.map(|response| response.map(|mut response| part_of(&mut response, &ids)))
@@ -163,7 +163,7 @@ impl Session {
                 }
                 break answer;
             };
-            // If the other read is given up, this one goes on without it.
+            // If the other read is cancelled, this one starts again.
             if let Ok(answer) = answered.await {
                 break answer;
             }

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::DateTime;
 
-/// The largest share. The part above 1 is credit: a refusal for once, of a request that only overtook another one, leaves
-/// our part of the limit as it is.
+/// The largest share. The part above 1 is credit: a single refusal, of a request that only overtook another one, does not
+/// reduce our part of the limit.
 pub const MAX_SHARE: f64 = 1.25;
 
 /// The state of a limiter, as the checkpoint stores it between slices.

@@ -34,7 +34,7 @@ impl Compared {
         }
     }
 
-    /// Returns where the comparison of a lane is. Returns `None` if nothing is compared.
+    /// Returns the state of this comparison in a lane. Returns `None` if nothing is compared.
     pub(crate) fn of(self, lane: &mut Lane) -> Option<&mut Sweep> {
         match self {
             Self::Associations => Some(&mut lane.kept.associations),
