@@ -40,6 +40,14 @@ pub struct Limits {
 const SECOND: Duration = Duration::from_secs(1);
 const TEN_SECONDS: Duration = Duration::from_secs(10);
 
+/// The period of the requests that are spread over a limit. It is short, so that none of them waits for long.
+const SPREAD_OVER: Duration = Duration::from_millis(250);
+
+/// How much faster than its limit allows in the long run each of these is made. Searches read what lists cannot, once their
+/// limit is used up; reads of associations have to wait.
+const LIST_PACE: f64 = 1.5;
+const ASSOCIATION_PACE: f64 = 1.25;
+
 /// How long a list of a first load waits for the general limit. Meanwhile a search can read the same.
 pub const LONGEST_LIST_WAIT: Duration = Duration::from_millis(500);
 
@@ -85,10 +93,11 @@ impl Kind {
     }
 }
 
-/// Returns how many requests are made in a second, to use up a limit of `limit` in ten evenly: a little more than a tenth,
-/// to make up for the pause between two slices.
-fn spread(limit: usize) -> NonZeroU32 {
-    u32::try_from(limit / 8).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN)
+/// Returns how many requests are made in [`SPREAD_OVER`], to spread a limit of `limit` over ten seconds. `pace` is more than 1,
+/// because none is made at the end of a slice.
+fn spread(limit: usize, pace: f64) -> NonZeroU32 {
+    let periods = TEN_SECONDS.as_secs_f64() / SPREAD_OVER.as_secs_f64();
+    NonZeroU32::new((limit as f64 * pace / periods) as u32).unwrap_or(NonZeroU32::MIN)
 }
 
 /// Sends one account's requests.
@@ -130,10 +139,10 @@ impl Session {
             hubspot,
             token,
             search: Limiter::new(limits.search_rps, SECOND, &remembered.search),
-            first_load: Limiter::new(spread(general.limit()), SECOND, &LimiterSnapshot::default()),
+            first_load: Limiter::new(spread(general.limit(), LIST_PACE), SPREAD_OVER, &LimiterSnapshot::default()),
             association_pace: Limiter::new(
-                spread(limits.associations_per_10s.get() as usize),
-                SECOND,
+                spread(limits.associations_per_10s.get() as usize, ASSOCIATION_PACE),
+                SPREAD_OVER,
                 &LimiterSnapshot::default(),
             ),
             general,
@@ -314,7 +323,7 @@ impl Session {
                 self.associations_are_general.store(true, Ordering::Relaxed);
             }
             self.general.adopt(left, limit_named(&response));
-            self.first_load.set_limit(spread(self.general.limit()));
+            self.first_load.set_limit(spread(self.general.limit(), LIST_PACE));
         }
         let date = header_text(&response, header::DATE.as_str()).and_then(http_date);
         if !status.is_success() {

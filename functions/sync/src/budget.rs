@@ -18,6 +18,9 @@ const FIRST_PAGE_RESERVE: Duration = Duration::from_millis(1200);
 /// How much is left for Lambda itself before its own deadline.
 const LAMBDA_MARGIN: Duration = Duration::from_millis(200);
 
+/// After about this many quicker pages, a slow one is mostly forgotten.
+const PAGES_REMEMBERED: u32 = 10;
+
 /// The time of one invocation.
 #[derive(Debug)]
 pub struct Budget {
@@ -62,11 +65,11 @@ pub(crate) struct PaceEstimator<'a> {
     first_page: Duration,
     /// How long an answer is expected to take at least, before there is one.
     expected: Duration,
-    /// The longest time that HubSpot took for a page so far.
+    /// The longest time that HubSpot took for a page lately.
     longest_page: Cell<Duration>,
-    /// The longest time that HubSpot took for a list so far. A page is several of them.
+    /// The longest time that HubSpot took for a list lately. A page is several of them.
     longest_list: Cell<Duration>,
-    /// The longest time that publishing a page took so far.
+    /// The longest time that publishing a page took lately.
     longest_publishing: Cell<Duration>,
 }
 
@@ -90,21 +93,21 @@ impl<'a> PaceEstimator<'a> {
 
     /// Records how long HubSpot took for a page.
     pub(crate) fn page_took(&self, took: Duration) {
-        self.longest_page.set(self.longest_page.get().max(took));
+        extend(&self.longest_page, took);
     }
 
     /// Records how long HubSpot took for a list.
     pub(crate) fn list_took(&self, took: Duration) {
-        self.longest_list.set(self.longest_list.get().max(took));
+        extend(&self.longest_list, took);
     }
 
     /// Records how long publishing a page took.
     pub(crate) fn publishing_took(&self, took: Duration) {
-        self.longest_publishing.set(self.longest_publishing.get().max(took));
+        extend(&self.longest_publishing, took);
     }
 
     /// Returns the latest time at which a page can still be requested and published within the budget, if both take as
-    /// long as the longest so far. Returns `None` if that time has passed. A later request would be abandoned, and made
+    /// long as the longest lately. Returns `None` if that time has passed. A later request would be abandoned, and made
     /// again by the next slice.
     pub(crate) fn latest_start(&self, concurrent: Concurrent) -> Option<Instant> {
         let longest_page = Some(self.longest_page.get()).filter(|took| !took.is_zero()).unwrap_or(self.first_page);
@@ -149,6 +152,12 @@ impl<'a> PaceEstimator<'a> {
         let readers = (page.max(self.longest_publishing.get()).as_secs_f64() * rate * 1.2).ceil();
         (1..=most).rev().find(|count| *count as f64 <= readers).unwrap_or(1)
     }
+}
+
+/// Takes a time into account for the longest one lately. A single long one would otherwise end each slice early.
+fn extend(longest: &Cell<Duration>, took: Duration) {
+    let before = longest.get();
+    longest.set(took.max(before - before.saturating_sub(took) / PAGES_REMEMBERED));
 }
 
 #[cfg(test)]
@@ -197,6 +206,19 @@ mod tests {
         assert_eq!(pace.latest_start(Concurrent::Publishing), None, "each of the two takes 1.17 s");
         pace.publishing_took(Duration::from_millis(1_500));
         assert_eq!(pace.latest_start(Concurrent::Nothing), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_page_is_forgotten_after_quicker_ones() {
+        let budget = Budget::start(FIVE, Duration::from_secs(60));
+        let pace = PaceEstimator::new(&budget);
+        let latest = || budget.work_ends() - pace.latest_start(Concurrent::Nothing).unwrap();
+        pace.page_took(Duration::from_secs(2));
+        assert_eq!(latest(), Duration::from_secs(2));
+        pace.page_took(Duration::from_secs(1));
+        assert!(latest() > Duration::from_millis(1_800));
+        (0..40).for_each(|_| pace.page_took(Duration::from_millis(100)));
+        assert!(latest() < Duration::from_millis(150));
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,7 +11,12 @@ use model::{
 use tokio::time::timeout;
 
 use crate::{
-    budget::Concurrent, context::SliceContext, error::SliceError, plan::LISTS_PER_PAGE, problem, tuning::Tuning,
+    budget::Concurrent,
+    context::SliceContext,
+    error::SliceError,
+    plan::{self, LISTS_PER_PAGE},
+    problem,
+    tuning::Tuning,
 };
 
 /// If a page took less than this to read, and less than this to publish, the next one may be larger.
@@ -118,7 +123,7 @@ impl Fetcher<'_> {
                 }
                 None => page,
             };
-            let is_last = !page.has_more() || after.is_none();
+            let is_last = !page.has_more() || after.as_deref().is_none_or(|id| plan::is_at_end(window, id));
             all = Some(page);
             if is_last {
                 break;

@@ -23,8 +23,8 @@ pub(crate) use hold::{
     count_later, count_soon, hold, hold_back, is_held_too_long, is_worth_halving, read_again, recount_later, release,
 };
 pub(crate) use parts::{
-    Door, LISTS_PER_PAGE, MAX_LIST_FAILURES, Outlook, begin_parts, cut_window, cuts, end_at_part, is_part,
-    part_is_read, read_whole, to_be_counted, update,
+    Door, LISTS_PER_PAGE, MAX_LIST_FAILURES, Outlook, begin_parts, cut_window, cuts, end_at_part, extent, is_at_end,
+    is_part, part_is_read, read_whole, to_be_counted, update, whole_to_be_counted,
 };
 pub(crate) use properties::{choose_properties, learn_calculated};
 pub(crate) use quiet::settle_empty;
@@ -111,7 +111,7 @@ fn open(lane: &mut Lane, settings: Settings, now: DateTime, look_since: DateTime
         lane.checked_at = Some(now);
     }
     if lane.first_seen.is_some() && lane.backfill.windows.is_empty() && !lane.kept.undated {
-        // The history is read, except for records without a modification time, which no window of times contains.
+        // The history was read without them.
         lane.kept.undated = true;
         lane.kept.again.windows.push(Window::of_undated());
     }
@@ -124,6 +124,22 @@ fn open(lane: &mut Lane, settings: Settings, now: DateTime, look_since: DateTime
             lane.settled.windows = vec![Window::new(mark, Some(to))];
         }
     }
+}
+
+/// Adds the window of the records without a modification time, which no window of times contains, to the history. Returns
+/// `false` if they were read.
+pub(crate) fn open_undated(lane: &mut Lane) -> bool {
+    let is_due = !std::mem::replace(&mut lane.kept.undated, true);
+    if is_due {
+        lane.backfill.windows.push(Window::of_undated());
+    }
+    is_due
+}
+
+/// Reads the records without a modification time after the history.
+pub(crate) fn read_undated_later(lane: &mut Lane) {
+    let windows = &mut lane.backfill.windows;
+    lane.kept.again.windows.extend(windows.extract_if(.., |window| window.undated));
 }
 
 /// Returns true if changes must be looked for again. If other passes wait, they first get as much time as the last look

@@ -7,6 +7,7 @@ mod close;
 mod doors;
 mod job;
 mod mismatch;
+mod parts;
 mod pass;
 mod publish;
 mod split;

@@ -22,8 +22,8 @@ pub(crate) enum Door {
 /// How many requests make a page of a list, so that it is as large as a page of a search.
 pub(crate) const LISTS_PER_PAGE: u32 = Search::MAX_PAGE / MAX_LISTED;
 
-/// With fewer rows left, a part is not shared.
-const MIN_SHARED_ROWS: f64 = 400.0;
+/// The fewest rows that a part is expected to have.
+const MIN_PART_ROWS: f64 = 100.0;
 
 /// After this many failures of lists in a row, the rest of the history is read by searches alone.
 pub(crate) const MAX_LIST_FAILURES: u32 = 5;
@@ -51,12 +51,27 @@ impl Outlook {
         Some(Self { last, step: last.checked_sub(first)? as f64 / (rows - 1) as f64, left })
     }
 
-    /// Returns how many rows are left of a window after the page. `all_left` is how many are left of all windows.
-    pub(crate) fn left(&self, window: &Window, all_left: f64) -> f64 {
-        let to_end =
-            window.end_id().and_then(number).map(|end| end.saturating_sub(self.last) as f64 / self.step.max(1.0));
+    /// Returns how many rows are left of a window after the page. `at_most` is how many can be left of it, by what is known of
+    /// all windows.
+    pub(crate) fn left(&self, window: &Window, at_most: f64) -> f64 {
         // Ids are not even, but there are no more rows than ids.
-        self.left.or(to_end).unwrap_or(all_left).min(all_left.max(0.0))
+        self.left.or(self.rows_after(window, self.last)).unwrap_or(f64::INFINITY).min(at_most.max(0.0))
+    }
+
+    /// Returns what the page says if HubSpot's count is of rows, too, that belong to another part now.
+    pub(crate) fn without_count(self) -> Self {
+        Self { left: None, ..self }
+    }
+
+    /// Returns how many rows another window has after its position, if ids are as far apart there. Returns 0 if it has no end.
+    pub(crate) fn rows_of(&self, window: &Window) -> f64 {
+        let position = window.last_id.as_deref().or(window.start_id.as_deref()).and_then(number);
+        self.rows_after(window, position.unwrap_or_default()).unwrap_or_default()
+    }
+
+    fn rows_after(&self, window: &Window, id: u128) -> Option<f64> {
+        let end = window.end_id().and_then(number)?;
+        Some(end.saturating_sub(id) as f64 / self.step.max(1.0))
     }
 
     /// Returns the id at which a window is cut, if a share of the rows after the next `skipped` ones remains in the first
@@ -72,20 +87,19 @@ impl Outlook {
 }
 
 /// Returns the ids at which the rest of a window is cut into parts, to be shared by `takers`. Returns none if too few rows
-/// are left. `skipped` rows after the page are already requested. If the takers use another door, half of the rest remains.
+/// are left. `at_most` as for [`Outlook::left`]. `skipped` rows after the page are already requested. If the takers use
+/// another door than the window, half of the rest remains.
 pub(crate) fn cuts(
     outlook: &Outlook,
     window: &Window,
-    all_left: f64,
+    at_most: f64,
     skipped: usize,
     takers: usize,
     is_other_door: bool,
 ) -> Vec<u128> {
-    let (left, skipped) = (outlook.left(window, all_left), skipped as f64);
-    if left - skipped < MIN_SHARED_ROWS || takers == 0 {
-        return Vec::new();
-    }
-    let takers = takers.min(((left - skipped) / MIN_SHARED_ROWS * 2.0) as usize).max(1);
+    let (left, skipped) = (outlook.left(window, at_most), skipped as f64);
+    let shares = ((left - skipped) / MIN_PART_ROWS) as usize;
+    let takers = takers.min(if is_other_door { shares / 2 } else { shares.saturating_sub(1) });
     let kept = if is_other_door { 0.5 } else { 1.0 / (takers + 1) as f64 };
     let share = |taken: usize| kept + (1.0 - kept) * taken as f64 / takers as f64;
     let mut cuts: Vec<u128> = Vec::new();
@@ -201,6 +215,27 @@ pub(crate) fn to_be_counted(window: &Window) -> Window {
     Window { read, start_id: window.start_id.clone(), part, ..Window::new(from, Some(to)) }
 }
 
+/// Returns the whole history as a window to be counted, if nothing but parts is left of it.
+pub(crate) fn whole_to_be_counted(pass: &Pass) -> Option<Window> {
+    let windows = pass.windows.iter().filter(|window| !window.undated).cloned();
+    let mut whole = Pass { windows: windows.collect(), ..Pass::default() };
+    for part in whole.windows.clone().iter().filter(|window| is_part(window)) {
+        part_is_read(&mut whole, part);
+    }
+    match whole.windows.as_slice() {
+        [window] if window.part.is_some() && window.start_id.is_none() && window.end_id().is_none() => {
+            Some(to_be_counted(window))
+        }
+        _ => None,
+    }
+}
+
+/// Returns what a count of the window is about.
+pub(crate) fn extent(window: &Window) -> impl PartialEq {
+    let id = |id: Option<&str>| id.map(str::to_owned);
+    (window.from, window.to, id(window.start_id.as_deref()), id(window.end_id()))
+}
+
 /// Gives up reading in parts, because ids are not in numeric order: reads the history again as one window, and no lists.
 pub(crate) fn read_whole(lane: &mut Lane, reason: &str) {
     lane.kept.lists.closed = Some(reason.to_owned());
@@ -232,6 +267,12 @@ pub(crate) fn end_at_part(window: &Window, page: &mut Page) -> Result<(), Disord
         page.next = None;
     }
     Ok(())
+}
+
+/// Returns true if the row with this id is the last one of the window, or comes after it.
+pub(crate) fn is_at_end(window: &Window, id: &str) -> bool {
+    let end = window.end_id().and_then(number);
+    end.zip(number(id)).is_some_and(|(end, id)| id >= end)
 }
 
 /// Returns an id as a number.

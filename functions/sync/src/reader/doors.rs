@@ -1,10 +1,7 @@
 //! Shares a history between searches and lists, which read parts of its ids side by side.
 
-use hubspot::{HubSpotError, Page};
-use model::{
-    checkpoint::{PassKind, Window},
-    time::DateTime,
-};
+use hubspot::HubSpotError;
+use model::checkpoint::{PassKind, Window};
 
 use super::{
     job::Job,
@@ -16,7 +13,6 @@ use crate::{
     error::SliceError,
     lane::WindowOutcome,
     plan::{self, Door},
-    state::LaneStep,
 };
 
 /// What a pass needs to know to read lists.
@@ -53,9 +49,7 @@ impl PassReader<'_> {
             }
         }
         self.share();
-        if self.readers.is_empty() {
-            self.count_parts();
-        }
+        self.read_last();
     }
 
     /// Returns how a window is read. Returns `None` if enough windows are read.
@@ -67,7 +61,7 @@ impl PassReader<'_> {
     }
 
     /// Returns how many more parts of the history are to be read in this way.
-    fn free_readers(&self, door: Door) -> usize {
+    pub(super) fn free_readers(&self, door: Door) -> usize {
         let wanted = match door {
             Door::Search => self.tuning.pace.readers(self.search_rps),
             Door::List if self.reads_lists() && self.lists.pages_per_second > 0.0 => {
@@ -78,7 +72,7 @@ impl PassReader<'_> {
         wanted.saturating_sub(self.readers.values().filter(|reader| reader.door == door).count())
     }
 
-    fn open_with(&mut self, window: Window, door: Door) {
+    pub(super) fn open_with(&mut self, window: Window, door: Door) {
         let mut reader = self.open(window);
         reader.door = door;
         self.request(&mut reader, None, Concurrent::Nothing);
@@ -92,76 +86,43 @@ impl PassReader<'_> {
             if takers == 0 {
                 continue;
             }
-            let all_left = self.rows_left();
-            let has_most = |reader: &&WindowReader| {
-                let left = reader.outlook.as_ref().map_or(0.0, |outlook| outlook.left(&reader.window, all_left));
-                left as u64
-            };
-            let parts =
-                self.readers.values().filter(|reader| plan::is_part(&reader.window) && reader.outlook.is_some());
-            let Some(id) = parts.max_by_key(has_most).map(|reader| reader.id) else { continue };
+            let parts = self.readers.values().filter(|reader| plan::is_part(&reader.window));
+            let with_outlook = parts.filter_map(|reader| Some((reader.id, reader.outlook?, self.rows_left(reader)?)));
+            let Some((id, outlook, left)) = with_outlook.max_by_key(|(_, _, left)| *left as u64) else { continue };
             let Some(reader) = self.readers.get_mut(&id) else { continue };
-            let Some(outlook) = reader.outlook else { continue };
             let cuts =
-                plan::cuts(&outlook, &reader.window, all_left, reader.next.rows_asked(), takers, reader.door != door);
+                plan::cuts(&outlook, &reader.window, left, reader.next.rows_asked(), takers, reader.door != door);
             let parts = plan::cut_window(self.state.lane.pass_mut(self.kind), &mut reader.window, &cuts);
-            self.is_unsaved |= !parts.is_empty();
+            if !parts.is_empty() {
+                self.is_unsaved = true;
+                reader.outlook = Some(outlook.without_count());
+                reader.is_cut_ahead = reader.next.rows_asked() > 0;
+            }
             for part in parts {
                 self.open_with(part, door);
             }
         }
     }
 
-    /// Returns how many rows of the history are not read, as far as HubSpot has counted it.
-    fn rows_left(&self) -> f64 {
+    /// Returns how many rows are left of a part after its page. Returns `None` if no page says anything about them.
+    pub(super) fn rows_left(&self, reader: &WindowReader) -> Option<f64> {
+        let outlook = reader.outlook?;
         let backfilled = &self.state.lane.backfilled;
-        backfilled.total.map_or(0.0, |total| (total - backfilled.read).max(0) as f64)
-    }
-
-    /// Makes the history a window of parts, if it can be read by lists, too. `page` is its first page.
-    pub(super) fn begin_parts(&self, window: &mut Window, page: &Page) {
-        let is_whole = window.start_id.is_none() && window.last_id.is_none() && window.part.is_none();
-        let is_first_reading = window.repairs == 0 && window.hold.is_none() && !window.undated;
-        if is_whole && is_first_reading && page.has_more() && self.reads_lists() {
-            plan::begin_parts(window, page.date, self.settings.settle);
-        }
-    }
-
-    /// Ends a part of the history. The parts are counted together, when all of them are read.
-    pub(super) fn end_part(&mut self, window: &Window) {
-        plan::part_is_read(self.state.lane.pass_mut(self.kind), window);
-        self.state.progress(LaneStep::Pass(self.kind));
-        self.state.forget_passed_error();
-        self.is_unsaved = true;
-    }
-
-    /// Counts the parts that were read. Most often they are joined to one.
-    fn count_parts(&mut self) {
-        let windows = self.state.lane.pass(self.kind).windows.iter();
-        let read: Vec<Window> =
-            windows.filter(|window| window.part.as_ref().is_some_and(|part| part.is_read)).cloned().collect();
-        for window in read {
-            let mut reader = self.open(window);
-            reader.window = plan::to_be_counted(&reader.window);
-            reader.is_count_only = true;
-            self.count(reader, None);
-        }
-    }
-
-    /// Ends the reading of parts that were counted. `count` is `None` if there was no time to count.
-    pub(super) fn parts_counted(&mut self, window: &Window, count: Option<i64>) {
-        let is_complete = count.is_none_or(|holds_now| plan::covers(window, holds_now));
-        if !is_complete {
-            self.tally.mismatch();
-            tracing::warn!(
-                object = self.object.as_str(),
-                window.read,
-                count,
-                "the history does not add up; it is counted again, and then read again by searches"
-            );
-            plan::count_later(&mut self.state.lane, window, DateTime::now());
-        }
-        self.close(window, count.is_some());
+        let of_all = backfilled.total.map_or(0.0, |total| (total - backfilled.read).max(0) as f64);
+        let at_hand = |reader: &WindowReader| reader.page.as_ref().map_or(0.0, |page| page.rows as f64);
+        let others = self.state.lane.pass(self.kind).windows.iter().filter(|window| {
+            let is_read = window.part.as_ref().is_some_and(|part| part.is_read);
+            !is_read && window.from != reader.window.from
+        });
+        let of_other = |window: &Window| {
+            let other = self.readers.values().find(|other| other.window.from == window.from);
+            let after = |other: &WindowReader| Some(other.outlook?.left(window, of_all));
+            let left = other.and_then(after).unwrap_or_else(|| outlook.rows_of(window));
+            left + other.map_or(0.0, at_hand)
+        };
+        // The last part has no end: what is not left of the others is in it.
+        let of_others = if reader.window.end_id().is_some() { 0.0 } else { others.map(of_other).sum() };
+        Some(outlook.left(&reader.window, of_all - of_others - at_hand(reader)))
     }
 
     /// Continues without lists after one of them failed. Searches read what is left of its part.
@@ -197,23 +158,15 @@ impl PassReader<'_> {
         self.is_unsaved = true;
     }
 
-    /// Reads the history again without parts, because ids are not in numeric order.
-    pub(super) fn read_whole(&mut self) {
-        const REASON: &str = "the ids are not in numeric order";
-        self.tally.mismatch();
-        self.close_lists(REASON);
-        let is_part = |reader: &WindowReader| reader.window.part.is_some();
-        let parts: Vec<_> = self.readers.values().filter(|reader| is_part(reader)).map(|reader| reader.id).collect();
-        self.readers.retain(|id, _| !parts.contains(id));
-        self.ready.retain(|publication| !parts.contains(&publication.id));
-        plan::read_whole(&mut self.state.lane, REASON);
-    }
-
     /// Requests the page after `last_id`, or after what is published, in the way in which the window is read. A search reads
-    /// what a list would have to wait for.
+    /// what a list would have to wait for. One list reads the end of a part if it is short: a search would use up as much of
+    /// its limit for that as for a whole page.
     pub(super) fn request(&mut self, reader: &mut WindowReader, last_id: Option<String>, concurrent: Concurrent) {
-        if self.lists.pages_per_second == 0.0 && self.free_readers(Door::Search) > 0 {
-            reader.door = Door::Search;
+        let is_short = || self.rows_left(reader).is_some_and(|left| left <= f64::from(hubspot::MAX_LISTED));
+        if self.lists.pages_per_second == 0.0 {
+            reader.door = if self.free_readers(Door::Search) > 0 { Door::Search } else { reader.door };
+        } else if self.reads_lists() && plan::is_part(&reader.window) && is_short() {
+            reader.door = Door::List;
         }
         match reader.door {
             Door::Search => self.search(reader, last_id, concurrent),

@@ -16,8 +16,9 @@ impl PassReader<'_> {
     /// Reads a window again in halves, if that helps to find what is missing. Otherwise holds it.
     pub(super) fn does_not_add_up(&mut self, window: &Window, reason: &str) {
         self.tally.mismatch();
+        let is_of_history = self.is_of_history(window);
         let lane = &mut self.state.lane;
-        if self.kind == PassKind::Backfill {
+        if is_of_history {
             lane.backfilled.read -= window.read;
         }
         let is_worth_it = self.kind != PassKind::Fresh && plan::is_worth_halving(lane);

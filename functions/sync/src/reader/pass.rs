@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::{
     doors::Lists,
     job::{Done, Job, Search},
+    parts::EarlyCount,
     window::{NextPage, PageAtHand, Publication, WindowId, WindowReader},
 };
 use crate::{
@@ -44,6 +45,8 @@ pub(super) struct PassReader<'a> {
     /// True if nothing is read after the first page.
     pub(super) is_first_page_only: bool,
     pub(super) readers: BTreeMap<WindowId, WindowReader>,
+    /// The count of the history, if it was requested beside the last pages.
+    pub(super) early_count: Option<EarlyCount>,
     /// The number of windows that were opened so far.
     pub(super) opened: usize,
     /// The pages that are ready to be published. The one being published comes first.
@@ -76,6 +79,7 @@ impl<'a> PassReader<'a> {
             lists: Lists::default(),
             is_first_page_only: false,
             readers: BTreeMap::new(),
+            early_count: None,
             opened: 0,
             ready: VecDeque::new(),
             is_writing: false,
@@ -97,6 +101,8 @@ impl<'a> PassReader<'a> {
     pub(super) fn next_jobs(&mut self) -> Result<Vec<Job>, SliceError> {
         self.write()?;
         self.open_windows();
+        // What was closed is saved.
+        self.write()?;
         Ok(std::mem::take(&mut self.jobs))
     }
 
@@ -122,6 +128,7 @@ impl<'a> PassReader<'a> {
                     Err(error) => self.failed(reader, error),
                 }
             }
+            Done::Counted { id, count } if self.is_counted_early(id, &count) => Ok(()),
             Done::Counted { id, count } => {
                 let Some(reader) = self.readers.remove(&id) else { return Ok(()) };
                 match count {
@@ -206,7 +213,7 @@ impl<'a> PassReader<'a> {
         let accepted = plan::validate_page(&mut reader.window, &mut page);
         // The first answer of all has HubSpot's time, from which the other passes are set up.
         plan::record_first_contact(&mut self.state.lane, page.date, self.settings);
-        if let (PassKind::Backfill, Some(total)) = (self.kind, page.total) {
+        if let (true, Some(total)) = (self.is_of_history(&reader.window), page.total) {
             self.state.lane.backfilled.total.get_or_insert(reader.window.read + total);
         }
         let problem = match (&accepted, plan::end_at_part(&reader.window, &mut page)) {
@@ -223,6 +230,9 @@ impl<'a> PassReader<'a> {
         }
         self.begin_parts(&mut reader.window, &page);
         reader.outlook = Outlook::of(&page);
+        if std::mem::take(&mut reader.is_cut_ahead) {
+            reader.outlook = reader.outlook.map(Outlook::without_count);
+        }
         if reader.door == Door::List {
             self.state.lane.kept.lists.failures = 0;
         }
@@ -235,6 +245,7 @@ impl<'a> PassReader<'a> {
             self.request(&mut reader, last_id, Concurrent::Publishing);
         }
         reader.page = Some(PageAtHand {
+            rows: page.rows.len(),
             size: page.rows.len(),
             counting,
             counted_to: reader.window.part.as_ref().map(|part| part.counted_to),
@@ -258,6 +269,11 @@ impl<'a> PassReader<'a> {
         }
     }
 
+    /// Returns true if the window's rows are counted with those of the history. Records without a time are not.
+    pub(super) fn is_of_history(&self, window: &Window) -> bool {
+        self.kind == PassKind::Backfill && !window.undated
+    }
+
     /// Handles a failure of a window. A window that HubSpot refuses is held, except in a fresh pass: there HubSpot
     /// refuses everything. A window with a record that HubSpot does not show is read in halves, which find the record.
     ///
@@ -265,6 +281,13 @@ impl<'a> PassReader<'a> {
     /// The window is not the cause.
     pub(super) fn failed(&mut self, reader: WindowReader, error: SliceError) -> Result<(), SliceError> {
         let WindowReader { mut window, is_met, .. } = reader;
+        if self.kind == PassKind::Backfill && window.undated {
+            // The history does not wait for them.
+            tracing::debug!(object = self.object.as_str(), %error, "records without a time are read after the history");
+            plan::read_undated_later(&mut self.state.lane);
+            self.is_unsaved = true;
+            return Ok(());
+        }
         match error {
             SliceError::HubSpot(error)
                 if self.kind != PassKind::Fresh && is_met && self.state.is_a_records(&error, &window) =>

@@ -93,6 +93,8 @@ impl PassReader<'_> {
     pub(super) fn batch_published(&mut self, publication: Publication, batch: PublishedBatch) {
         self.state.marks.add(batch.marks);
         self.state.set_aside_until(batch.set_aside_until);
+        let reader = self.readers.get(&publication.id);
+        let is_of_history = reader.is_some_and(|reader| self.is_of_history(&reader.window));
         if let Some(reader) = self.readers.get_mut(&publication.id) {
             let window = &mut reader.window;
             (window.read, window.last_id) = (window.read + batch.read, batch.last_id);
@@ -105,7 +107,7 @@ impl PassReader<'_> {
             if self.kind != PassKind::Again && window.repairs == 0 && batch.is_read {
                 self.state.progress(LaneStep::Pass(self.kind));
             }
-            if self.kind == PassKind::Backfill {
+            if is_of_history {
                 self.state.lane.backfilled.read += batch.read;
             }
         }

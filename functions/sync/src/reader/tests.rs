@@ -10,6 +10,7 @@ use model::{
     time::DateTime,
 };
 
+mod last;
 mod lists;
 
 use super::{
@@ -272,6 +273,7 @@ async fn a_pass_goes_on_where_slices_had_no_time_any_more() {
 #[tokio::test(start_paused = true)]
 async fn each_batch_is_checkpointed_before_the_next_one_and_the_next_page_is_asked_for_meanwhile() {
     let mut world = World::new(2 * PAGE, 0);
+    world.saved.kept.undated = true;
     let budget = Budget::start(Duration::from_secs(5), Duration::from_secs(5));
     let (mut state, tally) = (LaneState::new(world.saved.clone()), Tally::default());
     let tuning = Tuning::new(&budget, &state.lane, 2);

@@ -25,6 +25,8 @@ pub(super) struct WindowReader {
     pub(super) door: Door,
     /// What the latest page tells of the rows after it. `None` if there is no such page.
     pub(super) outlook: Option<Outlook>,
+    /// True if the window was cut after its next page was requested. HubSpot counts for that page what was cut off, too.
+    pub(super) is_cut_ahead: bool,
     /// True if all rows were read, and are only counted.
     pub(super) is_count_only: bool,
     /// True if HubSpot's time was known before the window was read.
@@ -51,7 +53,9 @@ pub(super) enum NextPage {
 /// A page that is being published.
 #[derive(Debug)]
 pub(super) struct PageAtHand {
-    /// The rows that are not prepared yet.
+    /// How many rows it has.
+    pub(super) rows: usize,
+    /// Those that are not prepared yet.
     pub(super) rest: Vec<Row>,
     /// How many rows are prepared at once at most.
     pub(super) size: usize,
@@ -102,8 +106,8 @@ pub(super) struct Split {
 
 impl WindowReader {
     pub(super) fn new(id: WindowId, window: Window, is_met: bool) -> Self {
-        let (door, outlook, is_count_only) = (Door::Search, None, false);
-        Self { id, window, door, outlook, is_count_only, is_met, page: None, next: NextPage::None, split: None }
+        let (door, outlook, page, next, split) = (Door::Search, None, None, NextPage::None, None);
+        Self { id, window, door, outlook, is_cut_ahead: false, is_count_only: false, is_met, page, next, split }
     }
 }
 

@@ -56,7 +56,7 @@ fn what_is_left_is_shared_by_the_rows_and_not_by_the_ids() {
     let third = cuts(&outlook, &window, 1e9, 100, 2, false);
     assert_eq!(third, [2_990 + 10 * (100 + 3_300), 2_990 + 10 * (100 + 6_600)]);
     assert!(half(0).is_empty());
-    for (left, shares) in [(500, false), (599, false), (600, true)] {
+    for (left, shares) in [(300, false), (399, false), (400, true)] {
         let outlook = Outlook::of(&page(1..201, Some(200 + left))).unwrap();
         assert_eq!(!cuts(&outlook, &window, 1e9, 200, 1, true).is_empty(), shares, "{left}");
     }
@@ -166,4 +166,35 @@ fn a_history_in_another_order_is_read_again_as_a_whole_without_lists() {
     assert!(whole.from < at(1) && whole.to == Some(at(10_001)));
     assert_eq!((whole.part.as_ref(), whole.read, lane.backfilled.read), (None, 0, 100));
     assert_eq!(lane.kept.lists.closed.as_deref(), Some("why"));
+}
+
+#[test]
+fn only_a_history_of_which_all_parts_are_there_is_counted_as_a_whole() {
+    let mut lane = lane();
+    let whole = whole_to_be_counted(&lane.backfill).unwrap();
+    cut(&mut lane, 0, &[400, 600]);
+    let (first, last) = (lane.backfill.windows[0].clone(), lane.backfill.windows[2].clone());
+    part_is_read(&mut lane.backfill, &first);
+    lane.backfill.windows.push(Window::of_undated());
+    let parts = whole_to_be_counted(&lane.backfill).unwrap();
+    assert!(extent(&parts) == extent(&whole) && parts.part.is_none(), "{parts:?}");
+    assert_eq!(lane.backfill.windows.len(), 4, "the parts stay as they are");
+    // A part that is read again, or was held, is not among them.
+    let mut again = lane.backfill.clone();
+    again.windows[2].repairs = 1;
+    assert!(whole_to_be_counted(&again).is_none());
+    lane.backfill.windows.retain(|window| window.from != last.from);
+    assert!(whole_to_be_counted(&lane.backfill).is_none());
+}
+
+#[test]
+fn the_last_part_has_what_the_others_have_not() {
+    let mut lane = lane();
+    cut(&mut lane, 0, &[5_000]);
+    let outlook = Outlook::of(&page((1..=200).map(|id| id * 2), None)).unwrap();
+    let [first, last] = [0, 1].map(|index| lane.backfill.windows[index].clone());
+    assert_eq!((outlook.rows_of(&first), outlook.rows_of(&last)), (2_500.0, 0.0));
+    assert_eq!(outlook.rows_of(&Window { last_id: Some("3000".to_owned()), ..first.clone() }), 1_000.0);
+    assert_eq!(["4999", "5000", "5001", "x"].map(|id| is_at_end(&first, id)), [false, true, true, false]);
+    assert!(!is_at_end(&last, "9000"));
 }

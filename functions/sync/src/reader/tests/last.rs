@@ -1,0 +1,96 @@
+//! What is read beside the last pages of a history: records without a time, and the count.
+
+use super::{lists::Form, *};
+
+const ROWS: usize = 2_400;
+
+/// Reads a history by searches and lists. `instead` replaces what a job would give.
+fn read_but(world: &mut World, instead: impl Fn(&Job, usize) -> Option<Done>) -> (WindowOutcome, usize) {
+    let budget = Budget::start(Duration::from_secs(500), Duration::from_secs(500));
+    let (mut state, tally) = (LaneState::new(world.saved.clone()), Tally::default());
+    let tuning = Tuning::new(&budget, &state.lane, 2);
+    tuning.pace.page_took(Duration::from_millis(200));
+    let mut reading = Reading::new(&mut state, &tuning, &tally).with_lists(true);
+    let mut counts = 0;
+    reading.ask().unwrap();
+    while !reading.jobs.is_empty() {
+        let job = reading.jobs.swap_remove(world.chance(reading.jobs.len()));
+        counts += usize::from(matches!(job, Job::Count { .. }));
+        let done = instead(&job, counts).unwrap_or_else(|| world.perform(job));
+        reading.pass.take(done).unwrap();
+        reading.ask().unwrap();
+    }
+    (reading.pass.outcome(), counts)
+}
+
+fn transient() -> SliceError {
+    HubSpotError::Transient { reason: String::new(), retry_after: None }.into()
+}
+
+/// The history is read, and was proved at once.
+fn assert_is_whole(world: &mut World, seed: u64) {
+    world.published.sort_unstable();
+    assert!(world.published.iter().copied().eq(0..ROWS), "seed {seed}");
+    assert!(world.saved.backfill.mark.is_some() && world.saved.backfill.windows.is_empty(), "seed {seed}");
+    assert!(
+        world.saved.kept.held.iter().all(|held| held.read == ROWS as i64),
+        "seed {seed}: counted after an hour only"
+    );
+    assert_eq!(world.saved.backfilled.read, ROWS as i64);
+}
+
+fn world(seed: u64) -> World {
+    World { list: Some(Form::ById), ..World::new(ROWS, seed) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_count_proves_a_history_in_which_nothing_changes() {
+    for seed in 0..20 {
+        let mut world = world(seed);
+        assert_eq!(read_but(&mut world, |_, _| None), (WindowOutcome::Closed, 1), "seed {seed}");
+        assert_is_whole(&mut world, seed);
+        assert!(world.saved.kept.undated && world.saved.kept.again.windows.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_early_count_that_proves_nothing_is_made_again() {
+    let counted = |id, count| Some(Done::Counted { id, count });
+    for seed in 0..20 {
+        // A record was deleted before it was read, but after it was counted.
+        let deleted = |job: &Job, counts| match job {
+            Job::Count { id, .. } if counts == 1 => counted(*id, Ok(Some(ROWS as i64 + 1))),
+            _ => None,
+        };
+        let fails = |job: &Job, counts| match job {
+            Job::Count { id, .. } if counts == 1 => counted(*id, Err(transient())),
+            _ => None,
+        };
+        let is_late = |job: &Job, counts| match job {
+            Job::Count { id, .. } if counts == 1 => counted(*id, Ok(None)),
+            _ => None,
+        };
+        let all: [&dyn Fn(&Job, usize) -> Option<Done>; 3] = [&deleted, &fails, &is_late];
+        for instead in all {
+            let mut world = world(seed);
+            assert_eq!(read_but(&mut world, instead), (WindowOutcome::Closed, 2), "seed {seed}");
+            assert_is_whole(&mut world, seed);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_history_does_not_wait_for_records_without_a_time() {
+    for seed in 0..20 {
+        let mut world = world(seed);
+        let fails = |job: &Job, _| match job {
+            Job::Search(Search { id, half, window, .. }) if window.undated => {
+                Some(Done::Searched { id: *id, half: *half, page: Err(transient()) })
+            }
+            _ => None,
+        };
+        assert_eq!(read_but(&mut world, fails).0, WindowOutcome::Closed, "seed {seed}");
+        assert_is_whole(&mut world, seed);
+        assert_eq!(world.saved.kept.again.windows, [Window::of_undated()], "they are read after it");
+    }
+}
