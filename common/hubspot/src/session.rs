@@ -43,8 +43,8 @@ const TEN_SECONDS: Duration = Duration::from_secs(10);
 /// The period of the requests that are spread over a limit. It is short, so that none of them waits for long.
 const SPREAD_OVER: Duration = Duration::from_millis(250);
 
-/// How much faster than its limit allows in the long run each of these is made. Searches read what lists cannot, once their
-/// limit is used up; reads of associations have to wait.
+/// How much faster lists and reads of associations are made than their limits allow in the long run. Once its limit is used up,
+/// searches read what a list would have read, but a read of associations has to wait.
 const LIST_PACE: f64 = 1.5;
 const ASSOCIATION_PACE: f64 = 1.25;
 
@@ -94,10 +94,10 @@ impl Kind {
 }
 
 /// Returns how many requests are made in [`SPREAD_OVER`], to spread a limit of `limit` over ten seconds. `pace` is more than 1,
-/// because none is made at the end of a slice.
+/// because no request is made at the end of a slice.
 fn spread(limit: usize, pace: f64) -> NonZeroU32 {
     let periods = TEN_SECONDS.as_secs_f64() / SPREAD_OVER.as_secs_f64();
-    NonZeroU32::new((limit as f64 * pace / periods) as u32).unwrap_or(NonZeroU32::MIN)
+    NonZeroU32::new((limit as f64 * pace / periods).round() as u32).unwrap_or(NonZeroU32::MIN)
 }
 
 /// Sends one account's requests.

@@ -18,7 +18,7 @@ const FIRST_PAGE_RESERVE: Duration = Duration::from_millis(1200);
 /// How much is left for Lambda itself before its own deadline.
 const LAMBDA_MARGIN: Duration = Duration::from_millis(200);
 
-/// After about this many quicker pages, a slow one is mostly forgotten.
+/// A quicker page lowers the longest time by this part of the difference.
 const PAGES_REMEMBERED: u32 = 10;
 
 /// The time of one invocation.
@@ -154,7 +154,8 @@ impl<'a> PaceEstimator<'a> {
     }
 }
 
-/// Takes a time into account for the longest one lately. A single long one would otherwise end each slice early.
+/// Records a time. If it is longer than the longest one lately, it counts at once. If not, it lowers that by a part of the
+/// difference: a single long time must not end all slices early.
 fn extend(longest: &Cell<Duration>, took: Duration) {
     let before = longest.get();
     longest.set(took.max(before - before.saturating_sub(took) / PAGES_REMEMBERED));

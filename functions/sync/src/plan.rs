@@ -111,7 +111,7 @@ fn open(lane: &mut Lane, settings: Settings, now: DateTime, look_since: DateTime
         lane.checked_at = Some(now);
     }
     if lane.first_seen.is_some() && lane.backfill.windows.is_empty() && !lane.kept.undated {
-        // The history was read without them.
+        // An older release read the history without the records that have no modification time.
         lane.kept.undated = true;
         lane.kept.again.windows.push(Window::of_undated());
     }
@@ -127,7 +127,7 @@ fn open(lane: &mut Lane, settings: Settings, now: DateTime, look_since: DateTime
 }
 
 /// Adds the window of the records without a modification time, which no window of times contains, to the history. Returns
-/// `false` if they were read.
+/// `false` if they were read, or are being read.
 pub(crate) fn open_undated(lane: &mut Lane) -> bool {
     let is_due = !std::mem::replace(&mut lane.kept.undated, true);
     if is_due {
@@ -136,10 +136,16 @@ pub(crate) fn open_undated(lane: &mut Lane) -> bool {
     is_due
 }
 
-/// Reads the records without a modification time after the history.
-pub(crate) fn read_undated_later(lane: &mut Lane) {
-    let windows = &mut lane.backfill.windows;
-    lane.kept.again.windows.extend(windows.extract_if(.., |window| window.undated));
+/// Reads the records without a modification time after the history, which ends without them.
+pub(crate) fn read_undated_later(lane: &mut Lane, settings: Settings, now: DateTime) {
+    let Some(undated) = lane.backfill.windows.iter().find(|window| window.undated).cloned() else { return };
+    complete(&mut lane.backfill, &undated, now);
+    if lane.backfill.windows.is_empty() {
+        recount_later(lane, settings, now);
+    }
+    if !lane.kept.again.windows.iter().any(|window| window.undated) {
+        lane.kept.again.windows.push(undated);
+    }
 }
 
 /// Returns true if changes must be looked for again. If other passes wait, they first get as much time as the last look

@@ -63,6 +63,11 @@ impl Outlook {
         Self { left: None, ..self }
     }
 
+    /// Returns true if the rows after the page were counted, or an id bounds them.
+    pub(crate) fn is_bounded(&self, window: &Window) -> bool {
+        self.left.is_some() || window.end_id().is_some()
+    }
+
     /// Returns how many rows another window has after its position, if ids are as far apart there. Returns 0 if it has no end.
     pub(crate) fn rows_of(&self, window: &Window) -> f64 {
         let position = window.last_id.as_deref().or(window.start_id.as_deref()).and_then(number);
@@ -263,7 +268,7 @@ pub(crate) fn end_at_part(window: &Window, page: &mut Page) -> Result<(), Disord
     let Some(end) = window.end_id().and_then(number) else { return Ok(()) };
     let count = page.rows.len();
     page.rows.retain(|row| number(&row.id).is_none_or(|id| id <= end));
-    if page.rows.len() < count {
+    if page.rows.len() < count || page.rows.last().and_then(|row| number(&row.id)).is_some_and(|last| last == end) {
         page.next = None;
     }
     Ok(())

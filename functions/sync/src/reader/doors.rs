@@ -104,7 +104,7 @@ impl PassReader<'_> {
         }
     }
 
-    /// Returns how many rows are left of a part after its page. Returns `None` if no page says anything about them.
+    /// Returns how many rows are left of a part after its page. Returns `None` if that is not known.
     pub(super) fn rows_left(&self, reader: &WindowReader) -> Option<f64> {
         let outlook = reader.outlook?;
         let backfilled = &self.state.lane.backfilled;
@@ -117,12 +117,14 @@ impl PassReader<'_> {
         let of_other = |window: &Window| {
             let other = self.readers.values().find(|other| other.window.from == window.from);
             let after = |other: &WindowReader| Some(other.outlook?.left(window, of_all));
-            let left = other.and_then(after).unwrap_or_else(|| outlook.rows_of(window));
+            let left = other.and_then(after).unwrap_or_else(|| outlook.rows_of(window).min(of_all));
             left + other.map_or(0.0, at_hand)
         };
-        // The last part has no end: what is not left of the others is in it.
-        let of_others = if reader.window.end_id().is_some() { 0.0 } else { others.map(of_other).sum() };
-        Some(outlook.left(&reader.window, of_all - of_others - at_hand(reader)))
+        // If nothing counts the rows of the last part, it has what is not left of the others.
+        let of_others = if outlook.is_bounded(&reader.window) { 0.0 } else { others.map(of_other).sum() };
+        // HubSpot's count may be of fewer rows than were read, if a history is read again.
+        let at_most = Some(of_all - of_others - at_hand(reader)).filter(|at_most| *at_most > 0.0)?;
+        Some(outlook.left(&reader.window, at_most))
     }
 
     /// Continues without lists after one of them failed. Searches read what is left of its part.

@@ -15,6 +15,10 @@ pub(super) const ROWS_MISSING: &str = "rows are missing";
 impl PassReader<'_> {
     /// Reads a window again in halves, if that helps to find what is missing. Otherwise holds it.
     pub(super) fn does_not_add_up(&mut self, window: &Window, reason: &str) {
+        if self.kind == PassKind::Backfill && window.undated {
+            self.read_undated_later(reason);
+            return;
+        }
         self.tally.mismatch();
         let is_of_history = self.is_of_history(window);
         let lane = &mut self.state.lane;

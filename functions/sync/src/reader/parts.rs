@@ -47,8 +47,7 @@ impl PassReader<'_> {
         self.is_unsaved = true;
     }
 
-    /// Reads what comes last. Most of it does not depend on the last pages, and is requested beside them, if no page waits for
-    /// a search.
+    /// Reads what comes last. Most of it does not depend on the last pages, and is requested beside them, if a search is free.
     pub(super) fn read_last(&mut self) {
         if self.kind == PassKind::Backfill && self.free_readers(Door::Search) > 0 && self.is_nearly_read() {
             if plan::open_undated(&mut self.state.lane) {
@@ -70,16 +69,28 @@ impl PassReader<'_> {
         let is_read = |window: &Window| window.part.as_ref().is_some_and(|part| part.is_read);
         let is_nearly_read =
             |window: &Window| self.readers.values().any(|reader| reader.window.from == window.from && is_last(reader));
-        self.state.lane.first_seen.is_some()
-            && self.state.lane.pass(self.kind).windows.iter().all(|window| is_read(window) || is_nearly_read(window))
+        let windows = &self.state.lane.pass(self.kind).windows;
+        let is_begun = self.state.lane.first_seen.is_some() && !windows.is_empty();
+        is_begun && windows.iter().all(|window| is_read(window) || is_nearly_read(window))
+    }
+
+    /// Reads the records without a time after the history. What is wrong with them does not hold it up.
+    pub(super) fn read_undated_later(&mut self, reason: &str) {
+        tracing::info!(object = self.object.as_str(), reason, "records without a time are read after the history");
+        plan::read_undated_later(&mut self.state.lane, self.settings, DateTime::now());
+        self.is_unsaved = true;
     }
 
     /// Requests the number of rows of the whole history beside its last pages.
     fn count_early(&mut self) {
-        if self.early_count.is_some() || self.readers.is_empty() {
+        let pass = self.state.lane.pass(self.kind);
+        // A history that was never cut has a count of its own.
+        let is_cut = pass.windows.iter().filter(|window| window.part.is_some()).count() > 1;
+        let is_counted = self.early_count.is_some() || self.readers.values().any(|reader| reader.is_count_only);
+        if is_counted || !is_cut {
             return;
         }
-        let Some(window) = plan::whole_to_be_counted(self.state.lane.pass(self.kind)) else { return };
+        let Some(window) = plan::whole_to_be_counted(pass) else { return };
         self.opened += 1;
         let (id, is_suspect) = (WindowId(self.opened), self.state.is_suspect(&window));
         self.start(Job::Count { id, window: window.clone(), up_to_id: None, is_suspect });

@@ -282,10 +282,7 @@ impl<'a> PassReader<'a> {
     pub(super) fn failed(&mut self, reader: WindowReader, error: SliceError) -> Result<(), SliceError> {
         let WindowReader { mut window, is_met, .. } = reader;
         if self.kind == PassKind::Backfill && window.undated {
-            // The history does not wait for them.
-            tracing::debug!(object = self.object.as_str(), %error, "records without a time are read after the history");
-            plan::read_undated_later(&mut self.state.lane);
-            self.is_unsaved = true;
+            self.read_undated_later(&error.to_string());
             return Ok(());
         }
         match error {

@@ -10,7 +10,7 @@ fn read_but(world: &mut World, instead: impl Fn(&Job, usize) -> Option<Done>) ->
     let (mut state, tally) = (LaneState::new(world.saved.clone()), Tally::default());
     let tuning = Tuning::new(&budget, &state.lane, 2);
     tuning.pace.page_took(Duration::from_millis(200));
-    let mut reading = Reading::new(&mut state, &tuning, &tally).with_lists(true);
+    let mut reading = Reading::new(&mut state, &tuning, &tally).with_lists(world.list.is_some());
     let mut counts = 0;
     reading.ask().unwrap();
     while !reading.jobs.is_empty() {
@@ -81,16 +81,29 @@ async fn an_early_count_that_proves_nothing_is_made_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_history_does_not_wait_for_records_without_a_time() {
-    for seed in 0..20 {
-        let mut world = world(seed);
-        let fails = |job: &Job, _| match job {
-            Job::Search(Search { id, half, window, .. }) if window.undated => {
-                Some(Done::Searched { id: *id, half: *half, page: Err(transient()) })
-            }
-            _ => None,
-        };
-        assert_eq!(read_but(&mut world, fails).0, WindowOutcome::Closed, "seed {seed}");
-        assert_is_whole(&mut world, seed);
-        assert_eq!(world.saved.kept.again.windows, [Window::of_undated()], "they are read after it");
+    let without_rows = || Page {
+        date: NOW,
+        total: Some(300),
+        rows: Vec::new(),
+        took: Duration::ZERO,
+        next: Some("a page without rows, after which others follow".to_owned()),
+    };
+    for (seed, has_lists) in (0..20).flat_map(|seed| [(seed, true), (seed, false)]) {
+        let answers: [&dyn Fn() -> Result<Option<Page>, SliceError>; 2] =
+            [&|| Err(transient()), &|| Ok(Some(without_rows()))];
+        for answer in answers {
+            let mut world = World { list: has_lists.then_some(Form::ById), ..World::new(ROWS, seed) };
+            let fails = |job: &Job, _| match job {
+                Job::Search(Search { id, half, window, .. }) if window.undated => {
+                    Some(Done::Searched { id: *id, half: *half, page: answer() })
+                }
+                _ => None,
+            };
+            assert_eq!(read_but(&mut world, fails).0, WindowOutcome::Closed, "seed {seed}");
+            assert_is_whole(&mut world, seed);
+            assert_eq!(world.saved.kept.held.len(), 1, "seed {seed}: it is counted again after an hour");
+            let left = &world.saved.kept.again.windows;
+            assert!(left.len() == 1 && left[0].undated, "seed {seed}: they are read after it");
+        }
     }
 }
