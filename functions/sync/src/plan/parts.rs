@@ -129,6 +129,11 @@ pub(crate) fn is_part(window: &Window) -> bool {
     window.part.is_some() && window.repairs == 0 && window.hold.is_none()
 }
 
+/// Returns true if the window is a part of a history of which all rows were read.
+pub(crate) fn is_read(window: &Window) -> bool {
+    window.part.as_ref().is_some_and(|part| part.is_read)
+}
+
 /// Cuts a window of a pass at these ids. Returns the new parts after it.
 pub(crate) fn cut_window(pass: &mut Pass, window: &mut Window, cuts: &[u128]) -> Vec<Window> {
     let Some(part) = window.part.clone() else { return Vec::new() };
@@ -188,8 +193,7 @@ pub(crate) fn part_is_read(pass: &mut Pass, window: &Window) {
 
 /// Returns the beginning of a part that was read, and the index of the one that was read and comes after it.
 fn neighbours(windows: &[Window]) -> Option<(DateTime, usize)> {
-    let is_read = |window: &&Window| window.part.as_ref().is_some_and(|part| part.is_read);
-    windows.iter().filter(is_read).find_map(|first| {
+    windows.iter().filter(|window| is_read(window)).find_map(|first| {
         let end = first.end_id()?;
         let comes_next = |window: &Window| {
             let is_same = window.to == first.to && window.start_id.as_deref() == Some(end);

@@ -40,8 +40,8 @@ impl PassReader<'_> {
         if self.outcome() == WindowOutcome::OutOfTime || (self.is_first_page_only && self.opened > 0) {
             return;
         }
-        let is_read = |window: &Window| self.readers.values().any(|reader| reader.window.from == window.from);
-        let is_left = |window: &&Window| !is_read(window) && !window.part.as_ref().is_some_and(|part| part.is_read);
+        let is_being_read = |window: &Window| self.readers.values().any(|reader| reader.window.from == window.from);
+        let is_left = |window: &&Window| !is_being_read(window) && !plan::is_read(window);
         let unread: Vec<Window> = self.state.lane.pass(self.kind).windows.iter().filter(is_left).cloned().collect();
         for window in unread {
             if let Some(door) = self.door_for(&window) {
@@ -110,10 +110,13 @@ impl PassReader<'_> {
         let backfilled = &self.state.lane.backfilled;
         let of_all = backfilled.total.map_or(0.0, |total| (total - backfilled.read).max(0) as f64);
         let at_hand = |reader: &WindowReader| reader.page.as_ref().map_or(0.0, |page| page.rows as f64);
-        let others = self.state.lane.pass(self.kind).windows.iter().filter(|window| {
-            let is_read = window.part.as_ref().is_some_and(|part| part.is_read);
-            !is_read && window.from != reader.window.from
-        });
+        let others = self
+            .state
+            .lane
+            .pass(self.kind)
+            .windows
+            .iter()
+            .filter(|window| !plan::is_read(window) && window.from != reader.window.from);
         let of_other = |window: &Window| {
             let other = self.readers.values().find(|other| other.window.from == window.from);
             let after = |other: &WindowReader| Some(other.outlook?.left(window, of_all));

@@ -66,12 +66,11 @@ impl PassReader<'_> {
             let has_last = reader.page.as_ref().is_some_and(|page| page.is_last);
             has_last || self.rows_left(reader).is_some_and(|left| left <= f64::from(Search::MAX_PAGE))
         };
-        let is_read = |window: &Window| window.part.as_ref().is_some_and(|part| part.is_read);
         let is_nearly_read =
             |window: &Window| self.readers.values().any(|reader| reader.window.from == window.from && is_last(reader));
         let windows = &self.state.lane.pass(self.kind).windows;
         let is_begun = self.state.lane.first_seen.is_some() && !windows.is_empty();
-        is_begun && windows.iter().all(|window| is_read(window) || is_nearly_read(window))
+        is_begun && windows.iter().all(|window| plan::is_read(window) || is_nearly_read(window))
     }
 
     /// Reads the records without a time after the history. What is wrong with them does not hold it up.
@@ -117,8 +116,7 @@ impl PassReader<'_> {
             return;
         }
         let windows = self.state.lane.pass(self.kind).windows.iter();
-        let read: Vec<Window> =
-            windows.filter(|window| window.part.as_ref().is_some_and(|part| part.is_read)).cloned().collect();
+        let read: Vec<Window> = windows.filter(|window| plan::is_read(window)).cloned().collect();
         for window in read {
             let window = plan::to_be_counted(&window);
             match self.early_count.as_ref().and_then(|early| early.proves(&window)) {

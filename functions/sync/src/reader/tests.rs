@@ -115,7 +115,7 @@ impl World {
             return;
         }
         let published: BTreeSet<usize> = self.published.iter().copied().collect();
-        let is_unread = |window: &&Window| !window.part.as_ref().is_some_and(|part| part.is_read);
+        let is_unread = |window: &&Window| !plan::is_read(window);
         let first = |window: &Window| Self::first(window.last_id.as_ref().or(window.start_id.as_ref()));
         let windows = self.saved.backfill.windows.iter().filter(is_unread);
         let windows: Vec<(usize, &Window)> = windows.map(|window| (first(window), window)).collect();
