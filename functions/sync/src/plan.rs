@@ -111,7 +111,7 @@ fn open(lane: &mut Lane, settings: Settings, now: DateTime, look_since: DateTime
         lane.checked_at = Some(now);
     }
     if lane.first_seen.is_some() && lane.backfill.windows.is_empty() && !lane.kept.undated {
-        // An older release read the history without the records that have no modification time.
+        // The history was read without the records that have no modification time: by an older release, or as a single page.
         lane.kept.undated = true;
         lane.kept.again.windows.push(Window::of_undated());
     }

@@ -272,7 +272,7 @@ pub(crate) fn end_at_part(window: &Window, page: &mut Page) -> Result<(), Disord
     let Some(end) = window.end_id().and_then(number) else { return Ok(()) };
     let count = page.rows.len();
     page.rows.retain(|row| number(&row.id).is_none_or(|id| id <= end));
-    if page.rows.len() < count || page.rows.last().and_then(|row| number(&row.id)).is_some_and(|last| last == end) {
+    if page.rows.len() < count || page.rows.last().is_some_and(|row| is_at_end(window, &row.id)) {
         page.next = None;
     }
     Ok(())

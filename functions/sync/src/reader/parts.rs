@@ -90,8 +90,8 @@ impl PassReader<'_> {
             return;
         }
         let Some(window) = plan::whole_to_be_counted(pass) else { return };
-        self.opened += 1;
-        let (id, is_suspect) = (WindowId(self.opened), self.state.is_suspect(&window));
+        let WindowReader { id, window, .. } = self.open(window);
+        let is_suspect = self.state.is_suspect(&window);
         self.start(Job::Count { id, window: window.clone(), up_to_id: None, is_suspect });
         self.early_count = Some(EarlyCount { id, window, is_asked: true, count: None });
     }
