@@ -222,9 +222,10 @@ impl Limiter {
     }
 
     /// Records that HubSpot refused a request by this limit. Requests that were held up are the first explanation: from now
-    /// on, a request waits until they have certainly left the period. Other apps that use the limit are the second one: they
-    /// get a part of it, and no request is made for one period. If HubSpot asks for a pause, it is made (cut to a plausible
-    /// length). Requests that were under way together count as one refusal.
+    /// on, a request waits until they have certainly left the period. Other apps that use the limit are the second one: a
+    /// further refusal takes the credit of our share, and the next ones give them a part of the limit, and make no request
+    /// for one period. If HubSpot asks for a pause, it is made (cut to a plausible length). Requests that were under way
+    /// together count as one refusal.
     pub(super) fn record_refusal(&self, permit: &Permit, retry_after: Option<Duration>) {
         let now = Instant::now();
         let mut state = self.state();
@@ -233,12 +234,11 @@ impl Limiter {
             state.closed_until = state.closed_until.max(asked.unwrap_or(now));
             return;
         }
-        let pause = if state.caution >= FULL_CAUTION {
+        let is_cautious = state.caution >= FULL_CAUTION;
+        if is_cautious {
             state.share = (state.share * SHARE_FACTOR_ON_REFUSAL).max(MIN_SHARE);
-            self.period
-        } else {
-            Duration::ZERO
-        };
+        }
+        let pause = if is_cautious && state.share < 1.0 { self.period } else { Duration::ZERO };
         (state.caution, state.refused_at) = (1.0, Some(now));
         state.closed_until = asked.unwrap_or(now + pause);
     }

@@ -106,7 +106,7 @@ async fn refusals_leave_less_of_the_limit_until_requests_are_taken_again() {
     // The first refusal costs neither a pause nor a share: requests may have been held up.
     refuse(&limiter, None);
     assert_eq!(ten_requests().await, limiter.period * 2);
-    // The second one costs one period, and each later period admits four of five requests after the third one.
+    // The second one costs the credit. The third one costs a period, and later periods admit four of five requests.
     refuse(&limiter, None);
     assert_eq!(ten_requests().await, limiter.period * 2);
     assert!((limiter.snapshot().share - SHARE_FACTOR_ON_REFUSAL * MAX_SHARE).abs() < 0.001);
