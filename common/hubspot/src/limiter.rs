@@ -195,7 +195,7 @@ impl Limiter {
     /// and refusals may change it.
     fn next(&self, beside_others: f64) -> Instant {
         let (state, now) = (self.state(), Instant::now());
-        let part = if state.share < 1.0 { beside_others } else { 1.0 };
+        let part = if state.is_shared() { beside_others } else { 1.0 };
         let ours = (state.share.min(1.0) * part).max(MIN_SHARE) * state.limit as f64;
         // If less than one request per period is allowed, each takes several periods.
         let (count, period) = if ours >= 1.0 { (ours as usize, self.period) } else { (1, self.period.div_f64(ours)) };
@@ -234,11 +234,13 @@ impl Limiter {
             state.closed_until = state.closed_until.max(asked.unwrap_or(now));
             return;
         }
-        let is_cautious = state.caution >= FULL_CAUTION;
-        if is_cautious {
+        let mut pause = Duration::ZERO;
+        if state.caution >= FULL_CAUTION {
             state.share = (state.share * SHARE_FACTOR_ON_REFUSAL).max(MIN_SHARE);
+            if state.is_shared() {
+                pause = self.period;
+            }
         }
-        let pause = if is_cautious && state.share < 1.0 { self.period } else { Duration::ZERO };
         (state.caution, state.refused_at) = (1.0, Some(now));
         state.closed_until = asked.unwrap_or(now + pause);
     }
@@ -298,6 +300,11 @@ impl State {
     fn note(&mut self, made_at: Instant, delay: Option<Duration>) {
         self.requests.push_back(Request { number: self.next, made_at, delay });
         self.next += 1;
+    }
+
+    /// Returns true if refusals have shown that other apps use the limit.
+    fn is_shared(&self) -> bool {
+        self.share < 1.0
     }
 
     /// Returns when HubSpot has counted a request at the latest, by our caution.

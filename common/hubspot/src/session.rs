@@ -48,8 +48,8 @@ const SPREAD_OVER: Duration = Duration::from_millis(250);
 const LIST_PACE: f64 = 1.5;
 const ASSOCIATION_PACE: f64 = 1.25;
 
-/// How long a list of a first load waits for the general limit: as long as a search waits for the search limit at most, as a
-/// rule. A search can read the same.
+/// How long a list of a first load waits for the general limit. A search can read the same, and its limit allows one every 200 ms
+/// on average.
 pub const LONGEST_LIST_WAIT: Duration = Duration::from_millis(200);
 
 /// The numbers of requests made, by kind.

@@ -108,9 +108,11 @@ async fn refusals_leave_less_of_the_limit_until_requests_are_taken_again() {
     assert_eq!(ten_requests().await, limiter.period * 2);
     // The second one costs the credit. The third one costs a period, and later periods admit four of five requests.
     refuse(&limiter, None);
+    assert_eq!(limiter.snapshot().closed_until, None);
     assert_eq!(ten_requests().await, limiter.period * 2);
     assert!((limiter.snapshot().share - SHARE_FACTOR_ON_REFUSAL * MAX_SHARE).abs() < 0.001);
     refuse(&limiter, None);
+    assert!(limiter.snapshot().closed_until.is_some());
     assert_eq!(ten_requests().await, limiter.period * 3);
     assert!((limiter.snapshot().share - SHARE_FACTOR_ON_REFUSAL).abs() < 0.001);
     for _ in 0..200 {

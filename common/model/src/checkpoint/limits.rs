@@ -9,7 +9,7 @@ use crate::time::DateTime;
 pub const MAX_SHARE: f64 = 1.25;
 
 /// The caution of a new limiter: half of an answer's delay is taken for time before HubSpot counted the request. It costs
-/// hardly anything if the delay is HubSpot's own, and avoids every fifth refusal of a first load if it is not.
+/// hardly anything if the delay is HubSpot's own, and avoids about every sixth refusal of a first load if it is not.
 const FIRST_CAUTION: f64 = 0.5;
 
 /// The state of a limiter, as the checkpoint stores it between slices.
