@@ -8,7 +8,7 @@ use model::{
     object::ObjectType,
     time::{self, DateTime},
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::{
     budget::Concurrent,
@@ -100,20 +100,14 @@ impl Fetcher<'_> {
             if all.is_some() && slice.list_pages_per_second() == 0.0 {
                 break;
             }
-            let properties = slice.properties(object);
-            let list = slice.session.list_after(object, properties, after.as_deref(), Some(latest));
-            let list = timeout(LONGEST_LIST, list).await.unwrap_or_else(|_| {
-                Err(HubSpotError::Transient { reason: "no list in time".to_owned(), retry_after: None })
-            });
+            let list = self.list_after(slice.properties(object), after.as_deref(), latest).await;
             // What has arrived is published. The next request begins after it, and tells what is wrong.
             let page = match (list, &all) {
                 (Ok(Some(page)), _) => page,
                 (Ok(None) | Err(_), Some(_)) => break,
                 (Ok(None), None) => return Ok(None),
-                (Err(error), None) => return Err(error.into()),
+                (Err(error), None) => return Err(error),
             };
-            self.tuning.asked();
-            self.tuning.pace.list_took(page.took);
             after = page.rows.last().map(|row| row.id.clone());
             let page = match all.take() {
                 // The first page's time is the earlier one.
@@ -132,6 +126,34 @@ impl Fetcher<'_> {
         let Some(mut page) = all else { return Ok(None) };
         page.date = trusted(page.date, DateTime::now(), slice.clock_tolerance());
         Ok(Some(page))
+    }
+
+    /// Requests the first page of the list, without properties. Returns `None` if there is no time for it.
+    ///
+    /// # Errors
+    /// HubSpot failed.
+    pub(crate) async fn first_listed(&self) -> Result<Option<Page>, SliceError> {
+        match self.tuning.pace.latest_list(Concurrent::Publishing) {
+            Some(latest) => self.list_after(&[], None, latest).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn list_after(
+        &self,
+        properties: &[String],
+        after: Option<&str>,
+        latest: Instant,
+    ) -> Result<Option<Page>, SliceError> {
+        let list = self.slice.session.list_after(self.object, properties, after, Some(latest));
+        let page = timeout(LONGEST_LIST, list).await.unwrap_or_else(|_| {
+            Err(HubSpotError::Transient { reason: "no list in time".to_owned(), retry_after: None })
+        })?;
+        if let Some(page) = &page {
+            self.tuning.asked();
+            self.tuning.pace.list_took(page.took);
+        }
+        Ok(page)
     }
 
     /// Requests one page, and smaller ones if that fails because of a record's contents. A single record that still

@@ -4,15 +4,16 @@
 //! read once. Each window of these two is proved by a count. A window that does not add up is read again in halves, and
 //! then held by itself while the others go on (`docs/decisions/0013-a-window-is-held-by-itself.md`).
 
-use std::{cmp::Ordering, time::Duration};
+use std::time::Duration;
 
 use hubspot::{Page, Row, Search};
 use model::{
-    checkpoint::{Hold, IdOrder, Lane, Pass, PassKind, Window},
+    checkpoint::{Hold, Lane, Pass, PassKind, Window},
     time::{self, DateTime},
 };
 
 mod hold;
+mod order;
 mod parts;
 mod properties;
 mod quiet;
@@ -22,6 +23,7 @@ mod sweep;
 pub(crate) use hold::{
     count_later, count_soon, hold, hold_back, is_held_too_long, is_worth_halving, read_again, recount_later, release,
 };
+pub(crate) use order::{Disorder, common_length, has_none_shorter, validate_list};
 pub(crate) use parts::{
     Door, LISTS_PER_PAGE, MAX_LIST_FAILURES, Outlook, begin_parts, cut_window, cuts, end_at_part, extent, is_at_end,
     is_part, is_read, part_is_read, read_whole, to_be_counted, update, whole_to_be_counted,
@@ -185,10 +187,6 @@ pub(crate) fn record_first_contact(lane: &mut Lane, date: DateTime, settings: Se
     lane.settled.mark = Some(time::before(date, settings.settle).max(start(lane)).min(date));
 }
 
-/// The rows of a page are in no order of ids. Reading on from its last id might skip some.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Disorder;
-
 /// Which rows of a page count towards the window's total.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RowCounting {
@@ -225,48 +223,13 @@ pub(crate) fn validate_page(window: &mut Window, page: &mut Page) -> Result<RowC
             if page.has_more() { RowCounting::Before(to) } else { RowCounting::All }
         }
     };
-    // A row that comes twice is one row.
-    page.rows.dedup_by(|row, before| row.id == before.id);
-    let before = window.last_id.as_ref().or(window.start_id.as_ref());
-    let ids = before.into_iter().chain(page.rows.iter().map(|row| &row.id));
-    window.order = compatible_id_order(window.order, ids.map(String::as_str))?;
+    order::remove_repeated(page);
+    window.order = order::compatible_id_order(window.order, order::ids(window, page))?;
     // A total from before the window had an end says nothing about its contents.
     if let (true, RowCounting::All, Some(total)) = (is_first, counting, page.total) {
         window.expected.get_or_insert(window.read + total);
     }
     Ok(counting)
-}
-
-/// Returns the order of ids, of those possible so far, that also holds for these ids. Returns `None` if both orders do.
-///
-/// # Errors
-/// No order holds.
-fn compatible_id_order<'a>(
-    order: Option<IdOrder>,
-    ids: impl Iterator<Item = &'a str>,
-) -> Result<Option<IdOrder>, Disorder> {
-    let mut numeric = order != Some(IdOrder::Lexical);
-    let mut lexical = order != Some(IdOrder::Numeric);
-    let mut previous: Option<&str> = None;
-    for id in ids {
-        if let Some(previous) = previous {
-            numeric &= by_number(previous, id) == Ordering::Less;
-            lexical &= previous < id;
-        }
-        previous = Some(id);
-    }
-    match (numeric, lexical) {
-        (true, true) => Ok(None),
-        (true, false) => Ok(Some(IdOrder::Numeric)),
-        (false, true) => Ok(Some(IdOrder::Lexical)),
-        (false, false) => Err(Disorder),
-    }
-}
-
-/// Compares decimal numbers of any length.
-fn by_number(left: &str, right: &str) -> Ordering {
-    let (left, right) = (left.trim_start_matches('0'), right.trim_start_matches('0'));
-    left.len().cmp(&right.len()).then(left.cmp(right))
 }
 
 /// Returns true if as many rows were read as HubSpot counted at first. Returns `false` also if that count is not known.

@@ -7,6 +7,7 @@ mod close;
 mod doors;
 mod job;
 mod mismatch;
+mod order;
 mod parts;
 mod pass;
 mod publish;

@@ -31,6 +31,19 @@ pub struct ListDoor {
     /// Why no more lists are read. Absent if they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed: Option<String>,
+    /// Why searches have the order of lists. Absent until that is known. Before that, neither lists nor parts are read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<CommonOrder>,
+}
+
+/// Why searches have the order of lists, which is that of numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum CommonOrder {
+    /// Searches returned ids as numbers, and not as text.
+    Numeric,
+    /// All ids so far have the same length, and none is shorter: their order as numbers is that as text.
+    OneLength,
 }
 
 impl ListDoor {

@@ -1,5 +1,5 @@
 use hubspot::Record;
-use model::ids::RecordId;
+use model::{checkpoint::IdOrder, ids::RecordId};
 
 use super::*;
 

@@ -25,6 +25,8 @@ pub(super) enum Job {
     Search(Search),
     /// Request a page of a window from a list. `last_id` as for [`Search::last_id`].
     List { id: WindowId, window: Window, last_id: Option<String>, concurrent: Concurrent },
+    /// Request the first ids of the list, to compare their order with that of searches.
+    FirstListed,
     /// Look up what was published of a page's rows before, and their companies.
     Prepare { id: WindowId, preparation: Preparation },
     /// Request the number of rows that the window has now, up to `up_to_id` or in all.
@@ -56,6 +58,7 @@ pub(super) struct Search {
 #[derive(Debug)]
 pub(super) enum Done {
     Searched { id: WindowId, half: Option<usize>, page: Result<Option<Page>, SliceError> },
+    FirstListed(Result<Option<Page>, SliceError>),
     Prepared { id: WindowId, prepared: Result<Prepared, SliceError> },
     Counted { id: WindowId, count: Result<Option<i64>, SliceError> },
     Marked { publication: Publication, marked: Result<(), SliceError> },
@@ -90,6 +93,7 @@ pub(super) async fn perform(fetcher: Fetcher<'_>, job: Job) -> Done {
         Job::List { id, window, last_id, concurrent } => {
             Done::Searched { id, half: None, page: fetcher.list(&window, last_id.as_deref(), concurrent).await }
         }
+        Job::FirstListed => Done::FirstListed(fetcher.first_listed().await),
         Job::Prepare { id, preparation } => {
             Done::Prepared { id, prepared: preparation::prepare(slice, object, preparation).await }
         }

@@ -2,7 +2,7 @@
 
 use hubspot::{Page, Search};
 use model::{
-    checkpoint::{PassKind, Window},
+    checkpoint::{IdOrder, PassKind, Window},
     time::DateTime,
 };
 
@@ -34,7 +34,8 @@ impl PassReader<'_> {
     pub(super) fn begin_parts(&self, window: &mut Window, page: &Page) {
         let is_whole = window.start_id.is_none() && window.last_id.is_none() && window.part.is_none();
         let is_first_reading = window.repairs == 0 && window.hold.is_none() && !window.undated;
-        if is_whole && is_first_reading && page.has_more() && self.reads_lists() {
+        let may_be_numeric = window.order != Some(IdOrder::Lexical);
+        if is_whole && is_first_reading && may_be_numeric && page.has_more() && self.may_read_lists() {
             plan::begin_parts(window, page.date, self.settings.settle);
         }
     }

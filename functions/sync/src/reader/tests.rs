@@ -134,6 +134,7 @@ impl World {
             Job::List { id, window, last_id, .. } => {
                 Done::Searched { id, half: None, page: self.list(&window, last_id) }
             }
+            Job::FirstListed => Done::FirstListed(self.list(&Window::new(Window::BEGINNING, None), None)),
             Job::Prepare { id, preparation } => {
                 let mut rows = preparation.rows;
                 let ledger = PublishLedger::new(ObjectType::COMPANIES, PublishTerms::default(), [].into());
@@ -182,7 +183,7 @@ struct Reading<'a> {
 
 impl<'a> Reading<'a> {
     fn with_lists(mut self, are_allowed: bool) -> Self {
-        self.pass.lists = Lists { are_allowed, pages_per_second: 5.5, are_off: false };
+        self.pass.lists = Lists { are_allowed, pages_per_second: 5.5, ..Lists::default() };
         self
     }
 

@@ -1,0 +1,136 @@
+//! The order of ids: as numbers, or as text. Lists have that of numbers.
+
+use std::cmp::Ordering;
+
+use hubspot::{Page, Row};
+use model::checkpoint::{IdOrder, Window};
+
+use super::RowCounting;
+
+/// The rows of a page are in no order of ids. Reading on from its last id might skip some.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Disorder;
+
+/// Returns the order of ids, of those possible so far, that also holds for these ids. Returns `None` if both orders do.
+///
+/// # Errors
+/// No order holds.
+pub(super) fn compatible_id_order<'a>(
+    order: Option<IdOrder>,
+    ids: impl Iterator<Item = &'a str>,
+) -> Result<Option<IdOrder>, Disorder> {
+    let mut numeric = order != Some(IdOrder::Lexical);
+    let mut lexical = order != Some(IdOrder::Numeric);
+    let mut previous: Option<&str> = None;
+    for id in ids {
+        if let Some(previous) = previous {
+            numeric &= by_number(previous, id) == Ordering::Less;
+            lexical &= previous < id;
+        }
+        previous = Some(id);
+    }
+    match (numeric, lexical) {
+        (true, true) => Ok(None),
+        (true, false) => Ok(Some(IdOrder::Numeric)),
+        (false, true) => Ok(Some(IdOrder::Lexical)),
+        (false, false) => Err(Disorder),
+    }
+}
+
+/// Compares decimal numbers of any length.
+fn by_number(left: &str, right: &str) -> Ordering {
+    let (left, right) = (left.trim_start_matches('0'), right.trim_start_matches('0'));
+    left.len().cmp(&right.len()).then(left.cmp(right))
+}
+
+/// Validates a page of a list before its rows are published, and removes repeated rows. Lists show records as they are now:
+/// those modified after the end of the window do not count towards its total.
+///
+/// # Errors
+/// The ids are not in the order of numbers.
+pub(crate) fn validate_list(window: &Window, page: &mut Page) -> Result<RowCounting, Disorder> {
+    remove_repeated(page);
+    compatible_id_order(Some(IdOrder::Numeric), ids(window, page))?;
+    Ok(window.to.map_or(RowCounting::All, RowCounting::Before))
+}
+
+/// Removes rows that come twice.
+pub(super) fn remove_repeated(page: &mut Page) {
+    page.rows.dedup_by(|row, before| row.id == before.id);
+}
+
+/// Returns the ids of a page, with the one before it.
+pub(super) fn ids<'a>(window: &'a Window, page: &'a Page) -> impl Iterator<Item = &'a str> {
+    let before = window.last_id.as_ref().or(window.start_id.as_ref());
+    before.into_iter().chain(page.rows.iter().map(|row| &row.id)).map(String::as_str)
+}
+
+/// Returns the length of the page's ids, and of the one before it. Returns `None` if they have several.
+pub(crate) fn common_length(window: &Window, page: &Page) -> Option<usize> {
+    let mut lengths = ids(window, page).map(str::len);
+    let first = lengths.next()?;
+    lengths.all(|length| length == first).then_some(first)
+}
+
+/// Returns true if none of an object type's ids is shorter than `length`. `first` is the first page of the list.
+pub(crate) fn has_none_shorter(first: &[Row], length: usize) -> bool {
+    let in_order = compatible_id_order(Some(IdOrder::Numeric), first.iter().map(|row| row.id.as_str()));
+    in_order.is_ok() && first.first().is_some_and(|row| row.id.len() >= length)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use model::time::DateTime;
+
+    use super::*;
+
+    fn page(ids: &[&str]) -> Page {
+        let row = |id: &&str| Row { id: (*id).to_owned(), record: Err(String::new()) };
+        let rows = ids.iter().map(row).collect();
+        Page { date: DateTime::from_millis(0), total: None, rows, took: Duration::ZERO, next: None }
+    }
+
+    fn window(last_id: &str) -> Window {
+        let to = DateTime::from_millis(1_000);
+        Window { last_id: Some(last_id.to_owned()), ..Window::new(DateTime::from_millis(0), Some(to)) }
+    }
+
+    #[test]
+    fn list_has_the_order_of_numbers_and_counts_rows_of_the_window_alone() {
+        for (ids, is_valid) in [(&["99", "100"], true), (&["100", "99"], false), (&["100", "100"], true)] {
+            let mut page = page(ids);
+            let to = DateTime::from_millis(1_000);
+            let accepted = if is_valid { Ok(RowCounting::Before(to)) } else { Err(Disorder) };
+            assert_eq!(validate_list(&window("9"), &mut page), accepted, "{ids:?}");
+        }
+        assert_eq!(validate_list(&window("100"), &mut page(&["99"])), Err(Disorder));
+    }
+
+    #[test]
+    fn length_is_that_of_all_ids_with_the_one_before() {
+        for (before, ids, length) in [
+            ("100", vec!["101", "999"], Some(3)),
+            ("300", vec!["3001"], None),
+            ("99", vec!["100"], None),
+            ("7", vec![], Some(1)),
+        ] {
+            assert_eq!(common_length(&window(before), &page(&ids)), length, "{before} {ids:?}");
+        }
+    }
+
+    #[test]
+    fn list_tells_whether_there_are_shorter_ids() {
+        for (ids, length, has_none) in [
+            (vec!["100", "101", "1000"], 3, true),
+            (vec!["1000", "1001"], 3, true),
+            (vec!["99", "100"], 3, false),
+            // It is in another order.
+            (vec!["101", "100"], 3, false),
+            (vec![], 3, false),
+        ] {
+            assert_eq!(has_none_shorter(&page(&ids).rows, length), has_none, "{ids:?}");
+        }
+    }
+}
