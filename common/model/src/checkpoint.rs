@@ -18,7 +18,7 @@ pub use lane::{
 };
 pub use limits::MAX_SHARE;
 pub use limits::{LimiterSnapshot, RateLimitState};
-pub use part::{CommonOrder, ListDoor, Part};
+pub use part::{ListDoor, Part};
 
 use crate::{choice::CustomObject, looks::NextLook, object::ObjectType, time::DateTime};
 

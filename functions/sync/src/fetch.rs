@@ -8,7 +8,7 @@ use model::{
     object::ObjectType,
     time::{self, DateTime},
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::{
     budget::Concurrent,
@@ -100,14 +100,20 @@ impl Fetcher<'_> {
             if all.is_some() && slice.list_pages_per_second() == 0.0 {
                 break;
             }
-            let list = self.list_after(slice.properties(object), after.as_deref(), latest).await;
+            let properties = slice.properties(object);
+            let list = slice.session.list_after(object, properties, after.as_deref(), Some(latest));
+            let list = timeout(LONGEST_LIST, list).await.unwrap_or_else(|_| {
+                Err(HubSpotError::Transient { reason: "no list in time".to_owned(), retry_after: None })
+            });
             // What has arrived is published. The next request begins after it, and tells what is wrong.
             let page = match (list, &all) {
                 (Ok(Some(page)), _) => page,
                 (Ok(None) | Err(_), Some(_)) => break,
                 (Ok(None), None) => return Ok(None),
-                (Err(error), None) => return Err(error),
+                (Err(error), None) => return Err(error.into()),
             };
+            self.tuning.asked();
+            self.tuning.pace.list_took(page.took);
             after = page.rows.last().map(|row| row.id.clone());
             let page = match all.take() {
                 // The first page's time is the earlier one.
@@ -126,34 +132,6 @@ impl Fetcher<'_> {
         let Some(mut page) = all else { return Ok(None) };
         page.date = trusted(page.date, DateTime::now(), slice.clock_tolerance());
         Ok(Some(page))
-    }
-
-    /// Requests the first page of the list, without properties. Returns `None` if there is no time for it.
-    ///
-    /// # Errors
-    /// HubSpot failed.
-    pub(crate) async fn first_listed(&self) -> Result<Option<Page>, SliceError> {
-        match self.tuning.pace.latest_list(Concurrent::Publishing) {
-            Some(latest) => self.list_after(&[], None, latest).await,
-            None => Ok(None),
-        }
-    }
-
-    async fn list_after(
-        &self,
-        properties: &[String],
-        after: Option<&str>,
-        latest: Instant,
-    ) -> Result<Option<Page>, SliceError> {
-        let list = self.slice.session.list_after(self.object, properties, after, Some(latest));
-        let page = timeout(LONGEST_LIST, list).await.unwrap_or_else(|_| {
-            Err(HubSpotError::Transient { reason: "no list in time".to_owned(), retry_after: None })
-        })?;
-        if let Some(page) = &page {
-            self.tuning.asked();
-            self.tuning.pace.list_took(page.took);
-        }
-        Ok(page)
     }
 
     /// Requests one page, and smaller ones if that fails because of a record's contents. A single record that still
@@ -280,17 +258,30 @@ impl Fetcher<'_> {
         Ok(Some(false))
     }
 
+    /// Returns the first of the window's rows after `after_id`. Returns `None` if there is no time.
+    ///
+    /// # Errors
+    /// HubSpot failed.
+    pub(crate) async fn first_after(&self, window: &Window, after_id: &str) -> Result<Option<Page>, SliceError> {
+        self.one_row(filter(window, Some(after_id)), Concurrent::Publishing).await
+    }
+
     /// Returns how many rows the window has now, up to `up_to_id` or in all. Returns `None` if there is no time.
     pub(crate) async fn count(&self, window: &Window, up_to_id: Option<&str>) -> Result<Option<i64>, SliceError> {
-        let Some(latest) = self.tuning.pace.latest_start(Concurrent::Nothing) else { return Ok(None) };
         let up_to_id = up_to_id.or(window.end_id());
         let filter = Filter { up_to_id, ..filter(window, window.start_id.as_deref()) };
-        let count = Search { object: self.object, filter, properties: &[], limit: 1, leaves_room: false };
-        let page = self.slice.session.search(&count, Some(latest)).await?;
+        let page = self.one_row(filter, Concurrent::Nothing).await?;
+        Ok(page.and_then(|page| page.total))
+    }
+
+    async fn one_row(&self, filter: Filter<'_>, concurrent: Concurrent) -> Result<Option<Page>, SliceError> {
+        let Some(latest) = self.tuning.pace.latest_start(concurrent) else { return Ok(None) };
+        let search = Search { object: self.object, filter, properties: &[], limit: 1, leaves_room: false };
+        let page = self.slice.session.search(&search, Some(latest)).await?;
         if page.is_some() {
             self.tuning.asked();
         }
-        Ok(page.and_then(|page| page.total))
+        Ok(page)
     }
 }
 

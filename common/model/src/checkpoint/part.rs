@@ -31,19 +31,9 @@ pub struct ListDoor {
     /// Why no more lists are read. Absent if they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed: Option<String>,
-    /// Why searches have the order of lists. Absent until that is known. Before that, neither lists nor parts are read.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub order: Option<CommonOrder>,
-}
-
-/// Why searches have the order of lists, which is that of numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum CommonOrder {
-    /// Searches returned ids as numbers, and not as text.
-    Numeric,
-    /// All ids so far have the same length, and none is shorter: their order as numbers is that as text.
-    OneLength,
+    /// True if searches are known to compare ids as numbers, as lists do. Before that, no list is read, and nothing is cut.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_numeric: bool,
 }
 
 impl ListDoor {

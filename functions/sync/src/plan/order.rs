@@ -65,17 +65,16 @@ pub(super) fn ids<'a>(window: &'a Window, page: &'a Page) -> impl Iterator<Item 
     before.into_iter().chain(page.rows.iter().map(|row| &row.id)).map(String::as_str)
 }
 
-/// Returns the length of the page's ids, and of the one before it. Returns `None` if they have several.
-pub(crate) fn common_length(window: &Window, page: &Page) -> Option<usize> {
-    let mut lengths = ids(window, page).map(str::len);
-    let first = lengths.next()?;
-    lengths.all(|length| length == first).then_some(first)
+/// Returns an id that is less than one of these as numbers, and greater as text: 99 if there is 100. What HubSpot has after
+/// it shows how searches compare ids. Returns `None` if there is none.
+pub(crate) fn id_that_tells(rows: &[Row]) -> Option<String> {
+    let below = |row: &Row| "9".repeat(row.id.len().saturating_sub(1));
+    rows.iter().find_map(|row| Some(below(row)).filter(|id| !id.is_empty() && row.id < *id))
 }
 
-/// Returns true if none of an object type's ids is shorter than `length`. `first` is the first page of the list.
-pub(crate) fn has_none_shorter(first: &[Row], length: usize) -> bool {
-    let in_order = compatible_id_order(Some(IdOrder::Numeric), first.iter().map(|row| row.id.as_str()));
-    in_order.is_ok() && first.first().is_some_and(|row| row.id.len() >= length)
+/// Returns true if searches compare ids as numbers. `found` is what a search has after [`id_that_tells`].
+pub(crate) fn are_compared_as_numbers(id: &str, found: &[Row]) -> bool {
+    found.first().is_some_and(|row| row.id.as_str() < id && by_number(id, &row.id) == Ordering::Less)
 }
 
 #[cfg(test)]
@@ -109,28 +108,20 @@ mod tests {
     }
 
     #[test]
-    fn length_is_that_of_all_ids_with_the_one_before() {
-        for (before, ids, length) in [
-            ("100", vec!["101", "999"], Some(3)),
-            ("300", vec!["3001"], None),
-            ("99", vec!["100"], None),
-            ("7", vec![], Some(1)),
+    fn what_comes_after_an_id_tells_how_ids_are_compared() {
+        for (ids, id) in [
+            (vec!["100", "101", "351"], Some("99")),
+            (vec!["1", "101", "87123456789"], Some("99")),
+            (vec!["998", "999", "1000"], Some("999")),
+            (vec!["7", "8", "9", "99", "990"], None),
+            (vec![], None),
         ] {
-            assert_eq!(common_length(&window(before), &page(&ids)), length, "{before} {ids:?}");
+            assert_eq!(id_that_tells(&page(&ids).rows).as_deref(), id, "{ids:?}");
         }
-    }
-
-    #[test]
-    fn list_tells_whether_there_are_shorter_ids() {
-        for (ids, length, has_none) in [
-            (vec!["100", "101", "1000"], 3, true),
-            (vec!["1000", "1001"], 3, true),
-            (vec!["99", "100"], 3, false),
-            // It is in another order.
-            (vec!["101", "100"], 3, false),
-            (vec![], 3, false),
-        ] {
-            assert_eq!(has_none_shorter(&page(&ids).rows, length), has_none, "{ids:?}");
+        for (found, are_numbers) in
+            [(vec!["100"], true), (vec!["87123456789"], true), (vec!["991"], false), (vec![], false)]
+        {
+            assert_eq!(are_compared_as_numbers("99", &page(&found).rows), are_numbers, "{found:?}");
         }
     }
 }

@@ -143,7 +143,7 @@ pub(crate) fn cut_window(pass: &mut Pass, window: &mut Window, cuts: &[u128]) ->
         let (from, part) = (own_beginning(pass, window.from), Part { end_id, countable: 0, ..part.clone() });
         let rest = Window {
             start_id: Some(start.to_string()),
-            order: window.order,
+            order: Some(IdOrder::Numeric),
             divisions: window.divisions,
             part: Some(part),
             ..Window::new(from, window.to)

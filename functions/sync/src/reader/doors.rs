@@ -24,28 +24,17 @@ pub(super) struct Lists {
     pub(super) pages_per_second: f64,
     /// True if no more lists are read in this slice.
     pub(super) are_off: bool,
-    /// Whether the list was asked for its first ids in this slice.
-    pub(super) first: FirstIds,
-}
-
-/// Whether the list was asked for its first ids.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum FirstIds {
-    #[default]
-    NotAsked,
-    /// It was, and searches have brought ids of this length since then.
-    Asked(usize),
-    /// They have arrived, or are of no use any more.
-    Done,
+    /// True if a search was asked in this slice how it compares ids.
+    pub(super) is_order_asked: bool,
 }
 
 impl PassReader<'_> {
     /// Returns true if lists can be read now, beside searches.
     pub(super) fn reads_lists(&self) -> bool {
-        self.may_read_lists() && self.state.lane.kept.lists.order.is_some()
+        self.may_read_lists() && self.state.lane.kept.lists.is_numeric
     }
 
-    /// Returns true if lists can be read now, as soon as searches are known to have their order.
+    /// Returns true if lists can be read as soon as searches are known to have their order.
     pub(super) fn may_read_lists(&self) -> bool {
         let is_well = self.tuning.page_size() >= hubspot::MAX_LISTED && self.state.lane.last_error.is_none();
         let is_open = self.state.lane.kept.lists.closed.is_none();
@@ -99,7 +88,7 @@ impl PassReader<'_> {
 
     /// Gives what has nothing left to read a part of the window that has the most rows left.
     fn share(&mut self) {
-        if self.state.lane.kept.lists.order.is_none() {
+        if !self.state.lane.kept.lists.is_numeric {
             return;
         }
         for door in [Door::List, Door::Search] {

@@ -25,8 +25,8 @@ pub(super) enum Job {
     Search(Search),
     /// Request a page of a window from a list. `last_id` as for [`Search::last_id`].
     List { id: WindowId, window: Window, last_id: Option<String>, concurrent: Concurrent },
-    /// Request the first ids of the list, to compare their order with that of searches.
-    FirstListed,
+    /// Request what a search has after `after_id`, which shows how ids are compared.
+    LearnOrder { window: Window, after_id: String },
     /// Look up what was published of a page's rows before, and their companies.
     Prepare { id: WindowId, preparation: Preparation },
     /// Request the number of rows that the window has now, up to `up_to_id` or in all.
@@ -58,7 +58,7 @@ pub(super) struct Search {
 #[derive(Debug)]
 pub(super) enum Done {
     Searched { id: WindowId, half: Option<usize>, page: Result<Option<Page>, SliceError> },
-    FirstListed(Result<Option<Page>, SliceError>),
+    LearnedOrder { after_id: String, page: Result<Option<Page>, SliceError> },
     Prepared { id: WindowId, prepared: Result<Prepared, SliceError> },
     Counted { id: WindowId, count: Result<Option<i64>, SliceError> },
     Marked { publication: Publication, marked: Result<(), SliceError> },
@@ -93,7 +93,10 @@ pub(super) async fn perform(fetcher: Fetcher<'_>, job: Job) -> Done {
         Job::List { id, window, last_id, concurrent } => {
             Done::Searched { id, half: None, page: fetcher.list(&window, last_id.as_deref(), concurrent).await }
         }
-        Job::FirstListed => Done::FirstListed(fetcher.first_listed().await),
+        Job::LearnOrder { window, after_id } => {
+            let page = fetcher.first_after(&window, &after_id).await;
+            Done::LearnedOrder { after_id, page }
+        }
         Job::Prepare { id, preparation } => {
             Done::Prepared { id, prepared: preparation::prepare(slice, object, preparation).await }
         }

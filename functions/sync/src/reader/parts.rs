@@ -152,7 +152,7 @@ impl PassReader<'_> {
         const REASON: &str = "the ids are not in numeric order";
         self.tally.mismatch();
         self.close_lists(REASON);
-        let is_part = |reader: &WindowReader| reader.window.part.is_some();
+        let is_part = |reader: &WindowReader| reader.window.part.is_some() || reader.is_count_only;
         let parts: Vec<_> = self.readers.values().filter(|reader| is_part(reader)).map(|reader| reader.id).collect();
         self.readers.retain(|id, _| !parts.contains(id));
         self.ready.retain(|publication| !parts.contains(&publication.id));

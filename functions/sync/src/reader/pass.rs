@@ -121,7 +121,10 @@ impl<'a> PassReader<'a> {
                 }
                 self.go_on(reader)
             }
-            Done::FirstListed(page) => self.first_listed(page),
+            Done::LearnedOrder { after_id, page } => {
+                self.learned_order(&after_id, page);
+                Ok(())
+            }
             Done::Prepared { id, prepared } => {
                 let Some(reader) = self.readers.remove(&id) else { return Ok(()) };
                 match prepared {
@@ -215,7 +218,6 @@ impl<'a> PassReader<'a> {
             Door::Search => plan::validate_page(&mut reader.window, &mut page),
             Door::List => plan::validate_list(&reader.window, &mut page),
         };
-        let is_in_doubt = self.is_order_in_doubt(&reader, &page);
         // The first answer of all has HubSpot's time, from which the other passes are set up.
         plan::record_first_contact(&mut self.state.lane, page.date, self.settings);
         if let (true, Some(total)) = (self.is_of_history(&reader.window), page.total) {
@@ -223,7 +225,6 @@ impl<'a> PassReader<'a> {
         }
         let problem = match (&accepted, plan::end_at_part(&reader.window, &mut page)) {
             (Err(Disorder), _) | (_, Err(Disorder)) => Some(NO_ORDER),
-            _ if is_in_doubt => Some(NO_ORDER),
             _ if page.rows.is_empty() && page.has_more() => Some("its pages are empty, and others follow"),
             _ => None,
         };
@@ -235,7 +236,9 @@ impl<'a> PassReader<'a> {
             plan::settle_empty(&mut self.state.lane, &reader.window, self.settings);
         }
         self.begin_parts(&mut reader.window, &page);
-        self.learn_order(&reader, &page);
+        if reader.door == Door::Search {
+            self.learn_order(&reader.window, &page);
+        }
         reader.outlook = Outlook::of(&page);
         if std::mem::take(&mut reader.is_cut_ahead) {
             reader.outlook = reader.outlook.map(Outlook::without_count);

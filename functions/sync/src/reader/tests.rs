@@ -134,7 +134,7 @@ impl World {
             Job::List { id, window, last_id, .. } => {
                 Done::Searched { id, half: None, page: self.list(&window, last_id) }
             }
-            Job::FirstListed => Done::FirstListed(self.list(&Window::new(Window::BEGINNING, None), None)),
+            Job::LearnOrder { .. } => panic!("the first page shows it"),
             Job::Prepare { id, preparation } => {
                 let mut rows = preparation.rows;
                 let ledger = PublishLedger::new(ObjectType::COMPANIES, PublishTerms::default(), [].into());

@@ -1,6 +1,6 @@
 //! A history that lists and searches read side by side.
 
-use model::checkpoint::{CommonOrder, ListDoor};
+use model::checkpoint::ListDoor;
 
 use super::*;
 
@@ -61,7 +61,7 @@ impl World {
 
 /// What is known of lists after a history that was read without failures.
 fn known() -> ListDoor {
-    ListDoor { order: Some(CommonOrder::Numeric), ..ListDoor::default() }
+    ListDoor { is_numeric: true, ..ListDoor::default() }
 }
 
 fn published(world: &mut World) -> Vec<usize> {
