@@ -94,7 +94,8 @@ struct Envelope {
 const MAX_NAMED_SCOPES: usize = 3;
 
 /// How long an account counts as unavailable if HubSpot names no wait. A daily limit ends at midnight in the account's
-/// time zone, which is unknown here.
+/// time zone. HubSpot names that time to private apps alone (`/account-info/{version}/api-usage/daily/private-apps`); a
+/// request every 15 minutes finds it out for all kinds of apps.
 const DEFAULT_UNAVAILABLE_PAUSE: Duration = Duration::from_secs(900);
 
 impl HubSpotError {
