@@ -23,7 +23,7 @@ mod sweep;
 pub(crate) use hold::{
     count_later, count_soon, hold, hold_back, is_held_too_long, is_worth_halving, read_again, recount_later, release,
 };
-pub(crate) use order::{Disorder, are_compared_as_numbers, id_that_tells, validate_list};
+pub(crate) use order::{Disorder, are_compared_as_numbers, id_that_tells, is_numeric, validate_list};
 pub(crate) use parts::{
     Door, LISTS_PER_PAGE, MAX_LIST_FAILURES, Outlook, begin_parts, cut_window, cuts, end_at_part, extent, is_at_end,
     is_part, is_read, part_is_read, read_whole, to_be_counted, update, whole_to_be_counted,

@@ -65,6 +65,11 @@ pub(super) fn ids<'a>(window: &'a Window, page: &'a Page) -> impl Iterator<Item 
     before.into_iter().chain(page.rows.iter().map(|row| &row.id)).map(String::as_str)
 }
 
+/// Returns true if the rows of a page have ids as numbers, and cannot have them as text.
+pub(crate) fn is_numeric(rows: &[Row]) -> bool {
+    compatible_id_order(None, rows.iter().map(|row| row.id.as_str())) == Ok(Some(IdOrder::Numeric))
+}
+
 /// Returns an id that is less than one of these as numbers, and greater as text: 99 if there is 100. What HubSpot has after
 /// it shows how searches compare ids. Returns `None` if there is none.
 pub(crate) fn id_that_tells(rows: &[Row]) -> Option<String> {
@@ -105,6 +110,15 @@ mod tests {
             assert_eq!(validate_list(&window("9"), &mut page), accepted, "{ids:?}");
         }
         assert_eq!(validate_list(&window("100"), &mut page(&["99"])), Err(Disorder));
+    }
+
+    #[test]
+    fn longer_id_after_a_greater_digit_is_in_the_order_of_numbers_alone() {
+        for (ids, is) in
+            [(&["51", "101"], true), (&["100", "101"], false), (&["10", "100"], false), (&["100", "99"], false)]
+        {
+            assert_eq!(is_numeric(&page(ids).rows), is, "{ids:?}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use model::{
 
 mod last;
 mod lists;
+mod order;
 
 use super::{
     doors::Lists,
