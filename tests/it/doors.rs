@@ -85,7 +85,7 @@ async fn history_is_read_by_searches_alone_where_that_is_set() -> Result<()> {
 /// Ticks with slices that are far too short for the history, with `between` after each.
 async fn in_short_slices(world: &mut World, mut between: impl FnMut(&World, usize)) -> Result<usize> {
     world.config.budget = Duration::from_millis(1_500);
-    world.hubspot.world().settings.latency_ms = 120;
+    world.hubspot.world().settings.latency_ms = 250;
     let (sync, mut message) = (world.sync().await?, world.tick());
     for slices in 1..200 {
         world.deliver(&sync, &message).await?;

@@ -210,6 +210,7 @@ async fn changes_during_backfill(object: Object) -> Result<()> {
     world.config.budget = Duration::from_millis(1_500);
     world.config.limits.search_rps = std::num::NonZeroU32::MIN.saturating_add(7);
     world.hubspot.world().settings.search_rps = 8;
+    world.hubspot.world().settings.latency_ms = 150;
     world.fill(100, &[object], 12_000, 1);
     let sync = world.sync().await?;
     let (done, slices) = (AtomicBool::new(false), AtomicUsize::new(0));
