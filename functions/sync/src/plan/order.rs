@@ -72,9 +72,9 @@ pub(crate) fn is_numeric(rows: &[Row]) -> bool {
 
 /// Returns an id that is less than one of these as numbers, and greater as text: 99 if there is 100. What HubSpot has after
 /// it shows how searches compare ids. Returns `None` if there is none.
-pub(crate) fn id_that_tells(rows: &[Row]) -> Option<String> {
-    let below = |row: &Row| "9".repeat(row.id.len().saturating_sub(1));
-    rows.iter().find_map(|row| Some(below(row)).filter(|id| !id.is_empty() && row.id < *id))
+pub(crate) fn id_that_tells<'a>(mut ids: impl Iterator<Item = &'a str>) -> Option<String> {
+    let below = |id: &str| "9".repeat(id.len().saturating_sub(1));
+    ids.find_map(|id| Some(below(id)).filter(|below| !below.is_empty() && id < below.as_str()))
 }
 
 /// Returns true if searches compare ids as numbers. `found` is what a search has after [`id_that_tells`].
@@ -130,7 +130,7 @@ mod tests {
             (vec!["7", "8", "9", "99", "990"], None),
             (vec![], None),
         ] {
-            assert_eq!(id_that_tells(&page(&ids).rows).as_deref(), id, "{ids:?}");
+            assert_eq!(id_that_tells(ids.iter().copied()).as_deref(), id, "{ids:?}");
         }
         for (found, are_numbers) in
             [(vec!["100"], true), (vec!["87123456789"], true), (vec!["991"], false), (vec![], false)]

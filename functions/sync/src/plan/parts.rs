@@ -129,6 +129,11 @@ pub(crate) fn is_part(window: &Window) -> bool {
     window.part.is_some() && window.repairs == 0 && window.hold.is_none()
 }
 
+/// Returns true if the window is bounded by ids: it has a beginning or an end of its own among the parts of a history.
+pub(crate) fn is_cut(window: &Window) -> bool {
+    window.start_id.is_some() || window.end_id().is_some()
+}
+
 /// Returns true if the window is a part of a history of which all rows were read.
 pub(crate) fn is_read(window: &Window) -> bool {
     window.part.as_ref().is_some_and(|part| part.is_read)
@@ -245,9 +250,8 @@ pub(crate) fn extent(window: &Window) -> impl PartialEq {
     (window.from, window.to, id(window.start_id.as_deref()), id(window.end_id()))
 }
 
-/// Gives up reading in parts, because ids are not in numeric order: reads the history again as one window, and no lists.
-pub(crate) fn read_whole(lane: &mut Lane, reason: &str) {
-    lane.kept.lists.closed = Some(reason.to_owned());
+/// Gives up reading in parts, because ids are not in numeric order: reads the history again as one window.
+pub(crate) fn read_whole(lane: &mut Lane) {
     let pass = &mut lane.backfill;
     let (parts, others): (Vec<Window>, Vec<Window>) =
         std::mem::take(&mut pass.windows).into_iter().partition(|window| window.part.is_some());

@@ -12,8 +12,7 @@ impl PassReader<'_> {
     /// Closes a window that has no more rows, after they are counted. A window of a fresh pass is not counted: rows
     /// that it left out are read by the next fresh pass if they are recent, and by the settled pass in any case.
     pub(super) fn end_window(&mut self, reader: WindowReader) -> Result<(), SliceError> {
-        let is_one_of_parts = reader.window.start_id.is_some() || reader.window.end_id().is_some();
-        if plan::is_part(&reader.window) && is_one_of_parts {
+        if plan::is_part(&reader.window) && plan::is_cut(&reader.window) {
             self.end_part(&reader.window);
             return Ok(());
         }

@@ -5,6 +5,7 @@ use model::checkpoint::{PassKind, Window};
 
 use super::{
     job::Job,
+    order::OrderQuestion,
     pass::PassReader,
     window::{NextPage, WindowReader},
 };
@@ -24,18 +25,13 @@ pub(super) struct Lists {
     pub(super) pages_per_second: f64,
     /// True if no more lists are read in this slice.
     pub(super) are_off: bool,
-    /// True if a search was asked in this slice how it compares ids.
-    pub(super) is_order_asked: bool,
+    /// Whether searches were asked in this slice how they compare ids.
+    pub(super) order: OrderQuestion,
 }
 
 impl PassReader<'_> {
     /// Returns true if lists can be read now, beside searches.
     pub(super) fn reads_lists(&self) -> bool {
-        self.may_read_lists() && self.state.lane.kept.lists.is_numeric
-    }
-
-    /// Returns true if lists can be read as soon as searches are known to have their order.
-    pub(super) fn may_read_lists(&self) -> bool {
         let is_well = self.tuning.page_size() >= hubspot::MAX_LISTED && self.state.lane.last_error.is_none();
         let is_open = self.state.lane.kept.lists.closed.is_none();
         self.kind == PassKind::Backfill && self.lists.are_allowed && !self.lists.are_off && is_open && is_well
@@ -88,9 +84,6 @@ impl PassReader<'_> {
 
     /// Gives what has nothing left to read a part of the window that has the most rows left.
     fn share(&mut self) {
-        if !self.state.lane.kept.lists.is_numeric {
-            return;
-        }
         for door in [Door::List, Door::Search] {
             let takers = self.free_readers(door);
             if takers == 0 {
@@ -182,6 +175,10 @@ impl PassReader<'_> {
             reader.door = if self.free_readers(Door::Search) > 0 { Door::Search } else { reader.door };
         } else if self.reads_lists() && plan::is_part(&reader.window) && is_short() {
             reader.door = Door::List;
+        }
+        // A history that is not cut ends without the question how searches compare ids.
+        if !plan::is_cut(&reader.window) && !self.state.lane.kept.lists.is_numeric {
+            reader.door = Door::Search;
         }
         match reader.door {
             Door::Search => self.search(reader, last_id, concurrent),

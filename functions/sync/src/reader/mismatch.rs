@@ -19,6 +19,10 @@ impl PassReader<'_> {
             self.read_undated_later(reason);
             return;
         }
+        if self.has_unknown_bounds(window) {
+            self.read_whole(reason);
+            return;
+        }
         self.tally.mismatch();
         let is_of_history = self.is_of_history(window);
         let lane = &mut self.state.lane;
@@ -39,6 +43,10 @@ impl PassReader<'_> {
 
     /// Holds a window by itself. Gives it up if it was held for too long.
     pub(super) fn hold(&mut self, window: &Window, reason: &str, missing: bool) {
+        if self.has_unknown_bounds(window) {
+            self.read_whole(reason);
+            return;
+        }
         let now = DateTime::now();
         let (object, pass) = (self.object.as_str(), self.kind.as_str());
         let to = window.to.map(|to| to.to_string());
@@ -58,5 +66,9 @@ impl PassReader<'_> {
             plan::hold(&mut self.state.lane, self.kind, window, missing, now);
         }
         self.is_unsaved = true;
+    }
+    /// Returns true if it is not known which rows the ids bound that the window is cut at. It cannot be read by itself then.
+    fn has_unknown_bounds(&self, window: &Window) -> bool {
+        plan::is_part(window) && plan::is_cut(window) && !self.state.lane.kept.lists.is_numeric
     }
 }

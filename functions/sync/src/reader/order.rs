@@ -7,33 +7,86 @@ use model::checkpoint::Window;
 use super::{job::Job, pass::PassReader};
 use crate::{error::SliceError, plan};
 
+/// Why a history is read again by searches alone.
+const REASON_TEXT: &str = "searches compare ids as text";
+const REASON_UNKNOWN: &str = "it is not known how searches compare ids";
+
+/// The question how searches compare ids.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum OrderQuestion {
+    /// It was not asked in this slice.
+    #[default]
+    NotAsked,
+    /// A search is under way.
+    Asked,
+    /// The search has ended.
+    Ended,
+}
+
 impl PassReader<'_> {
     /// Notes what a page of a search shows about its order. If its ids could be in either order, asks a search for what it
     /// has after an id that tells.
     pub(super) fn learn_order(&mut self, window: &Window, page: &Page) {
-        if self.state.lane.kept.lists.is_numeric || !plan::is_part(window) {
+        if self.state.lane.kept.lists.is_numeric || !plan::is_part(window) || self.is_first_page_only {
             return;
         }
         if plan::is_numeric(&page.rows) {
             self.order_is_numeric();
-        } else if let Some(after_id) = plan::id_that_tells(&page.rows).filter(|_| !self.lists.is_order_asked) {
-            self.lists.is_order_asked = true;
-            self.start(Job::LearnOrder { window: window.clone(), after_id });
+        } else if self.lists.order == OrderQuestion::NotAsked
+            && let Some(after_id) = plan::id_that_tells(page.rows.iter().map(|row| row.id.as_str()))
+        {
+            self.ask_order(window, after_id);
         }
     }
 
-    /// Takes what a search has after the id. If it compares ids as text, the history is read as one window. If there was no
-    /// answer, or one without rows though others follow, the next slice asks again.
+    /// Returns true if searches are known to compare ids as numbers. Parts that were cut prove nothing before that. If no
+    /// page has shown it, asks for it. If there is no answer, the next slice asks again, or reads the history as one window.
+    pub(super) fn is_order_known(&mut self) -> bool {
+        let lists = &self.state.lane.kept.lists;
+        if lists.is_numeric {
+            return true;
+        }
+        match self.lists.order {
+            OrderQuestion::NotAsked => {
+                let parts = &self.state.lane.pass(self.kind).windows;
+                let last_ids = parts.iter().filter_map(|part| part.last_id.as_deref());
+                match (parts.first(), plan::id_that_tells(last_ids)) {
+                    (Some(part), Some(after_id)) => self.ask_order(&part.clone(), after_id),
+                    _ => self.read_whole(REASON_UNKNOWN),
+                }
+            }
+            OrderQuestion::Asked => {}
+            OrderQuestion::Ended if lists.failures >= plan::MAX_LIST_FAILURES => self.read_whole(REASON_UNKNOWN),
+            OrderQuestion::Ended => self.out_of_time(),
+        }
+        false
+    }
+
+    fn ask_order(&mut self, window: &Window, after_id: String) {
+        self.lists.order = OrderQuestion::Asked;
+        // An end is compared in the same unknown way.
+        let window = Window::new(window.from, window.to);
+        self.start(Job::LearnOrder { window, after_id });
+    }
+
+    /// Takes what a search has after the id. If it compares ids as text, the history is read as one window.
     pub(super) fn learned_order(&mut self, after_id: &str, page: Result<Option<Page>, SliceError>) {
+        self.lists.order = OrderQuestion::Ended;
         match page {
             Ok(Some(page)) if plan::are_compared_as_numbers(after_id, &page.rows) => self.order_is_numeric(),
-            Ok(Some(page)) if page.rows.is_empty() && page.has_more() => {}
-            Ok(Some(_)) if !self.state.lane.kept.lists.is_numeric => self.read_whole(),
-            Ok(_) => {}
-            Err(error) => {
-                tracing::debug!(object = self.object.as_str(), %error, "the order of searches is not known yet");
+            Ok(Some(page)) if page.rows.is_empty() && page.has_more() => {
+                self.order_unanswered("no rows, though others follow")
             }
+            Ok(Some(_)) if !self.state.lane.kept.lists.is_numeric => self.read_whole(REASON_TEXT),
+            Ok(_) => {}
+            Err(error) => self.order_unanswered(&error.to_string()),
         }
+    }
+
+    fn order_unanswered(&mut self, reason: &str) {
+        tracing::debug!(object = self.object.as_str(), reason, "the order of searches is not known yet");
+        self.state.lane.kept.lists.failures += 1;
+        self.is_unsaved = true;
     }
 
     fn order_is_numeric(&mut self) {

@@ -35,7 +35,7 @@ impl PassReader<'_> {
         let is_whole = window.start_id.is_none() && window.last_id.is_none() && window.part.is_none();
         let is_first_reading = window.repairs == 0 && window.hold.is_none() && !window.undated;
         let may_be_numeric = window.order != Some(IdOrder::Lexical);
-        if is_whole && is_first_reading && may_be_numeric && page.has_more() && self.may_read_lists() {
+        if is_whole && is_first_reading && may_be_numeric && page.has_more() && self.reads_lists() {
             plan::begin_parts(window, page.date, self.settings.settle);
         }
     }
@@ -118,6 +118,9 @@ impl PassReader<'_> {
         }
         let windows = self.state.lane.pass(self.kind).windows.iter();
         let read: Vec<Window> = windows.filter(|window| plan::is_read(window)).cloned().collect();
+        if read.is_empty() || !self.is_order_known() {
+            return;
+        }
         for window in read {
             let window = plan::to_be_counted(&window);
             match self.early_count.as_ref().and_then(|early| early.proves(&window)) {
@@ -147,16 +150,15 @@ impl PassReader<'_> {
         self.close(window, count.is_some());
     }
 
-    /// Reads the history again without parts, because ids are not in numeric order.
-    pub(super) fn read_whole(&mut self) {
-        const REASON: &str = "the ids are not in numeric order";
+    /// Reads the history again without parts, because ids are not in numeric order, or may not be.
+    pub(super) fn read_whole(&mut self, reason: &str) {
         self.tally.mismatch();
-        self.close_lists(REASON);
+        self.close_lists(reason);
         let is_part = |reader: &WindowReader| reader.window.part.is_some() || reader.is_count_only;
         let parts: Vec<_> = self.readers.values().filter(|reader| is_part(reader)).map(|reader| reader.id).collect();
         self.readers.retain(|id, _| !parts.contains(id));
         self.ready.retain(|publication| !parts.contains(&publication.id));
-        plan::read_whole(&mut self.state.lane, REASON);
+        plan::read_whole(&mut self.state.lane);
     }
 }
 

@@ -31,6 +31,9 @@ use crate::{
 /// Why a page is not published whose rows are in no order.
 const NO_ORDER: &str = "its ids are in no order";
 
+/// Why a history is read again as one window.
+const NOT_NUMERIC: &str = "the ids are not in numeric order";
+
 /// A pass that is being read.
 pub(super) struct PassReader<'a> {
     pub(super) kind: PassKind,
@@ -274,7 +277,7 @@ impl<'a> PassReader<'a> {
     fn refuse_page(&mut self, reader: &WindowReader, reason: &str) {
         match reader.door {
             Door::List => self.close_lists(reason),
-            Door::Search if reason == NO_ORDER && plan::is_part(&reader.window) => self.read_whole(),
+            Door::Search if reason == NO_ORDER && plan::is_part(&reader.window) => self.read_whole(NOT_NUMERIC),
             Door::Search => self.does_not_add_up(&reader.window, reason),
         }
     }

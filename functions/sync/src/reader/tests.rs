@@ -42,7 +42,7 @@ const PAGE: usize = 130;
 
 /// A HubSpot in memory, and what came of a lane that is read from it.
 struct World {
-    /// When each record was modified, by its id.
+    /// When each record was modified, by its id. Less than 0 if there is no such record.
     modified_at: Vec<i64>,
     published: Vec<usize>,
     saved: Lane,
@@ -120,7 +120,8 @@ impl World {
         let first = |window: &Window| Self::first(window.last_id.as_ref().or(window.start_id.as_ref()));
         let windows = self.saved.backfill.windows.iter().filter(is_unread);
         let windows: Vec<(usize, &Window)> = windows.map(|window| (first(window), window)).collect();
-        for id in (0..self.modified_at.len()).filter(|id| !published.contains(id)) {
+        let exists = |id: &usize| self.modified_at[*id] >= 0;
+        for id in (0..self.modified_at.len()).filter(exists).filter(|id| !published.contains(id)) {
             let is_to_be_read = windows.iter().any(|(first, window)| *first <= id && self.holds(window, id));
             assert!(is_to_be_read, "{id} is lost: {:?}", self.saved.backfill);
         }

@@ -155,17 +155,16 @@ fn a_part_that_does_not_add_up_is_read_again_up_to_its_own_end() {
 }
 
 #[test]
-fn a_history_in_another_order_is_read_again_as_a_whole_without_lists() {
+fn a_history_in_another_order_is_read_again_as_a_whole() {
     let mut lane = lane();
     lane.backfilled.read = 700;
     cut(&mut lane, 0, &[150, 300]);
     lane.backfill.windows[1].read = 200;
     lane.backfill.windows[2].read = 400;
-    read_whole(&mut lane, "why");
+    read_whole(&mut lane);
     let [whole] = &lane.backfill.windows[..] else { panic!("{:?}", ends(&lane)) };
     assert!(whole.from < at(1) && whole.to == Some(at(10_001)));
     assert_eq!((whole.part.as_ref(), whole.read, lane.backfilled.read), (None, 0, 100));
-    assert_eq!(lane.kept.lists.closed.as_deref(), Some("why"));
 }
 
 #[test]

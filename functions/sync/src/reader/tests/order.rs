@@ -29,3 +29,75 @@ async fn each_answer_is_that_of_numbers_that_of_text_or_none() {
         assert_eq!((lists.is_numeric, lists.closed.is_some()), expected, "{case}");
     }
 }
+
+/// The first page has ids of four digits, as all others.
+const IDS: std::ops::Range<usize> = 1_000..3_400;
+
+fn of_one_length(seed: u64) -> World {
+    let mut world = World { list: Some(lists::Form::ById), ..World::new(IDS.end, seed) };
+    world.modified_at[..IDS.start].fill(-1);
+    world
+}
+
+type Answer = Result<Option<Page>, SliceError>;
+
+/// Reads a slice of the world. Returns whether the order was asked for.
+fn slice(world: &mut World, answer: impl Fn() -> Answer) -> (WindowOutcome, bool) {
+    let is_asked = std::cell::Cell::new(false);
+    let outcome = read_but(world, Duration::from_millis(200), |job| {
+        let Job::LearnOrder { window, after_id } = job else { return None };
+        assert!(after_id == "999" && !plan::is_cut(window));
+        is_asked.set(true);
+        Some(Done::LearnedOrder { after_id: after_id.clone(), page: answer() })
+    });
+    (outcome, is_asked.get())
+}
+
+fn failure() -> Answer {
+    Err(HubSpotError::Transient { reason: String::new(), retry_after: None }.into())
+}
+
+fn is_complete(world: &World) -> bool {
+    let lane = &world.saved;
+    lane.backfill.windows.is_empty() && lane.backfilled.read == IDS.len() as i64 && lane.backfill.mark.is_some()
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_read_while_the_order_is_asked_for_and_nothing_is_complete_before_the_answer() {
+    for seed in 0..6 {
+        for answers in [1, 2, 4] {
+            let mut world = of_one_length(seed);
+            for answer in 1..answers {
+                let no_answer = || if answer % 2 == 0 { Ok(None) } else { failure() };
+                assert_eq!(slice(&mut world, no_answer), (WindowOutcome::OutOfTime, true), "seed {seed}");
+                assert!(!is_complete(&world) && !world.saved.kept.lists.is_numeric);
+            }
+            let numbers = || Ok(Some(page(&["1000"], true)));
+            assert_eq!(slice(&mut world, numbers), (WindowOutcome::Closed, true), "seed {seed}");
+            assert!(is_complete(&world), "seed {seed}: {:?}", world.saved);
+            world.published.sort_unstable();
+            assert!(world.published.iter().copied().eq(IDS), "seed {seed}: each row is read once");
+            assert!(world.lists * PAGE > IDS.len() / 4 && world.saved.kept.lists.closed.is_none());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_numbers_as_an_answer_the_history_is_read_again_as_one_window() {
+    for seed in 0..6 {
+        let mut world = of_one_length(seed);
+        let text = || Ok(Some(page(&["9991"], false)));
+        assert_eq!(slice(&mut world, text), (WindowOutcome::Closed, true), "seed {seed}");
+        assert!(is_complete(&world) && world.saved.kept.lists.closed.is_some(), "seed {seed}: {:?}", world.saved);
+
+        let mut world = of_one_length(seed);
+        let mut slices = 0;
+        while !is_complete(&world) {
+            slice(&mut world, failure);
+            slices += 1;
+            assert!(slices <= plan::MAX_LIST_FAILURES + 1, "seed {seed}: {:?}", world.saved);
+        }
+        // A list that is read after the first failure forgets it.
+        assert!(slices >= plan::MAX_LIST_FAILURES && world.saved.kept.lists.closed.is_some(), "seed {seed}");
+    }
+}
