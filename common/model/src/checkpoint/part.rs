@@ -31,7 +31,7 @@ pub struct ListDoor {
     /// Why no more lists are read. Absent if they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed: Option<String>,
-    /// True if searches are known to compare ids as numbers, as lists do. Before that, no list is read, and nothing is cut.
+    /// True if searches are known to compare ids as numbers, as lists do. Before that, no history of parts is complete.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_numeric: bool,
 }
