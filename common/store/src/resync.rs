@@ -129,7 +129,8 @@ impl Store {
         // Rows that are read again count twice, so the history cannot be counted as a whole.
         lane.backfilled.from = None;
         lane.backfill = Pass { windows: from_then_on(&lane.backfill.windows, from), ..Pass::default() };
-        lane.kept.lists = ListDoor::default();
+        // The windows that are left may be cut at ids.
+        lane.kept.lists = ListDoor { is_numeric: lane.kept.lists.is_numeric, ..ListDoor::default() };
         lane.sweep = Sweep::default();
         lane.last_error = None;
         self.save_lane(leased, object, &lane).await?;

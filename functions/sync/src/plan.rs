@@ -25,8 +25,8 @@ pub(crate) use hold::{
 };
 pub(crate) use order::{Disorder, are_compared_as_numbers, id_that_tells, is_numeric, validate_list};
 pub(crate) use parts::{
-    Door, LISTS_PER_PAGE, MAX_LIST_FAILURES, Outlook, begin_parts, cut_window, cuts, end_at_part, extent, is_at_end,
-    is_cut, is_part, is_read, part_is_read, read_whole, to_be_counted, update, whole_to_be_counted,
+    Door, LISTS_PER_PAGE, MAX_LIST_FAILURES, MAX_ORDER_FAILURES, Outlook, begin_parts, cut_window, cuts, end_at_part,
+    extent, is_at_end, is_cut, is_part, is_read, part_is_read, read_whole, to_be_counted, update, whole_to_be_counted,
 };
 pub(crate) use properties::{choose_properties, learn_calculated};
 pub(crate) use quiet::settle_empty;

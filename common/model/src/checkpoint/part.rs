@@ -26,14 +26,17 @@ pub struct Part {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ListDoor {
-    /// The number of consecutive failures that may pass.
+    /// The number of slices in a row in which a list failed, and might not fail again.
     pub failures: u32,
     /// Why no more lists are read. Absent if they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed: Option<String>,
-    /// True if searches are known to compare ids as numbers, as lists do. Before that, no history of parts is complete.
+    /// True if searches are known to compare ids as numbers, as lists do. Before that, no history that was cut at ids is
+    /// complete.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_numeric: bool,
+    /// How often HubSpot failed to say how searches compare ids.
+    pub order_failures: u32,
 }
 
 impl ListDoor {

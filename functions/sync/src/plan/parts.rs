@@ -28,6 +28,9 @@ const MIN_PART_ROWS: f64 = 100.0;
 /// After this many failures of lists in a row, the rest of the history is read by searches alone.
 pub(crate) const MAX_LIST_FAILURES: u32 = 5;
 
+/// If HubSpot fails so often to say how searches compare ids, a history that was cut at ids is read again as one window.
+pub(crate) const MAX_ORDER_FAILURES: u32 = 5;
+
 /// What a page says about the rows after it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Outlook {
@@ -250,7 +253,7 @@ pub(crate) fn extent(window: &Window) -> impl PartialEq {
     (window.from, window.to, id(window.start_id.as_deref()), id(window.end_id()))
 }
 
-/// Gives up reading in parts, because ids are not in numeric order: reads the history again as one window.
+/// Gives up reading in parts: reads the history again as one window.
 pub(crate) fn read_whole(lane: &mut Lane) {
     let pass = &mut lane.backfill;
     let (parts, others): (Vec<Window>, Vec<Window>) =

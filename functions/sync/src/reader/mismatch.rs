@@ -13,7 +13,8 @@ use crate::plan;
 pub(super) const ROWS_MISSING: &str = "rows are missing";
 
 impl PassReader<'_> {
-    /// Reads a window again in halves, if that helps to find what is missing. Otherwise holds it.
+    /// Reads a window again in halves, if that helps to find what is missing. Otherwise holds it. If it is cut at ids that are
+    /// compared in an unknown order, gives up all parts.
     pub(super) fn does_not_add_up(&mut self, window: &Window, reason: &str) {
         if self.kind == PassKind::Backfill && window.undated {
             self.read_undated_later(reason);
@@ -41,7 +42,8 @@ impl PassReader<'_> {
         }
     }
 
-    /// Holds a window by itself. Gives it up if it was held for too long.
+    /// Holds a window by itself. Gives it up if it was held for too long. If it is cut at ids that are compared in an unknown
+    /// order, gives up all parts instead.
     pub(super) fn hold(&mut self, window: &Window, reason: &str, missing: bool) {
         if self.has_unknown_bounds(window) {
             self.read_whole(reason);
@@ -67,6 +69,7 @@ impl PassReader<'_> {
         }
         self.is_unsaved = true;
     }
+
     /// Returns true if it is not known which rows the ids bound that the window is cut at. It cannot be read by itself then.
     fn has_unknown_bounds(&self, window: &Window) -> bool {
         plan::is_part(window) && plan::is_cut(window) && !self.state.lane.kept.lists.is_numeric

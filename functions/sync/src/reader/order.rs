@@ -48,15 +48,16 @@ impl PassReader<'_> {
         }
         match self.lists.order {
             OrderQuestion::NotAsked => {
-                let parts = &self.state.lane.pass(self.kind).windows;
-                let last_ids = parts.iter().filter_map(|part| part.last_id.as_deref());
-                match (parts.first(), plan::id_that_tells(last_ids)) {
-                    (Some(part), Some(after_id)) => self.ask_order(&part.clone(), after_id),
-                    _ => self.read_whole(REASON_UNKNOWN),
+                let parts = self.state.lane.pass(self.kind).windows.iter();
+                let asks =
+                    |part: &Window| Some((part.clone(), plan::id_that_tells(part.last_id.as_deref().into_iter())?));
+                match parts.filter(|window| plan::is_read(window)).find_map(asks) {
+                    Some((part, after_id)) => self.ask_order(&part, after_id),
+                    None => self.read_whole(REASON_UNKNOWN),
                 }
             }
             OrderQuestion::Asked => {}
-            OrderQuestion::Ended if lists.failures >= plan::MAX_LIST_FAILURES => self.read_whole(REASON_UNKNOWN),
+            OrderQuestion::Ended if lists.order_failures >= plan::MAX_ORDER_FAILURES => self.read_whole(REASON_UNKNOWN),
             OrderQuestion::Ended => self.out_of_time(),
         }
         false
@@ -70,23 +71,36 @@ impl PassReader<'_> {
     }
 
     /// Takes what a search has after the id. If it compares ids as text, the history is read as one window.
-    pub(super) fn learned_order(&mut self, after_id: &str, page: Result<Option<Page>, SliceError>) {
+    ///
+    /// # Errors
+    /// The failure concerns the whole account.
+    pub(super) fn learned_order(
+        &mut self,
+        after_id: &str,
+        page: Result<Option<Page>, SliceError>,
+    ) -> Result<(), SliceError> {
         self.lists.order = OrderQuestion::Ended;
         match page {
+            Err(SliceError::HubSpot(error)) if error.concerns_account() => return Err(error.into()),
+            // A page has shown it meanwhile.
+            _ if self.state.lane.kept.lists.is_numeric => {}
             Ok(Some(page)) if plan::are_compared_as_numbers(after_id, &page.rows) => self.order_is_numeric(),
             Ok(Some(page)) if page.rows.is_empty() && page.has_more() => {
-                self.order_unanswered("no rows, though others follow")
+                self.order_unanswered("there are no rows, though others follow");
             }
-            Ok(Some(_)) if !self.state.lane.kept.lists.is_numeric => self.read_whole(REASON_TEXT),
-            Ok(_) => {}
+            Ok(Some(_)) => self.read_whole(REASON_TEXT),
+            Ok(None) => {}
             Err(error) => self.order_unanswered(&error.to_string()),
         }
+        Ok(())
     }
 
     fn order_unanswered(&mut self, reason: &str) {
         tracing::debug!(object = self.object.as_str(), reason, "the order of searches is not known yet");
-        self.state.lane.kept.lists.failures += 1;
+        self.state.lane.kept.lists.order_failures += 1;
         self.is_unsaved = true;
+        // The next slice waits for a while, if nothing else was done.
+        self.tuning.asked();
     }
 
     fn order_is_numeric(&mut self) {

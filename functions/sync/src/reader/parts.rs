@@ -40,7 +40,7 @@ impl PassReader<'_> {
         }
     }
 
-    /// Ends a part of the history. The parts are counted together, when all of them are read.
+    /// Ends a part of the history. The parts are proved together, when all of them are read.
     pub(super) fn end_part(&mut self, window: &Window) {
         plan::part_is_read(self.state.lane.pass_mut(self.kind), window);
         self.state.progress(LaneStep::Pass(self.kind));
@@ -110,8 +110,8 @@ impl PassReader<'_> {
         true
     }
 
-    /// Counts the parts that were read. Most often they are joined to one. An early count proves it, unless records were
-    /// changed or deleted after that.
+    /// Counts the parts that were read, once it is known how searches compare ids. Most often they are joined to one. An early
+    /// count proves it, unless records were changed or deleted after that.
     fn count_parts(&mut self) {
         if self.early_count.as_ref().is_some_and(|early| early.is_asked) {
             return;
@@ -152,8 +152,11 @@ impl PassReader<'_> {
 
     /// Reads the history again without parts, because ids are not in numeric order, or may not be.
     pub(super) fn read_whole(&mut self, reason: &str) {
-        self.tally.mismatch();
         self.close_lists(reason);
+        if self.state.lane.pass(self.kind).windows.iter().all(|window| window.part.is_none()) {
+            return;
+        }
+        self.tally.mismatch();
         let is_part = |reader: &WindowReader| reader.window.part.is_some() || reader.is_count_only;
         let parts: Vec<_> = self.readers.values().filter(|reader| is_part(reader)).map(|reader| reader.id).collect();
         self.readers.retain(|id, _| !parts.contains(id));

@@ -124,10 +124,7 @@ impl<'a> PassReader<'a> {
                 }
                 self.go_on(reader)
             }
-            Done::LearnedOrder { after_id, page } => {
-                self.learned_order(&after_id, page);
-                Ok(())
-            }
+            Done::LearnedOrder { after_id, page } => self.learned_order(&after_id, page),
             Done::Prepared { id, prepared } => {
                 let Some(reader) = self.readers.remove(&id) else { return Ok(()) };
                 match prepared {

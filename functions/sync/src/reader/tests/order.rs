@@ -24,7 +24,7 @@ async fn each_answer_is_that_of_numbers_that_of_text_or_none() {
         let mut state = LaneState::new(World::new(300, 1).saved);
         let tuning = Tuning::new(&budget, &state.lane, 2);
         let case = format!("{answer:?}");
-        Reading::new(&mut state, &tuning, &tally).pass.learned_order("99", answer);
+        Reading::new(&mut state, &tuning, &tally).pass.learned_order("99", answer).unwrap();
         let lists = &state.lane.kept.lists;
         assert_eq!((lists.is_numeric, lists.closed.is_some()), expected, "{case}");
     }
@@ -91,13 +91,46 @@ async fn without_numbers_as_an_answer_the_history_is_read_again_as_one_window() 
         assert!(is_complete(&world) && world.saved.kept.lists.closed.is_some(), "seed {seed}: {:?}", world.saved);
 
         let mut world = of_one_length(seed);
-        let mut slices = 0;
-        while !is_complete(&world) {
-            slice(&mut world, failure);
-            slices += 1;
-            assert!(slices <= plan::MAX_LIST_FAILURES + 1, "seed {seed}: {:?}", world.saved);
+        for slices in 1..plan::MAX_ORDER_FAILURES {
+            assert_eq!(slice(&mut world, failure), (WindowOutcome::OutOfTime, true), "seed {seed}");
+            assert!(!is_complete(&world) && world.saved.kept.lists.order_failures == slices);
         }
-        // A list that is read after the first failure forgets it.
-        assert!(slices >= plan::MAX_LIST_FAILURES && world.saved.kept.lists.closed.is_some(), "seed {seed}");
+        assert_eq!(slice(&mut world, failure), (WindowOutcome::Closed, true), "seed {seed}");
+        assert!(is_complete(&world) && world.saved.kept.lists.closed.is_some(), "seed {seed}: {:?}", world.saved);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_concerns_the_account_ends_the_pass() {
+    for error in [
+        HubSpotError::Unauthorized,
+        HubSpotError::RateLimited { policy: hubspot::RateLimit::Secondly, retry_after: None },
+    ] {
+        let (budget, tally) = (Budget::start(Duration::from_secs(5), Duration::from_secs(5)), Tally::default());
+        let mut state = LaneState::new(World::new(300, 1).saved);
+        let tuning = Tuning::new(&budget, &state.lane, 2);
+        assert!(Reading::new(&mut state, &tuning, &tally).pass.learned_order("99", Err(error.into())).is_err());
+        assert_eq!(state.lane.kept.lists.order_failures, 0);
+    }
+}
+
+/// The rows of a part that cannot be held by itself are read with all others.
+#[tokio::test(start_paused = true)]
+async fn part_that_fails_before_the_answer_is_read_with_all_others() {
+    for seed in 0..6 {
+        let mut world = of_one_length(seed);
+        let has_failed = std::cell::Cell::new(false);
+        let outcome = read_but(&mut world, Duration::from_millis(200), |job| match job {
+            Job::LearnOrder { after_id, .. } => Some(Done::LearnedOrder { after_id: after_id.clone(), page: Ok(None) }),
+            Job::Search(search) if plan::is_cut(&search.window) && !has_failed.replace(true) => {
+                let page = Page { next: Some("more".to_owned()), ..page(&[], true) };
+                Some(Done::Searched { id: search.id, half: search.half, page: Ok(Some(page)) })
+            }
+            _ => None,
+        });
+        assert!(outcome == WindowOutcome::Closed && has_failed.get(), "seed {seed}");
+        assert!(is_complete(&world) && world.saved.kept.lists.closed.is_some(), "seed {seed}: {:?}", world.saved);
+        let rows: BTreeSet<usize> = world.published.iter().copied().collect();
+        assert!(rows.into_iter().eq(IDS), "seed {seed}");
     }
 }
