@@ -174,7 +174,9 @@ fn from_then_on(left: &[Window], from: DateTime) -> Vec<Window> {
                 is_read: false,
             };
             let (start_id, part) = (window.start_id.clone(), window.part.as_ref().map(again));
-            Window { start_id, part, ..Window::new(window.from, Some(from)) }
+            // Half of a part is no part, and is counted by itself.
+            let repairs = window.repairs;
+            Window { start_id, part, repairs, ..Window::new(window.from, Some(from)) }
         }
     });
     before.chain([Window::new(from, None)]).collect()
@@ -202,6 +204,13 @@ mod tests {
         assert_eq!(from_then_on(&left, at(20)), [old, Window::new(at(20), None)]);
         assert_eq!(from_then_on(&left, at(10)), [Window::new(at(10), None)]);
         assert_eq!(from_then_on(&[], at(10)), [Window::new(at(10), None)]);
+    }
+
+    #[test]
+    fn half_of_a_part_is_still_counted_by_itself() {
+        let part = Part { end_id: None, counted_to: at(50), countable: 7, is_read: false };
+        let half = Window { part: Some(part), repairs: 2, ..Window::new(at(20), Some(at(60))) };
+        assert_eq!(from_then_on(&[half], at(30))[0].repairs, 2);
     }
 
     #[test]
