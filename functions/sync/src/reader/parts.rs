@@ -153,12 +153,13 @@ impl PassReader<'_> {
     /// Reads the history again without parts, because ids are not in numeric order, or may not be.
     pub(super) fn read_whole(&mut self, reason: &str) {
         self.close_lists(reason);
-        if self.state.lane.pass(self.kind).windows.iter().all(|window| window.part.is_none()) {
+        let is_part = |reader: &WindowReader| reader.window.part.is_some() || reader.is_count_only;
+        let parts: Vec<_> = self.readers.values().filter(|reader| is_part(reader)).map(|reader| reader.id).collect();
+        let is_left = self.state.lane.pass(self.kind).windows.iter().any(|window| window.part.is_some());
+        if parts.is_empty() && !is_left {
             return;
         }
         self.tally.mismatch();
-        let is_part = |reader: &WindowReader| reader.window.part.is_some() || reader.is_count_only;
-        let parts: Vec<_> = self.readers.values().filter(|reader| is_part(reader)).map(|reader| reader.id).collect();
         self.readers.retain(|id, _| !parts.contains(id));
         self.ready.retain(|publication| !parts.contains(&publication.id));
         plan::read_whole(&mut self.state.lane);
