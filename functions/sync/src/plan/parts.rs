@@ -240,9 +240,7 @@ pub(crate) fn whole_to_be_counted(pass: &Pass) -> Option<Window> {
         part_is_read(&mut whole, part);
     }
     match whole.windows.as_slice() {
-        [window] if window.part.is_some() && window.start_id.is_none() && window.end_id().is_none() => {
-            Some(to_be_counted(window))
-        }
+        [window] if window.part.is_some() && !is_cut(window) => Some(to_be_counted(window)),
         _ => None,
     }
 }

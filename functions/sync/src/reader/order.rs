@@ -7,9 +7,14 @@ use model::checkpoint::Window;
 use super::{job::Job, pass::PassReader};
 use crate::{error::SliceError, plan};
 
-/// Why a history is read again by searches alone.
-const REASON_TEXT: &str = "searches compare ids as text";
-const REASON_UNKNOWN: &str = "it is not known how searches compare ids";
+/// Why a history is read again as one window: a page of a search is not in numeric order.
+pub(super) const NOT_NUMERIC: &str = "the ids are not in numeric order";
+
+/// The same: an answer tells it.
+const TEXT: &str = "searches compare ids as text";
+
+/// The same: no answer tells the opposite.
+const UNKNOWN: &str = "it is not known how searches compare ids";
 
 /// The question how searches compare ids.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,11 +58,11 @@ impl PassReader<'_> {
                     |part: &Window| Some((part.clone(), plan::id_that_tells(part.last_id.as_deref().into_iter())?));
                 match parts.filter(|window| plan::is_read(window)).find_map(asks) {
                     Some((part, after_id)) => self.ask_order(&part, after_id),
-                    None => self.read_whole(REASON_UNKNOWN),
+                    None => self.read_whole(UNKNOWN),
                 }
             }
             OrderQuestion::Asked => {}
-            OrderQuestion::Ended if lists.order_failures >= plan::MAX_ORDER_FAILURES => self.read_whole(REASON_UNKNOWN),
+            OrderQuestion::Ended if lists.order_failures >= plan::MAX_ORDER_FAILURES => self.read_whole(UNKNOWN),
             OrderQuestion::Ended => self.out_of_time(),
         }
         false
@@ -88,7 +93,7 @@ impl PassReader<'_> {
             Ok(Some(page)) if page.rows.is_empty() && page.has_more() => {
                 self.order_unanswered("there are no rows, though others follow");
             }
-            Ok(Some(_)) => self.read_whole(REASON_TEXT),
+            Ok(Some(_)) => self.read_whole(TEXT),
             Ok(None) => {}
             Err(error) => self.order_unanswered(&error.to_string()),
         }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::{
     doors::Lists,
     job::{Done, Job, Search},
+    order::NOT_NUMERIC,
     parts::EarlyCount,
     window::{NextPage, PageAtHand, Publication, WindowId, WindowReader},
 };
@@ -30,9 +31,6 @@ use crate::{
 
 /// Why a page is not published whose rows are in no order.
 const NO_ORDER: &str = "its ids are in no order";
-
-/// Why a history is read again as one window.
-const NOT_NUMERIC: &str = "the ids are not in numeric order";
 
 /// A pass that is being read.
 pub(super) struct PassReader<'a> {
