@@ -152,7 +152,11 @@ async fn more_erasures_than_a_tick_has_time_for_are_left_to_the_next() -> Result
     };
     ensure!(is_left && erased < erasures.len(), "{report:?}");
     let report = world.store.finish_erasures(Instant::now() + Duration::from_secs(60)).await?;
-    assert_eq!((report.erased + erased >= erasures.len(), report.left, report.failed), (true, 0, 0));
+    assert_eq!((report.left, report.failed), (0, 0));
+    // MongoDB may have ended some that the first tick no longer waited for: neither tick counts them.
+    let carried_out = world.all(collection::ERASURES).await?;
+    assert_eq!(carried_out.iter().filter(|erasure| erasure.contains_key("erasedAt")).count(), erasures.len());
+    ensure!(report.erased > 0, "{report:?}");
     ensure_without_person(&world.everything().await?)?;
     ensure_erased(&world, CONTACTS, id).await?;
     // Of records that nobody knew there are tombstones only.
