@@ -1,6 +1,7 @@
 //! The backfill of one account, with HubSpot's limits on, at several latencies, and of a large one.
 
 use std::{
+    collections::HashMap,
     num::NonZeroU32,
     sync::atomic::AtomicBool,
     time::{Duration, Instant},
@@ -13,11 +14,11 @@ use hubspot_sim::{
     Object, Settings,
     odd::{BYTE, CONTROL, HALF},
 };
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{DateTime, Document, doc};
 use store::collection;
 use token_vault::Vault;
 
-use crate::pool::{COLUMNS, end_when, send, work};
+use crate::pool::{COLUMNS, Worked, end_when, send, work};
 
 const COMPANIES: usize = 3_000;
 const CONTACTS: usize = 15_000;
@@ -29,7 +30,7 @@ const ODD_EVERY: usize = 20;
 const ODD: [char; 5] = [BYTE, CONTROL, HALF, '\u{fffe}', '\u{ffff}'];
 
 /// HubSpot's search limit in records: requests a second by rows a page.
-const LIMIT: f64 = 5.0 * 200.0;
+pub(crate) const LIMIT: f64 = 5.0 * 200.0;
 
 /// A world whose limits are HubSpot's own, on both sides. `HOLD_UP` says by how many milliseconds requests are held up at
 /// most before HubSpot counts them. `OTHERS` says how many searches a second other apps take.
@@ -63,18 +64,21 @@ pub(crate) async fn run() -> Result<()> {
         one(150, COMPANIES, CONTACTS, None).await?;
         return of_objects(150, &objects).await;
     }
-    if let Ok(latencies) = std::env::var("LATENCY") {
-        for latency in latencies.split(',') {
-            one(latency.parse()?, COMPANIES, CONTACTS, None).await?;
-        }
-        return Ok(());
-    }
-    for latency in [50, 150, 300] {
+    for latency in latencies()? {
         one(latency, COMPANIES, CONTACTS, None).await?;
+    }
+    if std::env::var_os("LATENCY").is_some() {
+        return Ok(());
     }
     one(150, COMPANIES, CONTACTS, Some(ODD_EVERY)).await?;
     // What the first answer and the last page take weighs less here.
     one(300, 3 * COMPANIES, 3 * CONTACTS, None).await
+}
+
+/// Returns the latencies to measure at, in milliseconds: those of `LATENCY`, or three.
+pub(crate) fn latencies() -> Result<Vec<u64>> {
+    let chosen = std::env::var("LATENCY").unwrap_or_else(|_| "50,150,300".to_owned());
+    Ok(chosen.split(',').map(str::parse).collect::<Result<_, _>>()?)
 }
 
 /// Puts characters that JSON, UTF-8 or SQS do not allow into one record of `every`. Returns how many records it changed.
@@ -126,31 +130,67 @@ async fn of_objects(latency: u64, objects: &[Object]) -> Result<()> {
 /// Reads the history of the world's account, and prints a row.
 async fn measure(world: World, latency: u64, records: usize, odd: usize) -> Result<()> {
     connect(&world).await?;
-    let checkpoints = world.store.database().collection::<Document>(collection::CHECKPOINTS);
-    let done = AtomicBool::new(false);
-    send(&world, world.tick().to_string()).await?;
-    let caught_up =
-        async || Ok(checkpoints.find_one(doc! { "run": null, "lastSuccessAt": { "$ne": null } }).await?.is_some());
-    let ended = end_when(&done, Instant::now(), Duration::from_secs(180), caught_up);
-    let (time, mut worked) = tokio::try_join!(ended, work(&world, 1, &done))?;
+    let Caught { time, mut worked } = catch_up(&world).await?;
     let seen = world.store.database().collection::<Document>(collection::SEEN).count_documents(doc! {}).await?;
     ensure!(seen == records as u64, "only {seen} records were read in {time:?}");
-    let all = |kind: &str| {
-        let requests = &world.hubspot.world().requests;
-        requests.iter().filter(|(name, _)| name.starts_with(kind)).map(|(_, count)| count).sum::<u64>()
-    };
-    let refused = ["search 429", "list 429", "associations 429"].map(|kind| world.requests(kind)).iter().sum::<u64>();
+    let requests = Requests::of(&world);
     let held_up = world.hubspot.world().settings.hold_up_ms;
     let rate = seen as f64 / time.as_secs_f64();
     println!(
-        "| {latency} | {held_up} | {seen} | {odd} | {:.1} | {rate:.0} | {:.0} % | {} | {} | {} | {} | {refused} | {} |",
+        "| {latency} | {held_up} | {seen} | {odd} | {:.1} | {rate:.0} | {:.0} % | {} | {} | {} | {} | {} | {} |",
         time.as_secs_f64(),
         rate / LIMIT * 100.0,
-        all("search"),
-        all("list"),
-        all("associations"),
-        all("oauth"),
+        requests.of_kind("search"),
+        requests.of_kind("list"),
+        requests.of_kind("associations"),
+        requests.of_kind("oauth"),
+        requests.refused(),
         worked.columns(),
     );
     world.end().await
+}
+
+/// How an account was caught up.
+pub(crate) struct Caught {
+    pub(crate) time: Duration,
+    pub(crate) worked: Worked,
+}
+
+/// Works for the world's account from a tick on until it is caught up.
+pub(crate) async fn catch_up(world: &World) -> Result<Caught> {
+    let checkpoints = world.store.database().collection::<Document>(collection::CHECKPOINTS);
+    let began = DateTime::now();
+    let done = AtomicBool::new(false);
+    send(world, world.tick().to_string()).await?;
+    let is_caught_up =
+        async || Ok(checkpoints.find_one(doc! { "run": null, "lastSuccessAt": { "$gt": began } }).await?.is_some());
+    let ended = end_when(&done, Instant::now(), Duration::from_secs(180), is_caught_up);
+    let (time, worked) = tokio::try_join!(ended, work(world, 1, &done))?;
+    Ok(Caught { time, worked })
+}
+
+/// How many requests of each kind HubSpot got.
+pub(crate) struct Requests(HashMap<String, u64>);
+
+impl Requests {
+    pub(crate) fn of(world: &World) -> Self {
+        Self(world.hubspot.world().requests.iter().map(|(name, count)| (name.to_string(), *count)).collect())
+    }
+
+    /// Returns those that came after `before`.
+    pub(crate) fn since(self, before: &Self) -> Self {
+        let since = |(name, count)| {
+            let earlier = before.0.get(&name).copied().unwrap_or_default();
+            (name, count - earlier)
+        };
+        Self(self.0.into_iter().map(since).collect())
+    }
+
+    pub(crate) fn of_kind(&self, kind: &str) -> u64 {
+        self.0.iter().filter(|(name, _)| name.starts_with(kind)).map(|(_, count)| count).sum()
+    }
+
+    pub(crate) fn refused(&self) -> u64 {
+        ["search 429", "list 429", "associations 429"].iter().filter_map(|name| self.0.get(*name)).sum()
+    }
 }

@@ -1,10 +1,11 @@
 //! `make bench`: how fast the real bootstraps are against a real MongoDB, real queues and the simulator over HTTP,
 //! printed as tables. Nothing is asserted: machines differ, ratios within one run tell.
 //!
-//! Arguments choose parts (`backfill`, `fleet`, `drain`, `start`, `tick`, `page`, `associations`, `fan-out`, `queue`, `seen`); without any, all are run. `peers` is a part of its own.
+//! Arguments choose parts (`backfill`, `changes`, `fleet`, `drain`, `start`, `tick`, `page`, `associations`, `fan-out`, `queue`, `seen`); without any, all are run. `peers` is a part of its own.
 
 mod associations;
 mod backfill;
+mod changes;
 mod drain;
 mod fan_out;
 mod fleet;
@@ -21,8 +22,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 /// The parts, and roughly how many seconds each takes on two processors.
-const PARTS: [(&str, u64); 10] = [
+const PARTS: [(&str, u64); 11] = [
     ("backfill", 150),
+    ("changes", 110),
     ("fleet", 110),
     ("drain", 60),
     ("start", 10),
@@ -60,6 +62,7 @@ async fn main() -> Result<()> {
 async fn run(part: &str) -> Result<()> {
     match part {
         "backfill" => backfill::run().await,
+        "changes" => changes::run().await,
         "queue" => queue::run(),
         "fleet" => fleet::run().await,
         "drain" => drain::run().await,
