@@ -12,6 +12,7 @@ use store::collection;
 use crate::{
     backfill::{Caught, LIMIT, Requests, catch_up, latencies, limited},
     pool::COLUMNS,
+    tick::SWEEP_EVERY,
 };
 
 const COMPANIES: usize = 3_000;
@@ -33,7 +34,8 @@ pub(crate) async fn run() -> Result<()> {
 }
 
 async fn one(latency: u64, companies: usize, contacts: usize) -> Result<()> {
-    let world = limited("bench_changes", latency).await?;
+    let mut world = limited("bench_changes", latency).await?;
+    world.config.sweep_every = Some(SWEEP_EVERY);
     world.hubspot.world().seed(HUB, companies, contacts, 1);
     catch_up(&world).await?;
     be_away(&world).await?;
