@@ -99,10 +99,10 @@ lint-fix: ## Format, and apply clippy's suggestions
 validate: aws-tools ## Check template.yaml
 	$(SAM) validate --lint --region us-east-1
 
-build: aws-tools ## Build the functions for AWS Lambda
+build: aws-tools ## Build the functions for AWS Lambda: [ARCHITECTURE=arm64]
 	@PATH="$(CURDIR)/.tools/aws/bin:$$PATH" $(PROGRESS) "compiling the functions for AWS Lambda, optimized" .tools/compile.log \
-		cargo lambda build --release --locked $(FUNCTIONS:%=--bin %)
-	@$(SAM) build > .tools/build.log 2>&1 || { tail -n 40 .tools/build.log; echo "To try again: make build"; exit 1; }
+		cargo lambda build --release --locked $(if $(filter arm64,$(ARCHITECTURE)),--arm64) $(FUNCTIONS:%=--bin %)
+	@$(SAM) build $(if $(ARCHITECTURE),--parameter-overrides Architecture=$(ARCHITECTURE)) > .tools/build.log 2>&1 || { tail -n 40 .tools/build.log; echo "To try again: make build"; exit 1; }
 
 sbom: cargo-sbom-tools ## List what the functions are made of, as CycloneDX, in target/sbom
 	@rm -rf target/sbom && mkdir -p target/sbom
@@ -117,7 +117,7 @@ reproducible: aws-tools ## Build a function twice from nothing, and compare: BIN
 # --- AWS -------------------------------------------------------------------------------------------------
 deploy: tools local ## Build, show what will change on AWS, and deploy that with the parameters of .env: [CONFIG_ENV=staging] [YES=1]
 	@$(OPS) $(WHICH) deploy --check
-	@$(MAKE) build
+	@$(MAKE) build ARCHITECTURE=$$($(OPS) $(WHICH) architecture)
 	@$(OPS) $(WHICH) deploy $(if $(YES),--yes)
 
 rollback: local ## Let the versions before the ones that are live take over again: [TARGET=aws] [DRY=1]

@@ -63,21 +63,7 @@ async fn one(latency: u64, companies: usize, contacts: usize) -> Result<()> {
 
 /// Leaves the account as it is after an hour in which nothing was looked for and each record changed, evenly.
 async fn be_away(world: &World) -> Result<()> {
-    let now = world.hubspot.world().now();
-    let began = now - AWAY.as_millis() as i64;
-    let mut hubspot = world.hubspot.world();
-    for object in [Object::COMPANIES, Object::CONTACTS] {
-        let ids = hubspot.ids(HUB, object);
-        let count = ids.len() as i64;
-        for (index, id) in ids.into_iter().enumerate() {
-            // Records change in another order than that of their ids.
-            let place = index as i64 * 7_919 % count;
-            let at = began + AWAY.as_millis() as i64 * place / count;
-            hubspot.update(HUB, object, id, at, &[("hs_lead_status", "CONNECTED")]);
-        }
-    }
-    drop(hubspot);
-    let began = DateTime::from_millis(began);
+    let began = DateTime::from_millis(change_all(world));
     let mut marks = Document::new();
     for lane in ["companies", "contacts"].map(|object| format!("lanes.{object}")) {
         for field in ["fresh.mark", "settled.mark", "checkedAt", "fresh.completedAt"] {
@@ -87,4 +73,20 @@ async fn be_away(world: &World) -> Result<()> {
     let checkpoints = world.store.database().collection::<Document>(collection::CHECKPOINTS);
     checkpoints.update_one(doc! {}, doc! { "$set": marks }).await?;
     Ok(())
+}
+
+/// Changes each record, in another order than that of their ids. Returns when the first one changed.
+fn change_all(world: &World) -> i64 {
+    let mut hubspot = world.hubspot.world();
+    let away = AWAY.as_millis() as i64;
+    let began = hubspot.now() - away;
+    for object in [Object::COMPANIES, Object::CONTACTS] {
+        let ids = hubspot.ids(HUB, object);
+        let count = ids.len() as i64;
+        for (index, id) in ids.into_iter().enumerate() {
+            let place = index as i64 * 7_919 % count;
+            hubspot.update(HUB, object, id, began + away * place / count, &[("hs_lead_status", "CONNECTED")]);
+        }
+    }
+    began
 }

@@ -1,10 +1,12 @@
 //! `make deploy` and `make smoke TARGET=aws`, the very program, against a local AWS as if it were AWS: with each form of `.env`
 //! that the documents show, the stack has what they promise.
 
+mod architecture;
 mod values;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -21,6 +23,7 @@ use stack::process::wait_until;
 use store::collection;
 
 use harness::{
+    deployed::deploying,
     program::Program,
     world::{DOMAIN, HUB, World, secret},
 };
@@ -54,8 +57,19 @@ impl Rehearsal {
 
     /// Deploys with this `.env`.
     async fn deploy(&self, env: &str, more: &[&str], answer: &str) -> Result<harness::program::ProgramOutput> {
+        self.deploy_build(&Build::Local.folder(), env, more, answer).await
+    }
+
+    /// Deploys another build.
+    async fn deploy_build(
+        &self,
+        built: &Path,
+        env: &str,
+        more: &[&str],
+        answer: &str,
+    ) -> Result<harness::program::ProgramOutput> {
         self.program.write_env(env)?;
-        let built = Build::Local.folder();
+        let _deploying = deploying().await?;
         let command = ["deploy", "--built", built.to_str().context("a path in UTF-8")?];
         self.run(&[&command, more].concat(), answer).await
     }

@@ -68,12 +68,12 @@ mod price {
 /// invocation.
 mod measured {
     /// How long an invocation of sync takes if nothing has changed, in seconds, however many accounts it is for.
-    pub(super) const LOOK: f64 = 0.39;
+    pub(super) const LOOK: f64 = 0.41;
     /// How much processor time an account takes in it, in seconds.
-    pub(super) const LOOK_CPU: f64 = 0.003;
+    pub(super) const LOOK_CPU: f64 = 0.002;
     /// The time that a change adds, and the processor time.
     pub(super) const CHANGE: f64 = 0.04;
-    pub(super) const CHANGE_CPU: f64 = 0.003;
+    pub(super) const CHANGE_CPU: f64 = 0.002;
     /// The duration of a drain of one message with few actions, and its processor time.
     pub(super) const DRAIN: f64 = 0.006;
     pub(super) const DRAIN_CPU: f64 = 0.002;

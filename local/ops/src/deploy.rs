@@ -12,6 +12,7 @@ use aws_lc_rs::digest::{self, SHA256};
 use store::connection_string;
 
 use crate::{
+    architecture,
     aws::Aws,
     cloudformation::{self, Change, Existing},
     confirm::{answer, is_confirmed},
@@ -42,18 +43,21 @@ pub struct Deploy {
 /// Checks that the variables are for the AWS that the environment names. Returns that AWS and the parameters.
 ///
 /// # Errors
-/// A parameter is not for AWS, no MongoDB is named, or its connections have no TLS.
+/// A parameter is not for AWS, no MongoDB is named, its connections have no TLS, or Lambda has no such processor.
 pub fn check(settings: &Settings) -> Result<(Target, Parameters)> {
     // Otherwise the functions do not start, and `make deploy` cannot make the indexes.
     connection_string(settings.aws.mongodb_uri()?).context("MONGODB_URI")?;
     let target = Target::of(env_file::variable);
-    Ok((target, parameters::for_aws(env_file::variable, target)?))
+    let parameters = parameters::for_aws(env_file::variable, target)?;
+    architecture::chosen(&parameters)?;
+    Ok((target, parameters))
 }
 
 /// Deploys a build to the AWS that the environment names, and makes the indexes.
 ///
 /// # Errors
-/// A parameter is not for AWS, nobody confirms, the deployment fails, or MongoDB cannot be reached from this machine.
+/// A parameter is not for AWS, the functions are built for another processor, nobody confirms, the deployment fails, or MongoDB
+/// cannot be reached from this machine.
 pub async fn run(settings: &Settings, deploy: &Deploy) -> Result<()> {
     let (target, mut given) = check(settings)?;
     let retention = retention(settings.retention, deploy.is_confirmed)?;
@@ -64,7 +68,9 @@ pub async fn run(settings: &Settings, deploy: &Deploy) -> Result<()> {
     if target == Target::Rehearsal {
         println!("A rehearsal on the local AWS that AWS_ENDPOINT_URL names:");
     }
-    let release = release(&deploy.built, &given)?;
+    let files = files(&deploy.built)?;
+    architecture::check(&files, architecture::chosen(&given)?)?;
+    let release = release(&deploy.built, &files, &given)?;
     // SAM names the functions' versions after this parameter, and takes its default for that wherever SAM runs.
     let built = std::fs::read_to_string(deploy.built.join("template.yaml"))?;
     let template = deploy.built.join(TEMPLATE);
@@ -101,19 +107,24 @@ pub async fn run(settings: &Settings, deploy: &Deploy) -> Result<()> {
 
 /// Returns the hash of a release: its code, its template, and its parameters. A function gets new values of its
 /// variables only with a new version, and CloudFormation publishes one when this changes.
-fn release(built: &Path, given: &Parameters) -> Result<String> {
+fn release(built: &Path, files: &[PathBuf], given: &Parameters) -> Result<String> {
     let mut hash = digest::Context::new(&SHA256);
-    let mut files = Vec::new();
-    list(built, &mut files)?;
-    files.sort();
     for file in files {
         hash.update(file.strip_prefix(built)?.as_os_str().as_encoded_bytes());
-        hash.update(digest::digest(&SHA256, &std::fs::read(&file)?).as_ref());
+        hash.update(digest::digest(&SHA256, &std::fs::read(file)?).as_ref());
     }
     for (name, value) in given {
         hash.update(format!("{name}\n{}\n{value}\n", value.len()).as_bytes());
     }
     Ok(hash.finish().as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Returns the files of a build, in order.
+fn files(built: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    list(built, &mut files)?;
+    files.sort();
+    Ok(files)
 }
 
 fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {

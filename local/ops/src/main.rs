@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use ops::{
+    architecture,
     connect::{self, Page},
     cost,
     deploy::{self, Deploy},
@@ -48,6 +49,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Print the processor for which the functions are to be built, with the parameters of .env.
+    Architecture,
     /// Look into the dead-letter queues, send messages back, read an account again, pause it.
     Repair {
         /// Use the stack on the AWS that the environment names, not the local one.
@@ -144,6 +147,7 @@ async fn run(which: &Which, command: Command) -> Result<()> {
     match command {
         Command::Migrate { aws } => migrate(&Settings::read(which)?, aws).await?,
         Command::Deploy { check: true, .. } => drop(deploy::check(&Settings::read(which)?)?),
+        Command::Architecture => println!("{}", architecture::chosen(&deploy::check(&Settings::read(which)?)?.1)?),
         Command::Deploy { yes, built, .. } => {
             let built = built.unwrap_or_else(|| Build::Release.folder());
             deploy::run(&Settings::read(which)?, &Deploy { built, is_confirmed: yes }).await?;

@@ -23,7 +23,7 @@ enum For {
 }
 
 /// The parameters that the environment or `.env` may set, with their variables.
-const PARAMETERS: [(&str, &str, For); 50] = [
+const PARAMETERS: [(&str, &str, For); 51] = [
     ("MongoDbUri", "MONGODB_URI", For::Aws),
     ("MongoDbSecretArn", "MONGODB_SECRET_ARN", For::Aws),
     ("MongoDbDatabase", "MONGODB_DATABASE", For::Aws),
@@ -64,6 +64,7 @@ const PARAMETERS: [(&str, &str, For); 50] = [
     ("SyncBudgetMs", "SYNC_BUDGET_MS", For::Both),
     ("SyncConcurrency", "SYNC_CONCURRENCY", For::Both),
     ("ActionsConcurrency", "ACTIONS_CONCURRENCY", For::Both),
+    ("Architecture", "ARCHITECTURE", For::Aws),
     ("SchedulerMemory", "SCHEDULER_MEMORY", For::Both),
     ("SyncMemory", "SYNC_MEMORY", For::Both),
     ("ActionsMemory", "ACTIONS_MEMORY", For::Both),

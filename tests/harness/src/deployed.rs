@@ -98,8 +98,7 @@ impl Deployed {
             ("ScheduleState", "DISABLED".to_owned()),
             ("AlarmTopicArn", format!("arn:aws:sns:us-east-1:000000000000:{}", topic(&name))),
         ]);
-        // Two deployments at a time would both create the bucket that `sam deploy --resolve-s3` looks for.
-        let _deploying = lock(state.join("deploying.lock")).await?;
+        let _deploying = deploying().await?;
         let logs = state.join(&name);
         sam::deploy(&logs, Build::Local, &name, &parameters, &environment).await?;
         let outputs = sam::outputs(&name, &environment).await?;
@@ -225,6 +224,15 @@ fn aws_port() -> Result<u16> {
 }
 
 /// Waits until no other test holds the lock. The lock is held until the file is dropped.
+/// Waits until no other test deploys. Two deployments at a time would both create the bucket that `sam deploy --resolve-s3`
+/// looks for. The result is held while a test deploys.
+///
+/// # Errors
+/// The lock's file cannot be made.
+pub async fn deploying() -> Result<File> {
+    lock(state()?.join("deploying.lock")).await
+}
+
 async fn lock(path: PathBuf) -> Result<File> {
     let file = File::create(&path)?;
     tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await?.with_context(|| path.display().to_string())

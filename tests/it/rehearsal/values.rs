@@ -35,6 +35,7 @@ pub(super) const ALL: &[(&str, &str, &str)] = &[
     ("SyncReferencesSeconds", "SYNC_REFERENCES_SECONDS", "3600"),
     ("SyncQuietSeconds", "SYNC_QUIET_SECONDS", "600"),
     ("SyncBudgetMs", "SYNC_BUDGET_MS", "4000"),
+    ("Architecture", "ARCHITECTURE", "x86_64"),
     ("SchedulerMemory", "SCHEDULER_MEMORY", "128"),
     ("SyncMemory", "SYNC_MEMORY", "384"),
     ("ActionsMemory", "ACTIONS_MEMORY", "768"),
