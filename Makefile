@@ -19,8 +19,10 @@ PLACE = $(WHICH) $(if $(filter aws,$(TARGET)),--aws,$(if $(TARGET),$(error TARGE
 REPAIR = $(OPS) repair $(PLACE)
 # An option with the value of a variable, if the variable is set, also if it is empty.
 named = $(if $(filter undefined,$(origin $(1))),,$(2) "$($(1))")
+# The command that failed.
+AGAIN = make $@$(if $(ARCHITECTURE), ARCHITECTURE=$(ARCHITECTURE))
 # Counts the crates, and shows the end of the log if one does not compile.
-PROGRESS = TRY_AGAIN="make $@" local/tools/progress
+PROGRESS = TRY_AGAIN="$(AGAIN)" local/tools/progress
 FUNCTIONS := scheduler sync actions connect
 NEXTEST := .tools/nextest/bin/cargo-nextest nextest
 
@@ -102,7 +104,7 @@ validate: aws-tools ## Check template.yaml
 build: aws-tools ## Build the functions for AWS Lambda: [ARCHITECTURE=arm64]
 	@PATH="$(CURDIR)/.tools/aws/bin:$$PATH" $(PROGRESS) "compiling the functions for AWS Lambda, optimized" .tools/compile.log \
 		cargo lambda build --release --locked $(if $(filter arm64,$(ARCHITECTURE)),--arm64) $(FUNCTIONS:%=--bin %)
-	@$(SAM) build $(if $(ARCHITECTURE),--parameter-overrides Architecture=$(ARCHITECTURE)) > .tools/build.log 2>&1 || { tail -n 40 .tools/build.log; echo "To try again: make build"; exit 1; }
+	@$(SAM) build $(if $(ARCHITECTURE),--parameter-overrides Architecture=$(ARCHITECTURE)) > .tools/build.log 2>&1 || { tail -n 40 .tools/build.log; echo "To try again: $(AGAIN)"; exit 1; }
 
 sbom: cargo-sbom-tools ## List what the functions are made of, as CycloneDX, in target/sbom
 	@rm -rf target/sbom && mkdir -p target/sbom

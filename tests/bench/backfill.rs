@@ -1,7 +1,6 @@
 //! The backfill of one account, with HubSpot's limits on, at several latencies, and of a large one.
 
 use std::{
-    collections::HashMap,
     num::NonZeroU32,
     sync::atomic::AtomicBool,
     time::{Duration, Instant},
@@ -130,34 +129,27 @@ async fn of_objects(latency: u64, objects: &[Object]) -> Result<()> {
 /// Reads the history of the world's account, and prints a row.
 async fn measure(world: World, latency: u64, records: usize, odd: usize) -> Result<()> {
     connect(&world).await?;
-    let Caught { time, mut worked } = catch_up(&world).await?;
+    let (time, mut worked) = catch_up(&world).await?;
     let seen = world.store.database().collection::<Document>(collection::SEEN).count_documents(doc! {}).await?;
     ensure!(seen == records as u64, "only {seen} records were read in {time:?}");
-    let requests = Requests::of(&world);
     let held_up = world.hubspot.world().settings.hold_up_ms;
     let rate = seen as f64 / time.as_secs_f64();
     println!(
         "| {latency} | {held_up} | {seen} | {odd} | {:.1} | {rate:.0} | {:.0} % | {} | {} | {} | {} | {} | {} |",
         time.as_secs_f64(),
         rate / LIMIT * 100.0,
-        requests.of_kind("search"),
-        requests.of_kind("list"),
-        requests.of_kind("associations"),
-        requests.of_kind("oauth"),
-        requests.refused(),
+        all_requests(&world, "search"),
+        all_requests(&world, "list"),
+        all_requests(&world, "associations"),
+        all_requests(&world, "oauth"),
+        refused_requests(&world),
         worked.columns(),
     );
     world.end().await
 }
 
-/// How an account was caught up.
-pub(crate) struct Caught {
-    pub(crate) time: Duration,
-    pub(crate) worked: Worked,
-}
-
-/// Works for the world's account from a tick on until it is caught up.
-pub(crate) async fn catch_up(world: &World) -> Result<Caught> {
+/// Works for the world's account from a tick on until it is caught up. Returns how long that took, and what the worker did.
+pub(crate) async fn catch_up(world: &World) -> Result<(Duration, Worked)> {
     let checkpoints = world.store.database().collection::<Document>(collection::CHECKPOINTS);
     let began = DateTime::now();
     let done = AtomicBool::new(false);
@@ -165,32 +157,16 @@ pub(crate) async fn catch_up(world: &World) -> Result<Caught> {
     let is_caught_up =
         async || Ok(checkpoints.find_one(doc! { "run": null, "lastSuccessAt": { "$gt": began } }).await?.is_some());
     let ended = end_when(&done, Instant::now(), Duration::from_secs(180), is_caught_up);
-    let (time, worked) = tokio::try_join!(ended, work(world, 1, &done))?;
-    Ok(Caught { time, worked })
+    tokio::try_join!(ended, work(world, 1, &done))
 }
 
-/// How many requests of each kind HubSpot got.
-pub(crate) struct Requests(HashMap<String, u64>);
+/// Returns the number of requests to HubSpot of this kind, whatever their status.
+pub(crate) fn all_requests(world: &World, kind: &str) -> u64 {
+    let requests = &world.hubspot.world().requests;
+    requests.iter().filter(|(name, _)| name.starts_with(kind)).map(|(_, count)| count).sum()
+}
 
-impl Requests {
-    pub(crate) fn of(world: &World) -> Self {
-        Self(world.hubspot.world().requests.iter().map(|(name, count)| (name.to_string(), *count)).collect())
-    }
-
-    /// Returns those that came after `before`.
-    pub(crate) fn since(self, before: &Self) -> Self {
-        let since = |(name, count)| {
-            let earlier = before.0.get(&name).copied().unwrap_or_default();
-            (name, count - earlier)
-        };
-        Self(self.0.into_iter().map(since).collect())
-    }
-
-    pub(crate) fn of_kind(&self, kind: &str) -> u64 {
-        self.0.iter().filter(|(name, _)| name.starts_with(kind)).map(|(_, count)| count).sum()
-    }
-
-    pub(crate) fn refused(&self) -> u64 {
-        ["search 429", "list 429", "associations 429"].iter().filter_map(|name| self.0.get(*name)).sum()
-    }
+/// Returns the number of requests that HubSpot refused because of a limit.
+pub(crate) fn refused_requests(world: &World) -> u64 {
+    ["search 429", "list 429", "associations 429"].map(|kind| world.requests(kind)).iter().sum()
 }

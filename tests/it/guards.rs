@@ -34,7 +34,7 @@ fn every_queue_denies_access_without_tls() -> Result<()> {
     Ok(())
 }
 
-/// What is deployed without a choice is built without a choice.
+/// The default of the template is the processor for which the functions are built by default.
 #[test]
 fn functions_are_built_for_default_architecture_of_templates() -> Result<()> {
     let template = read("template.yaml")?;

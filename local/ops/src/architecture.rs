@@ -1,8 +1,12 @@
 //! The processor for which the functions are built, and on which Lambda runs them.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::parameters::Parameters;
 
@@ -24,7 +28,8 @@ pub fn chosen(given: &Parameters) -> Result<&'static str> {
     known.with_context(|| format!("{VARIABLE} is x86_64 or arm64, not {chosen}"))
 }
 
-/// Checks that the functions among these files of a build are for this processor. Lambda would only fail to start them.
+/// Checks that the functions among these files of a build are for this processor. AWS accepts others, and each of their
+/// invocations fails.
 ///
 /// # Errors
 /// One of them is for another processor, there is none, or a file cannot be read.
@@ -44,13 +49,12 @@ pub(crate) fn check(files: &[PathBuf], chosen: &str) -> Result<()> {
 
 /// Returns the name of the processor for which a function is built.
 fn of(function: &Path) -> Result<&'static str> {
-    let bytes = std::fs::read(function).with_context(|| function.display().to_string())?;
-    let machine = bytes.get(18..20).filter(|_| bytes.starts_with(b"\x7fELF")).map(|two| [two[0], two[1]]);
-    let found = machine.and_then(|two| MACHINES.iter().find(|(_, machine)| *machine == u16::from_le_bytes(two)));
-    match found {
-        Some((name, _)) => Ok(name),
-        None => bail!("{} is no program for Lambda", function.display()),
-    }
+    let mut header = [0; 20];
+    let read = File::open(function).and_then(|mut file| file.read_exact(&mut header));
+    read.with_context(|| function.display().to_string())?;
+    let machine = u16::from_le_bytes([header[18], header[19]]);
+    let known = MACHINES.iter().find(|(_, known)| header.starts_with(b"\x7fELF") && *known == machine);
+    known.map(|(name, _)| *name).with_context(|| format!("{} is no program for Lambda", function.display()))
 }
 
 #[cfg(test)]

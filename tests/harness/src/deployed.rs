@@ -223,7 +223,6 @@ fn aws_port() -> Result<u16> {
     Ok(std::env::var("TEST_AWS_PORT").context("this test is run by `make test`")?.parse()?)
 }
 
-/// Waits until no other test holds the lock. The lock is held until the file is dropped.
 /// Waits until no other test deploys. Two deployments at a time would both create the bucket that `sam deploy --resolve-s3`
 /// looks for. The result is held while a test deploys.
 ///
@@ -233,6 +232,7 @@ pub async fn deploying() -> Result<File> {
     lock(state()?.join("deploying.lock")).await
 }
 
+/// Waits until no other test holds the lock. The lock is held until the file is dropped.
 async fn lock(path: PathBuf) -> Result<File> {
     let file = File::create(&path)?;
     tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await?.with_context(|| path.display().to_string())
